@@ -1,0 +1,144 @@
+"""Model: what ``check`` makes of an Ast.  Every name is resolved, every shape and dtype concrete, every default filled.
+
+An invalid Model cannot be built: ``check`` is the only maker, and :func:`verify_model` asserts its promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from .diag import NOWHERE, InternalError, Span
+
+TENSOR_KINDS = ("u8", "f32", "bit", "real")  # `real` is a float made by the network, `f32` one that was read from data
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Type of one sample as it flows between layers (no batch axis): ``kind`` and shape, e.g. ``u8[28, 28]``."""
+
+    kind: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        n = 1
+        for d in self.shape:
+            n *= d
+        return n
+
+    def __str__(self) -> str:
+        return f"{self.kind}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A registered name with every argument filled in: a rule, an optimiser, a schedule, an encoder, a data source."""
+
+    name: str
+    args: tuple[tuple[str, Any], ...] = ()
+    span: Span = field(default=NOWHERE, compare=False)
+
+    def __getitem__(self, key: str) -> Any:
+        for k, v in self.args:
+            if k == key:
+                return v
+        raise KeyError(key)
+
+    def with_(self, **kw: Any) -> Call:
+        return replace(self, args=tuple((k, kw.get(k, v)) for k, v in self.args))
+
+    def __str__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.args)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer with concrete types.  ``name`` is unique (``dense1``); ``body`` is only used by containers."""
+
+    kind: str
+    name: str
+    args: Call
+    input: TensorType
+    output: TensorType
+    span: Span = field(default=NOWHERE, compare=False)
+    body: tuple[Layer, ...] = ()
+
+    def __getitem__(self, key: str) -> Any:
+        return self.args[key]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Where samples come from.  ``train`` and ``test`` are data-source Calls (``idx``, ``npy``, ``bnnd``) or None."""
+
+    train: Call | None = None
+    test: Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A checked spec.  ``layers[0]`` is the input layer and the last one a loss."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    rule: Call
+    optimizer: Call
+    schedule: Call
+    batch: int
+    epochs: int
+    seed: int
+    holdout: float  # share of the training samples kept apart for the plateau schedule, 0..0.5
+    data: Data
+    source: str = field(default="", compare=False, repr=False)
+    file: str = field(default="<text>", compare=False)
+    warnings: tuple[Any, ...] = field(default=(), compare=False)
+
+    @property
+    def hash(self) -> str:
+        """16 hex digits that name everything which decides the trained bits' layout: layers, rule, optimiser, batch.
+
+        Independent of file name, comments and formatting.  A checkpoint carries it; another spec's is refused.
+        """
+        key = repr((self.name, [_structure(y) for y in self.layers], str(self.rule), str(self.optimizer), self.batch))
+        return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    def walk(self) -> Iterator[Layer]:
+        """All layers, containers before their bodies, in source order."""
+        stack = list(reversed(self.layers))
+        while stack:
+            layer = stack.pop()
+            yield layer
+            stack.extend(reversed(layer.body))
+
+    def with_(self, **kw: Any) -> Model:
+        """A changed copy; only for fields that need no new check: batch, epochs, seed, holdout, data."""
+        if bad := set(kw) - {"batch", "epochs", "seed", "holdout", "data"}:
+            raise InternalError(f"Model.with_ cannot change {sorted(bad)} without a new check")
+        return replace(self, **kw)
+
+
+def _structure(layer: Layer) -> tuple[Any, ...]:
+    return (layer.kind, layer.name, str(layer.args), str(layer.input), str(layer.output), [_structure(y) for y in layer.body])
+
+
+def verify_model(m: Model) -> None:
+    """Raise InternalError unless types chain from layer to layer, names are unique and the last layer is a loss."""
+    names = [y.name for y in m.walk()]
+    if len(names) != len(set(names)):
+        raise InternalError("layer names are not unique")
+
+    def chain(layers: tuple[Layer, ...]) -> None:
+        for a, b in zip(layers, layers[1:], strict=False):
+            if a.output != b.input:
+                raise InternalError(f"{a.name} gives {a.output} but {b.name} takes {b.input}")
+        for y in layers:
+            if any(t.kind not in TENSOR_KINDS or min(t.shape, default=1) < 1 for t in (y.input, y.output)):
+                raise InternalError(f"{y.name}: bad type {y.input} -> {y.output}")
+            chain(y.body)
+
+    chain(m.layers)
+    if m.batch < 1 or m.epochs < 0 or not 0 <= m.holdout <= 0.5:
+        raise InternalError("batch, epochs or holdout out of range")

@@ -1,0 +1,106 @@
+"""The registry: layer, rule, optimiser, schedule, encoder and data-source names, each with a parameter schema.
+
+The grammar knows no keyword of these; ``check`` looks every name up here, so adding one is adding a record.
+Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are called by ``lower/`` only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """One parameter of a registered name.
+
+    ``type``: ``int``, ``float``, ``size`` (bytes), ``name`` (one of ``choices``), ``bool`` (``on``/``off``/``true``/
+    ``false``), ``str``, ``ints`` (list).  A parameter with ``positional=True`` may be given without its name, in schema
+    order.  ``default=None`` with ``type="name"`` means "decided by the rule".  Bounds are inclusive unless ``above``.
+    """
+
+    name: str
+    type: str
+    default: Any = REQUIRED
+    doc: str = ""
+    choices: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None  # exclusive lower bound
+    positional: bool = False
+
+
+class ShapeError(Exception):
+    """Raised by a layer's ``infer``; ``check`` turns it into a diagnostic at the layer's span."""
+
+    def __init__(self, code: str, message: str, label: str = "", help: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.label, self.help = code, message, label, help
+
+
+@dataclass(frozen=True, slots=True)
+class LayerDef:
+    """A layer family.  ``infer(input: TensorType, args: Call, body_out: TensorType | None) -> TensorType``.
+
+    ``forward(cx, layer, x)`` and ``backward(cx, region, grad)`` build IR (``lower/expand.py``, ``lower/differentiate.py``).
+    ``role``: ``input`` (must come first, exactly once), ``loss`` (must come last, exactly once), ``container`` (has a body), else ``layer``.
+    ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
+    """
+
+    name: str
+    doc: str
+    params: tuple[Param, ...]
+    infer: Callable[..., Any]
+    forward: Callable[..., Any]
+    backward: Callable[..., Any] | None = None
+    role: str = "layer"
+    input_kinds: tuple[str, ...] = ("bit", "real", "f32", "u8")
+    flat_input: bool = False  # needs a one-axis sample: check suggests `flatten;`
+    normalises: bool = False
+    binary_weights: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Any other registered record: a rule, optimiser, schedule, encoder or data source; ``impl`` is its own record."""
+
+    name: str
+    doc: str
+    params: tuple[Param, ...]
+    impl: Any = None
+
+
+T = TypeVar("T", LayerDef, Named)
+
+
+class Table(dict[str, T]):
+    """A registry table; refuses to overwrite an entry, so two definitions of one name cannot go unnoticed."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def add(self, entry: T) -> T:
+        if entry.name in self:
+            raise ValueError(f"{self.what} `{entry.name}` is registered twice")
+        self[entry.name] = entry
+        return entry
+
+    def names(self) -> Iterator[str]:
+        return iter(sorted(self))
+
+
+layers: Table[LayerDef] = Table("layer")
+rules: Table[Named] = Table("rule")
+optimizers: Table[Named] = Table("optimiser")
+schedules: Table[Named] = Table("schedule")
+encoders: Table[Named] = Table("encoder")
+sources: Table[Named] = Table("data source")
+
+
+def load_builtin() -> None:
+    """Import the packages that register the built-in names (idempotent)."""
+    from . import layers as _layers, optim as _optim, rules as _rules, trainset as _trainset  # noqa: F401, PLC0415
