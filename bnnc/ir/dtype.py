@@ -1,0 +1,27 @@
+"""Dtypes of IR values, and what each means in NumPy.
+
+``bit`` is {-1, +1}; ``bool`` is a mask; ``i16``/``i32`` hold exact sums; ``f16`` is a storage format whose arithmetic
+is done in f32.  Packing into words is storage and is decided in ``plan/pack.py``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+NUMPY: dict[str, type] = {
+    "bit": np.int8, "bool": np.bool_, "u8": np.uint8, "i16": np.int16, "i32": np.int32, "f16": np.float16, "f32": np.float32,
+}
+BYTES = {"u8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
+ONE_BIT = ("bit", "bool")
+INTEGERS = ("u8", "i16", "i32", "bit")
+F32 = np.float32
+
+
+def sign(x: np.ndarray) -> np.ndarray:
+    """+1 where ``x >= 0`` (so also for -0.0), else -1 (so also for NaN); int8."""
+    return np.where(np.asarray(x) >= 0, 1, -1).astype(np.int8)
+
+
+def as_f32(x: np.ndarray) -> np.ndarray:
+    """The value every arithmetic op sees: f32 (i32 beyond 2**24 rounds to nearest, as the C cast does)."""
+    return x.astype(np.float32)

@@ -1,0 +1,59 @@
+"""The NumPy interpreter: what a Program means.
+
+In: a Program, arrays for its inputs and states.  Out: every value.  It is slow and plain on purpose; C and Triton are
+compared with it.  Non-goals: storage formats, memory, speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .. import rng
+from .dtype import NUMPY, sign
+from .ops import OPS
+from .program import Program, State, Value
+
+Env = dict[str, np.ndarray]
+
+
+def initial(state: State, value: Value, seed: int) -> np.ndarray:
+    """The array a state starts from: constant, uniform in [-v, v) or random signs, from stream ``state.stream``."""
+    n = value.shape[0] * value.shape[1]
+    if state.init == "const":
+        x = np.full(n, state.init_value, np.float32)
+    else:
+        x = rng.uniform(seed, state.stream, n, state.init_value if state.init == "uniform" else 1.0)
+    x = x.reshape(value.shape)
+    return sign(x) if value.dtype == "bit" else x.astype(NUMPY[value.dtype])
+
+
+def init_states(program: Program, seed: int) -> Env:
+    """All states of a Program at step 0."""
+    return {s.name: initial(s, program.value[s.name], seed) for s in program.states}
+
+
+def run(program: Program, env: Mapping[str, np.ndarray]) -> Env:
+    """Evaluate every op.  ``env`` holds inputs and states; raises KeyError for a missing one, TypeError for a wrong dtype."""
+    out: Env = {}
+    for name in (*program.inputs, *(s.name for s in program.states)):
+        v = program.value[name]
+        x = np.asarray(env[name])
+        if x.dtype != NUMPY[v.dtype] or x.shape != v.shape:
+            raise TypeError(f"{name} is {x.dtype}{x.shape}, expected {v}")
+        out[name] = x
+    with np.errstate(all="ignore"):
+        for op in program.ops:
+            v = program.value[op.output]
+            y = OPS[op.kind].run([out[i] for i in op.inputs], dict(op.attrs), v.dtype)
+            out[op.output] = np.broadcast_to(np.asarray(y, dtype=NUMPY[v.dtype]), v.shape)
+    return out
+
+
+def step(program: Program, env: Mapping[str, np.ndarray]) -> tuple[Env, Env]:
+    """One step: (all values, the states after their updates)."""
+    out = run(program, env)
+    new = {s.name: out[s.name] for s in program.states}
+    new.update({state: out[value] for state, value in program.updates})
+    return out, new

@@ -1,0 +1,296 @@
+"""Program: straight-line SSA over two-axis values, one for a training step and one for an evaluation step.
+
+Every value is a matrix ``rows x cols``: samples (or weight inputs) in rows, channels in columns.  A vector per channel
+is ``1 x cols``, one number per sample ``rows x 1``, a scalar ``1 x 1``; map ops broadcast an axis of extent 1.
+Programs are frozen.  :class:`Builder` makes them; :class:`T` gives values operators, so that rules and layers read as
+mathematics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from ..diag import NOWHERE, InternalError, Span
+from .ops import OPS
+
+Attrs = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """An SSA value: unique ``name`` (``dense1.y``), ``shape`` (rows, cols) and semantic ``dtype``."""
+
+    name: str
+    shape: tuple[int, int]
+    dtype: str
+
+    def __str__(self) -> str:
+        return f"%{self.name}: {self.dtype}[{self.shape[0]}, {self.shape[1]}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """``output = kind(inputs)``.  ``phase`` is forward, backward or update; ``layer`` and ``span`` say where it is from."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    attrs: Attrs = ()
+    phase: str = "forward"
+    layer: str = ""
+    span: Span = field(default=NOWHERE, compare=False)
+
+    def __getitem__(self, key: str) -> Any:
+        return dict(self.attrs)[key]
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)) or ``sign``.
+
+    ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
+    (optimiser state).  All but moments are exported.
+    """
+
+    name: str
+    role: str
+    init: str
+    init_value: float = 0.0
+    stream: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A forward layer in a Program: what ``differentiate`` needs to call the layer's backward."""
+
+    kind: str
+    layer: Any  # the Model's Layer
+    inputs: tuple[str, ...]
+    output: str
+    ops: tuple[int, int]  # range of op indices
+    saved: tuple[tuple[str, str], ...] = ()  # role -> value name
+    static: Attrs = ()  # numbers known at compile time, e.g. the input's affine scaling
+
+
+@dataclass(frozen=True)
+class Program:
+    """One step.  ``inputs`` are written from outside, ``results`` are read from outside, ``updates`` replace states."""
+
+    name: str
+    values: tuple[Value, ...]
+    ops: tuple[Op, ...]
+    inputs: tuple[str, ...]
+    states: tuple[State, ...]
+    results: tuple[tuple[str, str], ...] = ()  # (role, value): loss, pred
+    updates: tuple[tuple[str, str], ...] = ()  # (state, new value)
+    regions: tuple[Region, ...] = ()
+    keep: tuple[str, ...] | None = None  # dtypes that full-size values crossing forward -> backward may have
+
+    @cached_property
+    def value(self) -> dict[str, Value]:
+        return {v.name: v for v in self.values}
+
+    @cached_property
+    def producer(self) -> dict[str, Op]:
+        return {op.output: op for op in self.ops}
+
+    @cached_property
+    def state_names(self) -> frozenset[str]:
+        return frozenset(s.name for s in self.states)
+
+    def retained(self) -> list[Value]:
+        """Values made in the forward phase and read in the backward pass: what crosses from forward to backward.
+
+        The loss is the turning point: what only its own gradient reads does not cross.
+        """
+        turn = self.regions[-1].layer.name if self.regions else ""
+        made = {op.output for op in self.ops if op.phase == "forward"} | (set(self.inputs) - {"lr", "step"})
+        used = {i for op in self.ops if op.phase != "forward" and op.layer != turn for i in op.inputs}
+        return [v for v in self.values if v.name in made & used]
+
+
+@dataclass(frozen=True)
+class Module:
+    """The two Programs of a network; passes map over both."""
+
+    train: Program
+    evaluate: Program
+
+    def __iter__(self) -> Iterator[Program]:
+        return iter((self.train, self.evaluate))
+
+
+class Builder:
+    """Appends ops to a Program under construction.  ``layer``, ``span`` and ``phase`` stamp what is appended."""
+
+    def __init__(self, base: Program) -> None:
+        self.base = base
+        self.values: dict[str, Value] = dict(base.value)
+        self.ops: list[Op] = list(base.ops)
+        self.states: list[State] = list(base.states)
+        self.inputs: list[str] = list(base.inputs)
+        self.updates: list[tuple[str, str]] = list(base.updates)
+        self.results: list[tuple[str, str]] = list(base.results)
+        self.layer, self.span, self.phase = "", NOWHERE, "forward"
+
+    def finish(self, **kw: Any) -> Program:
+        return replace(self.base, values=tuple(self.values.values()), ops=tuple(self.ops), inputs=tuple(self.inputs),
+                       states=tuple(self.states), updates=tuple(self.updates), results=tuple(self.results), **kw)
+
+    def _new(self, name: str, shape: tuple[int, int], dtype: str) -> Value:
+        unique, n = name, 1
+        while unique in self.values:
+            n += 1
+            unique = f"{name}.{n}"
+        v = self.values[unique] = Value(unique, shape, dtype)
+        return v
+
+    def __getitem__(self, name: str) -> T:
+        return T(self, self.values[name])
+
+    def input(self, name: str, shape: tuple[int, int], dtype: str) -> T:
+        v = self._new(name, shape, dtype)
+        self.inputs.append(v.name)
+        return T(self, v)
+
+    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str = "const", value: float = 0.0) -> T:
+        v = self._new(name, shape, dtype)
+        if v.name != name:
+            raise InternalError(f"state {name} exists")
+        self.states.append(State(name, role, init, value, len(self.states)))
+        return T(self, v)
+
+    def op(self, kind: str, *inputs: T | float, name: str = "", **attrs: Any) -> T:
+        """Append ``kind(inputs)``; plain numbers become constants.  Raises InternalError for a shape or dtype misuse."""
+        args = [self.const(i) if isinstance(i, (int, float)) else i for i in inputs]
+        spec = OPS[kind]
+        shape, dtype = spec.infer([a.value for a in args], attrs)
+        label = name or kind
+        v = self._new(f"{self.layer}.{label}" if self.layer else label, shape, dtype)
+        self.ops.append(Op(kind, tuple(a.value.name for a in args), v.name, tuple(sorted(attrs.items())),
+                           self.phase, self.layer, self.span))
+        return T(self, v)
+
+    def const(self, value: float) -> T:
+        return self.op("const", name="c", value=float(value))
+
+    def update(self, state: T, new: T) -> None:
+        if state.value.shape != new.value.shape or state.value.dtype != new.value.dtype:
+            raise InternalError(f"update of {state.value} by {new.value}")
+        self.updates.append((state.value.name, new.value.name))
+
+
+@dataclass(frozen=True)
+class T:
+    """A Value with operators.  Arithmetic reads any numeric dtype as f32."""
+
+    b: Builder
+    value: Value
+
+    @property
+    def name(self) -> str:
+        return self.value.name
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.value.shape
+
+    @property
+    def dtype(self) -> str:
+        return self.value.dtype
+
+    def named(self, name: str) -> T:
+        """Rename the value just made (for readable dumps and C)."""
+        op = self.b.ops[-1]
+        if op.output != self.name:
+            raise InternalError("only the newest value can be renamed")
+        del self.b.values[self.name]
+        v = self.b._new(f"{self.b.layer}.{name}" if self.b.layer else name, self.shape, self.dtype)
+        self.b.ops[-1] = replace(op, output=v.name)
+        return T(self.b, v)
+
+    def _2(self, kind: str, other: T | float, swap: bool = False) -> T:
+        return self.b.op(kind, other, self) if swap else self.b.op(kind, self, other)
+
+    def __add__(self, o: T | float) -> T:
+        return self._2("add", o)
+
+    def __radd__(self, o: float) -> T:
+        return self._2("add", o, True)
+
+    def __sub__(self, o: T | float) -> T:
+        return self._2("sub", o)
+
+    def __rsub__(self, o: float) -> T:
+        return self._2("sub", o, True)
+
+    def __mul__(self, o: T | float) -> T:
+        return self._2("mul", o)
+
+    def __rmul__(self, o: float) -> T:
+        return self._2("mul", o, True)
+
+    def __truediv__(self, o: T | float) -> T:
+        return self._2("div", o)
+
+    def __rtruediv__(self, o: float) -> T:
+        return self._2("div", o, True)
+
+    def __neg__(self) -> T:
+        return self.b.op("neg", self)
+
+    def __le__(self, o: T | float) -> T:
+        return self._2("le", o)
+
+    def __ge__(self, o: T | float) -> T:
+        return self._2("ge", o)
+
+    def __gt__(self, o: T | float) -> T:
+        return self._2("gt", o)
+
+    def eq(self, o: T | float) -> T:
+        return self._2("eq", o)
+
+    def abs(self) -> T:
+        return self.b.op("abs", self)
+
+    def sqrt(self) -> T:
+        return self.b.op("sqrt", self)
+
+    def exp(self) -> T:
+        return self.b.op("exp", self)
+
+    def log(self) -> T:
+        return self.b.op("log", self)
+
+    def sign(self) -> T:
+        return self if self.dtype == "bit" else self.b.op("sign", self)
+
+    def clip(self, lo: float, hi: float) -> T:
+        return self.b.op("min", self.b.op("max", self, lo), hi)
+
+    def maximum(self, o: T | float) -> T:
+        return self._2("max", o)
+
+    def to(self, dtype: str) -> T:
+        """Round to a storage dtype: ``f16`` or ``f32`` (the identity for what is already there)."""
+        return self if self.dtype == dtype else self.b.op("cast", self, dtype=dtype)
+
+    def where(self, yes: T | float, no: T | float) -> T:
+        """``select(self, yes, no)`` for a bool."""
+        return self.b.op("select", self, yes, no)
+
+    def sum(self, axis: int) -> T:
+        return self.b.op("reduce", self, how="sum", axis=axis)
+
+    def max(self, axis: int) -> T:
+        return self.b.op("reduce", self, how="max", axis=axis)
+
+    def argmax(self, axis: int) -> T:
+        return self.b.op("reduce", self, how="argmax", axis=axis)
+
+    def mean(self, axis: int) -> T:
+        return self.sum(axis) / float(self.shape[axis])

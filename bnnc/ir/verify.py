@@ -1,0 +1,51 @@
+"""Structural checks of a Program, run after every pass that makes one.  Raises InternalError: a failure is bnnc's bug."""
+
+from __future__ import annotations
+
+from ..diag import InternalError
+from .ops import OPS
+from .program import Program
+
+PHASES = ("forward", "backward", "update")
+
+
+def verify_program(p: Program) -> None:
+    """Every value defined once and before its use, with the shape and dtype the op table gives; updates fit their states."""
+    defined = set(p.inputs) | p.state_names
+    if len(defined) != len(p.inputs) + len(p.states):
+        raise InternalError(f"{p.name}: an input or state is named twice")
+    for op in p.ops:
+        for i in op.inputs:
+            if i not in defined:
+                raise InternalError(f"{p.name}: {op.kind} -> {op.output} reads {i} before it is defined")
+        if op.output in defined or op.phase not in PHASES:
+            raise InternalError(f"{p.name}: {op.output} is defined twice or has phase {op.phase!r}")
+        v = p.value[op.output]
+        if OPS[op.kind].infer([p.value[i] for i in op.inputs], dict(op.attrs)) != (v.shape, v.dtype):
+            raise InternalError(f"{p.name}: {v} is not what {op.kind} gives")
+        defined.add(op.output)
+    for state, new in p.updates:
+        if state not in p.state_names or new not in defined or p.value[state].shape != p.value[new].shape or \
+                p.value[state].dtype != p.value[new].dtype:
+            raise InternalError(f"{p.name}: update {state} <- {new}")
+    for _, name in p.results:
+        if name not in defined:
+            raise InternalError(f"{p.name}: result {name} is not defined")
+
+
+def verify_keep(p: Program) -> None:
+    """What the rule promises to keep is checked against what is really retained (full-size values; vectors are free)."""
+    from ..diag import error  # noqa: PLC0415
+
+    if p.keep is None:
+        return
+    batch_inputs = set(p.inputs)
+    for v in p.retained():
+        if v.shape[0] > 1 and v.shape[1] > 1 and v.name not in batch_inputs and v.name not in p.state_names \
+                and v.dtype not in p.keep:
+            op = p.producer[v.name]
+            raise error(
+                "B0503", f"the rule keeps only {' and '.join(p.keep)} values from forward to backward, "
+                f"but `{op.layer}` needs {v.dtype}[{v.shape[0]}, {v.shape[1]}] (`{v.name}`)", op.span,
+                label="this layer's backward reads it",
+                help="use the rule's own normalisation and surrogate (leave the arguments out), or `rule standard;`")

@@ -1,0 +1,41 @@
+"""sign: the binary activation, with the surrogate that stands in for its derivative.
+
+ste        dz = g where |z| <= 1 (inclusive), else 0     straight-through estimator with saturation (1602.02830)
+identity   dz = g
+quadratic  dz = g max(0, 2 - 2|z|)                        Bi-Real net (1808.00278); keeps z, a real number
+The paper's Algorithms 1-2 print no mask; the authors' code has one and so has this (removing it costs accuracy).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program import T
+from ..model import Layer, TensorType
+from ..registry import LayerDef, Param, layers
+
+
+def forward(cx: Any, layer: Layer, x: T) -> T:
+    z = cx.real(x)
+    if cx.training and layer["surrogate"] == "ste":
+        cx.save(mask=(z.abs() <= 1.0).named("mask"))
+    elif cx.training and layer["surrogate"] == "quadratic":
+        cx.save(z=z)
+    return z.sign().named("out")
+
+
+def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    surrogate = region.layer["surrogate"]
+    if not wanted:
+        return None
+    if surrogate == "ste":
+        return cx.get(region, "mask").where(g, 0.0).named("g")
+    if surrogate == "quadratic":
+        return (g * (2.0 - 2.0 * cx.get(region, "z").abs()).maximum(0.0)).named("g")
+    return g
+
+
+layers.add(LayerDef(
+    "sign", "the binary activation: +1 where the value is at least 0, else -1",
+    (Param("surrogate", "name", None, "what replaces its derivative", ("ste", "identity", "quadratic"), positional=True),),
+    lambda t, args, body=None: TensorType("bit", t.shape), forward, backward))

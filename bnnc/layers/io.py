@@ -1,0 +1,39 @@
+"""input and flatten."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program import T
+from ..model import Call, Layer, TensorType
+from ..registry import LayerDef, Param, ShapeError, layers
+
+
+def _infer_input(_: Any, args: Call, body: Any = None) -> TensorType:
+    tensor, encoder = args["tensor"], args["encoder"]
+    if tensor.kind not in ("u8", "f32", "bit"):
+        raise ShapeError("B0303", f"input takes u8, f32 or bit data, not `{tensor.kind}`", "not a data type",
+                         "write e.g. `input u8[28, 28];`")
+    if encoder.name == "sign":
+        if tensor.kind == "bit":
+            raise ShapeError("B0304", "bit data needs no encoder", "already bits", "remove the `sign(...)`")
+        return TensorType("bit", tensor.shape)
+    return tensor
+
+
+def _forward_input(cx: Any, layer: Layer, x: T) -> T:
+    if layer.output.kind == "u8":
+        cx.affine[x.name] = (2.0 / 255.0, -1.0)
+    return x
+
+
+layers.add(LayerDef(
+    "input", "the data: `u8[...]` (scaled to -1..1), `f32[...]` or `bit[...]`, or `u8[...] sign(threshold)` for bits",
+    (Param("tensor", "tensor", doc="type and shape of one sample, e.g. u8[28, 28]", positional=True),
+     Param("encoder", "encoder", Call("scale"), "how data becomes network values: scale, or sign(threshold = T)", positional=True)),
+    _infer_input, _forward_input, lambda cx, region, grad, wanted: None, role="input"))
+
+layers.add(LayerDef(
+    "flatten", "give up the sample's shape: [28, 28] becomes [784]", (),
+    lambda t, args, body=None: TensorType(t.kind, (t.elements,)), lambda cx, layer, x: x,
+    lambda cx, region, grad, wanted: grad))

@@ -1,0 +1,49 @@
+"""loss: the last layer.  It makes the per-sample loss and the predicted class, and starts the backward pass.
+
+softmax_cross_entropy   mean over the batch of log(sum exp z) - z_label
+squared_hinge           mean over the batch of sum_c max(0, 1 - t_c z_c)^2, t = +1 for the label and -1 else (1602.02830)
+The gradient carries the rule's loss scale (parameter gradients divide it out).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program import T
+from ..model import Layer, TensorType
+from ..registry import LayerDef, Param, layers
+
+KINDS = ("softmax_cross_entropy", "squared_hinge")
+
+
+def forward(cx: Any, layer: Layer, x: T) -> T:
+    z = cx.real(x)
+    hot = cx.b.op("col", cols=z.shape[1]).eq(cx.b["labels"])
+    if layer["kind"] == "softmax_cross_entropy":
+        top = z.max(1).named("top")
+        e = (z - top).exp().named("e")
+        total = e.sum(1).named("total")
+        at_label = hot.where(z, 0.0).sum(1).named("at_label")
+        loss = (total.log() + top - at_label).named("loss")
+        cx.save(e=e, total=total, hot=hot)
+    else:
+        t = hot.where(1.0, -1.0)
+        miss = (1.0 - t * z).maximum(0.0).named("miss")
+        loss = (miss * miss).sum(1).named("loss")
+        cx.save(miss=miss, t=t)
+    cx.b.results += [("loss", loss.name), ("pred", z.argmax(1).named("pred").name)]
+    return loss
+
+
+def backward(cx: Any, region: Any, _: None, wanted: bool) -> T | None:
+    scale = cx.rule.loss_scale(cx.batch) / cx.batch
+    if region.layer["kind"] == "softmax_cross_entropy":
+        p = cx.get(region, "e") / cx.get(region, "total")
+        return ((p - cx.get(region, "hot").to("f32")) * scale).named("dz")
+    return (cx.get(region, "miss") * cx.get(region, "t") * (-2.0 * scale)).named("dz")
+
+
+layers.add(LayerDef(
+    "loss", "what training minimises; the last layer of every network",
+    (Param("kind", "name", "softmax_cross_entropy", "the loss function", KINDS, positional=True),),
+    lambda t, args, body=None: TensorType("real", (1,)), forward, backward, role="loss", flat_input=True))

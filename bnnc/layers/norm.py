@@ -1,0 +1,74 @@
+"""batchnorm over the batch, per channel, with a trained shift (beta) and no scale.
+
+a = y - mu(y);  z = a/psi + beta          v = g/psi,  q = sgn(a),  x~ = a/psi
+l2    psi = sqrt(mean a^2 + eps)          dy = v - mu(v) - mu(v x~) x~               Algorithm 1 (exact)
+l1    psi = mean |a|                      dy = v - mu(v) - mu(v x~) (q - mu(q))      exact for the l1 norm
+bnn   psi = mean |a|                      dy = v - mu(v) - mu(v q) q                 Algorithm 2, line 12
+In Algorithm 2's line 12 x excludes beta, which makes omega = mean|x~| identically 1, so it does not exist here; `bnn`
+keeps one bit (q) per element.  For l1 and bnn a channel whose psi is at most eps is constant over the batch: it
+normalises to beta and passes no gradient.  Running statistics (mean and psi, r <- m r + (1-m) s) serve evaluation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program import T
+from ..model import Call, Layer, TensorType
+from ..registry import LayerDef, Param, layers
+
+KINDS = ("l2", "l1", "bnn")
+
+
+def _inverse(kind: str, psi: T, eps: float) -> T:
+    return 1.0 / psi if kind == "l2" else (psi > eps).where(1.0 / psi, 0.0)
+
+
+def forward(cx: Any, layer: Layer, x: T) -> T:
+    y, n = cx.real(x), x.shape[1]
+    kind, eps, momentum = layer["kind"], layer["eps"], layer["momentum"]
+    beta = cx.param(f"{layer.name}.beta", n)
+    mean, dev = cx.stat(f"{layer.name}.mean", n, 0.0), cx.stat(f"{layer.name}.psi", n, 1.0)
+    if not cx.training:
+        return ((y - mean) * _inverse(kind, dev, eps).named("inv") + beta).named("z")
+    mu = y.mean(0).named("mu")
+    a = (y - mu).named("a")
+    psi = ((a * a).mean(0) + eps).sqrt() if kind == "l2" else a.abs().mean(0)
+    psi = psi.named("psi_b")
+    inv = _inverse(kind, psi, eps).named("inv")
+    for stat, now in ((mean, mu), (dev, psi)):
+        cx.b.phase = "update"
+        role = stat.name.rsplit(".", 1)[1]
+        cx.b.update(stat, (stat * momentum + now * (1.0 - momentum)).named(f"{role}_new"))
+        cx.b.phase = "forward"
+    xt = (a * inv).named("xt")
+    if kind != "l2":
+        cx.save(q=a.sign().named("q"))
+    cx.save(inv=inv, xt=xt)
+    return (xt + beta).named("z")
+
+
+def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    kind = region.layer["kind"]
+    cx.wgrad(f"{region.layer.name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
+    if not wanted:
+        return None
+    v = (g * cx.get(region, "inv")).named("v")
+    mean_v = v.mean(0).named("mean_v")
+    if kind == "bnn":
+        q = cx.get(region, "q")
+        return (v - mean_v - (v * q).mean(0).named("mean_vq") * q).named("dy")
+    xt = cx.get(region, "xt")
+    along = (v * xt).mean(0).named("mean_vx")
+    if kind == "l2":
+        return (v - mean_v - along * xt).named("dy")
+    q = cx.get(region, "q")
+    return (v - mean_v - along * (q - q.mean(0).named("mean_q"))).named("dy")
+
+
+layers.add(LayerDef(
+    "batchnorm", "batch normalisation with a trained shift; the kind follows the rule unless it is given",
+    (Param("kind", "name", None, "l2 (standard), l1, or bnn (keeps one bit per element)", KINDS, positional=True),
+     Param("eps", "float", 1e-5, "added to the variance (l2); smallest psi that is not constant (l1, bnn)", minimum=0),
+     Param("momentum", "float", 0.9, "share of the running statistic that is kept each step", minimum=0, maximum=1)),
+    lambda t, args, body=None: TensorType("real", t.shape), forward, backward, normalises=True))

@@ -1,0 +1,84 @@
+"""What layers, rules and optimisers see while IR is built: a Builder plus the Model's choices."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..diag import InternalError
+from ..ir.program import Builder, Program, T
+from ..model import Call, Model
+
+
+@dataclass
+class Context:
+    """``training`` tells the train Program from the evaluation one.  ``rule`` and ``opt`` are the registered records."""
+
+    b: Builder
+    model: Model
+    training: bool
+    rule: Any
+    opt: Any
+    affine: dict[str, tuple[float, float]] = field(default_factory=dict)  # raw input value -> (scale, shift) to the real one
+    saved: dict[str, str] = field(default_factory=dict)  # of the layer that is being expanded
+    static: dict[str, Any] = field(default_factory=dict)
+    regions: list[Any] = field(default_factory=list)
+    grads: dict[str, list[T]] = field(default_factory=dict)
+
+    @property
+    def rule_args(self) -> Call:
+        return self.model.rule
+
+    @property
+    def opt_args(self) -> Call:
+        return self.model.optimizer
+
+    @property
+    def batch(self) -> int:
+        return self.model.batch
+
+    def save(self, **values: T) -> None:
+        """Name forward values that the layer's backward reads (``cx.get(region, role)``)."""
+        self.saved.update({role: v.name for role, v in values.items()})
+
+    def get(self, region: Any, role: str) -> T:
+        for r, name in region.saved:
+            if r == role:
+                return self.b[name]
+        raise InternalError(f"{region.layer.name} did not save `{role}`")
+
+    def real(self, x: T) -> T:
+        """A raw data value as the network's real number, e.g. u8 0..255 as -1..1."""
+        if x.name not in self.affine:
+            return x
+        scale, shift = self.affine[x.name]
+        return x * scale + shift
+
+    def weight(self, layer: str, fan_in: int, fan_out: int) -> T:
+        """A binary layer's weight [fan_in, fan_out]: latent f32/f16, or a bit where the optimiser keeps no latent.
+
+        Glorot's uniform initialisation, the limit clipped to 1 (sign does not depend on it).
+        """
+        bound = min(1.0, math.sqrt(6.0 / (fan_in + fan_out)))
+        dtype = self.opt.weight_dtype(self.opt_args, self.rule.state_dtype(self.rule_args))
+        init = ("sign", 0.0) if dtype == "bit" else ("uniform", bound)
+        return self.b.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init)
+
+    def param(self, name: str, cols: int, value: float = 0.0) -> T:
+        """A trained vector per channel, constant at the start."""
+        return self.b.state(name, (1, cols), self.rule.state_dtype(self.rule_args), "param", "const", value)
+
+    def stat(self, name: str, cols: int, value: float) -> T:
+        """A running statistic per channel, always f32."""
+        return self.b.state(name, (1, cols), "f32", "stat", "const", value)
+
+    def wgrad(self, name: str, grad: T, unit: float | None = None) -> None:
+        """Report a parameter's gradient; ``unit`` is its size where every entry is +-unit."""
+        self.param_grads[name] = (grad, unit)
+
+    param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)
+
+
+def new_program(name: str, keep: tuple[str, ...] | None) -> Program:
+    return Program(name, (), (), (), (), keep=keep)

@@ -1,0 +1,55 @@
+"""expand: Model -> Module (two Programs: a training step's forward part, and an evaluation step).
+
+Afterwards: forward tensor ops only, SSA, each stamped with its layer and span; each layer is a Region that
+``differentiate`` will walk backwards.  Non-goals: gradients, storage.
+
+    dense 256;   ->   %dense1.wb = sign(%dense1.weight);  %dense1.y = contract(%x, %dense1.wb) {form='nn'}
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from .. import registry
+from ..ir.program import Builder, Module, Program, Region, T
+from ..model import Layer, Model
+from .context import Context, new_program
+
+
+def make_context(model: Model, base: Program, training: bool) -> Context:
+    return Context(Builder(base), model, training, registry.rules[model.rule.name].impl,
+                   registry.optimizers[model.optimizer.name].impl)
+
+
+def layer_forward(cx: Context, layer: Layer, x: T) -> T:
+    """Append one layer's forward ops and record its Region."""
+    b = cx.b
+    outer = (b.layer, b.span, cx.saved, cx.static)
+    b.layer, b.span, cx.saved, cx.static = layer.name, layer.span, {}, {}
+    first = len(b.ops)
+    y = registry.layers[layer.kind].forward(cx, layer, x)
+    cx.regions.append(Region(layer.kind, layer, (x.name,), y.name, (first, len(b.ops)), tuple(cx.saved.items()),
+                             tuple(cx.static.items())))
+    b.layer, b.span, cx.saved, cx.static = outer
+    return y
+
+
+def _expand_one(model: Model, training: bool) -> Program:
+    rule = registry.rules[model.rule.name].impl
+    cx = make_context(model, new_program("train" if training else "evaluate", rule.keep if training else None), training)
+    first = model.layers[0]
+    dtype = {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")
+    x = cx.b.input("x", (model.batch, first.output.elements), dtype)
+    cx.b.input("labels", (model.batch, 1), "u8")
+    if training:
+        cx.b.input("lr", (1, 1), "f32")
+        cx.b.input("step", (1, 1), "f32")
+    for layer in model.layers:
+        x = layer_forward(cx, layer, x)
+    return cx.b.finish(regions=tuple(cx.regions))
+
+
+def expand(model: Model) -> Module:
+    """Both Programs of a Model.  Their states are the same list: evaluation sees the optimiser's later, unused."""
+    train, evaluate = _expand_one(model, True), _expand_one(model, False)
+    return Module(train, replace(evaluate, keep=None))

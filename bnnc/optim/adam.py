@@ -1,0 +1,45 @@
+"""Adam (1412.6980) in the form  w <- w - lr/(1-b1^t) m / (sqrt(v)/sqrt(1-b2^t) + eps).
+
+v is stored as its square root: an f16 v would underflow for 1-bit gradients (spec of the low-memory rule, section 4.1).
+``v = elide`` keeps no second moment for 1-bit gradients: every entry is +-c, so v^ is c^2 exactly unless a weight's
+gradient was cancelled, and the step is lr/(1-b1^t) m/c.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program import T
+from ..registry import Named, Param, optimizers
+from .base import Optimizer, advance, moment, store
+
+
+def scalars(cx: Any, args: Any = None) -> dict[str, T]:
+    args = args or cx.opt_args
+    t, lr = cx.b["step"], cx.b["lr"]
+    rate = (lr / (1.0 - cx.b.op("powi", args["beta1"], t))).named("rate")
+    root = (1.0 / (1.0 - cx.b.op("powi", args["beta2"], t)).sqrt()).named("root")
+    return {"rate": rate, "root": root}
+
+
+def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T], args: Any = None) -> None:
+    args = args or cx.opt_args
+    b1, b2 = args["beta1"], args["beta2"]
+    m = moment(cx, w, "m")
+    m2 = advance(cx, m, m * b1 + g * (1.0 - b1))
+    if args["v"] == "elide" and unit is not None:
+        store(cx, w, w - (s["rate"] * (1.0 / unit)).named("rate_c") * m2, role)
+        return
+    r = moment(cx, w, "v_sqrt")
+    r2 = advance(cx, r, ((r * r) * b2 + (g * g) * (1.0 - b2)).sqrt())
+    store(cx, w, w - (s["rate"] * m2) / (r2 * s["root"] + args["eps"]), role)
+
+
+PARAMS = (
+    Param("lr", "float", 1e-3, "learning rate", above=0, positional=True),
+    Param("beta1", "float", 0.9, "decay of the first moment", minimum=0, maximum=0.999999),
+    Param("beta2", "float", 0.999, "decay of the second moment", minimum=0, maximum=0.999999),
+    Param("eps", "float", 1e-8, "added to the root of the second moment", minimum=0),
+    Param("v", "name", "keep", "elide: no second moment where the gradient is one bit", ("keep", "elide")),
+)
+optimizers.add(Named("adam", "Adam; `v = elide` drops the second moment of 1-bit gradients", PARAMS, Optimizer(update, scalars)))

@@ -1,0 +1,54 @@
+"""The record an optimiser is, and what they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..ir.program import T
+from ..model import Call
+
+
+def _latent(args: Call, state: str) -> str:
+    return state
+
+
+def _no_scalars(cx: Any) -> dict[str, T]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """``update(cx, w, role, grad, unit, scalars)`` adds moments as states and calls ``cx.b.update`` for each new value.
+
+    ``unit``: the size of every entry of ``grad`` when it is a 1-bit gradient, else None.  ``scalars(cx)`` builds what is
+    common to all parameters of a step.  ``weight_dtype(args, state)``: ``bit`` where no latent weight is kept.
+    """
+
+    update: Callable[..., None]
+    scalars: Callable[[Any], dict[str, T]] = _no_scalars
+    weight_dtype: Callable[[Call, str], str] = _latent
+
+
+def moment(cx: Any, w: T, suffix: str) -> T:
+    """A zero-initialised moment with the shape of ``w`` in the rule's state dtype."""
+    return cx.b.state(f"{w.name}.{suffix}", w.shape, cx.rule.state_dtype(cx.rule_args), "moment")
+
+
+def store(cx: Any, w: T, new: T, role: str) -> None:
+    """Write a new latent weight or parameter: clipped if the rule clips weights, rounded to its storage."""
+    if role == "weight" and cx.rule_args["clip"]:
+        new = new.clip(-1.0, 1.0)
+    cx.b.update(w, new.to(w.dtype).named(f"{_role(w)}_new"))
+
+
+def advance(cx: Any, m: T, new: T) -> T:
+    """Write a moment's new value, rounded to its storage; returns it as stored."""
+    out = new.to(m.dtype).named(f"{_role(m)}_new")
+    cx.b.update(m, out)
+    return out
+
+
+def _role(v: T) -> str:
+    return v.name.split(".", 1)[1].replace(".", "_")

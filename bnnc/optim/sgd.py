@@ -1,0 +1,25 @@
+"""SGD with momentum in Keras's form:  u <- momentum u - lr g;  w <- w + u."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program import T
+from ..registry import Named, Param, optimizers
+from .base import Optimizer, advance, moment, store
+
+
+def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:
+    lr, momentum = cx.b["lr"], cx.opt_args["momentum"]
+    if momentum == 0.0:
+        store(cx, w, w - lr * g, role)
+        return
+    u = moment(cx, w, "u")
+    u2 = advance(cx, u, u * momentum - lr * g)
+    store(cx, w, w + u2, role)
+
+
+optimizers.add(Named("sgd", "stochastic gradient descent with momentum", (
+    Param("lr", "float", 0.1, "learning rate", above=0, positional=True),
+    Param("momentum", "float", 0.9, "0 keeps no state", minimum=0, maximum=0.999999, positional=True),
+), Optimizer(update)))

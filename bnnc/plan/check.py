@@ -1,0 +1,92 @@
+"""The checker: is a Plan legal?  Shares no code with the planner and trusts none of its numbers.
+
+Lifetimes are recomputed from what the steps read and write, overlap is tested pair by pair, sizes are recomputed from
+shape and dtype.  Slow on purpose.  Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``size``,
+``align``, ``lifetime``, ``overlap``, ``bounds``, ``state``, ``arena``, ``bound``, ``peak``, ``duplicate``.
+"""
+
+from __future__ import annotations
+
+from .types import Plan
+
+BITS = {"bit": 1, "bool": 1, "u8": 8, "i16": 16, "f16": 16, "i32": 32, "f32": 32}
+
+
+class PlanError(Exception):
+    """``rule``: which promise is broken."""
+
+    def __init__(self, rule: str, message: str) -> None:
+        super().__init__(f"{rule}: {message}")
+        self.rule = rule
+
+
+def _expected_bytes(dtype: str, rows: int, cols: int, axis: int) -> int:
+    if BITS[dtype] > 1:
+        return rows * cols * BITS[dtype] // 8
+    if axis == 1:
+        words_a_row = (cols + 31) // 32
+        return rows * words_a_row * 4
+    padded = cols
+    while padded % 16:
+        padded += 1
+    return ((rows + 31) // 32) * padded * 4
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise PlanError unless the plan is legal and its totals are true."""
+    names = [b.storage.name for b in plan.buffers]
+    if len(set(names)) != len(names):
+        raise PlanError("duplicate", "two buffers have one name")
+    if not plan.steps:
+        raise PlanError("steps", "an empty timeline")
+    by_name = dict(zip(names, plan.buffers, strict=True))
+    first_write: dict[str, int] = {}
+    last_use: dict[str, int] = {}
+    for t, step in enumerate(plan.steps):
+        for n in step.reads:
+            if n not in by_name:
+                raise PlanError("unknown", f"step {step.name} reads {n}, which has no buffer")
+            if n not in first_write and by_name[n].region != "state":
+                raise PlanError("order", f"step {step.name} reads {n} before it is written")
+            last_use[n] = t
+        for n in step.writes:
+            if n not in by_name:
+                raise PlanError("unknown", f"step {step.name} writes {n}, which has no buffer")
+            first_write.setdefault(n, t)
+            last_use[n] = t
+    for b in plan.buffers:
+        s = b.storage
+        if b.end - b.offset != _expected_bytes(s.dtype, s.shape[0], s.shape[1], s.axis):
+            raise PlanError("size", f"{s.name} has {b.end - b.offset} bytes")
+        if b.offset % b.align or b.align not in (4, 64) or (b.end - b.offset >= 1024 and b.align != 64):
+            raise PlanError("align", f"{s.name} at {b.offset}, alignment {b.align}")
+        if b.offset < 0 or b.end > plan.arena_bytes:
+            raise PlanError("bounds", f"{s.name} is not inside the arena")
+        if b.region == "state":
+            if b.first > 0 or b.last < len(plan.steps) - 1:
+                raise PlanError("lifetime", f"state {s.name} does not live throughout")
+            if b.end > plan.state_bytes:
+                raise PlanError("state", f"{s.name} is outside the state range")
+        else:
+            if s.name not in first_write:
+                raise PlanError("lifetime", f"{s.name} is never written")
+            if b.first != first_write[s.name] or b.last != last_use[s.name]:
+                raise PlanError("lifetime", f"{s.name} lives [{b.first}, {b.last}], used [{first_write[s.name]}, "
+                                            f"{last_use[s.name]}]")
+            if b.offset < plan.state_bytes:
+                raise PlanError("state", f"{s.name} lies in the state range")
+    buffers = list(plan.buffers)
+    for i, a in enumerate(buffers):
+        for b in buffers[i + 1:]:
+            together = not (a.last < b.first or b.last < a.first)
+            disjoint = a.end <= b.offset or b.end <= a.offset
+            if together and not disjoint:
+                raise PlanError("overlap", f"{a.storage.name} and {b.storage.name} share bytes while both live")
+    top = max(b.end for b in buffers)
+    if not top <= plan.arena_bytes < top + 64 or plan.arena_bytes % 64:
+        raise PlanError("arena", f"arena {plan.arena_bytes}, buffers end at {top}")
+    live = [sum(b.end - b.offset for b in buffers if b.first <= t <= b.last) for t in range(len(plan.steps))]
+    if max(live) != plan.lower_bound:
+        raise PlanError("bound", f"lower bound {plan.lower_bound}, but {max(live)} bytes live at once")
+    if live[plan.peak_step] != max(live):
+        raise PlanError("peak", f"step {plan.peak_step} is not the peak")

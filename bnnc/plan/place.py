@@ -1,0 +1,118 @@
+"""place: Packed -> Plan.  Lifetimes, then an offset for every buffer in one arena.
+
+Persistent state comes first and is contiguous (it is the checkpoint's payload).  The rest is placed largest first at the
+lowest offset where it overlaps nothing that is alive at the same time.  The training and the evaluation step never run
+together, so their buffers share the space.  ``off``: no reuse, every buffer has its own bytes.
+
+Time 0 is the loading of the batch, then one time a kernel, then the reading of the results; evaluation follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from ..diag import NOWHERE, InternalError
+from .pack import Packed, PackedSchedule
+from .types import Buffer, Plan, Step, Storage
+
+EVAL = "eval:"
+
+
+@dataclass(frozen=True)
+class Placed:
+    """The Plan with the schedules it places."""
+
+    packed: Packed
+    plan: Plan
+
+    def __str__(self) -> str:
+        rows = ["id,lower,upper,size,offset"]  # minimalloc's CSV: [lower, upper) in time
+        rows += [f"{b.name},{b.first},{b.last + 1},{b.nbytes},{b.offset}" for b in self.plan.buffers]
+        return "\n".join(rows) + "\n"
+
+
+def _align(nbytes: int) -> int:
+    return 64 if nbytes >= 1024 else 4
+
+
+def _up(n: int, align: int) -> int:
+    return -(-n // align) * align
+
+
+def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
+    """Steps of one schedule: load, kernels, done.  In-place outputs appear under their state's name."""
+    alias = dict(ps.schedule.alias)
+    states = ps.schedule.program.state_names
+
+    def name(n: str) -> str:
+        n = alias.get(n, n)
+        return n if n.removesuffix("@0") in states and not n.endswith("@0") else prefix + n
+
+    p = ps.schedule.program
+    steps = [Step(f"{prefix}load", (), tuple(map(name, p.inputs)))]
+    for k in ps.kernels:
+        steps.append(Step(prefix + k.name, tuple(map(name, k.reads)), tuple(map(name, k.writes)), k.layer, k.span))
+    steps.append(Step(f"{prefix}done", tuple(name(v) for _, v in p.results), ()))
+    return steps
+
+
+def _lifetimes(steps: list[Step]) -> dict[str, tuple[int, int]]:
+    life: dict[str, tuple[int, int]] = {}
+    for t, s in enumerate(steps):
+        for n in (*s.writes, *s.reads):
+            life[n] = (life[n][0] if n in life else t, t)
+    return life
+
+
+def _first_fit(size: int, align: int, taken: list[tuple[int, int]], floor: int) -> int:
+    at = _up(floor, align)
+    for lo, hi in sorted(taken):
+        if at + size <= lo:
+            break
+        at = max(at, _up(hi, align))
+    return at
+
+
+def place(packed: Packed, reuse: bool = True) -> Placed:
+    """Raises InternalError if a buffer has no storage."""
+    steps = timeline(packed.train, "") + timeline(packed.evaluate, EVAL)
+    life = _lifetimes(steps)
+    last = len(steps) - 1
+    program = packed.train.schedule.program
+    storages: dict[str, Storage] = {}
+    for ps, prefix in ((packed.train, ""), (packed.evaluate, EVAL)):
+        for n, s in ps.storage.items():
+            key = n if n in program.state_names else prefix + n
+            storages.setdefault(key, replace(s, name=key))
+    made = {n: s for s in reversed(steps) for n in s.writes}
+    external = {prefix + n for ps, prefix in ((packed.train, ""), (packed.evaluate, EVAL))
+                for n in (*ps.schedule.program.inputs, *(v for _, v in ps.schedule.program.results))}
+    buffers: list[Buffer] = []
+    offset = 0
+    spans = {s.layer: s.span for s in steps if s.layer}
+    states = sorted((s.name for s in program.states), key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n))
+    for n in states:
+        st = storages[n]
+        offset = _up(offset, _align(st.nbytes))
+        layer = n.split(".")[0]
+        buffers.append(Buffer(st, offset, 0, last, "state", _align(st.nbytes), layer, spans.get(layer, NOWHERE)))
+        offset += st.nbytes
+    state_bytes = offset
+    todo = [n for n in life if n not in program.state_names]
+    if missing := [n for n in todo if n not in storages]:
+        raise InternalError(f"no storage for {missing}")
+    todo.sort(key=lambda n: (-storages[n].nbytes, life[n][0] - life[n][1], n))
+    for n in todo:
+        st, (t0, t1) = storages[n], life[n]
+        if reuse:
+            taken = [(b.offset, b.end) for b in buffers if b.region != "state" and b.first <= t1 and t0 <= b.last]
+            at = _first_fit(st.nbytes, _align(st.nbytes), taken, state_bytes)
+        else:
+            at = _up(max(state_bytes, *(b.end for b in buffers)), _align(st.nbytes))
+        step = made.get(n)
+        buffers.append(Buffer(st, at, t0, t1, "io" if n in external else "temp", _align(st.nbytes), step.layer if step else "",
+                              step.span if step else steps[0].span))
+    arena = _up(max(b.end for b in buffers), 64)
+    weight = [sum(b.nbytes for b in buffers if b.first <= t <= b.last) for t in range(len(steps))]
+    peak = max(range(len(steps)), key=lambda t: (weight[t], -t))
+    return Placed(packed, Plan(tuple(buffers), tuple(steps), arena, state_bytes, weight[peak], peak))

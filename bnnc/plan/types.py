@@ -1,0 +1,117 @@
+"""Plan: every value has a storage format and an offset in one arena.  Data types only; the checker imports nothing else.
+
+Storage formats: numbers are dense and row-major.  One-bit values are packed into 32-bit little-endian words, either along
+columns (``axis`` 1: each row is ceil(cols/32) words, bit c%32 of word c/32) or along rows (``axis`` 0: ceil(rows/32) rows
+of one word per column, the columns padded to a multiple of 16 so that vectors need no tail).  Pad bits are 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..diag import NOWHERE, Span
+
+NUMBER_BYTES = {"u8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
+LANES = 16
+
+
+def ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a value lies in memory.  ``name`` is the value's, plus ``@0`` for a copy of it packed along rows."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, int]
+    axis: int = 1
+
+    @property
+    def one_bit(self) -> bool:
+        return self.dtype in ("bit", "bool")
+
+    @property
+    def stride(self) -> int:
+        """Elements (words, for bits) from one stored row to the next."""
+        if not self.one_bit:
+            return self.shape[1]
+        return ceil_div(self.shape[1], 32) if self.axis == 1 else ceil_div(self.shape[1], LANES) * LANES
+
+    @property
+    def nbytes(self) -> int:
+        rows, cols = self.shape
+        if not self.one_bit:
+            return rows * cols * NUMBER_BYTES[self.dtype]
+        return 4 * self.stride * (rows if self.axis == 1 else ceil_div(rows, 32))
+
+    @property
+    def padding(self) -> int:
+        """Bytes in it that hold no element: what only vector tails touch."""
+        if self.one_bit and self.axis == 0:
+            return 4 * (self.stride - self.shape[1]) * ceil_div(self.shape[0], 32)
+        return 0
+
+    def __str__(self) -> str:
+        packed = f" by rows of {self.stride} words" if self.one_bit else ""
+        return f"{self.dtype}[{self.shape[0]}, {self.shape[1]}]{packed if self.axis == 0 else ''}"
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """A storage with a place: bytes ``[offset, offset + nbytes)``, alive from time ``first`` to ``last`` inclusive.
+
+    ``region``: ``state`` (persistent), ``io`` (written or read from outside the step) or ``temp``.
+    """
+
+    storage: Storage
+    offset: int
+    first: int
+    last: int
+    region: str
+    align: int
+    layer: str = ""
+    span: Span = field(default=NOWHERE, compare=False)
+
+    @property
+    def name(self) -> str:
+        return self.storage.name
+
+    @property
+    def nbytes(self) -> int:
+        return self.storage.nbytes
+
+    @property
+    def end(self) -> int:
+        return self.offset + self.storage.nbytes
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one moment of the timeline reads and writes: a kernel, or ``load``/``done`` around a step."""
+
+    name: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    layer: str = ""
+    span: Span = field(default=NOWHERE, compare=False)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``steps`` is the timeline: a training step, then an evaluation step.  Buffers of the evaluation step are ``eval:...``."""
+
+    buffers: tuple[Buffer, ...]
+    steps: tuple[Step, ...]
+    arena_bytes: int
+    state_bytes: int
+    lower_bound: int
+    peak_step: int
+
+    @property
+    def buffer(self) -> dict[str, Buffer]:
+        return {b.name: b for b in self.buffers}
+
+    def live(self, t: int) -> list[Buffer]:
+        return [b for b in self.buffers if b.first <= t <= b.last]

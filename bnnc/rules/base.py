@@ -1,0 +1,45 @@
+"""The record a learning rule is: hooks that ``differentiate`` calls, and one promise (``keep``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ir.program import T
+from ..model import Call
+
+
+def _same(cx: Any, g: T) -> T:
+    return g
+
+
+@dataclass(frozen=True)
+class Rule:
+    """``on_grad(cx, g)`` transforms the gradient that enters a layer's output; ``on_wgrad(cx, w, dw, fan_in)`` returns the
+    weight gradient and, where every entry has one size, that size.  ``loss_scale(batch)`` multiplies the loss's gradient
+    (parameter gradients divide it out).  ``keep``: dtypes that full-size values crossing from forward to backward may
+    have, or None for any.  ``backward(cx, program)`` replaces back-propagation altogether.
+    """
+
+    on_wgrad: Callable[[Any, T, T, int], tuple[T, float | None]]
+    on_grad: Callable[[Any, T], T] = _same
+    loss_scale: Callable[[int], float] = lambda batch: 1.0
+    layer_defaults: dict[tuple[str, str], Any] = field(default_factory=dict)
+    keep: tuple[str, ...] | None = None
+    backward: Callable[..., None] | None = None
+
+    def state_dtype(self, args: Call) -> str:
+        """Storage of latent weights, parameters and optimiser state: the rule's ``state`` argument."""
+        return args["state"]
+
+    def defaults(self, layer: str, param: str) -> Any:
+        """What a layer's argument is when the spec leaves it to the rule."""
+        return self.layer_defaults.get((layer, param))
+
+
+def cancel(cx: Any, w: T, g: T) -> T:
+    """With ``clip = off`` a weight beyond [-1, 1] gets no gradient (gradient cancellation); with clip it cannot be there."""
+    if cx.rule_args["clip"] or w.dtype == "bit":
+        return g
+    return (w.abs() <= 1.0).where(g, 0.0)

@@ -1,0 +1,176 @@
+"""fuse: Module -> Scheduled.  Each kernel is one anchor (a contraction or a reduction) or a map, with element-wise ops
+inlined on its loads and stores.
+
+Which values exist in memory is decided here.  Contraction and reduction results exist unless every reader sits in the
+same kernel's epilogue.  A map value exists if it is one bit per element (it is smaller than what it is made of), a rounded
+copy (``cast``), a vector or scalar that larger values read, a result or an update; everything else is recomputed by
+each reader.  Updates are not moved into contractions here: that is ``sink``.
+
+``off``: one op per kernel, every value in memory.  Same bits, more memory: the ops and their order are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from ..diag import InternalError
+from ..ir.dtype import ONE_BIT
+from ..ir.ops import OPS
+from ..ir.program import Module, Op, Program
+from .kernel import Acc, Expr, Kernel, Output, Schedule, Scheduled, Shape
+
+MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
+
+
+def _is_full(shape: Shape) -> bool:
+    return shape[0] > 1 and shape[1] > 1
+
+
+@dataclass
+class _Draft:
+    """A kernel under construction."""
+
+    kernel: Kernel
+    phases: set[str] = field(default_factory=set)
+
+    def add(self, value: str, expr: Expr) -> None:
+        self.kernel = replace(self.kernel, outputs=(*self.kernel.outputs, Output(value, expr)))
+
+
+class _Fuser:
+    def __init__(self, program: Program, on: bool) -> None:
+        self.p, self.on = program, on
+        self.expr: dict[str, Expr] = {}  # how a reader writes a value: inlined, or a load
+        self.made_by: dict[str, int] = {}  # value -> draft index
+        self.drafts: list[_Draft] = []
+        self.required = {v for _, v in program.updates} | {v for _, v in program.results}
+        self.readers: dict[str, list[Op]] = {}
+        for op in program.ops:
+            for i in op.inputs:
+                self.readers.setdefault(i, []).append(op)
+
+    def load(self, name: str) -> Expr:
+        v = self.p.value[name]
+        return self.expr.get(name) or Expr("load", (), name, v.dtype, v.shape)
+
+    def run(self) -> list[Kernel]:
+        for op in self.p.ops:
+            v = self.p.value[op.output]
+            if op.kind in ("const", "col"):
+                self.expr[op.output] = Expr(op.kind, (), op["value"] if op.kind == "const" else None, v.dtype, v.shape)
+            elif OPS[op.kind].cls == "map":
+                self.map_op(op)
+            else:
+                self.anchor(op)
+        return self.cleanup()
+
+    # -- map values ---------------------------------------------------------------------------------------------------
+    def map_op(self, op: Op) -> None:
+        v = self.p.value[op.output]
+        attr = op["dtype"] if op.kind == "cast" else None
+        expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape)
+        if not self.materialise(op, expr):
+            self.expr[op.output] = expr
+            return
+        at = self.epilogue_of(op, expr) if self.on else None
+        if at is None and self.on:
+            at = self.map_kernel_for(op, expr)
+        if at is None:
+            self.drafts.append(_Draft(Kernel("map", v.shape, (), phase=op.phase, layer=op.layer, span=op.span)))
+            at = len(self.drafts) - 1
+        d = self.drafts[at]
+        d.add(op.output, expr.substitute(self.inside(d.kernel)))
+        self.made_by[op.output] = at
+
+    def materialise(self, op: Op, expr: Expr) -> bool:
+        v, readers = self.p.value[op.output], self.readers.get(op.output, [])
+        if not self.on or op.output in self.required:
+            return True
+        full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
+        if v.dtype in ONE_BIT and _is_full(v.shape):
+            return bool(full)
+        if v.dtype == "f16" and _is_full(v.shape):
+            return True
+        if any(self.p.value[r.output].shape != v.shape or OPS[r.kind].cls != "map" for r in readers) and not _is_full(v.shape):
+            return True
+        wide = {e.attr for e in full if e.dtype not in ONE_BIT}
+        costly = any(e.op in ("exp", "log") for e in expr.walk())
+        return len(readers) > 1 and (len(wide) > MAX_WIDE_LOADS or costly)
+
+    def before(self, expr: Expr, index: int, inside: bool) -> bool:
+        """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it)?"""
+        return all(self.made_by.get(n, -1) < index or (inside and self.made_by[n] == index) for n in expr.loads())
+
+    def inside(self, k: Kernel) -> dict[str, Expr]:
+        """Values a kernel makes itself, as expressions, so that it need not load them back."""
+        table = {c.value: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.accs)}
+        return table | {o.value: o.expr for o in k.outputs}
+
+    def epilogue_of(self, op: Op, expr: Expr) -> int | None:
+        """The anchor kernel whose epilogue can make this value, if there is one.  Updates wait for ``sink``."""
+        v = self.p.value[op.output]
+        if op.output in {new for _, new in self.p.updates}:
+            return None
+        made = {self.made_by[n] for n in expr.loads() if n in self.made_by}
+        if not made:
+            return None
+        at = max(made)
+        k = self.drafts[at].kernel
+        ok = k.accs and k.out_shape == v.shape and self.before(expr, at, True)
+        return at if ok else None
+
+    def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
+        """The latest map kernel with the same extent and phase that could make this value too."""
+        v = self.p.value[op.output]
+        for at in range(len(self.drafts) - 1, -1, -1):
+            k = self.drafts[at].kernel
+            shared = set(expr.loads()) & (set(k.reads) | set(k.writes))
+            related = bool(shared) if _is_full(v.shape) else op.phase != "update" or k.layer == op.layer
+            if k.kind == "map" and k.domain == v.shape and k.phase == op.phase and related and self.before(expr, at, True):
+                return at
+        return None
+
+    # -- anchors ------------------------------------------------------------------------------------------------------
+    def anchor(self, op: Op) -> None:
+        v = self.p.value[op.output]
+        if OPS[op.kind].cls == "contract":
+            a, b = (self.load(i) for i in op.inputs)
+            k = Kernel("contract", v.shape, (), (Acc("sum", a, v.dtype, op.output),), op["form"], a, b,
+                       op.phase, op.layer, op.span)
+        elif OPS[op.kind].cls == "reduce":
+            kind = "reduce_rows" if op["axis"] == 0 else "reduce_cols"
+            x = self.load(op.inputs[0])
+            acc = Acc(op["how"], x, v.dtype, op.output)
+            for at in range(len(self.drafts) - 1, -1, -1) if self.on else ():
+                k = self.drafts[at].kernel
+                if k.kind == kind and k.domain == x.shape and k.phase == op.phase and self.before(x, at, False):
+                    self.drafts[at].kernel = replace(k, accs=(*k.accs, acc), outputs=(*k.outputs, Output(
+                        op.output, Expr("acc", (), len(k.accs), v.dtype, v.shape))))
+                    self.made_by[op.output] = at
+                    return
+            k = Kernel(kind, x.shape, (), (acc,), phase=op.phase, layer=op.layer, span=op.span)
+        else:
+            raise InternalError(f"no anchor for {op.kind}")
+        k = replace(k, outputs=(Output(op.output, Expr("acc", (), 0, v.dtype, v.shape)),))
+        self.drafts.append(_Draft(k))
+        self.made_by[op.output] = len(self.drafts) - 1
+
+    # -- what nobody loads is not stored ------------------------------------------------------------------------------
+    def cleanup(self) -> list[Kernel]:
+        return drop_unread([d.kernel for d in self.drafts], self.required)
+
+
+def drop_unread(kernels: list[Kernel], required: set[str]) -> list[Kernel]:
+    """Remove outputs that no other kernel loads, and kernels that are left with none."""
+    while True:
+        read = required | {n for k in kernels for n in k.reads}
+        kept = [replace(k, outputs=tuple(o for o in k.outputs if o.value in read)) for k in kernels]
+        kept = [k for k in kept if k.outputs]
+        if kept == kernels:
+            return kernels
+        kernels = kept
+
+
+def fuse(module: Module, on: bool = True) -> Scheduled:
+    """Both Schedules; kernels in program order, not yet named."""
+    return Scheduled(module, *(Schedule(p, tuple(_Fuser(p, on).run())) for p in module))

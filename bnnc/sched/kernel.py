@@ -1,0 +1,174 @@
+"""Kernel and Schedule: what is computed in one loop nest, and in which order.
+
+A kernel has one *anchor* (none for an element-wise map), element-wise expressions on what the anchor loads, and
+expressions on what is stored.  Expressions are trees over loads of values; the anchor's result is an ``acc`` node.
+A Schedule holds no text, no storage and no offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..diag import NOWHERE, Span
+from ..ir.ops import contract_dims
+from ..ir.program import Module, Program
+
+Shape = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Expr:
+    """A node: ``load`` (attr value), ``const``, ``col``, ``acc`` (attr index), or a map op.  ``dtype`` is the IR's."""
+
+    op: str
+    args: tuple[Expr, ...] = ()
+    attr: Any = None
+    dtype: str = "f32"
+    shape: Shape = (1, 1)
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.op, tuple(a._hash for a in self.args), self.attr, self.dtype, self.shape))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def walk(self) -> Iterator[Expr]:
+        """Every distinct node, children first."""
+        seen: dict[Expr, None] = {}
+
+        def visit(e: Expr) -> None:
+            if e not in seen:
+                for a in e.args:
+                    visit(a)
+                seen[e] = None
+
+        visit(self)
+        return iter(seen)
+
+    def loads(self) -> list[str]:
+        return [e.attr for e in self.walk() if e.op == "load"]
+
+    def substitute(self, table: dict[str, Expr]) -> Expr:
+        """Replace loads of the named values."""
+        memo: dict[Expr, Expr] = {}
+
+        def go(e: Expr) -> Expr:
+            if e not in memo:
+                if e.op == "load" and e.attr in table:
+                    memo[e] = table[e.attr]
+                else:
+                    args = tuple(go(a) for a in e.args)
+                    memo[e] = e if args == e.args else Expr(e.op, args, e.attr, e.dtype, e.shape)
+            return memo[e]
+
+        return go(self)
+
+    def __str__(self) -> str:
+        if self.op in ("load", "const", "col"):
+            return {"load": f"%{self.attr}", "const": repr(self.attr), "col": "col"}[self.op]
+        if self.op == "acc":
+            return f"acc{self.attr}"
+        extra = f"<{self.attr}>" if self.attr is not None else ""
+        return f"{self.op}{extra}({', '.join(map(str, self.args))})"
+
+
+@dataclass(frozen=True)
+class Acc:
+    """One accumulator of a reduction: ``how`` (sum, max, argmax) over ``expr``, giving ``dtype``."""
+
+    how: str
+    expr: Expr
+    dtype: str
+    value: str  # the IR value it computes
+
+
+@dataclass(frozen=True)
+class Output:
+    """``value[row, col] = expr`` over the kernel's out domain."""
+
+    value: str
+    expr: Expr
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1) or contract.
+
+    ``domain``: extent of a map or of what a reduction reads.  A contraction has ``form``, operands ``a`` and ``b`` as
+    expressions, and one accumulator ``acc`` whose ``value`` is the product.
+    """
+
+    kind: str
+    domain: Shape
+    outputs: tuple[Output, ...]
+    accs: tuple[Acc, ...] = ()
+    form: str = ""
+    a: Expr | None = None
+    b: Expr | None = None
+    phase: str = "forward"
+    layer: str = ""
+    span: Span = field(default=NOWHERE, compare=False)
+    name: str = ""
+
+    @property
+    def out_shape(self) -> Shape:
+        rows, cols = self.domain
+        return {"reduce_rows": (1, cols), "reduce_cols": (rows, 1)}.get(self.kind, self.domain)
+
+    @property
+    def dims(self) -> tuple[int, int, int]:
+        """(M, Q, N) of a contraction."""
+        assert self.a is not None and self.b is not None
+        return contract_dims(self.a.shape, self.b.shape, self.form)
+
+    def exprs(self) -> list[Expr]:
+        return [e for e in (self.a, self.b) if e is not None] + [c.expr for c in self.accs if self.kind != "contract"] + [
+            o.expr for o in self.outputs]
+
+    @cached_property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for e in self.exprs() for name in e.loads()))
+
+    @cached_property
+    def writes(self) -> tuple[str, ...]:
+        return tuple(o.value for o in self.outputs)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Kernels of one Program in order.  ``alias``: values that live in their state's buffer (in-place updates)."""
+
+    program: Program
+    kernels: tuple[Kernel, ...]
+    alias: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        out = [f"schedule {self.program.name}"]
+        for k in self.kernels:
+            out.append(f"kernel {k.name} {k.kind}{' ' + k.form if k.form else ''} {list(k.domain)} @{k.phase} {k.layer}")
+            if k.kind == "contract":
+                out.append(f"  acc0 = {k.a} x {k.b}")
+            else:
+                out += [f"  acc{i} = {c.how} {c.expr}" for i, c in enumerate(k.accs)]
+            out += [f"  %{o.value} = {o.expr}" for o in k.outputs]
+        out += [f"in place %{v} -> %{s}" for v, s in self.alias]
+        return "\n".join(out) + "\n"
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """The two Schedules of a Module."""
+
+    module: Module
+    train: Schedule
+    evaluate: Schedule
+
+    def __iter__(self) -> Iterator[Schedule]:
+        return iter((self.train, self.evaluate))
+
+    def __str__(self) -> str:
+        return f"{self.train}\n{self.evaluate}"
