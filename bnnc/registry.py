@@ -6,7 +6,7 @@ Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -18,8 +18,10 @@ class Param:
     """One parameter of a registered name.
 
     ``type``: ``int``, ``float``, ``size`` (bytes), ``name`` (one of ``choices``), ``bool`` (``on``/``off``/``true``/
-    ``false``), ``str``, ``ints`` (list).  A parameter with ``positional=True`` may be given without its name, in schema
-    order.  ``default=None`` with ``type="name"`` means "decided by the rule".  Bounds are inclusive unless ``above``.
+    ``false``), ``str``, ``ints`` (list), ``tensor`` (``u8[28, 28]``, a TensorType), ``encoder`` or ``call:TABLE`` (a
+    name or call of that table; the value and the default are Calls, and ``check`` fills in every argument).
+    A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` with
+    ``type="name"`` means "decided by the rule".  Bounds are inclusive unless ``above``.
     """
 
     name: str
@@ -45,8 +47,9 @@ class ShapeError(Exception):
 class LayerDef:
     """A layer family.  ``infer(input: TensorType, args: Call, body_out: TensorType | None) -> TensorType``.
 
-    ``forward(cx, layer, x)`` and ``backward(cx, region, grad)`` build IR (``lower/expand.py``, ``lower/differentiate.py``).
-    ``role``: ``input`` (must come first, exactly once), ``loss`` (must come last, exactly once), ``container`` (has a body), else ``layer``.
+    ``forward(cx, layer, x)`` and ``backward(cx, region, grad)`` build IR (``lower/expand.py``,
+    ``lower/differentiate.py``).  ``role``: ``input`` (must come first, exactly once), ``loss`` (must come last, exactly
+    once), ``container`` (has a body), else ``layer``.  A container's ``infer`` says what its body may give.
     ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
     """
 
@@ -65,7 +68,12 @@ class LayerDef:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Any other registered record: a rule, optimiser, schedule, encoder or data source; ``impl`` is its own record."""
+    """Any other registered record: a rule, optimiser, schedule, encoder or data source; ``impl`` is its own record.
+
+    ``check`` calls two methods of ``impl`` where they exist: a rule's ``defaults(layer kind, parameter)`` for arguments
+    that a spec leaves to the rule, and, of a rule or optimiser, ``validate(model)``, which gives one
+    ``(layer name or "", message, help)`` for each thing in the network that it cannot deal with.
+    """
 
     name: str
     doc: str
@@ -101,6 +109,27 @@ encoders: Table[Named] = Table("encoder")
 sources: Table[Named] = Table("data source")
 
 
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """What ``check`` looks names up in: the built-in tables, or others in a test."""
+
+    layers: Mapping[str, LayerDef]
+    rules: Mapping[str, Named]
+    optimizers: Mapping[str, Named]
+    schedules: Mapping[str, Named]
+    encoders: Mapping[str, Named]
+    sources: Mapping[str, Named]
+
+
+def builtin() -> Tables:
+    """The global tables, with the built-in names loaded."""
+    load_builtin()
+    return Tables(layers, rules, optimizers, schedules, encoders, sources)
+
+
 def load_builtin() -> None:
     """Import the packages that register the built-in names (idempotent)."""
-    from . import layers as _layers, optim as _optim, rules as _rules, trainset as _trainset  # noqa: F401, PLC0415
+    from . import layers as _layers  # noqa: F401
+    from . import optim as _optim  # noqa: F401
+    from . import rules as _rules  # noqa: F401
+    from . import trainset as _trainset  # noqa: F401

@@ -44,10 +44,10 @@ def store(cx: Any, w: T, new: T, role: str) -> None:
 
 
 def advance(cx: Any, m: T, new: T) -> T:
-    """Write a moment's new value, rounded to its storage; returns it as stored."""
-    out = new.to(m.dtype).named(f"{_role(m)}_new")
-    cx.b.update(m, out)
-    return out
+    """Write a moment's new value, rounded to its storage; returns it unrounded, for the rest of this step."""
+    stored = new.to(m.dtype).named(f"{_role(m)}_new")
+    cx.b.update(m, stored)
+    return stored if new.dtype == m.dtype else new
 
 
 def _role(v: T) -> str:

@@ -1,0 +1,105 @@
+"""build: Source -> an executable, checked against the Plan.
+
+Compiles with warnings as errors, then reads the ELF file: the arena has exactly the planned size, no allocator is linked,
+and everything that is loaded fits in what the plan promised.  Sources may have been edited by hand in between.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+
+from bnnc.diag import InternalError, error
+from bnnc.emit import Source
+from bnnc.plan.report import Report
+
+from .targets import Target
+
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror")
+FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie",
+                "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
+HOSTED = ("-lm", "-lpthread")
+ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
+
+
+@dataclass(frozen=True)
+class ElfFacts:
+    """Sizes in bytes: ``loaded`` is the memory of all loaded segments, ``arena`` the symbol's; and the allocators linked."""
+
+    loaded: int
+    arena: int
+    allocators: tuple[str, ...]
+
+
+def find_compiler(target: Target, wanted: str = "") -> str:
+    """The first compiler there is.  Raises BnncError B0706, exit code 4."""
+    names = (wanted,) if wanted else target.compilers
+    for name in names:
+        if shutil.which(name.split()[0]):
+            return name
+    raise error("B0706", f"no C compiler for target `{target.name}`: looked for {', '.join(names)}", exit_code=4,
+                help="install one, e.g. `sudo apt install gcc`, or set BNNC_CC")
+
+
+def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, ...] = ()) -> list[str]:
+    """The compiler's command line; shown to users, and run."""
+    mode = FREESTANDING if target.freestanding and platform.system() == "Linux" else ()
+    return [*cc.split(), *target.flags, *WARNINGS, *mode, *extra, main, "-o", output, *(() if mode else HOSTED)]
+
+
+def read_elf(path: Path) -> ElfFacts:
+    """Facts about an executable or shared library."""
+    with path.open("rb") as f:
+        elf = ELFFile(f)
+        loaded = sum(_pages(s["p_vaddr"], s["p_memsz"]) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD")
+        symbols = [s for name in (".symtab", ".dynsym") if (t := elf.get_section_by_name(name)) is not None for s in t.iter_symbols()]
+        arena = next((s["st_size"] for s in symbols if s.name == "bnnc_arena"), 0)
+        return ElfFacts(loaded, arena, tuple(sorted({s.name for s in symbols} & set(ALLOCATORS))))
+
+
+def _pages(start: int, size: int, page: int = 4096) -> int:
+    return -(-(start % page + size) // page) * page
+
+
+def verify_elf(path: Path, report: Report, target: Target) -> ElfFacts:
+    """Raises InternalError where the program is not what the plan said."""
+    facts = read_elf(path)
+    if facts.arena != report.arena:
+        raise InternalError(f"the program's arena has {facts.arena} bytes, the plan says {report.arena}")
+    if target.freestanding and facts.allocators:
+        raise InternalError(f"the program links {', '.join(facts.allocators)}")
+    allowed = report.arena + report.code + report.threads
+    if target.freestanding and facts.loaded > allowed:
+        raise InternalError(f"the program loads {facts.loaded} bytes, the plan allows {allowed}")
+    return facts
+
+
+def run_compiler(argv: list[str], folder: Path) -> None:
+    """Raises BnncError B0707 with the compiler's first complaints, exit code 4."""
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    if done.returncode:
+        first = "\n".join(done.stderr.splitlines()[:12])
+        raise error("B0707", f"the C compiler failed: {' '.join(argv)}\n{first}", exit_code=4,
+                    help="if the source was not edited this is a bug in bnnc; BNNC_CC chooses another compiler")
+
+
+def build(source: Source, report: Report, target: Target, out: Path, cc: str = "") -> Path:
+    """Compile ``source`` to the executable ``out``; it appears whole or not at all."""
+    compiler = find_compiler(target, cc)
+    with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
+        folder = Path(tmp)
+        source.write(folder)
+        run_compiler(command(compiler, target, source.main, "program"), folder)
+        verify_elf(folder / "program", report, target)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(out.name + ".part")
+        shutil.copy2(folder / "program", part)
+        part.replace(out)
+    return out

@@ -1,0 +1,133 @@
+"""emit: Placed -> Source, the C backend's half: one program file, one file of kernels, the runtime verbatim."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from bnnc import __version__
+from bnnc.emit import Source
+from bnnc.model import Model
+from bnnc.plan.pack import PackedSchedule
+from bnnc.plan.place import EVAL, Placed
+from bnnc.plan.report import Report, table_lines
+from bnnc.sched.kernel import Kernel
+
+from ..render import render, template_text
+from .expr import ident, literal
+from .kernels import Memory, kernel_text
+from .targets import Target
+
+DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8", "i32": "BNNC_I32"}
+INIT = {"const": "BNNC_INIT_CONST", "uniform": "BNNC_INIT_UNIFORM", "sign": "BNNC_INIT_SIGN"}
+SCHEDULES = {"constant": ("BNNC_SCHED_CONSTANT", ()), "step": ("BNNC_SCHED_STEP", ("every", "factor")),
+             "cosine": ("BNNC_SCHED_COSINE", ("final",)), "plateau": ("BNNC_SCHED_PLATEAU", ("patience", "factor"))}
+
+
+def c_string(text: str) -> str:
+    """A C string literal; long or multi-line text continues on new lines."""
+    out = []
+    for line in text.splitlines(keepends=True) or [""]:
+        for i in range(0, max(1, len(line)), 110):
+            piece = line[i:i + 110].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("?", "\\?")
+            out.append(f'"{piece}"')
+    return out[0] if len(out) == 1 else "\n        " + "\n        ".join(out)
+
+
+def _memory(ps: PackedSchedule, prefix: str) -> Memory:
+    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix)
+
+
+def _kernel_doc(k: Kernel) -> list[str]:
+    """What a kernel computes, one line an output, shortened: the full text is in the code."""
+    def short(e: object) -> str:
+        text = str(e)
+        return text if len(text) <= 100 else text[:97] + "..."
+
+    head = [f"acc = {short(k.a)} x {short(k.b)}  ({'M Q N = %d %d %d' % k.dims})"] if k.kind == "contract" else [
+        f"acc{i} = {a.how} {short(a.expr)}" for i, a in enumerate(k.accs)]
+    return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
+
+
+def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
+    out = []
+    for k in ps.kernels:
+        text, decls = kernel_text(k, _memory(ps, prefix))
+        body = render(f"c/kernels/{text.template}.c.j2", **text.context)
+        body = "".join(line for line in body.splitlines(keepends=True) if line.strip())
+        where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
+        out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": _kernel_doc(k),
+                    "title": f"{k.name}: {k.phase} of {where}"})
+    return out
+
+
+def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
+    """For each kernel, temporaries that die with it.  Times: 0 load, then kernels, done; evaluation again."""
+    out = []
+    for b in placed.plan.buffers:
+        if b.region != "temp":
+            continue
+        t = b.last - 1 if b.last <= n_train else b.last - 3
+        out.append({"after": t, "offset": b.offset, "nbytes": b.nbytes, "name": b.name})
+    return sorted(out, key=lambda d: (d["after"], d["offset"]))
+
+
+def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[tuple[str, str]]:
+    at = {b.name: b.offset for b in placed.plan.buffers}
+    train = dict(placed.packed.train.schedule.program.results)
+    evaluate = dict(placed.packed.evaluate.schedule.program.results)
+    first = model.layers[0]
+    schedule, names = SCHEDULES[model.schedule.name]
+    args = [literal(float(model.schedule[n])) for n in names] + ["0.0f", "0.0f"]
+    encoder = first.args["encoder"]
+    files = {"train": ("", ""), "test": ("", "")}
+    for which, source in (("train", model.data.train), ("test", model.data.test)):
+        if source is not None:
+            values = [v for _, v in source.args]
+            files[which] = (values[0], values[1] if len(values) > 1 else "")
+    classes = model.layers[-1].input.elements
+    return [
+        ("name", c_string(model.name)), ("hash", "SPEC_HASH"), ("version", c_string(__version__)), ("target", c_string(target.name)),
+        ("rule", c_string(model.rule.name)), ("optimizer", c_string(model.optimizer.name)),
+        ("summary", c_string("\n".join(table_lines(report)) + "\n")), ("plan_json", c_string(json.dumps(report.summary(), sort_keys=True))),
+        ("batch", str(model.batch)), ("elems", str(first.output.elements)), ("classes", str(classes)),
+        ("in_kind", DTYPE[{"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")]),
+        ("threshold", literal(encoder["threshold"] if encoder.name == "sign" else 0.0)),
+        *((f"train_{k}", str(at[n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", train["loss"]), ("pred", train["pred"]))),
+        *((f"eval_{k}", str(at[EVAL + n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", evaluate["loss"]),
+                                                        ("pred", evaluate["pred"])) if EVAL + n in at),
+        ("lr", str(at["lr"])), ("step", str(at["step"])), ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
+        ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),
+        ("lr0", literal(model.optimizer["lr"])), ("sched_a", args[0]), ("sched_b", args[1]), ("epochs", str(model.epochs)),
+        ("seed", f"{model.seed}u"), ("holdout", literal(model.holdout)),
+        ("train_images", c_string(files["train"][0])), ("train_labels_file", c_string(files["train"][1])),
+        ("test_images", c_string(files["test"][0])), ("test_labels_file", c_string(files["test"][1])), ("source_kind", "0"),
+        ("arena_bytes", "ARENA_BYTES"), ("total_bytes", str(report.total)), ("max_threads", "BNNC_MAX_THREADS")]
+
+
+def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
+    """Deterministic text: the same Model, Plan and target give the same bytes."""
+    train, evaluate = placed.packed.train, placed.packed.evaluate
+    kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
+    at = {b.name: b for b in placed.plan.buffers}
+    program = train.schedule.program
+    states = [{
+        "name": c_string(s.name), "dtype": DTYPE[program.value[s.name].dtype], "init": INIT[s.init], "exported": int(s.role != "moment"),
+        "value": literal(s.init_value), "stream": s.stream, "rows": program.value[s.name].shape[0],
+        "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
+    name = model.name
+    context = {
+        "name": name, "file": name, "version": __version__, "hash": model.hash, "rule": model.rule.name,
+        "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
+        "threads": threads, "thread_stack": target.thread_stack, "arena": placed.plan.arena_bytes,
+        "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
+        "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
+        "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
+        "states": states, "net": _net(model, placed, report, target)}
+    files = [(f"{name}.c", render("c/net.c.j2", **context)),
+             (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
+             (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]
+    runtime = resources.files("bnnc.templates") / "c/runtime"
+    files += [(f"runtime/{f}", template_text(f"c/runtime/{f}")) for f in sorted(p.name for p in runtime.iterdir() if p.name.endswith(".h"))]
+    return Source(name, f"{name}.c", tuple(files))

@@ -1,0 +1,232 @@
+"""Prints scalar expressions of the IR as C: sixteen lanes at a time (``v``) or one element at a time (``s``).
+
+In: expression trees, the storages they load from, and the loop variable that runs innermost.  Out: C statements sorted by
+how often they must run: once (``pre``), once per outer loop step (``outer``), every step (``body``); and a C expression
+for each tree.  A skeleton places the three; it knows no op.
+
+The loop variables are always ``r`` (row), ``c`` (first column) and ``n`` (lanes).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bnnc.diag import InternalError
+from bnnc.plan.types import Storage
+from bnnc.sched.kernel import Expr
+
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "gt": ">", "eq": "=="}
+CALLS_V = {"abs": "vabs", "sqrt": "vsqrt", "exp": "vexp", "log": "vlog", "max": "vmax", "min": "vmin", "powi": "vpowi", "neg": "vneg"}
+CALLS_S = {"abs": "__builtin_fabsf", "sqrt": "bnnc_sqrtf", "exp": "bnnc_exp", "log": "bnnc_log", "powi": "bnnc_powi"}
+CTYPE = {"u8": "uint8_t", "i16": "int16_t", "i32": "int32_t", "f16": "uint16_t", "f32": "float", "bit": "uint32_t", "bool": "uint32_t"}
+
+
+def literal(x: float) -> str:
+    """The shortest f32 literal that reads back as the same f32."""
+    text = repr(float(str(np.float32(x))))
+    return (text if any(ch in text for ch in ".en") else text + ".0") + "f"
+
+
+def ident(name: str) -> str:
+    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``."""
+    return name.replace("@0", "_t").replace(":", "_").replace(".", "_")
+
+
+@dataclass
+class Names:
+    """Local variable names of one kernel, each used once."""
+
+    taken: set[str] = field(default_factory=lambda: {"r", "c", "n", "t", "i", "j", "g", "q", "tid", "nt"})
+
+    def new(self, hint: str) -> str:
+        name, k = hint, 1
+        while name in self.taken:
+            k += 1
+            name = f"{hint}{k}"
+        self.taken.add(name)
+        return name
+
+
+@dataclass
+class Printed:
+    """Statements by level and one C expression per tree; ``masks`` says which results are masks."""
+
+    pre: list[str] = field(default_factory=list)
+    outer: list[str] = field(default_factory=list)
+    body: list[str] = field(default_factory=list)
+    results: list[str] = field(default_factory=list)
+
+
+def _is_mask(e: Expr) -> bool:
+    return e.dtype in ("bit", "bool")
+
+
+class Printer:
+    """``storage(name)`` finds a load's storage, ``pointer(name)`` its C pointer, ``acc(i)`` an accumulator's variable."""
+
+    def __init__(self, mode: str, inner: str, names: Names, storages: dict[str, Storage], pointers: dict[str, str],
+                 accs: dict[int, str] | None = None) -> None:
+        self.mode, self.inner, self.names = mode, inner, names
+        self.storages, self.pointers, self.accs = storages, pointers, accs or {}
+
+    def print(self, exprs: list[Expr]) -> Printed:
+        self.out = Printed()
+        self.text: dict[Expr, str] = {}
+        self.level: dict[Expr, int] = {}
+        self.uses: dict[Expr, int] = {}
+        self.parent_level: dict[Expr, int] = {}
+        order = list(dict.fromkeys(e for root in exprs for e in root.walk()))
+        for e in order:
+            self.level[e] = self._level(e)
+            for a in e.args:
+                self.uses[a] = self.uses.get(a, 0) + 1
+        for e in order:
+            for a in e.args:
+                self.parent_level[a] = max(self.parent_level.get(a, 0), self.level[e])
+        for e in exprs:
+            self.parent_level[e] = 2
+            self.uses[e] = self.uses.get(e, 0) + 1
+        for e in order:
+            self.text[e] = self._place(e)
+        self.out.results = [self.text[e] for e in exprs]
+        return self.out
+
+    def _level(self, e: Expr) -> int:
+        if e.op == "acc":
+            return 2
+        own = 0
+        if e.op == "col" or (e.op == "load" and e.shape[1] > 1):
+            own = 2 if self.inner == "c" else 1
+        if e.op == "load" and e.shape[0] > 1:
+            own = max(own, 2 if self.inner == "r" else 1)
+        return max([own, *(self.level[a] for a in e.args)])
+
+    def _place(self, e: Expr) -> str:
+        """Inline what is used once at its own level; name the rest where it need be computed."""
+        text = self._node(e)
+        level = self.level[e]
+        simple = e.op in ("const", "acc")
+        hoist = level < self.parent_level.get(e, 2)
+        if simple or not (hoist or self.uses.get(e, 0) > 1):
+            return text
+        name = self.names.new(self._hint(e))
+        ctype = {("v", True): "vi", ("v", False): "vf", ("s", True): "int", ("s", False): "float"}[self.mode, _is_mask(e)]
+        if self.mode == "v" and self._all_const(e):
+            ctype = "float"
+        (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {_strip(text)};")
+        return name
+
+    def _hint(self, e: Expr) -> str:
+        if e.op == "load":
+            base = e.attr.removesuffix("@0").split(":")[-1].split(".")[1:] or [e.attr.split(":")[-1]]
+            return "_".join(base) + "_"
+        return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
+
+    def _all_const(self, e: Expr) -> bool:
+        return e.op == "const" or (bool(e.args) and all(self._all_const(a) for a in e.args))
+
+    def num(self, e: Expr) -> str:
+        """The text of a node as a number (masks become +-1 or 0/1)."""
+        t = self.text[e]
+        if e.dtype == "bit":
+            return f"vpm1({_strip(t)})" if self.mode == "v" else f"({t} ? 1.0f : -1.0f)"
+        if e.dtype == "bool":
+            return f"v01({_strip(t)})" if self.mode == "v" else f"({t} ? 1.0f : 0.0f)"
+        if e.op == "acc" and e.dtype in ("i16", "i32"):
+            return f"vtof({t})" if self.mode == "v" else f"(float){t}"
+        return t
+
+    def vec(self, e: Expr) -> str:
+        """As :meth:`num`, but certainly a vector in vector mode."""
+        t = _strip(self.num(e))
+        return f"vbc({t})" if self.mode == "v" and self._all_const(e) else t
+
+    def _node(self, e: Expr) -> str:
+        op, v = e.op, self.mode == "v"
+        if op == "const":
+            return literal(e.attr)
+        if op == "col":
+            return "vcol(c)" if v else "(float)c"
+        if op == "acc":
+            return self.accs[e.attr]
+        if op == "load":
+            return self._load(e)
+        if op in INFIX:
+            a, b = e.args
+            left, right = self.num(a), self.num(b)
+            if v and self._all_const(a) and self._all_const(b):
+                left = f"vbc({left})"
+            return f"({left} {INFIX[op]} {right})"
+        if op == "neg" and not v:
+            return f"(-{self.num(e.args[0])})"
+        if op in ("max", "min") and not v:
+            a, b = (self.num(x) for x in e.args)
+            return f"({a} {'>' if op == 'max' else '<'} {b} ? {a} : {b})"
+        if op in CALLS_V:
+            args = ", ".join(self.vec(x) for x in e.args) if v else ", ".join(_strip(self.num(x)) for x in e.args)
+            return f"{(CALLS_V if v else CALLS_S)[op]}({args})"
+        if op == "sign":
+            return f"({self.vec(e.args[0]) if self._all_const(e.args[0]) else self.num(e.args[0])} >= 0.0f)"
+        if op == "select":
+            m, a, b = e.args
+            if v:
+                return f"vsel({_strip(self.text[m])}, {self.vec(a)}, {self.vec(b)})"
+            return f"({self.text[m]} ? {self.num(a)} : {self.num(b)})"
+        if op == "cast" and e.attr == "f16":
+            x = self.vec(e.args[0])
+            return f"vf16({x})" if v else f"bnnc_f16_to_f32(bnnc_f32_to_f16({x}))"
+        if op in ("cast", "copy"):
+            return self.num(e.args[0]) if op == "cast" else self.text[e.args[0]]
+        raise InternalError(f"the C backend cannot print `{op}`")
+
+    def _load(self, e: Expr) -> str:
+        s, p = self.storages[e.attr], self.pointers[e.attr]
+        wide = s.shape[1] > 1
+        row = f"r * {s.stride}" if s.stride > 1 else "r"
+        if s.one_bit:
+            if s.axis == 0:
+                at = f"{p} + r / 32 * {s.stride}" if s.shape[0] > 1 else p
+                return f"vld_bits0({at} + c, r)" if self.mode == "v" else f"(int)(({p}[r / 32 * {s.stride} + c] >> (r & 31)) & 1u)"
+            at = (f"{p} + {row}" if s.shape[0] > 1 else p)
+            col = "c" if wide else "0"
+            return f"vld_bits({at}, {col})" if self.mode == "v" else f"(int)((({at})[{col} >> 5] >> ({col} & 31)) & 1u)"
+        index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if wide else "")) if x)
+        if self.mode == "v" and wide:
+            return f"vld_{s.dtype}({p} + {index}, n)"
+        at = f"{p}[{index or '0'}]"
+        scalar = {"f32": at, "f16": f"bnnc_f16_to_f32({at})"}.get(s.dtype, f"(float){at}")
+        return f"vbc({scalar})" if self.mode == "v" else scalar
+
+
+def _strip(text: str) -> str:
+    """Drop one redundant outer pair of parentheses."""
+    if not (text.startswith("(") and text.endswith(")")):
+        return text
+    depth = 0
+    for i, ch in enumerate(text):
+        depth += (ch == "(") - (ch == ")")
+        if depth == 0 and i < len(text) - 1:
+            return text
+    return text[1:-1]
+
+
+def store(s: Storage, pointer: str, e: Expr, text: str, number: str, mode: str) -> str:
+    """The statement that stores one result at (r, c).  ``text`` is the raw node, ``number`` its numeric form."""
+    row = f"r * {s.stride}" if s.stride > 1 else "r"
+    if mode == "s":
+        index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if s.shape[1] > 1 else "")) if x) or "0"
+        if s.one_bit:
+            if s.shape[1] > 1:
+                raise InternalError("bits are stored by vectors")
+            return f"{pointer}[{index}] = (uint32_t){text};"
+        value = {"f16": f"bnnc_f32_to_f16({_strip(number)})", "f32": _strip(number)}.get(s.dtype, f"({CTYPE[s.dtype]}){text}")
+        return f"{pointer}[{index}] = {value};"
+    if s.one_bit:
+        at = f"{pointer} + {row}" if s.shape[0] > 1 else pointer
+        return f"vst_bits({at}, c, {_strip(text)}, n, {s.shape[1]});"
+    index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if s.shape[1] > 1 else "")) if x)
+    at = f"{pointer} + {index}" if index else pointer
+    value = number if s.dtype in ("f32", "f16") else text
+    return f"vst_{s.dtype}({at}, {_strip(value)}, n);"

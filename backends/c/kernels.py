@@ -1,0 +1,217 @@
+"""Kernels as C functions: picks the skeleton for each anchor and gives it loads, stores and extents as text.
+
+In: one packed kernel, its storages and where they lie.  Out: the text of ``static void k07_...(int tid, int nt)``.
+Skeletons own the loops (``templates/c/kernels``); what is computed on load and on store comes from :mod:`.expr`.
+
+    contraction            left x right          skeleton
+    nn                     bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word
+    nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
+    tn                     number x float        outer      one multiply and one add per term
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bnnc.diag import InternalError, error
+from bnnc.ir.dtype import INTEGERS
+from bnnc.plan.types import LANES, Storage, ceil_div
+from bnnc.sched.kernel import Expr, Kernel, Output
+
+from .expr import CTYPE, Names, Printed, Printer, ident, store
+
+PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
+GROUPED_ROWS = 128  # results of one lane tile that are accumulated together
+OUTER_ROWS = 64
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Storages and offsets of one schedule; ``prefix`` names the evaluation step's own buffers."""
+
+    storages: dict[str, Storage]
+    alias: dict[str, str]
+    states: frozenset[str]
+    prefix: str
+
+    def place(self, name: str) -> str:
+        """The plan's name of a schedule's storage."""
+        name = self.alias.get(name, name)
+        return name if name in self.states else self.prefix + name
+
+
+@dataclass
+class KernelText:
+    """What a skeleton renders."""
+
+    template: str
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+def lanes(cols: int, var: str = "c") -> str:
+    """C for the number of lanes at column ``var``: 16, or fewer at a ragged edge."""
+    if cols % LANES == 0:
+        return "16"
+    return str(cols) if cols < LANES else f"{var} + 16 <= {cols} ? 16 : {cols} - {var}"
+
+
+class _Kernel:
+    def __init__(self, k: Kernel, mem: Memory) -> None:
+        self.k, self.mem, self.names = k, mem, Names()
+        written = {mem.place(n) for n in k.writes}
+        self.pointers: dict[str, str] = {}
+        self.decls: list[str] = []
+        for n in dict.fromkeys((*k.reads, *k.writes)):
+            place = mem.place(n)
+            name = ident(place.split(":")[-1])
+            if name not in self.names.taken:
+                s = mem.storages[n]
+                self.names.taken.add(name)
+                const = "" if place in written else "const "
+                ctype = CTYPE[s.dtype]
+                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *)(bnnc_arena + AT_{ident(place)}); /* {s} */")
+            self.pointers[n] = name
+
+    def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
+        return Printer(mode, inner, self.names, self.mem.storages, self.pointers, accs)
+
+    def outputs(self, mode: str, inner: str, accs: dict[int, str], skip: tuple[str, ...] = ()) -> tuple[Printed, list[str]]:
+        """The epilogue: statements, and one store per output (``skip``: outputs that the skeleton stores itself)."""
+        used: dict[Expr, int] = {}
+        for o in self.k.outputs:
+            for e in o.expr.walk():
+                for a in e.args:
+                    used[a] = used.get(a, 0) + 1
+        outs = [Output(o.value, o.expr.args[0]) if o.expr.op == "cast" and o.expr.attr == "f16" and o.expr not in used else o
+                for o in self.k.outputs]
+        pr = self.printer(mode, inner, accs)
+        printed = pr.print([o.expr for o in outs])
+        stores = [store(self.mem.storages[o.value], self.pointers[o.value], o.expr, text, pr.vec(o.expr), mode)
+                  for o, text in zip(outs, printed.results, strict=True) if o.value not in skip]
+        return printed, stores
+
+    # -- map ----------------------------------------------------------------------------------------------------------
+    def map(self) -> KernelText:
+        rows, cols = self.k.domain
+        storages = [self.mem.storages[o.value] for o in self.k.outputs]
+        if cols == 1 and not any(s.one_bit for s in storages):
+            printed, stores = self.outputs("s", "r", {})
+            return KernelText("map_scalar", {"rows": rows, "code": printed, "stores": stores})
+        words = [(self.names.new("w"), o.value) for o, s in zip(self.k.outputs, storages, strict=True) if s.one_bit and s.axis == 0]
+        by_value = {v for _, v in words}
+        printed, stores = self.outputs("v", "r", {}, tuple(by_value))
+        text = {o.value: t for o, t in zip(self.k.outputs, printed.results, strict=True)}
+        return KernelText("map", {
+            "rows": rows, "cols": cols, "n": lanes(cols), "code": printed, "stores": stores,
+            "words": [{"var": w, "mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride} for w, v in words]})
+
+    # -- reductions ---------------------------------------------------------------------------------------------------
+    def reduce(self) -> KernelText:
+        rows, cols = self.k.domain
+        by_rows = self.k.kind == "reduce_rows"
+        mode, inner = ("v", "r") if by_rows else ("s", "c")
+        accs = {i: self.names.new(f"acc{i}") for i in range(len(self.k.accs))}
+        pr = self.printer(mode, inner)
+        inside = pr.print([a.expr for a in self.k.accs])
+        steps = []
+        for i, a in enumerate(self.k.accs):
+            x = pr.num(a.expr)
+            if by_rows and a.how == "argmax":
+                raise InternalError("argmax runs along columns")
+            if a.dtype == "i32" and a.how == "sum":
+                if a.expr.dtype not in INTEGERS or (a.expr.dtype == "i32" and a.expr.op == "load"):
+                    raise InternalError(f"no integer sum of {a.expr.dtype}")
+                x = f"(({inside.results[i]} & 2) - 1)" if a.expr.dtype == "bit" and by_rows else (
+                    f"__builtin_convertvector({x}, vi)" if by_rows else f"(int32_t){x}")
+                ctype = "vi" if by_rows else "int32_t"
+                steps.append({"ctype": ctype, "init": "{0}" if by_rows else "0", "first": None, "step": f"{accs[i]} += {x};"})
+            elif a.how == "sum":
+                steps.append({"ctype": "vf" if by_rows else "float", "init": "vbc(0.0f)" if by_rows else "0.0f",
+                              "step": f"{accs[i]} += {x};"})
+            elif a.how == "max":
+                low = "-__builtin_inff()"
+                step = f"{accs[i]} = vmax({x}, {accs[i]});" if by_rows else f"{accs[i]} = {x} > {accs[i]} ? {x} : {accs[i]};"
+                steps.append({"ctype": "vf" if by_rows else "float", "init": f"vbc({low})" if by_rows else low, "step": step,
+                              "seed": f"{accs[i]} = {x};"})
+            else:
+                best = self.names.new("best")
+                steps.append({"ctype": "int32_t", "init": "0", "also": f"float {best} = 0.0f;", "seed": f"{best} = {x};",
+                              "step": f"if ({x} > {best}) {{ {best} = {x}; {accs[i]} = c; }}"})
+        code, stores = self.outputs(mode, "r", accs)
+        return KernelText(self.k.kind, {"rows": rows, "cols": cols, "n": lanes(cols), "accs": [
+            {"name": accs[i], "also": "", "seed": "", **s} for i, s in enumerate(steps)], "inside": inside, "code": code, "stores": stores})
+
+    # -- contractions -------------------------------------------------------------------------------------------------
+    def contract(self) -> KernelText:
+        a, b = self.k.a, self.k.b
+        assert a is not None and b is not None
+        bits = [e.dtype == "bit" for e in (a, b)]
+        if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
+            raise InternalError("one-bit operands of a contraction must be in memory")
+        if self.k.form == "nn" and bits[1] and a.dtype in ("bit", "u8"):
+            return self.popcount(a, b)
+        if bits[0] != bits[1]:
+            return self.grouped(a, b)
+        if self.k.form == "tn" and not any(bits):
+            return self.outer(a, b)
+        raise error("B0701", f"the C backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
+
+    def popcount(self, a: Expr, b: Expr) -> KernelText:
+        m, q, n = self.k.dims
+        words = ceil_div(q, 32)
+        block = 4
+        if a.dtype == "u8":
+            while block > 1 and block * 32 * words > PLANE_BYTES:
+                block //= 2
+            if 32 * words > PLANE_BYTES:
+                raise error("B0702", f"a u8 input has at most {PLANE_BYTES} elements here, not {q}", self.k.span,
+                            help="encode it to bits: `input u8[...] sign(threshold = 128);`")
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
+        return KernelText("contract_popcount", {
+            "m": m, "q": q, "cols": n, "n": lanes(n), "words": words, "block": block, "planes": a.dtype == "u8", "acc": acc,
+            "a": self.pointers[a.attr], "a_stride": sa.stride, "b": self.pointers[b.attr], "b_stride": sb.stride,
+            "code": code, "stores": stores})
+
+    def grouped(self, a: Expr, b: Expr) -> KernelText:
+        """Sums over q of a float times a sign.  Lanes run over the float operand's other axis."""
+        m, q, n = self.k.dims
+        across = self.k.form == "tn"  # the float operand is on the right: lanes are result columns
+        number, bit = (b, a) if across else (a, b)
+        s = self.mem.storages[bit.attr]
+        packed_q_rows = s.axis == 0  # word (q/32, result) against word (result, q/32)
+        pr = self.printer("v", "r")
+        load = pr.print([number])
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        rows = m if across else n
+        lane_extent = n if across else m
+        block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
+        return KernelText("contract_grouped", {
+            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "tiles": ceil_div(lane_extent, LANES),
+            "bits": self.pointers[bit.attr], "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
+            "n": lanes(n), "nq": lanes(q), "load": load, "value": pr.vec(number),
+            "acc": acc, "code": code, "stores": stores})
+
+    def outer(self, a: Expr, b: Expr) -> KernelText:
+        m, q, n = self.k.dims
+        wide = next(w for w in (4, 2, 1) if n % (LANES * w) == 0 or w == 1)
+        left = self.printer("v", "r")
+        a_code = left.print([a])
+        right = self.printer("v", "r")
+        b_code = right.print([b])
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        return KernelText("contract_outer", {
+            "m": m, "q": q, "cols": n, "wide": wide, "block": min(OUTER_ROWS, ceil_div(m, LANES) * LANES), "n": lanes(n), "nm": lanes(m),
+            "a_code": a_code, "a_value": left.vec(a), "b_code": b_code, "b_value": right.vec(b),
+            "acc": acc, "code": code, "stores": stores})
+
+
+def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
+    """The skeleton with its context, and the pointer declarations."""
+    x = _Kernel(k, mem)
+    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract}[k.kind]
+    return make(), x.decls

@@ -1,0 +1,65 @@
+"""C targets: records, not code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bnnc.diag import did_you_mean, error
+
+
+@dataclass(frozen=True)
+class Level:
+    """One instruction set that the kernels are compiled for: GCC target options and the preprocessor guard around it."""
+
+    name: str
+    target: str = ""
+    guard: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a program runs and how it is built.
+
+    ``stack``: bytes the main thread may use, ``thread_stack`` those of each further thread (static).  ``code_fixed`` and
+    ``code_kernel`` bound text, constants and the runtime's own data: fixed, and per kernel and level; the build fails if a
+    program is larger.  ``kernel_pages``: what the operating system maps into every process (vdso, guard, tables).
+    """
+
+    name: str
+    doc: str
+    isa: str
+    compilers: tuple[str, ...]
+    flags: tuple[str, ...]
+    levels: tuple[Level, ...]
+    freestanding: bool = True
+    ram: int | None = None
+    stack: int = 65536
+    thread_stack: int = 65536
+    threads: int = 2
+    code_fixed: int = 0
+    code_kernel: int = 0
+    kernel_pages: int = 32768
+
+
+X86 = "defined(__x86_64__)"
+PORTABLE = (
+    Level("base"),
+    Level("avx2", "avx2,f16c,popcnt,bmi,bmi2", X86),
+    Level("avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86),
+)
+COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+
+TARGETS: dict[str, Target] = {t.name: t for t in (
+    Target("host", "this machine: one static program, the best instruction set is chosen when it starts", "x86-64",
+           ("cc", "gcc", "clang"), COMMON, PORTABLE, code_fixed=160 * 1024, code_kernel=4096),
+    Target("native", "this machine only: compiled for exactly this CPU", "x86-64, -march=native", ("cc", "gcc", "clang"),
+           (*COMMON, "-march=native"), (Level("native"),), code_fixed=160 * 1024, code_kernel=4096),
+)}
+
+
+def find_target(name: str) -> Target:
+    """Raises BnncError B0705 for an unknown name."""
+    if name not in TARGETS:
+        raise error("B0705", f"unknown target `{name}`", exit_code=2,
+                    help=did_you_mean(name, TARGETS) or f"targets: {', '.join(TARGETS)}")
+    return TARGETS[name]

@@ -1,0 +1,212 @@
+"""bnnc's trainer against PyTorch, step by step: paired runs, alternating, on one machine.
+
+For each (batch, threads, PyTorch mode) the trainer and ``torch_peer.py`` run in turn, A B A B, each as a fresh process;
+a ratio is taken within a pair, and its median [min - max] over the pairs is reported.  Memory is the peak resident set
+(VmHWM) of each process, taken in separate runs.  Writes ``results/step_time.json`` and ``.md`` beside this file.
+
+    python benchmarks/step_time.py --pairs 5                 # compiles examples/mnist_mlp for each batch, then measures
+    python benchmarks/step_time.py --exe 100=out/mlp         # a ready executable for batch 100
+
+``build_bnnc``, ``bnnc_step`` and ``bnnc_peak_mib`` are all that knows how bnnc is called.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+EXAMPLE = HERE.parent / "examples" / "mnist_mlp"
+MODES = {"eager": (), "compile": ("--compile",), "compile-step": ("--compile-step",)}
+# Lower bounds of a step in ms, by (batch, threads): a grouped-add ("four Russians") roofline measured on one Zen 4 core
+# with AVX-512, no overlap, no packing cost, perfect split over two cores, first layer on real inputs.  They say nothing
+# about another CPU, nor about a network with 1-bit inputs.
+FLOOR_MS = {(100, 1): 1.02, (100, 2): 0.52, (1000, 1): 9.0, (1000, 2): 4.5}
+FLOOR_SOURCE = "grouped-add roofline on one Zen 4 core"
+
+
+def output_of(command: Sequence[str], cwd: Path | None = None) -> str:
+    """Standard output of a command; exits with its standard error if it fails."""
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"step_time: `{Path(command[0]).name} {' '.join(command[1:])}` failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def build_bnnc(spec: Path, batch: int, threads: int, out: Path) -> Path:
+    """Compile ``spec`` for a batch size into the folder ``out``; returns the executable.
+
+    The newest executable file that the compiler leaves in ``out`` is taken.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    output_of([sys.executable, "-m", "bnnc", "compile", str(spec), "--batch", str(batch), "--threads", str(threads),
+               "-o", str(out / f"{spec.stem}_{batch}")])
+    scripts = (".so", ".sh", ".py")
+    made = [f for f in out.rglob("*") if f.is_file() and os.access(f, os.X_OK) and f.suffix not in scripts]
+    if not made:
+        sys.exit(f"step_time: `bnnc compile {spec.name}` left no executable")
+    return max(made, key=lambda f: f.stat().st_mtime)
+
+
+def bench_command(exe: Path, threads: int, steps: int) -> list[str]:
+    """The trainer's own benchmark; it prints one JSON object."""
+    return [str(exe), "bench", "--steps", str(steps), "--threads", str(threads), "--json"]
+
+
+def bnnc_step(exe: Path, threads: int, steps: int) -> float:
+    """Median milliseconds of one training step, from the trainer's JSON: ``median_ms``, else ``ms_per_step``."""
+    answer = json.loads(output_of(bench_command(exe, threads, steps)).strip().splitlines()[-1])
+    for key in ("median_ms", "ms_per_step", "step_ms"):
+        if key in answer:
+            return float(answer[key])
+    sys.exit(f"step_time: the trainer's JSON has no step time, only {', '.join(answer)}")
+
+
+def bnnc_peak_mib(exe: Path, threads: int, steps: int) -> float:
+    """Peak resident set of the trainer in MiB, polled from /proc while it runs.
+
+    VmHWM starts anew at exec; the maximum in getrusage would include the Python process that forks.
+    """
+    child = subprocess.Popen(bench_command(exe, threads, steps), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak = 0.0
+    while child.poll() is None:
+        try:
+            status = Path(f"/proc/{child.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            continue
+        lines = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+        if lines.get("Name", "").strip() == exe.name[:15] and "VmHWM" in lines:
+            peak = max(peak, int(lines["VmHWM"].split()[0]) / 1024)
+        time.sleep(0.001)
+    if child.returncode or not peak:
+        sys.exit(f"step_time: no memory figure from `{exe.name} bench` (exit code {child.returncode})")
+    return peak
+
+
+def torch_step(batch: int, threads: int, steps: int, mode: str) -> dict[str, Any]:
+    """``torch_peer.py`` in a fresh process, its BLAS and OpenMP pools held to ``threads``."""
+    env_threads = {k: str(threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    command = ["env", *(f"{k}={v}" for k, v in env_threads.items()), sys.executable, str(HERE / "torch_peer.py"),
+               "--batch", str(batch), "--threads", str(threads), "--steps", str(steps), *MODES[mode]]
+    return json.loads(output_of(command).strip().splitlines()[-1])
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, minimum and maximum."""
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def measure(exe: Path, batch: int, threads: int, mode: str, pairs: int, steps: int) -> dict[str, Any]:
+    """Alternating pairs for one configuration: times (ms), ratios peer / bnnc, share of the floor."""
+    ours, theirs, peaks = [], [], []
+    for _ in range(pairs):
+        ours.append(bnnc_step(exe, threads, steps))
+        peer = torch_step(batch, threads, steps, mode)
+        theirs.append(peer["median_ms"])
+        peaks.append(peer["peak_rss_mib"])
+    peak = bnnc_peak_mib(exe, threads, steps)
+    floor = FLOOR_MS.get((batch, threads))
+    return {"batch": batch, "threads": threads, "mode": mode, "pairs": pairs, "steps": steps,
+            "bnnc_ms": spread(ours), "torch_ms": spread(theirs),
+            "speedup": spread([b / a for a, b in zip(ours, theirs, strict=True)]),
+            "floor_ms": floor, "floor_share": None if floor is None else floor / statistics.median(ours),
+            "bnnc_peak_mib": peak, "torch_peak_mib": statistics.median(peaks),
+            "memory_ratio": statistics.median(peaks) / peak}
+
+
+def machine() -> dict[str, Any]:
+    """CPU name, cores, load and versions; no host name and no path."""
+    cpu = platform.processor() or "unknown"
+    if (info := Path("/proc/cpuinfo")).exists():
+        named = [x for x in info.read_text().splitlines() if x.startswith(("model name", "Model"))]
+        cpu = named[0].split(":", 1)[1].strip() if named else cpu
+    cc = shutil.which("cc") or shutil.which("gcc")
+    bnnc = output_of([sys.executable, "-c", "from importlib.metadata import version as v\n"
+                      "try: print(v('bnnc'))\nexcept Exception: print('from the source tree')"]).strip()
+    torch = output_of([sys.executable, "-c", "import torch; print(torch.__version__)"]).strip()
+    return {"cpu": cpu, "cores": os.cpu_count(), "load_at_start": os.getloadavg()[0], "system": platform.system(),
+            "python": platform.python_version(), "torch": torch, "bnnc": bnnc,
+            "cc": output_of([cc, "--version"]).splitlines()[0] if cc else "none"}
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The result as the text of ``step_time.md``."""
+    m = result["machine"]
+
+    def cell(s: dict[str, float], digits: int = 2) -> str:
+        return f"{s['median']:.{digits}f} [{s['min']:.{digits}f} - {s['max']:.{digits}f}]"
+
+    rows = []
+    for r in result["rows"]:
+        share = "-" if r["floor_share"] is None else f"{100 * r['floor_share']:.0f} %"
+        rows.append(f"| {r['batch']} | {r['threads']} | {r['mode']} | {cell(r['bnnc_ms'])} | {cell(r['torch_ms'])} "
+                    f"| **{cell(r['speedup'])}** | {share} | {r['bnnc_peak_mib']:.1f} | {r['torch_peak_mib']:.0f} "
+                    f"| {r['memory_ratio']:.0f} |")
+    return "\n".join([
+        "# Step time of the binary MLP 784-256-256-256-256-10: bnnc's trainer and PyTorch", "",
+        "Written by `benchmarks/step_time.py`. Milliseconds a training step; median [min - max] over "
+        f"{result['pairs']} alternating pairs of fresh processes, {result['steps']} steps each. Speed-up: PyTorch over "
+        "bnnc within a pair. Memory: peak resident set.", "",
+        f"Machine: {m['cpu']}, {m['cores']} cores, {m['system']}, load {m['load_at_start']:.1f} at the start. "
+        f"bnnc {m['bnnc']}, {m['cc']}, Python {m['python']}, PyTorch {m['torch']}.", "",
+        "| batch | threads | PyTorch mode | bnnc ms | PyTorch ms | speed-up | share of the floor | bnnc MiB "
+        "| PyTorch MiB | memory ratio |", "|" + " --- |" * 10, *rows, "",
+        f"Share of the floor: floor / bnnc, from a {FLOOR_SOURCE} (ms: "
+        + ", ".join(f"batch {b}, {t} thread{'s' * (t > 1)}: {v}" for (b, t), v in FLOOR_MS.items())
+        + "). It means something on that CPU only, and counts a first layer on real inputs: with 1-bit inputs "
+        "there is less to do than this floor.", "",
+        "PyTorch trains the standard rule in f32, on f32 inputs in memory; `compile` compiles forward and loss, "
+        "`compile-step` the whole step with the optimiser.", ""])
+
+
+def main() -> None:
+    """Command line; see the module docstring."""
+    p = argparse.ArgumentParser(description="time bnnc's trainer against PyTorch in alternating pairs")
+    p.add_argument("--spec", type=Path, help="the .bnn file (default: the first one in examples/mnist_mlp)")
+    p.add_argument("--exe", action="append", default=[], metavar="BATCH=PATH", help="a ready executable for a batch")
+    p.add_argument("--batches", default="100,1000")
+    p.add_argument("--threads", default="1,2")
+    p.add_argument("--modes", default=",".join(MODES))
+    p.add_argument("--pairs", type=int, default=5)
+    p.add_argument("--steps", type=int, default=200)
+    p.add_argument("--out", type=Path, default=HERE / "results")
+    a = p.parse_args()
+    modes = a.modes.split(",")
+    if a.pairs < 1 or not set(modes) <= set(MODES):
+        p.error(f"--pairs is at least 1; --modes are of {', '.join(MODES)}")
+    batches, threads = ([int(v) for v in text.split(",")] for text in (a.batches, a.threads))
+    ready = {int(k): Path(v).resolve() for k, v in (item.split("=", 1) for item in a.exe)}
+    spec = a.spec or next(iter(sorted(EXAMPLE.glob("*.bnn"))), None)
+    if spec is None and not set(batches) <= set(ready):
+        p.error("no .bnn file in examples/mnist_mlp: give --spec or --exe")
+    result: dict[str, Any] = {"machine": machine(), "pairs": a.pairs, "steps": a.steps, "floor_source": FLOOR_SOURCE,
+                              "rows": []}
+    with tempfile.TemporaryDirectory() as scratch:
+        for batch in batches:
+            exe = ready.get(batch) or build_bnnc(spec, batch, max(threads), Path(scratch) / str(batch))
+            for t in threads:
+                for mode in modes:
+                    row = measure(exe, batch, t, mode, a.pairs, a.steps)
+                    result["rows"].append(row)
+                    s = row["speedup"]
+                    print(f"batch {batch}, {t} thread(s), {mode}: bnnc {row['bnnc_ms']['median']:.2f} ms, PyTorch "
+                          f"{row['torch_ms']['median']:.2f} ms, {s['median']:.2f}x [{s['min']:.2f} - {s['max']:.2f}], "
+                          f"{row['bnnc_peak_mib']:.1f} / {row['torch_peak_mib']:.0f} MiB", flush=True)
+    a.out.mkdir(parents=True, exist_ok=True)
+    (a.out / "step_time.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    (a.out / "step_time.md").write_text(markdown(result), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""Check: Ast -> Model.  Every name is looked up, every argument typed, every shape known, every default filled in.
+
+Promise: a Model leaves only when nothing is wrong, and then every name, shape, type and default in it is concrete.
+Otherwise one BnncError holds every mistake that is not the consequence of another, sorted by position.  After a wrong
+layer the types are a guess, so complaints about shapes stop there while those about names and values go on.
+The layers are ``check_layers``'s half of the work, values and arguments are ``bind``'s.
+
+Non-goals: memory, targets, and what a learning rule does with the layers (``lower``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from . import ast
+from .bind import Binder, Log, Reported, Scope
+from .check_layers import REPEAT, Expander
+from .diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you_mean
+from .model import Call, Data, Layer, Model, verify_model
+from .parse import parse_value
+from .registry import REQUIRED, Param, Tables, builtin
+
+SECTIONS = ("network", "rule", "train", "data")
+
+TRAIN = (
+    Param("optimizer", "call:optimizers", Call("adam"), "how weights follow their gradients"),
+    Param("schedule", "call:schedules", Call("constant"), "how the learning rate changes"),
+    Param("batch", "int", 100, "samples in one step", minimum=1, maximum=65536),
+    Param("epochs", "int", 10, "passes over the training samples", minimum=0, maximum=1_000_000),
+    Param("seed", "int", 1, "what all random numbers follow from", minimum=0, maximum=2**32 - 1),
+    Param("holdout", "float", None, "share of the training samples kept apart", minimum=0, maximum=0.5),
+)
+DATA = (
+    Param("train", "call:sources", None, "where the training samples come from"),
+    Param("test", "call:sources", None, "where the test samples come from"),
+)
+RULE = Param("rule", "call:rules", Call("standard"), "how the network learns", positional=True)
+
+
+def _names(params: Iterable[Param]) -> list[str]:
+    return [p.name for p in params]
+
+
+class _Checker:
+    def __init__(self, text: str, path: str, overrides: Mapping[str, Any], tables: Tables) -> None:
+        self.text, self.path, self.tables = text, path, tables
+        self.log = Log()
+        self.binder = Binder(tables, self.log)
+        self.sources = {path: text}
+        self.settings: dict[str, ast.Value] = {}
+        self.lets: dict[str, ast.Value] = {}
+        self.overrides = overrides
+        self.top = Scope()
+        self.blocks: dict[str, ast.BlockDef] = {}
+        self.sections: dict[str, ast.Stmt] = {}
+
+    # --- the top level ------------------------------------------------------------------------------------------
+
+    def override(self, items: Iterable[ast.Item]) -> None:
+        lets = {x.name for x in items if isinstance(x, ast.Let)}
+        for key, given in self.overrides.items():
+            file = f"--{key}"
+            shown = str(given).lower() if isinstance(given, bool) else str(given)
+            self.sources[file] = shown
+            try:
+                value = parse_value(shown, file)
+            except BnncError as e:
+                self.log.diagnostics += e.diagnostics
+                continue
+            known = ["rule", *_names(TRAIN)]
+            if key in known:
+                self.settings[key] = value
+            elif key in lets:
+                self.lets[key] = value
+            else:
+                self.log.add("B0205", f"there is no setting or `let` named `{key}`", Span(file, 0, len(shown)),
+                             help=did_you_mean(key, [*known, *lets]) or f"the settings are {', '.join(known)}")
+
+    def collect(self, items: tuple[ast.Item, ...]) -> None:
+        lets = [x for x in items if isinstance(x, ast.Let)]
+        self.top.later = {x.name: x.name_span for x in reversed(lets)}
+        for x in lets:
+            self.binder.let(x, self.top, self.lets.get(x.name, x.value))
+        for item in items:
+            match item:
+                case ast.BlockDef():
+                    self.define_block(item)
+                case ast.Setting():
+                    inside = [s for s, params in (("train", TRAIN), ("data", DATA)) if item.name in _names(params)]
+                    self.log.add("B0206", f"`{item.name} = ...` cannot stand at the top level", ast.head(item), help=(
+                        f"move it into `{inside[0]} {{ ... }}`" if inside else f"write `let {item.name} = ...;`"))
+                case ast.Stmt():
+                    self.section(item)
+
+    def define_block(self, b: ast.BlockDef) -> None:
+        if b.name in self.blocks:
+            self.log.add("B0203", f"the block `{b.name}` is defined twice", b.name_span, "second definition",
+                         "choose another name", [(self.blocks[b.name].name_span, "first defined here")])
+        elif b.name in self.tables.layers or b.name == REPEAT:
+            self.log.add("B0203", f"`{b.name}` is a built-in layer, so no block can have that name", b.name_span,
+                         help=f"choose another name, e.g. `my_{b.name}`")
+        else:
+            self.blocks[b.name] = b
+        seen: dict[str, Span] = {}
+        for p in b.params:
+            if p.name in seen:
+                self.log.add("B0203", f"the parameter `{p.name}` is defined twice", p.span, help="choose another name",
+                             notes=[(seen[p.name], "first defined here")])
+            seen.setdefault(p.name, p.span)
+
+    def section(self, s: ast.Stmt) -> None:
+        if s.name not in SECTIONS:
+            place = "layers stand inside `network`" if s.name in self.tables.layers or s.name in self.blocks else ""
+            help = place and "move it into `network NAME { ... }`"
+            self.log.add("B0206", f"`{s.name}` cannot stand at the top level", ast.head(s), place, help
+                         or did_you_mean(s.name, [*SECTIONS, "let", "block"])
+                         or "a spec consists of `let`, `block`, `network`, `rule`, `train` and `data`")
+        elif s.name in self.sections:
+            self.log.add("B0203", f"`{s.name}` is given twice", ast.head(s), "second one", "keep one of the two",
+                         [(ast.head(self.sections[s.name]), "first given here")])
+        else:
+            self.sections[s.name] = s
+
+    def check_rule(self) -> Call | None:
+        s = self.sections.get("rule")
+        if "rule" in self.settings:
+            s = ast.Stmt("rule", (ast.Arg(None, given := self.settings["rule"], given.span),), None, given.span)
+        if s is None:
+            return self.binder.default(RULE)  # type: ignore[no-any-return]
+        try:
+            self.binder.no_body(s)
+            args = self.binder.resolve_args(s.args, self.top)
+            if len(args) == 2 and args[1].name:
+                name, state = (self.text[a.span.start : a.span.end] for a in args)
+                raise self.log.fail("B0406", "the arguments of a rule stand in parentheses", args[1].span,
+                                    help=f"write `rule {name}({state});`")
+            required = replace(RULE, default=REQUIRED)
+            return self.binder.bind("rule", (required,), args, s.header, self.top)["rule"]  # type: ignore[no-any-return]
+        except Reported:
+            return None
+
+    def assignments(self, name: str, params: tuple[Param, ...]) -> dict[str, Any] | None:
+        """The settings of the section ``name``; None when something is wrong with them."""
+        s = self.sections.get(name)
+        before = len(self.log.errors)
+        args: list[ast.Arg] = []
+        if s is not None:
+            if s.args:
+                self.log.add("B0406", f"`{name}` takes no arguments", s.args[0].span, help=f"write `{name} {{ ... }}`")
+            if s.body is None:
+                self.log.add("B0408", f"`{name}` needs a body", s.header, help=f"write `{name} {{ ... }}`")
+            scope = Scope(self.top)
+            for item in s.body or ():
+                try:
+                    if isinstance(item, ast.Let):
+                        self.binder.let(item, scope, item.value)
+                    elif isinstance(item, ast.Setting):
+                        if item.name not in self.settings:
+                            args.append(ast.Arg(item.name, self.binder.resolve(item.value, scope), item.span))
+                    else:
+                        one = item.args[0].span if isinstance(item, ast.Stmt) and len(item.args) == 1 else None
+                        wrote = self.text[one.start : one.end] if one else "..."
+                        self.log.add("B0206", f"`{name}` holds settings, not statements", item.span,
+                                     f"expected `{item.name} = ...;`", f"write `{item.name} = {wrote};`")
+                except Reported:
+                    continue
+        try:
+            for key in (k for k in _names(params) if k in self.settings):
+                given = self.settings[key]
+                args.append(ast.Arg(key, self.binder.resolve(given, self.top), given.span))
+            values = self.binder.bind(name, params, args, s.header if s else NOWHERE, self.top, "setting")
+        except Reported:
+            return None
+        return values if len(self.log.errors) == before else None
+
+    # --- the whole ----------------------------------------------------------------------------------------------
+
+    def fail_if_wrong(self) -> None:
+        if self.log.errors:
+            raise BnncError(by_position(self.log.diagnostics), dict(self.sources))
+
+    def at(self, offset: int, length: int = 0) -> Span:
+        line, col = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
+        return Span(self.path, offset, offset + length, line, col)
+
+    def network(self, rule: Call | None) -> tuple[str, tuple[Layer, ...]]:
+        s = self.sections.get("network")
+        if s is None:
+            if not any(d.code == "B0206" for d in self.log.diagnostics):  # a misspelt `network` is one mistake
+                end = self.at(len(self.text))
+                self.log.add("B0207", "the spec has no network", end, help="add `network NAME { ... }`")
+            return "", ()
+        expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN))
+        return expander.network(s, self.at(s.span.end - 1, 1))
+
+    def run(self, file: ast.File) -> Model:
+        self.override(file.items)
+        self.collect(file.items)
+        rule = self.check_rule()
+        name, layers = self.network(rule)
+        train = self.assignments("train", TRAIN)
+        data = self.assignments("data", DATA)
+        if train is not None:
+            plateau = train["schedule"].name == "plateau"
+            if train["holdout"] is None:
+                train["holdout"] = 0.1 if plateau else 0.0
+            elif plateau and train["holdout"] == 0:
+                self.log.add("B0409", "the schedule `plateau` needs held-out samples to watch", train["schedule"].span,
+                             help="set `holdout` above 0, e.g. `holdout = 10%;`")
+        self.fail_if_wrong()
+        if rule is None or train is None or data is None:
+            raise InternalError("check found a mistake and did not report it")
+        model = Model(name, layers, rule, train["optimizer"], train["schedule"], train["batch"], train["epochs"],
+                      train["seed"], train["holdout"], Data(data["train"], data["test"]), self.text, self.path)
+        for table, call in ((self.tables.rules, model.rule), (self.tables.optimizers, model.optimizer)):
+            validate = getattr(table[call.name].impl, "validate", None)
+            for layer, message, help in validate(model) if validate else ():
+                span = next((y.span for y in model.walk() if y.name == layer), call.span)
+                self.log.add("B0501", message, span, help=help, notes=[(call.span, f"because of `{call.name}`")])
+        self.fail_if_wrong()
+        verify_model(model)
+        return replace(model, warnings=tuple(by_position(self.log.diagnostics)))
+
+
+def check(file: ast.File, text: str = "", path: str = "<text>", overrides: Mapping[str, Any] | None = None,
+          tables: Tables | None = None) -> Model:
+    """The Model of ``file``, or BnncError with every mistake.
+
+    ``overrides`` replaces settings (``batch``, ``rule``, ...) and top-level ``let`` values by name, before anything is
+    checked; values may be numbers or texts such as ``"edge(state = f32)"``.  ``tables`` is the registry to use.
+    """
+    return _Checker(text, path, overrides or {}, tables or builtin()).run(file)

@@ -1,0 +1,192 @@
+"""Codes: what each error code means, at length, for ``bnnc explain CODE``.
+
+One record a code: a title, an explanation, a spec with the mistake and the same spec put right.  The tests run both:
+the first must give exactly this code and the second none, so the examples cannot rot.
+
+Ranges: B01xx syntax, B02xx names, B03xx shapes, B04xx types and values, B05xx rules, B06xx memory, B07xx target,
+B08xx data files, B09xx bnnc itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """``failing`` and ``fixed`` are whole specs; both are empty where a spec alone cannot show the mistake."""
+
+    code: str
+    title: str
+    text: str
+    failing: str = ""
+    fixed: str = ""
+    warning: bool = False
+
+
+_NET = "network tiny { input u8[9]; dense 4; batchnorm; loss; }\n"
+
+
+def _net(*lines: str) -> str:
+    return "network tiny {\n" + "".join(f"  {x}\n" for x in lines) + "}\n"
+
+
+_START, _END = ("input u8[9];",), ("dense 4;", "batchnorm;", "loss;")
+
+
+def _mid(*lines: str) -> str:
+    return _net(*_START, *lines, *_END)
+
+
+_ALL = (
+    Code("B0101", "something is missing or does not belong here",
+         "The text cannot be read at this place.  Most often the `;` of the statement before is missing: every "
+         "statement ends with `;` or has a body in braces.",
+         _net("input u8[9];", "dense 4;", "loss"),
+         _net("input u8[9];", "dense 4;", "loss;")),
+    Code("B0102", "a bracket is never closed",
+         "A `{`, `(` or `[` has no partner.  For a `{` the place shown is the innermost one that stays open, or, "
+         "where the indentation of a later `}` gives it away, the one that the `}` was probably meant for.",
+         "network tiny {\n  input u8[9];\n  loss;\n", "network tiny {\n  input u8[9];\n  loss;\n}\n"),
+    Code("B0103", "a closing bracket without an opening one", "Remove it, or add the opening bracket it belongs to.",
+         _NET + "}\n", _NET),
+    Code("B0104", "a string without its closing quote", "A string ends on the line it starts on.",
+         _NET + 'data { train = idx("images", "labels); }\n',
+         _NET + 'data { train = idx("images", "labels"); }\n'),
+    Code("B0105", "a number with a unit that does not exist",
+         "A number may end in `%` or in a unit of size: B, KB, MB, GB (powers of 1000), KiB, MiB, GiB (powers of "
+         "1024).  Nothing else may touch it, and a size must be a whole number of bytes.",
+         _NET + "train { holdout = 10pc; }\n", _NET + "train { holdout = 10%; }\n"),
+    Code("B0106", "a character that has no meaning here",
+         "Outside strings and comments a spec consists of names, numbers and the signs ; , = + - * / % ( ) [ ] { }. "
+         " Comments start with `#`, strings stand in double quotes.",
+         "// a comment\n" + _NET, "# a comment\n" + _NET),
+    Code("B0107", "too deep",
+         "Brackets and chains of operators may nest 64 deep.  Move a part into a `let` or a `block`.",
+         "let a = " + "(" * 70 + "1" + ")" * 70 + ";\n" + _NET, "let a = 1;\n" + _NET),
+    Code("B0108",
+         "a number that is too large or too long", "Numbers must stay below 2^63 and be at most 40 characters long.",
+         "let a = 1e99;\n" + _NET, "let a = 1e9;\n" + _NET),
+    Code("B0109", "a string with a wrong character or escape",
+         "Within a string only \\\\ and \\\" are escapes, and control characters cannot stand in one.",
+         _NET + 'data { train = idx("a\\n", "b"); }\n', _NET + 'data { train = idx("a", "b"); }\n'),
+    Code("B0110", "arithmetic without parentheses",
+         "Arguments of a statement are separated by blanks, so `dense n - 1` could be read in two ways.  Put the "
+         "arithmetic in parentheses; a negative argument after another one needs a comma before it.",
+         "let n = 5;\n" + _mid("dense n - 1;"), "let n = 5;\n" + _mid("dense (n - 1);")),
+    Code("B0201", "a name that is not defined",
+         "Where a number is expected, a name must come from a `let` or be a parameter of the block around it.",
+         "let width = 16;\n" + _mid("dense widht;", "batchnorm;", "sign;"),
+         "let width = 16;\n" + _mid("dense width;", "batchnorm;", "sign;")),
+    Code("B0202", "a layer that does not exist",
+         "A statement inside `network` must be a layer, a block of this spec, `repeat` or `let`.",
+         _mid("dens 16;", "batchnorm;", "sign;"), _mid("dense 16;", "batchnorm;", "sign;")),
+    Code("B0203", "defined twice",
+         "A name is bound once in a list of statements, a section such as `train` is given once, and a block cannot "
+         "have the name of a layer.  An inner `let` may hide an outer one.",
+         "let n = 1;\nlet n = 2;\n" + _NET, "let n = 2;\n" + _NET),
+    Code("B0204", "a rule, optimiser, schedule, encoder or data source that does not exist",
+         "The message lists the nearest name, or all there are.",
+         "rule standart;\n" + _NET, "rule standard;\n" + _NET),
+    Code("B0205", "a parameter or setting that does not exist",
+         "Arguments with a name, and the settings in `train` and `data`, must be among those that the layer, rule "
+         "or section has.",
+         _NET + "train { epoch = 5; }\n", _NET + "train { epochs = 5; }\n"),
+    Code("B0206", "a statement in the wrong place",
+         "At the top level stand `let`, `block`, `network`, `rule`, `train` and `data`; layers stand in a network "
+         "or block; settings in `train` and `data`.",
+         "batch = 10;\n" + _NET, "train { batch = 10; }\n" + _NET),
+    Code("B0207", "a spec needs one network, with a name", "The name becomes the name of the program.",
+         "rule standard;\n", "rule standard;\n" + _NET),
+    Code("B0208", "a block that uses itself",
+         "Blocks are copied in place of their use, so a block that contains itself would have no end.  To have "
+         "layers several times, use `repeat`.",
+         "block a { sign; a; }\n" + _mid("a;"), "block a { sign; }\n" + _mid("repeat 2 { a; }")),
+    Code("B0209", "a name that two layers share",
+         "`name = ...` on a layer must be unique in the network.  Names such as `dense1` are kept for layers "
+         "without a name of their own.",
+         _mid("dense 9 name = fc;", "batchnorm;", "sign;", "dense 9 name = fc;", "batchnorm;", "sign;"),
+         _mid("dense 9 name = fc;", "batchnorm;", "sign;", "dense 9 name = fd;", "batchnorm;", "sign;")),
+    Code("B0210", "used before its definition", "A `let` can use the names above it only.",
+         "let a = b * 2;\nlet b = 3;\n" + _NET, "let b = 3;\nlet a = b * 2;\n" + _NET),
+    Code("B0301", "a layer that needs a flat input",
+         "The layer works on one axis but its input has several, such as [28, 28].  Add `flatten;` before it.",
+         _net("input u8[28, 28];", *_END), _net("input u8[28, 28];", "flatten;", *_END)),
+    Code("B0302", "a layer that cannot take this kind of value",
+         "Values are u8 or f32 (data), bit (-1 or +1) or real (made by the network).  The layer cannot take the "
+         "kind that the one before it gives."),
+    Code("B0303", "not a type of data", "Data is u8, f32 or bit, followed by the shape of one sample.",
+         _net("input u16[9];", *_END), _net("input u8[9];", *_END)),
+    Code("B0304", "an encoder that does not fit the data", "Bits are bits already and need no encoder.",
+         _net("input bit[9] sign;", *_END), _net("input bit[9];", *_END)),
+    Code("B0305", "a body that changes the shape",
+         "The layer adds its input to the output of its body, so both must have the same shape.",
+         _mid("residual { dense 5; batchnorm; }"), _mid("residual { dense 9; batchnorm; }")),
+    Code("B0306", "a body that ends in bits",
+         "The layer adds real values; a body that ends in bits would lose them.  Start the body with `sign;` "
+         "instead.",
+         _mid("residual { dense 9; batchnorm; sign; }"), _mid("residual { sign; dense 9; batchnorm; }")),
+    Code("B0307", "too large", "A network has at most 10000 layers, a sample at most 8 axes and 2^31 elements.",
+         _mid("repeat 9999 { sign; sign; }"), _mid("repeat 9 { sign; sign; }")),
+    Code("B0308",
+         "the input is not the first layer", "A network starts with its only `input`, outside of any other layer.",
+         _net(*_END), _net("input u8[9];", *_END)),
+    Code("B0309",
+         "the loss is not the last layer", "A network ends with its only `loss`, outside of any other layer.",
+         _net("input u8[9];", "dense 4;", "batchnorm;"), _net("input u8[9];", *_END)),
+    Code("B0310", "binary weights without normalisation (a warning)",
+         "The output of a layer with binary weights is a sum of many values of the same size.  Nearly all of such "
+         "sums lie outside of [-1, 1], where the gradient of `sign` is 0, so hardly anything is learnt without a "
+         "normalisation.",
+         _mid("dense 16;", "sign;"), _mid("dense 16;", "batchnorm;", "sign;"), warning=True),
+    Code("B0401", "a value of the wrong type", "The message says what is expected and what was given.",
+         _mid("dense 2.5;", "batchnorm;", "sign;"), _mid("dense 2;", "batchnorm;", "sign;")),
+    Code("B0402", "a value out of bounds", "The message names the bound.",
+         _NET + "train { batch = 0; }\n", _NET + "train { batch = 10; }\n"),
+    Code("B0403", "a value that is not among the choices", "The message lists the choices.",
+         _mid("dense 9;", "batchnorm l3;", "sign;"), _mid("dense 9;", "batchnorm l1;", "sign;")),
+    Code("B0404", "an argument is missing", "The parameter has no default, so it must be given.",
+         _mid("dense;", "batchnorm;", "sign;"), _mid("dense 9;", "batchnorm;", "sign;")),
+    Code("B0405", "given twice", "A parameter or setting takes one value.  An argument without a name counts too.",
+         _NET + "train { batch = 10; batch = 20; }\n", _NET + "train { batch = 20; }\n"),
+    Code("B0406", "too many arguments",
+         "There are more arguments without a name than there are parameters for them.  If the argument is on a line "
+         "of its own, the `;` of the line before may be missing.",
+         _mid("dense 9", "batchnorm;", "sign;"), _mid("dense 9;", "batchnorm;", "sign;")),
+    Code("B0407",
+         "arithmetic that has no result", "Division by zero, a result beyond 2^63, or an operand that is no number.",
+         "let a = 1 / 0;\n" + _NET, "let a = 1 / 2;\n" + _NET),
+    Code("B0408", "a body is missing or does not belong here",
+         "`network`, `block`, `repeat`, `train`, `data` and layers that contain layers need a body in braces; "
+         "nothing else takes one.",
+         _mid("repeat 3;"), _mid("repeat 3 { sign; }")),
+    Code("B0409", "settings that contradict each other",
+         "The schedule `plateau` watches the accuracy on training samples that are kept apart, so some must be.",
+         _NET + "train { schedule = plateau; holdout = 0; }\n",
+         _NET + "train { schedule = plateau; holdout = 10%; }\n"),
+    Code("B0501",
+         "the rule or optimiser cannot train this network", "The message says what it cannot deal with and why."),
+    Code("B0503", "the rule promises to keep less than it needs",
+         "A low-memory rule promises which types of values cross from the forward to the backward pass.  A layer of "
+         "this network needs another value there, often a choice such as `quadratic` or `l2` that keeps real "
+         "numbers."),
+    Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
+    Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
+    Code("B0803", "labels that do not fit", "There is one label a sample, a whole number from 0 to 255."),
+    Code("B0804", "samples that do not fit", "Samples are finite numbers, all of one shape."),
+    Code("B0805", "data sources that do not fit together", "The message lists what can be given."),
+)
+
+CODES: dict[str, Code] = {c.code: c for c in _ALL}
+
+
+def explain(code: str) -> str | None:
+    """The long text of ``code`` (any case), with its two examples; None when there is no such code."""
+    c = CODES.get(code.upper())
+    if c is None:
+        return None
+    out = [f"{c.code}: {c.title}", "", c.text]
+    for heading, example in (("Wrong:", c.failing), ("Right:", c.fixed)):
+        if example:
+            out += ["", heading, "", *("    " + line for line in example.rstrip("\n").split("\n"))]
+    return "\n".join(out) + "\n"

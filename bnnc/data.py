@@ -1,0 +1,497 @@
+"""Host side of data: read idx, NPY, NPZ and CSV files; write and read ``.bnnd``, the format that trainers stream.
+
+A ``.bnnd`` file is little endian: a 96-byte header, then ``n`` records of ``payload + 1 label byte`` (label last).
+
+===== ====== =================================================================================================
+at    type   meaning
+===== ====== =================================================================================================
+0     8 s    magic ``BNNDATA1``
+8     u32    header bytes (96)
+12    u32    kind: 0 u8, 1 bit (element i is bit i % 8 of byte i // 8; 1 means +1; padding bits are 0), 2 f32
+16    4 u32  n (samples), elements of a sample, bytes of a record, classes
+32    5 u32  ndim 1..4, then four dims (unused ones are 1)
+52    u32    encoder: 0 none, 1 sign; at 56 its threshold, f32
+60    u32    compression: 0 none, 1 one raw deflate stream (zlib ``wbits=-15``, level 9) of all records
+64    u64    stored payload bytes; at 72 the crc32 (u32) of the uncompressed records
+76    u32    n_test: the last ``n_test`` samples are the test split; at 80 a source key (0), at 84 eight zero bytes
+92    u32    crc32 of bytes 0..91
+===== ====== =================================================================================================
+
+The same arrays give the same bytes (for one version of zlib when compressed): no clock, path or locale is stored.
+Every complaint about a file is a :class:`bnnc.diag.BnncError` with exit code 5: B0801 cannot be read or written,
+B0802 damaged or of another format, B0803 labels, B0804 samples, B0805 how the sources were given.
+
+Non-goals: image folders, augmentation, resizing; nothing here runs in a trainer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import itertools
+import math
+import os
+import re
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from .diag import NOWHERE, BnncError, Span, error
+
+MAGIC = b"BNNDATA1"
+HEADER = struct.Struct("<8s6I I4I I f I Q I I I 8s")  # bytes 0..91; a crc32 of these follows
+HEADER_BYTES = HEADER.size + 4
+KINDS = ("u8", "bit", "f32")
+ENCODERS = ("none", "sign")
+
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_BROKEN = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, struct.error, MemoryError, RuntimeError,
+           OverflowError, TypeError, SyntaxError, KeyError, IndexError, csv.Error, tokenize.TokenError)
+_NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
+_NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
+_NEED = "pack one file (.npz, .csv, .bnnd), or two: samples and labels (idx or .npy)"
+
+Source = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples and labels in memory; the last ``n_test`` samples are the test split.
+
+    ``x``: (n, *shape) with 1 to 4 axes in ``shape``; ``uint8``, ``float32`` (finite), or ``bool`` where True means +1.
+    ``y``: (n,) ``uint8``, each below ``classes``.  ``encoder``: ``none`` or ``sign`` (how the bits were made, with
+    ``threshold`` in units of the source data).
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    encoder: str = "none"
+    threshold: float = 0.0
+    classes: int = 0
+    n_test: int = 0
+
+    @property
+    def n(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape[1:])
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def kind(self) -> str:
+        """``u8``, ``bit`` or ``f32``."""
+        return {"uint8": "u8", "bool": "bit", "float32": "f32"}[self.x.dtype.name]
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one stored sample with its label byte."""
+        return {"u8": self.elements, "bit": (self.elements + 7) // 8, "f32": 4 * self.elements}[self.kind] + 1
+
+
+def _fail(code: str, file: Source, reason: str, hint: str, line: int = 0) -> BnncError:
+    name = os.fspath(file)
+    span = Span(file=name, line=line) if line else NOWHERE
+    return error(code, f"{name}: {reason}", span, help=hint, exit_code=5)
+
+
+@contextlib.contextmanager
+def _guard(file: Source, what: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes a reader raise into a BnncError that names the file."""
+    try:
+        yield
+    except BnncError:
+        raise
+    except FileNotFoundError as e:
+        raise _fail("B0801", file, "no such file", "check the path; it is relative to the current folder") from e
+    except (PermissionError, IsADirectoryError) as e:
+        raise _fail("B0801", file, f"cannot be opened: {e.strerror}", "give a readable file, not a folder") from e
+    except _BROKEN as e:
+        reason = str(e) or type(e).__name__
+        raise _fail("B0802", file, f"not a readable {what} file: {reason}",
+                    "the file is damaged, incomplete or of another format: fetch or write it again") from e
+
+
+def _exactly(f: IO[bytes], size: int) -> bytes:
+    """The ``size`` bytes that must be the rest of ``f``; in pieces: a false header cannot ask for all memory."""
+    out = bytearray()
+    while len(out) <= size and (piece := f.read(min(1 << 20, size + 1 - len(out)))):
+        out += piece
+    if len(out) != size:
+        than = "more" if len(out) > size else f"only {len(out):,}"
+        raise ValueError(f"the header promises {size:,} bytes of data, the file holds {than}")
+    return bytes(out)
+
+
+def read_idx(path: Source) -> np.ndarray:
+    """An idx file of the MNIST family, plain or gzip (told apart by content), as an array in native byte order.
+
+    Returns the declared shape, 1 to 4 axes, dtype u8, i8, i16, i32, f32 or f64.  Raises BnncError for a wrong magic
+    number or a length that differs from the declared one.  Source: Y. LeCun's description of the MNIST files.
+    """
+    with _guard(path, "idx"), open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        f: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+        head = f.read(4)
+        if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or not 1 <= head[3] <= 4:
+            raise ValueError(f"it starts with {head.hex(' ') or 'nothing'}, not with an idx magic number")
+        dtype, dims = np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", f.read(4 * head[3]))
+        expected = math.prod(dims) * dtype.itemsize
+        body = _exactly(f, expected)
+    return np.frombuffer(body, dtype).reshape(dims).astype(dtype.newbyteorder("="))
+
+
+class _NotNumbers(ValueError):
+    """An array of objects, records or times."""
+
+
+def _npy(f: IO[bytes], size: int) -> np.ndarray:
+    version = np.lib.format.read_magic(f)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(f)
+    if dtype.hasobject or dtype.kind not in "biufUS":
+        raise _NotNumbers(f"it holds {dtype}, not numbers")
+    expected = math.prod(shape) * dtype.itemsize
+    if min(shape, default=1) < 0 or expected > size:
+        raise ValueError(f"the header promises shape {list(shape)} ({expected:,} bytes), the file holds {size:,} bytes")
+    return np.frombuffer(_exactly(f, expected), dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def read_npy(path: Source) -> np.ndarray:
+    """A NumPy ``.npy`` array of numbers or bools, any shape.  Raises BnncError; pickled objects are refused."""
+    with _guard(path, "npy"), open(path, "rb") as f:
+        return _npy(f, os.path.getsize(path))
+
+
+def read_npz(path: Source) -> dict[str, np.ndarray]:
+    """The arrays of numbers or text in a NumPy ``.npz`` archive by name; others are left out.  Raises BnncError."""
+    arrays: dict[str, np.ndarray] = {}
+    with _guard(path, "npz"), zipfile.ZipFile(path) as z:
+        for item in z.infolist():
+            with z.open(item) as f, contextlib.suppress(_NotNumbers):
+                arrays[item.filename.removesuffix(".npy")] = _npy(f, item.file_size)
+    return arrays
+
+
+def read_csv(path: Source, label: str | int = "last",
+             names: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Samples and labels of a CSV file (comma, semicolon or tab), with or without a header line.
+
+    ``label`` is ``last``, a column's name (needs a header line) or its number from 0.  Labels are whole numbers 0..255,
+    or class names, which are numbered in sorted order unless ``names`` fixes them.
+    Returns x (n, columns - 1) f32, y (n,) u8 and the class names (empty for numbers).  Raises BnncError with the line.
+    """
+    x: list[np.ndarray] = []
+    tags, at = [], []
+    with _guard(path, "CSV"), open(path, encoding="utf-8-sig", newline="") as f, np.errstate(over="ignore"):
+        delimiter = max(",;\t", key=f.readline().count)
+        f.seek(0)
+        reader = csv.reader(f, delimiter=delimiter)
+        lines = ((reader.line_num, [c.strip() for c in r]) for r in reader if any(c.strip() for c in r))
+        top = list(itertools.islice(lines, 2))
+        if not top:
+            raise _fail("B0804", path, "no samples", "the file is empty")
+        header, column = _csv_header(path, label, [r for _, r in top])
+        width = len(top[0][1])
+        for line, cells in itertools.chain(top[header:], lines):
+            if len(cells) != width:
+                raise _fail("B0804", path, f"line {line} has {len(cells)} columns, the first has {width}",
+                            "every line needs the same number of columns", line)
+            tags.append(cells.pop(column))
+            at.append(line)
+            values = [_number(c) for c in cells]
+            if None in values:
+                bad = cells[values.index(None)]
+                raise _fail("B0804", path, f"line {line}: `{bad}` is not a number", "fill in or remove the value", line)
+            x.append(np.array(values, np.float32))
+    if not x or width < 2:
+        raise _fail("B0804", path, "no samples", "give at least one line with one value and one label")
+    if names is None and all(re.fullmatch(r"\d+(\.0*)?", t) for t in tags):
+        return np.stack(x), _labels(path, np.array([float(t) for t in tags]), len(x)), ()
+    known = tuple(names) if names else tuple(sorted(set(tags)))
+    index = {t: k for k, t in enumerate(known)}
+    for line, t in zip(at, tags, strict=True):
+        if t not in index:
+            raise _fail("B0803", path, f"line {line}: class `{t}` is not in the training file",
+                        "use the same class names in both files", line)
+    return np.stack(x), _labels(path, np.array([index[t] for t in tags]), len(x)), known
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _csv_header(path: Source, label: str | int, top: list[list[str]]) -> tuple[bool, int]:
+    """Whether the first of the ``top`` two lines is a header, and the column of the labels."""
+    first, second, last, number = top[0], top[-1], label == "last", str(label).isdecimal()
+    column = len(first) - 1 if last else int(label) if number else first.index(str(label)) if label in first else -1
+    if not 0 <= column < len(first):
+        raise _fail("B0805", path, f"no column `{label}`", f"the first line is: {', '.join(first)[:200]}")
+    odd = _number(first[column]) is None and column < len(second) and _number(second[column]) is not None
+    return not (last or number) or odd or all(_number(c) is None for c in first), column
+
+
+def _labels(file: Source, y: np.ndarray, n: int) -> np.ndarray:
+    """``y`` as (n,) u8; raises BnncError unless it holds n whole numbers 0..255."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "buif":
+        raise _fail("B0803", file, f"labels have shape {list(y.shape)} and type {y.dtype}",
+                    "give one whole number a sample, from 0")
+    if len(y) != n:
+        raise _fail("B0803", file, f"{len(y):,} labels for {n:,} samples", "samples and labels must come in pairs")
+    bad = (y < 0) | (y > 255) | (y != np.floor(y)) if y.dtype.kind != "b" else np.zeros(n, bool)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise _fail("B0803", file, f"label {y[i]} of sample {i} is not a whole number 0..255",
+                    "number the classes from 0")
+    return y.astype(np.uint8)
+
+
+def _samples(file: Source, x: np.ndarray) -> np.ndarray:
+    """``x`` as u8, f32 or bool with 2 to 5 axes; whole numbers beyond u8 become f32 where that is exact."""
+    if not 2 <= x.ndim <= 5 or 0 in x.shape:
+        raise _fail("B0804", file, f"samples have shape {list(x.shape)}",
+                    "give (samples, ...) with 1 to 4 more axes, none of them empty")
+    if x.dtype.kind not in "buif":
+        raise _fail("B0804", file, f"samples have type {x.dtype}", "give u8, bool, whole or floating-point numbers")
+    if x.dtype.kind in "ui" and x.dtype != np.uint8 and (x.max() > 1 << 24 or x.min() < -(1 << 24)):
+        raise _fail("B0804", file, "whole numbers beyond 2^24 do not fit into f32", "scale the values first")
+    if x.dtype not in (np.uint8, np.bool_):
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32, copy=False)
+    if x.dtype.kind == "f" and not np.isfinite(x).all():
+        i = int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))
+        raise _fail("B0804", file, f"sample {i} holds a value that is not finite in f32", "fill in or remove the value")
+    return np.ascontiguousarray(x)
+
+
+def encode_sign(x: np.ndarray, threshold: float = 128.0) -> np.ndarray:
+    """bool array of ``x``'s shape: True (+1) where ``x >= threshold`` in f32, else False (-1; NaN too)."""
+    return np.asarray(x, np.float32) >= np.float32(threshold)
+
+
+def parse_encoder(text: str) -> tuple[str, float]:
+    """``none``, ``scale`` (both: store as it is), ``sign`` or ``sign(128)`` as (name, threshold).  Raises BnncError."""
+    m = re.fullmatch(r"\s*(?:(none|scale)(?:\(\))?|sign(?:\(\s*(?:threshold\s*=\s*)?([^()]*?)\s*\))?)\s*", text)
+    value = _number(m[2] or "128") if m else None
+    if m is None or value is None or not np.isfinite(np.float32(value)):
+        raise error("B0805", f"encoder `{text}` is not known", exit_code=5,
+                    help="use `none`, `sign` or `sign(THRESHOLD)`")
+    return ("none", 0.0) if m[1] else ("sign", float(np.float32(value)))
+
+
+def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None) -> tuple[Any, ...]:
+    """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
+    if len(sources) not in (1, 2):
+        raise error("B0805", f"{len(sources)} files were given to pack", help=_NEED, exit_code=5)
+    arrays = []
+    for source in sources:
+        with _guard(source, "data"), open(source, "rb") as f:
+            magic = f.read(8)
+        if len(sources) == 1 and magic == MAGIC:
+            d = read_bnnd(source)
+            k = d.n - d.n_test
+            return d.x[:k], d.y[:k], d.x[k:], d.y[k:], (), False
+        if len(sources) == 1 and magic[:2] == b"PK":
+            return _from_npz(source)
+        if len(sources) == 1 and Path(source).suffix.lower() in (".csv", ".tsv", ".txt"):
+            x, y, known = read_csv(source, label, names)
+            return x, y, None, None, known, True
+        if len(sources) == 1:
+            raise _fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
+        arrays.append(read_npy(source) if magic[:6] == b"\x93NUMPY" else read_idx(source))
+    x = _samples(sources[0], arrays[0])
+    return x, _labels(sources[1], arrays[1], len(x)), None, None, (), False
+
+
+def _from_npz(path: Source) -> tuple[Any, ...]:
+    arrays = read_npz(path)
+    found = [next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
+             for pairs in (_NPZ_NAMES, _NPZ_TEST)]
+    if found[0] is None:
+        raise _fail("B0805", path, f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
+                    "name them x_train and y_train (and x_test, y_test), or x and y")
+    out: list[Any] = []
+    for pair in found:
+        out += [None, None] if pair is None else [_samples(path, pair[0]), _labels(path, pair[1], len(pair[0]))]
+    return (*out, (), False)
+
+
+def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: Sequence[Source] = (),
+         label: str | int = "last", output: Source | None = None) -> Dataset:
+    """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
+
+    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, or samples and
+    labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other numbers f32; a CSV of whole numbers 0..255 is u8.
+    ``encoder``: see :func:`parse_encoder`.  ``compress`` matters only with ``output``.  Raises BnncError.
+    """
+    name, threshold = parse_encoder(encoder)
+    x, y, xt, yt, names, text = _load(sources, label, None)
+    if test:
+        xt, yt, _, _, _, text_t = _load(test, label, names or None)
+        text = text and text_t
+    n_test = 0
+    if xt is not None and len(xt):
+        if len(x) and xt.shape[1:] != x.shape[1:]:
+            raise _fail("B0804", (test or sources)[0],
+                        f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
+                        "both splits need the same shape")
+        if xt.dtype != x.dtype:
+            x, xt = x.astype(np.float32), xt.astype(np.float32)
+        x, y, n_test = np.concatenate([x, xt]), np.concatenate([y, yt]), len(xt)
+    x = _samples(sources[0], x)
+    if text and x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all():
+        x = x.astype(np.uint8)
+    if name == "sign" and x.dtype != np.bool_:
+        x = encode_sign(x, threshold)
+    elif name == "sign":
+        raise _fail("B0805", sources[0], "the samples are bits already", "leave the encoder out")
+    data = Dataset(x, y, name, threshold, max(int(y.max()) + 1, len(names)), n_test)
+    if output is not None:
+        write_bnnd(output, data, compress=compress)
+    return data
+
+
+def _records(data: Dataset) -> bytes:
+    body = data.x.reshape(data.n, -1)
+    body = np.packbits(body, axis=1, bitorder="little") if data.kind == "bit" else body
+    body = body.astype("<f4").view(np.uint8) if data.kind == "f32" else body
+    return np.concatenate([body, data.y[:, None]], axis=1).tobytes()
+
+
+def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
+    """Write ``data`` as a ``.bnnd`` file (whole or not at all) and return its size in bytes.  Raises BnncError."""
+    x = _samples(path, data.x)
+    y, classes = _labels(path, data.y, len(x)), data.classes or int(data.y.max()) + 1
+    if data.encoder not in ENCODERS or (data.encoder == "sign" and x.dtype != np.bool_):
+        raise _fail("B0805", path, f"encoder `{data.encoder}` does not fit {x.dtype} samples", "`sign` gives bits")
+    if not y.max() < classes <= 256 or not 0 <= data.n_test <= len(x):
+        raise _fail("B0803", path, f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
+                    "labels must be below the number of classes (at most 256)")
+    data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test)
+    if max(data.n, data.elements) >= 1 << 32:
+        raise _fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
+    records = _records(data)
+    stored = records
+    if compress:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        stored = packer.compress(records) + packer.flush()
+    head = HEADER.pack(MAGIC, HEADER_BYTES, KINDS.index(data.kind), data.n, data.elements, data.record_bytes, classes,
+                       len(data.shape), *data.shape, *(1,) * (4 - len(data.shape)), ENCODERS.index(data.encoder),
+                       data.threshold, int(compress), len(stored), zlib.crc32(records), data.n_test, 0, b"")
+    temporary = f"{os.fspath(path)}.part"
+    try:
+        with open(temporary, "wb") as f:
+            f.write(head + struct.pack("<I", zlib.crc32(head)) + stored)
+        os.replace(temporary, path)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise _fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
+    return HEADER_BYTES + len(stored)
+
+
+def _header(path: Source, raw: bytes) -> dict[str, Any]:
+    """The checked fields of a header; raises ValueError with the reason."""
+    if raw[:8] != MAGIC:
+        raise ValueError("it does not start with BNNDATA1 (make one with `bnnc data pack`)")
+    if len(raw) < HEADER_BYTES:
+        raise ValueError(f"it ends inside the {HEADER_BYTES}-byte header")
+    if zlib.crc32(raw[: HEADER.size]) != struct.unpack_from("<I", raw, HEADER.size)[0]:
+        raise ValueError("the checksum of the header does not match")
+    _, size, kind, n, elements, record, classes, ndim, *rest = HEADER.unpack_from(raw)
+    dims, (encoder, threshold, compression, stored, crc, n_test) = rest[:4], rest[4:10]
+    if size != HEADER_BYTES or kind >= len(KINDS) or encoder >= len(ENCODERS) or compression > 1 or not 1 <= ndim <= 4:
+        raise ValueError("it uses a kind, encoder or compression that this version does not know")
+    payload = (elements, (elements + 7) // 8, 4 * elements)[kind]
+    if math.prod(dims[:ndim]) != elements or record != payload + 1 or not n or not elements:
+        raise ValueError(f"contradiction: n={n}, dims={dims[:ndim]}, elements={elements}, record={record} bytes")
+    if not 1 <= classes <= 256 or n_test > n or not math.isfinite(threshold) or (encoder == 1 and kind != 1):
+        raise ValueError(f"out of range: classes={classes}, n_test={n_test}, threshold={threshold}")
+    if not compression and stored != n * record:
+        raise ValueError(f"{stored:,} payload bytes for {n:,} records of {record} bytes")
+    if compression and n * record > 1040 * stored + 64:  # deflate cannot shrink more than about 1032 times
+        raise ValueError(f"{stored:,} bytes cannot hold {n:,} records of {record} bytes")
+    return {"kind": KINDS[kind], "n": n, "elements": elements, "record_bytes": record, "classes": classes,
+            "shape": tuple(dims[:ndim]), "encoder": ENCODERS[encoder], "threshold": threshold,
+            "compression": ("none", "deflate")[compression], "stored_bytes": stored, "crc32": crc, "n_test": n_test}
+
+
+def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
+    with _guard(path, "bnnd"), open(path, "rb") as f:
+        h = _header(path, f.read(HEADER_BYTES))
+        records, expected = _exactly(f, h["stored_bytes"]), h["n"] * h["record_bytes"]
+        if h["compression"] == "deflate":
+            unpacker = zlib.decompressobj(-15)
+            records = unpacker.decompress(records, expected + 1)
+            if not unpacker.eof or unpacker.unused_data:
+                raise ValueError("the deflate stream does not end where it should")
+        if len(records) != expected or zlib.crc32(records) != h["crc32"]:
+            raise ValueError("the checksum or the length of the records does not match")
+        table = np.frombuffer(records, np.uint8).reshape(h["n"], h["record_bytes"])
+        x, y = np.ascontiguousarray(table[:, :-1]), table[:, -1].copy()
+        if h["kind"] == "bit":
+            x = np.unpackbits(x, axis=1, bitorder="little").view(np.bool_)
+            if x[:, h["elements"]:].any():
+                raise ValueError("padding bits are not zero")
+            x = x[:, : h["elements"]]
+        elif h["kind"] == "f32":
+            x = x.view("<f4")
+        if y.max() >= h["classes"]:
+            raise ValueError(f"label {y.max()} with {h['classes']} classes")
+        x = _samples(path, x.reshape(h["n"], *h["shape"]))
+    return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"])
+
+
+def read_bnnd(path: Source) -> Dataset:
+    """The whole ``.bnnd`` file with every check (header, lengths, checksums, labels, padding).  Raises BnncError."""
+    return _read(path)[1]
+
+
+def info(path: Source) -> dict[str, Any]:
+    """What ``bnnc data info`` prints: the header's fields, ``file_bytes``, ``payload_bytes`` (uncompressed),
+    ``n_train``, and ``counts`` / ``counts_test``: samples of each class in the two splits.  Raises BnncError.
+    """
+    h, d = _read(path)
+    k = d.n - d.n_test
+    return {**h, "n_train": k, "payload_bytes": d.n * d.record_bytes, "file_bytes": HEADER_BYTES + h["stored_bytes"],
+            "counts": np.bincount(d.y[:k], minlength=d.classes).tolist(),
+            "counts_test": np.bincount(d.y[k:], minlength=d.classes).tolist()}
+
+
+def preview(path: Source, index: int = 0) -> str:
+    """Sample ``index`` of a ``.bnnd`` file (negative: from the end) drawn in half-block characters, two rows a line.
+
+    Up to 4 channels are averaged; one axis becomes a square, or lines of 64.  Set: above the middle of the range.
+    """
+    d = read_bnnd(path)
+    if not -d.n <= index < d.n:
+        raise _fail("B0805", path, f"no sample {index}", f"the file holds samples 0..{d.n - 1}")
+    index %= d.n
+    x = d.x[index].astype(np.float64)
+    if x.ndim == 3 and min(x.shape[0], x.shape[2]) <= 4:
+        x = x.mean(axis=0 if x.shape[0] <= x.shape[2] else 2)
+    side = math.isqrt(x.size)
+    width = x.shape[-1] if x.ndim > 1 and x.shape[-1] > 1 else side if side * side == x.size else min(64, x.size)
+    on = (x > (x.min() + x.max()) / 2).ravel()
+    on = np.pad(on, (0, -on.size % (2 * width))).reshape(-1, width)
+    split = "test" if index >= d.n - d.n_test else "train"
+    title = f"sample {index} of {d.n} ({split}), label {d.y[index]}, {d.kind}{list(d.shape)}"
+    return "\n".join([title, *("".join(" ▀▄█"[c] for c in line).rstrip() for line in on[::2] + 2 * on[1::2])])

@@ -1,0 +1,156 @@
+"""The pipeline, on one screen.  Nothing else calls a pass.
+
+    text -parse-> Ast -check-> Model -expand-> Module -differentiate-> Module -simplify-> Module
+         -fuse-> Schedule -sink-> Schedule -order-> Schedule -pack-> Packed -place-> Plan -emit-> Source -build-> program
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import fmt, knobs, registry
+from .check import check
+from .diag import BnncError, error
+from .emit import Source
+from .ir.program import Module
+from .ir.text import print_program
+from .ir.verify import verify_program
+from .lower.differentiate import differentiate
+from .lower.expand import expand
+from .lower.simplify import simplify
+from .model import Model, verify_model
+from .parse import parse
+from .passes import Pass, Trace, run_passes
+from .plan.check import check_plan
+from .plan.pack import pack
+from .plan.place import Placed, place
+from .plan.report import Report
+from .sched.fuse import fuse
+from .sched.order import order
+from .sched.sink import sink
+
+
+@dataclass
+class Options:
+    """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...)."""
+
+    text: str
+    file: str = "<text>"
+    target: str = "host"
+    threads: int | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    model: Model | None = None
+
+    def checked(self, m: Model) -> Model:
+        self.model = m
+        return m
+
+
+def _verify_module(m: Module) -> None:
+    for p in m:
+        verify_program(p)
+
+
+def _show_module(m: Module) -> str:
+    return "\n".join(print_program(p) for p in m)
+
+
+FRONT: tuple[Pass, ...] = (
+    Pass("parse", "text", "Ast", "every node has a source span; no names resolved; several syntax errors in one run",
+         lambda text, o: parse(text, o.file), show=fmt.format),
+    Pass("check", "Ast", "Model", "every name, shape and dtype concrete; rule, layers and target compatible",
+         lambda ast, o: o.checked(check(ast, o.text, o.file, o.overrides)), verify_model),
+)
+MIDDLE: tuple[Pass, ...] = (
+    Pass("expand", "Model", "Program", "forward tensor ops only, SSA, each with the span of its layer",
+         lambda m, o: expand(m), _verify_module, show=_show_module),
+    Pass("differentiate", "Program", "Program", "backward and update ops added; what the rule keeps is checked",
+         lambda m, o: differentiate(m, o.model), _verify_module, "bits", show=_show_module),
+    Pass("simplify", "Program", "Program", "no dead, duplicate or neutral ops", lambda m, o: simplify(m), _verify_module, "bits", True,
+         show=_show_module),
+    Pass("fuse", "Program", "Schedule", "each kernel is one anchor with element-wise expressions on its loads and stores",
+         lambda m, o: fuse(m), None, "bits", True, off=lambda m, o: fuse(m, on=False)),
+    Pass("sink", "Schedule", "Schedule", "updates moved into the kernels that make their gradients, where legal",
+         lambda s, o: sink(s), None, "bits", True),
+    Pass("order", "Schedule", "Schedule", "topological; a state is overwritten after its last read", lambda s, o: order(s), None, "bits"),
+    Pass("pack", "Schedule", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits"),
+    Pass("place", "Packed", "Plan", "every value has an offset in one arena; checked by independent code",
+         lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
+)
+PIPELINE: tuple[Pass, ...] = (*FRONT, *MIDDLE)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """Everything known before code is written."""
+
+    model: Model
+    placed: Placed
+    report: Report
+    target: Any
+    threads: int
+    trace: Trace
+
+
+def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
+    """parse and check.  Raises BnncError with every mistake found."""
+    registry.load_builtin()
+    try:
+        run_passes(FRONT, options.text, options, k or knobs.read())
+    except BnncError as e:
+        e.sources.setdefault(options.file, options.text)
+        raise
+    assert options.model is not None
+    return options.model
+
+
+def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
+    """All passes up to the Plan, with the report for a target.  Raises BnncError."""
+    from .backends.c.targets import find_target  # noqa: PLC0415
+
+    k = k or knobs.read()
+    target = find_target(options.target)
+    check_text(options, k)
+    return plan_model(options, target, k)
+
+
+def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
+    """The middle passes for an already checked Model (``options.model``)."""
+    model = options.model
+    assert model is not None
+    try:
+        trace = run_passes(MIDDLE, model, options, k)
+    except BnncError as e:
+        e.sources.setdefault(options.file, options.text)
+        raise
+    placed: Placed = trace.results["place"]
+    threads = target.threads if options.threads is None else options.threads
+    if not 1 <= threads <= 64:
+        raise error("B0704", f"{threads} threads", exit_code=2, help="1 to 64")
+    kernels = sum(len(p.kernels) for p in placed.packed)
+    report = Report(
+        name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
+        code=target.code_fixed + target.code_kernel * kernels * len(target.levels), stack=target.stack,
+        threads=target.thread_stack * (threads - 1), system=target.kernel_pages)
+    return Planned(model, placed, report, target, threads, trace)
+
+
+def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
+    """The program's text.  Also for hand-made Models (tests)."""
+    from .backends.c.emit import emit  # noqa: PLC0415
+
+    k = k or knobs.read()
+    source = emit(planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison)
+    if k.dump:
+        source.write(Path(k.dump) / "source")
+    return source
+
+
+def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | None = None) -> Path:
+    """Compile and check the program against the Plan; returns the executable."""
+    from .backends.c.build import build  # noqa: PLC0415
+
+    return build(source, planned.report, planned.target, out, (k or knobs.read()).cc)

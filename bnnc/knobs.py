@@ -1,0 +1,39 @@
+"""Every environment variable that bnnc reads, typed, in one place.
+
+BNNC_DUMP=dir       write what each pass made to ``dir`` (``30.expand.txt`` ...)
+BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, place
+BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / also interpret before and after
+BNNC_POISON=1       generated code overwrites dead buffers
+BNNC_CC=compiler    the C compiler to use
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .diag import did_you_mean, error
+
+OPTIONAL = ("simplify", "fuse", "sink", "place")
+
+
+@dataclass(frozen=True)
+class Knobs:
+    dump: str = ""
+    disable: frozenset[str] = frozenset()
+    verify: int = 1
+    poison: bool = False
+    cc: str = ""
+
+
+def read(env: Mapping[str, str] = os.environ) -> Knobs:
+    """Raises BnncError B0703 (usage) for a value that means nothing."""
+    disable = frozenset(filter(None, (w.strip() for w in env.get("BNNC_DISABLE", "").split(","))))
+    for name in sorted(disable - set(OPTIONAL)):
+        raise error("B0703", f"BNNC_DISABLE: `{name}` is not an optional pass", exit_code=2,
+                    help=did_you_mean(name, OPTIONAL) or f"optional passes: {', '.join(OPTIONAL)}")
+    verify = env.get("BNNC_VERIFY", "1")
+    if verify not in ("0", "1", "2"):
+        raise error("B0703", f"BNNC_VERIFY is `{verify}`", exit_code=2, help="0, 1 or 2")
+    return Knobs(env.get("BNNC_DUMP", ""), disable, int(verify), env.get("BNNC_POISON", "0") not in ("", "0"), env.get("BNNC_CC", ""))

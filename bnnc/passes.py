@@ -1,0 +1,68 @@
+"""The pass record, and how passes are run: verified, timed and dumped between any two."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .diag import BnncError, InternalError
+from .knobs import Knobs
+
+
+@dataclass(frozen=True)
+class Pass:
+    """``run(ir, options) -> ir``.  ``off`` replaces it when it is disabled (identity if None).
+
+    ``verify(ir)`` raises InternalError.  ``preserves``: what stays the same over the pass: ``bits`` (every value that both
+    sides hold is bit-equal) or ``meaning`` (a change of representation).  ``show(ir) -> text`` is the dump.
+    """
+
+    name: str
+    takes: str
+    gives: str
+    doc: str
+    run: Callable[[Any, Any], Any]
+    verify: Callable[[Any], None] | None = None
+    preserves: str = "meaning"
+    optional: bool = False
+    off: Callable[[Any, Any], Any] | None = None
+    show: Callable[[Any], str] = str
+
+
+@dataclass
+class Trace:
+    """What happened: seconds per pass and the result of each."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+
+
+def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) -> Trace:
+    """Run passes in order.  Raises BnncError for the user's mistakes and InternalError, naming the pass, for bnnc's."""
+    trace = Trace()
+    before = ""
+    for number, p in enumerate(passes):
+        start = time.perf_counter()
+        try:
+            if p.name in knobs.disable and p.optional:
+                ir = p.off(ir, options) if p.off else ir
+            else:
+                ir = p.run(ir, options)
+            if knobs.verify and p.verify:
+                p.verify(ir)
+        except BnncError:
+            raise
+        except (InternalError, AssertionError, KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
+            raise InternalError(f"internal error in pass `{p.name}`: {type(e).__name__}: {e}") from e
+        trace.seconds[p.name] = time.perf_counter() - start
+        trace.results[p.name] = ir
+        if knobs.dump:
+            text = p.show(ir)
+            folder = Path(knobs.dump)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / f"{number * 10:03d}.{p.name}.txt").write_text("(unchanged)\n" if text == before else text, encoding="utf-8")
+            before = text
+    return trace

@@ -1,0 +1,134 @@
+"""The published memory accounting of Wang et al., to compare a plan with; nothing is allocated by it.
+
+Source: E. Wang et al., "Enabling Binary Neural Network Training on the Edge", arXiv 2102.04270, Table 2 (rows, types
+and lifetimes) and Tables 4 and 5 (totals).  Conventions:
+
+- MiB is 2^20 bytes; bits / 8 bytes, no alignment, no padding, no packed copy of the weights, no mask of the sign
+  activation, no running statistics, no labels.
+- X counts the input of every weight layer (behind a pool) *and* the logits; the image counts like any activation (32,
+  16 or 1 bit).  "dX, Y" and "dY" are each as large as the largest X, the image included; dX and Y share one buffer.
+- Pool masks are as large as the pools' inputs.  beta, dbeta, mu and sigma: one value an output channel of every layer.
+- Bop has no latent weights and its binary weights count as 0 bits.
+
+One formula for all networks: the figures printed in the paper mix four conventions, so some of them differ (CNV 134.05
+and 32.16 printed, 129.093 and 32.924 here; proposed SGD 109.20 and Bop 82.45 printed, 111.404 and 84.659 here).
+
+Non-goals: the ImageNet formula of Table 6; what bnnc itself needs (see ``place`` and ``report``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..model import Model
+
+MIB = 1 << 20
+OPTIMIZERS = {"adam": 2, "sgd": 1, "bop": 1}  # momenta a weight
+VARIANTS = ("standard", "fp16", "bool_dw", "proposed")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One weight layer.  ``inputs``: elements of its input for one sample; ``weights``; ``channels``: of its output;
+    ``pool``: elements of one sample that enter a max-pool between this layer and the next (0: no pool).
+    """
+
+    inputs: int
+    weights: int
+    channels: int
+    pool: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The weight layers of a network from input to output, and the number of logits of one sample."""
+
+    stages: tuple[Stage, ...]
+    logits: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of Table 2: ``count`` values of ``bits`` each; ``lifetime``: ``global`` or ``layer`` (one at a time)."""
+
+    name: str
+    count: int
+    bits: int
+    lifetime: str
+
+    @property
+    def bytes(self) -> float:
+        """Bytes; the accounting does not round up, so 1-bit rows may end in a fraction."""
+        return self.count * self.bits / 8
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The rows of Table 2 for one network, batch, optimiser and variant."""
+
+    rows: tuple[Row, ...]
+
+    def __getitem__(self, name: str) -> Row:
+        for r in self.rows:
+            if r.name == name:
+                return r
+        raise KeyError(name)
+
+    @property
+    def bytes(self) -> float:
+        return sum(r.bytes for r in self.rows)
+
+    @property
+    def mib(self) -> float:
+        return self.bytes / MIB
+
+
+def account(chain: Chain, batch: int, optimizer: str = "adam", variant: str = "standard") -> Account:
+    """Table 2 of arXiv 2102.04270 for ``chain`` (see the module docstring for the conventions).
+
+    ``optimizer``: ``adam``, ``sgd`` (with momentum) or ``bop``.  ``variant``, the columns of Table 5: ``standard`` (all
+    32 bit), ``fp16`` (all 16 bit), ``bool_dw`` (as fp16, weight gradients 1 bit), ``proposed`` (as bool_dw, and X and
+    pool masks 1 bit).  Raises ValueError for another name, an empty chain or a batch below 1.
+    """
+    if optimizer not in OPTIMIZERS or variant not in VARIANTS:
+        raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}; variant one of {', '.join(VARIANTS)}")
+    if not chain.stages or batch < 1:
+        raise ValueError("the accounting needs at least one weight layer and a batch of at least 1")
+    real = 32 if variant == "standard" else 16
+    packed = 1 if variant == "proposed" else real
+    inputs = [batch * s.inputs for s in chain.stages] + [batch * chain.logits]
+    weights = sum(s.weights for s in chain.stages)
+    channels = sum(s.channels for s in chain.stages)
+    return Account((
+        Row("X", sum(inputs), packed, "global"),
+        Row("dX, Y", max(inputs), real, "layer"),
+        Row("mu, sigma", 2 * channels, real, "global"),
+        Row("dY", max(inputs), real, "layer"),
+        Row("W", 0 if optimizer == "bop" else weights, real, "global"),
+        Row("dW", weights, 1 if variant in ("bool_dw", "proposed") else real, "global"),
+        Row("beta, dbeta", 2 * channels, real, "global"),
+        Row("momenta", OPTIMIZERS[optimizer] * weights, real, "global"),
+        Row("pool masks", batch * sum(s.pool for s in chain.stages), packed, "global"),
+    ))
+
+
+def chain_of(widths: Sequence[int]) -> Chain:
+    """The chain of a fully connected network, e.g. ``[784, 256, 256, 256, 256, 10]``, the paper's MLP."""
+    pairs = zip(widths, widths[1:], strict=False)
+    return Chain(tuple(Stage(k, k * n, n) for k, n in pairs), widths[-1])
+
+
+def chain_from_model(model: Model) -> Chain:
+    """The chain of a model whose weight layers all map one axis to ``units`` outputs (fully connected networks).
+
+    Raises ValueError for a network that leaves one axis behind its first weight layer: write its chain by hand.
+    """
+    full = [y for y in model.walk() if any(k == "units" for k, _ in y.args.args)]
+    first = next((i for i, y in enumerate(model.layers) if y in full), None)
+    if first is None:
+        raise ValueError("no weight layer")
+    if any(len(y.output.shape) != 1 for y in (*full, *model.layers[first:-1])):
+        raise ValueError("only networks that are fully connected have a derived chain")
+    return Chain(tuple(Stage(y.input.elements, y.input.elements * y["units"], y["units"]) for y in full),
+                 full[-1].output.elements)

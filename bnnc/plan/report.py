@@ -1,0 +1,88 @@
+"""The Plan as tables and JSON: every buffer, the arena, the bound, and the total of the whole process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .place import Placed
+from .types import Buffer
+
+NOT_COUNTED = ("data files on disk, read through one record at a time", "checkpoint files on disk",
+               "the kernel's page cache and page tables")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Bytes of everything a process needs.  ``code``: text, constants and the runtime's own data (an upper bound, checked
+    by the build); ``stack``: the main thread's bound; ``threads``: static stacks of the others; ``system``: pages that
+    the operating system maps into every process."""
+
+    name: str
+    rule: str
+    optimizer: str
+    batch: int
+    target: str
+    placed: Placed
+    code: int
+    stack: int
+    threads: int
+    system: int
+
+    @property
+    def arena(self) -> int:
+        return self.placed.plan.arena_bytes
+
+    @property
+    def total(self) -> int:
+        return self.arena + self.code + self.stack + self.threads + self.system
+
+    @property
+    def padding(self) -> int:
+        """Arena bytes that no element uses: alignment gaps at the peak, and vector tails."""
+        return self.arena - self.placed.plan.lower_bound
+
+    def summary(self) -> dict[str, Any]:
+        plan = self.placed.plan
+        return {"name": self.name, "rule": self.rule, "optimizer": self.optimizer, "batch": self.batch, "target": self.target,
+                "arena_bytes": self.arena, "state_bytes": plan.state_bytes, "lower_bound_bytes": plan.lower_bound,
+                "peak_step": plan.steps[plan.peak_step].name, "code_bytes": self.code, "stack_bytes": self.stack,
+                "thread_stack_bytes": self.threads, "system_bytes": self.system, "total_bytes": self.total}
+
+    def to_json(self) -> dict[str, Any]:
+        plan = self.placed.plan
+        return {**self.summary(), "not_counted": list(NOT_COUNTED), "steps": [s.name for s in plan.steps], "buffers": [
+            {"name": b.name, "line": b.span.line if b.span.file != "<builtin>" else None, "layer": b.layer, "dtype": b.storage.dtype,
+             "shape": list(b.storage.shape), "packed": f"axis {b.storage.axis}" if b.storage.one_bit else None, "bytes": b.nbytes,
+             "padding": b.storage.padding, "offset": b.offset, "first": b.first, "last": b.last, "region": b.region,
+             "align": b.align} for b in sorted(plan.buffers, key=lambda b: (b.offset, b.first))]}
+
+
+def buffers_by_size(report: Report) -> list[Buffer]:
+    order = {"state": 0, "io": 1, "temp": 2}
+    return sorted(report.placed.plan.buffers, key=lambda b: (order[b.region], -b.nbytes, b.offset))
+
+
+def table_lines(report: Report) -> list[str]:
+    """A plain table of all buffers, and the total, for the generated file's banner and ``info``."""
+    plan = report.placed.plan
+    rows = [f"{'buffer':<30} {'type':<18} {'bytes':>9} {'offset':>9}  live"]
+    for b in buffers_by_size(report):
+        live = "always" if b.region == "state" else f"{b.first}..{b.last}"
+        rows.append(f"{b.name:<30} {b.storage.dtype + str(list(b.storage.shape)):<18} {b.nbytes:>9} {b.offset:>9}  {live}")
+    rows.append(f"{'arena':<49} {report.arena:>9}  (lower bound {plan.lower_bound}, peak in {plan.steps[plan.peak_step].name})")
+    for label, n in (("code, constants, runtime (at most)", report.code), ("stack (at most)", report.stack),
+                     ("stacks of further threads", report.threads), ("mapped by the system", report.system)):
+        rows.append(f"{label:<49} {n:>9}")
+    rows.append(f"{'total of the process':<49} {report.total:>9}")
+    return rows
+
+
+def region_totals(report: Report) -> dict[str, int]:
+    """Bytes by kind of state, for the summary line."""
+    out: dict[str, int] = {}
+    for b in report.placed.plan.buffers:
+        out[b.region] = out.get(b.region, 0) + b.nbytes
+    return out
+
+

@@ -1,0 +1,102 @@
+"""Random numbers, sample order and the cosine schedule: the NumPy twin of ``templates/c/runtime/bnnc_rng.h``, bit for bit.
+
+Counter-based Philox4x32-10 (Salmon et al., SC 2011): key = (seed, stream), counter = (block, 0); element ``i`` of a stream is
+word ``i % 4`` of block ``i // 4``.  Nothing is stored; any element can be drawn in any order, the same on every target.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+U32 = NDArray[np.uint32]
+
+ORDER_STREAM = 0xFFFFFFFF  # keys of the sample order
+HOLDOUT_STREAM = 0xFFFFFFFE  # keys of the permutation that chooses the held-out samples
+_MASK = np.uint64(0xFFFFFFFF)
+_SHIFT = np.uint64(32)
+
+
+def philox4x32(counter: ArrayLike, key: tuple[int, int]) -> U32:
+    """Ten rounds on ``counter`` (uint32[n, 4]) under ``key``; uint32[n, 4]."""
+    c0, c1, c2, c3 = np.asarray(counter, np.uint64).T
+    k0, k1 = int(key[0]), int(key[1])
+    for _ in range(10):
+        p0, p1 = np.uint64(0xD2511F53) * c0, np.uint64(0xCD9E8D57) * c2
+        c0, c1, c2, c3 = (p1 >> _SHIFT) ^ c1 ^ np.uint64(k0), p1 & _MASK, (p0 >> _SHIFT) ^ c3 ^ np.uint64(k1), p0 & _MASK
+        k0, k1 = (k0 + 0x9E3779B9) & 0xFFFFFFFF, (k1 + 0xBB67AE85) & 0xFFFFFFFF
+    return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
+
+
+def philox(seed: int, stream: int, n: int, start: int = 0) -> U32:
+    """Elements ``start`` .. ``start + n - 1`` of a stream."""
+    first, last = start // 4, (start + n + 3) // 4
+    block = np.arange(first, max(last, first), dtype=np.uint64)
+    zero = np.zeros_like(block)
+    words = philox4x32(np.stack([block & _MASK, block >> _SHIFT, zero, zero], axis=1), (seed, stream))
+    return words.reshape(-1)[start - 4 * first :][:n]
+
+
+def uniform(seed: int, stream: int, n: int, a: float = 1.0, start: int = 0) -> NDArray[np.float32]:
+    """Uniform in [-a, a), 24 bits."""
+    signed = philox(seed, stream, n, start).view(np.int32) >> 8
+    return np.float32(a) * (signed.astype(np.float32) * np.float32(2.0**-23))
+
+
+def signs(seed: int, stream: int, n: int, start: int = 0) -> NDArray[np.bool_]:
+    """Random bits; True means +1 (the word's top bit is clear)."""
+    return philox(seed, stream, n, start) < np.uint32(0x80000000)
+
+
+def permute(seed: int, stream: int, epoch: int, n: int, p: ArrayLike) -> U32:
+    """Image of positions ``p`` under the keyed permutation of 0..n-1 (a Feistel network with cycle walking)."""
+    v = np.atleast_1d(np.asarray(p, np.uint32)).copy()
+    if n < 2:
+        return np.zeros_like(v)
+    bits = max(2, (n - 1).bit_length())
+    low_bits = np.uint32(bits // 2)
+    low_mask, high_mask = np.uint32((1 << bits // 2) - 1), np.uint32((1 << (bits - bits // 2)) - 1)
+    keys = philox(seed, stream, 8, 8 * epoch)
+    todo = np.arange(v.size)
+    while todo.size:
+        low, high = v[todo] & low_mask, v[todo] >> low_bits
+        for r in range(0, 8, 2):
+            low ^= _mix(high, keys[r]) & low_mask
+            high ^= _mix(low, keys[r + 1]) & high_mask
+        v[todo] = high << low_bits | low
+        todo = todo[v[todo] >= n]
+    return v
+
+
+def _mix(v: U32, key: np.uint32) -> U32:
+    v = (v ^ key) * np.uint32(0x9E3779B1)
+    v = (v ^ v >> np.uint32(15)) * np.uint32(0x85EBCA77)
+    return v ^ v >> np.uint32(13)
+
+
+def order(seed: int, epoch: int, n: int, p: ArrayLike) -> U32:
+    """Sample index at position(s) ``p`` of an epoch over ``n`` samples."""
+    return permute(seed, ORDER_STREAM, epoch, n, p)
+
+
+def holdout(seed: int, n: int, share: float) -> tuple[U32, U32]:
+    """(samples to train on, samples held out) of ``n``: the split is the same in every epoch."""
+    fit = n - int(np.float32(share) * np.float64(n))
+    index = permute(seed, HOLDOUT_STREAM, 0, n, np.arange(n, dtype=np.uint32))
+    return index[:fit], index[fit:]
+
+
+def cospi(x: float) -> float:
+    """cos(pi x) for 0 <= x <= 1 by + * / only, in the C runtime's order of operations."""
+    y = 3.141592653589793 * (0.5 - x)
+    q, s = y * y, 1.0
+    for k in range(16, 1, -2):
+        s = 1 - q / (k * (k + 1)) * s
+    return y * s
+
+
+def cosine_lr(lr0: float, final: float, t: int, total: int) -> np.float32:
+    """Rate of step ``t`` = 1..total: half a cosine from ``lr0`` to ``final * lr0``."""
+    x = min((t - 1) / total, 1.0) if total else 0.0
+    f = float(np.float32(final))
+    return np.float32(float(np.float32(lr0)) * (f + (1 - f) * (0.5 + 0.5 * cospi(x))))

@@ -1,0 +1,267 @@
+/* bnnc_main.h: the verbs train, eval, info, bench, and the program's entry. Include it last: see bnnc_net.h. */
+#ifndef BNNC_MAIN_H
+#define BNNC_MAIN_H
+#include "bnnc_progress.h"
+#include "bnnc_tensors.h"
+
+#ifndef BNNC_MEMINFO
+#define BNNC_MEMINFO "/proc/meminfo" /* a test puts another file here */
+#endif
+
+/* The arena is part of the program: the kernel gives its pages on first touch, and kills us where there are none left.
+ * Better to say so before the first step. */
+BNNC_COLD void bnnc_check_memory(void) {
+  char text[512];
+  uint64_t kib = 0;
+  int fd = bnnc_open(BNNC_MEMINFO, BNNC_READ);
+  if (fd < 0) return;
+  int64_t n = bnnc_read(fd, text, sizeof text - 1), i = 0;
+  bnnc_close(fd);
+  while (i + 14 < n && memcmp(text + i, "MemAvailable:", 13)) i++;
+  if (i + 14 >= n) return; /* not a Linux that tells */
+  for (i += 13; i < n && text[i] == ' '; i++) {}
+  for (; i < n && text[i] >= '0' && text[i] <= '9'; i++) kib = kib * 10 + (uint64_t)(text[i] - '0');
+  if (kib * 1024 < NET.total_bytes)
+    bnnc_fail(BNNC_E_MEMORY, "this network needs %U bytes of memory, the machine has %U free\n"
+              "  hint: end other programs, or compile with a smaller batch or --ram", NET.total_bytes, kib * 1024);
+}
+
+/* What every verb that runs kernels needs. */
+BNNC_COLD void bnnc_prepare(void) {
+  int cores = bnnc_cores(), most = (int)NET.max_threads;
+  bnnc_no_huge_pages(); /* a huge page under a partly used array would count in full */
+  bnnc_cpu_choose(bnnc_opt.isa);
+  bnnc_check_memory();
+  bnnc_pool_start(bnnc_opt.threads_given ? (int)bnnc_opt.threads : cores < most ? cores : most);
+}
+
+/* ---- train ---- */
+
+BNNC_COLD void bnnc_stop_on_signal(void) {
+  const int number = atomic_load(&bnnc_signal);
+  if (!number) return;
+  bnnc_save();
+  bnnc_say(2, "%scheckpoint %s written (%U bytes); the same command goes on from here\n", bnnc_view.live ? "\n" : "",
+           bnnc_slot_path[bnnc_booted.slot], (uint64_t)BNNC_PAYLOAD + sizeof bnnc_cur + NET.state_bytes);
+  bnnc_exit(128 + number);
+}
+
+/* Fresh, or from a checkpoint; true: resumed. */
+BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
+  bnnc_open_slots(true);
+  bool resumed = bnnc_resume();
+  if (!resumed) {
+    bnnc_cur = (bnnc_cursor){.lr0 = bnnc_opt.lr, .lr_scale = 1, .best_hold = -1, .best_test = -1, .last_test = -1,
+                             .seed = bnnc_opt.seed, .n_fit = n_fit, .n_hold = n_hold};
+    bnnc_state_init(bnnc_cur.seed);
+    if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
+    return false;
+  }
+  if (bnnc_cur.n_fit != n_fit || bnnc_cur.n_hold != n_hold)
+    bnnc_fail(BNNC_E_CHECKPOINT, "the checkpoint in %s was made with %u training samples and %u held out, now there are %u and %u\n"
+              "  hint: use the same data, or --resume never", bnnc_opt.out, bnnc_cur.n_fit, bnnc_cur.n_hold, n_fit, n_hold);
+  if (bnnc_opt.seed_given && bnnc_cur.seed != bnnc_opt.seed)
+    bnnc_fail(BNNC_E_CHECKPOINT, "the checkpoint in %s was made with seed %u, not %u\n  hint: --out ANOTHER_FOLDER, or --resume never",
+              bnnc_opt.out, bnnc_cur.seed, bnnc_opt.seed);
+  if (bnnc_opt.lr_given) bnnc_cur.lr0 = bnnc_opt.lr;
+  return true;
+}
+
+/* After the last step of an epoch: measure, report, adapt, go to the next. */
+BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
+  const bool last = bnnc_cur.epoch + 1 == bnnc_opt.epochs;
+  const double held = bnnc_evaluate(&bnnc_train_set, true, bnnc_cur.n_hold, NULL);
+  double test = -1;
+  if (last || (bnnc_cur.epoch + 1) % bnnc_opt.eval_every == 0)
+    test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
+  bnnc_stop_on_signal(); /* the evaluation may be incomplete: a resumed run does it again */
+  if (test >= 0) bnnc_cur.last_test = test;
+  if (test > bnnc_cur.best_test) bnnc_cur.best_test = test;
+  bnnc_show_epoch((double)rate, train_seconds, held, test);
+  if (NET.schedule == BNNC_SCHED_PLATEAU) {
+    const double seen = bnnc_cur.n_hold ? held : bnnc_mean((double)bnnc_cur.hits);
+    if (seen > bnnc_cur.best_hold) bnnc_cur.best_hold = seen, bnnc_cur.bad_epochs = 0;
+    else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a) bnnc_cur.lr_scale *= (double)NET.sched_b, bnnc_cur.bad_epochs = 0;
+  }
+  bnnc_cur.epoch++, bnnc_cur.step = 0, bnnc_cur.hits = bnnc_cur.seen = 0, bnnc_cur.loss_sum = 0;
+}
+
+BNNC_FN int bnnc_train(void) {
+  bnnc_view.start = bnnc_clock_ns();
+  bnnc_prepare();
+  bnnc_open_data(true);
+  const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold, per_epoch = n_fit / NET.batch;
+  if (!per_epoch)
+    bnnc_fail(BNNC_E_DATA, "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec", bnnc_train_set.path,
+              n_fit, NET.batch);
+  bnnc_catch_signals();
+  const bool resumed = bnnc_begin(n_fit, n_hold);
+  bnnc_view.steps_per_epoch = per_epoch;
+  bnnc_show_start(resumed);
+  if (n_hold) bnnc_perm_init(&bnnc_split, bnnc_cur.seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, n);
+
+  const uint64_t most = bnnc_opt.steps_given ? bnnc_opt.steps : UINT64_MAX;
+  uint64_t saved_at = bnnc_clock_ns(), saved_step = resumed ? bnnc_cur.step_total : UINT64_MAX;
+  bool changed = !resumed; /* since the last checkpoint */
+  while (bnnc_cur.epoch < bnnc_opt.epochs && bnnc_cur.step_total < most) {
+    bnnc_perm order;
+    float rate = bnnc_rate(per_epoch);
+    bnnc_perm_init(&order, bnnc_cur.seed, (uint32_t)BNNC_STREAM_ORDER, bnnc_cur.epoch, n_fit);
+    bnnc_view.epoch_start = bnnc_clock_ns();
+    bnnc_view.epoch_first_step = bnnc_cur.step;
+    while (bnnc_cur.step < per_epoch && bnnc_cur.step_total < most) {
+      rate = bnnc_rate(per_epoch);
+      bnnc_train_batch(&order, rate);
+      changed = true;
+      bnnc_stop_on_signal();
+      bnnc_show_step();
+      const bool due = bnnc_opt.save_every_steps ? bnnc_cur.step_total % bnnc_opt.save_every_steps == 0
+                                                 : bnnc_seconds(saved_at, bnnc_clock_ns()) >= bnnc_opt.save_every;
+      if (due) {
+        bnnc_save();
+        changed = false, saved_at = bnnc_clock_ns(), saved_step = bnnc_cur.step_total;
+      }
+    }
+    if (bnnc_cur.step < per_epoch) break; /* --steps */
+    bnnc_end_epoch(rate, bnnc_seconds(bnnc_view.epoch_start, bnnc_clock_ns()));
+    changed = true;
+    bnnc_view.epochs_done += (double)(per_epoch - bnnc_view.epoch_first_step) / per_epoch;
+    bnnc_view.epoch_seconds += bnnc_seconds(bnnc_view.epoch_start, bnnc_clock_ns());
+    if (bnnc_seconds(saved_at, bnnc_clock_ns()) > 1 && saved_step != bnnc_cur.step_total) {
+      bnnc_save();
+      changed = false, saved_at = bnnc_clock_ns(), saved_step = bnnc_cur.step_total;
+    }
+  }
+  if (changed) bnnc_save();
+  double test = bnnc_cur.last_test;
+  if (bnnc_cur.step) { /* stopped inside an epoch: measured for the report only */
+    test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
+    bnnc_stop_on_signal();
+  }
+  if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
+  if (bnnc_view.live) bnnc_say(1, "\r\x1b[K");
+  bnnc_show_end(test);
+  return BNNC_OK;
+}
+
+/* ---- eval ---- */
+
+BNNC_FN int bnnc_eval(void) {
+  double loss = 0;
+  const uint64_t start = bnnc_clock_ns();
+  bnnc_prepare();
+  bnnc_open_data(false);
+  if (!bnnc_test_set.n) bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test IMAGES,LABELS or --test FILE.bnnd");
+  if (bnnc_opt.init) {
+    bnnc_state_init(bnnc_opt.seed);
+    bnnc_init_from(bnnc_opt.init);
+  } else {
+    bnnc_open_slots(false);
+    if (!bnnc_resume())
+      bnnc_fail(BNNC_E_CHECKPOINT, "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors", bnnc_opt.out);
+  }
+  bnnc_catch_signals();
+  const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss), s = bnnc_seconds(start, bnnc_clock_ns());
+  if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
+  if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
+  if (bnnc_opt.json)
+    bnnc_say(1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\"}\n", bnnc_test_set.n, hits, loss, s, bnnc_state_hash());
+  else
+    bnnc_say(1, "test %.2f %%  loss %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, loss, bnnc_test_set.n, s, bnnc_state_hash());
+  return BNNC_OK;
+}
+
+/* ---- info ---- */
+
+BNNC_COLD int bnnc_info(void) {
+  static const char *const types[] = {"f32", "f16", "bit", "u8", "i32"};
+  if (bnnc_opt.json) {
+    bnnc_say(1, "%s\n", NET.plan_json);
+    return BNNC_OK;
+  }
+  bnnc_say(1, "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u  seed %u\n"
+           "memory: arena %U bytes, whole process %U bytes predicted\n",
+           NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch, NET.classes, NET.epochs, NET.seed,
+           NET.arena_bytes, NET.total_bytes);
+  for (uint32_t k = 0; k < NET.n_state; k++) {
+    const bnnc_state *s = &NET.state[k];
+    bnnc_say(1, "  %-28s %-4s %6u x %-6u %10u bytes%s\n", s->name, types[s->dtype], s->rows, s->cols, s->nbytes,
+             s->exported ? "" : "  (not exported)");
+  }
+  bnnc_say(1, "%s", NET.summary);
+  return BNNC_OK;
+}
+
+/* ---- bench ---- */
+
+/* Random samples and labels, the same in every run. */
+BNNC_COLD void bnnc_random_batch(uint32_t seed) {
+  const uint32_t row = bnnc_row_bytes(), used = bnnc_kind_bytes(bnnc_net_kind());
+  uint32_t w[4] = {0};
+  for (uint32_t b = 0; b < NET.batch; b++) {
+    uint8_t *x = bnnc_arena + NET.train_x + (uint64_t)b * row;
+    for (uint32_t i = 0; i < row; i++) {
+      if (i % 16 == 0) bnnc_random4(seed, 1000 + b, i / 16, w);
+      x[i] = i < used ? (uint8_t)(w[i / 4 % 4] >> 8 * (i % 4)) : 0;
+    }
+    for (uint32_t i = 0; NET.in_kind == BNNC_F32 && i < NET.elems; i++) {
+      if (i % 4 == 0) bnnc_random4(seed, 1000 + b, i / 4, w);
+      float v = bnnc_uniform(w[i % 4], 1);
+      memcpy(x + (uint64_t)i * 4, &v, 4);
+    }
+    if (NET.in_kind == BNNC_BIT && NET.elems % 8) x[used - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
+    bnnc_random4(seed, 999, b, w);
+    bnnc_arena[NET.train_labels + b] = (uint8_t)(w[0] % NET.classes);
+  }
+}
+
+BNNC_FN int bnnc_bench(void) {
+  static uint32_t ns[1000]; /* times of the steps, sorted as they come */
+  uint32_t n = bnnc_opt.steps_given ? bnnc_opt.steps : 50;
+  const float lr = NET.lr0;
+  if (n < 1 || n > 1000) bnnc_fail(BNNC_E_USAGE, "--steps %u: bench takes 1 to 1000", n);
+  bnnc_prepare();
+  bnnc_catch_signals();
+  bnnc_state_init(bnnc_opt.seed);
+  bnnc_random_batch(bnnc_opt.seed);
+  for (uint32_t i = 0; i < n + 3; i++) { /* three to warm up */
+    const float t = (float)(i + 1);
+    const uint64_t start = bnnc_clock_ns();
+    memcpy(bnnc_arena + NET.lr, &lr, 4);
+    memcpy(bnnc_arena + NET.step, &t, 4);
+    net_train_step();
+    uint64_t took = bnnc_clock_ns() - start;
+    if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
+    if (i < 3) continue;
+    uint32_t at = i - 3, v = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
+    for (; at && ns[at - 1] > v; at--) ns[at] = ns[at - 1];
+    ns[at] = v;
+  }
+  const double median = ns[n / 2], least = ns[0];
+  if (bnnc_opt.json)
+    bnnc_say(1, "{\"name\":%q,\"batch\":%u,\"threads\":%d,\"isa\":%q,\"steps\":%u,\"median_ms\":%j,\"min_ms\":%j,\"steps_per_s\":%j,"
+             "\"samples_per_s\":%j,\"state\":\"%X\"}\n", NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], n, median * 1e-6,
+             least * 1e-6, 1e9 / median, 1e9 / median * NET.batch, bnnc_state_hash());
+  else
+    bnnc_say(1, "%s  batch %u  threads %d  isa %s: median %.3f ms a step, min %.3f ms, %.1f steps/s, %.0f samples/s (%u steps)\n",
+             NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], median * 1e-6, least * 1e-6, 1e9 / median,
+             1e9 / median * NET.batch, n);
+  return BNNC_OK;
+}
+
+static int bnnc_main(int argc, char **argv, char **envp) {
+  bnnc_environ = envp;
+  switch (bnnc_parse_args(argc, argv)) {
+    case BNNC_TRAIN: return bnnc_train();
+    case BNNC_EVAL: return bnnc_eval();
+    case BNNC_INFO: return bnnc_info();
+    case BNNC_BENCH: return bnnc_bench();
+    default: return BNNC_OK;
+  }
+}
+
+#ifndef BNNC_NO_MAIN /* a test that has a main of its own defines it */
+BNNC_ENTRY(bnnc_main)
+#endif
+
+#endif

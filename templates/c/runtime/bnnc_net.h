@@ -1,0 +1,66 @@
+/* bnnc_net.h: the contract between the generated file and the runtime. Everything that the trainer knows of a network.
+ *
+ * net.c, in this order:
+ *     #define BNNC_MAX_THREADS 4              // the pool's stacks are static
+ *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"  and the kernels' headers
+ *     static const bnnc_state STATE[] = {...};
+ *     static const bnnc_net NET = {...};
+ *     static _Alignas(64) uint8_t bnnc_arena[...];
+ *     static void net_train_step(void) {...}  // forward, backward, update of one batch, on the pool
+ *     static void net_eval_step(void) {...}   // forward of one batch; leaves every state as it is
+ *     #include "bnnc_main.h"                  // the trainer, and main or _start
+ */
+#ifndef BNNC_NET_H
+#define BNNC_NET_H
+#include "bnnc_sys.h"
+
+enum { BNNC_F32, BNNC_F16, BNNC_BIT, BNNC_U8, BNNC_I32 };
+enum { BNNC_INIT_CONST, BNNC_INIT_UNIFORM /* U[-a, a) */, BNNC_INIT_SIGN /* random bits */ };
+enum { BNNC_SCHED_CONSTANT, BNNC_SCHED_STEP /* a every, b factor */, BNNC_SCHED_COSINE /* a final share */,
+       BNNC_SCHED_PLATEAU /* a patience, b factor */ };
+
+/* One array of the network that outlives a step: a weight, a running mean, an optimiser's moment.
+ * Bits: `rows` rows of ceil(cols/32) little-endian u32 words; bit c of a row is bit c%32 of word c/32; 1 means +1;
+ * padding bits are 0. */
+typedef struct {
+  const char *name;            /* "dense1.weight" */
+  uint8_t dtype, init;         /* BNNC_F32.., BNNC_INIT_.. */
+  uint8_t exported;            /* written by --export, and required by --init */
+  float init_value;            /* the constant, or the bound a */
+  uint32_t stream;             /* stream number of the generator; 0xFFFFFFFE and up are the runtime's own */
+  uint32_t rows, cols;         /* a vector has rows = 1 */
+  uint32_t offset, nbytes;     /* in the arena; inside [state_begin, state_begin + state_bytes) */
+} bnnc_state;
+
+typedef struct {
+  const char *name, *hash;     /* "mnist_mlp"; 16 hex digits that name the layout of the state */
+  const char *version, *target, *rule, *optimizer;
+  const char *summary;         /* lines for `info`: the memory table */
+  const char *plan_json;       /* for `info --json` */
+
+  uint32_t batch, elems, classes;
+  uint32_t in_kind;            /* BNNC_U8, BNNC_F32 or BNNC_BIT: what the batch buffer holds */
+  float threshold;             /* BNNC_BIT: +1 where the value in the file is >= threshold */
+
+  /* Arena offsets of the batch. A row of x has `elems` bytes (u8), 4*elems (f32) or 4*ceil(elems/32) (bit, words as in a
+   * state). labels: u8[batch]; loss: f32[batch], per sample; pred: i32[batch], the class with the highest score. */
+  uint32_t train_x, train_labels, train_loss, train_pred;
+  uint32_t eval_x, eval_labels, eval_loss, eval_pred;
+  uint32_t lr, step;           /* two f32, written before each train step: learning rate, and t = 1, 2, ... */
+
+  uint32_t state_begin, state_bytes; /* all states are one range at the arena's start: the checkpoint's payload */
+  const bnnc_state *state;
+  uint32_t n_state;
+
+  uint32_t schedule;           /* BNNC_SCHED_.. */
+  float lr0, sched_a, sched_b;
+  uint32_t epochs, seed;
+  float holdout;               /* share of the training samples that is never trained on */
+  const char *train_images, *train_labels_file, *test_images, *test_labels_file; /* the spec's; may be "" */
+  uint32_t source_kind;        /* kept for information: files are recognised by their first bytes */
+
+  uint64_t arena_bytes, total_bytes; /* predicted by the plan: the arena; the whole process */
+  uint32_t max_threads;
+} bnnc_net;
+
+#endif

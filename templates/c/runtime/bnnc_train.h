@@ -1,0 +1,240 @@
+/* bnnc_train.h: the training loop: batches, learning rate, hold-out, evaluation, checkpoints.
+ *
+ * All that a run is lies in two places: the state range of the arena, and bnnc_cursor. A checkpoint is these two, and the
+ * data's order is a function of (seed, epoch), so a resumed run computes the same bits as one that was never stopped.
+ */
+#ifndef BNNC_TRAIN_H
+#define BNNC_TRAIN_H
+#include "bnnc_cli.h"
+#include "bnnc_data.h"
+#include "bnnc_states.h"
+#include "bnnc_store.h"
+
+typedef struct {
+  uint64_t step_total;                  /* training steps done, all epochs */
+  uint64_t hits, seen;                  /* in this epoch so far */
+  double loss_sum;                      /* in this epoch so far, summed in the order of the samples */
+  double lr0, lr_scale;                 /* lr_scale: what the plateau schedule made of it */
+  double best_hold, best_test, last_test; /* accuracies, 0..1; -1: not measured */
+  uint32_t epoch, step;                 /* epochs done; steps done in this one */
+  uint32_t seed, n_fit, n_hold, bad_epochs;
+} bnnc_cursor;
+_Static_assert(sizeof(bnnc_cursor) == 96, "part of a checkpoint: no padding");
+
+static bnnc_cursor bnnc_cur;
+static bnnc_set bnnc_train_set, bnnc_test_set;
+static char bnnc_path[6][BNNC_PATH_MAX]; /* images and labels of train, of test; the two spools */
+static bnnc_file_ctx bnnc_slot_file[2];
+static bnnc_store bnnc_slot[2];
+static bnnc_boot bnnc_booted;
+static char bnnc_slot_path[2][BNNC_PATH_MAX];
+
+/* ---- where the data is ---- */
+
+BNNC_COLD bool bnnc_exists(const char *path) {
+  int fd = bnnc_open(path, BNNC_READ);
+  if (fd >= 0) bnnc_close(fd);
+  return fd >= 0;
+}
+
+/* `name` into out, in --data where that is given; the .gz ending is added or left out to fit what is there. */
+BNNC_COLD void bnnc_locate(char *out, const char *name, uint32_t length, bool in_data) {
+  char first[BNNC_PATH_MAX];
+  uint32_t base = 0;
+  for (uint32_t i = 0; i < length; i++) if (name[i] == '/') base = i + 1;
+  for (uint32_t attempt = 0; attempt < 4; attempt++) { /* whole name or last part, as it is or with .gz changed */
+    bnnc_text t = {out, BNNC_PATH_MAX, 0, -1};
+    if (in_data && bnnc_opt.data) bnnc_put(&t, "%s/", bnnc_opt.data);
+    for (uint32_t i = attempt & 2 ? base : 0; i < length; i++) bnnc_putc(&t, name[i]);
+    if (attempt & 1) {
+      if (length > 3 && !memcmp(name + length - 3, ".gz", 3)) t.n -= t.n > 3 ? 3 : 0;
+      else bnnc_puts(&t, ".gz");
+    }
+    (void)bnnc_cstr(&t);
+    if (bnnc_exists(out)) return;
+    if (attempt == 0) memcpy(first, out, BNNC_PATH_MAX);
+    if (attempt == 1 && !(in_data && bnnc_opt.data && base)) break;
+  }
+  memcpy(out, first, BNNC_PATH_MAX); /* for the message */
+}
+
+/* The MNIST family's habit: x-images-idx3-ubyte has its labels in x-labels-idx1-ubyte. */
+BNNC_COLD void bnnc_guess_labels(char *out, const char *images) {
+  bnnc_text t = {out, BNNC_PATH_MAX, 0, -1};
+  bool found = false;
+  for (const char *p = images; *p;) {
+    if (!memcmp(p, "images", bnnc_strlen(p) < 6 ? bnnc_strlen(p) : 6) && bnnc_strlen(p) >= 6) {
+      bnnc_puts(&t, "labels");
+      p += 6;
+      found = true;
+    } else if (bnnc_strlen(p) >= 4 && !memcmp(p, "idx3", 4)) {
+      bnnc_puts(&t, "idx1");
+      p += 4;
+    } else bnnc_putc(&t, *p++);
+  }
+  (void)bnnc_cstr(&t);
+  if (!found) out[0] = 0;
+}
+
+/* "FILE[,LABELS]" of a flag, or else the spec's two names, into two paths. False: there is no such source. */
+BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const char *spec_images, const char *spec_labels) {
+  images[0] = labels[0] = 0;
+  if (flag) {
+    uint32_t comma = 0;
+    while (flag[comma] && flag[comma] != ',') comma++;
+    bnnc_locate(images, flag, comma, false);
+    if (flag[comma]) bnnc_locate(labels, flag + comma + 1, bnnc_strlen(flag + comma + 1), false);
+  } else {
+    if (!*spec_images) return false;
+    bnnc_locate(images, spec_images, bnnc_strlen(spec_images), true);
+    if (*spec_labels) bnnc_locate(labels, spec_labels, bnnc_strlen(spec_labels), true);
+  }
+  if (!labels[0]) {
+    bnnc_guess_labels(labels, images);
+    if (labels[0] && !bnnc_exists(labels)) {
+      char guess[BNNC_PATH_MAX];
+      memcpy(guess, labels, BNNC_PATH_MAX);
+      bnnc_locate(labels, guess, bnnc_strlen(guess), false);
+    }
+  }
+  return true;
+}
+
+/* Opens both sets as the flags and the spec say. `need_train`: a training set is a must. */
+BNNC_COLD void bnnc_open_data(bool need_train) {
+  bool quiet = bnnc_opt.quiet || bnnc_opt.json;
+  const bool own_test = bnnc_opt.test || (!bnnc_opt.train && *NET.test_images);
+  bool train = bnnc_source(bnnc_path[0], bnnc_path[1], bnnc_opt.train, NET.train_images, NET.train_labels_file);
+  if (need_train && !train)
+    bnnc_fail(BNNC_E_USAGE, "no training data: the spec names none\n  hint: --train IMAGES,LABELS or --train FILE.bnnd");
+  if (train && (need_train || !own_test))
+    bnnc_data_open(&bnnc_train_set, own_test ? NULL : &bnnc_test_set, "train", bnnc_path[0], bnnc_path[1], bnnc_opt.cache,
+                   quiet, bnnc_path[4]);
+  if (!bnnc_test_set.n && bnnc_source(bnnc_path[2], bnnc_path[3], bnnc_opt.test, NET.test_images, NET.test_labels_file))
+    bnnc_data_open(&bnnc_test_set, NULL, "test", bnnc_path[2], bnnc_path[3], bnnc_opt.cache, quiet, bnnc_path[5]);
+}
+
+/* ---- batches ---- */
+
+/* Position in the fixed permutation that sets the hold-out apart -> sample. Without a hold-out: the same number. */
+static bnnc_perm bnnc_split;
+BNNC_FN uint32_t bnnc_split_at(uint32_t p) { return bnnc_cur.n_hold ? bnnc_perm_at(&bnnc_split, p) : p; }
+
+BNNC_FN float bnnc_rate(uint32_t steps_per_epoch) {
+  const uint64_t t = bnnc_cur.step_total + 1;
+  double lr = bnnc_cur.lr0;
+  if (NET.schedule == BNNC_SCHED_COSINE)
+    return bnnc_cosine_lr((float)lr, NET.sched_a, t, (uint64_t)bnnc_opt.epochs * steps_per_epoch);
+  if (NET.schedule == BNNC_SCHED_STEP)
+    for (uint32_t k = (uint32_t)((float)bnnc_cur.epoch / NET.sched_a); k; k--) lr *= (double)NET.sched_b;
+  if (NET.schedule == BNNC_SCHED_PLATEAU) lr *= bnnc_cur.lr_scale;
+  return (float)lr;
+}
+
+BNNC_FN float bnnc_arena_f32(uint32_t offset, uint32_t i) {
+  float v;
+  memcpy(&v, bnnc_arena + offset + (uint64_t)i * 4, 4);
+  return v;
+}
+BNNC_FN uint32_t bnnc_count_hits(uint32_t pred, uint32_t labels, uint32_t n) {
+  uint32_t hits = 0;
+  for (uint32_t b = 0; b < n; b++) {
+    int32_t p;
+    memcpy(&p, bnnc_arena + pred + (uint64_t)b * 4, 4);
+    hits += p == bnnc_arena[labels + b];
+  }
+  return hits;
+}
+
+BNNC_FN void bnnc_train_batch(const bnnc_perm *order, float lr) {
+  const float t = (float)(bnnc_cur.step_total + 1);
+  for (uint32_t b = 0; b < NET.batch; b++) {
+    uint32_t i = bnnc_split_at(bnnc_perm_at(order, bnnc_cur.step * NET.batch + b));
+    bnnc_set_read(&bnnc_train_set, i, bnnc_arena + NET.train_x + (uint64_t)b * bnnc_row_bytes(), bnnc_arena + NET.train_labels + b);
+  }
+  memcpy(bnnc_arena + NET.lr, &lr, 4);
+  memcpy(bnnc_arena + NET.step, &t, 4);
+  net_train_step();
+  for (uint32_t b = 0; b < NET.batch; b++) bnnc_cur.loss_sum += (double)bnnc_arena_f32(NET.train_loss, b);
+  bnnc_cur.hits += bnnc_count_hits(NET.train_pred, NET.train_labels, NET.batch);
+  bnnc_cur.seen += NET.batch;
+  bnnc_cur.step++, bnnc_cur.step_total++;
+}
+
+/* Accuracy on n samples: of the test set, or of the hold-out (`held`). The last batch is filled up by starting again at
+ * the front; what was filled in is not counted. -1 where a signal has come, or there is nothing to measure. */
+BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double *loss) {
+  uint64_t hits = 0;
+  double sum = 0;
+  if (!n) return -1;
+  for (uint32_t at = 0; at < n;) {
+    const uint32_t real = n - at < NET.batch ? n - at : NET.batch;
+    if (atomic_load_explicit(&bnnc_signal, memory_order_relaxed)) return -1;
+    for (uint32_t b = 0; b < NET.batch; b++) {
+      uint32_t p = b < real ? at + b : (at + b) % n;
+      bnnc_set_read(set, held ? bnnc_split_at(bnnc_cur.n_fit + p) : p, bnnc_arena + NET.eval_x + (uint64_t)b * bnnc_row_bytes(),
+                    bnnc_arena + NET.eval_labels + b);
+    }
+    net_eval_step();
+    hits += bnnc_count_hits(NET.eval_pred, NET.eval_labels, real);
+    for (uint32_t b = 0; b < real; b++) sum += (double)bnnc_arena_f32(NET.eval_loss, b);
+    at += real;
+  }
+  if (loss) *loss = sum / (double)n;
+  return (double)hits / (double)n;
+}
+
+/* ---- checkpoints ---- */
+
+BNNC_COLD void bnnc_parts(bnnc_part part[2]) {
+  part[0] = (bnnc_part){&bnnc_cur, sizeof bnnc_cur};
+  part[1] = (bnnc_part){bnnc_arena + NET.state_begin, NET.state_bytes};
+}
+
+/* Opens the two slots and finds the one to go on from. `write`: makes the folder and the files. */
+BNNC_COLD void bnnc_open_slots(bool write) {
+  if (write) {
+    int r = bnnc_make_folders(bnnc_opt.out);
+    if (r < 0) bnnc_fail(BNNC_E_CHECKPOINT, "cannot make the folder %s: %s\n  hint: --out FOLDER", bnnc_opt.out, bnnc_errname(r));
+  }
+  for (int i = 0; i < 2; i++) {
+    bnnc_text t = {bnnc_slot_path[i], BNNC_PATH_MAX, 0, -1};
+    bnnc_put(&t, "%s/slot_%s.bnnck", bnnc_opt.out, i ? "b" : "a");
+    (void)bnnc_cstr(&t);
+    if (write && bnnc_streq(bnnc_opt.resume, "never")) (void)bnnc_unlink(bnnc_slot_path[i]);
+    bnnc_slot_file[i] = (bnnc_file_ctx){bnnc_open(bnnc_slot_path[i], write ? BNNC_UPDATE : BNNC_READ), bnnc_opt.out};
+    if (write && bnnc_slot_file[i].fd < 0)
+      bnnc_fail(BNNC_E_CHECKPOINT, "cannot write %s: %s\n  hint: --out FOLDER", bnnc_slot_path[i], bnnc_errname(bnnc_slot_file[i].fd));
+    bnnc_slot[i] = bnnc_file_store(&bnnc_slot_file[i]);
+  }
+  bnnc_booted = bnnc_ckpt_find(bnnc_slot, NET.hash, sizeof bnnc_cur + NET.state_bytes);
+  if (bnnc_booted.slot >= 0) return;
+  for (int i = 0; i < 2; i++)
+    if (bnnc_booted.state[i] == BNNC_SLOT_FOREIGN)
+      bnnc_fail(BNNC_E_CHECKPOINT, "%s belongs to another network, rule or batch size than this program's (%s)\n"
+                "  hint: --out ANOTHER_FOLDER, or --resume never to remove it", bnnc_slot_path[i], NET.hash);
+  if (bnnc_booted.state[0] == BNNC_SLOT_DAMAGED && bnnc_booted.state[1] == BNNC_SLOT_DAMAGED)
+    bnnc_fail(BNNC_E_CHECKPOINT, "both checkpoints in %s are damaged: no power cut does that, the medium may be failing\n"
+              "  hint: --resume never starts again", bnnc_opt.out);
+}
+
+/* True: bnnc_cur and the states are those of the checkpoint. */
+BNNC_COLD bool bnnc_resume(void) {
+  bnnc_part part[2];
+  if (bnnc_booted.slot < 0) return false;
+  bnnc_parts(part);
+  if (!bnnc_ckpt_load(&bnnc_slot[bnnc_booted.slot], part))
+    bnnc_fail(BNNC_E_CHECKPOINT, "cannot read %s\n  hint: try again; --resume never starts again", bnnc_slot_path[bnnc_booted.slot]);
+  return true;
+}
+
+BNNC_COLD void bnnc_save(void) {
+  bnnc_part part[2];
+  bnnc_parts(part);
+  int r = bnnc_ckpt_save(bnnc_slot, &bnnc_booted, NET.hash, part);
+  if (r < 0)
+    bnnc_fail(BNNC_E_CHECKPOINT, "cannot write the checkpoint %s: %s\n  hint: the one before it is whole; make room and give the "
+              "same command again", bnnc_slot_path[bnnc_booted.slot == 0], bnnc_errname(r));
+}
+
+#endif

@@ -1,0 +1,379 @@
+/* bnnc_vec.h: sixteen lanes of f32 or i32, on any machine.
+ *
+ * Included once per instruction set: the generated file sets the compiler's target, defines BNNC_LEVEL (base, avx2, avx512
+ * or native) and includes this file and the kernels again.  Every function gets the level as a suffix, so that one program
+ * holds all of them.  Arithmetic is GCC's vector extension: + - * / and comparisons of `vf` and `vi` are IEEE operations per
+ * lane, so each level gives the same bits; only the functions marked (*) have a faster text where the level has one.
+ *
+ * Lanes are neighbouring columns.  A load or store of `n` < 16 lanes touches n elements only; absent lanes read as 0.
+ * A mask (`vi`) is all ones for true and for the bit +1, all zeros for false and -1.
+ */
+#define BNNC_CAT2(a, b) a##_##b
+#define BNNC_CAT(a, b) BNNC_CAT2(a, b)
+#define BNNC_AT_LEVEL(name) BNNC_CAT(name, BNNC_LEVEL)
+
+#ifndef BNNC_VEC_TYPES
+#define BNNC_VEC_TYPES
+#include <stdint.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+typedef float vf __attribute__((vector_size(64), aligned(4), may_alias));
+typedef int32_t vi __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint32_t vu __attribute__((vector_size(64), aligned(4), may_alias));
+typedef uint8_t vb __attribute__((vector_size(16), aligned(1), may_alias));
+typedef int16_t vs __attribute__((vector_size(32), aligned(2), may_alias));
+typedef uint16_t vh __attribute__((vector_size(32), aligned(2), may_alias));
+#pragma GCC diagnostic ignored "-Wpsabi" /* every function that passes a vector is inlined: there is no ABI */
+#define VINLINE static inline __attribute__((always_inline, unused))
+#endif
+
+#define vld_f32 BNNC_AT_LEVEL(vld_f32)
+#define vld_f16 BNNC_AT_LEVEL(vld_f16)
+#define vld_i32 BNNC_AT_LEVEL(vld_i32)
+#define vld_i16 BNNC_AT_LEVEL(vld_i16)
+#define vld_u8 BNNC_AT_LEVEL(vld_u8)
+#define vld_u32 BNNC_AT_LEVEL(vld_u32)
+#define vld_bits BNNC_AT_LEVEL(vld_bits)
+#define vld_bits0 BNNC_AT_LEVEL(vld_bits0)
+#define vst_f32 BNNC_AT_LEVEL(vst_f32)
+#define vst_f16 BNNC_AT_LEVEL(vst_f16)
+#define vst_i32 BNNC_AT_LEVEL(vst_i32)
+#define vst_i16 BNNC_AT_LEVEL(vst_i16)
+#define vst_bits BNNC_AT_LEVEL(vst_bits)
+#define vst_u32 BNNC_AT_LEVEL(vst_u32)
+#define vbc BNNC_AT_LEVEL(vbc)
+#define vcol BNNC_AT_LEVEL(vcol)
+#define vsel BNNC_AT_LEVEL(vsel)
+#define vpm1 BNNC_AT_LEVEL(vpm1)
+#define v01 BNNC_AT_LEVEL(v01)
+#define vtof BNNC_AT_LEVEL(vtof)
+#define vneg BNNC_AT_LEVEL(vneg)
+#define vabs BNNC_AT_LEVEL(vabs)
+#define vmax BNNC_AT_LEVEL(vmax)
+#define vmin BNNC_AT_LEVEL(vmin)
+#define vsqrt BNNC_AT_LEVEL(vsqrt)
+#define vexp BNNC_AT_LEVEL(vexp)
+#define vlog BNNC_AT_LEVEL(vlog)
+#define vpowi BNNC_AT_LEVEL(vpowi)
+#define vf16 BNNC_AT_LEVEL(vf16)
+#define vpopcnt BNNC_AT_LEVEL(vpopcnt)
+#define vmovemask BNNC_AT_LEVEL(vmovemask)
+#define vtable BNNC_AT_LEVEL(vtable)
+#define vtranspose BNNC_AT_LEVEL(vtranspose)
+#define vlookup BNNC_AT_LEVEL(vlookup)
+#define bnnc_planes BNNC_AT_LEVEL(bnnc_planes)
+
+VINLINE vf vbc(float x) {
+    return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+}
+
+/* The column numbers c .. c+15. */
+VINLINE vf vcol(int c) {
+    return vbc((float)c) + (vf){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+}
+
+VINLINE vf vsel(vi m, vf a, vf b) {
+    return (vf)((m & (vi)a) | (~m & (vi)b));
+}
+
+/* +1 or -1 for a bit, 1 or 0 for a bool. */
+VINLINE vf vpm1(vi m) {
+    return vsel(m, vbc(1.0f), vbc(-1.0f));
+}
+VINLINE vf v01(vi m) {
+    return (vf)(m & (vi)vbc(1.0f));
+}
+
+VINLINE vf vtof(vi x) {
+    return __builtin_convertvector(x, vf);
+}
+VINLINE vf vneg(vf x) {
+    return (vf)((vi)x ^ (vi)vbc(-0.0f));
+}
+VINLINE vf vabs(vf x) {
+    return (vf)((vi)x & 0x7fffffff);
+}
+VINLINE vf vmax(vf a, vf b) {
+    return vsel(a > b, a, b);
+}
+VINLINE vf vmin(vf a, vf b) {
+    return vsel(a < b, a, b);
+}
+
+/* (*) The correctly rounded square root. */
+VINLINE vf vsqrt(vf x) {
+#if defined(__AVX512F__)
+    return (vf)_mm512_sqrt_ps((__m512)x);
+#else
+    vf y;
+    for (int i = 0; i < 16; i++)
+        y[i] = bnnc_sqrtf(x[i]);
+    return y;
+#endif
+}
+
+/* exp and log: the operations of bnnc_exp and bnnc_log (bnnc_num.h), lane by lane. */
+VINLINE vf vexp(vf x) {
+    vf y;
+    for (int i = 0; i < 16; i++)
+        y[i] = bnnc_exp(x[i]);
+    return y;
+}
+VINLINE vf vlog(vf x) {
+    vf y;
+    for (int i = 0; i < 16; i++)
+        y[i] = bnnc_log(x[i]);
+    return y;
+}
+VINLINE vf vpowi(vf x, vf n) {
+    vf y;
+    for (int i = 0; i < 16; i++)
+        y[i] = bnnc_powi(x[i], n[i]);
+    return y;
+}
+
+VINLINE vf vld_f32(const float *p, int n) {
+    if (n == 16)
+        return *(const vf *)p;
+    vf v = vbc(0.0f);
+    for (int i = 0; i < n; i++)
+        v[i] = p[i];
+    return v;
+}
+VINLINE vu vld_u32(const uint32_t *p) {
+    return *(const vu *)p;
+}
+VINLINE void vst_u32(uint32_t *p, vu v) {
+    *(vu *)p = v;
+}
+VINLINE vf vld_i32(const int32_t *p, int n) {
+    if (n == 16)
+        return vtof(*(const vi *)p);
+    vf v = vbc(0.0f);
+    for (int i = 0; i < n; i++)
+        v[i] = (float)p[i];
+    return v;
+}
+VINLINE vf vld_i16(const int16_t *p, int n) {
+    if (n == 16)
+        return vtof(__builtin_convertvector(*(const vs *)p, vi));
+    vf v = vbc(0.0f);
+    for (int i = 0; i < n; i++)
+        v[i] = (float)p[i];
+    return v;
+}
+VINLINE vf vld_u8(const uint8_t *p, int n) {
+    if (n == 16)
+        return vtof(__builtin_convertvector(*(const vb *)p, vi));
+    vf v = vbc(0.0f);
+    for (int i = 0; i < n; i++)
+        v[i] = (float)p[i];
+    return v;
+}
+
+/* (*) f16 storage: exact widening on load, round to nearest even on store. */
+VINLINE vf vld_f16(const uint16_t *p, int n) {
+#if defined(__AVX512F__)
+    if (n == 16)
+        return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+#elif defined(__F16C__)
+    if (n == 16) {
+        vf v;
+        *(__m256_u *)&v = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+        *((__m256_u *)&v + 1) = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)));
+        return v;
+    }
+#endif
+    vf v = vbc(0.0f);
+    for (int i = 0; i < n; i++)
+        v[i] = bnnc_f16_to_f32(p[i]);
+    return v;
+}
+VINLINE void vst_f16(uint16_t *p, vf v, int n) {
+#if defined(__AVX512F__)
+    if (n == 16) {
+        _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+        return;
+    }
+#elif defined(__F16C__)
+    if (n == 16) {
+        _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(*(__m256_u *)&v, _MM_FROUND_TO_NEAREST_INT));
+        _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(*((__m256_u *)&v + 1), _MM_FROUND_TO_NEAREST_INT));
+        return;
+    }
+#endif
+    for (int i = 0; i < n; i++)
+        p[i] = bnnc_f32_to_f16(v[i]);
+}
+
+/* (*) The f32 nearest to x that an f16 can hold. */
+VINLINE vf vf16(vf x) {
+    uint16_t h[16];
+    vst_f16(h, x, 16);
+    return vld_f16(h, 16);
+}
+
+VINLINE void vst_f32(float *p, vf v, int n) {
+    if (n == 16) {
+        *(vf *)p = v;
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        p[i] = v[i];
+}
+VINLINE void vst_i32(int32_t *p, vi v, int n) {
+    if (n == 16) {
+        *(vi *)p = v;
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        p[i] = v[i];
+}
+VINLINE void vst_i16(int16_t *p, vi v, int n) {
+    if (n == 16) {
+        *(vs *)p = __builtin_convertvector(v, vs);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        p[i] = (int16_t)v[i];
+}
+
+/* (*) One bit a lane: lane 0 is bit 0. */
+VINLINE uint32_t vmovemask(vi m) {
+#if defined(__AVX512DQ__)
+    return _mm512_movepi32_mask((__m512i)m);
+#elif defined(__AVX2__)
+    uint32_t lo = (uint32_t)_mm256_movemask_ps(*(__m256_u *)&m);
+    return lo | (uint32_t)_mm256_movemask_ps(*((__m256_u *)&m + 1)) << 8;
+#else
+    uint32_t w = 0;
+    for (int i = 0; i < 16; i++)
+        w |= ((uint32_t)m[i] & 1u) << i;
+    return w;
+#endif
+}
+
+/* Bits c .. c+15 (c a multiple of 16) of a row of words packed along columns. */
+VINLINE vi vld_bits(const uint32_t *row, int c) {
+#if defined(__AVX512DQ__)
+    return (vi)_mm512_movm_epi32((__mmask16)(row[c >> 5] >> (c & 16)));
+#else
+    vi w = (vi){0} + (int32_t)(row[c >> 5] >> (c & 16));
+    vi bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+    return (w & bit) != 0;
+#endif
+}
+
+/* Row r of bits that are packed along rows: `p` points at the words of columns c .. c+15 of the row's word. */
+VINLINE vi vld_bits0(const uint32_t *p, int r) {
+    return (vi)((vld_u32(p) >> (uint32_t)(r & 31)) & 1u) != 0;
+}
+
+/* Store n bits at column c (a multiple of 16) of a row `cols` long; bits past the row's end become 0. */
+VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
+    uint16_t *half = (uint16_t *)(void *)row + c / 16;
+    half[0] = (uint16_t)(vmovemask(m) & (0xffffu >> (16 - n)));
+    if (cols - c <= 16 && !(c & 16))
+        half[1] = 0;
+}
+
+/* (*) Population count of each 32-bit lane. */
+VINLINE vi vpopcnt(vu x) {
+#if defined(__AVX512VPOPCNTDQ__)
+    return (vi)_mm512_popcnt_epi32((__m512i)x);
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_set1_epi8(15), ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+    const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
+                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    vi out;
+    for (int h = 0; h < 2; h++) {
+        __m256i v = *((__m256i_u *)&x + h);
+        __m256i c = _mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
+                                    _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+        *((__m256i_u *)&out + h) = _mm256_madd_epi16(_mm256_maddubs_epi16(c, ones8), ones16);
+    }
+    return out;
+#else
+    x = x - ((x >> 1) & 0x55555555u);
+    x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0fu;
+    return (vi)((x * 0x01010101u) >> 24);
+#endif
+}
+
+/* Table of the 16 signed sums of four rows: entry i adds row j where bit j of i is set and takes it away where it is not,
+ * as (r0 + r1) + (r2 + r3). */
+VINLINE void vtable(vf *t, vf r0, vf r1, vf r2, vf r3) {
+    const vf lo[4] = {vneg(r0) - r1, r0 - r1, r1 - r0, r0 + r1};
+    const vf hi[4] = {vneg(r2) - r3, r2 - r3, r3 - r2, r2 + r3};
+    for (int i = 0; i < 16; i++)
+        t[i] = lo[i & 3] + hi[i >> 2];
+}
+
+/* acc + the signed sums that the first g nibbles of w select from g tables, in that order. */
+VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
+    for (int i = 0; i < g; i++)
+        acc += t[16 * i + (int)((w >> (4 * i)) & 15u)];
+    return acc;
+}
+
+/* (*) Splits n bytes into bit planes: bit j%32 of plane[p * words + j/32] is bit p of x[j].  Returns the sum of the bytes. */
+VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n) {
+    int32_t total = 0;
+    for (int k = 0; k < words; k++) {
+        uint8_t byte[32] = {0};
+        for (int j = 0; j < 32 && 32 * k + j < n; j++)
+            byte[j] = x[32 * k + j];
+        for (int j = 0; j < 32; j++)
+            total += byte[j];
+#if defined(__AVX2__)
+        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)byte);
+        for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */
+            plane[p * words + k] = (uint32_t)_mm256_movemask_epi8(v);
+            v = _mm256_add_epi8(v, v);
+        }
+#else
+        for (int p = 0; p < 8; p++) {
+            uint32_t w = 0;
+            for (int j = 0; j < 32; j++)
+                w |= ((uint32_t)byte[j] >> p & 1u) << j;
+            plane[p * words + k] = w;
+        }
+#endif
+    }
+    return total;
+}
+
+/* Columns become rows: out[j][i] = in[i][j] of a 16 x 16 tile. */
+VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
+#if defined(__AVX512F__)
+    __m512 a[16], b[16];
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps((__m512)in[i], (__m512)in[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps((__m512)in[i], (__m512)in[i + 1]);
+    }
+    for (int i = 0; i < 16; i += 4) {
+        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        b[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        b[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+        b[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+    }
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+        a[i + 4] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
+        a[i + 8] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
+        a[i + 12] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
+    }
+    for (int i = 0; i < 8; i++) {
+        out[i] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
+        out[i + 8] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+    }
+#else
+    float *o = (float *)out;
+    const float *a = (const float *)in;
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < 16; j++)
+            o[16 * j + i] = a[16 * i + j];
+#endif
+}

@@ -1,0 +1,129 @@
+/* dummy_net.c: a net.c written by hand: softmax regression with momentum. Lets the runtime be tested without the compiler.
+ * -DKIND=BNNC_U8, BNNC_BIT or BNNC_F32 chooses the input; 29 inputs, 4 classes, batches of 10 unless told otherwise. */
+#define BNNC_MAX_THREADS 4
+#include "bnnc_net.h"
+#include "bnnc_cpu.h"
+#include "bnnc_pool.h"
+#include "bnnc_rng.h"
+
+#ifndef KIND
+#define KIND BNNC_BIT
+#endif
+#ifndef SCHEDULE
+#define SCHEDULE BNNC_SCHED_COSINE, 0.05f, 0.1f, 0
+#endif
+#ifndef HOLDOUT
+#define HOLDOUT 0
+#endif
+#ifndef HASH
+#define HASH "0123456789abcdef"
+#endif
+#ifndef CLASSES
+#define CLASSES 4
+#endif
+#ifndef TRAIN_IMAGES
+#define TRAIN_IMAGES "train-images-idx3-ubyte"
+#endif
+#ifndef ELEMS
+#define ELEMS 29
+#endif
+#ifndef BATCH
+#define BATCH 10
+#endif
+enum { ROW = 4 * ELEMS }; /* room for f32; u8 and bit rows are shorter */
+
+enum { W = 0, BIAS = W + 4 * CLASSES * ELEMS, MOMENT = BIAS + 4 * CLASSES, FLIPS = MOMENT + 2 * CLASSES * ELEMS,
+       STATE_END = FLIPS + 3 * 8, LR = STATE_END + 4, STEP = LR + 4, LOSS = STEP + 4, PRED = LOSS + 4 * BATCH, GRAD = PRED + 4 * BATCH,
+       LABELS = GRAD + 4 * BATCH * CLASSES, X = LABELS + (BATCH + 3) / 4 * 4, END = X + BATCH * ROW };
+_Static_assert(MOMENT % 4 == 0 && STATE_END % 4 == 0, "alignment");
+
+static const bnnc_state STATE[] = {
+    {"dense1.weight", BNNC_F32, BNNC_INIT_UNIFORM, 1, 0.2f, 7, CLASSES, ELEMS, W, 4 * CLASSES * ELEMS},
+    {"dense1.bias", BNNC_F32, BNNC_INIT_CONST, 1, 0, 0, 1, CLASSES, BIAS, 4 * CLASSES},
+    {"dense1.momentum", BNNC_F16, BNNC_INIT_CONST, 0, 0, 0, CLASSES, ELEMS, MOMENT, 2 * CLASSES * ELEMS},
+    {"dense1.flips", BNNC_BIT, BNNC_INIT_SIGN, 1, 0, 9, 3, 37, FLIPS, 3 * 8},
+};
+
+static const bnnc_net NET = {
+    "dummy", HASH, "0.1.0", "test", "softmax", "momentum", "no memory table: written by hand\n", "{\"name\":\"dummy\"}",
+    BATCH, ELEMS, CLASSES, KIND, 128.0f,
+    X, LABELS, LOSS, PRED, X, LABELS, LOSS, PRED, LR, STEP,
+    0, STATE_END, STATE, sizeof STATE / sizeof STATE[0],
+    SCHEDULE, 3, 1, HOLDOUT,
+    TRAIN_IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 0,
+    END, 131072 + END, BNNC_MAX_THREADS};
+
+static _Alignas(64) uint8_t bnnc_arena[END];
+
+static float get(int offset, int i) {
+  float v;
+  memcpy(&v, bnnc_arena + offset + 4 * i, 4);
+  return v;
+}
+static void set(int offset, int i, float v) { memcpy(bnnc_arena + offset + 4 * i, &v, 4); }
+
+static float input(int b, int i) { /* one input of one sample */
+  if (KIND == BNNC_F32) return get(X, b * ELEMS + i);
+  if (KIND == BNNC_U8) return (float)bnnc_arena[X + b * ELEMS + i] / 128.0f - 1.0f;
+  return bnnc_arena[X + b * ((ELEMS + 31) / 32 * 4) + i / 8] >> i % 8 & 1 ? 1.0f : -1.0f;
+}
+
+static float small_exp(float x) { /* (1 + x/256)^256: rough, and the same everywhere */
+  float v = 1 + x / 256;
+  if (v < 0) v = 0;
+  for (int i = 0; i < 8; i++) v *= v;
+  return v;
+}
+
+static void forward(int tid, int n) { /* threads share the samples */
+  for (int b = BATCH * tid / n; b < BATCH * (tid + 1) / n; b++) {
+    float p[CLASSES], sum = 0, loss = 0, top = 0;
+    int32_t best = 0;
+    for (int c = 0; c < CLASSES; c++) {
+      p[c] = get(BIAS, c);
+      for (int i = 0; i < ELEMS; i++) p[c] += get(W, c * ELEMS + i) * input(b, i);
+      if (p[c] > p[best]) best = c;
+    }
+    top = p[best];
+    for (int c = 0; c < CLASSES; c++) sum += p[c] = small_exp(p[c] - top);
+    for (int c = 0; c < CLASSES; c++) {
+      float d = p[c] / sum - (c == bnnc_arena[LABELS + b] ? 1.0f : 0.0f);
+      set(GRAD, b * CLASSES + c, d);
+      loss += d * d;
+    }
+    set(LOSS, b, loss);
+    memcpy(bnnc_arena + PRED + 4 * b, &best, 4);
+  }
+}
+
+static void update(int tid, int n) { /* threads share the classes; each sum over the batch is in the order of the samples */
+  for (int c = CLASSES * tid / n; c < CLASSES * (tid + 1) / n; c++) {
+    float g = 0;
+    for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c);
+    set(BIAS, c, get(BIAS, c) - get(LR, 0) * g / BATCH);
+    for (int i = 0; i < ELEMS; i++) {
+      int32_t m16;
+      int16_t stored;
+      float m;
+      g = 0;
+      for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c) * input(b, i);
+      memcpy(&stored, bnnc_arena + MOMENT + 2 * (c * ELEMS + i), 2);
+      m = (float)stored / 4096 * 0.9f + g / BATCH; /* kept as fixed point in the 16 bits */
+      m16 = (int32_t)(m * 4096);
+      stored = (int16_t)(m16 > 32767 ? 32767 : m16 < -32768 ? -32768 : m16);
+      memcpy(bnnc_arena + MOMENT + 2 * (c * ELEMS + i), &stored, 2);
+      set(W, c * ELEMS + i, get(W, c * ELEMS + i) - get(LR, 0) * m);
+    }
+  }
+}
+
+static void net_train_step(void) {
+  bnnc_run(forward);
+  bnnc_run(update);
+#ifdef SLOW /* milliseconds a step: gives a test the time to interrupt */
+  for (uint64_t until = bnnc_clock_ns() + SLOW * 1000000u; bnnc_clock_ns() < until;) bnnc_pause();
+#endif
+}
+static void net_eval_step(void) { bnnc_run(forward); }
+
+#include "bnnc_main.h"
