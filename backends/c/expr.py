@@ -1,4 +1,4 @@
-"""Prints scalar expressions of the IR as C: sixteen lanes at a time (``v``) or one element at a time (``s``).
+"""Prints scalar expressions of the IR as C: a vector of lanes at a time (``v``) or one element at a time (``s``).
 
 In: expression trees, the storages they load from, and the loop variable that runs innermost.  Out: C statements sorted by
 how often they must run: once (``pre``), once per outer loop step (``outer``), every step (``body``); and a C expression
@@ -15,9 +15,9 @@ import numpy as np
 
 from bnnc.diag import InternalError
 from bnnc.plan.types import Storage
-from bnnc.sched.kernel import Expr
+from bnnc.sched.kernel import INFIX, Expr
 
-INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "gt": ">", "eq": "=="}
+LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
 CALLS_V = {"abs": "vabs", "sqrt": "vsqrt", "exp": "vexp", "log": "vlog", "max": "vmax", "min": "vmin", "powi": "vpowi", "neg": "vneg"}
 CALLS_S = {"abs": "__builtin_fabsf", "sqrt": "bnnc_sqrtf", "exp": "bnnc_exp", "log": "bnnc_log", "powi": "bnnc_powi"}
 CTYPE = {"u8": "uint8_t", "i16": "int16_t", "i32": "int32_t", "f16": "uint16_t", "f32": "float", "bit": "uint32_t", "bool": "uint32_t"}
@@ -71,8 +71,10 @@ class Printer:
         self.mode, self.inner, self.names = mode, inner, names
         self.storages, self.pointers, self.accs = storages, pointers, accs or {}
 
-    def print(self, exprs: list[Expr]) -> Printed:
+    def print(self, exprs: list[Expr], named: tuple[Expr, ...] = ()) -> Printed:
+        """``named``: trees whose text is used more than once, so they get a variable."""
         self.out = Printed()
+        self.roots = set(exprs)
         self.text: dict[Expr, str] = {}
         self.level: dict[Expr, int] = {}
         self.uses: dict[Expr, int] = {}
@@ -87,7 +89,7 @@ class Printer:
                 self.parent_level[a] = max(self.parent_level.get(a, 0), self.level[e])
         for e in exprs:
             self.parent_level[e] = 2
-            self.uses[e] = self.uses.get(e, 0) + 1
+            self.uses[e] = self.uses.get(e, 0) + 1 + (e in named)
         for e in order:
             self.text[e] = self._place(e)
         self.out.results = [self.text[e] for e in exprs]
@@ -108,7 +110,7 @@ class Printer:
         text = self._node(e)
         level = self.level[e]
         simple = e.op in ("const", "acc")
-        hoist = level < self.parent_level.get(e, 2)
+        hoist = level < self.parent_level.get(e, 2) or (len(text) > LONG and e not in self.roots)
         if simple or not (hoist or self.uses.get(e, 0) > 1):
             return text
         name = self.names.new(self._hint(e))

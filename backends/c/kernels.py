@@ -22,7 +22,7 @@ from bnnc.sched.kernel import Expr, Kernel, Output
 from .expr import CTYPE, Names, Printed, Printer, ident, store
 
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
-GROUPED_ROWS = 128  # results of one lane tile that are accumulated together
+GROUPED_ROWS = 128
 OUTER_ROWS = 64
 
 
@@ -49,11 +49,14 @@ class KernelText:
     context: dict[str, Any] = field(default_factory=dict)
 
 
+def count(total: int, block: int) -> str:
+    """C for how many of ``total`` rows the block that starts at ``first`` has."""
+    return str(min(total, block)) if total <= block or total % block == 0 else f"first + {block} < {total} ? {block} : {total} - first"
+
+
 def lanes(cols: int, var: str = "c") -> str:
-    """C for the number of lanes at column ``var``: 16, or fewer at a ragged edge."""
-    if cols % LANES == 0:
-        return "16"
-    return str(cols) if cols < LANES else f"{var} + 16 <= {cols} ? 16 : {cols} - {var}"
+    """C for the number of lanes at column ``var``: VL, or fewer at a ragged edge."""
+    return "VL" if cols % LANES == 0 else f"{var} + VL <= {cols} ? VL : {cols} - {var}"
 
 
 class _Kernel:
@@ -113,7 +116,7 @@ class _Kernel:
         mode, inner = ("v", "r") if by_rows else ("s", "c")
         accs = {i: self.names.new(f"acc{i}") for i in range(len(self.k.accs))}
         pr = self.printer(mode, inner)
-        inside = pr.print([a.expr for a in self.k.accs])
+        inside = pr.print([a.expr for a in self.k.accs], tuple(a.expr for a in self.k.accs if a.how != "sum"))
         steps = []
         for i, a in enumerate(self.k.accs):
             x = pr.num(a.expr)
@@ -190,14 +193,14 @@ class _Kernel:
         lane_extent = n if across else m
         block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
         return KernelText("contract_grouped", {
-            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "tiles": ceil_div(lane_extent, LANES),
+            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "count": count(rows, block), "tiles": ceil_div(lane_extent, LANES), "extent": lane_extent,
             "bits": self.pointers[bit.attr], "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
             "n": lanes(n), "nq": lanes(q), "load": load, "value": pr.vec(number),
             "acc": acc, "code": code, "stores": stores})
 
     def outer(self, a: Expr, b: Expr) -> KernelText:
         m, q, n = self.k.dims
-        wide = next(w for w in (4, 2, 1) if n % (LANES * w) == 0 or w == 1)
+        block = min(OUTER_ROWS, ceil_div(m, LANES) * LANES)
         left = self.printer("v", "r")
         a_code = left.print([a])
         right = self.printer("v", "r")
@@ -205,7 +208,7 @@ class _Kernel:
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
         return KernelText("contract_outer", {
-            "m": m, "q": q, "cols": n, "wide": wide, "block": min(OUTER_ROWS, ceil_div(m, LANES) * LANES), "n": lanes(n), "nm": lanes(m),
+            "m": m, "q": q, "cols": n, "block": block, "count": count(m, block), "n": lanes(n), "nm": lanes(m),
             "a_code": a_code, "a_value": left.vec(a), "b_code": b_code, "b_value": right.vec(b),
             "acc": acc, "code": code, "stores": stores})
 

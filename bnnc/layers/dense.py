@@ -24,8 +24,8 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     y = cx.b.op("contract", x, wb, form="nn", name="y")
     if x.name in cx.affine:
         scale, shift = cx.static["affine"] = cx.affine[x.name]
-        colsum = wb.sum(0).named("colsum")
-        y = (y * scale + colsum * shift).named("yr")
+        ones = (wb.sum(0).named("colsum") * shift).named("shifted")
+        y = (y * scale + ones).named("yr")
     return y
 
 
@@ -35,7 +35,7 @@ def backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     x, w = cx.b[region.inputs[0]], cx.b[f"{name}.weight"]
     dx = None
     if wanted:
-        wb = w.sign() if w.dtype == "bit" else w.sign().named("wb")
+        wb = w.sign() if w.dtype == "bit" else w.sign().named("wb_back")
         dx = cx.rule.on_grad(cx, cx.b.op("contract", dy, wb, form="nt", name="dx"))
     affine = dict(region.static).get("affine")
     ones = dy.sum(0) * affine[1] if affine else None  # the gradient through the input's shift

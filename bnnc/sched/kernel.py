@@ -17,6 +17,7 @@ from ..ir.ops import contract_dims
 from ..ir.program import Module, Program
 
 Shape = tuple[int, int]
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "gt": ">", "eq": "=="}
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,25 @@ class Expr:
 
     def __str__(self) -> str:
         if self.op in ("load", "const", "col"):
-            return {"load": f"%{self.attr}", "const": repr(self.attr), "col": "col"}[self.op]
+            return {"load": f"%{self.attr}", "const": f"{self.attr:.9g}" if self.op == "const" else "", "col": "col"}[self.op]
         if self.op == "acc":
             return f"acc{self.attr}"
-        extra = f"<{self.attr}>" if self.attr is not None else ""
-        return f"{self.op}{extra}({', '.join(map(str, self.args))})"
+        if self.op in INFIX:
+            return f"({self.args[0]} {INFIX[self.op]} {self.args[1]})"
+        name = self.attr if self.op == "cast" else self.op
+        return f"{name}({', '.join(_bare(str(a)) for a in self.args)})"
+
+
+def _bare(text: str) -> str:
+    """Without an outer pair of parentheses that holds the whole text."""
+    if not text.startswith("("):
+        return text
+    depth = 0
+    for i, ch in enumerate(text):
+        depth += (ch == "(") - (ch == ")")
+        if depth == 0 and i < len(text) - 1:
+            return text
+    return text[1:-1]
 
 
 @dataclass(frozen=True)

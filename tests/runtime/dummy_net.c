@@ -30,11 +30,14 @@
 #ifndef BATCH
 #define BATCH 10
 #endif
+#ifndef PAD
+#define PAD 0 /* 40000 makes the arena large enough to hold the stream that expands the data */
+#endif
 enum { ROW = 4 * ELEMS }; /* room for f32; u8 and bit rows are shorter */
 
 enum { W = 0, BIAS = W + 4 * CLASSES * ELEMS, MOMENT = BIAS + 4 * CLASSES, FLIPS = MOMENT + 2 * CLASSES * ELEMS,
        STATE_END = FLIPS + 3 * 8, LR = STATE_END + 4, STEP = LR + 4, LOSS = STEP + 4, PRED = LOSS + 4 * BATCH, GRAD = PRED + 4 * BATCH,
-       LABELS = GRAD + 4 * BATCH * CLASSES, X = LABELS + (BATCH + 3) / 4 * 4, END = X + BATCH * ROW };
+       LABELS = GRAD + 4 * BATCH * CLASSES, X = LABELS + (BATCH + 3) / 4 * 4, END = X + BATCH * ROW + PAD };
 _Static_assert(MOMENT % 4 == 0 && STATE_END % 4 == 0, "alignment");
 
 static const bnnc_state STATE[] = {

@@ -25,7 +25,7 @@ static int64_t mem_read(void *ctx, void *dst, uint64_t n, uint64_t off) {
   if (dead) return -BNNC_EIO;
   if (off >= seen.size[s]) return 0;
   if (n > seen.size[s] - off) n = seen.size[s] - off;
-  memcpy(dst, seen.bytes[s] + off, n);
+  memcpy(dst, seen.bytes[s] + off, (size_t)n);
   return (int64_t)n;
 }
 static void apply(image *m, const pending_write *w) {
@@ -37,7 +37,7 @@ static int mem_write(void *ctx, const void *src, uint64_t n, uint64_t off) {
   if (op == fail_at) { op++; return -BNNC_EIO; }
   pending_write *w = &pending[n_pending++];
   w->slot = (uint32_t)(uintptr_t)ctx, w->off = (uint32_t)off, w->n = (uint32_t)n;
-  memcpy(w->data, src, n);
+  memcpy(w->data, src, (size_t)n);
   apply(&seen, w);
   if (op++ == crash_at) { dead = true; return -BNNC_EIO; }
   return 0;

@@ -51,7 +51,7 @@ static const char bnnc_help[] =
     "data\n"
     "  --data FOLDER            where the files named in the spec are\n"
     "  --train FILE[,LABELS]    other training data: idx, idx.gz, .npy or .bnnd\n"
-    "  --test FILE[,LABELS]     other test data\n"
+    "  --test FILE[,LABELS]     other test data; none: no test\n"
     "  --cache FOLDER           for data that must be expanded once (default: the --out folder)\n"
     "training\n"
     "  --epochs N               (default %u)\n"

@@ -85,6 +85,7 @@ BNNC_FN uint32_t bnnc_scan_records(const char *path, int fd, uint32_t n, uint32_
     int64_t r = bnnc_read_at(fd, bnnc_io, part, off);
     if (r != (int64_t)part) bnnc_fail(BNNC_E_DATA, "cannot read %s: %s", path, r < 0 ? bnnc_errname(r) : "it is truncated");
     crc = bnnc_crc32(crc, bnnc_io, part);
+    bnnc_data_interrupted();
     for (uint64_t next = record - 1 - in_record; next < part; next += record)
       bnnc_check_label(path, sample++, bnnc_io[next]);
     in_record = (uint32_t)((in_record + part) % record);
@@ -140,6 +141,7 @@ BNNC_FN uint32_t bnnc_file_crc(uint32_t crc, const bnnc_file *f) {
     r = bnnc_read_at(f->fd, bnnc_io, sizeof bnnc_io, off);
     if (r <= 0) bnnc_fail(BNNC_E_DATA, "cannot read %s: %s", f->path, bnnc_errname(r ? r : BNNC_EIO));
     crc = bnnc_crc32(crc, bnnc_io, (uint64_t)r);
+    bnnc_data_interrupted();
   }
   return crc;
 }
@@ -173,6 +175,7 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
   int out = r < 0 ? r : bnnc_open(temp, BNNC_CREATE);
   if (out < 0)
     bnnc_fail(BNNC_E_DATA, "cannot write the data cache %s: %s\n  hint: --cache FOLDER", path, bnnc_errname(out));
+  bnnc_unfinished = temp;
   if (!quiet) bnnc_say(1, "expanding %s into %s (once)\n", a->path, path);
   if (b) bnnc_scan_labels(b, out, record);
   memset(&h, 0, sizeof h);
@@ -197,6 +200,7 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
   h.header_crc = bnnc_crc32(0, &h, 92);
   if ((r = bnnc_write_at(out, &h, sizeof h, 0)) < 0 || (r = bnnc_fsync(out)) < 0 || (r = bnnc_rename(temp, path)) < 0)
     bnnc_fail(BNNC_E_DATA, "cannot write the data cache %s: %s\n  hint: --cache FOLDER", path, bnnc_errname(r));
+  bnnc_unfinished = NULL;
   (void)bnnc_sync_folder(cache);
   bnnc_close(out);
   bnnc_close(a->fd);

@@ -10,6 +10,8 @@
 #define BNNC_FMT_H
 #include "bnnc_sys.h"
 
+static const char *bnnc_unfinished __attribute__((unused)); /* a file that is being written: removed where we must stop */
+
 typedef struct { char *p; uint32_t cap, n; int fd; } bnnc_text; /* p[n] is not kept at 0: see bnnc_cstr */
 
 BNNC_COLD void bnnc_flush(bnnc_text *t) {
@@ -59,7 +61,7 @@ BNNC_COLD void bnnc_put_fixed(bnnc_text *t, double v, int decimals) {
   }
 }
 
-/* Six significant digits, as C's %g prints them. */
+/* Six significant digits, no trailing zeros; with an exponent below 1e-4 and from 1e15. */
 BNNC_COLD void bnnc_put_general(bnnc_text *t, double v) {
   int e = 5;
   if (v != v) { bnnc_puts(t, "nan"); return; }
@@ -174,6 +176,7 @@ BNNC_COLD __attribute__((noinline, cold)) _Noreturn void bnnc_fail(int code, con
   bnnc_putc(&t, '\n');
   va_end(ap);
   bnnc_flush(&t);
+  if (bnnc_unfinished) (void)bnnc_unlink(bnnc_unfinished);
   bnnc_exit(code);
 }
 

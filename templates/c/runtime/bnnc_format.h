@@ -42,7 +42,22 @@ typedef struct {
   bnnc_bnnd bnnd;            /* format BNNC_BNND only */
 } bnnc_file;
 
-static bnnc_inflate bnnc_z; /* the one stream that is open */
+/* The one stream that is open. Data is only expanded before the first step, when nothing is in the arena yet; so the
+ * stream lies there, unless the arena is smaller than 38 KiB, and costs no memory of its own. bnnc_data_done clears it. */
+static _Alignas(8) uint8_t bnnc_z_own[sizeof bnnc_arena >= sizeof(bnnc_inflate) ? 1 : sizeof(bnnc_inflate)];
+#define bnnc_z (*(bnnc_inflate *)(void *)(sizeof bnnc_z_own == 1 ? bnnc_arena : bnnc_z_own))
+
+BNNC_COLD void bnnc_data_done(void) {
+  if (sizeof bnnc_z_own == 1) memset(&bnnc_z, 0, sizeof bnnc_z);
+}
+
+/* Ctrl-C while files are read: leave nothing half-written behind. */
+BNNC_COLD void bnnc_data_interrupted(void) {
+  const int number = atomic_load_explicit(&bnnc_signal, memory_order_relaxed);
+  if (!number) return;
+  if (bnnc_unfinished) (void)bnnc_unlink(bnnc_unfinished);
+  bnnc_exit(128 + number);
+}
 
 /* (Re)starts the stream of the file's uncompressed bytes. */
 BNNC_COLD void bnnc_stream(const bnnc_file *f) {
@@ -52,6 +67,7 @@ BNNC_COLD void bnnc_stream(const bnnc_file *f) {
 /* Exactly n bytes, or the end of the process. */
 BNNC_COLD void bnnc_stream_get(const bnnc_file *f, void *dst, uint64_t n) {
   int64_t r = bnnc_inflate_read(&bnnc_z, dst, n);
+  bnnc_data_interrupted();
   if (r == (int64_t)n) return;
   if (r < 0) bnnc_fail(BNNC_E_DATA, "%s: %s\n  hint: copy or download the file again", f->path, bnnc_z.error);
   bnnc_fail(BNNC_E_DATA, "%s is truncated: its header promises more data than there is\n"

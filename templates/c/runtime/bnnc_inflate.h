@@ -16,7 +16,7 @@ typedef struct {
   uint16_t fast[1 << BNNC_FAST_BITS]; /* next 9 bits -> symbol << 4 | length; 0: the code is longer */
   uint16_t count[BNNC_MAX_BITS + 1];  /* canonical code: number of codes of each length, and the symbols in order */
   uint16_t symbol[288];
-} bnnc_huffman;
+} __attribute__((may_alias)) bnnc_huffman;
 
 typedef struct {
   uint8_t window[32768];   /* the last 32 KiB of output, a ring */
@@ -29,7 +29,7 @@ typedef struct {
   uint32_t check, copy_len, copy_dist, stored;
   uint8_t format, state, last, truncated;
   const char *error;
-} bnnc_inflate;
+} __attribute__((may_alias)) bnnc_inflate; /* it may lie in the trainer's arena */
 
 enum { BNNC_Z_HEAD, BNNC_Z_BLOCK, BNNC_Z_STORED, BNNC_Z_CODES, BNNC_Z_COPY, BNNC_Z_TAIL, BNNC_Z_END };
 

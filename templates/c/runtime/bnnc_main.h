@@ -51,7 +51,7 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
   bnnc_open_slots(true);
   bool resumed = bnnc_resume();
   if (!resumed) {
-    bnnc_cur = (bnnc_cursor){.lr0 = bnnc_opt.lr, .lr_scale = 1, .best_hold = -1, .best_test = -1, .last_test = -1,
+    bnnc_cur = (bnnc_cursor){.lr0 = (double)(float)bnnc_opt.lr, .lr_scale = 1, .best_hold = -1, .best_test = -1, .last_test = -1,
                              .seed = bnnc_opt.seed, .n_fit = n_fit, .n_hold = n_hold};
     bnnc_state_init(bnnc_cur.seed);
     if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
@@ -63,7 +63,7 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
   if (bnnc_opt.seed_given && bnnc_cur.seed != bnnc_opt.seed)
     bnnc_fail(BNNC_E_CHECKPOINT, "the checkpoint in %s was made with seed %u, not %u\n  hint: --out ANOTHER_FOLDER, or --resume never",
               bnnc_opt.out, bnnc_cur.seed, bnnc_opt.seed);
-  if (bnnc_opt.lr_given) bnnc_cur.lr0 = bnnc_opt.lr;
+  if (bnnc_opt.lr_given) bnnc_cur.lr0 = (double)(float)bnnc_opt.lr;
   return true;
 }
 
@@ -89,12 +89,12 @@ BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
 BNNC_FN int bnnc_train(void) {
   bnnc_view.start = bnnc_clock_ns();
   bnnc_prepare();
+  bnnc_catch_signals();
   bnnc_open_data(true);
   const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold, per_epoch = n_fit / NET.batch;
   if (!per_epoch)
     bnnc_fail(BNNC_E_DATA, "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec", bnnc_train_set.path,
               n_fit, NET.batch);
-  bnnc_catch_signals();
   const bool resumed = bnnc_begin(n_fit, n_hold);
   bnnc_view.steps_per_epoch = per_epoch;
   bnnc_show_start(resumed);
@@ -150,6 +150,7 @@ BNNC_FN int bnnc_eval(void) {
   double loss = 0;
   const uint64_t start = bnnc_clock_ns();
   bnnc_prepare();
+  bnnc_catch_signals();
   bnnc_open_data(false);
   if (!bnnc_test_set.n) bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test IMAGES,LABELS or --test FILE.bnnd");
   if (bnnc_opt.init) {
@@ -160,7 +161,6 @@ BNNC_FN int bnnc_eval(void) {
     if (!bnnc_resume())
       bnnc_fail(BNNC_E_CHECKPOINT, "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors", bnnc_opt.out);
   }
-  bnnc_catch_signals();
   const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss), s = bnnc_seconds(start, bnnc_clock_ns());
   if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
   if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
@@ -202,7 +202,7 @@ BNNC_COLD void bnnc_random_batch(uint32_t seed) {
     uint8_t *x = bnnc_arena + NET.train_x + (uint64_t)b * row;
     for (uint32_t i = 0; i < row; i++) {
       if (i % 16 == 0) bnnc_random4(seed, 1000 + b, i / 16, w);
-      x[i] = i < used ? (uint8_t)(w[i / 4 % 4] >> 8 * (i % 4)) : 0;
+      x[i] = (uint8_t)(i < used ? w[i / 4 % 4] >> 8 * (i % 4) : 0);
     }
     for (uint32_t i = 0; NET.in_kind == BNNC_F32 && i < NET.elems; i++) {
       if (i % 4 == 0) bnnc_random4(seed, 1000 + b, i / 4, w);

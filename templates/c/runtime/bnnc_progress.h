@@ -95,6 +95,7 @@ BNNC_COLD void bnnc_show_start(bool resumed) {
     if (resumed) {
       bnnc_say(1, "  resumed epoch %u", bnnc_cur.epoch + 1);
       if (bnnc_cur.step) bnnc_say(1, " step %u", bnnc_cur.step);
+      if (bnnc_opt.init) bnnc_say(1, " (--init was not read)");
     }
     bnnc_say(1, "\n");
   }

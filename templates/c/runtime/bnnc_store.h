@@ -108,7 +108,7 @@ BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char
 }
 
 /* ---- slots that are files ---- */
-typedef struct { int fd; const char *folder; } bnnc_file_ctx; /* fd < 0: there is no such file */
+typedef struct { int fd; const char *folder; bool listed; /* the folder's entry is on the disk */ } bnnc_file_ctx; /* fd < 0: no such file */
 
 BNNC_COLD int64_t bnnc_file_read(void *ctx, void *dst, uint64_t n, uint64_t off) {
   return bnnc_read_at(((bnnc_file_ctx *)ctx)->fd, dst, n, off);
@@ -117,8 +117,13 @@ BNNC_COLD int bnnc_file_write(void *ctx, const void *src, uint64_t n, uint64_t o
   return bnnc_write_at(((bnnc_file_ctx *)ctx)->fd, src, n, off);
 }
 BNNC_COLD int bnnc_file_sync(void *ctx) {
-  int r = bnnc_fsync(((bnnc_file_ctx *)ctx)->fd);
-  return r < 0 ? r : bnnc_sync_folder(((bnnc_file_ctx *)ctx)->folder);
+  bnnc_file_ctx *f = ctx;
+  int r = bnnc_fsync(f->fd);
+  if (r == 0 && !f->listed) {
+    r = bnnc_sync_folder(f->folder);
+    f->listed = r == 0;
+  }
+  return r;
 }
 BNNC_COLD int64_t bnnc_file_size(void *ctx) {
   return ((bnnc_file_ctx *)ctx)->fd < 0 ? 0 : bnnc_size(((bnnc_file_ctx *)ctx)->fd);

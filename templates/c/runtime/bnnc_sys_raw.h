@@ -68,6 +68,42 @@ __asm__(".text\n"
         "bnnc_sigreturn:\n  mov x8,#139\n  svc #0\n");
 #define BNNC_BYTE_LOOPS 1
 
+/* ---- arm, EABI (link with -lgcc: 64-bit division) ------------------------------------------------------------ */
+#elif defined(__ARM_EABI__)
+enum { NR_read = 3, NR_write = 4, NR_close = 6, NR_lseek = 140, NR_rt_sigaction = 174, NR_rt_sigprocmask = 175, NR_ioctl = 54,
+       NR_pread = 180, NR_pwrite = 181, NR_yield = 158, NR_getpid = 20, NR_fsync = 118, NR_ftruncate = 194, NR_prctl = 172,
+       NR_futex = 240, NR_sched_setaffinity = 241, NR_sched_getaffinity = 242, NR_clock_gettime = 263, NR_exit_group = 248,
+       NR_openat = 322, NR_mkdirat = 323, NR_unlinkat = 328, NR_renameat = 329, NR_preadv = 361, NR_getcpu = 345 };
+#define BNNC_32_BIT 1 /* a 64-bit offset is two arguments */
+
+BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
+  register long r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c, r3 __asm__("r3") = d, r4 __asm__("r4") = e,
+                r5 __asm__("r5") = f;
+  long r7; /* in Thumb code r7 may be the frame pointer, so it is put back by hand */
+  __asm__ volatile("mov %[r7], r7\n  mov r7, %[nr]\n  svc #0\n  mov r7, %[r7]"
+                   : "+r"(r0), [r7] "=&r"(r7) : [nr] "r"(nr), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory", "cc");
+  return r0;
+}
+
+__asm__(".text\n.syntax unified\n.arm\n"
+        ".globl _start\n.type _start,%function\n.type bnnc_clone,%function\n.type bnnc_sigreturn,%function\n"
+        "_start:\n  mov r11,#0\n  mov lr,#0\n  mov r0,sp\n  bic sp,sp,#15\n  bl bnnc_start\n"
+        "bnnc_clone:\n"
+        "  push {r4,r7}\n  bic r1,r1,#15\n  sub r1,r1,#16\n  str r2,[r1]\n  str r3,[r1,#4]\n"
+        "  mov r2,#0\n  mov r3,#0\n  mov r4,#0\n  mov r7,#120\n  svc #0\n  cmp r0,#0\n  beq 1f\n"
+        "  pop {r4,r7}\n  bx lr\n"
+        "1: mov r11,#0\n  ldr r12,[sp]\n  ldr r0,[sp,#4]\n  add sp,sp,#16\n  blx r12\n"
+        "  mov r7,#1\n  mov r0,#0\n  svc #0\n"
+        "bnnc_sigreturn:\n  mov r7,#173\n  svc #0\n");
+#define BNNC_BYTE_LOOPS 1
+/* libgcc's division asks for these; none is ever called */
+int raise(int number);
+int raise(int number) { return number; }
+void __aeabi_unwind_cpp_pr0(void);
+void __aeabi_unwind_cpp_pr0(void) {}
+void __aeabi_unwind_cpp_pr1(void);
+void __aeabi_unwind_cpp_pr1(void) {}
+
 #else
 #error "no freestanding build for this CPU yet: leave out -DBNNC_FREESTANDING and link with libc"
 #endif
@@ -137,24 +173,35 @@ int memcmp(const void *a, const void *b, size_t n) {
 
 /* ---- the same on every CPU ---------------------------------------------------------------------------------- */
 enum { BNNC_AT_CWD = -100, BNNC_CLOEXEC = 02000000 };
+#ifdef BNNC_32_BIT
+enum { BNNC_LARGEFILE = 0400000 };
+#define BNNC_OFFSET(off) 0 /* pairs start at an even register */, (long)(uint32_t)(off), (long)(uint32_t)((off) >> 32)
+#define BNNC_OFFSET5(off) (long)(uint32_t)(off), (long)(uint32_t)((off) >> 32), 0
+typedef int32_t bnnc_time;
+#else
+enum { BNNC_LARGEFILE = 0 };
+#define BNNC_OFFSET(off) (long)(off), 0, 0
+#define BNNC_OFFSET5(off) (long)(off), 0, 0
+typedef int64_t bnnc_time;
+#endif
 
 BNNC_FN int bnnc_open(const char *path, int how) {
   static const int flags[] = {0, 01 | 0100 | 01000, 02 | 0100, 01 | 0100 | 02000};
-  return (int)bnnc_call(NR_openat, BNNC_AT_CWD, (long)path, flags[how] | BNNC_CLOEXEC, 0644, 0, 0);
+  return (int)bnnc_call(NR_openat, BNNC_AT_CWD, (long)path, flags[how] | BNNC_CLOEXEC | BNNC_LARGEFILE, 0644, 0, 0);
 }
 BNNC_FN int64_t bnnc_read(int fd, void *p, uint64_t n) { return bnnc_call(NR_read, fd, (long)p, (long)n, 0, 0, 0); }
 BNNC_FN int64_t bnnc_write(int fd, const void *p, uint64_t n) {
   return bnnc_call(NR_write, fd, (long)p, (long)n, 0, 0, 0);
 }
 BNNC_FN int64_t bnnc_pread(int fd, void *p, uint64_t n, uint64_t off) {
-  return bnnc_call(NR_pread, fd, (long)p, (long)n, (long)off, 0, 0);
+  return bnnc_call(NR_pread, fd, (long)p, (long)n, BNNC_OFFSET(off));
 }
 BNNC_FN int64_t bnnc_pwrite(int fd, const void *p, uint64_t n, uint64_t off) {
-  return bnnc_call(NR_pwrite, fd, (long)p, (long)n, (long)off, 0, 0);
+  return bnnc_call(NR_pwrite, fd, (long)p, (long)n, BNNC_OFFSET(off));
 }
 BNNC_FN int64_t bnnc_preadv2(int fd, void *a, uint32_t na, void *b, uint32_t nb, uint64_t off) {
   struct { void *p; size_t n; } v[2] = {{a, na}, {b, nb}};
-  return bnnc_call(NR_preadv, fd, (long)v, 2, (long)off, 0, 0);
+  return bnnc_call(NR_preadv, fd, (long)v, 2, BNNC_OFFSET5(off));
 }
 BNNC_FN int bnnc_fsync(int fd) { return (int)bnnc_call(NR_fsync, fd, 0, 0, 0, 0, 0); }
 BNNC_FN int bnnc_close(int fd) { return (int)bnnc_call(NR_close, fd, 0, 0, 0, 0, 0); }
@@ -163,8 +210,19 @@ BNNC_FN int bnnc_rename(const char *from, const char *to) {
 }
 BNNC_FN int bnnc_mkdir(const char *path) { return (int)bnnc_call(NR_mkdirat, BNNC_AT_CWD, (long)path, 0755, 0, 0, 0); }
 BNNC_FN int bnnc_unlink(const char *path) { return (int)bnnc_call(NR_unlinkat, BNNC_AT_CWD, (long)path, 0, 0, 0, 0); }
+#ifdef BNNC_32_BIT
+BNNC_FN int bnnc_truncate(int fd, uint64_t n) {
+  return (int)bnnc_call(NR_ftruncate, fd, 0, (long)(uint32_t)n, (long)(uint32_t)(n >> 32), 0, 0);
+}
+BNNC_FN int64_t bnnc_size(int fd) {
+  int64_t end = 0;
+  long r = bnnc_call(NR_lseek, fd, 0, 0, (long)&end, 2 /* SEEK_END */, 0);
+  return r < 0 ? r : end;
+}
+#else
 BNNC_FN int bnnc_truncate(int fd, uint64_t n) { return (int)bnnc_call(NR_ftruncate, fd, (long)n, 0, 0, 0, 0); }
 BNNC_FN int64_t bnnc_size(int fd) { return bnnc_call(NR_lseek, fd, 0, 2 /* SEEK_END */, 0, 0, 0); }
+#endif
 BNNC_FN bool bnnc_isatty(int fd) {
   uint8_t termios[64];
   return bnnc_call(NR_ioctl, fd, 0x5401 /* TCGETS */, (long)termios, 0, 0, 0) == 0;
@@ -177,7 +235,7 @@ BNNC_FN _Noreturn void bnnc_exit(int code) {
 }
 
 BNNC_FN uint64_t bnnc_clock_ns(void) {
-  int64_t t[2] = {0, 0};
+  bnnc_time t[2] = {0, 0};
   (void)bnnc_call(NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, (long)t, 0, 0, 0, 0);
   return (uint64_t)t[0] * 1000000000u + (uint64_t)t[1];
 }
@@ -198,8 +256,8 @@ BNNC_FN int bnnc_this_cpu(void) {
 void bnnc_sigreturn(void);
 BNNC_FN void bnnc_on_signal(int number) { atomic_store(&bnnc_signal, number); }
 BNNC_FN void bnnc_catch_signals(void) {
-  struct { void (*handler)(int); unsigned long flags; void (*restorer)(void); uint64_t mask; } a = {
-      bnnc_on_signal, 0x04000000 /* SA_RESTORER */, bnnc_sigreturn, 0};
+  struct { void (*handler)(int); unsigned long flags; void (*restorer)(void); unsigned long mask[8 / sizeof(long)]; } a = {
+      bnnc_on_signal, 0x04000004 /* SA_RESTORER, SA_SIGINFO: the frame that rt_sigreturn undoes */, bnnc_sigreturn, {0}};
   (void)bnnc_call(NR_rt_sigaction, 2 /* SIGINT */, (long)&a, 0, 8, 0, 0);
   (void)bnnc_call(NR_rt_sigaction, 15 /* SIGTERM */, (long)&a, 0, 8, 0, 0);
 }

@@ -52,7 +52,7 @@ BNNC_COLD void bnnc_export(const char *path) {
       if (!s->exported) continue;
       if (s->dtype != BNNC_BIT) { r = bnnc_write_all(fd, bnnc_arena + s->offset, bnnc_export_bytes(s)); continue; }
       for (uint32_t i = 0; i < s->rows; i++)
-        for (uint32_t c = 0; c < s->cols; c++) bnnc_putc(&t, bnnc_state_bit(s, i, c) ? 1 : -1);
+        for (uint32_t c = 0; c < s->cols; c++) bnnc_putc(&t, (char)(bnnc_state_bit(s, i, c) ? 1 : 255)); /* -1 as I8 */
       bnnc_flush(&t);
     }
     if (r == 0 && bnnc_size(fd) < 8) r = -BNNC_EIO;

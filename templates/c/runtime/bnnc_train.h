@@ -79,6 +79,7 @@ BNNC_COLD void bnnc_guess_labels(char *out, const char *images) {
 /* "FILE[,LABELS]" of a flag, or else the spec's two names, into two paths. False: there is no such source. */
 BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const char *spec_images, const char *spec_labels) {
   images[0] = labels[0] = 0;
+  if (flag && bnnc_streq(flag, "none")) return false;
   if (flag) {
     uint32_t comma = 0;
     while (flag[comma] && flag[comma] != ',') comma++;
@@ -112,6 +113,7 @@ BNNC_COLD void bnnc_open_data(bool need_train) {
                    quiet, bnnc_path[4]);
   if (!bnnc_test_set.n && bnnc_source(bnnc_path[2], bnnc_path[3], bnnc_opt.test, NET.test_images, NET.test_labels_file))
     bnnc_data_open(&bnnc_test_set, NULL, "test", bnnc_path[2], bnnc_path[3], bnnc_opt.cache, quiet, bnnc_path[5]);
+  bnnc_data_done();
 }
 
 /* ---- batches ---- */
@@ -202,13 +204,18 @@ BNNC_COLD void bnnc_open_slots(bool write) {
     bnnc_put(&t, "%s/slot_%s.bnnck", bnnc_opt.out, i ? "b" : "a");
     (void)bnnc_cstr(&t);
     if (write && bnnc_streq(bnnc_opt.resume, "never")) (void)bnnc_unlink(bnnc_slot_path[i]);
-    bnnc_slot_file[i] = (bnnc_file_ctx){bnnc_open(bnnc_slot_path[i], write ? BNNC_UPDATE : BNNC_READ), bnnc_opt.out};
+    bnnc_slot_file[i] = (bnnc_file_ctx){bnnc_open(bnnc_slot_path[i], write ? BNNC_UPDATE : BNNC_READ), bnnc_opt.out, false};
     if (write && bnnc_slot_file[i].fd < 0)
       bnnc_fail(BNNC_E_CHECKPOINT, "cannot write %s: %s\n  hint: --out FOLDER", bnnc_slot_path[i], bnnc_errname(bnnc_slot_file[i].fd));
     bnnc_slot[i] = bnnc_file_store(&bnnc_slot_file[i]);
   }
   bnnc_booted = bnnc_ckpt_find(bnnc_slot, NET.hash, sizeof bnnc_cur + NET.state_bytes);
-  if (bnnc_booted.slot >= 0) return;
+  if (bnnc_booted.slot >= 0) {
+    const int other = 1 - bnnc_booted.slot;
+    if (write && bnnc_booted.state[other] == BNNC_SLOT_DAMAGED)
+      bnnc_say(2, "note: %s is incomplete, as after a power cut; going on from the other one\n", bnnc_slot_path[other]);
+    return;
+  }
   for (int i = 0; i < 2; i++)
     if (bnnc_booted.state[i] == BNNC_SLOT_FOREIGN)
       bnnc_fail(BNNC_E_CHECKPOINT, "%s belongs to another network, rule or batch size than this program's (%s)\n"

@@ -1,33 +1,47 @@
-/* bnnc_vec.h: sixteen lanes of f32 or i32, on any machine.
+/* bnnc_vec.h: vectors of VL lanes of f32 or i32: 16 with AVX-512, 8 with AVX2, 4 with SSE2 or NEON, 1 without any.
  *
  * Included once per instruction set: the generated file sets the compiler's target, defines BNNC_LEVEL (base, avx2, avx512
  * or native) and includes this file and the kernels again.  Every function gets the level as a suffix, so that one program
  * holds all of them.  Arithmetic is GCC's vector extension: + - * / and comparisons of `vf` and `vi` are IEEE operations per
- * lane, so each level gives the same bits; only the functions marked (*) have a faster text where the level has one.
+ * lane, and no sum runs across lanes, so each level gives the same bits; the functions marked (*) have a faster text where
+ * the level has one.
  *
- * Lanes are neighbouring columns.  A load or store of `n` < 16 lanes touches n elements only; absent lanes read as 0.
+ * Lanes are neighbouring columns.  A load or store of `n` < VL lanes touches n elements only; absent lanes read as 0.
  * A mask (`vi`) is all ones for true and for the bit +1, all zeros for false and -1.
  */
 #define BNNC_CAT2(a, b) a##_##b
 #define BNNC_CAT(a, b) BNNC_CAT2(a, b)
 #define BNNC_AT_LEVEL(name) BNNC_CAT(name, BNNC_LEVEL)
 
-#ifndef BNNC_VEC_TYPES
-#define BNNC_VEC_TYPES
+#ifndef BNNC_VEC_ONCE
+#define BNNC_VEC_ONCE
 #include <stdint.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
 #endif
-typedef float vf __attribute__((vector_size(64), aligned(4), may_alias));
-typedef int32_t vi __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint32_t vu __attribute__((vector_size(64), aligned(4), may_alias));
-typedef uint8_t vb __attribute__((vector_size(16), aligned(1), may_alias));
-typedef int16_t vs __attribute__((vector_size(32), aligned(2), may_alias));
-typedef uint16_t vh __attribute__((vector_size(32), aligned(2), may_alias));
 #pragma GCC diagnostic ignored "-Wpsabi" /* every function that passes a vector is inlined: there is no ABI */
 #define VINLINE static inline __attribute__((always_inline, unused))
+#define VARRAY _Alignas(64) /* local arrays of vectors: no load crosses a cache line */
+#define VTYPE(name, bytes) name __attribute__((vector_size((bytes) * VL), aligned(bytes), may_alias))
 #endif
 
+#undef VL
+#if defined(__AVX512F__)
+#define VL 16
+#elif defined(__AVX2__)
+#define VL 8
+#elif defined(__SSE2__) || defined(__ARM_NEON)
+#define VL 4
+#else
+#define VL 1
+#endif
+
+#define vf BNNC_AT_LEVEL(vf)
+#define vi BNNC_AT_LEVEL(vi)
+#define vu BNNC_AT_LEVEL(vu)
+#define vb BNNC_AT_LEVEL(vb)
+#define vs BNNC_AT_LEVEL(vs)
+#define vh BNNC_AT_LEVEL(vh)
 #define vld_f32 BNNC_AT_LEVEL(vld_f32)
 #define vld_f16 BNNC_AT_LEVEL(vld_f16)
 #define vld_i32 BNNC_AT_LEVEL(vld_i32)
@@ -64,13 +78,23 @@ typedef uint16_t vh __attribute__((vector_size(32), aligned(2), may_alias));
 #define vlookup BNNC_AT_LEVEL(vlookup)
 #define bnnc_planes BNNC_AT_LEVEL(bnnc_planes)
 
+typedef float VTYPE(vf, 4);
+typedef int32_t VTYPE(vi, 4);
+typedef uint32_t VTYPE(vu, 4);
+typedef uint8_t VTYPE(vb, 1);
+typedef int16_t VTYPE(vs, 2);
+typedef uint16_t VTYPE(vh, 2);
+
 VINLINE vf vbc(float x) {
-    return (vf){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+    return x - (vf){0};
 }
 
-/* The column numbers c .. c+15. */
+/* The column numbers c, c+1, ... */
 VINLINE vf vcol(int c) {
-    return vbc((float)c) + (vf){0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vf v;
+    for (int i = 0; i < VL; i++)
+        v[i] = (float)(c + i);
+    return v;
 }
 
 VINLINE vf vsel(vi m, vf a, vf b) {
@@ -105,9 +129,13 @@ VINLINE vf vmin(vf a, vf b) {
 VINLINE vf vsqrt(vf x) {
 #if defined(__AVX512F__)
     return (vf)_mm512_sqrt_ps((__m512)x);
+#elif defined(__AVX2__)
+    return (vf)_mm256_sqrt_ps((__m256)x);
+#elif defined(__SSE2__)
+    return (vf)_mm_sqrt_ps((__m128)x);
 #else
     vf y;
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < VL; i++)
         y[i] = bnnc_sqrtf(x[i]);
     return y;
 #endif
@@ -116,25 +144,25 @@ VINLINE vf vsqrt(vf x) {
 /* exp and log: the operations of bnnc_exp and bnnc_log (bnnc_num.h), lane by lane. */
 VINLINE vf vexp(vf x) {
     vf y;
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < VL; i++)
         y[i] = bnnc_exp(x[i]);
     return y;
 }
 VINLINE vf vlog(vf x) {
     vf y;
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < VL; i++)
         y[i] = bnnc_log(x[i]);
     return y;
 }
 VINLINE vf vpowi(vf x, vf n) {
     vf y;
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < VL; i++)
         y[i] = bnnc_powi(x[i], n[i]);
     return y;
 }
 
 VINLINE vf vld_f32(const float *p, int n) {
-    if (n == 16)
+    if (n == VL)
         return *(const vf *)p;
     vf v = vbc(0.0f);
     for (int i = 0; i < n; i++)
@@ -148,7 +176,7 @@ VINLINE void vst_u32(uint32_t *p, vu v) {
     *(vu *)p = v;
 }
 VINLINE vf vld_i32(const int32_t *p, int n) {
-    if (n == 16)
+    if (n == VL)
         return vtof(*(const vi *)p);
     vf v = vbc(0.0f);
     for (int i = 0; i < n; i++)
@@ -156,7 +184,7 @@ VINLINE vf vld_i32(const int32_t *p, int n) {
     return v;
 }
 VINLINE vf vld_i16(const int16_t *p, int n) {
-    if (n == 16)
+    if (n == VL)
         return vtof(__builtin_convertvector(*(const vs *)p, vi));
     vf v = vbc(0.0f);
     for (int i = 0; i < n; i++)
@@ -164,7 +192,7 @@ VINLINE vf vld_i16(const int16_t *p, int n) {
     return v;
 }
 VINLINE vf vld_u8(const uint8_t *p, int n) {
-    if (n == 16)
+    if (n == VL)
         return vtof(__builtin_convertvector(*(const vb *)p, vi));
     vf v = vbc(0.0f);
     for (int i = 0; i < n; i++)
@@ -175,14 +203,17 @@ VINLINE vf vld_u8(const uint8_t *p, int n) {
 /* (*) f16 storage: exact widening on load, round to nearest even on store. */
 VINLINE vf vld_f16(const uint16_t *p, int n) {
 #if defined(__AVX512F__)
-    if (n == 16)
-        return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+    if (n == VL)
+        return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 #elif defined(__F16C__)
-    if (n == 16) {
-        vf v;
-        *(__m256_u *)&v = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-        *((__m256_u *)&v + 1) = _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(p + 8)));
-        return v;
+    if (n == VL)
+        return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+#else
+    if (n == VL) { /* the operations of bnnc_f16_to_f32 */
+        const vu h = __builtin_convertvector(*(const vh *)(const void *)p, vu), m = (h & 0x7fffu) << 13;
+        const vu special = (vu)((h & 0x7c00u) == 0x7c00u), nan = special & (vu)((m & 0x7fffffu) != 0);
+        const vu finite = (vu)((vf)m * 0x1p112f);
+        return (vf)((h & 0x8000u) << 16 | (special & (m | 0x7f800000u)) | (nan & 0x400000u) | (~special & finite));
     }
 #endif
     vf v = vbc(0.0f);
@@ -192,14 +223,23 @@ VINLINE vf vld_f16(const uint16_t *p, int n) {
 }
 VINLINE void vst_f16(uint16_t *p, vf v, int n) {
 #if defined(__AVX512F__)
-    if (n == 16) {
-        _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    if (n == VL) {
+        _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
         return;
     }
 #elif defined(__F16C__)
-    if (n == 16) {
-        _mm_storeu_si128((__m128i *)p, _mm256_cvtps_ph(*(__m256_u *)&v, _MM_FROUND_TO_NEAREST_INT));
-        _mm_storeu_si128((__m128i *)(p + 8), _mm256_cvtps_ph(*((__m256_u *)&v + 1), _MM_FROUND_TO_NEAREST_INT));
+    if (n == VL) {
+        _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+        return;
+    }
+#else
+    if (n == VL) { /* the operations of bnnc_f32_to_f16 */
+        const vu u = (vu)v, a = u & 0x7fffffffu;
+        const vu small = (vu)((vf)a + 0.5f) - 0x3f000000u, normal = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
+        const vu is_nan = (vu)((vi)a > 0x7f800000), is_big = (vu)((vi)a >= 0x47800000), is_small = (vu)((vi)a < 0x38800000);
+        const vu h = (is_small & small) | (~is_small & ~is_big & normal) | (is_big & ~is_nan & 0x7c00u) |
+                     (is_nan & (0x7e00u | ((a >> 13) & 0x3ffu)));
+        *(vh *)(void *)p = __builtin_convertvector(h | ((u >> 16) & 0x8000u), vh);
         return;
     }
 #endif
@@ -209,13 +249,13 @@ VINLINE void vst_f16(uint16_t *p, vf v, int n) {
 
 /* (*) The f32 nearest to x that an f16 can hold. */
 VINLINE vf vf16(vf x) {
-    uint16_t h[16];
-    vst_f16(h, x, 16);
-    return vld_f16(h, 16);
+    uint16_t h[VL];
+    vst_f16(h, x, VL);
+    return vld_f16(h, VL);
 }
 
 VINLINE void vst_f32(float *p, vf v, int n) {
-    if (n == 16) {
+    if (n == VL) {
         *(vf *)p = v;
         return;
     }
@@ -223,7 +263,7 @@ VINLINE void vst_f32(float *p, vf v, int n) {
         p[i] = v[i];
 }
 VINLINE void vst_i32(int32_t *p, vi v, int n) {
-    if (n == 16) {
+    if (n == VL) {
         *(vi *)p = v;
         return;
     }
@@ -231,7 +271,7 @@ VINLINE void vst_i32(int32_t *p, vi v, int n) {
         p[i] = v[i];
 }
 VINLINE void vst_i16(int16_t *p, vi v, int n) {
-    if (n == 16) {
+    if (n == VL) {
         *(vs *)p = __builtin_convertvector(v, vs);
         return;
     }
@@ -244,38 +284,47 @@ VINLINE uint32_t vmovemask(vi m) {
 #if defined(__AVX512DQ__)
     return _mm512_movepi32_mask((__m512i)m);
 #elif defined(__AVX2__)
-    uint32_t lo = (uint32_t)_mm256_movemask_ps(*(__m256_u *)&m);
-    return lo | (uint32_t)_mm256_movemask_ps(*((__m256_u *)&m + 1)) << 8;
+    return (uint32_t)_mm256_movemask_ps((__m256)m);
+#elif defined(__SSE2__)
+    return (uint32_t)_mm_movemask_ps((__m128)m);
 #else
     uint32_t w = 0;
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < VL; i++)
         w |= ((uint32_t)m[i] & 1u) << i;
     return w;
 #endif
 }
 
-/* Bits c .. c+15 (c a multiple of 16) of a row of words packed along columns. */
+/* (*) Bits c, c+1, ... (c a multiple of VL) of a row of words packed along columns. */
 VINLINE vi vld_bits(const uint32_t *row, int c) {
+    const uint32_t w = row[c >> 5] >> (c & 31);
 #if defined(__AVX512DQ__)
-    return (vi)_mm512_movm_epi32((__mmask16)(row[c >> 5] >> (c & 16)));
+    return (vi)_mm512_movm_epi32((__mmask16)w);
 #else
-    vi w = (vi){0} + (int32_t)(row[c >> 5] >> (c & 16));
-    vi bit = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
-    return (w & bit) != 0;
+    vu bit = {0};
+    for (int i = 0; i < VL; i++)
+        bit[i] = 1u << i;
+    return (vi)((w & bit) != 0);
 #endif
 }
 
-/* Row r of bits that are packed along rows: `p` points at the words of columns c .. c+15 of the row's word. */
+/* Row r of bits that are packed along rows: `p` points at the words of the columns. */
 VINLINE vi vld_bits0(const uint32_t *p, int r) {
-    return (vi)((vld_u32(p) >> (uint32_t)(r & 31)) & 1u) != 0;
+    return (vi)(((vld_u32(p) >> (uint32_t)(r & 31)) & 1u) != 0);
 }
 
-/* Store n bits at column c (a multiple of 16) of a row `cols` long; bits past the row's end become 0. */
+/* Store n bits at column c (a multiple of VL) of a row `cols` long; bits past the row's end become 0.  The caller owns the
+ * 16 columns around c and stores them from left to right. */
 VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
-    uint16_t *half = (uint16_t *)(void *)row + c / 16;
-    half[0] = (uint16_t)(vmovemask(m) & (0xffffu >> (16 - n)));
-    if (cols - c <= 16 && !(c & 16))
-        half[1] = 0;
+    uint8_t *byte = (uint8_t *)row + c / 8;
+    const uint32_t w = vmovemask(m) & (0xffffu >> (16 - n));
+    const uint32_t later = c + VL >= cols ? 0 : 0xffu << VL << (c & 7); /* an update in place has yet to read these */
+    byte[0] = (uint8_t)((byte[0] & (((1u << (c & 7)) - 1u) | later)) | w << (c & 7));
+    if (VL == 16)
+        byte[1] = (uint8_t)(w >> 8);
+    if (c + VL >= cols)
+        for (uint8_t *end = (uint8_t *)(row + (cols + 31) / 32), *q = byte + (VL == 16 ? 2 : 1); q < end; q++)
+            *q = 0;
 }
 
 /* (*) Population count of each 32-bit lane. */
@@ -286,19 +335,16 @@ VINLINE vi vpopcnt(vu x) {
     const __m256i low = _mm256_set1_epi8(15), ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
     const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
                                          0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    vi out;
-    for (int h = 0; h < 2; h++) {
-        __m256i v = *((__m256i_u *)&x + h);
-        __m256i c = _mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
-                                    _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
-        *((__m256i_u *)&out + h) = _mm256_madd_epi16(_mm256_maddubs_epi16(c, ones8), ones16);
-    }
-    return out;
+    const __m256i v = (__m256i)x;
+    const __m256i c = _mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
+                                      _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+    return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16(c, ones8), ones16);
 #else
     x = x - ((x >> 1) & 0x55555555u);
     x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
     x = (x + (x >> 4)) & 0x0f0f0f0fu;
-    return (vi)((x * 0x01010101u) >> 24);
+    x = x + (x >> 8);
+    return (vi)((x + (x >> 16)) & 63u);
 #endif
 }
 
@@ -307,12 +353,14 @@ VINLINE vi vpopcnt(vu x) {
 VINLINE void vtable(vf *t, vf r0, vf r1, vf r2, vf r3) {
     const vf lo[4] = {vneg(r0) - r1, r0 - r1, r1 - r0, r0 + r1};
     const vf hi[4] = {vneg(r2) - r3, r2 - r3, r3 - r2, r2 + r3};
+#pragma GCC unroll 16
     for (int i = 0; i < 16; i++)
         t[i] = lo[i & 3] + hi[i >> 2];
 }
 
 /* acc + the signed sums that the first g nibbles of w select from g tables, in that order. */
 VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
+#pragma GCC unroll 8
     for (int i = 0; i < g; i++)
         acc += t[16 * i + (int)((w >> (4 * i)) & 15u)];
     return acc;
@@ -345,26 +393,30 @@ VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n)
     return total;
 }
 
-/* Columns become rows: out[j][i] = in[i][j] of a 16 x 16 tile. */
+/* (*) Columns become rows: out[j][i] = in[i][j] of a VL x VL tile. */
 VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
 #if defined(__AVX512F__)
     __m512 a[16], b[16];
+#pragma GCC unroll 8
     for (int i = 0; i < 16; i += 2) {
         a[i] = _mm512_unpacklo_ps((__m512)in[i], (__m512)in[i + 1]);
         a[i + 1] = _mm512_unpackhi_ps((__m512)in[i], (__m512)in[i + 1]);
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 16; i += 4) {
         b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
         b[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
         b[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
         b[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
     }
+#pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
         a[i] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
         a[i + 4] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
         a[i + 8] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
         a[i + 12] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
     }
+#pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {
         out[i] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
         out[i + 8] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
@@ -372,8 +424,8 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
 #else
     float *o = (float *)out;
     const float *a = (const float *)in;
-    for (int i = 0; i < 16; i++)
-        for (int j = 0; j < 16; j++)
-            o[16 * j + i] = a[16 * i + j];
+    for (int i = 0; i < VL; i++)
+        for (int j = 0; j < VL; j++)
+            o[VL * j + i] = a[VL * i + j];
 #endif
 }

@@ -1,0 +1,284 @@
+"""Shared by the tests: short specs, the middle passes, generated code as a library, and its arena as arrays.
+
+A :class:`Library` is the generated C compiled with ``-DBNNC_LIBRARY``: its kernels are called one by one through
+``bnnc_test_kernel(level, index, tid, nt)`` on the arena that the Plan laid out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnc import driver, knobs
+from bnnc.backends.c.targets import Target, find_target
+from bnnc.diag import BnncError
+from bnnc.emit import Source
+from bnnc.ir import interp
+from bnnc.ir.program import Program
+from bnnc.model import Model
+from bnnc.plan.codec import decode, encode
+from bnnc.plan.pack import PackedSchedule
+from bnnc.plan.place import EVAL
+from bnnc.plan.types import Buffer, Storage
+from bnnc.sched.kernel import Kernel
+
+Arrays = dict[str, np.ndarray]
+LEVELS = ("base", "avx2", "avx512")
+CACHE = Path(tempfile.gettempdir())  # where libraries are kept; conftest sets it to a folder of this session
+RULES = {"standard": "l2", "edge": "bnn"}
+
+
+def spec(widths: Iterable[int] = (70, 33, 10), kind: str = "u8", rule: str = "edge", optimizer: str = "adam", batch: int = 20,
+         norm: str = "", surrogate: str = "", loss: str = "", body: str = "", name: str = "net") -> str:
+    """A perceptron as a spec: ``kind`` is ``u8``, ``f32``, ``bit`` or ``sign`` (u8 encoded to bits); ``rule`` and
+    ``optimizer`` may carry arguments.  ``body`` replaces the hidden layers.
+    """
+    first, *hidden, last = widths
+    data = {"sign": f"u8[{first}] sign(threshold = 100)"}.get(kind, f"{kind}[{first}]")
+    bn, act = f"batchnorm{' ' + norm if norm else ''};", f"sign{' ' + surrogate if surrogate else ''};"
+    body = body or "".join(f"  dense {n}; {bn} {act}\n" for n in hidden)
+    return (f"network {name} {{\n  input {data};\n{body}  dense {last}; {bn}\n  loss{' ' + loss if loss else ''};\n}}\n"
+            f"rule {rule};\ntrain {{ batch = {batch}; optimizer = {optimizer}; }}\n")
+
+
+def plan(text: str, target: str = "host", disable: Iterable[str] = (), verify: int = 1, **overrides: Any) -> driver.Planned:
+    """All passes up to the Plan."""
+    return driver.plan_text(driver.Options(text, target=target, overrides=overrides),
+                            knobs.Knobs(disable=frozenset(disable), verify=verify))
+
+
+def plan_of(model: Model, target: str = "host", disable: Iterable[str] = ()) -> driver.Planned:
+    """As :func:`plan` for a Model."""
+    options = driver.Options("", model=model)
+    return driver.plan_model(options, find_target(target), knobs.Knobs(disable=frozenset(disable)))
+
+
+def without_encoder(planned: driver.Planned) -> Program:
+    return planned.placed.packed.train.schedule.program
+
+
+# -- arrays ----------------------------------------------------------------------------------------------------------
+
+
+def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Arrays:
+    """Inputs of a step: seeded data, labels, learning rate and step number.
+
+    ``special`` puts constant columns (zero variance) and, into f32 data, -0.0, NaN and both infinities.
+    """
+    program = planned.placed.packed.train.schedule.program
+    rng, v = np.random.default_rng(seed), program.value["x"]
+    if v.dtype == "u8":
+        x = rng.integers(0, 256, v.shape).astype(np.uint8)
+        x[:, ::3] = 255 * (rng.random(x[:, ::3].shape) < 0.3)
+    elif v.dtype == "bit":
+        x = rng.choice(np.array([-1, 1], np.int8), v.shape)
+    else:
+        x = rng.standard_normal(v.shape).astype(np.float32)
+    if special:
+        x[:, ::2] = x[:1, ::2]
+        if v.dtype == "f32":
+            x[:, 1::4] = -0.0
+            if v.shape[0] > 2:
+                x[1, 0], x[1, -1], x[2, 0] = np.nan, np.inf, -np.inf
+    classes = planned.model.layers[-1].input.elements
+    labels = rng.integers(0, classes, (v.shape[0], 1)).astype(np.uint8)
+    return {"x": x, "labels": labels, "lr": np.full((1, 1), 0.003 * (1 + seed % 3), np.float32),
+            "step": np.full((1, 1), 1 + seed, np.float32)}
+
+
+def equal(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Per element: the same bits, or both NaN (whose sign and payload mean nothing)."""
+    if got.dtype != want.dtype or got.shape != want.shape:
+        raise TypeError(f"{got.dtype}{got.shape} is not {want.dtype}{want.shape}")
+    if got.dtype.kind != "f":
+        return got == want
+    bits = f"u{got.dtype.itemsize}"
+    return (np.ascontiguousarray(got).view(bits) == np.ascontiguousarray(want).view(bits)) | (np.isnan(got) & np.isnan(want))
+
+
+def assert_equal(got: np.ndarray, want: np.ndarray, what: str) -> None:
+    """Raises AssertionError with the first place where the two differ."""
+    same = equal(got, want)
+    if not same.all():
+        at = tuple(int(i) for i in np.argwhere(~same)[0])
+        raise AssertionError(f"{what}: {int((~same).sum())} of {same.size} differ, first at {at}: {got[at]!r}, expected {want[at]!r}")
+
+
+def assert_same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], what: str = "") -> None:
+    assert set(a) == set(b)
+    for name in a:
+        assert_equal(a[name], b[name], f"{what} {name}")
+
+
+# -- the generated C as a library ------------------------------------------------------------------------------------
+
+
+def compiler(target: Target) -> str:
+    from bnnc.backends.c.build import find_compiler  # noqa: PLC0415
+
+    return find_compiler(target)
+
+
+def compile_library(source: Source, target: Target, optimize: str = "-O1") -> Path:
+    """The shared library of a Source, compiled once per session for each text and set of flags."""
+    from bnnc.backends.c.build import WARNINGS  # noqa: PLC0415
+
+    flags = [optimize if f == "-O2" else f for f in target.flags]
+    argv = [*compiler(target).split(), *flags, *WARNINGS, "-DBNNC_LIBRARY", "-shared", "-fPIC", source.main, "-o"]
+    key = hashlib.sha256(repr((argv, source.files)).encode()).hexdigest()[:24]
+    out = CACHE / f"{key}.so"
+    if not out.exists():
+        with tempfile.TemporaryDirectory(prefix="bnnc-test-") as tmp:
+            source.write(Path(tmp))
+            part = CACHE / f"{key}.{os.getpid()}.part"
+            done = subprocess.run([*argv, str(part)], cwd=tmp, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stderr
+            part.replace(out)
+    return out
+
+
+@dataclass
+class Side:
+    """One of the two schedules as the library numbers its kernels."""
+
+    packed: PackedSchedule
+    prefix: str
+    first: int
+
+    @property
+    def program(self) -> Program:
+        return self.packed.schedule.program
+
+    def place(self, name: str) -> str:
+        """The Plan's buffer of a schedule's storage."""
+        name = dict(self.packed.schedule.alias).get(name, name)
+        return name if name in self.program.state_names else self.prefix + name
+
+    def value(self, name: str) -> str:
+        """The Program's value that a storage holds."""
+        if name in self.packed.storage and name.endswith(".new"):
+            return dict(self.program.updates)[name.removesuffix(".new")]
+        return name.removesuffix("@0")
+
+
+class Library:
+    """Kernels on an arena of its own (each Library loads a private copy of the shared object)."""
+
+    def __init__(self, planned: driver.Planned, poison: bool = False, optimize: str = "-O1") -> None:
+        self.planned, self.plan = planned, planned.placed.plan
+        self.source = driver.emit_source(planned, knobs.Knobs(poison=poison))
+        self.path = compile_library(self.source, planned.target, optimize)
+        with tempfile.TemporaryDirectory(prefix="bnnc-test-") as tmp:  # a private copy: dlopen shares by file
+            copy = shutil.copy(self.path, Path(tmp) / "net.so")
+            self.c = ctypes.CDLL(str(copy))
+        self.c.bnnc_test_arena.restype = ctypes.POINTER(ctypes.c_uint8)
+        self.arena = np.ctypeslib.as_array(self.c.bnnc_test_arena(), (self.plan.arena_bytes,))
+        train, evaluate = planned.placed.packed
+        self.train, self.evaluate = Side(train, "", 0), Side(evaluate, EVAL, len(train.kernels))
+        self.levels = range(min(self.c.bnnc_test_levels(), len(planned.target.levels)))
+
+    @cached_property
+    def buffer(self) -> dict[str, Buffer]:
+        return self.plan.buffer
+
+    def write(self, place: str, x: np.ndarray) -> None:
+        b = self.buffer[place]
+        self.arena[b.offset:b.end] = np.frombuffer(encode(b.storage, x), np.uint8)
+
+    def raw(self, place: str) -> bytes:
+        b = self.buffer[place]
+        return self.arena[b.offset:b.end].tobytes()
+
+    def read(self, place: str) -> np.ndarray:
+        return decode(self.buffer[place].storage, self.raw(place))
+
+    def run(self, index: int, level: int = 0, nt: int = 1) -> None:
+        """One kernel; the shares of its threads one after the other, last thread first."""
+        for tid in reversed(range(nt)):
+            assert self.c.bnnc_test_kernel(level, index, tid, nt) == 0
+
+    def states(self) -> Arrays:
+        return {s.name: self.read(s.name) for s in self.train.program.states}
+
+    def set_states(self, states: Mapping[str, np.ndarray]) -> None:
+        for s in self.train.program.states:
+            self.write(s.name, states[s.name])
+
+    def load(self, side: Side, inputs: Mapping[str, np.ndarray]) -> None:
+        """Write a step's inputs as the trainer does: just before its first kernel."""
+        for n in side.program.inputs:
+            self.write(side.place(n), inputs[n])
+
+    def step(self, side: Side, inputs: Mapping[str, np.ndarray], level: int = 0, nt: int = 1) -> Arrays:
+        """All kernels of a side in order; its results (loss, pred)."""
+        self.load(side, inputs)
+        for i in range(len(side.packed.kernels)):
+            self.run(side.first + i, level, nt)
+        return {role: self.read(side.place(v)) for role, v in side.program.results}
+
+
+def levels_of(names: Iterable[str] = LEVELS) -> list[Any]:
+    """Parameters for the instruction sets of target host; a level that this CPU lacks is skipped with its name."""
+    import pytest  # noqa: PLC0415
+
+    have = cpu_levels()
+    return [pytest.param(i, id=n, marks=() if i < have else pytest.mark.skip(reason=f"this CPU has no {n}"))
+            for i, n in enumerate(names)]
+
+
+def cpu_levels() -> int:
+    """How many of LEVELS this machine can run (as bnnc_cpu.h decides)."""
+    try:
+        flags = set(next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split())
+    except (OSError, StopIteration):
+        return 1
+    needs = ({"avx2", "f16c", "popcnt", "bmi1", "bmi2"}, {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vpopcntdq"})
+    count = 1
+    for need in needs:
+        if not need <= flags:
+            break
+        count += 1
+    return count
+
+
+def interpreted(side: Side, states: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Arrays:
+    """Every value of a Program."""
+    return interp.run(side.program, {**states, **{n: inputs[n] for n in side.program.inputs}})
+
+
+def kernels(lib: Library) -> Iterator[tuple[Side, int, Kernel]]:
+    for side in (lib.train, lib.evaluate):
+        for i, k in enumerate(side.packed.kernels):
+            yield side, side.first + i, k
+
+
+def element_bytes(s: Storage) -> np.ndarray:
+    """A mask over a storage's bytes: those that hold elements (for bits: those words), not column padding."""
+    mask = np.ones(s.nbytes, bool)
+    if s.padding:
+        mask.reshape(-1, s.stride, 4)[:, s.shape[1]:] = False
+    return mask
+
+
+def codes_of(text: str) -> list[str]:
+    """The error codes of a spec that does not compile."""
+    try:
+        plan(text)
+    except BnncError as e:
+        return [d.code for d in e.diagnostics]
+    return []
+
+
+def with_layer_args(model: Model, kind: str, **args: Any) -> Model:
+    return replace(model, layers=tuple(replace(y, args=y.args.with_(**args)) if y.kind == kind else y for y in model.layers))

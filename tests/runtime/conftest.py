@@ -1,0 +1,79 @@
+"""Builds the test programs, each once a session, two at a time."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+RUNTIME = HERE.parents[1] / "templates" / "c" / "runtime"
+STRICT = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror", "-ffp-contract=off", f"-I{RUNTIME}"]
+FREESTANDING = ["-O2", "-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]
+HOSTED = ["-O2"]
+SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DBNNC_MEMINFO="meminfo"']
+PLATEAU = ["-DSCHEDULE=BNNC_SCHED_PLATEAU,0.05f,1,0.5f", "-DHOLDOUT=0.25f", '-DHASH="00000000deadbeef"']
+BUILDS = {  # name: (source, flags)
+    "free": ("dummy_net.c", FREESTANDING),
+    "hosted": ("dummy_net.c", HOSTED),
+    "asan": ("dummy_net.c", SANITIZED),
+    "slow": ("dummy_net.c", [*FREESTANDING, "-DSLOW=2"]),
+    "u8": (
+        "dummy_net.c",
+        [
+            *FREESTANDING,
+            "-DKIND=BNNC_U8",
+            "-DPAD=40000",
+            "-DSCHEDULE=BNNC_SCHED_STEP,0.05f,2,0.5f",
+            '-DTRAIN_IMAGES=""',
+        ],
+    ),
+    "f32": (
+        "dummy_net.c",
+        [*FREESTANDING, "-DKIND=BNNC_F32", "-DPAD=40000", "-DSCHEDULE=BNNC_SCHED_CONSTANT,0.01f,0,0"],
+    ),
+    "plateau": ("dummy_net.c", [*FREESTANDING, *PLATEAU]),
+    "probe": ("probe.c", FREESTANDING),
+    "probe_asan": ("probe.c", SANITIZED),
+    "store": ("test_store.c", SANITIZED),
+    "pool": ("test_pool.c", FREESTANDING),
+    "pool_tsan": ("test_pool.c", ["-O1", "-g", "-fsanitize=thread"]),
+}
+
+
+class Programs:
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.pool = folder, ThreadPoolExecutor(2)
+        self.built: dict[str, Future[Path]] = {name: self.pool.submit(self.build, name) for name in BUILDS}
+
+    def build(self, name: str) -> Path:
+        source, flags = BUILDS[name]
+        out = self.folder / name
+        r = subprocess.run(
+            [
+                "gcc",
+                *STRICT,
+                *flags,
+                str(HERE / source),
+                "-o",
+                str(out),
+                *([] if "-nostdlib" in flags else ["-lpthread"]),
+            ],
+            capture_output=True,
+            text=True,
+        )
+        assert r.returncode == 0, f"{name}: {r.stderr}"
+        return out
+
+    def __getitem__(self, name: str) -> Path:
+        return self.built[name].result()
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    return Programs(tmp_path_factory.mktemp("programs"))
