@@ -1,7 +1,8 @@
-"""Random numbers, sample order and the cosine schedule: the NumPy twin of ``templates/c/runtime/bnnc_rng.h``, bit for bit.
+"""Random numbers, sample order and the cosine schedule: the NumPy twin of ``templates/c/runtime/bnnc_rng.h``.
 
-Counter-based Philox4x32-10 (Salmon et al., SC 2011): key = (seed, stream), counter = (block, 0); element ``i`` of a stream is
-word ``i % 4`` of block ``i // 4``.  Nothing is stored; any element can be drawn in any order, the same on every target.
+Counter-based Philox4x32-10 (Salmon et al., SC 2011): key = (seed, stream), counter = (block, 0); element ``i`` of a
+stream is word ``i % 4`` of block ``i // 4``.  Nothing is stored; any element can be drawn in any order, the same on
+every target, bit for bit.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writers of every data format that the trainer reads, and of safetensors: the tests' own, apart from the code under test."""
+"""Writers of every data format that the trainer reads, and of safetensors; independent of the code under test."""
 
 from __future__ import annotations
 

@@ -82,18 +82,20 @@ static int probe(int argc, char **argv, char **envp) {
     double lr = 0, final = 0;
     if (!bnnc_parse_float(argv[2], &lr) || !bnnc_parse_float(argv[3], &final)) return 2;
     for (uint32_t t = 1, total = number(argv[4]); t <= total + 2; t++)
-      bnnc_put(&out, "%x\n", float_bits(bnnc_cosine_lr((float)lr, (float)final, t, total)));
+      bnnc_put(&out, "%x\n", float_bits(bnnc_cosine_lr((float)lr, (float) final, t, total)));
   } else if (bnnc_streq(what, "format")) {
-    static const double values[] = {0, 1, -1, 0.5, 1e-5, 1.5e-7, 123456, 1234567, 99999.95, 999999.5, 0.000123456789, 3.14159265,
-                                    1e15, 2.5e20, 1e-30, 100, 0.1, 65504};
+    static const double values[] = {
+        0,          1,    -1,     0.5,   1e-5, 1.5e-7, 123456, 1234567, 99999.95, 999999.5, 0.000123456789,
+        3.14159265, 1e15, 2.5e20, 1e-30, 100,  0.1,    65504};
     for (uint32_t i = 0; i < sizeof values / sizeof values[0]; i++)
       bnnc_put(&out, "%g %.3f\n", values[i], values[i] < 1e14 ? values[i] : 0.0);
-    bnnc_put(&out, "%d|%u|%U|%x|%X|%5u|%-5u|%-6s|%6s|%q|%j|%%\n", -42, 42u, (uint64_t)1 << 63, 0xBEEFu, (uint64_t)0xABCDEF, 7u, 7u, "ab",
-             "ab", "a\"\\\n\x01z", (double)__builtin_nan(""));
+    bnnc_put(&out, "%d|%u|%U|%x|%X|%5u|%-5u|%-6s|%6s|%q|%j|%%\n", -42, 42u, (uint64_t)1 << 63, 0xBEEFu,
+             (uint64_t)0xABCDEF, 7u, 7u, "ab", "ab", "a\"\\\n\x01z", (double)__builtin_nan(""));
   } else if (bnnc_streq(what, "half")) {
     for (uint32_t h = 0; h < 65536; h++) bnnc_put(&out, "%x\n", float_bits(bnnc_half_to_f32((uint16_t)h)));
     for (uint32_t i = 0; i < 65536; i++) { /* all signs and exponents, chosen mantissas around the ties */
-      uint32_t u = (i >> 7) << 23 | (i & 127) << 16 >> 0, bits = u | (i * 2654435761u & 0xFFFF & (i % 3 ? 0xF000u : 0xFFFFu));
+      uint32_t u = (i >> 7) << 23 | (i & 127) << 16 >> 0,
+               bits = u | (i * 2654435761u & 0xFFFF & (i % 3 ? 0xF000u : 0xFFFFu));
       float f;
       memcpy(&f, &bits, 4);
       bnnc_put(&out, "%x %u\n", bits, (uint32_t)bnnc_f32_to_half(f));
@@ -110,7 +112,8 @@ static int probe(int argc, char **argv, char **envp) {
     } else {
       for (uint32_t i = 0; i < a[2]; i++) {
         if (i % 4 == 0) bnnc_random4(a[0], a[1], i / 4, w);
-        if (bnnc_streq(what, "uniform")) bnnc_put(&out, "%x %u\n", float_bits(bnnc_uniform(w[i % 4], 0.3f)), bnnc_random_bit(w[i % 4]));
+        if (bnnc_streq(what, "uniform"))
+          bnnc_put(&out, "%x %u\n", float_bits(bnnc_uniform(w[i % 4], 0.3f)), bnnc_random_bit(w[i % 4]));
         else bnnc_put(&out, "%x\n", w[i % 4]);
       }
     }

@@ -310,7 +310,8 @@ def test_it_learns(train):
     text = train("free")
     assert float(re.search(r"best (\d+\.\d+) %", text)[1]) > 90
     assert re.search(
-        r"^epoch  1/3  loss \d\.\d{4}  train \d+\.\d\d %  test \d+\.\d\d %  best \d+\.\d\d %  lr \S+  \d+ samples/s  \d+\.\d s  ETA ",
+        r"^epoch  1/3  loss \d\.\d{4}  train \d+\.\d\d %  test \d+\.\d\d %  best \d+\.\d\d %  lr \S+  "
+        r"\d+ samples/s  \d+\.\d s  ETA ",
         text,
         re.M,
     )

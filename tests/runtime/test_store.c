@@ -7,9 +7,15 @@
 enum { CAP = 8192, LENGTH_A = 40, LENGTH_B = 5000, MAX_PENDING = 16, SAVES = 5 };
 static const char HASH[] = "0123456789abcdef", OTHER[] = "fedcba9876543210";
 
-typedef struct { uint32_t slot, off, n; uint8_t data[LENGTH_B]; } pending_write;
-typedef struct { uint8_t bytes[2][CAP]; uint32_t size[2]; } image;
-static image durable, seen;                 /* what is on the medium; what a read sees */
+typedef struct {
+  uint32_t slot, off, n;
+  uint8_t data[LENGTH_B];
+} pending_write;
+typedef struct {
+  uint8_t bytes[2][CAP];
+  uint32_t size[2];
+} image;
+static image durable, seen; /* what is on the medium; what a read sees */
 static pending_write pending[MAX_PENDING];
 static uint32_t n_pending, op, crash_at, fail_at;
 static bool dead;
@@ -34,19 +40,31 @@ static void apply(image *m, const pending_write *w) {
 }
 static int mem_write(void *ctx, const void *src, uint64_t n, uint64_t off) {
   if (dead) return -BNNC_EIO;
-  if (op == fail_at) { op++; return -BNNC_EIO; }
+  if (op == fail_at) {
+    op++;
+    return -BNNC_EIO;
+  }
   pending_write *w = &pending[n_pending++];
   w->slot = (uint32_t)(uintptr_t)ctx, w->off = (uint32_t)off, w->n = (uint32_t)n;
   memcpy(w->data, src, (size_t)n);
   apply(&seen, w);
-  if (op++ == crash_at) { dead = true; return -BNNC_EIO; }
+  if (op++ == crash_at) {
+    dead = true;
+    return -BNNC_EIO;
+  }
   return 0;
 }
 static int mem_sync(void *ctx) {
   uint32_t kept = 0, s = (uint32_t)(uintptr_t)ctx;
   if (dead) return -BNNC_EIO;
-  if (op == fail_at) { op++; return -BNNC_EIO; }
-  if (op++ == crash_at) { dead = true; return -BNNC_EIO; }
+  if (op == fail_at) {
+    op++;
+    return -BNNC_EIO;
+  }
+  if (op++ == crash_at) {
+    dead = true;
+    return -BNNC_EIO;
+  }
   for (uint32_t i = 0; i < n_pending; i++) {
     if (pending[i].slot == s) apply(&durable, &pending[i]);
     else if (kept++ != i) pending[kept - 1] = pending[i];
@@ -62,9 +80,11 @@ static void power_cut(void) { /* what was not synced: each write has its own fat
   for (uint32_t i = 0; i < n_pending; i++) {
     pending_write *w = &pending[i];
     uint32_t fate = rnd() % 4;
-    if (fate == 1) continue;                         /* dropped */
-    if (fate == 2) w->n = rnd() % (w->n + 1);        /* torn */
-    if (fate == 3) for (uint32_t k = 0; k < w->n; k++) if (rnd() % 3 == 0) w->data[k] = (uint8_t)rnd();
+    if (fate == 1) continue; /* dropped */
+    if (fate == 2) w->n = rnd() % (w->n + 1); /* torn */
+    if (fate == 3)
+      for (uint32_t k = 0; k < w->n; k++)
+        if (rnd() % 3 == 0) w->data[k] = (uint8_t)rnd();
     apply(&durable, w);
   }
   n_pending = 0;
@@ -88,9 +108,11 @@ static void check(bool ok, const char *what, uint32_t a, uint32_t b) {
 
 static void check_boot(uint64_t committed, uint32_t at, uint32_t seed) {
   bnnc_boot b = bnnc_ckpt_find(store, HASH, LENGTH_A + LENGTH_B);
-  check(b.generation == committed || b.generation == committed + 1, "the recovered generation is neither committed nor in progress", at, seed);
+  check(b.generation == committed || b.generation == committed + 1,
+        "the recovered generation is neither committed nor in progress", at, seed);
   check((b.slot < 0) == (b.generation == 0), "slot and generation disagree", at, seed);
-  check(!(b.state[0] == BNNC_SLOT_DAMAGED && b.state[1] == BNNC_SLOT_DAMAGED), "a power cut damaged both slots", at, seed);
+  check(!(b.state[0] == BNNC_SLOT_DAMAGED && b.state[1] == BNNC_SLOT_DAMAGED), "a power cut damaged both slots", at,
+        seed);
   if (b.slot >= 0) {
     memset(state, 0, sizeof state);
     check(bnnc_ckpt_load(&store[b.slot], part), "a valid slot does not load", at, seed);
@@ -99,7 +121,8 @@ static void check_boot(uint64_t committed, uint32_t at, uint32_t seed) {
     memcpy(got_cursor, cursor, LENGTH_A);
     memcpy(got, state, LENGTH_B);
     content(b.generation);
-    check(!memcmp(got_cursor, cursor, LENGTH_A) && !memcmp(got, state, LENGTH_B), "the payload is not that generation's", at, seed);
+    check(!memcmp(got_cursor, cursor, LENGTH_A) && !memcmp(got, state, LENGTH_B),
+          "the payload is not that generation's", at, seed);
   }
   for (int more = 0; more < 2; more++) { /* life goes on */
     content(b.generation + 1);
@@ -137,7 +160,8 @@ static int test_main(int argc, char **argv, char **envp) {
       check_boot(committed, at, seed);
     }
 
-  for (uint32_t at = 0; at < SAVES * 5; at++) { /* an error without a crash: reported, nothing lost, the next save works */
+  for (uint32_t at = 0; at < SAVES * 5;
+       at++) { /* an error without a crash: reported, nothing lost, the next save works */
     fresh(at);
     fail_at = at;
     bnnc_boot b = bnnc_ckpt_find(store, HASH, LENGTH_A + LENGTH_B);
@@ -156,14 +180,16 @@ static int test_main(int argc, char **argv, char **envp) {
   content(1);
   bnnc_ckpt_save(store, &b, HASH, part);
   bnnc_boot other = bnnc_ckpt_find(store, OTHER, LENGTH_A + LENGTH_B);
-  check(other.slot < 0 && other.state[0] == BNNC_SLOT_FOREIGN && other.state[1] == BNNC_SLOT_EMPTY, "another spec's slot", 0, 0);
+  check(other.slot < 0 && other.state[0] == BNNC_SLOT_FOREIGN && other.state[1] == BNNC_SLOT_EMPTY,
+        "another spec's slot", 0, 0);
   other = bnnc_ckpt_find(store, HASH, LENGTH_A + LENGTH_B + 1);
   check(other.slot < 0 && other.state[0] == BNNC_SLOT_FOREIGN, "a slot of another length", 0, 0);
   content(2);
   bnnc_ckpt_save(store, &b, HASH, part);
   for (uint32_t i = 0; i < 2; i++) seen.bytes[i][BNNC_PAYLOAD + 77] ^= 1;
   other = bnnc_ckpt_find(store, HASH, LENGTH_A + LENGTH_B);
-  check(other.slot < 0 && other.state[0] == BNNC_SLOT_DAMAGED && other.state[1] == BNNC_SLOT_DAMAGED, "two damaged slots", 0, 0);
+  check(other.slot < 0 && other.state[0] == BNNC_SLOT_DAMAGED && other.state[1] == BNNC_SLOT_DAMAGED,
+        "two damaged slots", 0, 0);
   bnnc_say(1, "ok %u checks\n", checks);
   return 0;
 }

@@ -40,7 +40,8 @@ BNNC_COLD void bnnc_cpu_choose(const char *asked) {
     for (want = 0; want < 3 && !bnnc_streq(asked, bnnc_cpu_names[want]); want++) {}
     if (want == 3) bnnc_fail(BNNC_E_USAGE, "%s: unknown level '%s'\n  hint: base, avx2, avx512 or auto", from, asked);
     if (want > have)
-      bnnc_fail(BNNC_E_CPU, "%s asks for %s, but this CPU (or its operating system) has only %s\n"
+      bnnc_fail(BNNC_E_CPU,
+                "%s asks for %s, but this CPU (or its operating system) has only %s\n"
                 "  hint: leave it out, and the best level that there is will be used; all give the same bits",
                 from, asked, bnnc_cpu_names[have]);
   }

@@ -45,9 +45,11 @@ BNNC_FN void bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t 
 
 BNNC_COLD void bnnc_check_label(const char *path, uint32_t sample, uint64_t label) {
   if (label >= NET.classes)
-    bnnc_fail(BNNC_E_DATA, "%s: sample %u has label %s%U, but the network has %u classes (labels 0 to %u)\n"
-              "  hint: change the number of classes in the spec, or the labels", path, sample,
-              label > INT64_MAX ? "-" : "", label > INT64_MAX ? 0 - label : label, NET.classes, NET.classes - 1);
+    bnnc_fail(BNNC_E_DATA,
+              "%s: sample %u has label %s%U, but the network has %u classes (labels 0 to %u)\n"
+              "  hint: change the number of classes in the spec, or the labels",
+              path, sample, label > INT64_MAX ? "-" : "", label > INT64_MAX ? 0 - label : label, NET.classes,
+              NET.classes - 1);
 }
 
 /* One integer of the label file, as u64 (a negative one is huge, and refused). */
@@ -83,7 +85,8 @@ BNNC_FN uint32_t bnnc_scan_records(const char *path, int fd, uint32_t n, uint32_
   while (left) {
     uint64_t part = left < sizeof bnnc_io ? left : sizeof bnnc_io;
     int64_t r = bnnc_read_at(fd, bnnc_io, part, off);
-    if (r != (int64_t)part) bnnc_fail(BNNC_E_DATA, "cannot read %s: %s", path, r < 0 ? bnnc_errname(r) : "it is truncated");
+    if (r != (int64_t)part)
+      bnnc_fail(BNNC_E_DATA, "cannot read %s: %s", path, r < 0 ? bnnc_errname(r) : "it is truncated");
     crc = bnnc_crc32(crc, bnnc_io, part);
     bnnc_data_interrupted();
     for (uint64_t next = record - 1 - in_record; next < part; next += record)
@@ -127,7 +130,8 @@ BNNC_FN void bnnc_spool_payload(const bnnc_file *a, int out, uint32_t record) {
     uint8_t label;
     bnnc_stream_get(a, &label, 1);
     bnnc_check_label(a->path, i, label);
-    if (bnnc_write_at(out, &label, 1, at) < 0) bnnc_fail(BNNC_E_DATA, "cannot write the data cache\n  hint: --cache FOLDER");
+    if (bnnc_write_at(out, &label, 1, at) < 0)
+      bnnc_fail(BNNC_E_DATA, "cannot write the data cache\n  hint: --cache FOLDER");
   }
   uint8_t extra;
   if (bnnc_inflate_read(&bnnc_z, &extra, 1) != 0) /* also verifies the checksum at the stream's end */
@@ -148,7 +152,11 @@ BNNC_FN uint32_t bnnc_file_crc(uint32_t crc, const bnnc_file *f) {
 
 /* Names the content of the source and the encoding: sizes, bytes, kind, threshold. */
 BNNC_COLD uint32_t bnnc_source_key(const bnnc_file *a, const bnnc_file *b) {
-  struct { uint64_t sizes[2]; uint32_t kind, elems, classes; float threshold; } what = {
+  struct {
+    uint64_t sizes[2];
+    uint32_t kind, elems, classes;
+    float threshold;
+  } what = {
       {a->size, b ? b->size : 0}, NET.in_kind, NET.elems, NET.classes, NET.in_kind == BNNC_BIT ? NET.threshold : 0};
   uint32_t crc = bnnc_file_crc(bnnc_crc32(0, &what, sizeof what), a);
   return b ? bnnc_file_crc(crc, b) : crc;
@@ -169,7 +177,10 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
                 h.source_key == key && bnnc_crc32(0, &h, 92) == h.header_crc &&
                 bnnc_size(fd) == (int64_t)(96 + (uint64_t)h.n * h.record_bytes);
     bnnc_close(fd);
-    if (same) { bnnc_describe(a, path, "data cache"); return; }
+    if (same) {
+      bnnc_describe(a, path, "data cache");
+      return;
+    }
   }
   int r = bnnc_make_folders(cache);
   int out = r < 0 ? r : bnnc_open(temp, BNNC_CREATE);
@@ -196,7 +207,8 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
   if (out < 0) bnnc_fail(BNNC_E_DATA, "cannot open the data cache %s: %s", temp, bnnc_errname(out));
   h.payload_crc = bnnc_scan_records(temp, out, h.n, record);
   if (a->format == BNNC_BNND && a->bnnd.kind == kind && h.payload_crc != a->bnnd.payload_crc)
-    bnnc_fail(BNNC_E_DATA, "%s is damaged: the checksum of its samples does not match\n  hint: copy the file again", a->path);
+    bnnc_fail(BNNC_E_DATA, "%s is damaged: the checksum of its samples does not match\n  hint: copy the file again",
+              a->path);
   h.header_crc = bnnc_crc32(0, &h, 92);
   if ((r = bnnc_write_at(out, &h, sizeof h, 0)) < 0 || (r = bnnc_fsync(out)) < 0 || (r = bnnc_rename(temp, path)) < 0)
     bnnc_fail(BNNC_E_DATA, "cannot write the data cache %s: %s\n  hint: --cache FOLDER", path, bnnc_errname(r));
@@ -212,24 +224,27 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
 BNNC_COLD void bnnc_check_samples(const bnnc_file *a) {
   const uint32_t want = bnnc_net_kind(), have = a->format == BNNC_BNND ? a->bnnd.kind : a->is_float ? 2 : 0;
   if (a->elems != NET.elems)
-    bnnc_fail(BNNC_E_DATA, "%s: expected %u values in a sample, found %u\n  hint: the `input` line of the spec gives the shape",
+    bnnc_fail(BNNC_E_DATA,
+              "%s: expected %u values in a sample, found %u\n  hint: the `input` line of the spec gives the shape",
               a->path, NET.elems, a->elems);
   if (a->format == BNNC_NPY && !(a->is_float || (a->width == 1 && !a->is_signed)))
-    bnnc_fail(BNNC_E_DATA, "%s: samples must be u1 or f4, found %s%d\n  hint: x.astype('u1') or x.astype('f4')", a->path,
-              a->is_signed ? "i" : "u", (int)a->width);
+    bnnc_fail(BNNC_E_DATA, "%s: samples must be u1 or f4, found %s%d\n  hint: x.astype('u1') or x.astype('f4')",
+              a->path, a->is_signed ? "i" : "u", (int)a->width);
   if (want != have && !(want == 1 && have != 1))
-    bnnc_fail(BNNC_E_DATA, "%s: the network takes %s samples, found %s\n  hint: the `input` line of the spec gives the type",
+    bnnc_fail(BNNC_E_DATA,
+              "%s: the network takes %s samples, found %s\n  hint: the `input` line of the spec gives the type",
               a->path, bnnc_kind_names[want], bnnc_kind_names[have]);
   if (have == 1 && a->bnnd.encoder == 1 && (a->bnnd.threshold < NET.threshold || a->bnnd.threshold > NET.threshold))
-    bnnc_fail(BNNC_E_DATA, "%s: packed with threshold %g, but the network was compiled for %g\n"
-              "  hint: pack it again with the network's threshold, or change the spec", a->path,
-              (double)a->bnnd.threshold, (double)NET.threshold);
+    bnnc_fail(BNNC_E_DATA,
+              "%s: packed with threshold %g, but the network was compiled for %g\n"
+              "  hint: pack it again with the network's threshold, or change the spec",
+              a->path, (double)a->bnnd.threshold, (double)NET.threshold);
 }
 
 /* Opens images (and labels, "" where one file has both) as `set`. Where the file has a test split and `test` is not NULL,
  * it goes there; `path` is room for the spool's name, and must live as long as the sets. */
 BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, const char *images, const char *labels,
-                            const char *cache, bool quiet, char *path) {
+                              const char *cache, bool quiet, char *path) {
   static const char hint[] = "  hint: --train IMAGES,LABELS";
   bnnc_file a, b;
   bnnc_describe(&a, images, bnnc_streq(role, "train") ? "training samples" : "test samples");
@@ -243,13 +258,15 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
     if (!*labels) bnnc_fail(BNNC_E_DATA, "%s has no labels, and no file of labels was given\n%s", images, hint);
     bnnc_describe(&b, labels, "labels");
     if (b.format == BNNC_BNND || b.elems != 1 || b.is_float)
-      bnnc_fail(BNNC_E_DATA, "%s: expected a list of integer labels, found %u values a sample\n%s", labels, b.elems, hint);
+      bnnc_fail(BNNC_E_DATA, "%s: expected a list of integer labels, found %u values a sample\n%s", labels, b.elems,
+                hint);
     if (b.n != a.n)
       bnnc_fail(BNNC_E_DATA, "%s has %u samples, but %s has %u labels\n%s", images, a.n, labels, b.n, hint);
     if (direct && !b.gzip && b.width == 1) {
       bnnc_scan_labels(&b, -1, 0);
-      *set = (bnnc_set){a.fd, b.fd, a.data_off, b.data_off, bnnc_kind_bytes(bnnc_net_kind()), 1,
-                        bnnc_kind_bytes(bnnc_net_kind()), a.n, images};
+      *set = (bnnc_set){
+          a.fd, b.fd,  a.data_off, b.data_off, bnnc_kind_bytes(bnnc_net_kind()), 1, bnnc_kind_bytes(bnnc_net_kind()),
+          a.n,  images};
       return;
     }
     bnnc_spool(&a, &b, role, cache, quiet, path);
@@ -257,8 +274,10 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
   }
   const uint32_t record = a.bnnd.record_bytes, n_fit = a.bnnd.n - (test ? a.bnnd.n_test : 0);
   if (bnnc_scan_records(a.path, a.fd, a.bnnd.n, record) != a.bnnd.payload_crc)
-    bnnc_fail(BNNC_E_DATA, "%s is damaged: the checksum of its samples does not match\n  hint: copy the file again; if it is "
-              "the data cache, delete it", a.path);
+    bnnc_fail(BNNC_E_DATA,
+              "%s is damaged: the checksum of its samples does not match\n  hint: copy the file again; if it is "
+              "the data cache, delete it",
+              a.path);
   *set = (bnnc_set){a.fd, a.fd, 96, 96 + record - 1, record, record, record - 1, n_fit, a.path};
   if (test && a.bnnd.n_test) {
     *test = *set;

@@ -10,9 +10,14 @@
 #define BNNC_FMT_H
 #include "bnnc_sys.h"
 
-static const char *bnnc_unfinished __attribute__((unused)); /* a file that is being written: removed where we must stop */
+static const char *bnnc_unfinished
+    __attribute__((unused)); /* a file that is being written: removed where we must stop */
 
-typedef struct { char *p; uint32_t cap, n; int fd; } bnnc_text; /* p[n] is not kept at 0: see bnnc_cstr */
+typedef struct {
+  char *p;
+  uint32_t cap, n;
+  int fd;
+} bnnc_text; /* p[n] is not kept at 0: see bnnc_cstr */
 
 BNNC_COLD void bnnc_flush(bnnc_text *t) {
   if (t->fd >= 0 && t->n) (void)bnnc_write_all(t->fd, t->p, t->n);
@@ -37,7 +42,8 @@ BNNC_COLD const char *bnnc_cstr(bnnc_text *t) {
 BNNC_COLD void bnnc_put_u64(bnnc_text *t, uint64_t v) {
   char d[20];
   int n = 0;
-  do d[n++] = (char)('0' + v % 10); while (v /= 10);
+  do d[n++] = (char)('0' + v % 10);
+  while (v /= 10);
   while (n) bnnc_putc(t, d[--n]);
 }
 
@@ -47,10 +53,19 @@ BNNC_COLD void bnnc_put_hex(bnnc_text *t, uint64_t v, int digits) {
 
 BNNC_COLD void bnnc_put_fixed(bnnc_text *t, double v, int decimals) {
   double scale = 1;
-  if (v != v) { bnnc_puts(t, "nan"); return; }
-  if (v < 0) { bnnc_putc(t, '-'); v = -v; }
+  if (v != v) {
+    bnnc_puts(t, "nan");
+    return;
+  }
+  if (v < 0) {
+    bnnc_putc(t, '-');
+    v = -v;
+  }
   for (int i = 0; i < decimals; i++) scale *= 10;
-  if (v * scale >= 1e18) { bnnc_puts(t, "inf"); return; } /* far beyond any figure that is printed with decimals */
+  if (v * scale >= 1e18) {
+    bnnc_puts(t, "inf");
+    return;
+  } /* far beyond any figure that is printed with decimals */
   uint64_t u = (uint64_t)(v * scale + 0.5), one = (uint64_t)scale;
   bnnc_put_u64(t, u / one);
   if (decimals) bnnc_putc(t, '.');
@@ -64,10 +79,22 @@ BNNC_COLD void bnnc_put_fixed(bnnc_text *t, double v, int decimals) {
 /* Six significant digits, no trailing zeros; with an exponent below 1e-4 and from 1e15. */
 BNNC_COLD void bnnc_put_general(bnnc_text *t, double v) {
   int e = 5;
-  if (v != v) { bnnc_puts(t, "nan"); return; }
-  if (v < 0) { bnnc_putc(t, '-'); v = -v; }
-  if (v == 0) { bnnc_putc(t, '0'); return; }
-  if (v > 1e300) { bnnc_puts(t, "inf"); return; }
+  if (v != v) {
+    bnnc_puts(t, "nan");
+    return;
+  }
+  if (v < 0) {
+    bnnc_putc(t, '-');
+    v = -v;
+  }
+  if (v == 0) {
+    bnnc_putc(t, '0');
+    return;
+  }
+  if (v > 1e300) {
+    bnnc_puts(t, "inf");
+    return;
+  }
   while (v < 99999.95) v *= 10, e--;
   while (v >= 999999.5) v /= 10, e++;
   uint32_t u = (uint32_t)(v + 0.5);
@@ -107,14 +134,20 @@ BNNC_COLD void bnnc_put_json(bnnc_text *t, const char *s) {
     if (c == '"' || c == '\\') bnnc_putc(t, '\\');
     if (c >= 32) bnnc_putc(t, (char)c);
     else if (c == '\n') bnnc_puts(t, "\\n");
-    else { bnnc_puts(t, "\\u00"); bnnc_put_hex(t, c, 2); }
+    else {
+      bnnc_puts(t, "\\u00");
+      bnnc_put_hex(t, c, 2);
+    }
   }
   bnnc_putc(t, '"');
 }
 
 BNNC_COLD void bnnc_vput(bnnc_text *out, const char *f, va_list ap) {
   for (; *f; f++) {
-    if (*f != '%') { bnnc_putc(out, *f); continue; }
+    if (*f != '%') {
+      bnnc_putc(out, *f);
+      continue;
+    }
     char field[32]; /* numbers are formed here, then padded */
     bnnc_text t = {field, sizeof field, 0, -1};
     const char *s = NULL;
@@ -139,8 +172,7 @@ BNNC_COLD void bnnc_vput(bnnc_text *out, const char *f, va_list ap) {
       double v = va_arg(ap, double);
       if (!(v > -1e300 && v < 1e300)) bnnc_puts(&t, "null");
       else bnnc_put_general(&t, v);
-    }
-    else bnnc_putc(&t, *f);
+    } else bnnc_putc(&t, *f);
     shown = s ? bnnc_strlen(s) : t.n;
     for (uint32_t i = shown; !left && i < width; i++) bnnc_putc(out, ' ');
     for (uint32_t i = 0; i < shown; i++) bnnc_putc(out, s ? s[i] : field[i]);
@@ -200,7 +232,10 @@ BNNC_COLD bool bnnc_parse_float(const char *s, double *out) {
   bool negative = *s == '-', dot = false, down = false;
   if (negative) s++;
   for (; (*s >= '0' && *s <= '9') || (*s == '.' && !dot); s++) {
-    if (*s == '.') { dot = true; continue; }
+    if (*s == '.') {
+      dot = true;
+      continue;
+    }
     v = v * 10 + (double)(*s - '0');
     digits++;
     if (dot) point++;

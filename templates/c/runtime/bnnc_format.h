@@ -70,8 +70,10 @@ BNNC_COLD void bnnc_stream_get(const bnnc_file *f, void *dst, uint64_t n) {
   bnnc_data_interrupted();
   if (r == (int64_t)n) return;
   if (r < 0) bnnc_fail(BNNC_E_DATA, "%s: %s\n  hint: copy or download the file again", f->path, bnnc_z.error);
-  bnnc_fail(BNNC_E_DATA, "%s is truncated: its header promises more data than there is\n"
-            "  hint: copy or download the file again", f->path);
+  bnnc_fail(BNNC_E_DATA,
+            "%s is truncated: its header promises more data than there is\n"
+            "  hint: copy or download the file again",
+            f->path);
 }
 
 BNNC_COLD void bnnc_stream_skip(const bnnc_file *f, uint64_t n) {
@@ -82,8 +84,10 @@ BNNC_COLD void bnnc_describe_idx(bnnc_file *f, const uint8_t *head) {
   uint32_t ndim = head[3];
   uint64_t elems = 1;
   if (head[2] != 8)
-    bnnc_fail(BNNC_E_DATA, "%s: an idx file of type 0x%x, expected 0x08 (unsigned bytes)\n"
-              "  hint: convert it to .npy or pack it with `bnnc data pack`", f->path, (uint32_t)head[2]);
+    bnnc_fail(BNNC_E_DATA,
+              "%s: an idx file of type 0x%x, expected 0x08 (unsigned bytes)\n"
+              "  hint: convert it to .npy or pack it with `bnnc data pack`",
+              f->path, (uint32_t)head[2]);
   if (ndim < 1 || ndim > 4) bnnc_fail(BNNC_E_DATA, "%s: an idx file of %u dimensions, expected 1 to 4", f->path, ndim);
   for (uint32_t i = 0; i < ndim; i++) {
     uint8_t b[4];
@@ -122,7 +126,8 @@ BNNC_COLD void bnnc_describe_npy(bnnc_file *f) {
   if (n > sizeof bnnc_io - 8) bnnc_fail(BNNC_E_DATA, "%s: an .npy header of %u bytes is too long", f->path, n);
   bnnc_stream_get(f, text, n);
   text[n] = 0;
-  const char *d = bnnc_npy_key(text, "'descr'"), *o = bnnc_npy_key(text, "'fortran_order'"), *s = bnnc_npy_key(text, "'shape'");
+  const char *d = bnnc_npy_key(text, "'descr'"), *o = bnnc_npy_key(text, "'fortran_order'"),
+             *s = bnnc_npy_key(text, "'shape'");
   if (!d || !o || !s || *d != '\'' || *s != '(') bnnc_fail(BNNC_E_DATA, "%s: a damaged .npy header", f->path);
   bool order_ok = d[1] == '|' || d[1] == '<', type_ok = d[2] == 'u' || d[2] == 'i' || d[2] == 'f';
   f->is_float = d[2] == 'f';
@@ -130,8 +135,10 @@ BNNC_COLD void bnnc_describe_npy(bnnc_file *f) {
   f->width = (uint8_t)(type_ok && d[3] ? d[3] - '0' : 0);
   bool width_ok = f->width == 4 || (!f->is_float && (f->width == 1 || f->width == 2 || f->width == 8));
   if (!order_ok || !type_ok || !width_ok || d[4] != '\'' || *o != 'F')
-    bnnc_fail(BNNC_E_DATA, "%s: expected little-endian u1 or f4 samples (or integer labels) in C order\n"
-              "  hint: numpy.save(path, numpy.ascontiguousarray(x, dtype='u1'))", f->path);
+    bnnc_fail(BNNC_E_DATA,
+              "%s: expected little-endian u1 or f4 samples (or integer labels) in C order\n"
+              "  hint: numpy.save(path, numpy.ascontiguousarray(x, dtype='u1'))",
+              f->path);
   uint64_t elems = 1;
   uint32_t ndim = 0;
   for (s++; *s && *s != ')'; ndim++) {
@@ -153,9 +160,12 @@ BNNC_COLD void bnnc_describe_bnnd(bnnc_file *f, const uint8_t *head) {
   memcpy(h, head, 4);
   bnnc_stream_get(f, (uint8_t *)h + 4, sizeof *h - 4);
   if (memcmp(h->magic, "BNNDATA1", 8) || h->header_bytes != 96)
-    bnnc_fail(BNNC_E_DATA, "%s: not a version of .bnnd that this trainer reads\n  hint: pack it again with `bnnc data pack`", f->path);
+    bnnc_fail(BNNC_E_DATA,
+              "%s: not a version of .bnnd that this trainer reads\n  hint: pack it again with `bnnc data pack`",
+              f->path);
   if (bnnc_crc32(0, h, 92) != h->header_crc)
-    bnnc_fail(BNNC_E_DATA, "%s: the header is damaged (its checksum does not match)\n  hint: copy the file again", f->path);
+    bnnc_fail(BNNC_E_DATA, "%s: the header is damaged (its checksum does not match)\n  hint: copy the file again",
+              f->path);
   uint64_t elems = h->elems, payload = h->kind == 0 ? elems : h->kind == 1 ? (elems + 7) / 8 : elems * 4;
   if (f->gzip && h->compression)
     bnnc_fail(BNNC_E_DATA, "%s: compressed twice\n  hint: gunzip it; what is inside is compressed already", f->path);
@@ -173,10 +183,13 @@ BNNC_COLD void bnnc_describe(bnnc_file *f, const char *path, const char *what) {
   f->path = path;
   f->fd = bnnc_open(path, BNNC_READ);
   if (f->fd < 0)
-    bnnc_fail(BNNC_E_DATA, "cannot open the %s %s: %s\n  hint: --data FOLDER says where the files are, --train and --test "
-              "name others", what, path, bnnc_errname(f->fd));
+    bnnc_fail(BNNC_E_DATA,
+              "cannot open the %s %s: %s\n  hint: --data FOLDER says where the files are, --train and --test "
+              "name others",
+              what, path, bnnc_errname(f->fd));
   int64_t size = bnnc_size(f->fd), r = bnnc_read_at(f->fd, head, 4, 0);
-  if (size < 0 || r < 0) bnnc_fail(BNNC_E_DATA, "cannot read the %s %s: %s", what, path, bnnc_errname(r < 0 ? r : size));
+  if (size < 0 || r < 0)
+    bnnc_fail(BNNC_E_DATA, "cannot read the %s %s: %s", what, path, bnnc_errname(r < 0 ? r : size));
   f->size = (uint64_t)size;
   f->gzip = r >= 2 && head[0] == 0x1F && head[1] == 0x8B;
   bnnc_stream(f);
@@ -185,15 +198,17 @@ BNNC_COLD void bnnc_describe(bnnc_file *f, const char *path, const char *what) {
   else if (!memcmp(head, "\x93NUM", 4)) f->format = BNNC_NPY, bnnc_describe_npy(f);
   else if (!head[0] && !head[1]) f->format = BNNC_IDX, bnnc_describe_idx(f, head);
   else
-    bnnc_fail(BNNC_E_DATA, "%s: neither idx nor .npy nor .bnnd (it starts with %x)\n"
-              "  hint: `bnnc data pack` turns image folders, .npz and .csv into .bnnd", path,
-              (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3]);
+    bnnc_fail(BNNC_E_DATA,
+              "%s: neither idx nor .npy nor .bnnd (it starts with %x)\n"
+              "  hint: `bnnc data pack` turns image folders, .npz and .csv into .bnnd",
+              path, (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3]);
   if (f->gzip) return; /* the length shows when it is expanded */
   uint64_t expected = f->format != BNNC_BNND ? (uint64_t)f->n * f->elems * f->width
-                      : f->bnnd.compression ? f->bnnd.stored[0] | (uint64_t)f->bnnd.stored[1] << 32
-                                            : (uint64_t)f->n * f->bnnd.record_bytes;
+                      : f->bnnd.compression  ? f->bnnd.stored[0] | (uint64_t)f->bnnd.stored[1] << 32
+                                             : (uint64_t)f->n * f->bnnd.record_bytes;
   if (f->size - f->data_off != expected)
-    bnnc_fail(BNNC_E_DATA, "%s %s: expected %U bytes after the header, found %U\n  hint: copy or download the file again", path,
+    bnnc_fail(BNNC_E_DATA,
+              "%s %s: expected %U bytes after the header, found %U\n  hint: copy or download the file again", path,
               f->size - f->data_off < expected ? "is truncated" : "is too long", expected, f->size - f->data_off);
 }
 

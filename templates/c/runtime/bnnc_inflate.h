@@ -14,18 +14,18 @@ enum { BNNC_FAST_BITS = 9, BNNC_MAX_BITS = 15 };
 
 typedef struct {
   uint16_t fast[1 << BNNC_FAST_BITS]; /* next 9 bits -> symbol << 4 | length; 0: the code is longer */
-  uint16_t count[BNNC_MAX_BITS + 1];  /* canonical code: number of codes of each length, and the symbols in order */
+  uint16_t count[BNNC_MAX_BITS + 1]; /* canonical code: number of codes of each length, and the symbols in order */
   uint16_t symbol[288];
 } __attribute__((may_alias)) bnnc_huffman;
 
 typedef struct {
-  uint8_t window[32768];   /* the last 32 KiB of output, a ring */
+  uint8_t window[32768]; /* the last 32 KiB of output, a ring */
   uint8_t in[4096];
   bnnc_huffman lit, dist;
   int fd;
   uint64_t in_off, in_end; /* the compressed bytes that were not read yet, as offsets in the file */
   uint32_t in_n, in_pos, bits, n_bits;
-  uint64_t total;          /* bytes of output of this member */
+  uint64_t total; /* bytes of output of this member */
   uint32_t check, copy_len, copy_dist, stored;
   uint8_t format, state, last, truncated;
   const char *error;
@@ -99,7 +99,8 @@ BNNC_FN bool bnnc_z_build(bnnc_huffman *h, const uint8_t *len, uint32_t n) {
     h->symbol[offset[l]++] = (uint16_t)i;
     c = code[l]++;
     if (l > BNNC_FAST_BITS) continue;
-    for (uint32_t b = 0; b < l; b++) reversed |= (c >> b & 1) << (l - 1 - b); /* codes come most significant bit first */
+    for (uint32_t b = 0; b < l; b++)
+      reversed |= (c >> b & 1) << (l - 1 - b); /* codes come most significant bit first */
     for (; reversed < 1 << BNNC_FAST_BITS; reversed += 1u << l) h->fast[reversed] = (uint16_t)(i << 4 | l);
   }
   return true;
@@ -141,32 +142,50 @@ BNNC_FN void bnnc_z_dynamic(bnnc_inflate *z) {
   static const uint8_t order[19] = {16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
   uint8_t len[288 + 32] = {0};
   uint32_t n_lit = bnnc_z_bits(z, 5) + 257, n_dist = bnnc_z_bits(z, 5) + 1, n_code = bnnc_z_bits(z, 4) + 4;
-  if (n_lit > 286 || n_dist > 30) { bnnc_z_fail(z, "too many codes in a block"); return; }
+  if (n_lit > 286 || n_dist > 30) {
+    bnnc_z_fail(z, "too many codes in a block");
+    return;
+  }
   for (uint32_t i = 0; i < n_code; i++) len[order[i]] = (uint8_t)bnnc_z_bits(z, 3);
-  if (z->error || !bnnc_z_build(&z->lit, len, 19)) { bnnc_z_fail(z, "an invalid set of code lengths"); return; }
+  if (z->error || !bnnc_z_build(&z->lit, len, 19)) {
+    bnnc_z_fail(z, "an invalid set of code lengths");
+    return;
+  }
   memset(len, 0, sizeof len);
   for (uint32_t i = 0; i < n_lit + n_dist;) {
     uint32_t s = bnnc_z_symbol(z, &z->lit), repeat = 1;
     uint8_t value = (uint8_t)s;
     if (z->error) return;
     if (s == 16) {
-      if (!i) { bnnc_z_fail(z, "a repeat without a first code length"); return; }
+      if (!i) {
+        bnnc_z_fail(z, "a repeat without a first code length");
+        return;
+      }
       value = len[i - 1];
       repeat = 3 + bnnc_z_bits(z, 2);
     } else if (s > 16) {
       value = 0;
       repeat = s == 17 ? 3 + bnnc_z_bits(z, 3) : 11 + bnnc_z_bits(z, 7);
     }
-    if (i + repeat > n_lit + n_dist) { bnnc_z_fail(z, "too many code lengths"); return; }
+    if (i + repeat > n_lit + n_dist) {
+      bnnc_z_fail(z, "too many code lengths");
+      return;
+    }
     while (repeat--) len[i++] = value;
   }
-  if (!len[256]) { bnnc_z_fail(z, "a block without an end"); return; }
+  if (!len[256]) {
+    bnnc_z_fail(z, "a block without an end");
+    return;
+  }
   if (!bnnc_z_build(&z->lit, len, n_lit) || !bnnc_z_build(&z->dist, len + n_lit, n_dist))
     bnnc_z_fail(z, "an invalid set of codes");
 }
 
 BNNC_FN void bnnc_z_block(bnnc_inflate *z) {
-  if (z->last) { z->state = BNNC_Z_TAIL; return; }
+  if (z->last) {
+    z->state = BNNC_Z_TAIL;
+    return;
+  }
   z->last = (uint8_t)bnnc_z_bits(z, 1);
   uint32_t type = bnnc_z_bits(z, 2);
   z->state = BNNC_Z_CODES;
@@ -184,14 +203,22 @@ BNNC_FN void bnnc_z_block(bnnc_inflate *z) {
 BNNC_FN void bnnc_z_match(bnnc_inflate *z, uint32_t s) {
   static const uint16_t len_base[29] = {3,  4,  5,  6,  7,  8,  9,  10, 11,  13,  15,  17,  19,  23, 27,
                                         31, 35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
-  static const uint8_t len_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
-  static const uint16_t dist_base[30] = {1,   2,   3,   4,   5,   7,    9,    13,   17,   25,   33,   49,   65,    97,    129,
-                                         193, 257, 385, 513, 769, 1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
-  if (s > 285) { bnnc_z_fail(z, "an invalid length code"); return; }
+  static const uint8_t len_extra[29] = {0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2,
+                                        2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+  static const uint16_t dist_base[30] = {1,    2,    3,    4,    5,    7,    9,    13,    17,    25,
+                                         33,   49,   65,   97,   129,  193,  257,  385,   513,   769,
+                                         1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+  if (s > 285) {
+    bnnc_z_fail(z, "an invalid length code");
+    return;
+  }
   z->copy_len = len_base[s - 257] + bnnc_z_bits(z, len_extra[s - 257]);
   uint32_t d = bnnc_z_symbol(z, &z->dist);
   if (z->error) return;
-  if (d > 29) { bnnc_z_fail(z, "an invalid distance code"); return; }
+  if (d > 29) {
+    bnnc_z_fail(z, "an invalid distance code");
+    return;
+  }
   z->copy_dist = dist_base[d] + bnnc_z_bits(z, d < 4 ? 0 : (d - 2) / 2);
   if (z->copy_dist > z->total) bnnc_z_fail(z, "a reference to before the data's start");
   z->state = BNNC_Z_COPY;
@@ -204,12 +231,16 @@ BNNC_FN void bnnc_z_head(bnnc_inflate *z) {
     if ((cmf << 8 | flags) % 31 || (cmf & 15) != 8 || cmf >> 4 > 7 || flags & 32) bnnc_z_fail(z, "not a zlib stream");
   } else if (z->format == BNNC_GZIP) {
     uint32_t magic = bnnc_z_bits(z, 16), method = bnnc_z_bits(z, 8), flags = bnnc_z_bits(z, 8);
-    if (magic != 0x8B1F || method != 8 || flags & 0xE0) { bnnc_z_fail(z, "not a gzip stream"); return; }
+    if (magic != 0x8B1F || method != 8 || flags & 0xE0) {
+      bnnc_z_fail(z, "not a gzip stream");
+      return;
+    }
     for (int i = 0; i < 6; i++) (void)bnnc_z_bits(z, 8); /* time, level, system */
     if (flags & 4)
       for (uint32_t n = bnnc_z_bits(z, 16); n && !z->error; n--) (void)bnnc_z_bits(z, 8);
     for (uint32_t f = 8; f <= 16; f *= 2) /* name, comment: each ends with a zero */
-      if (flags & f) while (bnnc_z_bits(z, 8) && !z->error) {}
+      if (flags & f)
+        while (bnnc_z_bits(z, 8) && !z->error) {}
     if (flags & 2) (void)bnnc_z_bits(z, 16);
   }
 }
@@ -263,7 +294,10 @@ BNNC_FN int64_t bnnc_inflate_read(bnnc_inflate *z, uint8_t *dst, uint64_t n) {
     }
     if (out == n || z->state == BNNC_Z_END) break;
     if (z->state == BNNC_Z_STORED) {
-      if (!z->stored) { z->state = BNNC_Z_BLOCK; continue; }
+      if (!z->stored) {
+        z->state = BNNC_Z_BLOCK;
+        continue;
+      }
       z->stored--;
       dst[out++] = z->window[z->total++ & 32767] = (uint8_t)bnnc_z_bits(z, 8);
     } else if (z->state == BNNC_Z_CODES) {

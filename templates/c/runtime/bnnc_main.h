@@ -22,8 +22,10 @@ BNNC_COLD void bnnc_check_memory(void) {
   for (i += 13; i < n && text[i] == ' '; i++) {}
   for (; i < n && text[i] >= '0' && text[i] <= '9'; i++) kib = kib * 10 + (uint64_t)(text[i] - '0');
   if (kib * 1024 < NET.total_bytes)
-    bnnc_fail(BNNC_E_MEMORY, "this network needs %U bytes of memory, the machine has %U free\n"
-              "  hint: end other programs, or compile with a smaller batch or --ram", NET.total_bytes, kib * 1024);
+    bnnc_fail(BNNC_E_MEMORY,
+              "this network needs %U bytes of memory, the machine has %U free\n"
+              "  hint: end other programs, or compile with a smaller batch or --ram",
+              NET.total_bytes, kib * 1024);
 }
 
 /* What every verb that runs kernels needs. */
@@ -51,17 +53,26 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
   bnnc_open_slots(true);
   bool resumed = bnnc_resume();
   if (!resumed) {
-    bnnc_cur = (bnnc_cursor){.lr0 = (double)(float)bnnc_opt.lr, .lr_scale = 1, .best_hold = -1, .best_test = -1, .last_test = -1,
-                             .seed = bnnc_opt.seed, .n_fit = n_fit, .n_hold = n_hold};
+    bnnc_cur = (bnnc_cursor){.lr0 = (double)(float)bnnc_opt.lr,
+                             .lr_scale = 1,
+                             .best_hold = -1,
+                             .best_test = -1,
+                             .last_test = -1,
+                             .seed = bnnc_opt.seed,
+                             .n_fit = n_fit,
+                             .n_hold = n_hold};
     bnnc_state_init(bnnc_cur.seed);
     if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
     return false;
   }
   if (bnnc_cur.n_fit != n_fit || bnnc_cur.n_hold != n_hold)
-    bnnc_fail(BNNC_E_CHECKPOINT, "the checkpoint in %s was made with %u training samples and %u held out, now there are %u and %u\n"
-              "  hint: use the same data, or --resume never", bnnc_opt.out, bnnc_cur.n_fit, bnnc_cur.n_hold, n_fit, n_hold);
+    bnnc_fail(BNNC_E_CHECKPOINT,
+              "the checkpoint in %s was made with %u training samples and %u held out, now there are %u and %u\n"
+              "  hint: use the same data, or --resume never",
+              bnnc_opt.out, bnnc_cur.n_fit, bnnc_cur.n_hold, n_fit, n_hold);
   if (bnnc_opt.seed_given && bnnc_cur.seed != bnnc_opt.seed)
-    bnnc_fail(BNNC_E_CHECKPOINT, "the checkpoint in %s was made with seed %u, not %u\n  hint: --out ANOTHER_FOLDER, or --resume never",
+    bnnc_fail(BNNC_E_CHECKPOINT,
+              "the checkpoint in %s was made with seed %u, not %u\n  hint: --out ANOTHER_FOLDER, or --resume never",
               bnnc_opt.out, bnnc_cur.seed, bnnc_opt.seed);
   if (bnnc_opt.lr_given) bnnc_cur.lr0 = (double)(float)bnnc_opt.lr;
   return true;
@@ -81,7 +92,8 @@ BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
   if (NET.schedule == BNNC_SCHED_PLATEAU) {
     const double seen = bnnc_cur.n_hold ? held : bnnc_mean((double)bnnc_cur.hits);
     if (seen > bnnc_cur.best_hold) bnnc_cur.best_hold = seen, bnnc_cur.bad_epochs = 0;
-    else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a) bnnc_cur.lr_scale *= (double)NET.sched_b, bnnc_cur.bad_epochs = 0;
+    else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a)
+      bnnc_cur.lr_scale *= (double)NET.sched_b, bnnc_cur.bad_epochs = 0;
   }
   bnnc_cur.epoch++, bnnc_cur.step = 0, bnnc_cur.hits = bnnc_cur.seen = 0, bnnc_cur.loss_sum = 0;
 }
@@ -91,10 +103,12 @@ BNNC_FN int bnnc_train(void) {
   bnnc_prepare();
   bnnc_catch_signals();
   bnnc_open_data(true);
-  const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold, per_epoch = n_fit / NET.batch;
+  const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold,
+                 per_epoch = n_fit / NET.batch;
   if (!per_epoch)
-    bnnc_fail(BNNC_E_DATA, "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec", bnnc_train_set.path,
-              n_fit, NET.batch);
+    bnnc_fail(BNNC_E_DATA,
+              "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec",
+              bnnc_train_set.path, n_fit, NET.batch);
   const bool resumed = bnnc_begin(n_fit, n_hold);
   bnnc_view.steps_per_epoch = per_epoch;
   bnnc_show_start(resumed);
@@ -152,22 +166,28 @@ BNNC_FN int bnnc_eval(void) {
   bnnc_prepare();
   bnnc_catch_signals();
   bnnc_open_data(false);
-  if (!bnnc_test_set.n) bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test IMAGES,LABELS or --test FILE.bnnd");
+  if (!bnnc_test_set.n)
+    bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test IMAGES,LABELS or --test FILE.bnnd");
   if (bnnc_opt.init) {
     bnnc_state_init(bnnc_opt.seed);
     bnnc_init_from(bnnc_opt.init);
   } else {
     bnnc_open_slots(false);
     if (!bnnc_resume())
-      bnnc_fail(BNNC_E_CHECKPOINT, "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors", bnnc_opt.out);
+      bnnc_fail(BNNC_E_CHECKPOINT,
+                "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors",
+                bnnc_opt.out);
   }
-  const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss), s = bnnc_seconds(start, bnnc_clock_ns());
+  const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss),
+               s = bnnc_seconds(start, bnnc_clock_ns());
   if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
   if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
   if (bnnc_opt.json)
-    bnnc_say(1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\"}\n", bnnc_test_set.n, hits, loss, s, bnnc_state_hash());
+    bnnc_say(1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\"}\n", bnnc_test_set.n, hits,
+             loss, s, bnnc_state_hash());
   else
-    bnnc_say(1, "test %.2f %%  loss %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, loss, bnnc_test_set.n, s, bnnc_state_hash());
+    bnnc_say(1, "test %.2f %%  loss %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, loss, bnnc_test_set.n, s,
+             bnnc_state_hash());
   return BNNC_OK;
 }
 
@@ -179,10 +199,11 @@ BNNC_COLD int bnnc_info(void) {
     bnnc_say(1, "%s\n", NET.plan_json);
     return BNNC_OK;
   }
-  bnnc_say(1, "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u  seed %u\n"
+  bnnc_say(1,
+           "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u  seed %u\n"
            "memory: arena %U bytes, whole process %U bytes predicted\n",
-           NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch, NET.classes, NET.epochs, NET.seed,
-           NET.arena_bytes, NET.total_bytes);
+           NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch, NET.classes, NET.epochs,
+           NET.seed, NET.arena_bytes, NET.total_bytes);
   for (uint32_t k = 0; k < NET.n_state; k++) {
     const bnnc_state *s = &NET.state[k];
     bnnc_say(1, "  %-28s %-4s %6u x %-6u %10u bytes%s\n", s->name, types[s->dtype], s->rows, s->cols, s->nbytes,
@@ -239,13 +260,18 @@ BNNC_FN int bnnc_bench(void) {
   }
   const double median = ns[n / 2], least = ns[0];
   if (bnnc_opt.json)
-    bnnc_say(1, "{\"name\":%q,\"batch\":%u,\"threads\":%d,\"isa\":%q,\"steps\":%u,\"median_ms\":%j,\"min_ms\":%j,\"steps_per_s\":%j,"
-             "\"samples_per_s\":%j,\"state\":\"%X\"}\n", NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], n, median * 1e-6,
-             least * 1e-6, 1e9 / median, 1e9 / median * NET.batch, bnnc_state_hash());
+    bnnc_say(
+        1,
+        "{\"name\":%q,\"batch\":%u,\"threads\":%d,\"isa\":%q,\"steps\":%u,\"median_ms\":%j,\"min_ms\":%j,\"steps_per_s\":%j,"
+        "\"samples_per_s\":%j,\"state\":\"%X\"}\n",
+        NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], n, median * 1e-6, least * 1e-6,
+        1e9 / median, 1e9 / median * NET.batch, bnnc_state_hash());
   else
-    bnnc_say(1, "%s  batch %u  threads %d  isa %s: median %.3f ms a step, min %.3f ms, %.1f steps/s, %.0f samples/s (%u steps)\n",
-             NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], median * 1e-6, least * 1e-6, 1e9 / median,
-             1e9 / median * NET.batch, n);
+    bnnc_say(
+        1,
+        "%s  batch %u  threads %d  isa %s: median %.3f ms a step, min %.3f ms, %.1f steps/s, %.0f samples/s (%u steps)\n",
+        NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], median * 1e-6, least * 1e-6, 1e9 / median,
+        1e9 / median * NET.batch, n);
   return BNNC_OK;
 }
 

@@ -81,7 +81,8 @@ BNNC_FN void bnnc_pool_start(int n) {
   bnnc_pool.home = bnnc_this_cpu();
 #if BNNC_MAX_THREADS > 1
   for (int i = 1; i < bnnc_pool.n; i++) {
-    int r = bnnc_thread_start(bnnc_worker, (void *)(intptr_t)i, bnnc_stacks[i - 1], BNNC_THREAD_STACK, &bnnc_calls[i - 1]);
+    int r = bnnc_thread_start(bnnc_worker, (void *)(intptr_t)i, bnnc_stacks[i - 1], BNNC_THREAD_STACK,
+                              &bnnc_calls[i - 1]);
     if (r < 0) bnnc_fail(BNNC_E_INTERNAL, "cannot start thread %d: %s\n  hint: --threads 1", i, bnnc_errname(r));
   }
 #endif

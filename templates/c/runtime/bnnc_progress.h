@@ -32,7 +32,8 @@ BNNC_COLD double bnnc_mean(double sum) { return bnnc_cur.seen ? sum / (double)bn
 /* Seconds to the end of the run, from what this process has measured so far. */
 BNNC_COLD double bnnc_eta(uint64_t now) {
   double part = (double)(bnnc_cur.step - bnnc_view.epoch_first_step) / (double)bnnc_view.steps_per_epoch;
-  double done = bnnc_view.epochs_done + part, spent = bnnc_view.epoch_seconds + bnnc_seconds(bnnc_view.epoch_start, now);
+  double done = bnnc_view.epochs_done + part,
+         spent = bnnc_view.epoch_seconds + bnnc_seconds(bnnc_view.epoch_start, now);
   double left = (double)bnnc_opt.epochs - bnnc_cur.epoch - (double)bnnc_cur.step / (double)bnnc_view.steps_per_epoch;
   return done > 0 && left > 0 ? spent / done * left : 0;
 }
@@ -61,7 +62,8 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
   bnnc_text t = {line, sizeof line, 0, 1};
   uint64_t now = bnnc_clock_ns();
   double loss = bnnc_mean(bnnc_cur.loss_sum), hits = bnnc_mean((double)bnnc_cur.hits);
-  double speed = (double)(bnnc_view.steps_per_epoch - bnnc_view.epoch_first_step) * NET.batch / (train_seconds > 0 ? train_seconds : 1);
+  double speed = (double)(bnnc_view.steps_per_epoch - bnnc_view.epoch_first_step) * NET.batch /
+                 (train_seconds > 0 ? train_seconds : 1);
   double s = bnnc_seconds(bnnc_view.epoch_start, now);
   if (!bnnc_opt.quiet) {
     if (bnnc_view.live) bnnc_putc(&t, '\r');
@@ -90,8 +92,8 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
 
 BNNC_COLD void bnnc_show_start(bool resumed) {
   if (!bnnc_opt.quiet) {
-    bnnc_say(1, "%s  target %s  arena %U bytes  threads %d  isa %s  seed %u", NET.name, NET.target, NET.arena_bytes, bnnc_pool.n,
-             bnnc_cpu_names[bnnc_cpu_level()], bnnc_cur.seed);
+    bnnc_say(1, "%s  target %s  arena %U bytes  threads %d  isa %s  seed %u", NET.name, NET.target, NET.arena_bytes,
+             bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], bnnc_cur.seed);
     if (resumed) {
       bnnc_say(1, "  resumed epoch %u", bnnc_cur.epoch + 1);
       if (bnnc_cur.step) bnnc_say(1, " step %u", bnnc_cur.step);
@@ -105,12 +107,14 @@ BNNC_COLD void bnnc_show_start(bool resumed) {
   bnnc_view.log = bnnc_open(bnnc_opt.log, BNNC_APPEND);
   if (bnnc_view.log < 0)
     bnnc_fail(BNNC_E_USAGE, "cannot write the log %s: %s", bnnc_opt.log, bnnc_errname(bnnc_view.log));
-  bnnc_say(bnnc_view.log, "{\"event\":\"start\",\"name\":%q,\"hash\":%q,\"version\":%q,\"target\":%q,\"rule\":%q,\"optimizer\":%q,"
-           "\"seed\":%u,\"threads\":%d,\"isa\":%q,\"batch\":%u,\"epochs\":%u,\"train_samples\":%u,\"holdout_samples\":%u,"
-           "\"test_samples\":%u,\"resumed_epoch\":%u,\"resumed_step\":%u,\"arena_bytes\":%U}\n",
-           NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, bnnc_cur.seed, bnnc_pool.n,
-           bnnc_cpu_names[bnnc_cpu_level()], NET.batch, bnnc_opt.epochs, bnnc_cur.n_fit, bnnc_cur.n_hold, bnnc_test_set.n,
-           resumed ? bnnc_cur.epoch + 1 : 0, bnnc_cur.step, NET.arena_bytes);
+  bnnc_say(
+      bnnc_view.log,
+      "{\"event\":\"start\",\"name\":%q,\"hash\":%q,\"version\":%q,\"target\":%q,\"rule\":%q,\"optimizer\":%q,"
+      "\"seed\":%u,\"threads\":%d,\"isa\":%q,\"batch\":%u,\"epochs\":%u,\"train_samples\":%u,\"holdout_samples\":%u,"
+      "\"test_samples\":%u,\"resumed_epoch\":%u,\"resumed_step\":%u,\"arena_bytes\":%U}\n",
+      NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, bnnc_cur.seed, bnnc_pool.n,
+      bnnc_cpu_names[bnnc_cpu_level()], NET.batch, bnnc_opt.epochs, bnnc_cur.n_fit, bnnc_cur.n_hold, bnnc_test_set.n,
+      resumed ? bnnc_cur.epoch + 1 : 0, bnnc_cur.step, NET.arena_bytes);
 }
 
 /* Resident set in bytes, exact: /proc/self/smaps_rollup (VmHWM is off by up to 64 KiB). Static memory never shrinks, so
@@ -148,7 +152,8 @@ BNNC_COLD void bnnc_show_end(double test) {
   bnnc_put(&t, "{\"event\":\"end\",\"epochs\":%u,\"steps\":%U", bnnc_cur.epoch, bnnc_cur.step_total);
   if (test >= 0) bnnc_put(&t, ",\"test_acc\":%j", test);
   if (bnnc_cur.best_test >= 0) bnnc_put(&t, ",\"best_test_acc\":%j", bnnc_cur.best_test);
-  bnnc_put(&t, ",\"seconds\":%j,\"memory_predicted\":%U,\"memory_measured\":%U,\"state\":\"%X\"}\n", s, NET.total_bytes, resident, hash);
+  bnnc_put(&t, ",\"seconds\":%j,\"memory_predicted\":%U,\"memory_measured\":%U,\"state\":\"%X\"}\n", s, NET.total_bytes,
+           resident, hash);
   bnnc_flush(&t);
 }
 

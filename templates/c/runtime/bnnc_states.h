@@ -11,8 +11,7 @@ BNNC_FN float bnnc_half_to_f32(uint16_t h) {
   float f;
   if (e == 31) u = sign | 0x7F800000 | m << 13;
   else if (e) u = sign | (e + 112) << 23 | m << 13;
-  else { /* subnormal or zero: exact in float */
-    f = (float)m * 0x1p-24f;
+  else { /* subnormal or zero: exact in float */ f = (float)m * 0x1p-24f;
     return sign ? -f : f;
   }
   memcpy(&f, &u, 4);

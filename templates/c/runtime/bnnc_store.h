@@ -13,19 +13,22 @@
 typedef struct {
   int64_t (*read)(void *ctx, void *dst, uint64_t n, uint64_t off);    /* bytes read, fewer at the end; or -errno */
   int (*write)(void *ctx, const void *src, uint64_t n, uint64_t off); /* all, 0; or -errno */
-  int (*sync)(void *ctx);                                             /* what was written is on the medium; or -errno */
+  int (*sync)(void *ctx); /* what was written is on the medium; or -errno */
   int64_t (*size)(void *ctx);
   void *ctx;
 } bnnc_store;
 
-typedef struct { void *p; uint64_t n; } bnnc_part; /* the payload is two parts, end to end */
+typedef struct {
+  void *p;
+  uint64_t n;
+} bnnc_part; /* the payload is two parts, end to end */
 
 typedef struct {
-  char magic[8];           /* "BNNCKPT1" */
+  char magic[8]; /* "BNNCKPT1" */
   uint32_t version, header_bytes;
-  char hash[16];           /* of the spec: not the same layout, not the same checkpoint */
-  uint64_t generation;     /* 1, 2, ... */
-  uint64_t length;         /* bytes of the payload, from offset BNNC_PAYLOAD */
+  char hash[16]; /* of the spec: not the same layout, not the same checkpoint */
+  uint64_t generation; /* 1, 2, ... */
+  uint64_t length; /* bytes of the payload, from offset BNNC_PAYLOAD */
   uint32_t payload_crc, zero[2], header_crc;
 } bnnc_slot_header;
 _Static_assert(sizeof(bnnc_slot_header) == 64, "the header of a checkpoint");
@@ -53,9 +56,9 @@ BNNC_COLD int bnnc_slot_look(const bnnc_store *s, const char *hash, uint64_t len
 }
 
 typedef struct {
-  int slot;                /* the one to resume from, or -1 */
+  int slot; /* the one to resume from, or -1 */
   int state[2];
-  uint64_t generation;     /* of that slot, or 0 */
+  uint64_t generation; /* of that slot, or 0 */
 } bnnc_boot;
 
 BNNC_COLD bnnc_boot bnnc_ckpt_find(const bnnc_store store[2], const char *hash, uint64_t length) {
@@ -108,7 +111,11 @@ BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char
 }
 
 /* ---- slots that are files ---- */
-typedef struct { int fd; const char *folder; bool listed; /* the folder's entry is on the disk */ } bnnc_file_ctx; /* fd < 0: no such file */
+typedef struct {
+  int fd;
+  const char *folder;
+  bool listed; /* the folder's entry is on the disk */
+} bnnc_file_ctx; /* fd < 0: no such file */
 
 BNNC_COLD int64_t bnnc_file_read(void *ctx, void *dst, uint64_t n, uint64_t off) {
   return bnnc_read_at(((bnnc_file_ctx *)ctx)->fd, dst, n, off);

@@ -85,7 +85,10 @@ BNNC_FN void bnnc_futex_wake(_Atomic uint32_t *word, int n) {
 }
 
 /* Starts fn(arg) on the given stack with signals blocked, so that only the main thread sees them. */
-typedef struct { void (*fn)(void *); void *arg; } bnnc_thread_call;
+typedef struct {
+  void (*fn)(void *);
+  void *arg;
+} bnnc_thread_call;
 BNNC_FN void *bnnc_thread_entry(void *p) {
   bnnc_thread_call *c = p;
   c->fn(c->arg);
@@ -110,7 +113,7 @@ BNNC_FN int bnnc_thread_start(void (*fn)(void *), void *arg, void *stack, uint32
   return -r;
 }
 
-#define BNNC_ENTRY(function) \
+#define BNNC_ENTRY(function)                                                                                           \
   int main(int argc, char **argv) { return function(argc, argv, environ); }
 
 #endif

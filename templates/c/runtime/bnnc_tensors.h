@@ -50,7 +50,10 @@ BNNC_COLD void bnnc_export(const char *path) {
     for (uint32_t k = 0; k < NET.n_state && r == 0; k++) {
       const bnnc_state *s = &NET.state[k];
       if (!s->exported) continue;
-      if (s->dtype != BNNC_BIT) { r = bnnc_write_all(fd, bnnc_arena + s->offset, bnnc_export_bytes(s)); continue; }
+      if (s->dtype != BNNC_BIT) {
+        r = bnnc_write_all(fd, bnnc_arena + s->offset, bnnc_export_bytes(s));
+        continue;
+      }
       for (uint32_t i = 0; i < s->rows; i++)
         for (uint32_t c = 0; c < s->cols; c++) bnnc_putc(&t, (char)(bnnc_state_bit(s, i, c) ? 1 : 255)); /* -1 as I8 */
       bnnc_flush(&t);
@@ -71,7 +74,7 @@ BNNC_COLD void bnnc_export(const char *path) {
 typedef struct {
   const char *path;
   int fd;
-  uint64_t pos, end, size;     /* in the header; of the file */
+  uint64_t pos, end, size; /* in the header; of the file */
   uint32_t buf_n, buf_pos;
   uint8_t buf[256];
 } bnnc_json;
@@ -93,7 +96,8 @@ BNNC_COLD int bnnc_json_peek(bnnc_json *j) { /* the next character, or -1 at the
 /* The next character that is not blank, taken. */
 BNNC_COLD int bnnc_json_next(bnnc_json *j) {
   int c;
-  do c = bnnc_json_peek(j), j->buf_pos += c >= 0; while (c == ' ' || c == '\n' || c == '\t' || c == '\r');
+  do c = bnnc_json_peek(j), j->buf_pos += c >= 0;
+  while (c == ' ' || c == '\n' || c == '\t' || c == '\r');
   return c;
 }
 
@@ -134,7 +138,11 @@ BNNC_COLD uint64_t bnnc_json_number(bnnc_json *j) {
   return v;
 }
 
-typedef struct { char name[128], dtype[8]; uint64_t dims[8], begin, end; uint32_t ndim; } bnnc_tensor;
+typedef struct {
+  char name[128], dtype[8];
+  uint64_t dims[8], begin, end;
+  uint32_t ndim;
+} bnnc_tensor;
 
 /* The object of one tensor, after its name and colon. */
 BNNC_COLD void bnnc_json_tensor(bnnc_json *j, bnnc_tensor *t) {
@@ -154,8 +162,7 @@ BNNC_COLD void bnnc_json_tensor(bnnc_json *j, bnnc_tensor *t) {
       bnnc_json_want(j, '[');
       while (bnnc_json_peek(j) == ' ') j->buf_pos++;
       if (bnnc_json_peek(j) == ']') bnnc_json_next(j);
-      else
-        do {
+      else do {
           if (t->ndim == 8) bnnc_json_fail(j, "a tensor of more than 8 dimensions");
           t->dims[t->ndim++] = bnnc_json_number(j);
           c = bnnc_json_next(j);
@@ -177,17 +184,23 @@ BNNC_COLD void bnnc_json_tensor(bnnc_json *j, bnnc_tensor *t) {
 
 /* Reads one tensor's data into its state, converting. */
 BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bnnc_tensor *t) {
-  const uint32_t width = bnnc_streq(t->dtype, "F32") || bnnc_streq(t->dtype, "I32") ? 4 : bnnc_streq(t->dtype, "F16") ? 2
-                         : bnnc_streq(t->dtype, "I8") || bnnc_streq(t->dtype, "U8") ? 1 : 0;
+  const uint32_t width = bnnc_streq(t->dtype, "F32") || bnnc_streq(t->dtype, "I32") ? 4
+                         : bnnc_streq(t->dtype, "F16")                              ? 2
+                         : bnnc_streq(t->dtype, "I8") || bnnc_streq(t->dtype, "U8") ? 1
+                                                                                    : 0;
   uint64_t rest = 1, count = (uint64_t)s->rows * s->cols;
   if (!width)
-    bnnc_fail(BNNC_E_DATA, "%s: tensor %s has type %s, expected F32 or F16\n  hint: tensor.float()", j->path, t->name, t->dtype);
-  for (uint32_t i = 0; i < t->ndim; i++) rest = rest > UINT32_MAX || t->dims[i] > UINT32_MAX ? UINT64_MAX : rest * t->dims[i];
+    bnnc_fail(BNNC_E_DATA, "%s: tensor %s has type %s, expected F32 or F16\n  hint: tensor.float()", j->path, t->name,
+              t->dtype);
+  for (uint32_t i = 0; i < t->ndim; i++)
+    rest = rest > UINT32_MAX || t->dims[i] > UINT32_MAX ? UINT64_MAX : rest * t->dims[i];
   /* (rows, anything with cols values in all), or a vector */
   bool shape_ok = rest == count && (s->rows == 1 || s->cols == 1 || (t->ndim > 1 && t->dims[0] == s->rows));
   if (!shape_ok)
-    bnnc_fail(BNNC_E_DATA, "%s: tensor %s has %U values in %u dimensions, expected shape [%u, %u]\n"
-              "  hint: was it exported from another network?", j->path, t->name, rest, t->ndim, s->rows, s->cols);
+    bnnc_fail(BNNC_E_DATA,
+              "%s: tensor %s has %U values in %u dimensions, expected shape [%u, %u]\n"
+              "  hint: was it exported from another network?",
+              j->path, t->name, rest, t->ndim, s->rows, s->cols);
   if (t->end < t->begin || t->end - t->begin != count * width || t->end > j->size - j->end)
     bnnc_json_fail(j, "truncated, or a header that contradicts itself");
   uint64_t off = j->end + t->begin, i = 0;
@@ -203,8 +216,11 @@ BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bn
       float v;
       if (width == 1) v = t->dtype[0] == 'U' || p[0] < 128 ? (float)p[0] : (float)p[0] - 256.0f;
       else if (width == 2) v = bnnc_half_to_f32((uint16_t)(p[0] | p[1] << 8));
-      else if (t->dtype[0] == 'I') { int32_t n; memcpy(&n, p, 4); v = (float)n; }
-      else memcpy(&v, p, 4);
+      else if (t->dtype[0] == 'I') {
+        int32_t n;
+        memcpy(&n, p, 4);
+        v = (float)n;
+      } else memcpy(&v, p, 4);
       bnnc_state_set(s, r, c, v);
     }
 }
@@ -220,7 +236,8 @@ BNNC_COLD void bnnc_init_from(const char *path) {
   int64_t size = bnnc_size(j.fd);
   if (size < 8 || bnnc_read_at(j.fd, &length, 8, 0) != 8 || length > (uint64_t)size - 8)
     bnnc_json_fail(&j, "not a safetensors file");
-  if (NET.n_state > 256) bnnc_fail(BNNC_E_INTERNAL, "--init is limited to 256 tensors, this network has %u", NET.n_state);
+  if (NET.n_state > 256)
+    bnnc_fail(BNNC_E_INTERNAL, "--init is limited to 256 tensors, this network has %u", NET.n_state);
   j.pos = 8, j.end = 8 + length, j.size = (uint64_t)size;
   bnnc_json_want(&j, '{');
   for (int c = ','; c == ',';) {

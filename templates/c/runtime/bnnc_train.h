@@ -41,7 +41,8 @@ BNNC_COLD bool bnnc_exists(const char *path) {
 BNNC_COLD void bnnc_locate(char *out, const char *name, uint32_t length, bool in_data) {
   char first[BNNC_PATH_MAX];
   uint32_t base = 0;
-  for (uint32_t i = 0; i < length; i++) if (name[i] == '/') base = i + 1;
+  for (uint32_t i = 0; i < length; i++)
+    if (name[i] == '/') base = i + 1;
   for (uint32_t attempt = 0; attempt < 4; attempt++) { /* whole name or last part, as it is or with .gz changed */
     bnnc_text t = {out, BNNC_PATH_MAX, 0, -1};
     if (in_data && bnnc_opt.data) bnnc_put(&t, "%s/", bnnc_opt.data);
@@ -77,7 +78,8 @@ BNNC_COLD void bnnc_guess_labels(char *out, const char *images) {
 }
 
 /* "FILE[,LABELS]" of a flag, or else the spec's two names, into two paths. False: there is no such source. */
-BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const char *spec_images, const char *spec_labels) {
+BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const char *spec_images,
+                           const char *spec_labels) {
   images[0] = labels[0] = 0;
   if (flag && bnnc_streq(flag, "none")) return false;
   if (flag) {
@@ -107,10 +109,11 @@ BNNC_COLD void bnnc_open_data(bool need_train) {
   const bool own_test = bnnc_opt.test || (!bnnc_opt.train && *NET.test_images);
   bool train = bnnc_source(bnnc_path[0], bnnc_path[1], bnnc_opt.train, NET.train_images, NET.train_labels_file);
   if (need_train && !train)
-    bnnc_fail(BNNC_E_USAGE, "no training data: the spec names none\n  hint: --train IMAGES,LABELS or --train FILE.bnnd");
+    bnnc_fail(BNNC_E_USAGE,
+              "no training data: the spec names none\n  hint: --train IMAGES,LABELS or --train FILE.bnnd");
   if (train && (need_train || !own_test))
-    bnnc_data_open(&bnnc_train_set, own_test ? NULL : &bnnc_test_set, "train", bnnc_path[0], bnnc_path[1], bnnc_opt.cache,
-                   quiet, bnnc_path[4]);
+    bnnc_data_open(&bnnc_train_set, own_test ? NULL : &bnnc_test_set, "train", bnnc_path[0], bnnc_path[1],
+                   bnnc_opt.cache, quiet, bnnc_path[4]);
   if (!bnnc_test_set.n && bnnc_source(bnnc_path[2], bnnc_path[3], bnnc_opt.test, NET.test_images, NET.test_labels_file))
     bnnc_data_open(&bnnc_test_set, NULL, "test", bnnc_path[2], bnnc_path[3], bnnc_opt.cache, quiet, bnnc_path[5]);
   bnnc_data_done();
@@ -152,7 +155,8 @@ BNNC_FN void bnnc_train_batch(const bnnc_perm *order, float lr) {
   const float t = (float)(bnnc_cur.step_total + 1);
   for (uint32_t b = 0; b < NET.batch; b++) {
     uint32_t i = bnnc_split_at(bnnc_perm_at(order, bnnc_cur.step * NET.batch + b));
-    bnnc_set_read(&bnnc_train_set, i, bnnc_arena + NET.train_x + (uint64_t)b * bnnc_row_bytes(), bnnc_arena + NET.train_labels + b);
+    bnnc_set_read(&bnnc_train_set, i, bnnc_arena + NET.train_x + (uint64_t)b * bnnc_row_bytes(),
+                  bnnc_arena + NET.train_labels + b);
   }
   memcpy(bnnc_arena + NET.lr, &lr, 4);
   memcpy(bnnc_arena + NET.step, &t, 4);
@@ -174,8 +178,8 @@ BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double 
     if (atomic_load_explicit(&bnnc_signal, memory_order_relaxed)) return -1;
     for (uint32_t b = 0; b < NET.batch; b++) {
       uint32_t p = b < real ? at + b : (at + b) % n;
-      bnnc_set_read(set, held ? bnnc_split_at(bnnc_cur.n_fit + p) : p, bnnc_arena + NET.eval_x + (uint64_t)b * bnnc_row_bytes(),
-                    bnnc_arena + NET.eval_labels + b);
+      bnnc_set_read(set, held ? bnnc_split_at(bnnc_cur.n_fit + p) : p,
+                    bnnc_arena + NET.eval_x + (uint64_t)b * bnnc_row_bytes(), bnnc_arena + NET.eval_labels + b);
     }
     net_eval_step();
     hits += bnnc_count_hits(NET.eval_pred, NET.eval_labels, real);
@@ -197,16 +201,20 @@ BNNC_COLD void bnnc_parts(bnnc_part part[2]) {
 BNNC_COLD void bnnc_open_slots(bool write) {
   if (write) {
     int r = bnnc_make_folders(bnnc_opt.out);
-    if (r < 0) bnnc_fail(BNNC_E_CHECKPOINT, "cannot make the folder %s: %s\n  hint: --out FOLDER", bnnc_opt.out, bnnc_errname(r));
+    if (r < 0)
+      bnnc_fail(BNNC_E_CHECKPOINT, "cannot make the folder %s: %s\n  hint: --out FOLDER", bnnc_opt.out,
+                bnnc_errname(r));
   }
   for (int i = 0; i < 2; i++) {
     bnnc_text t = {bnnc_slot_path[i], BNNC_PATH_MAX, 0, -1};
     bnnc_put(&t, "%s/slot_%s.bnnck", bnnc_opt.out, i ? "b" : "a");
     (void)bnnc_cstr(&t);
     if (write && bnnc_streq(bnnc_opt.resume, "never")) (void)bnnc_unlink(bnnc_slot_path[i]);
-    bnnc_slot_file[i] = (bnnc_file_ctx){bnnc_open(bnnc_slot_path[i], write ? BNNC_UPDATE : BNNC_READ), bnnc_opt.out, false};
+    bnnc_slot_file[i] = (bnnc_file_ctx){bnnc_open(bnnc_slot_path[i], write ? BNNC_UPDATE : BNNC_READ), bnnc_opt.out,
+                                        false};
     if (write && bnnc_slot_file[i].fd < 0)
-      bnnc_fail(BNNC_E_CHECKPOINT, "cannot write %s: %s\n  hint: --out FOLDER", bnnc_slot_path[i], bnnc_errname(bnnc_slot_file[i].fd));
+      bnnc_fail(BNNC_E_CHECKPOINT, "cannot write %s: %s\n  hint: --out FOLDER", bnnc_slot_path[i],
+                bnnc_errname(bnnc_slot_file[i].fd));
     bnnc_slot[i] = bnnc_file_store(&bnnc_slot_file[i]);
   }
   bnnc_booted = bnnc_ckpt_find(bnnc_slot, NET.hash, sizeof bnnc_cur + NET.state_bytes);
@@ -218,11 +226,15 @@ BNNC_COLD void bnnc_open_slots(bool write) {
   }
   for (int i = 0; i < 2; i++)
     if (bnnc_booted.state[i] == BNNC_SLOT_FOREIGN)
-      bnnc_fail(BNNC_E_CHECKPOINT, "%s belongs to another network, rule or batch size than this program's (%s)\n"
-                "  hint: --out ANOTHER_FOLDER, or --resume never to remove it", bnnc_slot_path[i], NET.hash);
+      bnnc_fail(BNNC_E_CHECKPOINT,
+                "%s belongs to another network, rule or batch size than this program's (%s)\n"
+                "  hint: --out ANOTHER_FOLDER, or --resume never to remove it",
+                bnnc_slot_path[i], NET.hash);
   if (bnnc_booted.state[0] == BNNC_SLOT_DAMAGED && bnnc_booted.state[1] == BNNC_SLOT_DAMAGED)
-    bnnc_fail(BNNC_E_CHECKPOINT, "both checkpoints in %s are damaged: no power cut does that, the medium may be failing\n"
-              "  hint: --resume never starts again", bnnc_opt.out);
+    bnnc_fail(BNNC_E_CHECKPOINT,
+              "both checkpoints in %s are damaged: no power cut does that, the medium may be failing\n"
+              "  hint: --resume never starts again",
+              bnnc_opt.out);
 }
 
 /* True: bnnc_cur and the states are those of the checkpoint. */
@@ -231,7 +243,8 @@ BNNC_COLD bool bnnc_resume(void) {
   if (bnnc_booted.slot < 0) return false;
   bnnc_parts(part);
   if (!bnnc_ckpt_load(&bnnc_slot[bnnc_booted.slot], part))
-    bnnc_fail(BNNC_E_CHECKPOINT, "cannot read %s\n  hint: try again; --resume never starts again", bnnc_slot_path[bnnc_booted.slot]);
+    bnnc_fail(BNNC_E_CHECKPOINT, "cannot read %s\n  hint: try again; --resume never starts again",
+              bnnc_slot_path[bnnc_booted.slot]);
   return true;
 }
 
@@ -240,8 +253,10 @@ BNNC_COLD void bnnc_save(void) {
   bnnc_parts(part);
   int r = bnnc_ckpt_save(bnnc_slot, &bnnc_booted, NET.hash, part);
   if (r < 0)
-    bnnc_fail(BNNC_E_CHECKPOINT, "cannot write the checkpoint %s: %s\n  hint: the one before it is whole; make room and give the "
-              "same command again", bnnc_slot_path[bnnc_booted.slot == 0], bnnc_errname(r));
+    bnnc_fail(BNNC_E_CHECKPOINT,
+              "cannot write the checkpoint %s: %s\n  hint: the one before it is whole; make room and give the "
+              "same command again",
+              bnnc_slot_path[bnnc_booted.slot == 0], bnnc_errname(r));
 }
 
 #endif
