@@ -1,5 +1,6 @@
-/* dummy_net.c: a net.c written by hand: softmax regression with momentum. Lets the runtime be tested without the compiler.
- * -DKIND=BNNC_U8, BNNC_BIT or BNNC_F32 chooses the input; 29 inputs, 4 classes, batches of 10 unless told otherwise. */
+/* dummy_net.c: a net.c written by hand: softmax regression with momentum. Lets the runtime be tested without the
+ * compiler. -DKIND=BNNC_U8, BNNC_BIT or BNNC_F32 chooses the input; 37 inputs, 4 classes, batches of 10 unless told
+ * otherwise. */
 #define BNNC_MAX_THREADS 4
 #include "bnnc_net.h"
 #include "bnnc_cpu.h"
@@ -25,7 +26,7 @@
 #define TRAIN_IMAGES "train-images-idx3-ubyte"
 #endif
 #ifndef ELEMS
-#define ELEMS 29
+#define ELEMS 37
 #endif
 #ifndef BATCH
 #define BATCH 10
@@ -36,7 +37,8 @@
 enum { ROW = 4 * ELEMS }; /* room for f32; u8 and bit rows are shorter */
 
 enum { W = 0, BIAS = W + 4 * CLASSES * ELEMS, MOMENT = BIAS + 4 * CLASSES, FLIPS = MOMENT + 2 * CLASSES * ELEMS,
-       STATE_END = FLIPS + 3 * 8, LR = STATE_END + 4, STEP = LR + 4, LOSS = STEP + 4, PRED = LOSS + 4 * BATCH, GRAD = PRED + 4 * BATCH,
+       STATE_END = FLIPS + 3 * 8, LR = STATE_END + 4, STEP = LR + 4, LOSS = STEP + 4, PRED = LOSS + 4 * BATCH,
+       GRAD = PRED + 4 * BATCH,
        LABELS = GRAD + 4 * BATCH * CLASSES, X = LABELS + (BATCH + 3) / 4 * 4, END = X + BATCH * ROW + PAD };
 _Static_assert(MOMENT % 4 == 0 && STATE_END % 4 == 0, "alignment");
 
@@ -99,7 +101,7 @@ static void forward(int tid, int n) { /* threads share the samples */
   }
 }
 
-static void update(int tid, int n) { /* threads share the classes; each sum over the batch is in the order of the samples */
+static void update(int tid, int n) { /* threads share the classes; sums go over the batch in its order */
   for (int c = CLASSES * tid / n; c < CLASSES * (tid + 1) / n; c++) {
     float g = 0;
     for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c);
@@ -120,13 +122,29 @@ static void update(int tid, int n) { /* threads share the classes; each sum over
   }
 }
 
+/* A planner lets buffers share their bytes: so the batch is spoiled after use, and what must be 0 is checked before it. */
+static void check_batch(void) {
+  for (int i = END - PAD; i < END; i++)
+    if (bnnc_arena[i]) bnnc_fail(1, "the arena was not cleared after the data was expanded");
+  for (int b = 0; KIND == BNNC_BIT && b < BATCH; b++)
+    for (int i = ELEMS; i % 32; i++)
+      if (bnnc_arena[X + b * ((ELEMS + 31) / 32 * 4) + i / 8] >> i % 8 & 1) bnnc_fail(1, "a padding bit is not 0");
+}
+static void spoil_batch(void) { memset(bnnc_arena + X, 0xFF, BATCH * ROW); }
+
 static void net_train_step(void) {
+  check_batch();
   bnnc_run(forward);
   bnnc_run(update);
+  spoil_batch();
 #ifdef SLOW /* milliseconds a step: gives a test the time to interrupt */
   for (uint64_t until = bnnc_clock_ns() + SLOW * 1000000u; bnnc_clock_ns() < until;) bnnc_pause();
 #endif
 }
-static void net_eval_step(void) { bnnc_run(forward); }
+static void net_eval_step(void) {
+  check_batch();
+  bnnc_run(forward);
+  spoil_batch();
+}
 
 #include "bnnc_main.h"

@@ -1,4 +1,5 @@
-/* test_pool.c: the thread pool under load: every kernel runs once on every thread, and each sees what the one before wrote. */
+/* test_pool.c: the thread pool under load: every kernel runs once on every thread, and each sees what the one before
+ * wrote. */
 #define BNNC_MAX_THREADS 8
 #include "bnnc_net.h"
 #include "bnnc_pool.h"

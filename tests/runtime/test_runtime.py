@@ -18,14 +18,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FREESTANDING, HERE, STRICT
-from formats import bnnd, gz, idx, npy, read_safetensors, safetensors, samples
+from runtime_builds import FREESTANDING, HERE, STRICT, Programs
+from runtime_formats import bnnd, gz, idx, npy, read_safetensors, safetensors, samples
 
 from bnnc import rng
 
 N, N_TEST = 1003, 205
 X, Y = samples(N, 1)
 XT, YT = samples(N_TEST, 2)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    return Programs(tmp_path_factory.mktemp("programs"))
 
 
 def run(program: Path, *args: object, code: int = 0, cwd: Path | None = None) -> str:
@@ -238,6 +245,30 @@ def test_inflate_reports(programs, tmp_path):
         assert why in run(programs["probe"], "inflate", 3, tmp_path / "z", code=1)
 
 
+def test_inflate_refuses_what_rfc_1951_does_not_define(programs, tmp_path):
+    def bits(*fields: tuple[int, int]) -> bytes:
+        value = at = 0
+        for field, width in fields:
+            value, at = value | field << at, at + width
+        return value.to_bytes((at + 7) // 8 + 8, "little")
+
+    c = zlib.compressobj(9, zlib.DEFLATED, -15, zdict=b"never sent, never sent, never sent")
+    dynamic = ((1, 1), (2, 2))
+    cases = [
+        (c.compress(b"x never sent, never sent") + c.flush(), "before the data's start"),
+        (bits((1, 1), (3, 2)), "unknown kind of block"),
+        (bits((1, 1), (0, 2), (0, 5), (5, 16), (5, 16)), "damaged length"),
+        (bits(*dynamic, (30, 5), (0, 5), (0, 4)), "too many codes"),
+        (bits(*dynamic, (0, 5), (0, 5), (15, 4), *[(1, 3)] * 19), "set of code lengths"),
+        (bits(*dynamic, (0, 5), (0, 5), (0, 4), *[(7, 3)] * 4), "set of code lengths"),
+        (bits(*dynamic, (0, 5), (0, 5), (0, 4), (1, 3), (0, 3), (0, 3), (1, 3), (1, 1)), "without a first"),
+        (bits((1, 1), (1, 2), (0b01100011, 8)), "invalid length code"),
+    ]
+    for data, why in cases:
+        (tmp_path / "z").write_bytes(data)
+        assert why in run(programs["probe_asan"], "inflate", 1, tmp_path / "z", code=1), why
+
+
 # ---- store and pool ----
 
 
@@ -317,6 +348,41 @@ def test_it_learns(train):
     )
 
 
+def reference(steps: int, total: int, seed: int) -> dict[str, np.ndarray]:
+    """dummy_net.c in NumPy, each sum in the C program's order: weights after some steps of the first epoch."""
+    f = np.float32
+    w = rng.uniform(seed, 7, 4 * 37, f(0.2)).reshape(4, 37)
+    bias, stored = np.zeros(4, f), np.zeros((4, 37), np.int16)
+    for t in range(steps):
+        index = rng.order(seed, 0, N, np.arange(t * 10, t * 10 + 10))
+        x, y = np.where(X[index] >= 128, f(1), f(-1)), Y[index]
+        p = np.repeat(bias[None], 10, axis=0)
+        for i in range(37):
+            p = p + w[None, :, i] * x[:, i, None]
+        p = np.maximum(f(1) + (p - p.max(axis=1, keepdims=True)) / f(256), f(0))
+        for _ in range(8):
+            p = p * p
+        total_p = ((p[:, 0] + p[:, 1]) + p[:, 2]) + p[:, 3]
+        d = p / total_p[:, None] - np.eye(4, dtype=f)[y]
+        lr = rng.cosine_lr(0.05, 0.1, t + 1, total)
+        g_bias, g = np.zeros(4, f), np.zeros((4, 37), f)
+        for b in range(10):
+            g_bias, g = g_bias + d[b], g + d[b][:, None] * x[b][None]
+        bias = bias - lr * g_bias / f(10)
+        m = stored.astype(f) / f(4096) * f(0.9) + g / f(10)
+        stored = np.clip((m * f(4096)).astype(np.int32), -32768, 32767).astype(np.int16)
+        w = w - lr * m
+    return {"dense1.weight": w, "dense1.bias": bias}
+
+
+def test_the_run_is_what_python_computes(train, tmp_path):
+    for seed, steps in ((1, 1), (5, 100)):
+        train("free", "--seed", seed, "--steps", steps, "--export", tmp_path / "w")
+        got = read_safetensors(tmp_path / "w")
+        for name, want in reference(steps, 3 * (N // 10), seed).items():
+            assert (got[name].view(np.uint32) == want.view(np.uint32)).all(), (name, seed)
+
+
 def test_formats_train_to_the_same_bits(train, tmp_path):
     def put(name: str, content: bytes) -> Path:
         (tmp_path / name).write_bytes(content)
@@ -328,7 +394,7 @@ def test_formats_train_to_the_same_bits(train, tmp_path):
     pair = {
         "idx": f"{put('x', idx(X))},{put('y', idx(Y))}",
         "idx.gz": f"{put('x.gz', gz(idx(X)))},{put('y.gz', gz(idx(Y)))}",
-        "npy": f"{put('x.npy', npy(X.reshape(N, 29, 1)))},{labels}",
+        "npy": f"{put('x.npy', npy(X.reshape(N, 37, 1)))},{labels}",
         "npy i8": f"{tmp_path}/x.npy,{labels8}",
         "npy i4": f"{tmp_path}/x.npy,{put('y4.npy', npy(Y.astype('<i4')))}",
     }
@@ -424,7 +490,7 @@ def test_an_epoch_reads_each_record_once(train, programs, tmp_path, data):
         return int(re.search(r"rchar: (\d+)", text)[1])
 
     bytes_read(1)
-    record = 5  # 29 bits and a label; the test set's last batch is filled up
+    record = 6  # 37 bits and a label; the test set's last batch is filled up
     assert bytes_read(6) - bytes_read(1) == 5 * record * (N // 10 * 10 + (N_TEST + 9) // 10 * 10)
 
 
@@ -588,7 +654,7 @@ def test_data_refusals(train, tmp_path):
         (tmp_path / "none", ["no such file", "--data FOLDER"]),
         (f"{x},{tmp_path}/none", ["cannot open the labels", "no such file"]),
         (tmp_path, ["is a folder"]),
-        (f"{put('short', idx(X)[:-1])},{y}", ["is truncated", "expected 29087 bytes", "found 29086"]),
+        (f"{put('short', idx(X)[:-1])},{y}", ["is truncated", "expected 37111 bytes", "found 37110"]),
         (f"{put('long', idx(X) + b'1')},{y}", ["is too long"]),
         (f"{put('shortgz', gz(idx(X))[:-9])},{y}", ["ends too early"]),
         (f"{put('crcgz', gz(idx(X))[:-8] + bytes(8))},{y}", ["checksum"]),
@@ -597,12 +663,12 @@ def test_data_refusals(train, tmp_path):
         (f"{put('text', b'hello, world')},{y}", ["neither idx nor .npy nor .bnnd (it starts with 68656c6c)"]),
         (f"{put('empty', b'')},{y}", ["is truncated"]),
         (f"{put('float_idx', bytes([0, 0, 13, 1]) + idx(X)[4:])},{y}", ["type 0x0000000d"]),
-        (f"{put('wide', idx(X.repeat(2, axis=1)))},{y}", ["expected 29 values in a sample, found 58"]),
+        (f"{put('wide', idx(X.repeat(2, axis=1)))},{y}", ["expected 37 values in a sample, found 74"]),
         (f"{x},{put('fewer', idx(Y[:-1]))}", ["1003 samples", "1002 labels"]),
         (f"{x},{put('badlabel', idx(bad))}", ["sample 700 has label 4", "4 classes (labels 0 to 3)"]),
         (f"{x},{put('minus.npy', npy(minus))}", ["sample 3 has label -1"]),
         (f"{x},{put('wide.npy', npy(Y.astype('<i8') + (1 << 40)))}", ["has label 10995"]),
-        (f"{x},{put('twod.npy', npy(X))}", ["expected a list of integer labels, found 29"]),
+        (f"{x},{put('twod.npy', npy(X))}", ["expected a list of integer labels, found 37"]),
         (f"{x},{put('floaty.npy', npy(Y.astype('f4')))}", ["expected a list of integer labels"]),
         (put("alone", idx(X)), ["no labels", "--train IMAGES,LABELS"]),
         (f"{put('few', idx(X[:9]))},{put('fewy', idx(Y[:9]))}", ["9 samples to train on, fewer than one batch of 10"]),
@@ -747,7 +813,7 @@ def test_info_eval_bench(programs, train, tmp_path, data):
 def test_first_weights(train, tmp_path):
     train("free", "--steps", 0, "--export", tmp_path / "w")
     w = read_safetensors(tmp_path / "w")
-    assert (w["dense1.weight"].ravel() == rng.uniform(1, 7, 4 * 29, 0.2)).all()
+    assert (w["dense1.weight"].ravel() == rng.uniform(1, 7, 4 * 37, 0.2)).all()
     assert ((w["dense1.flips"].ravel() > 0) == rng.signs(1, 9, 3 * 37)).all()
     assert w["dense1.bias"].shape == (4,) and set(w) == {"dense1.weight", "dense1.bias", "dense1.flips"}
 
@@ -771,10 +837,10 @@ def test_export_and_init(train, programs, tmp_path, data):
     w = read_safetensors(tmp_path / "a.safetensors")
     halves = {
         **w,
-        "dense1.weight": w["dense1.weight"].astype("f2").reshape(4, 29, 1),
+        "dense1.weight": w["dense1.weight"].astype("f2").reshape(4, 37, 1),
         "dense1.flips": w["dense1.flips"].astype("f4"),
     }
-    (tmp_path / "h").write_bytes(safetensors({**halves, "dense1.momentum": np.zeros((4, 29), "f4")}))
+    (tmp_path / "h").write_bytes(safetensors({**halves, "dense1.momentum": np.zeros((4, 37), "f4")}))
     train("asan", "--init", tmp_path / "h", "--steps", 0, "--export", tmp_path / "c.safetensors")
     back = read_safetensors(tmp_path / "c.safetensors")
     assert (back["dense1.weight"] == w["dense1.weight"].astype("f2").astype("f4")).all() and (
@@ -784,7 +850,7 @@ def test_export_and_init(train, programs, tmp_path, data):
 
 def test_init_refusals(train, programs, tmp_path):
     w = {
-        "dense1.weight": np.zeros((4, 29), "f4"),
+        "dense1.weight": np.zeros((4, 37), "f4"),
         "dense1.bias": np.zeros(4, "f4"),
         "dense1.flips": np.ones((3, 37), "i1"),
     }
@@ -792,9 +858,9 @@ def test_init_refusals(train, programs, tmp_path):
     cases = [
         (safetensors({k: v for k, v in w.items() if k != "dense1.bias"}), "dense1.bias is missing"),
         (safetensors({**w, "dense2.weight": w["dense1.bias"]}), "no tensor named dense2.weight"),
-        (safetensors({**w, "dense1.weight": np.zeros((29, 4), "f4")}), "expected shape [4, 29]"),
+        (safetensors({**w, "dense1.weight": np.zeros((37, 4), "f4")}), "expected shape [4, 37]"),
         (safetensors({**w, "dense1.weight": np.zeros((4, 28), "f4")}), "112 values in 2 dimensions"),
-        (safetensors({**w, "dense1.weight": np.zeros((4, 29), "f8")}), "type F64, expected F32 or F16"),
+        (safetensors({**w, "dense1.weight": np.zeros((4, 37), "f8")}), "type F64, expected F32 or F16"),
         (whole[:-1], "truncated"),
         (whole[:60], "not a safetensors"),
         (b"", "not a safetensors"),

@@ -1,6 +1,6 @@
-/* test_store.c: checkpoints on a medium that fails. For every operation at which the power can go, and many ways in which
- * the writes that were not synced yet can end (applied, dropped, torn, garbage), a boot must find the last generation that
- * was committed or the one in progress, whole. */
+/* test_store.c: checkpoints on a medium that fails. For every operation at which the power can go, and many ways in
+ * which the writes that were not synced yet can end (applied, dropped, torn, garbage), a boot must find the last
+ * generation that was committed or the one in progress, whole. */
 #include "bnnc_fmt.h"
 #include "bnnc_store.h"
 

@@ -15,7 +15,13 @@ enum { BNNC_TRAIN = 1, BNNC_EVAL = 2, BNNC_INFO = 4, BNNC_BENCH = 8 };
 static const struct { const char *name; int bit; } bnnc_verbs[] = {
     {"train", BNNC_TRAIN}, {"eval", BNNC_EVAL}, {"info", BNNC_INFO}, {"bench", BNNC_BENCH}};
 
-typedef struct { const char *name; char kind; /* s text, u number, f decimal, b switch */ int verbs; void *value; bool *given; } bnnc_flag;
+typedef struct {
+  const char *name;
+  char kind; /* s text, u number, f decimal, b switch */
+  int verbs; /* that it is for */
+  void *value;
+  bool *given;
+} bnnc_flag;
 static const bnnc_flag bnnc_flags[] = {
     {"--train", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.train, NULL},
     {"--test", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.test, NULL},
@@ -125,7 +131,8 @@ BNNC_COLD void bnnc_flag_value(const bnnc_flag *f, const char *value) {
     *(uint32_t *)f->value = u;
   } else {
     if (!bnnc_parse_float(value, &d) || d < 0)
-      bnnc_fail(BNNC_E_USAGE, "%s: '%s' is not a number of at least 0\n  hint: such as 0.001, 1e-3 or 60", f->name, value);
+      bnnc_fail(BNNC_E_USAGE, "%s: '%s' is not a number of at least 0\n  hint: such as 0.001, 1e-3 or 60", f->name,
+                value);
     *(double *)f->value = d;
   }
 }
@@ -159,7 +166,8 @@ BNNC_COLD int bnnc_parse_args(int argc, char **argv) {
     for (uint32_t k = 0; k < BNNC_N_FLAGS && !n; k++) n = bnnc_flag_length(arg, (f = &bnnc_flags[k])->name);
     if (!n) bnnc_unknown(arg[0] == '-' ? "flag" : "argument", arg, true);
     if (!(f->verbs & verb))
-      bnnc_fail(BNNC_E_USAGE, "%s means nothing to %s\n  hint: --help says which flags there are", f->name, bnnc_opt.verb);
+      bnnc_fail(BNNC_E_USAGE, "%s means nothing to %s\n  hint: --help says which flags there are", f->name,
+                bnnc_opt.verb);
     if (f->kind == 'b') {
       if (arg[n]) bnnc_fail(BNNC_E_USAGE, "%s takes no value", f->name);
       *(bool *)f->value = true;
@@ -171,8 +179,10 @@ BNNC_COLD int bnnc_parse_args(int argc, char **argv) {
   if (!bnnc_streq(bnnc_opt.resume, "auto") && !bnnc_streq(bnnc_opt.resume, "never"))
     bnnc_fail(BNNC_E_USAGE, "--resume: '%s' is neither auto nor never", bnnc_opt.resume);
   if (bnnc_opt.threads_given && (bnnc_opt.threads < 1 || bnnc_opt.threads > NET.max_threads))
-    bnnc_fail(BNNC_E_USAGE, "--threads %u: this program was compiled for 1 to %u\n  hint: their stacks are part of the memory "
-              "plan; compile it again for more", bnnc_opt.threads, NET.max_threads);
+    bnnc_fail(BNNC_E_USAGE,
+              "--threads %u: this program was compiled for 1 to %u\n"
+              "  hint: their stacks are part of the memory plan; compile it again for more",
+              bnnc_opt.threads, NET.max_threads);
   if (bnnc_opt.eval_every < 1) bnnc_opt.eval_every = 1;
   if (!bnnc_opt.cache) bnnc_opt.cache = bnnc_opt.out;
   return verb;

@@ -1,8 +1,8 @@
 /* bnnc_cpu.h: which kernels this CPU can run.
  *
- * bnnc_cpu_level(): 0 base, 1 avx2 (AVX2, F16C, POPCNT), 2 avx512 (also AVX-512 F, BW, DQ, VL, VPOPCNTDQ); always 0 where
- * the CPU is not x86. Asks cpuid and, since the operating system must save the registers, xgetbv. All levels compute the
- * same bits. The flag --isa, or else BNNC_ISA, chooses a lower level; bnnc_cpu_choose has the last word.
+ * bnnc_cpu_level(): 0 base, 1 avx2 (AVX2, F16C, POPCNT), 2 avx512 (also AVX-512 F, BW, DQ, VL, VPOPCNTDQ); always 0
+ * where the CPU is not x86. Asks cpuid and, since the operating system must save the registers, xgetbv. All levels
+ * compute the same bits. The flag --isa, or else BNNC_ISA, chooses a lower level; bnnc_cpu_choose has the last word.
  */
 #ifndef BNNC_CPU_H
 #define BNNC_CPU_H

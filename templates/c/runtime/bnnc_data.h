@@ -1,10 +1,10 @@
 /* bnnc_data.h: a set of samples, read from disk one record at a time; the data is never resident.
  *
  * A file that can be read at random and is encoded as the network wants it is used in place. Anything else (gzip, a
- * compressed .bnnd, bytes for a network of bits, wide labels) is expanded and encoded once, as a stream, into a raw .bnnd
- * in the cache folder: written under another name, synced, renamed. Its header names the source's content, so a later
- * run takes it as it is and a changed source makes a new one.
- * All that can be wrong with the data is found here, before the first step, and ends the process with exit code 5.
+ * compressed .bnnd, bytes for a network of bits, wide labels) is expanded and encoded once, as a stream, into a raw
+ * .bnnd in the cache folder: written under another name, synced, renamed. Its header names the source's content, so a
+ * later run takes it as it is and a changed source makes a new one. All that can be wrong with the data is found here,
+ * before the first step, and ends the process with exit code 5.
  */
 #ifndef BNNC_DATA_H
 #define BNNC_DATA_H
@@ -40,7 +40,7 @@ BNNC_FN void bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t 
     bnnc_fail(BNNC_E_DATA, "cannot read sample %u of %s: %s\n  hint: leave data files alone while training", i, s->path,
               r < 0 ? bnnc_errname(r) : "the file has changed");
   for (uint32_t b = s->x_bytes; b < bnnc_row_bytes(); b++) row[b] = 0;
-  if (NET.in_kind == BNNC_BIT && NET.elems % 8) row[s->x_bytes - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
+  if (NET.in_kind == BNNC_BIT && NET.elems % 8 != 0) row[s->x_bytes - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
 }
 
 BNNC_COLD void bnnc_check_label(const char *path, uint32_t sample, uint64_t label) {
@@ -241,8 +241,8 @@ BNNC_COLD void bnnc_check_samples(const bnnc_file *a) {
               a->path, (double)a->bnnd.threshold, (double)NET.threshold);
 }
 
-/* Opens images (and labels, "" where one file has both) as `set`. Where the file has a test split and `test` is not NULL,
- * it goes there; `path` is room for the spool's name, and must live as long as the sets. */
+/* Opens images (and labels, "" where one file has both) as `set`. Where the file has a test split and `test` is not
+ * NULL, it goes there; `path` is room for the spool's name, and must live as long as the sets. */
 BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, const char *images, const char *labels,
                               const char *cache, bool quiet, char *path) {
   static const char hint[] = "  hint: --train IMAGES,LABELS";

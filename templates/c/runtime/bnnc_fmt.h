@@ -1,6 +1,6 @@
 /* bnnc_fmt.h: text without stdio: a bounded text buffer, a small printf, number parsing, and the fatal error.
  *
- * bnnc_put(&t, format, ...) appends to a bnnc_text; what does not fit is cut off, or written to t.fd where that is >= 0.
+ * bnnc_put(&t, format, ...) appends to a bnnc_text; what does not fit is cut off, or written to t.fd if >= 0.
  *   %s string   %q JSON string   %d int   %u uint32_t   %U uint64_t   %x uint32_t as 8 hex   %X uint64_t as 16 hex
  *   %.Nf double, N decimals      %g double, 6 significant digits      %j the same for JSON (null where not finite)
  *   a width before the letter pads on the left, with '-' on the right: %5u, %-20s

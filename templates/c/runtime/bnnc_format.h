@@ -43,7 +43,8 @@ typedef struct {
 } bnnc_file;
 
 /* The one stream that is open. Data is only expanded before the first step, when nothing is in the arena yet; so the
- * stream lies there, unless the arena is smaller than 38 KiB, and costs no memory of its own. bnnc_data_done clears it. */
+ * stream lies there, unless the arena is smaller than 38 KiB, and costs no memory of its own. bnnc_data_done clears
+ * it. */
 static _Alignas(8) uint8_t bnnc_z_own[sizeof bnnc_arena >= sizeof(bnnc_inflate) ? 1 : sizeof(bnnc_inflate)];
 #define bnnc_z (*(bnnc_inflate *)(void *)(sizeof bnnc_z_own == 1 ? bnnc_arena : bnnc_z_own))
 

@@ -1,9 +1,9 @@
 /* bnnc_inflate.h: streaming decompression: raw deflate (RFC 1951), zlib (RFC 1950), gzip (RFC 1952); or no compression.
  *
- * Pulls compressed bytes from a file and hands out as many plain bytes as are asked for. One bnnc_inflate (38 KiB) is all
- * the memory it uses; no input can make it read or write outside, loop for ever, or hand out bytes that a checksum of the
- * stream disproves without reporting it: after any failure every call returns -1 and `error` says why.
- * Not reentrant for one object; several gzip members in a row are one stream, as gzip itself has it.
+ * Pulls compressed bytes from a file and hands out as many plain bytes as are asked for. One bnnc_inflate (38 KiB) is
+ * all the memory it uses; no input can make it read or write outside, loop for ever, or hand out bytes that a checksum
+ * of the stream disproves without reporting it: after any failure every call returns -1 and `error` says why. Not
+ * reentrant for one object; several gzip members in a row are one stream, as gzip itself has it.
  */
 #ifndef BNNC_INFLATE_H
 #define BNNC_INFLATE_H

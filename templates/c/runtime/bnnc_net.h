@@ -42,8 +42,9 @@ typedef struct {
   uint32_t in_kind;            /* BNNC_U8, BNNC_F32 or BNNC_BIT: what the batch buffer holds */
   float threshold;             /* BNNC_BIT: +1 where the value in the file is >= threshold */
 
-  /* Arena offsets of the batch. A row of x has `elems` bytes (u8), 4*elems (f32) or 4*ceil(elems/32) (bit, words as in a
-   * state). labels: u8[batch]; loss: f32[batch], per sample; pred: i32[batch], the class with the highest score. */
+  /* Arena offsets of the batch. A row of x has `elems` bytes (u8), 4*elems (f32) or 4*ceil(elems/32) (bit, words as in
+   * a state). labels: u8[batch]; loss: f32[batch], per sample; pred: i32[batch], the best class. x and labels are
+   * written before each step; x may be overwritten within it; labels, loss and pred are read when it returns. */
   uint32_t train_x, train_labels, train_loss, train_pred;
   uint32_t eval_x, eval_labels, eval_loss, eval_pred;
   uint32_t lr, step;           /* two f32, written before each train step: learning rate, and t = 1, 2, ... */

@@ -1,10 +1,11 @@
 /* bnnc_pool.h: a fixed set of threads that run one kernel at a time.
  *
  * bnnc_run(k) calls k(tid, nthreads) once for each tid in 0..nthreads-1, tid 0 on the caller, and returns when all are
- * done: a barrier on both sides, so what one kernel wrote the next one may read. One thread: a plain call.
- * Threads start at bnnc_pool_start, on static stacks, and never end. They wait by spinning for some microseconds, since
- * kernels follow each other closely, and then sleep in a futex. While spinning they yield now and then: where two of them
- * share a core, the one that has work runs at once, and both stay runnable, so the kernel moves one to a free core.
+ * done: a barrier on both sides, so what one kernel wrote the next one may read. One thread: a plain call. Threads
+ * start at bnnc_pool_start, on static stacks, and never end. They wait by spinning for some microseconds, since
+ * kernels follow each other closely, and then sleep in a futex. While spinning they yield now and then: where two of
+ * them share a core, the one that has work runs at once, and both stay runnable, so the kernel moves one to a free
+ * core.
  *
  * Correct because: `go` is released after `kernel` is written and acquired before it is read; `left` counts the workers
  * down with release, and the caller acquires zero. A sleeper first announces itself and then looks again, a waker first

@@ -56,7 +56,8 @@ BNNC_FN void bnnc_show_step(void) {
   bnnc_flush(&t);
 }
 
-/* The line that stays, and the log's record. Called when the epoch's evaluation is done, before the counters restart. */
+/* The line that stays, and the log's record. Called when the epoch's evaluation is done, before the counters restart.
+ * */
 BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, double test) {
   char line[256];
   bnnc_text t = {line, sizeof line, 0, 1};

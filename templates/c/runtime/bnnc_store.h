@@ -85,7 +85,8 @@ BNNC_COLD bool bnnc_ckpt_load(const bnnc_store *s, const bnnc_part part[2]) {
   return crc == h.payload_crc;
 }
 
-/* Writes generation b->generation + 1 into the slot that does not hold the latest; 0 or -errno, and then *b is as before. */
+/* Writes generation b->generation + 1 into the slot that does not hold the latest; 0 or -errno, and then *b is as
+ * before. */
 BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char *hash, const bnnc_part part[2]) {
   const int slot = b->slot == 0 ? 1 : 0;
   const bnnc_store *s = &store[slot];

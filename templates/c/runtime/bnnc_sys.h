@@ -1,9 +1,10 @@
 /* bnnc_sys.h: the one door to the operating system.
  *
  * Two builds of the same trainer:
- *   freestanding  -DBNNC_FREESTANDING -static -nostdlib -ffreestanding: raw system calls, own _start, no libc at all,
- *                 so that the process holds nothing but what the memory plan lists (bnnc_sys_raw.h);
- *   hosted        any C11 compiler with POSIX and Linux futexes: for sanitizers and ports (bnnc_sys_posix.h).
+ *   freestanding  -DBNNC_FREESTANDING -static -nostdlib -ffreestanding -fno-stack-protector: raw system calls, own
+ *                 _start, no libc at all, so that the process holds nothing but what the memory plan lists
+ *                 (bnnc_sys_raw.h: x86-64; aarch64 with -mno-outline-atomics; arm EABI with -lgcc). Not -static-pie.
+ *   hosted        any C11 compiler with POSIX and Linux futexes, -lpthread: for sanitizers and ports (bnnc_sys_posix.h).
  *
  * Both files give the same functions; what can fail returns a negative errno value. Nothing here allocates memory.
  * This file adds what is the same in both: reads and writes that survive EINTR and short transfers, mkdir -p, getenv.
@@ -25,8 +26,8 @@
 #endif
 
 #define BNNC_FN static __attribute__((unused)) /* a program need not use every function of a header */
-/* The same for what runs once, or seldom: compiled for size, kept apart. Never for a caller of kernels: gcc takes what is
- * called only from cold functions to be cold too. */
+/* The same for what runs once, or seldom: compiled for size, kept apart. Never for a caller of kernels: gcc takes what
+ * is called only from cold functions to be cold too. */
 #define BNNC_COLD static __attribute__((unused, cold))
 
 enum { BNNC_PATH_MAX = 512 };

@@ -6,9 +6,10 @@
 /* ---- x86-64 ------------------------------------------------------------------------------------------------- */
 #if defined(__x86_64__)
 enum { NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_rt_sigaction = 13, NR_rt_sigprocmask = 14,
-       NR_ioctl = 16, NR_pread = 17, NR_pwrite = 18, NR_yield = 24, NR_getpid = 39, NR_fsync = 74, NR_ftruncate = 77, NR_prctl = 157,
-       NR_futex = 202, NR_sched_setaffinity = 203, NR_sched_getaffinity = 204, NR_clock_gettime = 228, NR_exit_group = 231, NR_openat = 257,
-       NR_mkdirat = 258, NR_unlinkat = 263, NR_renameat = 264, NR_preadv = 295, NR_getcpu = 309 };
+       NR_ioctl = 16, NR_pread = 17, NR_pwrite = 18, NR_yield = 24, NR_getpid = 39, NR_fsync = 74, NR_ftruncate = 77,
+       NR_prctl = 157, NR_futex = 202, NR_sched_setaffinity = 203, NR_sched_getaffinity = 204, NR_clock_gettime = 228,
+       NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_unlinkat = 263, NR_renameat = 264, NR_preadv = 295,
+       NR_getcpu = 309 };
 
 BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
   register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
@@ -31,7 +32,8 @@ __asm__(".text\n"
         "1: ret\n"
         "bnnc_sigreturn:\n  mov $15,%eax\n  syscall\n");
 
-/* rep movsb: one instruction, fast on every CPU of the last ten years, and no compiler turns it into a call of itself */
+/* rep movsb: one instruction, fast on every CPU of the last ten years, and no compiler turns it into a call of itself
+ * */
 void *memcpy(void *restrict d, const void *restrict s, size_t n) {
   void *r = d;
   __asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
@@ -46,9 +48,10 @@ void *memset(void *d, int c, size_t n) {
 /* ---- aarch64 ------------------------------------------------------------------------------------------------ */
 #elif defined(__aarch64__)
 enum { NR_read = 63, NR_write = 64, NR_close = 57, NR_lseek = 62, NR_rt_sigaction = 134, NR_rt_sigprocmask = 135,
-       NR_ioctl = 29, NR_pread = 67, NR_pwrite = 68, NR_yield = 124, NR_getpid = 172, NR_fsync = 82, NR_ftruncate = 46, NR_prctl = 167,
-       NR_futex = 98, NR_sched_setaffinity = 122, NR_sched_getaffinity = 123, NR_clock_gettime = 113, NR_exit_group = 94, NR_openat = 56,
-       NR_mkdirat = 34, NR_unlinkat = 35, NR_renameat = 38, NR_preadv = 69, NR_getcpu = 168 };
+       NR_ioctl = 29, NR_pread = 67, NR_pwrite = 68, NR_yield = 124, NR_getpid = 172, NR_fsync = 82,
+       NR_ftruncate = 46, NR_prctl = 167, NR_futex = 98, NR_sched_setaffinity = 122, NR_sched_getaffinity = 123,
+       NR_clock_gettime = 113, NR_exit_group = 94, NR_openat = 56, NR_mkdirat = 34, NR_unlinkat = 35,
+       NR_renameat = 38, NR_preadv = 69, NR_getcpu = 168 };
 
 BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
   register long x8 __asm__("x8") = nr, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
@@ -70,18 +73,20 @@ __asm__(".text\n"
 
 /* ---- arm, EABI (link with -lgcc: 64-bit division) ------------------------------------------------------------ */
 #elif defined(__ARM_EABI__)
-enum { NR_read = 3, NR_write = 4, NR_close = 6, NR_lseek = 140, NR_rt_sigaction = 174, NR_rt_sigprocmask = 175, NR_ioctl = 54,
-       NR_pread = 180, NR_pwrite = 181, NR_yield = 158, NR_getpid = 20, NR_fsync = 118, NR_ftruncate = 194, NR_prctl = 172,
-       NR_futex = 240, NR_sched_setaffinity = 241, NR_sched_getaffinity = 242, NR_clock_gettime = 263, NR_exit_group = 248,
-       NR_openat = 322, NR_mkdirat = 323, NR_unlinkat = 328, NR_renameat = 329, NR_preadv = 361, NR_getcpu = 345 };
+enum { NR_read = 3, NR_write = 4, NR_close = 6, NR_lseek = 140, NR_rt_sigaction = 174, NR_rt_sigprocmask = 175,
+       NR_ioctl = 54, NR_pread = 180, NR_pwrite = 181, NR_yield = 158, NR_getpid = 20, NR_fsync = 118,
+       NR_ftruncate = 194, NR_prctl = 172, NR_futex = 240, NR_sched_setaffinity = 241, NR_sched_getaffinity = 242,
+       NR_clock_gettime = 263, NR_exit_group = 248, NR_openat = 322, NR_mkdirat = 323, NR_unlinkat = 328,
+       NR_renameat = 329, NR_preadv = 361, NR_getcpu = 345 };
 #define BNNC_32_BIT 1 /* a 64-bit offset is two arguments */
 
 BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
-  register long r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c, r3 __asm__("r3") = d, r4 __asm__("r4") = e,
-                r5 __asm__("r5") = f;
+  register long r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c, r3 __asm__("r3") = d,
+                r4 __asm__("r4") = e, r5 __asm__("r5") = f;
   long r7; /* in Thumb code r7 may be the frame pointer, so it is put back by hand */
   __asm__ volatile("mov %[r7], r7\n  mov r7, %[nr]\n  svc #0\n  mov r7, %[r7]"
-                   : "+r"(r0), [r7] "=&r"(r7) : [nr] "r"(nr), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5) : "memory", "cc");
+                   : "+r"(r0), [r7] "=&r"(r7) : [nr] "r"(nr), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5)
+                   : "memory", "cc");
   return r0;
 }
 
@@ -256,8 +261,12 @@ BNNC_FN int bnnc_this_cpu(void) {
 void bnnc_sigreturn(void);
 BNNC_FN void bnnc_on_signal(int number) { atomic_store(&bnnc_signal, number); }
 BNNC_FN void bnnc_catch_signals(void) {
-  struct { void (*handler)(int); unsigned long flags; void (*restorer)(void); unsigned long mask[8 / sizeof(long)]; } a = {
-      bnnc_on_signal, 0x04000004 /* SA_RESTORER, SA_SIGINFO: the frame that rt_sigreturn undoes */, bnnc_sigreturn, {0}};
+  struct {
+    void (*handler)(int);
+    unsigned long flags;
+    void (*restorer)(void);
+    unsigned long mask[8 / sizeof(long)];
+  } a = {bnnc_on_signal, 0x04000004 /* SA_RESTORER, and SA_SIGINFO: a frame for rt_sigreturn */, bnnc_sigreturn, {0}};
   (void)bnnc_call(NR_rt_sigaction, 2 /* SIGINT */, (long)&a, 0, 8, 0, 0);
   (void)bnnc_call(NR_rt_sigaction, 15 /* SIGTERM */, (long)&a, 0, 8, 0, 0);
 }

@@ -2,9 +2,9 @@
  *
  * safetensors: u64 length of a JSON header, the header, the data. Export writes f32 as F32, f16 as F16, bits as I8 of
  * +1 and -1; init takes F32, F16 or I8 and converts to the state's own type (a bit is +1 where the value is >= 0).
- * Every exported state must be there, with its shape; a name that no state has is an error; states that are not exported
- * (the optimiser's) may be there or not. The header is parsed as it streams by, one token at a time: no tree, no
- * recursion, names up to 128 bytes.
+ * Every exported state must be there, with its shape; a name that no state has is an error; states that are not
+ * exported (the optimiser's) may be there or not. The header is parsed as it streams by, one token at a time: no tree,
+ * no recursion, names up to 128 bytes.
  */
 #ifndef BNNC_TENSORS_H
 #define BNNC_TENSORS_H

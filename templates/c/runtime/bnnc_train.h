@@ -1,7 +1,8 @@
 /* bnnc_train.h: the training loop: batches, learning rate, hold-out, evaluation, checkpoints.
  *
- * All that a run is lies in two places: the state range of the arena, and bnnc_cursor. A checkpoint is these two, and the
- * data's order is a function of (seed, epoch), so a resumed run computes the same bits as one that was never stopped.
+ * All that a run is lies in two places: the state range of the arena, and bnnc_cursor. A checkpoint is these two, and
+ * the data's order is a function of (seed, epoch), so a resumed run computes the same bits as one that was never
+ * stopped.
  */
 #ifndef BNNC_TRAIN_H
 #define BNNC_TRAIN_H
@@ -106,7 +107,7 @@ BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const c
 /* Opens both sets as the flags and the spec say. `need_train`: a training set is a must. */
 BNNC_COLD void bnnc_open_data(bool need_train) {
   bool quiet = bnnc_opt.quiet || bnnc_opt.json;
-  const bool own_test = bnnc_opt.test || (!bnnc_opt.train && *NET.test_images);
+  const bool own_test = bnnc_opt.test || (!bnnc_opt.train && *NET.test_images != 0);
   bool train = bnnc_source(bnnc_path[0], bnnc_path[1], bnnc_opt.train, NET.train_images, NET.train_labels_file);
   if (need_train && !train)
     bnnc_fail(BNNC_E_USAGE,

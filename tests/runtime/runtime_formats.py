@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 
-def samples(n: int, seed: int, elems: int = 29, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def samples(n: int, seed: int, elems: int = 37, classes: int = 4) -> tuple[np.ndarray, np.ndarray]:
     """A task that softmax regression learns: one random prototype a class, and noise."""
     proto = np.random.default_rng(0).integers(0, 256, (classes, elems))
     r = np.random.default_rng(seed)

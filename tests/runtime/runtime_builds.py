@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-
-import pytest
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parents[1] / "templates" / "c" / "runtime"
@@ -70,10 +67,3 @@ class Programs:
 
     def __getitem__(self, name: str) -> Path:
         return self.built[name].result()
-
-
-@pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
-    if not shutil.which("gcc"):
-        pytest.skip("no gcc")
-    return Programs(tmp_path_factory.mktemp("programs"))
