@@ -99,7 +99,7 @@ class Printer:
         if e.op == "acc":
             return 2
         own = 0
-        if e.op == "col" or (e.op == "load" and e.shape[1] > 1):
+        if e.op in ("col", "load") and e.shape[1] > 1:
             own = 2 if self.inner == "c" else 1
         if e.op == "load" and e.shape[0] > 1:
             own = max(own, 2 if self.inner == "r" else 1)
@@ -150,7 +150,8 @@ class Printer:
         if op == "const":
             return literal(e.attr)
         if op == "col":
-            return "vcol(c)" if v else "(float)c"
+            c = "c" if e.shape[1] > 1 else "0"
+            return f"vcol({c})" if v else f"(float){c}"
         if op == "acc":
             return self.accs[e.attr]
         if op == "load":
@@ -189,8 +190,10 @@ class Printer:
         row = f"r * {s.stride}" if s.stride > 1 else "r"
         if s.one_bit:
             if s.axis == 0:
-                at = f"{p} + r / 32 * {s.stride}" if s.shape[0] > 1 else p
-                return f"vld_bits0({at} + c, r)" if self.mode == "v" else f"(int)(({p}[r / 32 * {s.stride} + c] >> (r & 31)) & 1u)"
+                tall = s.shape[0] > 1
+                at = " + ".join(x for x in (p, f"r / 32 * {s.stride}" if tall else "", "c" if wide else "") if x)
+                bit = "r" if tall else "0"
+                return f"vld_bits0({at}, {bit})" if self.mode == "v" else f"(int)((*({at}) >> ({bit} & 31)) & 1u)"
             at = (f"{p} + {row}" if s.shape[0] > 1 else p)
             col = "c" if wide else "0"
             return f"vld_bits({at}, {col})" if self.mode == "v" else f"(int)((({at})[{col} >> 5] >> ({col} & 31)) & 1u)"

@@ -32,6 +32,11 @@ def print_program(p: Program) -> str:
     return "\n".join(out) + "\n"
 
 
+def _literal(text: str) -> object:
+    """What ``repr`` wrote; infinities and NaN are names to Python."""
+    return float(text) if text.lstrip("-") in ("inf", "nan") else ast.literal_eval(text)
+
+
 def parse_program(text: str) -> Program:
     """Read what :func:`print_program` wrote.  Raises InternalError for anything else."""
     values: list[Value] = []
@@ -60,7 +65,7 @@ def parse_program(text: str) -> Program:
         elif m := _LINE.match(line):
             values.append(Value(m["out"], (int(m["r"]), int(m["c"])), m["dtype"]))
             args = tuple(a.strip()[1:] for a in m["in"].split(",") if a.strip())
-            attrs = tuple((k, ast.literal_eval(v)) for k, v in re.findall(r"(\w+)=((?:'[^']*')|[^,]+)", m["attrs"] or ""))
+            attrs = tuple((k, _literal(v)) for k, v in re.findall(r"(\w+)=((?:'[^']*')|[^,]+)", m["attrs"] or ""))
             ops.append(Op(m["kind"], args, m["out"], attrs, m["phase"], m["layer"] or ""))
         else:
             raise InternalError(f"not a Program line: {line}")

@@ -40,6 +40,7 @@
 #define vi BNNC_AT_LEVEL(vi)
 #define vu BNNC_AT_LEVEL(vu)
 #define vb BNNC_AT_LEVEL(vb)
+#define vc BNNC_AT_LEVEL(vc)
 #define vs BNNC_AT_LEVEL(vs)
 #define vh BNNC_AT_LEVEL(vh)
 #define vld_f32 BNNC_AT_LEVEL(vld_f32)
@@ -71,6 +72,9 @@
 #define vlog BNNC_AT_LEVEL(vlog)
 #define vpowi BNNC_AT_LEVEL(vpowi)
 #define vf16 BNNC_AT_LEVEL(vf16)
+#define vwiden_u8 BNNC_AT_LEVEL(vwiden_u8)
+#define vwiden_i8 BNNC_AT_LEVEL(vwiden_i8)
+#define vwiden_i16 BNNC_AT_LEVEL(vwiden_i16)
 #define vpopcnt BNNC_AT_LEVEL(vpopcnt)
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 #define vtable BNNC_AT_LEVEL(vtable)
@@ -82,6 +86,7 @@ typedef float VTYPE(vf, 4);
 typedef int32_t VTYPE(vi, 4);
 typedef uint32_t VTYPE(vu, 4);
 typedef uint8_t VTYPE(vb, 1);
+typedef int8_t VTYPE(vc, 1);
 typedef int16_t VTYPE(vs, 2);
 typedef uint16_t VTYPE(vh, 2);
 
@@ -161,6 +166,35 @@ VINLINE vf vpowi(vf x, vf n) {
     return y;
 }
 
+/* (*) VL neighbouring small integers, widened; GCC does not find these instructions by itself. */
+VINLINE vi vwiden_u8(const uint8_t *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vb *)(const void *)p, vi);
+#endif
+}
+VINLINE vi vwiden_i8(const int8_t *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vc *)(const void *)p, vi);
+#endif
+}
+VINLINE vi vwiden_i16(const int16_t *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vs *)(const void *)p, vi);
+#endif
+}
+
 VINLINE vf vld_f32(const float *p, int n) {
     if (n == VL)
         return *(const vf *)p;
@@ -185,7 +219,7 @@ VINLINE vf vld_i32(const int32_t *p, int n) {
 }
 VINLINE vf vld_i16(const int16_t *p, int n) {
     if (n == VL)
-        return vtof(__builtin_convertvector(*(const vs *)p, vi));
+        return vtof(vwiden_i16(p));
     vf v = vbc(0.0f);
     for (int i = 0; i < n; i++)
         v[i] = (float)p[i];
@@ -193,7 +227,7 @@ VINLINE vf vld_i16(const int16_t *p, int n) {
 }
 VINLINE vf vld_u8(const uint8_t *p, int n) {
     if (n == VL)
-        return vtof(__builtin_convertvector(*(const vb *)p, vi));
+        return vtof(vwiden_u8(p));
     vf v = vbc(0.0f);
     for (int i = 0; i < n; i++)
         v[i] = (float)p[i];
@@ -272,7 +306,11 @@ VINLINE void vst_i32(int32_t *p, vi v, int n) {
 }
 VINLINE void vst_i16(int16_t *p, vi v, int n) {
     if (n == VL) {
+#if defined(__AVX512F__)
+        _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16((__m512i)v));
+#else
         *(vs *)p = __builtin_convertvector(v, vs);
+#endif
         return;
     }
     for (int i = 0; i < n; i++)
