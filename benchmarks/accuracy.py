@@ -26,9 +26,9 @@ RUNS = (
     ("edge", "adam(lr = 1e-3)"),
     ("edge", "adam(lr = 1e-3, v = elide)"),
     ("edge", "sgd(lr = 0.1)"),
-    ("edge", "bop(tau = 0.01, gamma = 1e-3)"),
+    ("edge", "bop(tau = 0.01, gamma = 1e-4)"),
     ("standard", "adam(lr = 1e-3)"),
-    ("standard", "sgd(lr = 0.1)"),
+    ("standard", "sgd(lr = 1.0)"),
     ("standard", "bop(tau = 1e-7, gamma = 1e-4)"),
 )
 
