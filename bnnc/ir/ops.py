@@ -291,5 +291,5 @@ def _run_bernoulli(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Ar
     return rng.bernoulli(seed & 0xFFFFFFFF, attrs["stream"], tick, p, attrs["rows"], attrs["cols"])
 
 
-_add("bernoulli", "source", lambda vs, a: ((a["rows"], a["cols"]), "bool"), _run_bernoulli,
+_add("bernoulli", "map", lambda vs, a: ((a["rows"], a["cols"]), "bool"), _run_bernoulli,
      "true with probability p / 2**16, a function of (seed, stream, tick, element)")

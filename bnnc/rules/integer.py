@@ -168,7 +168,7 @@ def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T, any_trigger: T) -
     """H <- limit(reinforce(H + 2 sum over samples of (winner . a*) a_in^T))."""
     b = cx.b
     b.layer = y.name
-    group = b.op("lookup", b["level"], values=y.group, name="group")
+    group = b.op("lookup", b["level"], values=y.group, name="group") if len(y.group) > 1 else b.const(y.group[0])
     winner = b.op("winners", (target * y.z).named("stability"), group, name="winner").both(trigger).named("mask")
     delta = b.op("contract_gated", target, winner, y.a_in, form="tn", name="delta")
     b.phase = "update"

@@ -40,6 +40,7 @@
 #define vi BNNC_AT_LEVEL(vi)
 #define vu BNNC_AT_LEVEL(vu)
 #define vb BNNC_AT_LEVEL(vb)
+#define vc BNNC_AT_LEVEL(vc)
 #define vs BNNC_AT_LEVEL(vs)
 #define vh BNNC_AT_LEVEL(vh)
 #define vld_f32 BNNC_AT_LEVEL(vld_f32)
@@ -71,6 +72,14 @@
 #define vlog BNNC_AT_LEVEL(vlog)
 #define vpowi BNNC_AT_LEVEL(vpowi)
 #define vf16 BNNC_AT_LEVEL(vf16)
+#define vld_i8 BNNC_AT_LEVEL(vld_i8)
+#define vst_i8 BNNC_AT_LEVEL(vst_i8)
+#define vbci BNNC_AT_LEVEL(vbci)
+#define vseli BNNC_AT_LEVEL(vseli)
+#define vabsi BNNC_AT_LEVEL(vabsi)
+#define vmaxi BNNC_AT_LEVEL(vmaxi)
+#define vmini BNNC_AT_LEVEL(vmini)
+#define vbits BNNC_AT_LEVEL(vbits)
 #define vpopcnt BNNC_AT_LEVEL(vpopcnt)
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 #define vtable BNNC_AT_LEVEL(vtable)
@@ -82,6 +91,7 @@ typedef float VTYPE(vf, 4);
 typedef int32_t VTYPE(vi, 4);
 typedef uint32_t VTYPE(vu, 4);
 typedef uint8_t VTYPE(vb, 1);
+typedef int8_t VTYPE(vc, 1);
 typedef int16_t VTYPE(vs, 2);
 typedef uint16_t VTYPE(vh, 2);
 
@@ -89,16 +99,33 @@ VINLINE vf vbc(float x) {
     return x - (vf){0};
 }
 
+VINLINE vi vbci(int32_t x) {
+    return x - (vi){0};
+}
+
 /* The column numbers c, c+1, ... */
-VINLINE vf vcol(int c) {
-    vf v;
+VINLINE vi vcol(int c) {
+    vi v;
     for (int i = 0; i < VL; i++)
-        v[i] = (float)(c + i);
+        v[i] = c + i;
     return v;
 }
 
 VINLINE vf vsel(vi m, vf a, vf b) {
     return (vf)((m & (vi)a) | (~m & (vi)b));
+}
+
+VINLINE vi vseli(vi m, vi a, vi b) {
+    return (m & a) | (~m & b);
+}
+VINLINE vi vmaxi(vi a, vi b) {
+    return vseli(a > b, a, b);
+}
+VINLINE vi vmini(vi a, vi b) {
+    return vseli(a < b, a, b);
+}
+VINLINE vi vabsi(vi a) {
+    return vmaxi(a, -a);
 }
 
 /* +1 or -1 for a bit, 1 or 0 for a bool. */
@@ -175,28 +202,36 @@ VINLINE vu vld_u32(const uint32_t *p) {
 VINLINE void vst_u32(uint32_t *p, vu v) {
     *(vu *)p = v;
 }
-VINLINE vf vld_i32(const int32_t *p, int n) {
+VINLINE vi vld_i32(const int32_t *p, int n) {
     if (n == VL)
-        return vtof(*(const vi *)p);
-    vf v = vbc(0.0f);
+        return *(const vi *)p;
+    vi v = {0};
     for (int i = 0; i < n; i++)
-        v[i] = (float)p[i];
+        v[i] = p[i];
     return v;
 }
-VINLINE vf vld_i16(const int16_t *p, int n) {
+VINLINE vi vld_i16(const int16_t *p, int n) {
     if (n == VL)
-        return vtof(__builtin_convertvector(*(const vs *)p, vi));
-    vf v = vbc(0.0f);
+        return __builtin_convertvector(*(const vs *)p, vi);
+    vi v = {0};
     for (int i = 0; i < n; i++)
-        v[i] = (float)p[i];
+        v[i] = p[i];
     return v;
 }
-VINLINE vf vld_u8(const uint8_t *p, int n) {
+VINLINE vi vld_i8(const int8_t *p, int n) {
     if (n == VL)
-        return vtof(__builtin_convertvector(*(const vb *)p, vi));
-    vf v = vbc(0.0f);
+        return __builtin_convertvector(*(const vc *)p, vi);
+    vi v = {0};
     for (int i = 0; i < n; i++)
-        v[i] = (float)p[i];
+        v[i] = p[i];
+    return v;
+}
+VINLINE vi vld_u8(const uint8_t *p, int n) {
+    if (n == VL)
+        return __builtin_convertvector(*(const vb *)p, vi);
+    vi v = {0};
+    for (int i = 0; i < n; i++)
+        v[i] = p[i];
     return v;
 }
 
@@ -279,6 +314,15 @@ VINLINE void vst_i16(int16_t *p, vi v, int n) {
         p[i] = (int16_t)v[i];
 }
 
+VINLINE void vst_i8(int8_t *p, vi v, int n) {
+    if (n == VL) {
+        *(vc *)p = __builtin_convertvector(v, vc);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        p[i] = (int8_t)v[i];
+}
+
 /* (*) One bit a lane: lane 0 is bit 0. */
 VINLINE uint32_t vmovemask(vi m) {
 #if defined(__AVX512DQ__)
@@ -295,9 +339,9 @@ VINLINE uint32_t vmovemask(vi m) {
 #endif
 }
 
-/* (*) Bits c, c+1, ... (c a multiple of VL) of a row of words packed along columns. */
-VINLINE vi vld_bits(const uint32_t *row, int c) {
-    const uint32_t w = row[c >> 5] >> (c & 31);
+/* (*) Bits at, at+1, ... of a word. */
+VINLINE vi vbits(uint32_t word, int at) {
+    const uint32_t w = word >> at;
 #if defined(__AVX512DQ__)
     return (vi)_mm512_movm_epi32((__mmask16)w);
 #else
@@ -306,6 +350,11 @@ VINLINE vi vld_bits(const uint32_t *row, int c) {
         bit[i] = 1u << i;
     return (vi)((w & bit) != 0);
 #endif
+}
+
+/* Bits c, c+1, ... (c a multiple of VL) of a row of words packed along columns. */
+VINLINE vi vld_bits(const uint32_t *row, int c) {
+    return vbits(row[c >> 5], c & 31);
 }
 
 /* Row r of bits that are packed along rows: `p` points at the words of the columns. */
