@@ -139,7 +139,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     program = train.schedule.program
     states = [{
         "name": c_string(s.name), "dtype": DTYPE[program.value[s.name].dtype], "init": INIT[s.init], "exported": int(s.role != "moment"),
-        "value": literal(s.init_value), "stream": s.stream, "rows": program.value[s.name].shape[0],
+        "value": literal(s.init_value), "limit": s.limit, "stream": s.stream, "rows": program.value[s.name].shape[0],
         "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
     name = model.name
     context = {

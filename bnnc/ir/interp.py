@@ -19,12 +19,13 @@ Env = dict[str, np.ndarray]
 
 
 def initial(state: State, value: Value, seed: int) -> np.ndarray:
-    """The array a state starts from: constant, uniform in [-v, v) or random signs, from stream ``state.stream``."""
+    """The array a state starts from: constant, uniform in [-v, v), random signs or normal; from stream ``state.stream``."""
     n = value.shape[0] * value.shape[1]
     if state.init == "normal":
         info = np.iinfo(NUMPY[value.dtype])
         whole = rng.normal(seed, state.stream, n, int(state.init_value))
-        return np.clip(whole, info.min, info.max).astype(NUMPY[value.dtype]).reshape(value.shape)
+        least, most = (-state.limit, state.limit - 1) if state.limit else (info.min, info.max)
+        return np.clip(whole, least, most).astype(NUMPY[value.dtype]).reshape(value.shape)
     if state.init == "const":
         x = np.full(n, state.init_value, np.float32)
     else:

@@ -50,7 +50,7 @@ class Op:
 @dataclass(frozen=True, slots=True)
 class State:
     """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)), ``sign`` or ``normal``
-    (whole numbers with that deviation, limited to what the dtype holds).
+    (whole numbers with that deviation).  ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
     (optimiser state).  All but moments are exported.
@@ -61,6 +61,7 @@ class State:
     init: str
     init_value: float = 0.0
     stream: int = 0
+    limit: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,11 +169,12 @@ class Builder:
         self.inputs.append(v.name)
         return T(self, v)
 
-    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str = "const", value: float = 0.0) -> T:
+    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str = "const", value: float = 0.0,
+              limit: int = 0) -> T:
         v = self._new(name, shape, dtype)
         if v.name != name:
             raise InternalError(f"state {name} exists")
-        self.states.append(State(name, role, init, value, len(self.states)))
+        self.states.append(State(name, role, init, value, len(self.states), limit))
         return T(self, v)
 
     def constant(self, name: str, bits: Any) -> T:

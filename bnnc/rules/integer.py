@@ -67,7 +67,8 @@ def initial_std(args: Call) -> int:
 def dense_forward(cx: Any, layer: Layer, x: T) -> T:
     args = cx.rule_args
     dtype = "i8" if args["bits"] <= 8 else "i16"
-    h = cx.b.state(f"{layer.name}.weight", (layer["units"], x.shape[1]), dtype, "weight", "normal", float(initial_std(args)))
+    h = cx.b.state(f"{layer.name}.weight", (layer["units"], x.shape[1]), dtype, "weight", "normal", float(initial_std(args)),
+                   2 ** (args["bits"] - 1))
     z = cx.b.op("contract", x, h.sign().named("wb"), form="nt", name="z")
     cx.save(z=z, a_in=x, h=h)
     return z
@@ -135,6 +136,9 @@ def validate(model: Model) -> Iterable[tuple[str, str, str]]:
     for y in kinds[1:]:
         if y.kind not in ("dense", "sign", "loss"):
             yield y.name, f"this rule has no `{y.kind}`", "remove it, or use another rule"
+    if dict(model.rule.args).get("schedule") and model.schedule.name != "plateau":
+        yield "", "`schedule = on` follows the held-out accuracy, but nothing here watches it", \
+            "write `schedule = plateau;` in `train { }`"
     group = model.rule["group"]
     for y in dense[:-1]:
         if group and y["units"] % group:

@@ -29,6 +29,7 @@ typedef struct {
   uint8_t dtype, init;         /* BNNC_F32.., BNNC_INIT_.. */
   uint8_t exported;            /* written by --export, and required by --init */
   float init_value;            /* the constant, or the bound a */
+  int32_t limit;               /* whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds */
   uint32_t stream;             /* stream number of the generator; 0xFFFFFFFE and up are the runtime's own */
   uint32_t rows, cols;         /* a vector has rows = 1 */
   uint32_t offset, nbytes;     /* in the arena; inside [state_begin, state_begin + state_bytes) */

@@ -72,6 +72,9 @@
 #define vlog BNNC_AT_LEVEL(vlog)
 #define vpowi BNNC_AT_LEVEL(vpowi)
 #define vf16 BNNC_AT_LEVEL(vf16)
+#define vwiden_u8 BNNC_AT_LEVEL(vwiden_u8)
+#define vwiden_i8 BNNC_AT_LEVEL(vwiden_i8)
+#define vwiden_i16 BNNC_AT_LEVEL(vwiden_i16)
 #define vld_i8 BNNC_AT_LEVEL(vld_i8)
 #define vst_i8 BNNC_AT_LEVEL(vst_i8)
 #define vbci BNNC_AT_LEVEL(vbci)
@@ -188,6 +191,35 @@ VINLINE vf vpowi(vf x, vf n) {
     return y;
 }
 
+/* (*) VL neighbouring small integers, widened; GCC does not find these instructions by itself. */
+VINLINE vi vwiden_u8(const uint8_t *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vb *)(const void *)p, vi);
+#endif
+}
+VINLINE vi vwiden_i8(const int8_t *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vc *)(const void *)p, vi);
+#endif
+}
+VINLINE vi vwiden_i16(const int16_t *p) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
+#elif defined(__AVX2__)
+    return (vi)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#else
+    return __builtin_convertvector(*(const vs *)(const void *)p, vi);
+#endif
+}
+
 VINLINE vf vld_f32(const float *p, int n) {
     if (n == VL)
         return *(const vf *)p;
@@ -212,7 +244,7 @@ VINLINE vi vld_i32(const int32_t *p, int n) {
 }
 VINLINE vi vld_i16(const int16_t *p, int n) {
     if (n == VL)
-        return __builtin_convertvector(*(const vs *)p, vi);
+        return vwiden_i16(p);
     vi v = {0};
     for (int i = 0; i < n; i++)
         v[i] = p[i];
@@ -220,7 +252,7 @@ VINLINE vi vld_i16(const int16_t *p, int n) {
 }
 VINLINE vi vld_i8(const int8_t *p, int n) {
     if (n == VL)
-        return __builtin_convertvector(*(const vc *)p, vi);
+        return vwiden_i8(p);
     vi v = {0};
     for (int i = 0; i < n; i++)
         v[i] = p[i];
@@ -228,7 +260,7 @@ VINLINE vi vld_i8(const int8_t *p, int n) {
 }
 VINLINE vi vld_u8(const uint8_t *p, int n) {
     if (n == VL)
-        return __builtin_convertvector(*(const vb *)p, vi);
+        return vwiden_u8(p);
     vi v = {0};
     for (int i = 0; i < n; i++)
         v[i] = p[i];
@@ -307,7 +339,11 @@ VINLINE void vst_i32(int32_t *p, vi v, int n) {
 }
 VINLINE void vst_i16(int16_t *p, vi v, int n) {
     if (n == VL) {
+#if defined(__AVX512F__)
+        _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16((__m512i)v));
+#else
         *(vs *)p = __builtin_convertvector(v, vs);
+#endif
         return;
     }
     for (int i = 0; i < n; i++)
@@ -316,7 +352,11 @@ VINLINE void vst_i16(int16_t *p, vi v, int n) {
 
 VINLINE void vst_i8(int8_t *p, vi v, int n) {
     if (n == VL) {
+#if defined(__AVX512F__)
+        _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8((__m512i)v));
+#else
         *(vc *)p = __builtin_convertvector(v, vc);
+#endif
         return;
     }
     for (int i = 0; i < n; i++)
