@@ -1,3 +1,8 @@
-"""bnnc: a compiler from a declarative text to programs that train binary neural networks in exactly the memory they predict."""
+"""bnnc: from a declarative text to a program that trains a binary neural network in the memory that was predicted."""
 
 __version__ = "0.1.0"
+
+from .api import Epoch, Evaluation, History, Network, Plan, Program, load, parse  # noqa: E402  (emit reads the version)
+from .diag import BnncError, Diagnostic  # noqa: E402
+
+__all__ = ["BnncError", "Diagnostic", "Epoch", "Evaluation", "History", "Network", "Plan", "Program", "load", "parse"]

@@ -170,11 +170,37 @@ _ALL = (
          "A low-memory rule promises which types of values cross from the forward to the backward pass.  A layer of "
          "this network needs another value there, often a choice such as `quadratic` or `l2` that keeps real "
          "numbers."),
+    Code("B0601", "the plan needs more memory than there is",
+         "The total of the plan exceeds `--ram`.  The message names the step at which most memory is in use, the buffers "
+         "that make it, and ways to make them smaller with the bytes that each saves."),
+    Code("B0602", "not a size", "A size is a whole number of bytes, or a number with a unit: 512KiB, 1.5MiB, 300kB."),
+    Code("B0603", "a network that the published accounting does not cover",
+         "The published memory figures are for chains of fully connected layers, trained with one of three optimisers."),
+    Code("B0701", "a product that the backend cannot compute",
+         "The backend has a kernel for each combination of operand types that the built-in rules and layers make.  A new "
+         "rule or layer made another one."),
+    Code("B0702", "an input that is too wide for the backend",
+         "Samples of u8 are split into bit planes on the stack of each thread, which bounds their size.  Encode them to "
+         "bits with `sign(threshold = ...)`."),
+    Code("B0703", "an environment variable that means nothing", "The message lists the values that it can have."),
+    Code("B0704", "a number of threads out of bounds", "A program can be compiled for 1 to 64 threads."),
+    Code("B0705", "a target that does not exist", "`bnnc targets` lists all there are."),
+    Code("B0706", "no C compiler", "Install one, or name one in the environment variable BNNC_CC."),
+    Code("B0707", "the C compiler failed",
+         "The message holds the command and the compiler's first complaints.  If the source was not edited by hand, this "
+         "is a mistake in bnnc, or a compiler that it does not know."),
+    Code("B0708", "a folder that holds no source written by bnnc",
+         "A program is built from the C files and the NAME.plan.json beside them, as `bnnc compile --source` writes them."),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
     Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
     Code("B0803", "labels that do not fit", "There is one label a sample, a whole number from 0 to 255."),
     Code("B0804", "samples that do not fit", "Samples are finite numbers, all of one shape."),
     Code("B0805", "data sources that do not fit together", "The message lists what can be given."),
+    Code("B0806", "weights that do not fit", "The arrays of another network: a name is missing or unknown, or a shape differs."),
+    Code("B0901", "the trainer stopped", "The message is the trainer's own, and so is the exit code."),
+    Code("B0902", "a spec that cannot be read", "The message names the file and the reason."),
+    Code("B0903", "a file that cannot be written", "The message names the file and the reason."),
+    Code("B0904", "no such code", "Codes are the B and four digits at the start of each message."),
 )
 
 CODES: dict[str, Code] = {c.code: c for c in _ALL}

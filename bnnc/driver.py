@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,8 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
 
 def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     """The middle passes for an already checked Model (``options.model``)."""
+    from .backends.c.size import code_bytes  # noqa: PLC0415
+
     model = options.model
     assert model is not None
     try:
@@ -130,10 +132,9 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     threads = target.threads if options.threads is None else options.threads
     if not 1 <= threads <= 64:
         raise error("B0704", f"{threads} threads", exit_code=2, help="1 to 64")
-    kernels = sum(len(p.kernels) for p in placed.packed)
     report = Report(
         name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=target.code_fixed + target.code_kernel * kernels * len(target.levels), stack=target.stack,
+        code=code_bytes(target, placed), stack=target.stack,
         threads=target.thread_stack * (threads - 1), system=target.kernel_pages)
     return Planned(model, placed, report, target, threads, trace)
 
@@ -154,3 +155,18 @@ def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | N
     from .backends.c.build import build  # noqa: PLC0415
 
     return build(source, planned.report, planned.target, out, (k or knobs.read()).cc)
+
+
+def build_planned(planned: Planned, out: Path, k: knobs.Knobs | None = None) -> tuple[Planned, Source]:
+    """Emit and build.  Returns the plan that holds: corrected, and the program built again, where this compiler's code
+    is larger than the bound."""
+    from .backends.c.build import CodeTooLarge  # noqa: PLC0415
+
+    source = emit_source(planned, k)
+    try:
+        build_source(source, planned, out, k)
+    except CodeTooLarge as e:
+        planned = replace(planned, report=replace(planned.report, code=e.code))
+        source = emit_source(planned, k)
+        build_source(source, planned, out, k)
+    return planned, source

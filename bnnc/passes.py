@@ -10,6 +10,7 @@ from typing import Any
 
 from .diag import BnncError, InternalError
 from .knobs import Knobs
+from .validate import validate
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) ->
     """Run passes in order.  Raises BnncError for the user's mistakes and InternalError, naming the pass, for bnnc's."""
     trace = Trace()
     before = ""
+    given = ir
     for number, p in enumerate(passes):
         start = time.perf_counter()
         try:
@@ -53,12 +55,14 @@ def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) ->
                 ir = p.run(ir, options)
             if knobs.verify and p.verify:
                 p.verify(ir)
+            if knobs.verify >= 2 and p.preserves == "bits":
+                validate(given, ir)
         except BnncError:
             raise
         except (InternalError, AssertionError, KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
             raise InternalError(f"internal error in pass `{p.name}`: {type(e).__name__}: {e}") from e
         trace.seconds[p.name] = time.perf_counter() - start
-        trace.results[p.name] = ir
+        trace.results[p.name] = given = ir
         if knobs.dump:
             text = p.show(ir)
             folder = Path(knobs.dump)

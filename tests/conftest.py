@@ -1,4 +1,6 @@
-"""Puts ``tests/`` on the import path (``from helpers import ...``) and gives the session one folder for compiled libraries."""
+"""Puts ``tests/`` on the import path (``from helpers import ...``) and gives the session one folder for compiled
+libraries.
+"""
 
 from __future__ import annotations
 
@@ -17,3 +19,18 @@ def library_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(exist_ok=True)
     helpers.CACHE = folder
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="write tests/golden anew from what the compiler makes now"
+    )
+
+
+@pytest.fixture
+def update_golden(request: pytest.FixtureRequest) -> bool:
+    """Whether to write golden files; refused in CI, where they are what is tested."""
+    update = bool(request.config.getoption("--update-golden"))
+    if update and os.environ.get("CI"):
+        pytest.fail("--update-golden is refused when CI is set")
+    return update

@@ -13,15 +13,15 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bnnc.backends.c.targets import Target, find_target
 
 from bnnc import driver, knobs
-from bnnc.backends.c.targets import Target, find_target
 from bnnc.diag import BnncError
 from bnnc.emit import Source
 from bnnc.ir import interp
@@ -39,8 +39,18 @@ CACHE = Path(tempfile.gettempdir())  # where libraries are kept; conftest sets i
 RULES = {"standard": "l2", "edge": "bnn"}
 
 
-def spec(widths: Iterable[int] = (70, 33, 10), kind: str = "u8", rule: str = "edge", optimizer: str = "adam", batch: int = 20,
-         norm: str = "", surrogate: str = "", loss: str = "", body: str = "", name: str = "net") -> str:
+def spec(
+    widths: Iterable[int] = (70, 33, 10),
+    kind: str = "u8",
+    rule: str = "edge",
+    optimizer: str = "adam",
+    batch: int = 20,
+    norm: str = "",
+    surrogate: str = "",
+    loss: str = "",
+    body: str = "",
+    name: str = "net",
+) -> str:
     """A perceptron as a spec: ``kind`` is ``u8``, ``f32``, ``bit`` or ``sign`` (u8 encoded to bits); ``rule`` and
     ``optimizer`` may carry arguments.  ``body`` replaces the hidden layers.
     """
@@ -48,24 +58,25 @@ def spec(widths: Iterable[int] = (70, 33, 10), kind: str = "u8", rule: str = "ed
     data = {"sign": f"u8[{first}] sign(threshold = 100)"}.get(kind, f"{kind}[{first}]")
     bn, act = f"batchnorm{' ' + norm if norm else ''};", f"sign{' ' + surrogate if surrogate else ''};"
     body = body or "".join(f"  dense {n}; {bn} {act}\n" for n in hidden)
-    return (f"network {name} {{\n  input {data};\n{body}  dense {last}; {bn}\n  loss{' ' + loss if loss else ''};\n}}\n"
-            f"rule {rule};\ntrain {{ batch = {batch}; optimizer = {optimizer}; }}\n")
+    return (
+        f"network {name} {{\n  input {data};\n{body}  dense {last}; {bn}\n  loss{' ' + loss if loss else ''};\n}}\n"
+        f"rule {rule};\ntrain {{ batch = {batch}; optimizer = {optimizer}; }}\n"
+    )
 
 
-def plan(text: str, target: str = "host", disable: Iterable[str] = (), verify: int = 1, **overrides: Any) -> driver.Planned:
+def plan(
+    text: str, target: str = "host", disable: Iterable[str] = (), verify: int = 1, **overrides: Any
+) -> driver.Planned:
     """All passes up to the Plan."""
-    return driver.plan_text(driver.Options(text, target=target, overrides=overrides),
-                            knobs.Knobs(disable=frozenset(disable), verify=verify))
+    return driver.plan_text(
+        driver.Options(text, target=target, overrides=overrides), knobs.Knobs(disable=frozenset(disable), verify=verify)
+    )
 
 
 def plan_of(model: Model, target: str = "host", disable: Iterable[str] = ()) -> driver.Planned:
     """As :func:`plan` for a Model."""
     options = driver.Options("", model=model)
     return driver.plan_model(options, find_target(target), knobs.Knobs(disable=frozenset(disable)))
-
-
-def without_encoder(planned: driver.Planned) -> Program:
-    return planned.placed.packed.train.schedule.program
 
 
 # -- arrays ----------------------------------------------------------------------------------------------------------
@@ -93,8 +104,12 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
                 x[1, 0], x[1, -1], x[2, 0] = np.nan, np.inf, -np.inf
     classes = planned.model.layers[-1].input.elements
     labels = rng.integers(0, classes, (v.shape[0], 1)).astype(np.uint8)
-    return {"x": x, "labels": labels, "lr": np.full((1, 1), 0.003 * (1 + seed % 3), np.float32),
-            "step": np.full((1, 1), 1 + seed, np.float32)}
+    return {
+        "x": x,
+        "labels": labels,
+        "lr": np.full((1, 1), 0.003 * (1 + seed % 3), np.float32),
+        "step": np.full((1, 1), 1 + seed, np.float32),
+    }
 
 
 def equal(got: np.ndarray, want: np.ndarray) -> np.ndarray:
@@ -104,7 +119,9 @@ def equal(got: np.ndarray, want: np.ndarray) -> np.ndarray:
     if got.dtype.kind != "f":
         return got == want
     bits = f"u{got.dtype.itemsize}"
-    return (np.ascontiguousarray(got).view(bits) == np.ascontiguousarray(want).view(bits)) | (np.isnan(got) & np.isnan(want))
+    return (np.ascontiguousarray(got).view(bits) == np.ascontiguousarray(want).view(bits)) | (
+        np.isnan(got) & np.isnan(want)
+    )
 
 
 def assert_equal(got: np.ndarray, want: np.ndarray, what: str) -> None:
@@ -112,7 +129,9 @@ def assert_equal(got: np.ndarray, want: np.ndarray, what: str) -> None:
     same = equal(got, want)
     if not same.all():
         at = tuple(int(i) for i in np.argwhere(~same)[0])
-        raise AssertionError(f"{what}: {int((~same).sum())} of {same.size} differ, first at {at}: {got[at]!r}, expected {want[at]!r}")
+        raise AssertionError(
+            f"{what}: {int((~same).sum())} of {same.size} differ, first at {at}: {got[at]!r}, expected {want[at]!r}"
+        )
 
 
 def assert_same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], what: str = "") -> None:
@@ -194,11 +213,11 @@ class Library:
 
     def write(self, place: str, x: np.ndarray) -> None:
         b = self.buffer[place]
-        self.arena[b.offset:b.end] = np.frombuffer(encode(b.storage, x), np.uint8)
+        self.arena[b.offset : b.end] = np.frombuffer(encode(b.storage, x), np.uint8)
 
     def raw(self, place: str) -> bytes:
         b = self.buffer[place]
-        return self.arena[b.offset:b.end].tobytes()
+        return self.arena[b.offset : b.end].tobytes()
 
     def read(self, place: str) -> np.ndarray:
         return decode(self.buffer[place].storage, self.raw(place))
@@ -233,17 +252,24 @@ def levels_of(names: Iterable[str] = LEVELS) -> list[Any]:
     import pytest  # noqa: PLC0415
 
     have = cpu_levels()
-    return [pytest.param(i, id=n, marks=() if i < have else pytest.mark.skip(reason=f"this CPU has no {n}"))
-            for i, n in enumerate(names)]
+    return [
+        pytest.param(i, id=n, marks=() if i < have else pytest.mark.skip(reason=f"this CPU has no {n}"))
+        for i, n in enumerate(names)
+    ]
 
 
 def cpu_levels() -> int:
     """How many of LEVELS this machine can run (as bnnc_cpu.h decides)."""
     try:
-        flags = set(next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split())
+        flags = set(
+            next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+        )
     except (OSError, StopIteration):
         return 1
-    needs = ({"avx2", "f16c", "popcnt", "bmi1", "bmi2"}, {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vpopcntdq"})
+    needs = (
+        {"avx2", "f16c", "popcnt", "bmi1", "bmi2"},
+        {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vpopcntdq"},
+    )
     count = 1
     for need in needs:
         if not need <= flags:
@@ -267,7 +293,7 @@ def element_bytes(s: Storage) -> np.ndarray:
     """A mask over a storage's bytes: those that hold elements (for bits: those words), not column padding."""
     mask = np.ones(s.nbytes, bool)
     if s.padding:
-        mask.reshape(-1, s.stride, 4)[:, s.shape[1]:] = False
+        mask.reshape(-1, s.stride, 4)[:, s.shape[1] :] = False
     return mask
 
 
@@ -278,7 +304,3 @@ def codes_of(text: str) -> list[str]:
     except BnncError as e:
         return [d.code for d in e.diagnostics]
     return []
-
-
-def with_layer_args(model: Model, kind: str, **args: Any) -> Model:
-    return replace(model, layers=tuple(replace(y, args=y.args.with_(**args)) if y.kind == kind else y for y in model.layers))

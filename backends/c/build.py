@@ -6,6 +6,7 @@ and everything that is loaded fits in what the plan promised.  Sources may have 
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import shutil
@@ -20,13 +21,30 @@ from bnnc.diag import InternalError, error
 from bnnc.emit import Source
 from bnnc.plan.report import Report
 
-from .targets import Target
+from .targets import Target, find_target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror")
 FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie",
                 "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
 HOSTED = ("-lm", "-lpthread")
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
+
+
+class CodeTooLarge(InternalError):
+    """The program is right, but this compiler made more code than the plan counts; ``code``: what it needs."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a plan promises of a program: bytes of the arena, of code and constants, and of the threads' stacks."""
+
+    arena: int
+    code: int
+    threads: int
 
 
 @dataclass(frozen=True)
@@ -68,8 +86,8 @@ def _pages(start: int, size: int, page: int = 4096) -> int:
     return -(-(start % page + size) // page) * page
 
 
-def verify_elf(path: Path, report: Report, target: Target) -> ElfFacts:
-    """Raises InternalError where the program is not what the plan said."""
+def verify_elf(path: Path, report: Report | Sizes, target: Target) -> ElfFacts:
+    """Raises InternalError where the program is not what the plan said, CodeTooLarge where only its code is larger."""
     facts = read_elf(path)
     if facts.arena != report.arena:
         raise InternalError(f"the program's arena has {facts.arena} bytes, the plan says {report.arena}")
@@ -77,7 +95,8 @@ def verify_elf(path: Path, report: Report, target: Target) -> ElfFacts:
         raise InternalError(f"the program links {', '.join(facts.allocators)}")
     allowed = report.arena + report.code + report.threads
     if target.freestanding and facts.loaded > allowed:
-        raise InternalError(f"the program loads {facts.loaded} bytes, the plan allows {allowed}")
+        raise CodeTooLarge(f"the program loads {facts.loaded} bytes, the plan allows {allowed}",
+                           report.code + facts.loaded - allowed)
     return facts
 
 
@@ -90,7 +109,7 @@ def run_compiler(argv: list[str], folder: Path) -> None:
                     help="if the source was not edited this is a bug in bnnc; BNNC_CC chooses another compiler")
 
 
-def build(source: Source, report: Report, target: Target, out: Path, cc: str = "") -> Path:
+def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:
     """Compile ``source`` to the executable ``out``; it appears whole or not at all."""
     compiler = find_compiler(target, cc)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
@@ -103,3 +122,25 @@ def build(source: Source, report: Report, target: Target, out: Path, cc: str = "
         shutil.copy2(folder / "program", part)
         part.replace(out)
     return out
+
+
+def read_source(folder: Path) -> tuple[Source, Sizes, Target]:
+    """A Source that was written to a folder, with the sizes of its plan and its target.
+
+    Raises BnncError B0708, exit code 2, where the folder holds no such source.
+    """
+    plans = sorted(folder.glob("*.plan.json"))
+    if len(plans) != 1:
+        raise error("B0708", f"{folder}: {'no' if not plans else 'more than one'} NAME.plan.json there", exit_code=2,
+                    help="give the folder that `bnnc compile FILE --source DIR` wrote")
+    name = plans[0].name.removesuffix(".plan.json")
+    try:
+        plan = json.loads(plans[0].read_text(encoding="utf-8"))
+        sizes = Sizes(plan["arena_bytes"], plan["code_bytes"], plan["thread_stack_bytes"])
+        target = find_target(plan["target"])
+        paths = sorted(p for p in folder.rglob("*") if p.suffix in (".c", ".h"))
+        files = tuple((p.relative_to(folder).as_posix(), p.read_text(encoding="utf-8")) for p in paths)
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise error("B0708", f"{plans[0]}: not a plan that bnnc wrote ({e})", exit_code=2,
+                    help="write the source again") from e
+    return Source(name, f"{name}.c", files), sizes, target

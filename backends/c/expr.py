@@ -104,7 +104,7 @@ class Printer:
         if e.op == "acc":
             return 2
         own = 0
-        if e.op == "col" or (e.op in ("load", "bernoulli", "take") and e.shape[1] > 1):
+        if e.op in ("col", "load", "bernoulli", "take") and e.shape[1] > 1:
             own = 2 if self.inner == "c" else 1
         if e.op in ("load", "bernoulli", "take") and e.shape[0] > 1:
             own = max(own, 2 if self.inner == "r" else 1)
@@ -176,7 +176,7 @@ class Printer:
         if op == "const":
             return literal(e.attr) if e.dtype == "f32" else str(e.attr)
         if op == "col":
-            return "vcol(c)" if v else "c"
+            return f"vcol({col})" if v else col
         if op == "acc":
             return self.accs[e.attr]
         if op == "load":
@@ -264,11 +264,14 @@ class Printer:
         row = f"r * {s.stride}" if s.stride > 1 else "r"
         if s.one_bit:
             if s.axis == 0:
-                at = f"{p} + r / 32 * {s.stride}" if s.shape[0] > 1 else p
-                return f"vld_bits0({at} + c, r)" if v else f"(int)(({p}[r / 32 * {s.stride} + c] >> (r & 31)) & 1u)"
+                tall = s.shape[0] > 1
+                at = " + ".join(x for x in (p, f"r / 32 * {s.stride}" if tall else "", "c" if wide else "") if x)
+                bit = "r" if tall else "0"
+                return f"vld_bits0({at}, {bit})" if v else f"(int)((*({at}) >> ({bit} & 31)) & 1u)"
             if s.axis == 2:
-                at = f"{p}[c / 32 * {s.stride} + r]"
-                return f"vbits({at}, c & 31)" if v else f"(int)(({at} >> (c & 31)) & 1u)"
+                first, at = ("c" if wide else "0"), ("r" if s.shape[0] > 1 else "0")
+                word = f"{p}[{first} / 32 * {s.stride} + {at}]"
+                return f"vbits({word}, {first} & 31)" if v else f"(int)(({word} >> ({first} & 31)) & 1u)"
             at = (f"{p} + {row}" if s.shape[0] > 1 else p)
             if not wide:
                 bit = f"(int)({p}[{'r' if s.shape[0] > 1 else '0'}] & 1u)"

@@ -26,6 +26,7 @@ PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
 GROUPED_ROWS = 128
 OUTER_ROWS = 64
 GROUP_COLUMNS = 8192
+OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
 @dataclass(frozen=True)
@@ -240,7 +241,8 @@ class _Kernel:
 
     def outer(self, a: Expr, b: Expr) -> KernelText:
         m, q, n = self.k.dims
-        block = min(OUTER_ROWS, ceil_div(m, LANES) * LANES)
+        chunk = OUTER_TERMS if q <= OUTER_TERMS else OUTER_TERMS // 2
+        block = min(256 if q <= chunk else OUTER_ROWS, ceil_div(m, LANES) * LANES)
         left = self.printer("v", "r")
         a_code = left.print([a])
         right = self.printer("v", "r")
@@ -248,7 +250,7 @@ class _Kernel:
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
         return KernelText("contract_outer", {
-            "m": m, "q": q, "cols": n, "block": block, "count": count(m, block), "n": lanes(n), "nm": lanes(m),
+            "m": m, "q": q, "cols": n, "block": block, "chunk": chunk, "count": count(m, block), "n": lanes(n), "nm": lanes(m),
             "a_code": a_code, "a_value": left.vec(a), "b_code": b_code, "b_value": right.vec(b),
             "acc": acc, "code": code, "stores": stores})
 

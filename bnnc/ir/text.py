@@ -34,10 +34,16 @@ def print_program(p: Program) -> str:
     return "\n".join(out) + "\n"
 
 
+def _literal(node: ast.expr) -> Any:
+    """What ``repr`` wrote; infinities and NaN are names to Python."""
+    text = ast.unparse(node)
+    return float(text) if text.lstrip("-") in ("inf", "nan") else ast.literal_eval(node)
+
+
 def _attrs(text: str) -> tuple[tuple[str, Any], ...]:
     """``k=1, form='nn', values=(3, 7)``."""
     call = ast.parse(f"f({text})", mode="eval").body
-    return tuple((k.arg or "", ast.literal_eval(k.value)) for k in call.keywords) if isinstance(call, ast.Call) else ()
+    return tuple((k.arg or "", _literal(k.value)) for k in call.keywords) if isinstance(call, ast.Call) else ()
 
 
 def parse_program(text: str) -> Program:

@@ -9,7 +9,7 @@ from .place import Placed
 from .types import Buffer
 
 NOT_COUNTED = ("data files on disk, read through one record at a time", "checkpoint files on disk",
-               "the kernel's page cache and page tables")
+               "the kernel's page cache and page tables", "arguments and environment beyond 4 KiB")
 
 
 @dataclass(frozen=True)

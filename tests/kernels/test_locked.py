@@ -1,8 +1,9 @@
 """Every C kernel against the interpreter, bit for bit.
 
-*Kernel-locked*: each kernel of the training and of the evaluation step gets the interpreter's values as its inputs, in an
-arena that is otherwise poisoned; what it stores must be the interpreter's value to the last bit (a NaN equals a NaN), and
-no byte outside of its outputs may change.  Run at every instruction set of this CPU, on one thread and as three shares.
+*Kernel-locked*: each kernel of the training and of the evaluation step gets the interpreter's values as its inputs, in
+an arena that is otherwise poisoned; what it stores must be the interpreter's value to the last bit (a NaN equals a
+NaN), and no byte outside of its outputs may change.  Run at every instruction set of this CPU, on one thread and as
+three shares.
 
 *Step-locked*: whole steps from the same states, no help in between; all states equal bit for bit after each of them.
 That also holds free-running, because the order of every sum is part of the meaning: there is no drift to allow for.
@@ -12,10 +13,25 @@ No test here has a tolerance.
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from bnnc.backends.c.targets import Level
 from helpers import (
-    Library, Side, assert_equal, assert_same, batch_of, cpu_levels, element_bytes, equal, interpreted, levels_of, plan, spec,
+    Library,
+    Side,
+    assert_equal,
+    assert_same,
+    batch_of,
+    cpu_levels,
+    element_bytes,
+    equal,
+    interpreted,
+    levels_of,
+    plan,
+    spec,
 )
 
 from bnnc.ir import interp
@@ -46,8 +62,13 @@ NETS: dict[str, str] = {
     "edge-identity": spec((33, 17, 10), surrogate="identity", batch=37),
     "standard-hinge": spec((33, 17, 10), rule="standard", loss="squared_hinge", batch=37),
     "edge-hinge": spec((33, 17, 10), loss="squared_hinge", batch=37),
-    "standard-residual": spec((33, 17, 10), rule="standard", batch=19, body="  dense 17; batchnorm;\n"
-                              "  residual { sign; dense 17; batchnorm; }\n  residual { sign; dense 17; batchnorm; }\n  sign;\n"),
+    "standard-residual": spec(
+        (33, 17, 10),
+        rule="standard",
+        batch=19,
+        body="  dense 17; batchnorm;\n"
+        "  residual { sign; dense 17; batchnorm; }\n  residual { sign; dense 17; batchnorm; }\n  sign;\n",
+    ),
     # inputs
     "edge-f32-input": spec((70, 33, 10), kind="f32", batch=37),
     "edge-bit-input": spec((70, 33, 10), kind="bit", batch=37),
@@ -57,16 +78,28 @@ NETS: dict[str, str] = {
     # boundary shapes: widths 1, K not a multiple of 32, N = 10, 17, 33, batch 1, 33, 100, whole tiles
     "edge-width-1": spec((5, 1, 1, 2), batch=3),
     "standard-width-1": spec((1, 1, 2), rule="standard", kind="f32", batch=3),
+    "edge-one-class": spec((2, 1), batch=2),
+    "edge-fan-in-1": spec((1, 2), batch=1),
+    "bop-one-weight": spec((1, 1), rule="standard", optimizer="bop", batch=2),
     "edge-batch-1": spec((33, 17, 10), batch=1),
     "standard-batch-1": spec((33, 17, 10), rule="standard", batch=1),
     "edge-batch-33": spec((65, 33, 10), batch=33),
     "edge-batch-100": spec((31, 33, 10), batch=100),
+    "edge-long-sums": spec((140, 35, 3), batch=300),  # more rows and terms than one block or chunk of any skeleton
+    "edge-wide-first": spec((300, 3), kind="f32", batch=6),
     "edge-whole-tiles": spec((64, 32, 16), kind="bit", batch=32),
     "standard-wide": spec((130, 130, 10), rule="standard", kind="f32", batch=16),
     "edge-two-classes": spec((33, 17, 2), batch=18),
 }
 UNFUSED = ("edge-adam-keep", "standard-adam", "edge-bop", "standard-quadratic")
-SPECIAL = ("edge-f32-input", "standard-f32-input", "edge-adam-keep", "standard-l1", "standard-width-1", "edge-sign-encoder")
+SPECIAL = (
+    "edge-f32-input",
+    "standard-f32-input",
+    "edge-adam-keep",
+    "standard-l1",
+    "standard-width-1",
+    "edge-sign-encoder",
+)
 
 
 def check_kernel(lib: Library, side: Side, index: int, values: dict[str, np.ndarray], level: int, nt: int) -> None:
@@ -85,8 +118,10 @@ def check_kernel(lib: Library, side: Side, index: int, values: dict[str, np.ndar
         assert_equal(got, np.asarray(want, got.dtype), f"{what} {n}")
         if b.storage.one_bit:  # pad bits are 0
             mask = element_bytes(b.storage)
-            np.testing.assert_array_equal(raw[mask], np.frombuffer(encode(b.storage, want), np.uint8)[mask], f"{what} padding of {n}")
-        before[b.offset:b.end] = raw
+            np.testing.assert_array_equal(
+                raw[mask], np.frombuffer(encode(b.storage, want), np.uint8)[mask], f"{what} padding of {n}"
+            )
+        before[b.offset : b.end] = raw
     changed = np.flatnonzero(before != lib.arena)
     assert changed.size == 0, f"{what} also writes byte {changed[:8]}"
 
@@ -118,7 +153,9 @@ def check_steps(lib: Library, steps: int, special: bool = False) -> None:
             values, states = interp.step(lib.train.program, {**states, **inputs})
             results = lib.step(lib.train, inputs, level, nt=1 + 2 * (t % 2))
             assert_same(lib.states(), states, f"level {level}, step {t}:")
-            assert_same(results, {role: values[v] for role, v in lib.train.program.results}, f"level {level}, step {t}:")
+            assert_same(
+                results, {role: values[v] for role, v in lib.train.program.results}, f"level {level}, step {t}:"
+            )
         inputs = batch_of(lib.planned, steps)
         values = interpreted(lib.evaluate, states, inputs)
         results = lib.step(lib.evaluate, inputs, level)
@@ -149,6 +186,17 @@ def test_every_level_of_this_cpu_is_tested(level: int) -> None:
     lib = Library(plan(NETS["edge-width-1"]))
     assert level in lib.levels
     assert len(lib.levels) == cpu_levels()
+
+
+@pytest.mark.parametrize("net", ["edge-adam-keep", "edge-bop", "standard-f32-input"])
+def test_without_vectors(net: str) -> None:
+    """The text for a machine without vector instructions (one lane) gives the same bits."""
+    planned = plan(NETS[net])
+    host = planned.target
+    plain = replace(host, name="plain", flags=(*host.flags, "-U__SSE2__"), levels=(Level("base"),))
+    lib = Library(replace(planned, target=plain))
+    check_net(lib, special=net in SPECIAL, threads=(3,))
+    check_steps(lib, 2)
 
 
 def test_special_values_reach_the_kernels() -> None:
@@ -198,3 +246,26 @@ def test_a_wrong_kernel_is_found() -> None:
     values[wrong] = values[wrong] + np.ones((), values[wrong].dtype)
     with pytest.raises(AssertionError, match="differ"):
         check_kernel(lib, lib.train, k, values, 0, 1)
+
+
+@pytest.mark.slow
+def test_random_networks() -> None:
+    """40 networks of random shapes and choices, step-locked at all levels; the seed is in the failure's spec."""
+    rng = random.Random(20240607)
+    for _ in range(40):
+        rule = rng.choice(("edge", "standard"))
+        text = spec(
+            [rng.choice((1, 2, 7, 16, 17, 31, 33, 48, 65, 70)) for _ in range(rng.randint(2, 4))],
+            rng.choice(("u8", "f32", "bit", "sign")),
+            rule + rng.choice(("", "(state = f16)", "(state = f32)", "(clip = off)")),
+            rng.choice(("adam", "adam(v = elide)", "sgd", "sgd(momentum = 0)", "bop")),
+            rng.choice((1, 2, 15, 16, 33, 40)),
+            rng.choice(("", "l1", "bnn") if rule == "standard" else ("",)),
+            rng.choice(("", "ste", "identity")),
+            rng.choice(("", "squared_hinge")),
+        )
+        lib = Library(plan(text, disable=rng.choice(((), ("fuse", "sink"), ("sink",), ("simplify",)))))
+        try:
+            check_steps(lib, 2)
+        except AssertionError as e:
+            raise AssertionError(f"{e}\n{text}") from e

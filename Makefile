@@ -1,0 +1,48 @@
+# make help lists what there is.  Everything is made in .venv, build and demo; `make clean` removes them.
+PYTHON ?= python3
+CC ?= cc
+VENV := .venv
+TEST := build/venv-test
+EXAMPLE := examples/mnist_mlp
+SOURCES := $(shell find bnnc grammar templates backends -type f -not -path '*/__pycache__/*')
+PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+$(VENV)/ok: pyproject.toml $(SOURCES)
+	@$(PYTHON) -c 'import sys; sys.exit("bnnc needs Python 3.11 or newer; make PYTHON=... chooses one" if sys.version_info < (3, 11) else 0)'
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@rm -rf build/lib build/bdist*
+	$(VENV)/bin/python -m pip install -q --disable-pip-version-check .
+	@touch $@
+
+demo: $(VENV)/ok ## compile the MNIST example, train it (under a minute), compare memory with the plan
+	@mkdir -p demo
+	$(VENV)/bin/bnnc plan $(EXAMPLE)/mnist_mlp.bnn
+	$(VENV)/bin/bnnc compile $(EXAMPLE)/mnist_mlp.bnn -o demo/mnist_mlp --source demo/source
+	demo/mnist_mlp train --data $(EXAMPLE) --out demo/run --resume never --log demo/log.jsonl
+	@$(VENV)/bin/python $(EXAMPLE)/summary.py demo/log.jsonl
+
+$(TEST)/ok: pyproject.toml
+	@test -x $(TEST)/bin/python || $(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[test,oracle,dev]'
+	@touch $@
+
+test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
+	$(PYTEST) -n auto
+
+test-all: $(TEST)/ok ## all tests: full data, long training, fuzzing
+	$(PYTEST) -n auto -m 'slow or not slow'
+
+lint: $(TEST)/ok ## ruff and mypy
+	$(TEST)/bin/ruff check bnnc backends tests examples benchmarks
+	@rm -rf build/lint && mkdir -p build/lint && cp -r bnnc build/lint/ && cp -r backends grammar templates build/lint/bnnc/
+	cd build/lint && ../../$(TEST)/bin/mypy --config-file ../../pyproject.toml
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build demo run dist *.egg-info .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

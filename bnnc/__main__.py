@@ -1,0 +1,5 @@
+"""``python -m bnnc``."""
+
+from .cli import main
+
+main()

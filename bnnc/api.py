@@ -1,0 +1,488 @@
+"""The Python interface: a spec as a :class:`Network`, its :class:`Plan`, and the :class:`Program` that it compiles to.
+
+    import bnnc
+    net = bnnc.load("net.bnn")
+    net.plan().total_bytes                       # what the trainer will need, before anything is built
+    prog = net.compile()
+    prog.fit(x, y, epochs=3).epochs[-1].train_acc
+    prog.evaluate(x_test, y_test).accuracy
+
+Arrays are NumPy's.  Everything that trains or evaluates is the generated C program, started as a process of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import budget, data, driver, knobs, registry, tensors
+from .diag import BnncError, InternalError, Span, did_you_mean, error
+from .model import Model
+from .plan import literature
+from .plan.types import Buffer
+
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Published:
+    """The memory that the published accounting (arXiv 2102.04270, Table 2) gives a network, in MiB.
+
+    ``standard`` and ``proposed`` are its two algorithms; ``allocated`` is what bnnc's arena takes.
+    """
+
+    standard: float
+    proposed: float
+    allocated: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a program will need.  All sizes are bytes and known before anything is built."""
+
+    planned: driver.Planned = field(repr=False)
+    arena_bytes: int = 0
+    total_bytes: int = 0
+
+    @property
+    def buffers(self) -> tuple[Buffer, ...]:
+        """Every buffer of the arena: name, storage (type and shape), offset, lifetime and the line of the spec."""
+        return self.planned.placed.plan.buffers
+
+    @property
+    def literature(self) -> Published | None:
+        """The published accounting of this network, or None where that covers no such network."""
+        model = self.planned.model
+        try:
+            chain = literature.chain_from_model(model)
+            mib = [literature.account(chain, model.batch, model.optimizer.name, variant).mib
+                   for variant in ("standard", "proposed")]
+        except ValueError:
+            return None
+        return Published(mib[0], mib[1], self.arena_bytes / literature.MIB)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain data, as ``bnnc plan --json`` prints it."""
+        return {**self.planned.report.to_json(), "threads": self.planned.threads}
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training: means over its samples; accuracies are 0..1, None where they were not measured."""
+
+    epoch: int
+    step: int
+    loss: float
+    train_acc: float
+    lr: float
+    seconds: float
+    samples_per_s: float
+    state: str
+    test_acc: float | None = None
+    best_test_acc: float | None = None
+    holdout_acc: float | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training run reported.  ``state`` is a hash of all trained bits: equal states mean equal networks."""
+
+    epochs: tuple[Epoch, ...]
+    state: str
+    seconds: float
+    memory_predicted: int
+    memory_measured: int
+    test_acc: float | None = None
+    best_test_acc: float | None = None
+
+    def __getitem__(self, key: str) -> list[Any]:
+        """One field over all epochs, e.g. ``history["loss"]``."""
+        return [getattr(e, key) for e in self.epochs]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy."""
+
+    accuracy: float
+    loss: float
+    samples: int
+    state: str
+
+    def __float__(self) -> float:
+        return float(self.accuracy)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A checked spec.  Immutable: :meth:`with_` returns a changed copy."""
+
+    model: Model
+    text: str = field(repr=False)
+    file: str = "<text>"
+    overrides: tuple[tuple[str, Any], ...] = ()
+
+    @property
+    def warnings(self) -> tuple[Any, ...]:
+        """Diagnostics that do not stop the network from being compiled."""
+        return self.model.warnings
+
+    def options(self, target: str = "host", batch: int | None = None, threads: int | None = None) -> driver.Options:
+        """What the passes are asked for."""
+        overrides = {**dict(self.overrides), **({} if batch is None else {"batch": batch})}
+        return driver.Options(self.text, self.file, target, threads, overrides)
+
+    def with_(self, **settings: Any) -> Network:
+        """A variant with other settings, checked again.
+
+        Parameters
+        ----------
+        **settings
+            ``rule``, ``optimizer``, ``schedule``, ``batch``, ``epochs``, ``seed``, ``holdout`` or the name of a
+            top-level ``let``; numbers, or texts as the spec writes them, e.g. ``rule="edge(state = f32)"``.
+
+        Raises
+        ------
+        BnncError
+            A setting that does not exist, or a network that cannot have it.
+        """
+        overrides = {**dict(self.overrides), **settings}
+        model = driver.check_text(driver.Options(self.text, self.file, overrides=overrides))
+        return replace(self, model=model, overrides=tuple(overrides.items()))
+
+    def plan(self, target: str = "host", batch: int | None = None, threads: int | None = None,
+             ram: str | int | None = None) -> Plan:
+        """The memory plan.
+
+        Parameters
+        ----------
+        target
+            One of ``bnnc targets``.
+        batch, threads
+            Replace the spec's batch and the target's number of threads.
+        ram
+            A limit, in bytes or as text (``"512KiB"``).
+
+        Raises
+        ------
+        BnncError
+            B0601, exit code 3: the plan's total exceeds ``ram``; the message holds ways out with their bytes.
+        """
+        options = self.options(target, batch, threads)
+        planned = driver.plan_text(options)
+        budget.check(options, planned, _size(ram))
+        return _plan(planned)
+
+    def compile(self, target: str = "host", out: PathLike | None = None, threads: int | None = None,
+                batch: int | None = None, ram: str | int | None = None, cache: bool = False) -> Program:
+        """Generate the C and compile it.
+
+        Parameters
+        ----------
+        target, threads, batch, ram
+            As in :meth:`plan`.
+        out
+            Where to put the executable; by default a private temporary folder that lives as long as the Program.
+        cache
+            Keep executables in ``$XDG_CACHE_HOME/bnnc`` (``~/.cache/bnnc``), by the hash of their sources, and take
+            them from there.
+
+        Raises
+        ------
+        BnncError
+            The plan's errors; B0706 or B0707, exit code 4, when there is no C compiler or it fails.
+        """
+        k = knobs.read()
+        options = self.options(target, batch, threads)
+        planned = driver.plan_text(options, k)
+        budget.check(options, planned, _size(ram))
+        folder = tempfile.TemporaryDirectory(prefix="bnnc-")
+        binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.name
+        stored = _cached(driver.emit_source(planned, k), k) if cache else None
+        if stored is not None and (stored / "program").exists():
+            planned = replace(planned, report=replace(planned.report, code=int((stored / "code").read_text())))
+            source = driver.emit_source(planned, k)
+            binary.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(stored / "program", binary)
+        else:
+            planned, source = driver.build_planned(planned, binary, k)
+            budget.check(options, planned, _size(ram))
+            if stored is not None:
+                stored.mkdir(parents=True, exist_ok=True)
+                (stored / "code").write_text(str(planned.report.code))
+                shutil.copy2(binary, stored / "program.part")
+                (stored / "program.part").replace(stored / "program")
+        return Program(_plan(planned), source.text, binary, folder)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled trainer.  ``source`` maps paths to texts, ``binary`` is the executable, ``plan`` what it needs.
+
+    Weights, checkpoints and data given as arrays lie in a private temporary folder.
+    """
+
+    plan: Plan
+    source: dict[str, str] = field(repr=False)
+    binary: Path
+    folder: tempfile.TemporaryDirectory[str] = field(repr=False, compare=False)
+
+    @property
+    def model(self) -> Model:
+        return self.plan.planned.model
+
+    @cached_property
+    def _work(self) -> Path:
+        work = Path(self.folder.name) / "work"
+        work.mkdir(exist_ok=True)
+        return work
+
+    @property
+    def _weights(self) -> Path:
+        return self._work / "weights.safetensors"
+
+    def run(self, args: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Start the trainer with ``args`` (``["info", "--json"]``) and return when it has ended.
+
+        Raises BnncError B0901 with the trainer's message and exit code when it fails, unless ``check`` is False.
+        """
+        done = subprocess.run([str(self.binary), *args], capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise _failed(done.returncode, done.stderr)
+        return done
+
+    def fit(self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray | None = None, y_test: np.ndarray | None = None,
+            epochs: int | None = None, seed: int | None = None, threads: int | None = None,
+            callback: Callable[[Epoch], None] | None = None, resume: bool = False) -> History:
+        """Train on arrays.
+
+        Parameters
+        ----------
+        x : array, shape (n, *input shape) or (n, elements)
+            uint8 for a ``u8`` input, real numbers for ``f32``, bool or -1/+1 for ``bit``; for an input that is
+            encoded with ``sign(threshold)`` the values before encoding, or bool.
+        y : array, shape (n,)
+            Whole numbers from 0, below the number of classes.
+        x_test, y_test
+            Samples to measure the accuracy on after each epoch; never trained on.
+        epochs, seed, threads
+            Replace what the spec and the plan say.
+        callback
+            Called with each :class:`Epoch` as it ends.
+        resume
+            Go on from the last ``fit`` of this Program (with the same data) up to ``epochs`` in total.  Otherwise
+            training starts from :meth:`set_weights` if that was called since the last ``fit``, else afresh.
+
+        Raises
+        ------
+        BnncError
+            Samples or labels that do not fit (exit code 5), or what the trainer complained about.
+        """
+        args = ["train", "--train", str(self._store("train", x, y)), "--out", str(self._work / "run")]
+        if (x_test is None) != (y_test is None):
+            raise error("B0805", "x_test and y_test belong together", exit_code=5, help="give both, or none")
+        if x_test is not None and y_test is not None:
+            args += ["--test", str(self._store("test", x_test, y_test))]
+        for flag, value in (("--epochs", epochs), ("--seed", seed), ("--threads", threads)):
+            args += [] if value is None else [flag, str(value)]
+        given = self._work / "given.safetensors"
+        if not resume:
+            args += ["--resume", "never"]
+            args += ["--init", str(given)] if given.exists() else []
+        log = self._work / "log.jsonl"
+        records = self._watch([*args, "--log", str(log), "--export", str(self._weights), "--quiet"], log, callback)
+        given.unlink(missing_ok=True)
+        return _history(records)
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> Evaluation:
+        """Accuracy and loss of the present weights on samples; arrays as in :meth:`fit`.  Raises BnncError."""
+        test = self._store("test", x, y)
+        self._ensure_weights()
+        done = self.run(["eval", "--json", "--test", str(test), "--init", str(self._weights), "--cache",
+                         str(self._work)])
+        r = json.loads(done.stdout)
+        return Evaluation(float(r["test_acc"]), float(r["loss"]), r["samples"], r["state"])
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """Weights, batch-norm parameters and statistics by name (``dense1.weight``), in the types they are stored in.
+
+        Latent weights are float16 or float32 arrays (inputs, outputs); weights without a latent value are int8 -1/+1.
+        """
+        self._ensure_weights()
+        return tensors.read(self._weights)
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Replace all weights; names and shapes as in :attr:`weights`.
+
+        Raises BnncError B0806 for a name that is missing or unknown, or a shape that does not fit.
+        """
+        now = self.weights
+        for name in (*weights, *now):
+            if name not in now or name not in weights:
+                what, known = ("is missing", weights) if name in now else ("is not one of this network's", now)
+                raise error("B0806", f"the array `{name}` {what}", exit_code=5, help=did_you_mean(name, known))
+            if np.size(weights[name]) != now[name].size or np.shape(weights[name])[:1] != now[name].shape[:1]:
+                raise error("B0806", f"`{name}` has shape {list(np.shape(weights[name]))}, expected "
+                            f"{list(now[name].shape)}", exit_code=5, help="was it made by another network?")
+        arrays = {n: np.asarray(weights[n]).reshape(now[n].shape).astype(now[n].dtype) for n in now}
+        tensors.write(self._weights, arrays)
+        tensors.write(self._work / "given.safetensors", arrays)
+
+    # -- private ----------------------------------------------------------------------------------------------------
+
+    def _ensure_weights(self) -> None:
+        """Before any training: the weights that training would start from."""
+        if self._weights.exists():
+            return
+        first = self.model.layers[0]
+        n = 2 * self.model.batch + 1  # a batch is left when up to half of it is held out
+        kind = {"u8": np.uint8, "f32": np.float32}.get(first.output.kind, np.bool_)
+        blank = self._store("blank", np.zeros((n, first.output.elements), kind), np.zeros(n, np.uint8))
+        self.run(["train", "--train", str(blank), "--steps", "0", "--quiet", "--resume", "never", "--out",
+                  str(self._work / "blank"), "--export", str(self._weights)])
+
+    def _store(self, name: str, x: np.ndarray, y: np.ndarray) -> Path:
+        """Write samples in the form that the trainer streams without a copy."""
+        first = self.model.layers[0]
+        shape, kind = first.output.shape, first.output.kind
+        x, y = np.asarray(x), np.asarray(y)
+        if x.ndim < 2 or int(np.prod(x.shape[1:])) != first.output.elements:
+            raise self._data_error("B0804", f"samples have shape {list(x.shape)}, the network takes "
+                                   f"(n, {', '.join(map(str, shape))})", first.span, "one sample a row")
+        x = x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1)
+        encoder = first.args["encoder"]
+        if kind == "bit":
+            if x.dtype != np.bool_:
+                either = 0.5 if x.size and x.min() >= 0 else 0.0  # 0 and 1, or -1 and +1
+                x = data.encode_sign(x, encoder["threshold"] if encoder.name == "sign" else either)
+        elif kind == "u8" and x.dtype != np.uint8:
+            if x.dtype.kind not in "iuf" or (x.size and (x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any())):
+                raise self._data_error("B0804", f"samples are {x.dtype}, the network takes u8", first.span,
+                                       "give whole numbers 0..255, or write `input f32[...]` in the spec")
+            x = x.astype(np.uint8)
+        elif kind == "f32":
+            x = x.astype(np.float32)
+        path = self._work / f"{name}.bnnd"
+        classes = self.model.layers[-1].input.elements
+        if y.size and y.dtype.kind in "buif" and int(y.max()) >= classes:
+            raise self._data_error("B0803", f"label {int(y.max())} in a network of {classes} classes, "
+                                   f"0 to {classes - 1}", self.model.layers[-1].span, "number the classes from 0")
+        data.write_bnnd(path, data.Dataset(x, y, classes=classes))
+        return path
+
+    def _data_error(self, code: str, message: str, span: Span, help: str) -> BnncError:
+        e = error(code, message, span, help=help, exit_code=5)
+        e.sources[self.model.file] = self.model.source
+        return e
+
+    def _watch(self, args: list[str], log: Path, callback: Callable[[Epoch], None] | None) -> list[dict[str, Any]]:
+        """Run the trainer, handing out epochs as its log grows; returns this run's records."""
+        before = log.stat().st_size if log.exists() and "never" not in args else 0
+        if not before:
+            log.unlink(missing_ok=True)
+        shown = 0
+        with tempfile.TemporaryFile("w+") as complaints:
+            process = subprocess.Popen([str(self.binary), *args], stdout=subprocess.DEVNULL, stderr=complaints)
+            try:
+                while True:
+                    ended = process.poll() is not None
+                    records = _records(log, before)
+                    for r in [r for r in records if r["event"] == "epoch"][shown:]:
+                        shown += 1
+                        if callback:
+                            callback(_epoch(r))
+                    if ended:
+                        break
+                    time.sleep(0.02)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+            if process.returncode:
+                complaints.seek(0)
+                raise _failed(process.returncode, complaints.read())
+        return records
+
+
+def _plan(planned: driver.Planned) -> Plan:
+    return Plan(planned, planned.report.arena, planned.report.total)
+
+
+def _size(ram: str | int | None) -> int | None:
+    return budget.parse_size(ram) if isinstance(ram, str) else ram
+
+
+def _cached(source: Any, k: knobs.Knobs) -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    key = hashlib.sha256(repr((source.files, k.cc)).encode()).hexdigest()[:32]
+    return Path(root) / "bnnc" / key
+
+
+def _records(log: Path, start: int) -> list[dict[str, Any]]:
+    """The complete lines of a log from byte ``start`` on."""
+    if not log.exists():
+        return []
+    with log.open("rb") as f:
+        f.seek(start)
+        return [json.loads(line) for line in f.read().split(b"\n")[:-1]]
+
+
+def _epoch(r: Mapping[str, Any]) -> Epoch:
+    types = {"epoch": int, "step": int, "state": str}
+    return Epoch(**{k: types.get(k, float)(r[k]) for k in Epoch.__dataclass_fields__ if k in r})
+
+
+def _history(records: list[dict[str, Any]]) -> History:
+    end = next((r for r in reversed(records) if r["event"] == "end"), None)
+    if end is None:
+        raise InternalError("the trainer ended without a result")
+    return History(tuple(_epoch(r) for r in records if r["event"] == "epoch"), end["state"], end["seconds"],
+                   end["memory_predicted"], end["memory_measured"], end.get("test_acc"), end.get("best_test_acc"))
+
+
+def _failed(code: int, complaint: str) -> BnncError:
+    lines = complaint.strip().splitlines() or [f"it gave no reason (exit code {code})"]
+    hints = [x.strip().removeprefix("hint:").strip() for x in lines if x.strip().startswith("hint:")]
+    text = " ".join(x.strip() for x in lines if not x.strip().startswith("hint:"))
+    text = text.removeprefix("error: ")
+    return error("B0901", f"the trainer stopped: {text}", help="; ".join(hints),
+                 exit_code=code if code > 0 else 128 - code)
+
+
+def parse(text: str, file: str = "<text>") -> Network:
+    """The Network of a spec's text.  Raises BnncError with every mistake in it."""
+    registry.load_builtin()
+    return Network(driver.check_text(driver.Options(text, file)), text, file)
+
+
+def load(path: PathLike) -> Network:
+    """The Network of a ``.bnn`` file.
+
+    Raises
+    ------
+    BnncError
+        Every mistake in it, with its place; B0902, exit code 2, when the file cannot be read.
+    """
+    return parse(read_text(path), os.fspath(path))
+
+
+def read_text(path: PathLike) -> str:
+    """The text of a spec file.  Raises BnncError B0902 (usage)."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not a text file"
+        raise error("B0902", f"{os.fspath(path)}: {reason}", exit_code=2, help="give the path of a .bnn file") from e

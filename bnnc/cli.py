@@ -1,0 +1,417 @@
+"""The command line: a thin shell over :mod:`bnnc.api`.
+
+Results go to standard output, prose and errors to standard error; with ``--json`` standard output holds JSON only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from . import __version__, api, budget, codes, driver, fmt, knobs, show
+from .backends.c import build as c_build
+from .backends.c.targets import TARGETS
+from .cli_data import data_group
+from .diag import BnncError, InternalError, did_you_mean, error, nearest, render, to_json
+from .parse import parse
+
+EXIT_CODES = """\b
+Exit codes: 0 done, 1 the spec is wrong, 2 usage, 3 over the memory budget, 4 no compiler or it failed,
+5 data; `run` passes on the trainer's (6 checkpoint, 7 CPU, 8 memory); 70 a bug in bnnc."""
+
+
+def note(text: str) -> None:
+    """One line of prose, on standard error."""
+    click.echo(text, err=True)
+
+
+def following(text: str) -> None:
+    """What to do next; the last line of every success."""
+    note(f"Next: {text}")
+
+
+def wants_colour(stream: Any = None) -> bool:
+    return not os.environ.get("NO_COLOR") and (stream or sys.stderr).isatty()
+
+
+def fail(e: BnncError, as_json: bool) -> NoReturn:
+    """Print what is wrong and end with the error's exit code."""
+    if as_json:
+        click.echo(json.dumps({"diagnostics": to_json(e.diagnostics, e.sources), "exit_code": e.exit_code}, indent=1))
+    note(render(e.diagnostics, e.sources, wants_colour()))
+    coded = [d.code for d in e.diagnostics if d.code in codes.CODES]
+    if coded and not as_json:
+        note(f"\nbnnc explain {coded[0]} says more")
+    sys.exit(e.exit_code)
+
+
+class Group(click.Group):
+    """Unknown commands get a suggestion; errors get their exit code and never a traceback."""
+
+    def resolve_command(
+            self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = nearest(name, self.list_commands(ctx))
+            hint = f"did you mean `{near}`?" if near else f"commands: {', '.join(self.list_commands(ctx))}"
+            raise click.UsageError(f"there is no command `{name}`; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["bnnc.json"] = "--json" in args
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BnncError as e:
+            fail(e, ctx.meta["bnnc.json"])
+        except InternalError as e:
+            text = str(e) if str(e).startswith("internal error") else f"internal error: {e}"
+            note(f"{text}\nthis is a bug in bnnc; run with BNNC_DUMP=DIR to see what each pass made, and report it")
+            sys.exit(70)
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+        except RecursionError:
+            note("internal error: the text is nested too deeply for bnnc; this is a bug in bnnc")
+            sys.exit(70)
+        except OSError as e:
+            fail(error("B0903", f"{e.filename or 'a file'}: {e.strerror or e}", exit_code=2), ctx.meta["bnnc.json"])
+
+
+@click.group(cls=Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="bnnc")
+def cli() -> None:
+    """Compile a binary neural network, described in a .bnn text, to a C program that trains it in known memory.
+
+    \b
+    Start:  bnnc check net.bnn
+            bnnc plan net.bnn
+            bnnc run net.bnn
+    """
+
+
+cli.add_command(data_group)
+
+
+def network(file: str, rule: str | None = None) -> api.Network:
+    """The spec in ``file`` (``-``: standard input), with its warnings shown."""
+    text = sys.stdin.read() if file == "-" else api.read_text(file)
+    net = api.parse(text, "<stdin>" if file == "-" else file)
+    if net.warnings:
+        note(render(net.warnings, {net.file: net.text}, wants_colour()) + "\n")
+    return net.with_(rule=rule) if rule else net
+
+
+def options(*names: str) -> Callable[[Any], Any]:
+    """The options that several commands share."""
+    known = {
+        "target": click.option("--target", default="host", metavar="NAME", help="see `bnnc targets` (default host)"),
+        "ram": click.option("--ram", metavar="SIZE", help="the memory there is, e.g. 2MiB"),
+        "batch": click.option("--batch", type=click.IntRange(1, 65536), metavar="N", help="instead of the spec's"),
+        "threads": click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="most that can be used"),
+        "rule": click.option("--rule", metavar="RULE", help='instead of the spec\'s rule, e.g. "edge(state = f32)"'),
+        "json": click.option("--json", "as_json", is_flag=True, help="JSON on standard output"),
+    }
+
+    def add(f: Any) -> Any:
+        for n in reversed(names):
+            f = known[n](f)
+        return f
+
+    return add
+
+
+@cli.command()
+@click.argument("file")
+@options("json")
+def check(file: str, as_json: bool) -> None:
+    """Find every mistake in a spec, without compiling it.
+
+    Example: bnnc check net.bnn
+    """
+    net = network(file)
+    m = net.model
+    if as_json:
+        click.echo(json.dumps({"name": m.name, "hash": m.hash, "rule": m.rule.name, "optimizer": m.optimizer.name,
+                               "batch": m.batch, "diagnostics": to_json(net.warnings, {net.file: net.text})}, indent=1))
+    else:
+        click.echo(f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
+                   f"{m.layers[-1].input.elements} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
+    following(f"bnnc plan {file}")
+
+
+@cli.command("fmt")
+@click.argument("file")
+@click.option("--check", "only_check", is_flag=True, help="write nothing; exit code 1 if the text would change")
+@click.option("--explicit", is_flag=True, help="write out every default")
+@click.option("--write", "-w", is_flag=True, help="change the file itself")
+def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> None:
+    """Print a spec in its canonical form.
+
+    Example: bnnc fmt -w net.bnn
+    """
+    text = sys.stdin.read() if file == "-" else api.read_text(file)
+    name = "<stdin>" if file == "-" else file
+    try:
+        new = fmt.explicit(text, name) if explicit else fmt.format(parse(text, name))
+    except BnncError as e:
+        e.sources.setdefault(name, text)
+        raise
+    if only_check:
+        if new != text:
+            note(f"{name}: not in canonical form\nNext: bnnc fmt -w {file}")
+            sys.exit(1)
+        note(f"{name}: in canonical form")
+    elif write and file != "-":
+        if new != text:
+            part = Path(file + ".part")
+            part.write_text(new, encoding="utf-8")
+            part.replace(file)
+        note(f"{name}: {'written' if new != text else 'unchanged'}")
+    else:
+        click.echo(new, nl=False)
+        return
+    following(f"bnnc check {file}")
+
+
+@cli.command()
+@click.argument("file")
+@options("target", "ram", "batch", "threads", "rule", "json")
+@click.option("--csv", is_flag=True, help="the buffers as CSV: id, first and last time, bytes, offset")
+@click.option("--literature", is_flag=True, help="the published accounting of this network beside what bnnc allocates")
+@click.option("--all", "everything", is_flag=True, help="list small buffers one by one too")
+def plan(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,
+         as_json: bool, csv: bool, literature: bool, everything: bool) -> None:
+    """Show what training will need, to the byte.
+
+    Example: bnnc plan net.bnn --ram 2MiB --batch 50
+    """
+    net = network(file, rule)
+    p = net.plan(target, batch, threads, ram)
+    published = p.literature if literature else None
+    if as_json:
+        extra = {"literature_mib": {"standard": published.standard, "proposed": published.proposed,
+                                    "allocated": published.allocated}} if published else {}
+        click.echo(json.dumps({**p.to_json(), **extra}, indent=1, sort_keys=True))
+    elif csv:
+        click.echo(str(p.planned.placed), nl=False)
+    elif literature:
+        if published is None:
+            raise error("B0603", "the published accounting covers fully connected networks trained with adam, sgd or "
+                        "bop only", help="leave out `--literature`")
+        out = show.console()
+        out.print(show.title(p))
+        out.print(show.published_table(published, p.planned.model.rule.name))
+    else:
+        out = show.console()
+        out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
+        out.print(show.not_counted(), style="dim")
+        if (other := _standard(net, p, target, batch, threads)) is not None:
+            out.print(f"rule standard would need {budget.number(other)} B ({other / p.total_bytes:.2f}x)")
+    following(f"bnnc run {file}   or   bnnc compile {file}")
+
+
+def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> int | None:
+    """The total under rule standard, where that is another rule and takes this network."""
+    if p.planned.model.rule.name == "standard":
+        return None
+    try:
+        return net.with_(rule="standard").plan(target, batch, threads).total_bytes
+    except BnncError:
+        return None
+
+
+@cli.command()
+@click.argument("file")
+@options("target", "ram", "batch", "threads", "rule")
+@click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
+@click.option("--source", metavar="DIR", help="write the C there too")
+@click.option("--emit-only", is_flag=True, help="write the C (to --source, or NAME-c) and compile nothing")
+def compile(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,  # noqa: A001
+            output: str | None, source: str | None, emit_only: bool) -> None:
+    """Compile a spec to one program that trains the network.
+
+    Example: bnnc compile net.bnn -o net --source net-c
+    """
+    net = network(file, rule)
+    name = net.model.name
+    if emit_only:
+        opts = net.options(target, batch, threads)
+        planned = driver.plan_text(opts)
+        budget.check(opts, planned, budget.parse_size(ram) if ram else None)
+        folder = source or f"{name}-c"
+        driver.emit_source(planned).write(Path(folder))
+        note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
+        following(f"bnnc build {folder}")
+        return
+    out = output or name
+    if Path(out).is_dir():
+        raise error("B0903", f"{out} is a folder", exit_code=2, help="name the executable with -o PATH")
+    prog = net.compile(target, out, threads, batch, ram)
+    if source:
+        for path, text in prog.source.items():
+            at = Path(source) / path
+            at.parent.mkdir(parents=True, exist_ok=True)
+            at.write_text(text, encoding="utf-8")
+    note(f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
+         f"{budget.number(prog.plan.arena_bytes)} B")
+    shown = out if "/" in out else f"./{out}"
+    following(f"{shown} train{_data_flag(file)}   or   {shown} --help")
+
+
+def _data_flag(file: str) -> str:
+    folder = str(Path(file).parent) if file != "-" else "."
+    return f" --data {folder}" if folder != "." else ""
+
+
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@options("ram", "batch", "threads", "rule")
+@click.argument("file")
+@click.argument("trainer_args", nargs=-1, type=click.UNPROCESSED)
+def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,
+        trainer_args: tuple[str, ...]) -> None:
+    """Compile a spec for this machine and train it.
+
+    Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec,
+    checkpoints are kept in run/NAME.
+
+    Example: bnnc run net.bnn -- --epochs 3 --threads 2
+    """
+    net = network(file, rule)
+    args = [a for i, a in enumerate(trainer_args) if not (i == 0 and a == "--")]
+    wanted = _flag_value(args, "--threads")
+    if threads is None and wanted.isdecimal() and 1 <= int(wanted) <= 64:
+        threads = int(wanted)
+    prog = net.compile("host", None, threads, batch, ram)
+    note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
+    verb = [] if args and not args[0].startswith("-") else ["train"]
+    given = [*verb, *args]
+    if given[0] in ("train", "eval"):
+        beside = str(Path(file).parent) if file != "-" else "."
+        for flag, value in (("--data", beside), ("--out", f"run/{net.model.name}")):
+            if not any(a == flag or a.startswith(flag + "=") for a in given):
+                given += [flag, value]
+    code = _foreground([str(prog.binary), *given])
+    if code == 0 and given[0] == "train":
+        following(f"bnnc run {file} eval   or   bnnc compile {file}, to have the program as a file")
+    prog.folder.cleanup()
+    sys.exit(code)
+
+
+def _flag_value(args: list[str], flag: str) -> str:
+    for i, a in enumerate(args):
+        if a == flag and i + 1 < len(args):
+            return args[i + 1]
+        if a.startswith(flag + "="):
+            return a[len(flag) + 1:]
+    return ""
+
+
+def _default_signals(*signals: signal.Signals) -> None:
+    for s in signals:
+        signal.signal(s, signal.SIG_DFL)
+
+
+def _foreground(argv: list[str]) -> int:
+    """Run a program with this terminal; signals are its business (it writes a checkpoint), its exit code is ours."""
+    previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        process = subprocess.Popen(argv, preexec_fn=lambda: _default_signals(*previous))
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+    return code if code >= 0 else 128 - code
+
+
+@cli.command()
+@click.argument("folder")
+@click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
+def build(folder: str, output: str | None) -> None:
+    """Compile C that `compile --source` wrote.
+
+    It may have been edited by hand; it is checked against its plan all the same.
+
+    Example: bnnc build net-c -o net
+    """
+    source, sizes, target = c_build.read_source(Path(folder))
+    out = Path(output or source.name)
+    c_build.build(source, sizes, target, out, knobs.read().cc)
+    note(f"{out}: built from {folder}; the arena has {budget.number(sizes.arena)} bytes, as planned")
+    following(f"{out if '/' in str(out) else f'./{out}'} --help")
+
+
+@cli.command()
+@click.argument("code")
+def explain(code: str) -> None:
+    """Say what an error code means, with an example.
+
+    Example: bnnc explain B0301
+    """
+    text = codes.explain(code)
+    if text is None:
+        known = sorted(codes.CODES)
+        raise error("B0904", f"there is no code `{code}`", exit_code=2,
+                    help=did_you_mean(code.upper(), known) or f"codes: {known[0]} to {known[-1]}")
+    click.echo(text, nl=False)
+
+
+@cli.command()
+@options("json")
+def targets(as_json: bool) -> None:
+    """List the machines that programs can be compiled for."""
+    if as_json:
+        click.echo(json.dumps([
+            {"name": t.name, "isa": t.isa, "doc": t.doc, "levels": [x.name for x in t.levels], "threads": t.threads,
+             "compilers": list(t.compilers)} for t in TARGETS.values()], indent=1))
+    else:
+        show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "what"), (
+            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), t.doc) for t in TARGETS.values())))
+    following("bnnc compile FILE --target NAME")
+
+
+@cli.command()
+@options("json")
+def passes(as_json: bool) -> None:
+    """List the passes between a spec and its plan, in order."""
+    if as_json:
+        click.echo(json.dumps([
+            {"name": p.name, "takes": p.takes, "gives": p.gives, "doc": p.doc, "optional": p.optional,
+             "preserves": p.preserves} for p in driver.PIPELINE], indent=1))
+    else:
+        show.console().print(show.list_table(("pass", "from", "to", "optional", "what is true afterwards"), (
+            (p.name, p.takes, p.gives, "yes" if p.optional else "", p.doc) for p in driver.PIPELINE)))
+    following("BNNC_DUMP=DIR bnnc plan FILE   writes what each pass made")
+
+
+@cli.command()
+@options("json")
+def version(as_json: bool) -> None:
+    """Print the version, and the C compiler that would be used."""
+    try:
+        compiler = c_build.find_compiler(TARGETS["host"], knobs.read().cc)
+    except BnncError:
+        compiler = ""
+    if as_json:
+        click.echo(json.dumps({"version": __version__, "compiler": compiler, "python": sys.version.split()[0]}))
+    else:
+        click.echo(f"bnnc {__version__}, C compiler: {compiler or 'none found'}")
+
+
+def main() -> None:
+    """The entry point of the ``bnnc`` command.  SIGTERM ends it in an orderly way, with no temporary file left."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    cli(prog_name="bnnc")

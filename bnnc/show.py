@@ -1,0 +1,130 @@
+"""What people see: the memory plan and the lists of targets and passes as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .api import Plan, Published
+from .budget import number
+from .plan.report import NOT_COUNTED
+from .plan.types import Buffer
+
+REGIONS = (("state", "state: kept from step to step"), ("io", "io: the batch and the results"),
+           ("temp", "temporary: alive for a part of a step, so they share"))
+SECTIONS = (("forward", 8), ("back+update", 12), ("test", 6))  # cells of the timeline
+SMALL = 0.002  # buffers below this share of the arena are summed up, unless all are asked for
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that folds nothing when its output is not a terminal; rich itself respects NO_COLOR."""
+    c = Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return c if c.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=140)
+
+
+def kib(n: int) -> str:
+    return f"{number(n)} B ({n / 1024:,.1f} KiB)".replace(",", " ")
+
+
+class Timeline:
+    """Which part of a step a buffer is alive in, as cells: forward, backward with updates, evaluation."""
+
+    def __init__(self, plan: Plan) -> None:
+        placed = plan.planned.placed
+        kernels, steps = placed.packed.train.kernels, len(placed.plan.steps)
+        middle = 1 + next((i for i, k in enumerate(kernels) if k.phase != "forward"), len(kernels))
+        end = len(kernels) + 2
+        self.parts = ((0, middle), (middle, end), (end, steps))
+        self.header = "│".join(name[:n].ljust(n) for name, n in SECTIONS)
+
+    def bar(self, b: Buffer) -> str:
+        out = []
+        for (first, end), (_, cells) in zip(self.parts, SECTIONS, strict=True):
+            span = max(1, end - first)
+            out.append("".join(
+                "█" if b.first < max(first + (i + 1) * span / cells, first + i * span / cells + 1)
+                and b.last >= int(first + i * span / cells) and end > first else "·" for i in range(cells)))
+        return "│".join(out)
+
+
+def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timeline) -> None:
+    shown = [b for b in buffers if b.nbytes >= least]
+    for b in shown:
+        line = str(b.span.line) if b.span.file != "<builtin>" else ""
+        kind = f"{b.storage.dtype}[{', '.join(map(str, b.storage.shape))}]"
+        table.add_row(b.name, line, kind, number(b.nbytes), timeline.bar(b))
+    if rest := buffers[len(shown):]:
+        table.add_row(f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), "", style="dim")
+
+
+def plan_table(plan: Plan, everything: bool = False) -> Table:
+    """Every buffer of a plan by region, largest first."""
+    timeline = Timeline(plan)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("buffer", no_wrap=True)
+    table.add_column("line", justify="right")
+    table.add_column("type", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column(timeline.header, no_wrap=True)
+    least = 0 if everything else int(SMALL * plan.arena_bytes)
+    for region, title in REGIONS:
+        found = sorted((b for b in plan.buffers if b.region == region), key=lambda b: (-b.nbytes, b.offset))
+        if found:
+            shared = plan.arena_bytes - plan.planned.placed.plan.state_bytes
+            size = shared if region == "temp" else sum(b.nbytes for b in found)
+            table.add_row(Text(title, style="bold cyan"), "", "", Text(number(size), style="cyan"), "")
+            _rows(table, found, least, timeline)
+    return table
+
+
+def totals_table(plan: Plan) -> Table:
+    """The arena and everything else that the process needs."""
+    r, p = plan.planned.report, plan.planned.placed.plan
+    gap = r.arena - p.lower_bound
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    bound = (f"lower bound {number(p.lower_bound)}, gap {number(gap)} B ({100 * gap / p.lower_bound:.2f} %); "
+             f"peak in {p.steps[p.peak_step].name}")
+    for label, n, note in (
+            ("arena", r.arena, bound), ("code and constants", r.code, "an upper bound; the build checks it"),
+            ("stack", r.stack, "an upper bound"),
+            ("thread stacks", r.threads, f"{plan.planned.threads} threads, the first has the stack above"),
+            ("system", r.system, "what the operating system maps into every process")):
+        table.add_row(label, number(n), note)
+    kib = f"{r.total / 1024:,.1f} KiB".replace(",", " ")
+    table.add_row("total", number(r.total), f"{kib}; nothing else is allocated", style="bold")
+    return table
+
+
+def title(plan: Plan) -> str:
+    m, r = plan.planned.model, plan.planned.report
+    return f"{m.name} · rule {m.rule.name} · {m.optimizer.name} · batch {m.batch} · target {r.target}"
+
+
+def not_counted() -> str:
+    return f"not counted: {'; '.join(NOT_COUNTED)}"
+
+
+def published_table(p: Published, rule: str) -> Table:
+    """The published accounting beside what bnnc allocates."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("memory of the network's data")
+    table.add_column("MiB", justify="right")
+    table.add_row("published, standard (Algorithm 1, 32 bit)", f"{p.standard:.3f}")
+    table.add_row("published, proposed (Algorithm 2)", f"{p.proposed:.3f}")
+    table.add_row(f"bnnc, rule {rule}, this spec: the whole arena", f"{p.allocated:.3f}", style="bold")
+    return table
+
+
+def list_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, c in enumerate(columns):
+        table.add_column(c, no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,180 @@
+"""Translation validation (BNNC_VERIFY=2): what a pass made must compute the same bits as what it was given.
+
+Every IR from Module to Plan is executable.  Both sides of a pass run on the same seeded inputs and states, and all
+values that both hold, all results and all updates are compared bit for bit.  A Schedule runs kernel by kernel; updates
+in place replace their state at once, so a wrong order shows.  A Plan runs on the bytes of its arena, so a wrong offset
+shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import numpy as np
+
+from .diag import InternalError
+from .ir import interp
+from .ir.dtype import F32, NUMPY
+from .ir.ops import OPS
+from .ir.program import Module, Program
+from .plan.codec import decode, encode
+from .plan.pack import Packed
+from .plan.place import EVAL, Placed
+from .plan.types import Buffer
+from .sched.kernel import Expr, Kernel, Schedule, Scheduled
+
+Values = dict[str, np.ndarray]
+
+
+def inputs(p: Program, seed: int = 0) -> Values:
+    """Seeded arrays for inputs and states; states of every role are non-zero, moments and statistics not negative."""
+    rng = np.random.default_rng(seed)
+    out: Values = {}
+    role = {s.name: s.role for s in p.states}
+    for name in sorted({*p.inputs, *role}):
+        v = p.value[name]
+        x = rng.uniform(-1, 1, v.shape)
+        if role.get(name) in ("stat", "moment"):
+            x = np.abs(x)
+        out[name] = (
+            np.where(x >= 0, 1, -1).astype(np.int8)
+            if v.dtype == "bit"
+            else (rng.integers(0, 256, v.shape).astype(np.uint8) if v.dtype == "u8" else x.astype(NUMPY[v.dtype]))
+        )
+    for name, value in (("lr", 0.01), ("step", 3)):
+        if name in out:
+            out[name] = np.full((1, 1), value, F32)
+    return out
+
+
+class Arena(MutableMapping[str, np.ndarray]):
+    """Values by storage name, kept as bytes in one arena."""
+
+    def __init__(self, size: int, place: dict[str, Buffer]) -> None:
+        self.bytes, self.place = bytearray(b"\xee" * size), place
+
+    def __setitem__(self, name: str, x: np.ndarray) -> None:
+        b = self.place[name]
+        self.bytes[b.offset : b.end] = encode(b.storage, x)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        b = self.place[name]
+        return decode(b.storage, bytes(self.bytes[b.offset : b.end]))
+
+    def __delitem__(self, name: str) -> None:
+        raise TypeError("an arena forgets nothing")
+
+    def __iter__(self) -> Any:
+        return iter(self.place)
+
+    def __len__(self) -> int:
+        return len(self.place)
+
+
+def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) -> np.ndarray:
+    """An expression tree over a whole extent."""
+    memo: dict[Expr, np.ndarray] = {}
+    for node in e.walk():
+        if node.op == "load":
+            memo[node] = memory[node.attr]
+        elif node.op == "acc":
+            memo[node] = accs[node.attr]
+        else:
+            attrs = {"const": {"value": node.attr}, "col": {"cols": node.shape[1]}}.get(node.op, {"dtype": node.attr})
+            memo[node] = np.asarray(
+                OPS[node.op].run([memo[a] for a in node.args], attrs, node.dtype), NUMPY[node.dtype]
+            )
+    return memo[e]
+
+
+def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, str]) -> Values:
+    """What a kernel stores, by storage name.  Loads of values that were made in place read their state's buffer."""
+    memory = {n: memory[alias.get(n, n)] for n in k.reads}
+    accs: list[np.ndarray] = []
+    if k.kind == "contract":
+        assert k.a is not None and k.b is not None
+        accs = [OPS["contract"].run([evaluate(e, memory, []) for e in (k.a, k.b)], {"form": k.form}, k.accs[0].dtype)]
+    for c in k.accs if k.kind != "contract" else ():
+        x = np.broadcast_to(evaluate(c.expr, memory, []), k.domain)
+        y = OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype)
+        accs.append(np.asarray(y, NUMPY[c.dtype]))
+    return {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
+
+
+def run_kernels(
+    s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping[str, np.ndarray], env: Values
+) -> Values:
+    """Run a schedule; every value as it was stored, and the states and results as they are at the end."""
+    out: Values = {}
+    alias = dict(s.alias)
+    for name, x in env.items():
+        memory[name] = x
+    with np.errstate(all="ignore"):
+        for k in kernels:
+            made = run_kernel(k, memory, alias)
+            for name, x in made.items():
+                memory[alias.get(name, name)] = x
+            out |= {n: x for n, x in made.items() if not n.endswith(("@0", ".new"))}
+    placed = {state for state in alias.values()}
+    out |= {f"update {st}": memory[st if st in placed else new] for st, new in s.program.updates}
+    return out | {f"result {role}": memory[alias.get(n, n)] for role, n in s.program.results}
+
+
+def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
+    """All values of both steps of an IR: ``train`` and ``evaluate``."""
+    if isinstance(ir, Module):
+        out = {}
+        for p in ir:
+            values = interp.run(p, env[p.name])
+            out[p.name] = (
+                values
+                | {f"update {s}": values[n] for s, n in p.updates}
+                | {f"result {r}": values[n] for r, n in p.results}
+            )
+        return out
+    if isinstance(ir, Scheduled):
+        return {s.program.name: run_kernels(s, s.kernels, {}, env[s.program.name]) for s in ir}
+    if isinstance(ir, Packed):
+        return {
+            p.schedule.program.name: run_kernels(p.schedule, p.kernels, {}, env[p.schedule.program.name]) for p in ir
+        }
+    if isinstance(ir, Placed):
+        out, buffers = {}, ir.plan.buffer
+        for ps, prefix in ((ir.packed.train, ""), (ir.packed.evaluate, EVAL)):
+            states, name = ps.schedule.program.state_names, ps.schedule.program.name
+            used = {n: n if n in states else prefix + n for n in ps.storage}
+            memory = Arena(ir.plan.arena_bytes, {n: buffers[b] for n, b in used.items() if b in buffers})
+            out[name] = run_kernels(
+                ps.schedule, ps.kernels, memory, {n: x for n, x in env[name].items() if n in memory}
+            )
+        return out
+    raise InternalError(f"{type(ir).__name__} cannot be run")
+
+
+def _programs(ir: Any) -> Module:
+    return (
+        ir
+        if isinstance(ir, Module)
+        else _programs(getattr(ir, "module", None) or getattr(ir, "scheduled", None) or ir.packed)
+    )
+
+
+def validate(before: Any, after: Any) -> None:
+    """Raise InternalError naming the first value that differs, or a result or update that is gone."""
+    env = {p.name: inputs(p) for p in _programs(after)}
+    old = observe(
+        before,
+        {p.name: {n: env[p.name][n] for n in (*p.inputs, *(s.name for s in p.states))} for p in _programs(before)},
+    )
+    new = observe(after, env)
+    for name, values in old.items():
+        if gone := [n for n in values if n.startswith(("update ", "result ")) and n not in new[name]]:
+            raise InternalError(f"{name}: {gone[0]} is gone")
+        for n in sorted(values.keys() & new[name].keys()):
+            a, b = values[n], new[name][n]
+            same = (
+                (a == b) & (np.signbit(a) == np.signbit(b)) | ((a != a) & (b != b)) if a.dtype.kind == "f" else a == b
+            )
+            if a.dtype != b.dtype or a.shape != b.shape or not np.all(same):
+                raise InternalError(f"{name}: {n} changed")

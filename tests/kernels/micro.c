@@ -1,0 +1,155 @@
+/* Entry points for test_micro.py: the functions of bnnc_num.h and bnnc_vec.h on whole arrays.
+ * Included once per instruction set, as the generated kernels are; the last vector of an array is a tail. */
+#ifndef MICRO_ONCE
+#define MICRO_ONCE
+#include <string.h>
+#include "bnnc_num.h"
+#define API __attribute__((visibility("default")))
+#define SCALAR(name, in, out, f)                                        \
+    API void name(const in *x, out *y, int n);                          \
+    void name(const in *x, out *y, int n)                               \
+    {                                                                   \
+        for (int i = 0; i < n; i++)                                     \
+            y[i] = f(x[i]);                                             \
+    }
+SCALAR(num_f16_to_f32, uint16_t, float, bnnc_f16_to_f32)
+SCALAR(num_f32_to_f16, float, uint16_t, bnnc_f32_to_f16)
+SCALAR(num_exp, float, float, bnnc_exp)
+SCALAR(num_log, float, float, bnnc_log)
+SCALAR(num_sqrt, float, float, bnnc_sqrtf)
+API void num_powi(const float *x, const float *k, float *y, int n);
+void num_powi(const float *x, const float *k, float *y, int n)
+{
+    for (int i = 0; i < n; i++)
+        y[i] = bnnc_powi(x[i], k[i]);
+}
+#endif
+
+#include "bnnc_vec.h"
+#define NAME(name) BNNC_AT_LEVEL(name)
+#define EACH for (int c = 0, m = n < VL ? n : VL; c < n; c += VL, m = n - c < VL ? n - c : VL)
+
+API int NAME(lanes)(void);
+int NAME(lanes)(void) { return VL; }
+
+#undef MAP
+#define MAP(name, expr)                                                             \
+    API void NAME(name)(const float *a, const float *b, float *y, int n);           \
+    void NAME(name)(const float *a, const float *b, float *y, int n)                \
+    {                                                                               \
+        EACH {                                                                      \
+            const vf x __attribute__((unused)) = vld_f32(a + c, m);                 \
+            const vf z __attribute__((unused)) = vld_f32(b + c, m);                 \
+            vst_f32(y + c, expr, m);                                                \
+        }                                                                           \
+    }
+MAP(map_sqrt, vsqrt(x))
+MAP(map_exp, vexp(x))
+MAP(map_log, vlog(x))
+MAP(map_powi, vpowi(x, z))
+MAP(map_f16, vf16(x))
+MAP(map_neg, vneg(x))
+MAP(map_abs, vabs(x))
+MAP(map_max, vmax(x, z))
+MAP(map_min, vmin(x, z))
+MAP(map_select, vsel(x >= 0.0f, x, z))
+MAP(map_pm1, vpm1(x >= 0.0f))
+MAP(map_01, v01(x > z))
+MAP(map_col, vcol(c))
+MAP(map_broadcast, vbc(a[0]))
+
+#undef LOAD
+#define LOAD(name, type, f)                                                         \
+    API void NAME(name)(const type *x, float *y, int n);                            \
+    void NAME(name)(const type *x, float *y, int n)                                 \
+    {                                                                               \
+        EACH {                                                                      \
+            const vf v = f(x + c, m);                                               \
+            for (int i = m; i < VL; i++) /* absent lanes read as 0 */               \
+                if (v[i] != 0.0f)                                                   \
+                    y[0] = -12345.0f;                                               \
+            vst_f32(y + c, v, m);                                                   \
+        }                                                                           \
+    }
+LOAD(load_f32, float, vld_f32)
+LOAD(load_f16, uint16_t, vld_f16)
+LOAD(load_i32, int32_t, vld_i32)
+LOAD(load_i16, int16_t, vld_i16)
+LOAD(load_u8, uint8_t, vld_u8)
+
+API void NAME(store_f16)(const float *x, uint16_t *y, int n);
+void NAME(store_f16)(const float *x, uint16_t *y, int n)
+{
+    EACH vst_f16(y + c, vld_f32(x + c, m), m);
+}
+
+/* Integers pass through vectors of i32. */
+API void NAME(store_ints)(const int32_t *x, int32_t *y, int16_t *z, int n);
+void NAME(store_ints)(const int32_t *x, int32_t *y, int16_t *z, int n)
+{
+    EACH {
+        vi v = {0};
+        for (int i = 0; i < m; i++)
+            v[i] = x[c + i];
+        vst_i32(y + c, v, m);
+        vst_i16(z + c, v, m);
+    }
+}
+
+/* A row of signs, stored as bits and read back as +-1; `row` may hold anything before. */
+API void NAME(bits)(const float *x, uint32_t *row, float *back, int n);
+void NAME(bits)(const float *x, uint32_t *row, float *back, int n)
+{
+    EACH vst_bits(row, c, vld_f32(x + c, m) >= 0.0f, m, n);
+    EACH vst_f32(back + c, vpm1(vld_bits(row, c)), m);
+}
+
+/* The same in place: each vector is read from the row that it then replaces, negated. */
+API void NAME(bits_in_place)(uint32_t *row, int n);
+void NAME(bits_in_place)(uint32_t *row, int n)
+{
+    EACH vst_bits(row, c, ~vld_bits(row, c), m, n);
+}
+
+/* Row r of bits packed along rows; n is a multiple of 16. */
+API void NAME(bits0)(const uint32_t *words, float *y, int r, int n);
+void NAME(bits0)(const uint32_t *words, float *y, int r, int n)
+{
+    for (int c = 0; c < n; c += VL)
+        vst_f32(y + c, v01(vld_bits0(words + c, r)), VL);
+}
+
+/* n is a multiple of 16. */
+API void NAME(popcount)(const uint32_t *x, int32_t *y, int n);
+void NAME(popcount)(const uint32_t *x, int32_t *y, int n)
+{
+    for (int c = 0; c < n; c += VL)
+        vst_i32(y + c, vpopcnt(vld_u32(x + c)), VL);
+}
+
+API int32_t NAME(planes)(uint32_t *plane, int words, const uint8_t *x, int n);
+int32_t NAME(planes)(uint32_t *plane, int words, const uint8_t *x, int n) { return bnnc_planes(plane, words, x, n); }
+
+/* A VL x VL tile. */
+API void NAME(transpose)(float *y, const float *x);
+void NAME(transpose)(float *y, const float *x)
+{
+    VARRAY vf in[VL], out[VL];
+    memcpy(in, x, sizeof in);
+    vtranspose(out, in);
+    memcpy(y, out, sizeof out);
+}
+
+/* acc[i] + sum over 32 rows of +-x[row][i], signs from the bits of w, through tables of four. */
+API void NAME(lookup)(float *acc, const float *x, uint32_t w, int groups);
+void NAME(lookup)(float *acc, const float *x, uint32_t w, int groups)
+{
+    VARRAY vf table[8 * 16];
+    for (int g = 0; g < groups; g++) {
+        const float *row = x + 4 * g * VL;
+        vtable(table + 16 * g, vld_f32(row, VL), vld_f32(row + VL, VL), vld_f32(row + 2 * VL, VL), vld_f32(row + 3 * VL, VL));
+    }
+    vst_f32(acc, vlookup(vld_f32(acc, VL), table, w, groups), VL);
+}
+#undef EACH
+#undef NAME

@@ -1,0 +1,47 @@
+"""Small Programs written by hand, one pass at a time over them."""
+
+from __future__ import annotations
+
+import textwrap
+
+from bnnc.ir.program import Module, Program
+from bnnc.ir.text import parse_program
+from bnnc.ir.verify import verify_program
+from bnnc.sched.fuse import fuse
+from bnnc.sched.kernel import Expr, Schedule, Scheduled
+
+EMPTY = parse_program("program evaluate keep=None\n")
+
+
+def program(text: str) -> Program:
+    """A verified Program; ``W`` lines declare the shapes most tests use."""
+    p = parse_program("program train keep=None\n" + textwrap.dedent(text))
+    verify_program(p)
+    return p
+
+
+def module(text: str) -> Module:
+    return Module(program(text), EMPTY)
+
+
+def fused(text: str, on: bool = True) -> Scheduled:
+    return fuse(module(text), on)
+
+
+def text(e: Expr | None) -> str:
+    """An expression in prefix form (the dump's own form may change)."""
+    assert e is not None
+    if e.op in ("load", "const", "col"):
+        return {"load": f"%{e.attr}", "const": repr(e.attr), "col": "col"}[e.op]
+    if e.op == "acc":
+        return f"acc{e.attr}"
+    return f"{e.op}{f'<{e.attr}>' if e.attr is not None else ''}({', '.join(map(text, e.args))})"
+
+
+def shown(s: Schedule) -> list[str]:
+    """Kernels as text, one string each: its kind, what it computes and what it stores."""
+    out = []
+    for k in s.kernels:
+        accs = [f"{text(k.a)} x {text(k.b)}"] if k.kind == "contract" else [f"{c.how} {text(c.expr)}" for c in k.accs]
+        out.append(f"{k.kind}: " + "; ".join([*accs, *(f"{o.value} = {text(o.expr)}" for o in k.outputs)]))
+    return out

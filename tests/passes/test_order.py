@@ -1,0 +1,100 @@
+"""order: topological, states overwritten after their last read, a copy where that is impossible."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from programs import fused, module
+
+from bnnc.diag import InternalError
+from bnnc.sched.kernel import Schedule
+from bnnc.sched.order import order
+from bnnc.validate import validate
+
+HEAD = """
+    input %x: f32[4, 5]
+    state %w: f32[1, 5] = ('param', 'const', 0.5, 0)
+    state %u: f32[1, 5] = ('param', 'const', 0.5, 1)
+"""
+
+
+def ordered(text: str, shuffle: bool = False) -> Schedule:
+    s = fused(HEAD + text, on=False)
+    if shuffle:
+        s = replace(s, train=replace(s.train, kernels=tuple(reversed(s.train.kernels))))
+    out = order(s)
+    validate(module(HEAD + text), out)
+    return out.train
+
+
+READ_AFTER_WRITE = """
+    %n = neg(%w) : f32[1, 5]  @update
+    %r = mul(%x, %w) : f32[4, 5]  @forward
+    %s = reduce(%r) {axis=0, how='sum'} : f32[1, 5]  @forward
+    update %w <- %n
+    result loss %s
+"""
+
+
+def test_the_write_in_place_comes_after_the_last_read() -> None:
+    s = ordered(READ_AFTER_WRITE)
+    assert [k.writes[0] for k in s.kernels] == ["r", "n", "s"]  # as soon as it may: an update frees its gradient
+    assert s.alias == (("n", "w"),)
+
+
+def test_data_order_does_not_depend_on_the_order_given() -> None:
+    a, b = ordered(READ_AFTER_WRITE), ordered(READ_AFTER_WRITE, shuffle=True)
+    assert [k.writes for k in a.kernels] == [k.writes for k in b.kernels]
+
+
+def test_names_say_position_anchor_and_value() -> None:
+    assert [k.name for k in ordered(READ_AFTER_WRITE).kernels] == ["k00_map_r", "k01_map_n", "k02_reduce_rows_s"]
+
+
+def test_states_that_need_each_others_old_value_swap_through_a_copy() -> None:
+    """w <- -u, u <- -w: whichever is written first, the other one needs its old value; one new value is copied at the
+    end.
+    """
+    s = ordered("""
+        %a = neg(%u) : f32[1, 5]  @update
+        %b = neg(%w) : f32[1, 5]  @update
+        update %w <- %a
+        update %u <- %b
+    """)
+    assert dict(s.alias) == {"a": "w", "u.new": "u"}
+    assert [(k.reads, k.writes) for k in s.kernels] == [(("w",), ("b",)), (("u",), ("a",)), (("b",), ("u.new",))]
+
+
+def test_one_value_for_two_states_is_stored_twice() -> None:
+    s = ordered("""
+        %a = neg(%u) : f32[1, 5]  @update
+        update %w <- %a
+        update %u <- %a
+    """)
+    assert dict(s.alias) == {"a": "w", "u.new": "u"}
+    assert s.kernels[-1].writes == ("u.new",)
+
+
+def test_a_state_replaced_by_another_state() -> None:
+    s = ordered("    update %w <- %u\n")
+    assert dict(s.alias) == {"w.new": "w"}
+
+
+def test_a_cycle_is_an_internal_error() -> None:
+    s = fused(
+        HEAD + "    %a = neg(%w) : f32[1, 5]  @update\n    %b = neg(%a) : f32[1, 5]  @update\n    result loss %b",
+        on=False,
+    )
+    first, second = s.train.kernels
+    looped = replace(
+        first,
+        outputs=(
+            replace(
+                first.outputs[0],
+                expr=second.outputs[0].expr.substitute({"a": replace(second.outputs[0].expr.args[0], attr="b")}),
+            ),
+        ),
+    )
+    with pytest.raises(InternalError, match="cycle"):
+        order(replace(s, train=replace(s.train, kernels=(looped, second))))

@@ -1,0 +1,91 @@
+"""pack: storage formats, and the second packing of bits that two kinds of product read."""
+
+from __future__ import annotations
+
+from programs import fused, module
+
+from bnnc.plan.pack import PackedSchedule, pack
+from bnnc.sched.order import order
+from bnnc.validate import validate
+
+HEAD = """
+    input %x: f32[40, 50]
+    input %b: bit[40, 50]
+    input %d: f32[40, 30]
+    state %w: f32[50, 30] = ('weight', 'uniform', 0.5, 0)
+    state %k: bit[50, 30] = ('weight', 'sign', 0.0, 1)
+"""
+
+
+def packed(text: str) -> PackedSchedule:
+    p = pack(order(fused(HEAD + text)))
+    validate(module(HEAD + text), p)
+    return p.train
+
+
+def axes(p: PackedSchedule) -> dict[str, int]:
+    return {s.name: s.axis for s in p.storages if s.one_bit}
+
+
+def test_bits_that_only_products_over_rows_read_are_packed_along_rows() -> None:
+    p = packed("""
+        %s = sign(%w) : bit[50, 30]  @forward
+        %y = contract(%b, %s) {form='nn'} : i16[40, 30]  @forward
+        result loss %y
+    """)
+    assert axes(p) == {"b": 1, "k": 1, "s": 0}
+    assert p.storage["s"].stride == 32  # columns padded to whole vectors of 16
+    assert p.storage["s"].nbytes == 2 * 32 * 4
+    assert p.storage["b"].nbytes == 40 * 2 * 4
+
+
+def test_a_map_stores_both_packings_where_both_are_read() -> None:
+    p = packed("""
+        %s = sign(%x) : bit[40, 50]  @forward
+        %y = contract(%s, %k) {form='nn'} : i16[40, 30]  @forward
+        %g = contract(%s, %d) {form='tn'} : f32[50, 30]  @backward
+        result loss %y
+        result pred %g
+    """)
+    assert axes(p) == {"b": 1, "k": 1, "k@0": 0, "s": 1, "s@0": 0}
+    makes = {n: k for k in p.kernels for n in k.writes}
+    assert makes["s"] is makes["s@0"]
+    tn = makes["g"]
+    assert tn.a is not None and tn.a.attr == "s@0"
+
+
+def test_a_state_or_input_gets_a_copy_just_before_its_first_reader() -> None:
+    p = packed("""
+        %y = contract(%b, %k) {form='nn'} : i16[40, 30]  @forward
+        %g = contract(%b, %d) {form='tn'} : f32[50, 30]  @backward
+        result loss %y
+        result pred %g
+    """)
+    names = [k.name for k in p.kernels]
+    assert names == ["k00_repack_k", "k01_contract_nn_y", "k02_repack_b", "k03_contract_tn_g"]
+    assert p.kernels[1].reads == ("b", "k@0")
+    assert p.kernels[3].reads == ("b@0", "d")
+
+
+def test_an_epilogue_stores_one_packing_and_a_kernel_copies_it() -> None:
+    p = packed("""
+        %y = contract(%b, %k) {form='nn'} : i16[40, 30]  @forward
+        %s = sign(%y) : bit[40, 30]  @forward
+        %g = contract(%s, %d) {form='tn'} : f32[30, 30]  @backward
+        result loss %g
+    """)
+    assert axes(p)["s"] == 1
+    assert axes(p)["s@0"] == 0
+    assert any(k.name.endswith("repack_s") for k in p.kernels)
+
+
+def test_masks_lie_along_columns() -> None:
+    p = packed("""
+        %z = const() {value=0.0} : f32[1, 1]  @forward
+        %m = le(%x, %z) : bool[40, 50]  @forward
+        %a = select(%m, %x, %z) : f32[40, 50]  @backward
+        %s = reduce(%a) {axis=0, how='sum'} : f32[1, 50]  @backward
+        result loss %s
+        result pred %m
+    """)
+    assert p.storage["m"].axis == 1

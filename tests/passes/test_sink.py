@@ -1,0 +1,111 @@
+"""sink: updates move into the kernel that makes their gradient, unless somebody later needs the old state."""
+
+from __future__ import annotations
+
+from programs import fused, module, shown
+
+from bnnc.sched.order import order
+from bnnc.sched.sink import sink
+from bnnc.validate import validate
+
+HEAD = """
+    input %x: f32[4, 5]
+    input %d: f32[4, 3]
+    state %w: f32[5, 3] = ('weight', 'uniform', 0.5, 0)
+    state %m: f32[5, 3] = ('moment', 'const', 0.0, 1)
+"""
+
+
+def kernels(text: str) -> list[str]:
+    """After fuse and sink; every step keeps all bits, also in the order that ``order`` then finds."""
+    s = sink(fused(HEAD + text))
+    validate(module(HEAD + text), s)
+    validate(s, order(s))
+    return shown(s.train)
+
+
+GRADIENT = "    %g = contract(%x, %d) {form='tn'} : f32[5, 3]  @backward\n"
+UPDATE = "    %n = sub(%w, %g) : f32[5, 3]  @update\n    update %w <- %n\n"
+
+
+def test_the_gradient_never_exists() -> None:
+    assert kernels(GRADIENT + UPDATE) == ["contract: %x x %d; n = sub(%w, acc0)"]
+
+
+def test_two_updates_of_one_gradient() -> None:
+    """A moment and the weight that uses it: one kernel, the moment's new value taken from its own expression."""
+    assert kernels(
+        GRADIENT
+        + """
+        %k = add(%m, %g) : f32[5, 3]  @update
+        %n = sub(%w, %k) : f32[5, 3]  @update
+        update %m <- %k
+        update %w <- %n
+    """
+    ) == ["contract: %x x %d; k = add(%m, acc0); n = sub(%w, add(%m, acc0))"]
+
+
+def test_the_gradient_is_stored_if_it_is_also_a_result() -> None:
+    assert kernels(GRADIENT + UPDATE + "    result loss %g") == ["contract: %x x %d; g = acc0; n = sub(%w, acc0)"]
+
+
+def test_not_if_a_later_kernel_that_needs_the_gradient_reads_the_state() -> None:
+    """dX of the same layer, here made from the gradient, must see the old weights: the update stays where it is."""
+    got = kernels(
+        GRADIENT
+        + """
+        %s = reduce(%g) {axis=0, how='sum'} : f32[1, 3]  @backward
+        %t = mul(%w, %s) : f32[5, 3]  @backward
+        %r = reduce(%t) {axis=0, how='sum'} : f32[1, 3]  @backward
+        result loss %r
+    """
+        + UPDATE
+    )
+    assert got == [
+        "contract: %x x %d; g = acc0",
+        "reduce_rows: sum %g; s = acc0",
+        "reduce_rows: sum mul(%w, %s); r = acc0",
+        "map: n = sub(%w, %g)",
+    ]
+
+
+def test_a_reader_that_can_run_before_is_no_obstacle() -> None:
+    text = (
+        GRADIENT
+        + """
+        %r = reduce(%w) {axis=0, how='sum'} : f32[1, 3]  @backward
+        result loss %r
+    """
+        + UPDATE
+    )
+    assert kernels(text) == ["contract: %x x %d; n = sub(%w, acc0)", "reduce_rows: sum %w; r = acc0"]
+    ordered = order(sink(fused(HEAD + text))).train
+    assert [k.writes for k in ordered.kernels] == [("r",), ("n",)]
+    assert ordered.alias == (("n", "w"),)
+
+
+def test_not_if_the_update_reads_something_made_later() -> None:
+    """Here the rate depends on a reduction of the gradient itself: there is no kernel that has both at its extent."""
+    got = kernels(
+        GRADIENT
+        + """
+        %a = reduce(%g) {axis=0, how='max'} : f32[1, 3]  @backward
+        %q = div(%g, %a) : f32[5, 3]  @update
+        %n = sub(%w, %q) : f32[5, 3]  @update
+        update %w <- %n
+    """
+    )
+    assert got == ["contract: %x x %d; g = acc0", "reduce_rows: max %g; a = acc0", "map: n = sub(%w, div(%g, %a))"]
+
+
+def test_an_update_without_a_gradient_stays() -> None:
+    assert kernels("    %n = neg(%w) : f32[5, 3]  @update\n    update %w <- %n\n") == ["map: n = neg(%w)"]
+
+
+def test_vector_updates_sink_into_reductions() -> None:
+    assert kernels("""
+        state %b: f32[1, 3] = ('param', 'const', 0.0, 2)
+        %s = reduce(%d) {axis=0, how='sum'} : f32[1, 3]  @backward
+        %n = sub(%b, %s) : f32[1, 3]  @update
+        update %b <- %n
+    """) == ["reduce_rows: sum %d; n = sub(%b, acc0)"]

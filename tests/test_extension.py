@@ -1,0 +1,225 @@
+"""Adding a layer, a rule, an optimiser and a target is adding data: all four are made here, and no file of bnnc
+changes.
+
+The toys are unlike the built-in ones where it matters: a layer without a backward of its own, a rule that attenuates
+differently and limits activation gradients, an optimiser without moments for some parameters, a target with other flags
+and one instruction set.  The network that uses them all is compared with the interpreter kernel by kernel, and trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bnnc.backends.c.targets import TARGETS, Level
+from helpers import Library, assert_same, batch_of, codes_of, plan, spec
+
+import bnnc
+from bnnc import driver, registry
+from bnnc.ir import interp
+from bnnc.ir.program import T
+from bnnc.model import Layer, TensorType
+from bnnc.optim.base import Optimizer, store
+from bnnc.registry import LayerDef, Named, Param
+from bnnc.rules.base import Rule, cancel
+
+sys.path.insert(0, str(Path(__file__).parent / "kernels"))
+from test_locked import check_net, check_steps  # noqa: E402
+
+TEXT = """
+network toys {
+  input u8[40];
+  dense 24; batchnorm; amplify start = 1.25; sign;
+  dense 24; batchnorm; amplify; sign;
+  dense 6; batchnorm;
+  loss;
+}
+rule timid(limit = 0.01);
+train { batch = 30; epochs = 4; optimizer = stubborn(rate = 0.02); }
+"""
+
+
+def files_of_bnnc() -> dict[str, str]:
+    """Every source file of the package, hashed."""
+    root = Path(bnnc.__file__).parents[1]
+    folders = [root / n for n in ("bnnc", "backends", "templates", "grammar")]
+    return {
+        str(p.relative_to(root)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for f in folders
+        for p in sorted(f.rglob("*"))
+        if p.is_file() and "__pycache__" not in p.parts
+    }
+
+
+# -- what a user would put into a file of their own --------------------------------------------------------------------
+
+
+def amplify(cx: Any, layer: Layer, x: T) -> T:
+    """y = x * gain, one trained gain a channel.  No backward: it is derived from the operations."""
+    gain = cx.param(f"{layer.name}.gain", x.shape[1], layer["start"])
+    return (cx.real(x) * gain).named("y")
+
+
+def timid_gradient(cx: Any, g: T) -> T:
+    """Activation gradients are limited and stored as f16."""
+    limit = cx.rule_args["limit"]
+    return g.clip(-limit, limit).to("f16").named("limited")
+
+
+def timid_weights(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+    """The sign of dW, attenuated by the cube root of the fan-in."""
+    unit = fan_in ** (-1 / 3)
+    return cancel(cx, w, dw.sign().named("direction") * unit), unit
+
+
+def stubborn(cx: Any, w: T, role: str, g: T, unit: float | None, scalars: dict[str, T]) -> None:
+    """signSGD: a fixed step against the gradient; parameters that are no weights take a tenth of it."""
+    step = scalars["rate"] * (1.0 if role == "weight" else 0.1)
+    store(cx, w, w - g.sign().named("against") * step, role)
+
+
+def rate(cx: Any) -> dict[str, T]:
+    return {"rate": (cx.b["lr"] * cx.opt_args["rate"] * 50.0).named("rate")}
+
+
+@pytest.fixture
+def toys() -> Iterator[None]:
+    registry.load_builtin()
+    registry.layers.add(
+        LayerDef(
+            "amplify",
+            "a gain",
+            (Param("start", "float", 1.0),),
+            lambda t, args, body=None: TensorType("real", t.shape),
+            amplify,
+        )
+    )
+    registry.rules.add(
+        Named(
+            "timid",
+            "one-bit gradients, limited",
+            (
+                Param("limit", "float", 1.0, above=0),
+                Param("state", "name", "f32", "", ("f32", "f16")),
+                Param("clip", "bool", True),
+            ),
+            Rule(
+                timid_weights,
+                timid_gradient,
+                layer_defaults={("batchnorm", "kind"): "l1", ("sign", "surrogate"): "quadratic"},
+            ),
+        )
+    )
+    registry.optimizers.add(
+        Named(
+            "stubborn",
+            "signSGD",
+            (Param("rate", "float", 0.02, above=0), Param("lr", "float", 1.0, above=0)),
+            Optimizer(stubborn, rate),
+        )
+    )
+    TARGETS["toaster"] = replace(
+        TARGETS["host"],
+        name="toaster",
+        doc="a test",
+        flags=(*TARGETS["host"].flags, "-fno-tree-vectorize"),
+        levels=(Level("plain"),),
+        threads=1,
+        stack=32768,
+    )
+    yield
+    for table, name in (
+        (registry.layers, "amplify"),
+        (registry.rules, "timid"),
+        (registry.optimizers, "stubborn"),
+        (TARGETS, "toaster"),
+    ):
+        del table[name]  # type: ignore[attr-defined]
+
+
+# -- the tests -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("toys")
+def test_toys_compile_and_every_kernel_is_the_interpreters() -> None:
+    before = files_of_bnnc()
+    for text in (TEXT, TEXT.replace("limit = 0.01", "state = f16, clip = off"), TEXT.replace("u8[40]", "f32[40]")):
+        lib = Library(plan(text, target="toaster", verify=2))
+        assert check_net(lib, special=True) > 10
+        check_steps(lib, 4)
+    assert files_of_bnnc() == before
+
+
+@pytest.mark.usefixtures("toys")
+def test_toys_work_on_the_host_and_with_built_in_names() -> None:
+    """Each toy with built-in company, at all instruction sets."""
+    for text in (
+        TEXT,
+        TEXT.replace("rule timid(limit = 0.01)", "rule standard").replace("stubborn(rate = 0.02)", "adam"),
+        TEXT.replace("stubborn(rate = 0.02)", "sgd").replace("amplify start = 1.25;", "").replace("amplify;", ""),
+    ):
+        lib = Library(plan(text))
+        check_steps(lib, 2)
+
+
+@pytest.mark.usefixtures("toys")
+def test_toys_train() -> None:
+    """The program's own step function on a task that can be learnt: the loss falls, and with every pass off it is the
+    same.
+    """
+    results = []
+    for disable in ((), ("simplify", "fuse", "sink", "place")):
+        lib = Library(plan(TEXT, target="toaster", disable=disable))
+        rng = np.random.default_rng(0)
+        centres = rng.integers(0, 256, (6, 40))
+        lib.set_states(interp.init_states(lib.train.program, 1))
+        losses = []
+        for t in range(60):
+            inputs = batch_of(lib.planned, t)
+            y = inputs["labels"]
+            inputs["x"] = np.clip(centres[y[:, 0]] + rng.integers(-60, 61, (30, 40)), 0, 255).astype(np.uint8)
+            inputs["lr"] = np.full((1, 1), 1 / (1 + t / 20), np.float32)
+            losses.append(float(lib.step(lib.train, inputs)["loss"].mean()))
+        results.append(lib.states())
+        assert math.isfinite(sum(losses))
+        assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:5]), losses
+    assert_same(results[0], results[1], "passes off:")
+
+
+@pytest.mark.usefixtures("toys")
+def test_the_derived_gradient_is_the_toys_own() -> None:
+    """d loss / d gain by finite differences of the interpreted loss (f32, so a coarse bound), on a net without
+    `sign`.
+    """
+    text = spec((5, 4), "f32", "standard", "sgd(lr = 1, momentum = 0)", 12).replace("  loss;", "  amplify;\n  loss;")
+    p = plan(text).trace.results["differentiate"].train
+    states, inputs = interp.init_states(p, 2), batch_of(plan(text), 1)
+    inputs["lr"] = np.ones((1, 1), np.float32)
+    loss = dict(p.results)["loss"]
+    _, new = interp.step(p, {**states, **inputs})
+    gradient = (states["amplify1.gain"] - new["amplify1.gain"])[0]
+    for i in range(4):
+        ends = []
+        for h in (-0.01, 0.01):
+            moved = states["amplify1.gain"].copy()
+            moved[0, i] += h
+            ends.append(interp.run(p, {**states, **inputs, "amplify1.gain": moved})[loss].astype(np.float64).mean())
+        assert abs((ends[1] - ends[0]) / 0.02 - gradient[i]) < 1e-3
+
+
+@pytest.mark.usefixtures("toys")
+def test_toys_build_into_a_trainer(tmp_path: Path) -> None:
+    planned = plan(TEXT, target="toaster")
+    program = driver.build_source(driver.emit_source(planned), planned, tmp_path / "toys")
+    assert program.stat().st_size > 10_000
+
+
+def test_without_the_toys_the_spec_is_refused() -> None:
+    assert {"B0202", "B0204"} <= set(codes_of(TEXT))

@@ -1,0 +1,228 @@
+"""Rules about the repository itself: sizes, who may know whose names, no paths of one machine, documented error
+codes.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bnnc import registry
+from bnnc.codes import CODES
+from bnnc.ir.ops import OPS
+
+ROOT = Path(__file__).parents[1]
+CODE = ("bnnc", "backends", "templates", "grammar")
+# Names that are also words of the IR or of the trainer's interface, and what they mean there:
+#   sign   an operation of the op table, and a way to initialise a state
+#   loss   the role of a Program's result (with `pred`)
+#   input  what an operation or a file has; `standard` output in C comments is met by stripping comments
+ORDINARY = {"sign": "op", "loss": "result role", "input": "operand"}
+
+
+def files(*folders: str, suffix: str = ".py") -> Iterator[Path]:
+    for folder in folders:
+        for p in sorted((ROOT / folder).rglob(f"*{suffix}")):
+            if not {"__pycache__", "build", ".venv"} & set(p.parts) and not any(
+                part.endswith(".egg-info") for part in p.parts
+            ):
+                yield p
+
+
+def show(p: Path) -> str:
+    return str(p.relative_to(ROOT))
+
+
+def lines(p: Path) -> int:
+    return len(p.read_text(encoding="utf-8").splitlines())
+
+
+# -- sizes -----------------------------------------------------------------------------------------------------------
+
+
+def test_files_are_small() -> None:
+    """500 lines a Python file or header, 150 a template."""
+    assert not {show(p): lines(p) for p in files(*CODE, "examples", "benchmarks") if lines(p) > 500}
+    assert not {show(p): lines(p) for p in files("templates", suffix=".j2") if lines(p) > 150}
+    assert not {show(p): lines(p) for p in files("templates", suffix=".h") if lines(p) > 500}
+
+
+def test_the_pipeline_fits_on_one_screen() -> None:
+    text = (ROOT / "bnnc/driver.py").read_text(encoding="utf-8")
+    table = text[text.index("FRONT: tuple") : text.index("PIPELINE: tuple")]
+    assert len(table.splitlines()) <= 40
+    callers = [
+        show(p)
+        for p in files("bnnc", "backends")
+        if p.name != "driver.py"
+        and re.search(
+            r"from \S*(lower\.(expand|differentiate|simplify)|sched\.(fuse|sink|order)|plan\.(pack|place)) import "
+            r".*\b(expand|differentiate|simplify|fuse|sink|order|pack|place)\b",
+            p.read_text(encoding="utf-8"),
+        )
+    ]
+    assert callers == []
+
+
+# -- names -----------------------------------------------------------------------------------------------------------
+
+
+def registered() -> set[str]:
+    registry.load_builtin()
+    return {*registry.rules, *registry.layers, *registry.optimizers}
+
+
+def anonymous() -> list[Path]:
+    """Files that must know no rule, layer or optimiser.
+
+    ``plan/literature.py`` is left out: it restates a published table whose columns are called so.
+    """
+    return [p for p in files("bnnc/sched", "bnnc/plan", "backends") if p.name != "literature.py"]
+
+
+def test_ordinary_words_are_what_they_are_said_to_be() -> None:
+    assert set(ORDINARY) <= registered()
+    assert "sign" in OPS
+
+
+def test_no_name_of_a_rule_layer_or_optimiser_in_schedules_plans_and_backends() -> None:
+    """Neither as a string (whole: `"dense"`), nor as the name of anything."""
+    names, found = registered() - set(ORDINARY), []
+    for p in anonymous():
+        for node in ast.walk(ast.parse(p.read_text(encoding="utf-8"))):
+            words = {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+            words |= {
+                getattr(node, field)
+                for field in ("id", "attr", "name", "arg")
+                if isinstance(getattr(node, field, None), str)
+            }
+            found += [f"{show(p)}:{node.lineno}: {w}" for w in words & names]  # type: ignore[attr-defined]
+    assert not found
+
+
+def test_schedules_plans_and_backends_do_not_look_names_up() -> None:
+    """They import neither the registry nor what registers itself there, and never ask for a layer's kind."""
+    found = []
+    for p in anonymous():
+        for node in ast.walk(ast.parse(p.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                module = getattr(node, "module", None) or ""
+                imported = [module, *(a.name for a in node.names)]
+                if any(part in {"registry", "rules", "layers", "optim"} for m in imported for part in m.split(".")):
+                    found.append(f"{show(p)}:{node.lineno}: imports {imported}")
+            if (
+                isinstance(node, ast.Compare)
+                and isinstance(node.left, ast.Attribute)
+                and node.left.attr in ("kind", "name")
+            ):
+                of = ast.unparse(node.left.value)
+                if "layer" in of or "rule" in of or "optim" in of:
+                    found.append(f"{show(p)}:{node.lineno}: {ast.unparse(node)}")
+    assert not found
+
+
+def test_no_such_name_in_templates() -> None:
+    """In Jinja expressions no word or string; in the C around them, comments aside, no word but the ordinary ones."""
+    names, found = registered(), []
+    for p in [*files("templates", suffix=".j2"), *files("templates", suffix=".h")]:
+        text = re.sub(r"\{#.*?#\}", "", p.read_text(encoding="utf-8"), flags=re.S)
+        for expression in re.findall(r"\{[{%](.*?)[%}]\}", text, flags=re.S):
+            found += [f"{show(p)}: {w}" for w in set(re.findall(r"\w+", expression)) & names]
+        c = re.sub(r"/\*.*?\*/|//[^\n]*", "", text, flags=re.S)
+        c = re.sub(
+            r'"(?:[^"\\\n]|\\.)*"', lambda m: m[0] if m[0].strip('"') in names else '""', c
+        )  # prose in messages is prose
+        found += [f"{show(p)}: {w} in C" for w in set(re.findall(r"\w+", c)) & (names - set(ORDINARY))]
+    assert not found
+
+
+def test_the_grammar_knows_no_name() -> None:
+    text = "\n".join(p.read_text(encoding="utf-8") for p in files("grammar", suffix=".lark"))
+    rules = re.sub(r"//[^\n]*", "", text)
+    assert text
+    assert not set(re.findall(r'"(\w+)"', rules)) & registered()
+
+
+# -- paths, codes, leftovers -----------------------------------------------------------------------------------------
+
+SHIPPED = (".py", ".j2", ".h", ".c", ".md", ".toml", ".bnn", ".lark", ".txt", ".json", ".yml", "Makefile")
+ABSOLUTE = re.compile(r"(?<![\w.:/~-])/(?:home|root|work|Users|mnt)/\w")
+
+
+def shipped() -> list[Path]:
+    """Text files of the repository, without what git ignores (builds, caches, the virtual environment)."""
+    folders = ("bnnc", "backends", "templates", "grammar", "tests", "examples", "docs", "benchmarks", ".ci")
+    top = [p for p in ROOT.iterdir() if p.is_file()]
+    return [
+        p
+        for p in [*top, *files(*folders, suffix="")]
+        if p.is_file() and p.name.endswith((*SHIPPED, "run")) and p.stat().st_size < 1 << 20
+    ]
+
+
+def test_no_path_of_one_machine() -> None:
+    found = {
+        show(p): m[0] for p in shipped() if p != Path(__file__) if (m := ABSOLUTE.search(p.read_text(encoding="utf-8")))
+    }
+    assert not found
+
+
+def test_every_error_code_is_documented_and_used() -> None:
+    used: dict[str, str] = {}
+    for p in files("bnnc", "backends"):
+        if p.name != "codes.py":
+            used |= {c: show(p) for c in re.findall(r'["\'](B\d{4})["\']', p.read_text(encoding="utf-8"))}
+    assert not {c: where for c, where in used.items() if c not in CODES}, "not in bnnc/codes.py"
+    assert not set(CODES) - set(used), "in bnnc/codes.py only"
+
+
+def test_documents_exist() -> None:
+    for name in ("README.md", "ARCHITECTURE.md"):
+        assert (ROOT / name).read_text(encoding="utf-8").strip(), name
+
+
+@pytest.mark.parametrize("what", ["TODO", "FIXME", "XXX", "NotImplementedError", "breakpoint()", "print(repr"])
+def test_no_leftovers(what: str) -> None:
+    found = [
+        show(p)
+        for p in [*files(*CODE, suffix=".py"), *files("templates", suffix=".j2"), *files("templates", suffix=".h")]
+        if re.search(rf"(?<!\w){re.escape(what)}", p.read_text(encoding="utf-8"))
+    ]
+    assert not found
+
+
+def test_no_bare_except_and_nothing_is_swallowed() -> None:
+    found = []
+    for p in files(*CODE):
+        for node in ast.walk(ast.parse(p.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ExceptHandler) and (
+                node.type is None
+                or (
+                    ast.unparse(node.type) in ("Exception", "BaseException")
+                    and not any(isinstance(n, ast.Raise) for n in ast.walk(node))
+                )
+            ):
+                found.append(f"{show(p)}:{node.lineno}")
+    assert not found
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    bare = [
+        show(p)
+        for p in files("bnnc", "backends", "tests")
+        if p.read_text(encoding="utf-8").strip() and ast.get_docstring(ast.parse(p.read_text(encoding="utf-8"))) is None
+    ]
+    assert not bare
+
+
+def test_skeletons_are_strict() -> None:
+    """Undefined names in a template are errors, and no skeleton asks for a rule."""
+    assert "StrictUndefined" in (ROOT / "backends/render.py").read_text(encoding="utf-8")
+    for p in files("templates", suffix=".j2"):
+        assert not re.search(r"\{%-?\s*(?:el)?if[^%]*\b(rule|optimizer|layer)\b", p.read_text(encoding="utf-8")), show(
+            p
+        )

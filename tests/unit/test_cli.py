@@ -1,0 +1,195 @@
+"""The command line: what goes to which stream, exit codes, and what a user reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bnnc import cli, driver
+from bnnc.diag import InternalError
+
+SPEC = "network toy { input u8[6]; dense 8; batchnorm; sign; dense 3; batchnorm; loss; }\nrule edge;\n"
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> str:
+    path = tmp_path / "net.bnn"
+    path.write_text(SPEC)
+    return str(path)
+
+
+@pytest.fixture
+def bnnc(capsys: pytest.CaptureFixture[str]):
+    """Runs a command; returns (exit code, standard output, standard error)."""
+
+    def run(*args: str) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as e:
+            cli.cli(args=list(args), prog_name="bnnc")
+        return (int(e.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+@pytest.mark.parametrize("verb", ["check", "fmt", "plan", "compile", "run", "build", "explain"])
+def test_help_is_short_and_has_an_example(bnnc, verb: str) -> None:
+    code, out, _ = bnnc(verb, "--help")
+    assert code == 0 and f"Example: bnnc {verb} " in out and len(out.splitlines()) <= 30
+
+
+def test_exit_codes_are_documented(bnnc) -> None:
+    _, out, _ = bnnc("--help")
+    assert "Exit codes: 0 done, 1 the spec is wrong, 2 usage, 3 over the memory budget, 4" in out
+
+
+def test_unknown_command(bnnc) -> None:
+    code, out, err = bnnc("chek")
+    assert (code, out) == (2, "") and "did you mean `check`?" in err
+
+
+def test_check(bnnc, net: str) -> None:
+    code, out, err = bnnc("check", net)
+    assert code == 0 and "toy: no mistakes" in out and "Next: bnnc plan" in err
+    code, out, _ = bnnc("check", "--json", net)
+    assert json.loads(out)["name"] == "toy"
+
+
+def test_mistakes(bnnc, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.bnn"
+    bad.write_text(SPEC.replace("dense 8", "dens 8").replace("edge", "egde"))
+    code, out, err = bnnc("plan", str(bad))
+    assert (code, out) == (1, "") and "bad.bnn:1:28" in err and err.count("did you mean") == 2
+    assert "Traceback" not in err
+    code, out, _ = bnnc("plan", str(bad), "--json")
+    report = json.loads(out)
+    assert code == 1 and [d["code"] for d in report["diagnostics"]] == ["B0202", "B0204"]
+    assert report["diagnostics"][0]["range"]["start"]["line"] == 1
+
+
+def test_missing_file(bnnc) -> None:
+    code, _, err = bnnc("check", "/nowhere/net.bnn")
+    assert code == 2 and "B0902" in err
+
+
+def test_standard_input(bnnc, monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(SPEC))
+    assert bnnc("check", "-")[0] == 0
+
+
+def test_fmt(bnnc, net: str) -> None:
+    text = Path(net).read_text()
+    messy = text.replace(" dense 8;", "   dense   8 ;")
+    Path(net).write_text(messy)
+    assert bnnc("fmt", "--check", net)[0] == 1
+    code, canonical, _ = bnnc("fmt", net)
+    assert code == 0 and Path(net).read_text() == messy
+    assert bnnc("fmt", "-w", net)[0] == 0 and Path(net).read_text() == canonical
+    assert bnnc("fmt", "--check", net)[0] == 0
+    assert "beta1 = 0.9" in bnnc("fmt", "--explicit", net)[1]
+
+
+def test_plan_table(bnnc, net: str) -> None:
+    code, out, err = bnnc("plan", net)
+    assert code == 0 and "\x1b" not in out
+    for part in ("toy · rule edge · adam · batch 100 · target host", "dense1.weight", "lower bound", "not counted:",
+                 "rule standard would need", "forward ", "█"):
+        assert part in out
+    assert "Next: bnnc run" in err
+    assert "rule standard would need" not in bnnc("plan", "--rule", "standard", net)[1]
+
+
+def test_plan_json_and_csv(bnnc, net: str) -> None:
+    plan = json.loads(bnnc("plan", net, "--json", "--batch", "10", "--threads", "1")[1])
+    assert plan["batch"] == 10 and plan["thread_stack_bytes"] == 0 and plan["threads"] == 1
+    assert plan["arena_bytes"] >= max(b["offset"] + b["bytes"] for b in plan["buffers"])
+    lines = bnnc("plan", net, "--csv")[1].splitlines()
+    assert lines[0] == "id,lower,upper,size,offset" and len(lines) == 1 + len(plan["buffers"])
+
+
+def test_plan_literature(bnnc) -> None:
+    example = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
+    code, out, _ = bnnc("plan", str(example), "--literature")
+    assert code == 0 and "7.409" in out and "2.664" in out
+    figures = json.loads(bnnc("plan", str(example), "--literature", "--json")[1])["literature_mib"]
+    assert figures["allocated"] < figures["proposed"] < figures["standard"]
+
+
+def test_over_budget(bnnc, net: str) -> None:
+    code, out, err = bnnc("plan", net, "--ram", "100KiB")
+    assert (code, out) == (3, "") and "B0601" in err and "at its peak" in err and "no single change" in err
+    assert bnnc("compile", net, "--ram", "100KiB")[0] == 3 and bnnc("run", "--ram", "100KiB", net)[0] == 3
+    assert bnnc("plan", net, "--ram", "lots")[0] == 2
+    assert bnnc("plan", net, "--ram", "2MiB")[0] == 0
+
+
+def test_unknown_target(bnnc, net: str) -> None:
+    code, _, err = bnnc("plan", net, "--target", "hots")
+    assert code == 2 and "did you mean `host`?" in err
+
+
+def test_no_compiler(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BNNC_CC", "no-such-compiler")
+    code, _, err = bnnc("compile", net, "-o", str(tmp_path / "x"))
+    assert code == 4 and "B0706" in err and not (tmp_path / "x").exists()
+
+
+def test_emit_edit_and_build(bnnc, net: str, tmp_path: Path) -> None:
+    folder = tmp_path / "c"
+    assert bnnc("compile", net, "--emit-only", "--source", str(folder))[0] == 0
+    main = folder / "toy.c"
+    main.write_text(main.read_text() + "\n/* edited */\n")
+    code, _, err = bnnc("build", str(folder), "-o", str(tmp_path / "toy"))
+    assert code == 0 and (tmp_path / "toy").exists() and "Next: " in err
+    main.write_text(main.read_text() + "\nint broken(void) { return oops; }\n")
+    code, _, err = bnnc("build", str(folder), "-o", str(tmp_path / "toy2"))
+    assert code == 4 and "oops" in err and not (tmp_path / "toy2").exists()
+    assert bnnc("build", str(tmp_path / "nothing"))[0] == 2
+
+
+def test_explain(bnnc) -> None:
+    assert "B0301" in bnnc("explain", "b0301")[1]
+    code, _, err = bnnc("explain", "B0310x")
+    assert code == 2 and "did you mean `B0310`?" in err
+
+
+@pytest.mark.parametrize("verb", ["targets", "passes", "version"])
+def test_lists(bnnc, verb: str) -> None:
+    code, out, _ = bnnc(verb)
+    assert code == 0 and out.strip()
+    json.loads(bnnc(verb, "--json")[1])
+
+
+def test_data(bnnc, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, n in (("a", 30), ("b", 10)):
+        np.save(tmp_path / f"{name}x.npy", rng.integers(0, 256, (n, 4, 4)).astype(np.uint8))
+        np.save(tmp_path / f"{name}y.npy", rng.integers(0, 3, n).astype(np.uint8))
+    files = [str(tmp_path / f) for f in ("ax.npy", "ay.npy", "bx.npy", "by.npy", "out.bnnd")]
+    code, out, _ = bnnc("data", "pack", *files[:2], "--test", *files[2:4], "--encode", "sign(128)", "--compress",
+                        "-o", files[4])
+    assert code == 0 and "30 training and 10 test samples, bit[4, 4], 3 classes" in out
+    facts = json.loads(bnnc("data", "info", files[4], "--json")[1])
+    assert facts["n"] == 40 and facts["n_test"] == 10 and facts["threshold"] == 128
+    assert "sample 2 of 40" in bnnc("data", "preview", files[4], "--index", "2")[1]
+    code, _, err = bnnc("data", "info", files[0])
+    assert code == 5 and "B0802" in err
+
+
+def test_a_bug_in_bnnc_is_called_one(bnnc, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise InternalError("internal error in pass `fuse`: KeyError: 'x'")
+
+    monkeypatch.setattr(driver, "plan_text", broken)
+    code, out, err = bnnc("plan", net)
+    assert (code, out) == (70, "") and "in pass `fuse`" in err and "bug in bnnc" in err and "BNNC_DUMP=DIR" in err
+
+
+def test_knobs_that_mean_nothing(bnnc, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNNC_DISABLE", "fuze")
+    code, _, err = bnnc("plan", net)
+    assert code == 2 and "did you mean `fuse`?" in err
