@@ -108,4 +108,28 @@ BNNC_FN float bnnc_cosine_lr(float lr0, float final, uint64_t t, uint64_t total)
   return (float)((double)lr0 * (f + (1 - f) * (0.5 + 0.5 * bnnc_cospi(x))));
 }
 
+/* 32 independent bits, each set with probability p / 2^16: a function of the seed, the stream, the step and the word's
+ * number.  Compares 32 random 16-bit numbers with p bit by bit from the top, and stops when all are decided. */
+BNNC_FN uint32_t bnnc_bernoulli(int32_t seed, uint32_t stream, int32_t tick, int32_t p, int word) {
+    if (p <= 0)
+        return 0;
+    if (p >= 65536)
+        return 0xffffffffu;
+    const uint32_t key[2] = {(uint32_t)seed, stream};
+    uint32_t less = 0, equal = 0xffffffffu;
+    for (uint32_t block = 0; block < 4 && equal; block++) {
+        const uint32_t counter[4] = {(uint32_t)word, (uint32_t)tick, block, 1};
+        uint32_t slice[4];
+        bnnc_philox(counter, key, slice);
+        for (int i = 0; i < 4; i++)
+            if ((uint32_t)p >> (15 - 4 * (int)block - i) & 1u) {
+                less |= equal & ~slice[i];
+                equal &= slice[i];
+            } else {
+                equal &= ~slice[i];
+            }
+    }
+    return less;
+}
+
 #endif
