@@ -136,7 +136,7 @@ def check(options: driver.Options, planned: driver.Planned, ram: int | None) -> 
     notes += [(None, f"way out: {w.text(ram)}") for w in ways]
     best = f"the gentlest way out that fits: {ways[0].change}" if ways and ways[0].total <= ram else (
         "no single change is enough: make the network smaller, or give it more memory")
-    span = next((s.span for s in (peak, *live) if s.span.file != "<builtin>"), NOWHERE)
+    span = next((s for s in (peak.span, *(b.span for b in live)) if s.file != "<builtin>"), NOWHERE)
     e = error("B0601", f"{number(report.total)} B needed, {number(ram)} B there are, "
               f"{number(report.total - ram)} B too much", span, label="the peak is here", notes=tuple(notes), help=best,
               exit_code=3)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from bnnc.diag import InternalError, error
 from bnnc.emit import Source
@@ -77,7 +78,8 @@ def read_elf(path: Path) -> ElfFacts:
     with path.open("rb") as f:
         elf = ELFFile(f)
         loaded = sum(_pages(s["p_vaddr"], s["p_memsz"]) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD")
-        symbols = [s for name in (".symtab", ".dynsym") if (t := elf.get_section_by_name(name)) is not None for s in t.iter_symbols()]
+        tables = [t for name in (".symtab", ".dynsym") if isinstance(t := elf.get_section_by_name(name), SymbolTableSection)]
+        symbols = [s for t in tables for s in t.iter_symbols()]
         arena = next((s["st_size"] for s in symbols if s.name == "bnnc_arena"), 0)
         return ElfFacts(loaded, arena, tuple(sorted({s.name for s in symbols} & set(ALLOCATORS))))
 
