@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bnnc.backends.c.targets import Target, find_target
 
 from bnnc import driver, knobs
+from bnnc.backends.c.targets import Target, find_target
 from bnnc.diag import BnncError
 from bnnc.emit import Source
 from bnnc.ir import interp

@@ -20,7 +20,8 @@ from bnnc.sched.kernel import INFIX, Expr
 LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
 CALLS_V = {"abs": "vabs", "sqrt": "vsqrt", "exp": "vexp", "log": "vlog", "max": "vmax", "min": "vmin", "powi": "vpowi", "neg": "vneg"}
 CALLS_S = {"abs": "__builtin_fabsf", "sqrt": "bnnc_sqrtf", "exp": "bnnc_exp", "log": "bnnc_log", "powi": "bnnc_powi"}
-CTYPE = {"u8": "uint8_t", "i8": "int8_t", "i16": "int16_t", "i32": "int32_t", "f16": "uint16_t", "f32": "float", "bit": "uint32_t", "bool": "uint32_t"}
+CTYPE = {"u8": "uint8_t", "i8": "int8_t",
+         "i16": "int16_t", "i32": "int32_t", "f16": "uint16_t", "f32": "float", "bit": "uint32_t", "bool": "uint32_t"}
 
 
 def literal(x: float) -> str:
@@ -212,8 +213,8 @@ class Printer:
                 return f"({args[0]} < 0 ? -{args[0]} : {args[0]})"
             return f"({args[0]} {'>' if op == 'max' else '<'} {args[1]} ? {args[0]} : {args[1]})"
         if op in ("max", "min") and not v:
-            a, b = (self.num(x) for x in e.args)
-            return f"({a} {'>' if op == 'max' else '<'} {b} ? {a} : {b})"
+            args = [self.num(x) for x in e.args]
+            return f"({args[0]} {'>' if op == 'max' else '<'} {args[1]} ? {args[0]} : {args[1]})"
         if op in CALLS_V:
             args = [self.vec(x) for x in e.args] if v else [_strip(self.num(x)) for x in e.args]
             return f"{(CALLS_V if v else CALLS_S)[op]}({', '.join(args)})"

@@ -215,7 +215,8 @@ class _Kernel:
         code, stores = self.outputs("v", "r", {0: mask}, tuple(words))
         text = {o.value: t for o, t in zip(self.k.outputs, code.results, strict=True)}
         return KernelText("group", {
-            "rows": rows, "cols": cols, "n": lanes(cols), "load": load, "value": pr.veci(acc.expr), "size": f"{self.pointers[size.attr]}[0]" if size.op == "load" else size.attr,
+            "rows": rows, "cols": cols, "n": lanes(cols), "load": load, "value": pr.veci(acc.expr),
+            "size": f"{self.pointers[size.attr]}[0]" if size.op == "load" else size.attr,
             "mask": mask, "code": code, "stores": stores,
             "words": [{"mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride} for v in words]})
 
@@ -234,8 +235,9 @@ class _Kernel:
         lane_extent = n if across else m
         block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
         return KernelText("contract_grouped", {
-            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "count": count(rows, block), "tiles": ceil_div(lane_extent, LANES), "extent": lane_extent,
-            "bits": self.pointers[bit.attr], "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
+            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "count": count(rows, block),
+            "tiles": ceil_div(lane_extent, LANES), "extent": lane_extent, "bits": self.pointers[bit.attr],
+            "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
             "n": lanes(n), "nq": lanes(q), "load": load, "value": pr.vec(number),
             "acc": acc, "code": code, "stores": stores})
 

@@ -78,8 +78,8 @@ _map("div", np.divide)
 _map("neg", np.negative, n=1)
 _map("abs", np.abs, n=1)
 _map("sqrt", np.sqrt, n=1, doc="correctly rounded")
-_map("max", lambda a, b: np.where(a > b, a, b), doc="a > b ? a : b")
-_map("min", lambda a, b: np.where(a < b, a, b), doc="a < b ? a : b")
+_map("max", lambda a, b: np.asarray(np.where(a > b, a, b)), doc="a > b ? a : b")
+_map("min", lambda a, b: np.asarray(np.where(a < b, a, b)), doc="a < b ? a : b")
 _map("exp", exp_f32, n=1, doc="bnnc's own polynomial, the same bits everywhere")
 _map("log", log_f32, n=1, doc="bnnc's own polynomial, the same bits everywhere")
 _map("powi", powi_f32, doc="a to a whole power b >= 0, by squaring, in f32")
@@ -97,8 +97,7 @@ def _infer_select(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]
 
 
 def _run_select(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
-    a, b = (x.astype(NUMPY[dtype]) for x in xs[1:])
-    return np.where(xs[0], a, b)
+    return np.asarray(np.where(xs[0], xs[1].astype(NUMPY[dtype]), xs[2].astype(NUMPY[dtype])))
 
 
 _add("select", "map", _infer_select, _run_select, "c ? a : b")

@@ -74,8 +74,8 @@ def derive(cx: Context, region: Region, grad: T, program: Program) -> T | None:
     for s in program.states:
         if s.name in grads and s.role in ("weight", "param") and s.name.startswith(region.layer.name + "."):
             cx.wgrad(s.name, _sum(grads[s.name]) / cx.rule.loss_scale(cx.batch))
-    x = region.inputs[0]
-    return _sum(grads[x]) if x in grads else None
+    source = region.inputs[0]
+    return _sum(grads[source]) if source in grads else None
 
 
 def _sum(grads: list[T]) -> T:

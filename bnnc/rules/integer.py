@@ -168,7 +168,7 @@ def rates(cx: Any, fan_ins: Iterable[int]) -> dict[int, T]:
     return out
 
 
-def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T, any_trigger: T) -> None:
+def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T | None, any_trigger: T) -> None:
     """H <- limit(reinforce(H + 2 sum over samples of (winner . a*) a_in^T))."""
     b = cx.b
     b.layer = y.name
@@ -177,7 +177,7 @@ def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T, any_trigger: T) -
     delta = b.op("contract_gated", target, winner, y.a_in, form="tn", name="delta")
     b.phase = "update"
     h = y.h + delta * 2
-    if cx.rule_args["reinforce"] > 0:
+    if rate is not None:
         p = any_trigger.where(rate, 0).named("p")
         stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == y.h.name)
         hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=y.h.shape[0], cols=y.h.shape[1], stream=stream, name="hit")

@@ -18,7 +18,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bnnc.backends.c.targets import Level
 from helpers import (
     Library,
     Side,
@@ -34,6 +33,7 @@ from helpers import (
     spec,
 )
 
+from bnnc.backends.c.targets import Level
 from bnnc.ir import interp
 from bnnc.plan.codec import encode
 
