@@ -69,6 +69,13 @@ NETS: dict[str, str] = {
         body="  dense 17; batchnorm;\n"
         "  residual { sign; dense 17; batchnorm; }\n  residual { sign; dense 17; batchnorm; }\n  sign;\n",
     ),
+    # rules without floats
+    "bep": spec((70, 33, 15, 9, 3), kind="bit", rule="bep", batch=37),
+    "bep-small-words": spec((33, 15, 9, 3), kind="sign", rule="bep(bits = 5, group = 3, tie = keep)", batch=33),
+    "bep-wide": spec((256, 135, 75, 10), kind="bit", rule="bep", batch=100),
+    "bep-width-1": spec((33, 1, 5, 2), kind="bit", rule="bep(bits = 8)", batch=1),
+    "local": spec((70, 33, 15, 9, 3), kind="bit", rule="local", batch=37),
+    "local-no-reinforcement": spec((31, 21, 15, 4), kind="bit", rule="local(reinforce = 0, bits = 8)", batch=10),
     # inputs
     "edge-f32-input": spec((70, 33, 10), kind="f32", batch=37),
     "edge-bit-input": spec((70, 33, 10), kind="bit", batch=37),
