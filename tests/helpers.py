@@ -194,7 +194,7 @@ class Side:
         """The Program's value that a storage holds."""
         if name in self.packed.storage and name.endswith(".new"):
             return dict(self.program.updates)[name.removesuffix(".new")]
-        return name.removesuffix("@0")
+        return name.partition("@")[0]
 
 
 class Library:

@@ -36,6 +36,7 @@ class Rule:
     rewrite: Callable[[Any], Any] = lambda model: model
     validate: Callable[[Any], Any] = lambda model: ()
     inputs: tuple[tuple[str, str], ...] = (("lr", "f32"), ("step", "f32"))
+    needs_normalisation: bool = True  # warn about a binary layer that feeds `sign` without one
 
     def state_dtype(self, args: Call) -> str:
         """Storage of latent weights, parameters and optimiser state: the rule's ``state`` argument."""

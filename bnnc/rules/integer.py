@@ -196,4 +196,5 @@ def integer_rule(backward: Callable[..., None], prototypes: Callable[[Any, int, 
         return dw, None
 
     return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
-                layers={**LAYERS, "classifier": classifier(prototypes)}, rewrite=rewrite, validate=validate, inputs=INPUTS, **kw)
+                layers={**LAYERS, "classifier": classifier(prototypes)}, rewrite=rewrite, validate=validate, inputs=INPUTS,
+                needs_normalisation=False, **kw)

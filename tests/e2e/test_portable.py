@@ -63,7 +63,7 @@ def test_hosted_builds_train_to_the_same_bits(tmp_path: Path, name: str) -> None
         (tmp_path / "c" / path).write_text(text)
     for build, flags in BUILDS.items():
         out = tmp_path / build
-        made = subprocess.run(["cc", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", *flags, "tiny.c", "-o", str(out), "-lm", "-lpthread"],
-                              cwd=tmp_path / "c", capture_output=True, text=True, check=False)
+        command = ["cc", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", *flags, "tiny.c", "-o", str(out), "-lm", "-lpthread"]
+        made = subprocess.run(command, cwd=tmp_path / "c", capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
         assert run(out, tmp_path) == want, f"{build} trains to other bits"

@@ -114,8 +114,10 @@ def check_kernel(lib: Library, side: Side, index: int, values: dict[str, np.ndar
     k = side.packed.kernels[index - side.first]
     what = f"{side.program.name} {k.name} level {level} threads {nt}:"
     lib.arena[:] = POISON
+    constants = {s.name for s in side.packed.constants}
     for n in k.reads:
-        lib.write(side.place(n), values[side.value(n)])
+        if n not in constants:
+            lib.write(side.place(n), values[side.value(n)])
     before = lib.arena.copy()
     lib.run(index, level, nt)
     for n in k.writes:
