@@ -65,9 +65,10 @@ def main() -> None:
              "machine": platform.machine()}
     (a.out / "accuracy.json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
     lines = ["# Test accuracy on MNIST, 784-256x4-10, 8-bit input, batch 100", "", f"`{about['command']}`", "",
-             "| rule | optimiser | epochs | best test % | last test % | arena bytes | seconds, 1 thread |", "|---|---|---|---|---|---|---|"]
-    lines += [f"| {r['rule']} | `{r['optimizer']}` | {r['epochs']} | {r['best']:.2f} | {r['last']:.2f} | {r['arena_bytes']:,} | {r['seconds']} |"
-              for r in results]
+             "| rule | optimiser | epochs | best test % | last test % | arena bytes | seconds, 1 thread |",
+             "|---|---|---|---|---|---|---|"]
+    lines += [f"| {r['rule']} | `{r['optimizer']}` | {r['epochs']} | {r['best']:.2f} | {r['last']:.2f} | {r['arena_bytes']:,} "
+              f"| {r['seconds']} |" for r in results]
     (a.out / "accuracy.md").write_text("\n".join(lines) + "\n")
 
 

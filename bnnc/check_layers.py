@@ -279,6 +279,9 @@ class Expander:
         return self.log.fail(code, message, span, label, help, notes)
 
     def warn_bare(self, d: LayerDef, s: ast.Stmt, t: TensorType, out: TensorType, flow: _Flow) -> None:
+        impl = self.tables.rules[self.rule.name].impl if self.rule is not None else None
+        if not getattr(impl, "needs_normalisation", True):
+            return
         if d.binary_weights:
             flow.bare = s.header
         elif d.normalises:

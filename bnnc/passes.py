@@ -33,6 +33,10 @@ class Pass:
     show: Callable[[Any], str] = str
 
 
+def _unchanged(ir: Any, options: Any) -> Any:
+    return ir
+
+
 @dataclass
 class Trace:
     """What happened: seconds per pass and the result of each."""
@@ -49,10 +53,8 @@ def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) ->
     for number, p in enumerate(passes):
         start = time.perf_counter()
         try:
-            if p.name in knobs.disable and p.optional:
-                ir = p.off(ir, options) if p.off else ir
-            else:
-                ir = p.run(ir, options)
+            run = p.off or _unchanged if p.name in knobs.disable and p.optional else p.run
+            ir = run(ir, options)
             if knobs.verify and p.verify:
                 p.verify(ir)
             if knobs.verify >= 2 and p.preserves == "bits":

@@ -106,3 +106,38 @@ def cosine_lr(lr0: float, final: float, t: int, total: int) -> np.float32:
     x = min((t - 1) / total, 1.0) if total else 0.0
     f = float(np.float32(final))
     return np.float32(float(np.float32(lr0)) * (f + (1 - f) * (0.5 + 0.5 * cospi(x))))
+
+
+def bernoulli(seed: int, stream: int, tick: int, p: int, rows: int, cols: int) -> NDArray[np.bool_]:
+    """Masks [rows, cols], true with probability p / 2**16: bit ``c % 32`` of word ``c // 32`` of a row.
+
+    Each word compares 32 random 16-bit numbers with ``p`` at once, bit-sliced, the top bit first; slice ``i`` is word
+    ``i % 4`` of the block with counter (word index, tick, i // 4, 1).
+    """
+    words = -(-cols // 32)
+    index = np.arange(rows * words, dtype=np.uint64)
+    if p >= 65536:
+        return np.ones((rows, cols), bool)
+    less, equal = np.zeros(index.size, np.uint32), np.full(index.size, 0xFFFFFFFF, np.uint32)
+    for block in range(4):
+        counter = np.stack([index, np.full_like(index, tick & 0xFFFFFFFF), np.full_like(index, block), np.ones_like(index)], axis=1)
+        slices = philox4x32(counter, (seed, stream))
+        for i in range(4):
+            if p >> (15 - 4 * block - i) & 1:
+                less |= equal & ~slices[:, i]
+                equal &= slices[:, i]
+            else:
+                equal &= ~slices[:, i]
+    bits = np.unpackbits(less.astype("<u4").view(np.uint8), bitorder="little").reshape(rows, words * 32)
+    return bits[:, :cols].astype(bool)
+
+
+def normal(seed: int, stream: int, n: int, std: int) -> NDArray[np.int32]:
+    """Integers, about Normal(0, std**2), truncated toward zero: the sum of twelve 16-bit uniform numbers.
+
+    Element ``i`` takes words 6 i .. 6 i + 5 of the stream; integer arithmetic only.
+    """
+    halves = philox(seed, stream, 6 * n).reshape(n, 6)
+    total = ((halves & np.uint32(0xFFFF)).astype(np.int64) + (halves >> np.uint32(16)).astype(np.int64)).sum(axis=1) - 6 * 65535
+    scaled = total * std
+    return (np.sign(scaled) * (np.abs(scaled) >> 16)).astype(np.int32)

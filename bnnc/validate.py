@@ -15,11 +15,11 @@ import numpy as np
 
 from .diag import InternalError
 from .ir import interp
-from .ir.dtype import F32, NUMPY
+from .ir.dtype import INTEGERS, NUMPY
 from .ir.ops import OPS
 from .ir.program import Module, Program
 from .plan.codec import decode, encode
-from .plan.pack import Packed
+from .plan.pack import Packed, base_name
 from .plan.place import EVAL, Placed
 from .plan.types import Buffer
 from .sched.kernel import Expr, Kernel, Schedule, Scheduled
@@ -40,11 +40,18 @@ def inputs(p: Program, seed: int = 0) -> Values:
         out[name] = (
             np.where(x >= 0, 1, -1).astype(np.int8)
             if v.dtype == "bit"
-            else (rng.integers(0, 256, v.shape).astype(np.uint8) if v.dtype == "u8" else x.astype(NUMPY[v.dtype]))
+            else (
+                rng.integers(0, 3, v.shape).astype(np.uint8)
+                if name == "labels"
+                else (100 * x if v.dtype in INTEGERS and v.dtype != "u8" else 127.5 * (x + 1) if v.dtype == "u8" else x).astype(
+                    NUMPY[v.dtype]
+                )
+            )
         )
-    for name, value in (("lr", 0.01), ("step", 3)):
+    scalars = {"lr": 0.01, "step": 3, "tick": 3, "seed": 5, "errors": 1, "samples": 2, "level": 0}
+    for name, value in scalars.items():
         if name in out:
-            out[name] = np.full((1, 1), value, F32)
+            out[name] = np.full((1, 1), value, NUMPY[p.value[name].dtype])
     return out
 
 
@@ -81,21 +88,23 @@ def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) 
         elif node.op == "acc":
             memo[node] = accs[node.attr]
         else:
-            attrs = {"const": {"value": node.attr}, "col": {"cols": node.shape[1]}}.get(node.op, {"dtype": node.attr})
+            attrs = {"const": {"value": node.attr}, "col": {"cols": node.shape[1]}}.get(node.op) or dict(node.attr or ())
             memo[node] = np.asarray(
                 OPS[node.op].run([memo[a] for a in node.args], attrs, node.dtype), NUMPY[node.dtype]
             )
     return memo[e]
 
 
-def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, str]) -> Values:
+def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, str], fixed: Values) -> Values:
     """What a kernel stores, by storage name.  Loads of values that were made in place read their state's buffer."""
-    memory = {n: memory[alias.get(n, n)] for n in k.reads}
+    memory = {n: fixed[base_name(n)] if base_name(n) in fixed else memory[alias.get(n, n)] for n in k.reads}
     accs: list[np.ndarray] = []
     if k.kind == "contract":
-        assert k.a is not None and k.b is not None
-        accs = [OPS["contract"].run([evaluate(e, memory, []) for e in (k.a, k.b)], {"form": k.form}, k.accs[0].dtype)]
-    for c in k.accs if k.kind != "contract" else ():
+        operands = [evaluate(e, memory, []) for e in (k.a, k.gate, k.b) if e is not None]
+        accs = [OPS["contract_gated" if k.gate else "contract"].run(operands, {"form": k.form}, k.accs[0].dtype)]
+    if k.kind == "group" and k.gate is not None:
+        accs = [OPS[c.how].run([evaluate(c.expr, memory, []), evaluate(k.gate, memory, [])], {}, c.dtype) for c in k.accs]
+    for c in k.accs if k.kind not in ("contract", "group") else ():
         x = np.broadcast_to(evaluate(c.expr, memory, []), k.domain)
         y = OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype)
         accs.append(np.asarray(y, NUMPY[c.dtype]))
@@ -108,14 +117,15 @@ def run_kernels(
     """Run a schedule; every value as it was stored, and the states and results as they are at the end."""
     out: Values = {}
     alias = dict(s.alias)
+    fixed = {c.name: interp.constant_array(s.program.value[c.name], c) for c in s.program.constants}
     for name, x in env.items():
         memory[name] = x
     with np.errstate(all="ignore"):
         for k in kernels:
-            made = run_kernel(k, memory, alias)
+            made = run_kernel(k, memory, alias, fixed)
             for name, x in made.items():
                 memory[alias.get(name, name)] = x
-            out |= {n: x for n, x in made.items() if not n.endswith(("@0", ".new"))}
+            out |= {n: x for n, x in made.items() if "@" not in n and not n.endswith(".new")}
     placed = {state for state in alias.values()}
     out |= {f"update {st}": memory[st if st in placed else new] for st, new in s.program.updates}
     return out | {f"result {role}": memory[alias.get(n, n)] for role, n in s.program.results}

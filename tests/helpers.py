@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bnnc.backends.c.targets import Target, find_target
 
 from bnnc import driver, knobs
+from bnnc.backends.c.targets import Target, find_target
 from bnnc.diag import BnncError
 from bnnc.emit import Source
 from bnnc.ir import interp
@@ -109,6 +109,12 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
         "labels": labels,
         "lr": np.full((1, 1), 0.003 * (1 + seed % 3), np.float32),
         "step": np.full((1, 1), 1 + seed, np.float32),
+        # of rules without floats
+        "tick": np.full((1, 1), 1 + seed, np.int32),
+        "seed": np.full((1, 1), 7, np.int32),
+        "errors": np.full((1, 1), 3, np.int32),
+        "samples": np.full((1, 1), 4, np.int32),
+        "level": np.full((1, 1), seed % 2, np.int32),
     }
 
 
@@ -188,7 +194,7 @@ class Side:
         """The Program's value that a storage holds."""
         if name in self.packed.storage and name.endswith(".new"):
             return dict(self.program.updates)[name.removesuffix(".new")]
-        return name.removesuffix("@0")
+        return name.partition("@")[0]
 
 
 class Library:
@@ -293,7 +299,7 @@ def element_bytes(s: Storage) -> np.ndarray:
     """A mask over a storage's bytes: those that hold elements (for bits: those words), not column padding."""
     mask = np.ones(s.nbytes, bool)
     if s.padding:
-        mask.reshape(-1, s.stride, 4)[:, s.shape[1] :] = False
+        mask.reshape(-1, s.stride, 4)[:, s.shape[1 if s.axis == 0 else 0] :] = False
     return mask
 
 

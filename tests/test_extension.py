@@ -18,11 +18,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bnnc.backends.c.targets import TARGETS, Level
 from helpers import Library, assert_same, batch_of, codes_of, plan, spec
 
 import bnnc
 from bnnc import driver, registry
+from bnnc.backends.c.targets import TARGETS, Level
 from bnnc.ir import interp
 from bnnc.ir.program import T
 from bnnc.model import Layer, TensorType

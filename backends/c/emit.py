@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from importlib import resources
 from typing import Any
 
+import numpy as np
+
 from bnnc import __version__
 from bnnc.emit import Source
+from bnnc.ir.interp import constant_array
 from bnnc.model import Model
-from bnnc.plan.pack import PackedSchedule
+from bnnc.plan.codec import encode
+from bnnc.plan.pack import PackedSchedule, base_name
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
 from bnnc.sched.kernel import Kernel
@@ -19,8 +24,10 @@ from .expr import ident, literal
 from .kernels import Memory, kernel_text
 from .targets import Target
 
-DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8", "i32": "BNNC_I32"}
-INIT = {"const": "BNNC_INIT_CONST", "uniform": "BNNC_INIT_UNIFORM", "sign": "BNNC_INIT_SIGN"}
+DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8", "i32": "BNNC_I32", "i16": "BNNC_I16",
+         "i8": "BNNC_I8"}
+INIT = {"const": "BNNC_INIT_CONST", "uniform": "BNNC_INIT_UNIFORM", "sign": "BNNC_INIT_SIGN", "normal": "BNNC_INIT_NORMAL"}
+NOWHERE = "BNNC_NOWHERE"
 SCHEDULES = {"constant": ("BNNC_SCHED_CONSTANT", ()), "step": ("BNNC_SCHED_STEP", ("every", "factor")),
              "cosine": ("BNNC_SCHED_COSINE", ("final",)), "plateau": ("BNNC_SCHED_PLATEAU", ("patience", "factor"))}
 
@@ -36,7 +43,8 @@ def c_string(text: str) -> str:
 
 
 def _memory(ps: PackedSchedule, prefix: str) -> Memory:
-    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix)
+    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
+                  frozenset(s.name for s in ps.constants))
 
 
 def _kernel_doc(k: Kernel) -> list[str]:
@@ -45,8 +53,11 @@ def _kernel_doc(k: Kernel) -> list[str]:
         text = str(e)
         return text if len(text) <= 100 else text[:97] + "..."
 
-    head = [f"acc = {short(k.a)} x {short(k.b)}  ({'M Q N = %d %d %d' % k.dims})"] if k.kind == "contract" else [
-        f"acc{i} = {a.how} {short(a.expr)}" for i, a in enumerate(k.accs)]
+    if k.kind == "contract":
+        sizes = "M Q N = {} {} {}".format(*k.dims)
+        head = [f"acc = {short(k.a)} x {short(k.b)}  ({sizes})" + (f" where {k.gate}" if k.gate else "")]
+    else:
+        head = [f"acc{i} = {a.how} {short(a.expr)}" for i, a in enumerate(k.accs)]
     return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
 
 
@@ -73,8 +84,32 @@ def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
     return sorted(out, key=lambda d: (d["after"], d["offset"]))
 
 
+def _constants(placed: Placed) -> list[dict[str, Any]]:
+    """Embedded bit matrices, as words in each packing that is read."""
+    out: dict[str, dict[str, Any]] = {}
+    for ps in placed.packed:
+        for s in ps.constants:
+            program = ps.schedule.program
+            name = base_name(s.name)
+            array = constant_array(program.value[name], next(c for c in program.constants if c.name == name))
+            words = [f"0x{w:08x}" for w in np.frombuffer(encode(s, array), "<u4")]
+            out[s.name] = {"ident": ident(s.name), "what": str(s),
+                           "lines": [", ".join(words[i:i + 10]) for i in range(0, len(words), 10)], "n": len(words)}
+    return list(out.values())
+
+
+def _spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
+    """The Model's hash, and with embedded constants theirs too: weights that were trained with others mean nothing."""
+    if not constants:
+        return model.hash
+    return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
+
+
 def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[tuple[str, str]]:
     at = {b.name: b.offset for b in placed.plan.buffers}
+    at["seed_at"] = at.get("seed", -1)
+    if at["seed_at"] < 0:
+        del at["seed_at"]
     train = dict(placed.packed.train.schedule.program.results)
     evaluate = dict(placed.packed.evaluate.schedule.program.results)
     first = model.layers[0]
@@ -90,14 +125,17 @@ def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[t
     return [
         ("name", c_string(model.name)), ("hash", "SPEC_HASH"), ("version", c_string(__version__)), ("target", c_string(target.name)),
         ("rule", c_string(model.rule.name)), ("optimizer", c_string(model.optimizer.name)),
-        ("summary", c_string("\n".join(table_lines(report)) + "\n")), ("plan_json", c_string(json.dumps(report.summary(), sort_keys=True))),
+        ("summary", c_string("\n".join(table_lines(report)) + "\n")),
+        ("plan_json", c_string(json.dumps(report.summary(), sort_keys=True))),
         ("batch", str(model.batch)), ("elems", str(first.output.elements)), ("classes", str(classes)),
         ("in_kind", DTYPE[{"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")]),
         ("threshold", literal(encoder["threshold"] if encoder.name == "sign" else 0.0)),
         *((f"train_{k}", str(at[n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", train["loss"]), ("pred", train["pred"]))),
         *((f"eval_{k}", str(at[EVAL + n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", evaluate["loss"]),
                                                         ("pred", evaluate["pred"])) if EVAL + n in at),
-        ("lr", str(at["lr"])), ("step", str(at["step"])), ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
+        *((n, str(at[n]) if n in at else NOWHERE) for n in ("lr", "step", "tick", "seed_at", "errors", "samples", "level")),
+        ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
+        ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
         ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),
         ("lr0", literal(model.optimizer["lr"])), ("sched_a", args[0]), ("sched_b", args[1]), ("epochs", str(model.epochs)),
         ("seed", f"{model.seed}u"), ("holdout", literal(model.holdout)),
@@ -114,17 +152,18 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     program = train.schedule.program
     states = [{
         "name": c_string(s.name), "dtype": DTYPE[program.value[s.name].dtype], "init": INIT[s.init], "exported": int(s.role != "moment"),
-        "value": literal(s.init_value), "stream": s.stream, "rows": program.value[s.name].shape[0],
+        "value": literal(s.init_value), "limit": s.limit, "stream": s.stream, "rows": program.value[s.name].shape[0],
         "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
     name = model.name
+    constants = _constants(placed)
     context = {
-        "name": name, "file": name, "version": __version__, "hash": model.hash, "rule": model.rule.name,
+        "name": name, "file": name, "version": __version__, "hash": _spec_hash(model, constants), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
         "threads": threads, "thread_stack": target.thread_stack, "arena": placed.plan.arena_bytes,
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "states": states, "net": _net(model, placed, report, target)}
+        "constants": constants, "states": states, "net": _net(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]

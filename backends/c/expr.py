@@ -20,7 +20,8 @@ from bnnc.sched.kernel import INFIX, Expr
 LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
 CALLS_V = {"abs": "vabs", "sqrt": "vsqrt", "exp": "vexp", "log": "vlog", "max": "vmax", "min": "vmin", "powi": "vpowi", "neg": "vneg"}
 CALLS_S = {"abs": "__builtin_fabsf", "sqrt": "bnnc_sqrtf", "exp": "bnnc_exp", "log": "bnnc_log", "powi": "bnnc_powi"}
-CTYPE = {"u8": "uint8_t", "i16": "int16_t", "i32": "int32_t", "f16": "uint16_t", "f32": "float", "bit": "uint32_t", "bool": "uint32_t"}
+CTYPE = {"u8": "uint8_t", "i8": "int8_t",
+         "i16": "int16_t", "i32": "int32_t", "f16": "uint16_t", "f32": "float", "bit": "uint32_t", "bool": "uint32_t"}
 
 
 def literal(x: float) -> str:
@@ -31,7 +32,7 @@ def literal(x: float) -> str:
 
 def ident(name: str) -> str:
     """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``."""
-    return name.replace("@0", "_t").replace(":", "_").replace(".", "_")
+    return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace(".", "_")
 
 
 @dataclass
@@ -59,8 +60,13 @@ class Printed:
     results: list[str] = field(default_factory=list)
 
 
-def _is_mask(e: Expr) -> bool:
-    return e.dtype in ("bit", "bool")
+INTS = ("u8", "i8", "i16", "i32")
+EXACT_CALLS = {"abs": "vabsi", "max": "vmaxi", "min": "vmini"}
+
+
+def kind(e: Expr) -> str:
+    """``m`` a mask, ``i`` an integer, ``f`` a float."""
+    return "m" if e.dtype in ("bit", "bool") else "i" if e.dtype in INTS else "f"
 
 
 class Printer:
@@ -82,7 +88,7 @@ class Printer:
         order = list(dict.fromkeys(e for root in exprs for e in root.walk()))
         for e in order:
             self.level[e] = self._level(e)
-            for a in e.args:
+            for a in e.args if not self._by_name(e) else ():
                 self.uses[a] = self.uses.get(a, 0) + 1
         for e in order:
             for a in e.args:
@@ -99,9 +105,9 @@ class Printer:
         if e.op == "acc":
             return 2
         own = 0
-        if e.op in ("col", "load") and e.shape[1] > 1:
+        if e.op in ("col", "load", "bernoulli", "take") and e.shape[1] > 1:
             own = 2 if self.inner == "c" else 1
-        if e.op == "load" and e.shape[0] > 1:
+        if e.op in ("load", "bernoulli", "take") and e.shape[0] > 1:
             own = max(own, 2 if self.inner == "r" else 1)
         return max([own, *(self.level[a] for a in e.args)])
 
@@ -109,20 +115,24 @@ class Printer:
         """Inline what is used once at its own level; name the rest where it need be computed."""
         text = self._node(e)
         level = self.level[e]
-        simple = e.op in ("const", "acc")
+        simple = e.op in ("const", "acc") or not self.uses.get(e)
         hoist = level < self.parent_level.get(e, 2) or (len(text) > LONG and e not in self.roots)
         if simple or not (hoist or self.uses.get(e, 0) > 1):
             return text
         name = self.names.new(self._hint(e))
-        ctype = {("v", True): "vi", ("v", False): "vf", ("s", True): "int", ("s", False): "float"}[self.mode, _is_mask(e)]
+        ctype = {"v": {"m": "vi", "i": "vi", "f": "vf"}, "s": {"m": "int", "i": "int32_t", "f": "float"}}[self.mode][kind(e)]
         if self.mode == "v" and self._all_const(e):
-            ctype = "float"
+            ctype = "float" if kind(e) == "f" else "int32_t"
         (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {_strip(text)};")
         return name
 
+    def _by_name(self, e: Expr) -> bool:
+        """Ops that print their operands' pointers, not their values."""
+        return e.op in ("take", "bernoulli")
+
     def _hint(self, e: Expr) -> str:
         if e.op == "load":
-            base = e.attr.removesuffix("@0").split(":")[-1].split(".")[1:] or [e.attr.split(":")[-1]]
+            base = e.attr.partition("@")[0].split(":")[-1].split(".")[1:] or [e.attr.split(":")[-1]]
             return "_".join(base) + "_"
         return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
 
@@ -130,14 +140,25 @@ class Printer:
         return e.op == "const" or (bool(e.args) and all(self._all_const(a) for a in e.args))
 
     def num(self, e: Expr) -> str:
-        """The text of a node as a number (masks become +-1 or 0/1)."""
-        t = self.text[e]
+        """The text of a node as a float (masks become +-1 or 0/1, integers are converted)."""
+        t, v = self.text[e], self.mode == "v"
         if e.dtype == "bit":
-            return f"vpm1({_strip(t)})" if self.mode == "v" else f"({t} ? 1.0f : -1.0f)"
+            return f"vpm1({_strip(t)})" if v else f"({t} ? 1.0f : -1.0f)"
         if e.dtype == "bool":
-            return f"v01({_strip(t)})" if self.mode == "v" else f"({t} ? 1.0f : 0.0f)"
-        if e.op == "acc" and e.dtype in ("i16", "i32"):
-            return f"vtof({t})" if self.mode == "v" else f"(float){t}"
+            return f"v01({_strip(t)})" if v else f"({t} ? 1.0f : 0.0f)"
+        if kind(e) == "i":
+            if e.op == "const":
+                return literal(float(e.attr))
+            return f"vtof({_strip(t)})" if v else f"(float){t}"
+        return t
+
+    def whole(self, e: Expr) -> str:
+        """The text of a node as an integer."""
+        t, v = self.text[e], self.mode == "v"
+        if e.dtype == "bit":
+            return f"((({t}) & 2) - 1)" if v else f"({t} ? 1 : -1)"
+        if e.dtype == "bool":
+            return f"({t} & 1)" if v else t
         return t
 
     def vec(self, e: Expr) -> str:
@@ -145,64 +166,126 @@ class Printer:
         t = _strip(self.num(e))
         return f"vbc({t})" if self.mode == "v" and self._all_const(e) else t
 
+    def veci(self, e: Expr) -> str:
+        """As :meth:`whole`, but certainly a vector in vector mode."""
+        t = _strip(self.whole(e))
+        return f"vbci({t})" if self.mode == "v" and self._all_const(e) else t
+
     def _node(self, e: Expr) -> str:
         op, v = e.op, self.mode == "v"
+        col = "c" if e.shape[1] > 1 else "0"
         if op == "const":
-            return literal(e.attr)
+            return literal(e.attr) if e.dtype == "f32" else str(e.attr)
         if op == "col":
-            c = "c" if e.shape[1] > 1 else "0"
-            return f"vcol({c})" if v else f"(float){c}"
+            return f"vcol({col})" if v else col
         if op == "acc":
             return self.accs[e.attr]
         if op == "load":
             return self._load(e)
+        if op == "take":
+            table, index = e.args
+            s = self.storages[table.attr]
+            row = f"{self.pointers[table.attr]} + {self.pointers[index.attr]}[r] * {s.stride}"
+            return f"vld_bits({row}, {col})" if v else f"(int)((({row})[{col} >> 5] >> ({col} & 31)) & 1u)"
+        if op == "bernoulli":
+            p, seed, tick = (f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args)
+            attrs = dict(e.attr)
+            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, r * {-(-attrs['cols'] // 32)} + {col} / 32)"
+            return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
+        if op in ("lookup", "rate"):
+            return self._scalar_call(e)
+        if op == "and":
+            return f"({self.text[e.args[0]]} & {self.text[e.args[1]]})"
+        ints = all(kind(a) == "i" or a.dtype == "bit" for a in e.args)
         if op in INFIX:
             a, b = e.args
-            left, right = self.num(a), self.num(b)
+            left, right = (self.whole(a), self.whole(b)) if ints and op != "div" else (self.num(a), self.num(b))
             if v and self._all_const(a) and self._all_const(b):
-                left = f"vbc({left})"
+                left = f"vbci({left})" if ints else f"vbc({left})"
             return f"({left} {INFIX[op]} {right})"
-        if op == "neg" and not v:
-            return f"(-{self.num(e.args[0])})"
+        if op == "neg" and (not v or ints):
+            return f"(-{self.whole(e.args[0]) if ints else self.num(e.args[0])})"
+        if ints and op in EXACT_CALLS:
+            args = [self.veci(x) for x in e.args]
+            if v:
+                return f"{EXACT_CALLS[op]}({', '.join(args)})"
+            if op == "abs":
+                return f"({args[0]} < 0 ? -{args[0]} : {args[0]})"
+            return f"({args[0]} {'>' if op == 'max' else '<'} {args[1]} ? {args[0]} : {args[1]})"
         if op in ("max", "min") and not v:
-            a, b = (self.num(x) for x in e.args)
-            return f"({a} {'>' if op == 'max' else '<'} {b} ? {a} : {b})"
+            args = [self.num(x) for x in e.args]
+            return f"({args[0]} {'>' if op == 'max' else '<'} {args[1]} ? {args[0]} : {args[1]})"
         if op in CALLS_V:
-            args = ", ".join(self.vec(x) for x in e.args) if v else ", ".join(_strip(self.num(x)) for x in e.args)
-            return f"{(CALLS_V if v else CALLS_S)[op]}({args})"
+            args = [self.vec(x) for x in e.args] if v else [_strip(self.num(x)) for x in e.args]
+            return f"{(CALLS_V if v else CALLS_S)[op]}({', '.join(args)})"
         if op == "sign":
-            return f"({self.vec(e.args[0]) if self._all_const(e.args[0]) else self.num(e.args[0])} >= 0.0f)"
+            (x,) = e.args
+            if ints:
+                return f"({self.veci(x) if self._all_const(x) else self.whole(x)} >= 0)"
+            return f"({self.vec(x) if self._all_const(x) else self.num(x)} >= 0.0f)"
         if op == "select":
             m, a, b = e.args
+            if kind(e) == "i":
+                return f"vseli({_strip(self.text[m])}, {self.veci(a)}, {self.veci(b)})" if v else (
+                    f"({self.text[m]} ? {self.whole(a)} : {self.whole(b)})")
             if v:
                 return f"vsel({_strip(self.text[m])}, {self.vec(a)}, {self.vec(b)})"
             return f"({self.text[m]} ? {self.num(a)} : {self.num(b)})"
-        if op == "cast" and e.attr == "f16":
-            x = self.vec(e.args[0])
-            return f"vf16({x})" if v else f"bnnc_f16_to_f32(bnnc_f32_to_f16({x}))"
-        if op in ("cast", "copy"):
-            return self.num(e.args[0]) if op == "cast" else self.text[e.args[0]]
+        if op == "cast":
+            return self._cast(e)
+        if op == "copy":
+            return self.text[e.args[0]]
         raise InternalError(f"the C backend cannot print `{op}`")
+
+    def _cast(self, e: Expr) -> str:
+        if kind(e) == "i":
+            return self.whole(e.args[0])
+        if dict(e.attr)["dtype"] == "f16":
+            x = self.vec(e.args[0])
+            return f"vf16({x})" if self.mode == "v" else f"bnnc_f16_to_f32(bnnc_f32_to_f16({x}))"
+        return self.num(e.args[0])
+
+    def _scalar_call(self, e: Expr) -> str:
+        if self.mode == "v":
+            raise InternalError(f"`{e.op}` is a scalar op")
+        attrs = dict(e.attr)
+        if e.op == "rate":
+            a, b = (self.whole(x) for x in e.args)
+            return f"bnnc_rate({attrs['scale']}u, {_strip(a)}, {_strip(b)})"
+        values = attrs["values"]
+        index = self.whole(e.args[0])
+        text = str(values[-1])
+        for i in range(len(values) - 2, -1, -1):
+            text = f"({index} <= {i} ? {values[i]} : {text})"
+        return text
 
     def _load(self, e: Expr) -> str:
         s, p = self.storages[e.attr], self.pointers[e.attr]
-        wide = s.shape[1] > 1
+        wide, v = s.shape[1] > 1, self.mode == "v"
         row = f"r * {s.stride}" if s.stride > 1 else "r"
         if s.one_bit:
             if s.axis == 0:
                 tall = s.shape[0] > 1
                 at = " + ".join(x for x in (p, f"r / 32 * {s.stride}" if tall else "", "c" if wide else "") if x)
                 bit = "r" if tall else "0"
-                return f"vld_bits0({at}, {bit})" if self.mode == "v" else f"(int)((*({at}) >> ({bit} & 31)) & 1u)"
+                return f"vld_bits0({at}, {bit})" if v else f"(int)((*({at}) >> ({bit} & 31)) & 1u)"
+            if s.axis == 2:
+                first, at = ("c" if wide else "0"), ("r" if s.shape[0] > 1 else "0")
+                word = f"{p}[{first} / 32 * {s.stride} + {at}]"
+                return f"vbits({word}, {first} & 31)" if v else f"(int)(({word} >> ({first} & 31)) & 1u)"
             at = (f"{p} + {row}" if s.shape[0] > 1 else p)
-            col = "c" if wide else "0"
-            return f"vld_bits({at}, {col})" if self.mode == "v" else f"(int)((({at})[{col} >> 5] >> ({col} & 31)) & 1u)"
+            if not wide:
+                bit = f"(int)({p}[{'r' if s.shape[0] > 1 else '0'}] & 1u)"
+                return f"vbci(-{bit})" if v else bit
+            return f"vld_bits({at}, c)" if v else f"(int)((({at})[c >> 5] >> (c & 31)) & 1u)"
         index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if wide else "")) if x)
-        if self.mode == "v" and wide:
+        if v and wide:
             return f"vld_{s.dtype}({p} + {index}, n)"
         at = f"{p}[{index or '0'}]"
-        scalar = {"f32": at, "f16": f"bnnc_f16_to_f32({at})"}.get(s.dtype, f"(float){at}")
-        return f"vbc({scalar})" if self.mode == "v" else scalar
+        if s.dtype in INTS:
+            return f"vbci({at})" if v else at
+        scalar = at if s.dtype == "f32" else f"bnnc_f16_to_f32({at})"
+        return f"vbc({scalar})" if v else scalar
 
 
 def _strip(text: str) -> str:
@@ -220,18 +303,19 @@ def _strip(text: str) -> str:
 def store(s: Storage, pointer: str, e: Expr, text: str, number: str, mode: str) -> str:
     """The statement that stores one result at (r, c).  ``text`` is the raw node, ``number`` its numeric form."""
     row = f"r * {s.stride}" if s.stride > 1 else "r"
+    index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if s.shape[1] > 1 else "")) if x)
     if mode == "s":
-        index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if s.shape[1] > 1 else "")) if x) or "0"
-        if s.one_bit:
-            if s.shape[1] > 1:
-                raise InternalError("bits are stored by vectors")
-            return f"{pointer}[{index}] = (uint32_t){text};"
-        value = {"f16": f"bnnc_f32_to_f16({_strip(number)})", "f32": _strip(number)}.get(s.dtype, f"({CTYPE[s.dtype]}){text}")
-        return f"{pointer}[{index}] = {value};"
+        if s.one_bit and s.shape[1] > 1:
+            raise InternalError("bits are stored by vectors")
+        value = {"f16": f"bnnc_f32_to_f16({_strip(number)})", "f32": _strip(number), "i32": _strip(text)}.get(
+            s.dtype, f"({CTYPE[s.dtype]}){text}")
+        return f"{pointer}[{index or '0'}] = {value};"
     if s.one_bit:
         at = f"{pointer} + {row}" if s.shape[0] > 1 else pointer
+        if s.axis == 2:
+            width = f"{s.shape[1]} - (c & ~31)" if s.shape[1] % 32 else "32"
+            return f"vst_bits({pointer} + c / 32 * {s.stride} + r, c & 31, {_strip(text)}, n, {width});"
         return f"vst_bits({at}, c, {_strip(text)}, n, {s.shape[1]});"
-    index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if s.shape[1] > 1 else "")) if x)
     at = f"{pointer} + {index}" if index else pointer
     value = number if s.dtype in ("f32", "f16") else text
     return f"vst_{s.dtype}({at}, {_strip(value)}, n);"

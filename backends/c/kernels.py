@@ -4,7 +4,8 @@ In: one packed kernel, its storages and where they lie.  Out: the text of ``stat
 Skeletons own the loops (``templates/c/kernels``); what is computed on load and on store comes from :mod:`.expr`.
 
     contraction            left x right          skeleton
-    nn                     bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word
+    nn, nt                 bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word; perhaps gated
+    tn                     gated bit x bit       scatter    exact integers, only the terms whose gate is open
     nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
     tn                     number x float        outer      one multiply and one add per term
 """
@@ -24,6 +25,7 @@ from .expr import CTYPE, Names, Printed, Printer, ident, store
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
 GROUPED_ROWS = 128
 OUTER_ROWS = 64
+GROUP_COLUMNS = 8192
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -35,6 +37,7 @@ class Memory:
     alias: dict[str, str]
     states: frozenset[str]
     prefix: str
+    constants: frozenset[str] = frozenset()
 
     def place(self, name: str) -> str:
         """The plan's name of a schedule's storage."""
@@ -69,12 +72,13 @@ class _Kernel:
         for n in dict.fromkeys((*k.reads, *k.writes)):
             place = mem.place(n)
             name = ident(place.split(":")[-1])
+            at = f"CONST_{ident(n)}" if n in mem.constants else f"(bnnc_arena + AT_{ident(place)})"
             if name not in self.names.taken:
                 s = mem.storages[n]
                 self.names.taken.add(name)
                 const = "" if place in written else "const "
                 ctype = CTYPE[s.dtype]
-                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *)(bnnc_arena + AT_{ident(place)}); /* {s} */")
+                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *){at}; /* {s} */")
             self.pointers[n] = name
 
     def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
@@ -87,12 +91,16 @@ class _Kernel:
             for e in o.expr.walk():
                 for a in e.args:
                     used[a] = used.get(a, 0) + 1
-        outs = [Output(o.value, o.expr.args[0]) if o.expr.op == "cast" and o.expr.attr == "f16" and o.expr not in used else o
+        outs = [Output(o.value, o.expr.args[0]) if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o
                 for o in self.k.outputs]
         pr = self.printer(mode, inner, accs)
         printed = pr.print([o.expr for o in outs])
-        stores = [store(self.mem.storages[o.value], self.pointers[o.value], o.expr, text, pr.vec(o.expr), mode)
-                  for o, text in zip(outs, printed.results, strict=True) if o.value not in skip]
+        stores = []
+        for o, text in zip(outs, printed.results, strict=True):
+            if o.value not in skip:
+                s = self.mem.storages[o.value]
+                whole = text if s.one_bit else pr.veci(o.expr) if s.dtype not in ("f32", "f16") else ""
+                stores.append(store(s, self.pointers[o.value], o.expr, whole, "" if whole else pr.vec(o.expr), mode))
         return printed, stores
 
     # -- map ----------------------------------------------------------------------------------------------------------
@@ -113,37 +121,32 @@ class _Kernel:
     # -- reductions ---------------------------------------------------------------------------------------------------
     def reduce(self) -> KernelText:
         rows, cols = self.k.domain
-        by_rows = self.k.kind == "reduce_rows"
-        mode, inner = ("v", "r") if by_rows else ("s", "c")
+        one = self.k.kind == "reduce_rows" and cols == 1
+        by_rows = self.k.kind == "reduce_rows" and not one
+        mode, inner = ("v", "r") if by_rows else ("s", "r" if one else "c")
         accs = {i: self.names.new(f"acc{i}") for i in range(len(self.k.accs))}
         pr = self.printer(mode, inner)
         inside = pr.print([a.expr for a in self.k.accs], tuple(a.expr for a in self.k.accs if a.how != "sum"))
         steps = []
         for i, a in enumerate(self.k.accs):
-            x = pr.num(a.expr)
-            if by_rows and a.how == "argmax":
+            whole = a.expr.dtype in INTEGERS
+            x = pr.whole(a.expr) if whole else pr.num(a.expr)
+            ctype = ("vi" if whole else "vf") if by_rows else ("int32_t" if whole else "float")
+            zero = ("{0}" if by_rows else "0") if whole else ("vbc(0.0f)" if by_rows else "0.0f")
+            if a.how == "argmax" and (by_rows or one):
                 raise InternalError("argmax runs along columns")
-            if a.dtype == "i32" and a.how == "sum":
-                if a.expr.dtype not in INTEGERS or (a.expr.dtype == "i32" and a.expr.op == "load"):
-                    raise InternalError(f"no integer sum of {a.expr.dtype}")
-                x = f"(({inside.results[i]} & 2) - 1)" if a.expr.dtype == "bit" and by_rows else (
-                    f"__builtin_convertvector({x}, vi)" if by_rows else f"(int32_t){x}")
-                ctype = "vi" if by_rows else "int32_t"
-                steps.append({"ctype": ctype, "init": "{0}" if by_rows else "0", "first": None, "step": f"{accs[i]} += {x};"})
-            elif a.how == "sum":
-                steps.append({"ctype": "vf" if by_rows else "float", "init": "vbc(0.0f)" if by_rows else "0.0f",
-                              "step": f"{accs[i]} += {x};"})
+            if a.how == "sum":
+                steps.append({"ctype": ctype, "init": zero, "step": f"{accs[i]} += {x};"})
             elif a.how == "max":
-                low = "-__builtin_inff()"
-                step = f"{accs[i]} = vmax({x}, {accs[i]});" if by_rows else f"{accs[i]} = {x} > {accs[i]} ? {x} : {accs[i]};"
-                steps.append({"ctype": "vf" if by_rows else "float", "init": f"vbc({low})" if by_rows else low, "step": step,
-                              "seed": f"{accs[i]} = {x};"})
+                step = f"{accs[i]} = {'vmaxi' if whole else 'vmax'}({x}, {accs[i]});" if by_rows else (
+                    f"{accs[i]} = {x} > {accs[i]} ? {x} : {accs[i]};")
+                steps.append({"ctype": ctype, "init": zero, "step": step, "seed": f"{accs[i]} = {x};"})
             else:
                 best = self.names.new("best")
-                steps.append({"ctype": "int32_t", "init": "0", "also": f"float {best} = 0.0f;", "seed": f"{best} = {x};",
+                steps.append({"ctype": "int32_t", "init": "0", "also": f"{ctype} {best} = {zero};", "seed": f"{best} = {x};",
                               "step": f"if ({x} > {best}) {{ {best} = {x}; {accs[i]} = c; }}"})
         code, stores = self.outputs(mode, "r", accs)
-        return KernelText(self.k.kind, {"rows": rows, "cols": cols, "n": lanes(cols), "accs": [
+        return KernelText("reduce_one" if one else self.k.kind, {"rows": rows, "cols": cols, "n": lanes(cols), "accs": [
             {"name": accs[i], "also": "", "seed": "", **s} for i, s in enumerate(steps)], "inside": inside, "code": code, "stores": stores})
 
     # -- contractions -------------------------------------------------------------------------------------------------
@@ -151,9 +154,11 @@ class _Kernel:
         a, b = self.k.a, self.k.b
         assert a is not None and b is not None
         bits = [e.dtype == "bit" for e in (a, b)]
+        if self.k.form == "tn" and self.k.gate is not None:
+            return self.scatter(a, b)
         if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
             raise InternalError("one-bit operands of a contraction must be in memory")
-        if self.k.form == "nn" and bits[1] and a.dtype in ("bit", "u8"):
+        if self.k.form != "tn" and bits[1] and a.dtype in ("bit", "u8"):
             return self.popcount(a, b)
         if bits[0] != bits[1]:
             return self.grouped(a, b)
@@ -176,8 +181,44 @@ class _Kernel:
         sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
         return KernelText("contract_popcount", {
             "m": m, "q": q, "cols": n, "n": lanes(n), "words": words, "block": block, "planes": a.dtype == "u8", "acc": acc,
+            "gate": self.pointers[self.k.gate.attr] if self.k.gate is not None else "",
             "a": self.pointers[a.attr], "a_stride": sa.stride, "b": self.pointers[b.attr], "b_stride": sb.stride,
             "code": code, "stores": stores})
+
+    def scatter(self, a: Expr, b: Expr) -> KernelText:
+        """Row j of the result: the sum of a[q][j] b[q] over the few q whose gate is open."""
+        m, q, n = self.k.dims
+        assert self.k.gate is not None
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "c", {0: acc})
+        s, gate, rows = (self.mem.storages[e.attr] for e in (a, self.k.gate, b))
+        if gate.stride != s.stride:
+            raise InternalError("the gate of a product is stored as its operand is")
+        return KernelText("contract_scatter", {
+            "m": m, "q": q, "cols": n, "n": lanes(n), "a": self.pointers[a.attr], "gate": self.pointers[self.k.gate.attr],
+            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "acc": acc, "code": code, "stores": stores})
+
+    def group(self) -> KernelText:
+        """In each group of columns of a row, the entry that wins."""
+        rows, cols = self.k.domain
+        (acc,) = self.k.accs
+        if cols > GROUP_COLUMNS:
+            raise error("B0702", f"a layer with groups has at most {GROUP_COLUMNS} units here, not {cols}", self.k.span,
+                        help="use a narrower layer")
+        pr = self.printer("v", "r")
+        load = pr.print([acc.expr])
+        size = self.k.gate
+        assert size is not None and size.op in ("load", "const")
+        mask = self.names.new("won")
+        storages = [self.mem.storages[o.value] for o in self.k.outputs]
+        words = [o.value for o, s in zip(self.k.outputs, storages, strict=True) if s.axis == 0]
+        code, stores = self.outputs("v", "r", {0: mask}, tuple(words))
+        text = {o.value: t for o, t in zip(self.k.outputs, code.results, strict=True)}
+        return KernelText("group", {
+            "rows": rows, "cols": cols, "n": lanes(cols), "load": load, "value": pr.veci(acc.expr),
+            "size": f"{self.pointers[size.attr]}[0]" if size.op == "load" else size.attr,
+            "mask": mask, "code": code, "stores": stores,
+            "words": [{"mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride} for v in words]})
 
     def grouped(self, a: Expr, b: Expr) -> KernelText:
         """Sums over q of a float times a sign.  Lanes run over the float operand's other axis."""
@@ -194,8 +235,9 @@ class _Kernel:
         lane_extent = n if across else m
         block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
         return KernelText("contract_grouped", {
-            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "count": count(rows, block), "tiles": ceil_div(lane_extent, LANES), "extent": lane_extent,
-            "bits": self.pointers[bit.attr], "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
+            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "count": count(rows, block),
+            "tiles": ceil_div(lane_extent, LANES), "extent": lane_extent, "bits": self.pointers[bit.attr],
+            "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
             "n": lanes(n), "nq": lanes(q), "load": load, "value": pr.vec(number),
             "acc": acc, "code": code, "stores": stores})
 
@@ -218,5 +260,5 @@ class _Kernel:
 def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
     """The skeleton with its context, and the pointer declarations."""
     x = _Kernel(k, mem)
-    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract}[k.kind]
+    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group}[k.kind]
     return make(), x.decls

@@ -14,7 +14,7 @@ from bnnc.sched.kernel import Kernel
 from .targets import Target
 
 MARGIN = 1.08
-KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "contract": 1348, "popcount": 669}  # one instruction set
+KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 600, "contract": 1348, "popcount": 669, "scatter": 500}
 NODE = 5  # an operation of its expressions
 BITS = 102  # a packed operand
 RAGGED = 59  # an operand whose rows do not fill vectors
@@ -25,8 +25,8 @@ PAGE = 4096
 
 
 def _anchor(k: Kernel) -> str:
-    if k.kind == "contract" and k.form == "nn" and k.a is not None and k.b is not None:
-        return "popcount" if k.b.dtype == "bit" and k.a.dtype in ("bit", "u8") else "contract"
+    if k.kind == "contract" and k.a is not None and k.b is not None and k.b.dtype == "bit" and k.a.dtype in ("bit", "u8"):
+        return "scatter" if k.form == "tn" else "popcount"
     return k.kind
 
 
@@ -44,6 +44,7 @@ def code_bytes(target: Target, placed: Placed) -> int:
     """Code, constants and the runtime's own data, at most; in whole pages."""
     kernels = sum(kernel_bytes(k, ps, target) for ps in placed.packed for k in ps.kernels)
     tables = BUFFER * len(placed.plan.buffers) + 8 * len(target.levels) * sum(len(ps.kernels) for ps in placed.packed)
+    tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     inflate = INFLATE if placed.plan.arena_bytes < INFLATE else 0
     text = int(MARGIN * kernels) + target.code_fixed + tables
     return -(-text // PAGE) * PAGE + -(-(target.data_fixed + inflate) // PAGE) * PAGE

@@ -13,20 +13,31 @@ import numpy as np
 from .. import rng
 from .dtype import NUMPY, sign
 from .ops import OPS
-from .program import Program, State, Value
+from .program import Constant, Program, State, Value
 
 Env = dict[str, np.ndarray]
 
 
 def initial(state: State, value: Value, seed: int) -> np.ndarray:
-    """The array a state starts from: constant, uniform in [-v, v) or random signs, from stream ``state.stream``."""
+    """The array a state starts from: constant, uniform in [-v, v), random signs or normal; from stream ``state.stream``."""
     n = value.shape[0] * value.shape[1]
+    if state.init == "normal":
+        info = np.iinfo(NUMPY[value.dtype])
+        whole = rng.normal(seed, state.stream, n, int(state.init_value))
+        least, most = (-state.limit, state.limit - 1) if state.limit else (info.min, info.max)
+        return np.clip(whole, least, most).astype(NUMPY[value.dtype]).reshape(value.shape)
     if state.init == "const":
         x = np.full(n, state.init_value, np.float32)
     else:
         x = rng.uniform(seed, state.stream, n, state.init_value if state.init == "uniform" else 1.0)
     x = x.reshape(value.shape)
     return sign(x) if value.dtype == "bit" else x.astype(NUMPY[value.dtype])
+
+
+def constant_array(value: Value, k: Constant) -> np.ndarray:
+    """A Constant's +-1 array."""
+    bits = [[(int(row, 16) >> c) & 1 for c in range(value.shape[1])] for row in k.rows]
+    return np.where(np.array(bits), 1, -1).astype(np.int8)
 
 
 def init_states(program: Program, seed: int) -> Env:
@@ -43,6 +54,8 @@ def run(program: Program, env: Mapping[str, np.ndarray]) -> Env:
         if x.dtype != NUMPY[v.dtype] or x.shape != v.shape:
             raise TypeError(f"{name} is {x.dtype}{x.shape}, expected {v}")
         out[name] = x
+    for k in program.constants:
+        out[k.name] = constant_array(program.value[k.name], k)
     with np.errstate(all="ignore"):
         for op in program.ops:
             v = program.value[op.output]

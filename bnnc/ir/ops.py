@@ -4,18 +4,22 @@
 part of the meaning (DESIGN: numbers): a sum adds in index order; a float x bit contraction adds groups of four terms,
 ``(t0 + t1) + (t2 + t3)``, to the accumulator, which is what makes table look-ups of signed sums exact.
 
-Classes: ``map`` (element-wise with broadcasting), ``reduce`` (one axis), ``contract`` (matrix product), ``source``
-(no inputs).  A map op that is added here needs one line in each backend's expression printer.
+Arithmetic on integers only (a ``bit`` counts as +-1) is exact i32 arithmetic; with any f32 or f16 operand it is f32.
+
+Classes: ``map`` (element-wise with broadcasting), ``reduce`` (one axis), ``contract`` (matrix product), ``group`` (within
+groups of columns), ``source`` (no array inputs).  A map op that is added here needs one line in each backend's expression printer.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from .. import rng
 from ..diag import InternalError
 from .dtype import F32, INTEGERS, NUMPY, as_f32, sign
 from .num import exp_f32, log_f32, powi_f32
@@ -36,6 +40,7 @@ class OpSpec:
 
 
 OPS: dict[str, OpSpec] = {}
+EXACT = ("add", "sub", "mul", "neg", "abs", "max", "min", "le", "ge", "gt", "eq", "sign")  # on integers: integer arithmetic
 
 
 def _add(name: str, cls: str, infer: Any, run: Any, doc: str = "") -> None:
@@ -55,9 +60,12 @@ def _map(name: str, fn: Callable[..., Array], out: str = "f32", n: int = 2, doc:
     def infer(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
         if len(vs) != n or any(v.dtype == "bool" for v in vs):
             raise InternalError(f"{name} takes {n} numbers, not {[str(v) for v in vs]}")
-        return broadcast(vs), out
+        exact = name in EXACT and all(v.dtype in INTEGERS for v in vs)
+        return broadcast(vs), "i32" if exact and out == "f32" else out
 
     def run(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
+        if name in EXACT and all(x.dtype.kind in "iu" for x in xs):
+            return fn(*(x.astype(np.int32) for x in xs))
         return fn(*(as_f32(x) for x in xs))
 
     _add(name, "map", infer, run, doc)
@@ -70,8 +78,8 @@ _map("div", np.divide)
 _map("neg", np.negative, n=1)
 _map("abs", np.abs, n=1)
 _map("sqrt", np.sqrt, n=1, doc="correctly rounded")
-_map("max", lambda a, b: np.where(a > b, a, b), doc="a > b ? a : b")
-_map("min", lambda a, b: np.where(a < b, a, b), doc="a < b ? a : b")
+_map("max", lambda a, b: np.asarray(np.where(a > b, a, b)), doc="a > b ? a : b")
+_map("min", lambda a, b: np.asarray(np.where(a < b, a, b)), doc="a < b ? a : b")
 _map("exp", exp_f32, n=1, doc="bnnc's own polynomial, the same bits everywhere")
 _map("log", log_f32, n=1, doc="bnnc's own polynomial, the same bits everywhere")
 _map("powi", powi_f32, doc="a to a whole power b >= 0, by squaring, in f32")
@@ -85,26 +93,45 @@ _map("sign", sign, out="bit", n=1, doc="+1 where x >= 0, else -1")
 def _infer_select(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
     if len(vs) != 3 or vs[0].dtype != "bool":
         raise InternalError("select takes a bool and two numbers")
-    return broadcast(vs), "f32"
+    return broadcast(vs), "i32" if all(v.dtype in INTEGERS for v in vs[1:]) else "f32"
 
 
-_add("select", "map", _infer_select, lambda xs, a, d: np.where(xs[0], as_f32(xs[1]), as_f32(xs[2])), "c ? a : b")
+def _run_select(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
+    return np.asarray(np.where(xs[0], xs[1].astype(NUMPY[dtype]), xs[2].astype(NUMPY[dtype])))
+
+
+_add("select", "map", _infer_select, _run_select, "c ? a : b")
+
+
+def _infer_and(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
+    if any(v.dtype != "bool" for v in vs):
+        raise InternalError("`and` takes bools")
+    return broadcast(vs), "bool"
+
+
+_add("and", "map", _infer_and, lambda xs, a, d: xs[0] & xs[1])
 
 
 def _infer_cast(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
-    if attrs["dtype"] not in ("f16", "f32"):
-        raise InternalError(f"cast to {attrs['dtype']}")
-    return vs[0].shape, attrs["dtype"]
+    to = attrs["dtype"]
+    if to not in ("f16", "f32") and not (to in ("i8", "i16", "i32") and vs[0].dtype in (*INTEGERS, "bool")):
+        raise InternalError(f"cast of {vs[0].dtype} to {to}")
+    return vs[0].shape, to
 
 
 def _run_cast(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
+    if dtype in INTEGERS:
+        if xs[0].size and not np.iinfo(NUMPY[dtype]).min <= xs[0].min() <= xs[0].max() <= np.iinfo(NUMPY[dtype]).max:
+            raise InternalError(f"a value does not fit {dtype}")
+        return xs[0].astype(NUMPY[dtype])
     with np.errstate(over="ignore"):
         return as_f32(xs[0]).astype(NUMPY[dtype])
 
 
-_add("cast", "map", _infer_cast, _run_cast, "round to nearest even; a bool becomes 0 or 1")
+_add("cast", "map", _infer_cast, _run_cast, "f32, f16: round to nearest even; integers: the value must fit; a bool becomes 0 or 1")
 _add("copy", "map", lambda vs, a: (vs[0].shape, vs[0].dtype), lambda xs, a, d: xs[0].copy(), "the same value, stored again")
-_add("const", "source", lambda vs, a: ((1, 1), "f32"), lambda xs, a, d: np.full((1, 1), a["value"], F32))
+_add("const", "source", lambda vs, a: ((1, 1), "i32" if isinstance(a["value"], int) else "f32"),
+     lambda xs, a, d: np.full((1, 1), a["value"], NUMPY[d]))
 _add("col", "source", lambda vs, a: ((1, a["cols"]), "i32"), lambda xs, a, d: np.arange(a["cols"], dtype=np.int32)[None],
      "the column's number")
 
@@ -114,7 +141,7 @@ def _infer_reduce(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]
     shape = (1, v.shape[1]) if attrs["axis"] == 0 else (v.shape[0], 1)
     if attrs["how"] == "argmax":
         return shape, "i32"
-    if attrs["how"] == "sum" and v.dtype in INTEGERS:
+    if v.dtype in INTEGERS:
         return shape, "i32"
     if v.dtype == "bool":
         raise InternalError("cast a bool before reducing it")
@@ -124,11 +151,14 @@ def _infer_reduce(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]
 def _run_reduce(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
     x = xs[0] if attrs["axis"] == 0 else xs[0].T
     if attrs["how"] == "argmax":
-        best, arg = as_f32(x[0]), np.zeros(x.shape[1], np.int32)
+        x = x if x.dtype.kind in "iu" else as_f32(x)
+        best, arg = x[0], np.zeros(x.shape[1], np.int32)
         for i in range(1, x.shape[0]):
-            more = as_f32(x[i]) > best
-            best, arg = np.where(more, as_f32(x[i]), best), np.where(more, i, arg).astype(np.int32)
+            more = x[i] > best
+            best, arg = np.where(more, x[i], best), np.where(more, i, arg).astype(np.int32)
         out = arg
+    elif dtype == "i32" and attrs["how"] == "max":
+        out = x.max(axis=0).astype(np.int32)
     elif dtype == "i32":
         out = x.astype(np.int64).sum(axis=0).astype(np.int32)
     elif attrs["how"] == "max":
@@ -193,3 +223,72 @@ def _run_contract(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Arr
 
 _add("contract", "contract", _infer_contract, _run_contract,
      "matrix product; bit x bit and u8 x bit are exact integers, float x bit adds in groups of four, float x float in order")
+
+
+def _infer_gated(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
+    a, gate, b = vs
+    m, q, n = contract_dims(a.shape, b.shape, attrs["form"])
+    if (a.dtype, gate.dtype, b.dtype) != ("bit", "bool", "bit") or gate.shape != a.shape or q > 32767 * 65536:
+        raise InternalError("contract_gated takes bit, bool (same shape) and bit")
+    return (m, n), "i16" if q <= 32767 else "i32"
+
+
+def _run_gated(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
+    return _run_contract([np.where(xs[1], xs[0], 0).astype(np.int8), xs[2]], attrs, dtype)
+
+
+_add("contract_gated", "contract", _infer_gated, _run_gated,
+     "a matrix product whose left operand is 0 where the gate is false: a sum of +-1 over the open gates, exact")
+
+
+def _infer_winners(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
+    s, group = vs
+    if s.dtype not in INTEGERS or group.shape != (1, 1):
+        raise InternalError("winners takes integers and a group size")
+    return s.shape, "bool"
+
+
+def _run_winners(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
+    s, size = xs[0].astype(np.int64), int(xs[1][0, 0])
+    out = np.zeros(s.shape, bool)
+    for first in range(0, s.shape[1], size):
+        part = s[:, first:first + size]
+        key = np.where(part < 0, part, np.iinfo(np.int64).min)  # the negative one nearest to zero, the first of equals
+        best = key.argmax(axis=1)
+        rows = np.nonzero(part.min(axis=1) < 0)[0]
+        out[rows, first + best[rows]] = True
+    return out
+
+
+_add("winners", "group", _infer_winners, _run_winners,
+     "in each row and each group of consecutive columns: the negative entry nearest to zero (the first of equals), if any")
+
+
+def _infer_take(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
+    table, index = vs
+    if index.shape[1] != 1 or index.dtype not in INTEGERS:
+        raise InternalError("take wants one integer per row")
+    return (index.shape[0], table.shape[1]), table.dtype
+
+
+_add("take", "map", _infer_take, lambda xs, a, d: xs[0][xs[1][:, 0].astype(np.int64)], "row index[r] of a table")
+_add("lookup", "map", lambda vs, a: ((1, 1), "i32"),
+     lambda xs, a, d: np.array([[a["values"][min(int(xs[0][0, 0]), len(a["values"]) - 1)]]], np.int32),
+     "values[i], the last one beyond the end")
+
+
+def _run_rate(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
+    return np.array([[min(math.isqrt(attrs["scale"] * int(xs[0][0, 0]) // max(1, int(xs[1][0, 0]))), 65536)]], np.int32)
+
+
+_add("rate", "map", lambda vs, a: ((1, 1), "i32"), _run_rate,
+     "floor(sqrt(scale * a / b)), at most 65536: a probability in units of 2**-16")
+
+
+def _run_bernoulli(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
+    p, seed, tick = (int(x[0, 0]) for x in xs)
+    return rng.bernoulli(seed & 0xFFFFFFFF, attrs["stream"], tick, p, attrs["rows"], attrs["cols"])
+
+
+_add("bernoulli", "map", lambda vs, a: ((a["rows"], a["cols"]), "bool"), _run_bernoulli,
+     "true with probability p / 2**16, a function of (seed, stream, tick, element)")

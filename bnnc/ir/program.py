@@ -49,7 +49,8 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)) or ``sign``.
+    """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)), ``sign`` or ``normal``
+    (whole numbers with that deviation).  ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
     (optimiser state).  All but moments are exported.
@@ -60,6 +61,15 @@ class State:
     init: str
     init_value: float = 0.0
     stream: int = 0
+    limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value fixed at compile time: ``rows`` are hexadecimal, most significant digit first, element c is bit c."""
+
+    name: str
+    rows: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +97,7 @@ class Program:
     results: tuple[tuple[str, str], ...] = ()  # (role, value): loss, pred
     updates: tuple[tuple[str, str], ...] = ()  # (state, new value)
     regions: tuple[Region, ...] = ()
+    constants: tuple[Constant, ...] = ()
     keep: tuple[str, ...] | None = None  # dtypes that full-size values crossing forward -> backward may have
 
     @cached_property
@@ -107,7 +118,7 @@ class Program:
         The loss is the turning point: what only its own gradient reads does not cross.
         """
         turn = self.regions[-1].layer.name if self.regions else ""
-        made = {op.output for op in self.ops if op.phase == "forward"} | (set(self.inputs) - {"lr", "step"})
+        made = {op.output for op in self.ops if op.phase == "forward"} | ({"x", "labels"} & set(self.inputs))
         used = {i for op in self.ops if op.phase != "forward" and op.layer != turn for i in op.inputs}
         return [v for v in self.values if v.name in made & used]
 
@@ -134,11 +145,13 @@ class Builder:
         self.inputs: list[str] = list(base.inputs)
         self.updates: list[tuple[str, str]] = list(base.updates)
         self.results: list[tuple[str, str]] = list(base.results)
+        self.constants: list[Constant] = list(base.constants)
         self.layer, self.span, self.phase = "", NOWHERE, "forward"
 
     def finish(self, **kw: Any) -> Program:
         return replace(self.base, values=tuple(self.values.values()), ops=tuple(self.ops), inputs=tuple(self.inputs),
-                       states=tuple(self.states), updates=tuple(self.updates), results=tuple(self.results), **kw)
+                       states=tuple(self.states), updates=tuple(self.updates), results=tuple(self.results),
+                       constants=tuple(self.constants), **kw)
 
     def _new(self, name: str, shape: tuple[int, int], dtype: str) -> Value:
         unique, n = name, 1
@@ -156,12 +169,21 @@ class Builder:
         self.inputs.append(v.name)
         return T(self, v)
 
-    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str = "const", value: float = 0.0) -> T:
+    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str = "const", value: float = 0.0,
+              limit: int = 0) -> T:
         v = self._new(name, shape, dtype)
         if v.name != name:
             raise InternalError(f"state {name} exists")
-        self.states.append(State(name, role, init, value, len(self.states)))
+        self.states.append(State(name, role, init, value, len(self.states), limit))
         return T(self, v)
+
+    def constant(self, name: str, bits: Any) -> T:
+        """A bit matrix (an array of +-1) that is embedded in the program; the same name again is the same constant."""
+        if name not in self.values:
+            rows = tuple(f"{sum(1 << c for c, x in enumerate(row) if x > 0):x}" for row in bits.tolist())
+            self.values[name] = Value(name, bits.shape, "bit")
+            self.constants.append(Constant(name, rows))
+        return T(self, self.values[name])
 
     def op(self, kind: str, *inputs: T | float, name: str = "", **attrs: Any) -> T:
         """Append ``kind(inputs)``; plain numbers become constants.  Raises InternalError for a shape or dtype misuse."""
@@ -175,7 +197,8 @@ class Builder:
         return T(self, v)
 
     def const(self, value: float) -> T:
-        return self.op("const", name="c", value=float(value))
+        """A whole Python int is an integer constant, a float an f32 one."""
+        return self.op("const", name="c", value=value)
 
     def update(self, state: T, new: T) -> None:
         if state.value.shape != new.value.shape or state.value.dtype != new.value.dtype:
@@ -270,6 +293,7 @@ class T:
         return self if self.dtype == "bit" else self.b.op("sign", self)
 
     def clip(self, lo: float, hi: float) -> T:
+        """Limited to [lo, hi]; ints for integers."""
         return self.b.op("min", self.b.op("max", self, lo), hi)
 
     def maximum(self, o: T | float) -> T:
@@ -282,6 +306,10 @@ class T:
     def where(self, yes: T | float, no: T | float) -> T:
         """``select(self, yes, no)`` for a bool."""
         return self.b.op("select", self, yes, no)
+
+    def both(self, o: T) -> T:
+        """``self and o`` for bools."""
+        return self._2("and", o)
 
     def sum(self, axis: int) -> T:
         return self.b.op("reduce", self, how="sum", axis=axis)

@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import Any
 
 from ..diag import InternalError
-from .program import Op, Program, State, Value
+from .program import Constant, Op, Program, State, Value
 
 _LINE = re.compile(r"^%(?P<out>\S+) = (?P<kind>\w+)\((?P<in>[^)]*)\)(?: \{(?P<attrs>.*)\})? : (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\]"
                    r"  @(?P<phase>\w+)(?: (?P<layer>\S+))?$")
-_DECL = re.compile(r"^(?P<what>input|state) %(?P<name>\S+): (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\](?: = (?P<init>.*))?$")
+_DECL = re.compile(r"^(?P<what>input|state|constant) %(?P<name>\S+): (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\](?: = (?P<init>.*))?$")
 
 
 def print_program(p: Program) -> str:
     """The whole Program as text, ending in a newline."""
     out = [f"program {p.name} keep={p.keep!r}"]
     out += [f"input {p.value[i]}" for i in p.inputs]
-    out += [f"state {p.value[s.name]} = {(s.role, s.init, s.init_value, s.stream)!r}" for s in p.states]
+    out += [f"state {p.value[s.name]} = {(s.role, s.init, s.init_value, s.stream, s.limit)!r}" for s in p.states]
+    out += [f"constant {p.value[k.name]} = {k.rows!r}" for k in p.constants]
     for op in p.ops:
         v = p.value[op.output]
         attrs = " {" + ", ".join(f"{k}={x!r}" for k, x in op.attrs) + "}" if op.attrs else ""
@@ -32,9 +34,16 @@ def print_program(p: Program) -> str:
     return "\n".join(out) + "\n"
 
 
-def _literal(text: str) -> object:
+def _literal(node: ast.expr) -> Any:
     """What ``repr`` wrote; infinities and NaN are names to Python."""
-    return float(text) if text.lstrip("-") in ("inf", "nan") else ast.literal_eval(text)
+    text = ast.unparse(node)
+    return float(text) if text.lstrip("-") in ("inf", "nan") else ast.literal_eval(node)
+
+
+def _attrs(text: str) -> tuple[tuple[str, Any], ...]:
+    """``k=1, form='nn', values=(3, 7)``."""
+    call = ast.parse(f"f({text})", mode="eval").body
+    return tuple((k.arg or "", _literal(k.value)) for k in call.keywords) if isinstance(call, ast.Call) else ()
 
 
 def parse_program(text: str) -> Program:
@@ -43,6 +52,7 @@ def parse_program(text: str) -> Program:
     ops: list[Op] = []
     inputs: list[str] = []
     states: list[State] = []
+    constants: list[Constant] = []
     updates: list[tuple[str, str]] = []
     results: list[tuple[str, str]] = []
     name, keep = "", None
@@ -54,6 +64,8 @@ def parse_program(text: str) -> Program:
             values.append(Value(m["name"], (int(m["r"]), int(m["c"])), m["dtype"]))
             if m["what"] == "input":
                 inputs.append(m["name"])
+            elif m["what"] == "constant":
+                constants.append(Constant(m["name"], ast.literal_eval(m["init"])))
             else:
                 states.append(State(m["name"], *ast.literal_eval(m["init"])))
         elif line.startswith("update "):
@@ -65,8 +77,8 @@ def parse_program(text: str) -> Program:
         elif m := _LINE.match(line):
             values.append(Value(m["out"], (int(m["r"]), int(m["c"])), m["dtype"]))
             args = tuple(a.strip()[1:] for a in m["in"].split(",") if a.strip())
-            attrs = tuple((k, _literal(v)) for k, v in re.findall(r"(\w+)=((?:'[^']*')|[^,]+)", m["attrs"] or ""))
-            ops.append(Op(m["kind"], args, m["out"], attrs, m["phase"], m["layer"] or ""))
+            ops.append(Op(m["kind"], args, m["out"], _attrs(m["attrs"] or ""), m["phase"], m["layer"] or ""))
         else:
             raise InternalError(f"not a Program line: {line}")
-    return Program(name, tuple(values), tuple(ops), tuple(inputs), tuple(states), tuple(results), tuple(updates), (), keep)
+    return Program(name, tuple(values), tuple(ops), tuple(inputs), tuple(states), tuple(results), tuple(updates), (),
+                   tuple(constants), keep)

@@ -11,8 +11,8 @@ PHASES = ("forward", "backward", "update")
 
 def verify_program(p: Program) -> None:
     """Every value defined once and before its use, with the shape and dtype the op table gives; updates fit their states."""
-    defined = set(p.inputs) | p.state_names
-    if len(defined) != len(p.inputs) + len(p.states):
+    defined = set(p.inputs) | p.state_names | {k.name for k in p.constants}
+    if len(defined) != len(p.inputs) + len(p.states) + len(p.constants):
         raise InternalError(f"{p.name}: an input or state is named twice")
     for op in p.ops:
         for i in op.inputs:

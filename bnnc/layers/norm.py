@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.program import T
-from ..model import Call, Layer, TensorType
+from ..model import Layer, TensorType
 from ..registry import LayerDef, Param, layers
 
 KINDS = ("l2", "l1", "bnn")

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import registry
 from ..diag import InternalError
 from ..ir.program import Builder, Program, T
 from ..model import Call, Model
@@ -37,6 +38,10 @@ class Context:
     @property
     def batch(self) -> int:
         return self.model.batch
+
+    def layer_def(self, kind: str) -> Any:
+        """The layer's record: the rule's own, or the registered one."""
+        return self.rule.layers.get(kind) or registry.layers[kind]
 
     def save(self, **values: T) -> None:
         """Name forward values that the layer's backward reads (``cx.get(region, role)``)."""

@@ -2,7 +2,7 @@
 
 Walks the forward Regions in reverse.  A layer's own ``backward`` builds its gradient; a layer without one is
 differentiated op by op from the table below.  The rule transforms activation and weight gradients on the way, or
-supplies the whole backward pass; the optimiser turns each weight gradient into new states.
+supplies the whole backward pass and its updates; otherwise the optimiser turns each weight gradient into new states.
 Afterwards: every trained parameter has exactly one update, and what crosses from forward to backward is what the rule's
 ``keep`` promises.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import registry
 from ..diag import InternalError
 from ..ir.program import Module, Op, Program, Region, T
 from ..ir.verify import verify_keep
@@ -75,8 +74,8 @@ def derive(cx: Context, region: Region, grad: T, program: Program) -> T | None:
     for s in program.states:
         if s.name in grads and s.role in ("weight", "param") and s.name.startswith(region.layer.name + "."):
             cx.wgrad(s.name, _sum(grads[s.name]) / cx.rule.loss_scale(cx.batch))
-    x = region.inputs[0]
-    return _sum(grads[x]) if x in grads else None
+    source = region.inputs[0]
+    return _sum(grads[source]) if source in grads else None
 
 
 def _sum(grads: list[T]) -> T:
@@ -100,7 +99,7 @@ def back_propagate(cx: Context, program: Program) -> None:
     """The chain rule over Regions, last to first: the backward of every rule that does not supply its own."""
     need = _needs_grad(program)
     for region in reversed(program.regions):
-        layer = registry.layers[region.kind]
+        layer = cx.layer_def(region.kind)
         cx.b.layer, cx.b.span = region.layer.name, region.layer.span
         wanted = region.inputs[0] in need
         if layer.role == "loss":
@@ -118,10 +117,16 @@ def differentiate(module: Module, model: Model) -> Module:
     """Add backward and update ops to the train Program; raises BnncError B0503 when a rule's `keep` is broken."""
     train = module.train
     cx = make_context(model, train, True)
+    if cx.rule.backward:
+        cx.b.phase = "backward"
+        cx.rule.backward(cx, train)
+        out = cx.b.finish()
+        verify_keep(out)
+        return Module(out, module.evaluate)
     cx.b.phase, cx.b.layer = "update", "optimizer"
     scalars = cx.opt.scalars(cx)
     cx.b.phase = "backward"
-    (cx.rule.backward or back_propagate)(cx, train)
+    back_propagate(cx, train)
     trained = [s for s in train.states if s.role in ("weight", "param")]
     if missing := [s.name for s in trained if s.name not in cx.param_grads]:
         raise InternalError(f"no gradient for {missing}")

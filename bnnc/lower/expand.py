@@ -27,7 +27,7 @@ def layer_forward(cx: Context, layer: Layer, x: T) -> T:
     outer = (b.layer, b.span, cx.saved, cx.static)
     b.layer, b.span, cx.saved, cx.static = layer.name, layer.span, {}, {}
     first = len(b.ops)
-    y = registry.layers[layer.kind].forward(cx, layer, x)
+    y = cx.layer_def(layer.kind).forward(cx, layer, x)
     cx.regions.append(Region(layer.kind, layer, (x.name,), y.name, (first, len(b.ops)), tuple(cx.saved.items()),
                              tuple(cx.static.items())))
     b.layer, b.span, cx.saved, cx.static = outer
@@ -36,14 +36,14 @@ def layer_forward(cx: Context, layer: Layer, x: T) -> T:
 
 def _expand_one(model: Model, training: bool) -> Program:
     rule = registry.rules[model.rule.name].impl
+    model = rule.rewrite(model)
     cx = make_context(model, new_program("train" if training else "evaluate", rule.keep if training else None), training)
     first = model.layers[0]
     dtype = {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")
     x = cx.b.input("x", (model.batch, first.output.elements), dtype)
     cx.b.input("labels", (model.batch, 1), "u8")
-    if training:
-        cx.b.input("lr", (1, 1), "f32")
-        cx.b.input("step", (1, 1), "f32")
+    for name, scalar in rule.inputs if training else ():
+        cx.b.input(name, (1, 1), scalar)
     for layer in model.layers:
         x = layer_forward(cx, layer, x)
     return cx.b.finish(regions=tuple(cx.regions))

@@ -49,7 +49,9 @@ def _prune(p: Program) -> Program:
             ops.append(op)
             live.update(op.inputs)
     kept = live | set(p.inputs) | p.state_names
-    return replace(p, ops=tuple(reversed(ops)), values=tuple(v for v in p.values if v.name in kept), regions=())
+    constants = tuple(k for k in p.constants if k.name in live)
+    return replace(p, ops=tuple(reversed(ops)), values=tuple(v for v in p.values if v.name in kept), regions=(),
+                   constants=constants)
 
 
 def simplify(module: Module) -> Module:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from .types import Plan
 
-BITS = {"bit": 1, "bool": 1, "u8": 8, "i16": 16, "f16": 16, "i32": 32, "f32": 32}
+BITS = {"bit": 1, "bool": 1, "u8": 8, "i8": 8, "i16": 16, "f16": 16, "i32": 32, "f32": 32}
 
 
 class PlanError(Exception):
@@ -26,10 +26,10 @@ def _expected_bytes(dtype: str, rows: int, cols: int, axis: int) -> int:
     if axis == 1:
         words_a_row = (cols + 31) // 32
         return rows * words_a_row * 4
-    padded = cols
-    while padded % 16:
-        padded += 1
-    return ((rows + 31) // 32) * padded * 4
+    side, summed = (cols, rows) if axis == 0 else (rows, cols)
+    while side % 16:
+        side += 1
+    return ((summed + 31) // 32) * side * 4
 
 
 def check_plan(plan: Plan) -> None:

@@ -1,8 +1,8 @@
 """pack: Scheduled -> Packed.  Every value gets a storage format; one-bit values get the packing their readers want.
 
-A popcount product wants its left operand packed along columns and its right one along rows; a grouped-add product wants
-the bits of the summed axis in one word.  Where readers want both, the producer stores both; where the producer cannot
-(a state, an input, an epilogue), a copying map kernel makes the second form (``value@0``) just before its first reader.
+A product reads its one-bit operands word by word along the summed axis; which packing that is depends on the product
+(WANTED).  Where readers want several, the producer stores several (``value@0``, ``value@2``); where the producer cannot (a
+state, an input, an epilogue), a copying map kernel makes the other form just before its first reader.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from dataclasses import dataclass, replace
 from ..sched.kernel import Expr, Kernel, Output, Schedule, Scheduled
 from .types import Storage
 
-WANTED = {"nn": (1, 0), "nt": (1, 1), "tn": (0, 1)}  # packed axis of (left, right) that holds the summed axis
+# packing of (left, right) operands of a product: both bits; a number and bits; bits with a gate and bits
+WANTED = {
+    "bits": {"nn": (1, 0), "nt": (1, 2), "tn": (0, 1)},
+    "number": {"nn": (1, 0), "nt": (1, 1), "tn": (0, 1)},
+    "gated": {"nn": (1, 0), "nt": (1, 2), "tn": (0, 1)},
+}
 
 
 @dataclass(frozen=True)
 class PackedSchedule:
-    """A Schedule whose kernels name storages."""
+    """A Schedule whose kernels name storages.  ``constants``: storages that are embedded in the program, not placed."""
 
     schedule: Schedule
     kernels: tuple[Kernel, ...]
     storages: tuple[Storage, ...]
+    constants: tuple[Storage, ...] = ()
 
     @property
     def storage(self) -> dict[str, Storage]:
-        return {s.name: s for s in self.storages}
+        return {s.name: s for s in (*self.storages, *self.constants)}
 
 
 @dataclass(frozen=True)
@@ -41,72 +47,85 @@ class Packed:
         return iter((self.train, self.evaluate))
 
     def __str__(self) -> str:
-        return "\n".join(f"{p.schedule.program.name}\n" + "\n".join(f"  {s.name}: {s}, {s.nbytes} bytes" for s in p.storages)
-                         for p in self)
+        return "\n".join(f"{p.schedule.program.name}\n" + "\n".join(f"  {s.name}: {s}, {s.nbytes} bytes"
+                                                                    for s in (*p.storages, *p.constants)) for p in self)
+
+
+def base_name(name: str) -> str:
+    """The value of a storage: ``dense1.wb@0`` -> ``dense1.wb``."""
+    return name.partition("@")[0]
 
 
 def _bit_operands(k: Kernel) -> list[tuple[str, int]]:
-    """(value, wanted axis) of one-bit contraction operands."""
-    if k.kind != "contract":
+    """(value, wanted axis) of one-bit operands of a product."""
+    if k.kind != "contract" or k.a is None or k.b is None:
         return []
-    out = []
-    for e, axis in zip((k.a, k.b), WANTED[k.form], strict=True):
-        if e is not None and e.dtype == "bit" and e.op == "load":
-            out.append((e.attr, axis))
-    return out
+    both = k.a.dtype == "bit" and k.b.dtype == "bit"
+    left, right = WANTED["gated" if k.gate else "bits" if both or k.a.dtype == "u8" else "number"][k.form]
+    wanted = [(k.a, left), (k.b, right)] + ([(k.gate, left)] if k.gate else [])
+    return [(e.attr, axis) for e, axis in wanted if e.dtype in ("bit", "bool") and e.op == "load"]
 
 
-def pack_one(s: Schedule) -> PackedSchedule:
-    p = s.program
-    base = {**{n: n for n in p.value}, **{f"{st}.new": st for st, _ in p.updates}}
-    made_by = {o.value: i for i, k in enumerate(s.kernels) for o in k.outputs}
-    wants: dict[str, set[int]] = {}
-    for k in s.kernels:
+class _Packer:
+    def __init__(self, s: Schedule) -> None:
+        self.s, self.p = s, s.program
+        self.constant = {c.name for c in s.program.constants}
+        self.value = {**self.p.value, **{f"{st}.new": self.p.value[st] for st, _ in self.p.updates}}
+        self.storages: dict[str, Storage] = {}
+        self.kernels: list[Kernel] = []
+        wants: dict[str, set[int]] = {}
+        for k in s.kernels:
+            for name, axis in _bit_operands(k):
+                wants.setdefault(name, set()).add(axis)
+        made_by = {o.value: k for k in s.kernels for o in k.outputs}
+        fixed = {n for n, _ in s.alias} | {v for _, v in self.p.results}
+        self.free = {n for n in made_by if made_by[n].kind in ("map", "group") and n not in fixed}
+        self.base = {n: next(iter(w)) if n in self.free and len(w) == 1 else 1 for n, w in wants.items()}
+        self.extra = {n: sorted(w - {self.base[n]}) for n, w in wants.items()}
+
+    def stored(self, name: str, axis: int) -> str:
+        return name if axis == self.base.get(name, 1) else f"{name}@{axis}"
+
+    def add(self, storage: str, axis: int) -> None:
+        v = self.value[base_name(storage)]
+        self.storages.setdefault(storage, Storage(storage, v.dtype, v.shape, axis if v.dtype in ("bit", "bool") else 1))
+
+    def run(self) -> PackedSchedule:
+        for name in (*self.p.inputs, *(st.name for st in self.p.states)):
+            self.add(name, 1)
+        for k in self.s.kernels:
+            self.kernel(k)
+        named = tuple(replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1] if k.name.startswith('k') else k.name}")
+                      for i, k in enumerate(self.kernels))
+        storages = tuple(s for s in self.storages.values() if base_name(s.name) not in self.constant)
+        return PackedSchedule(self.s, named, storages, tuple(s for s in self.storages.values() if base_name(s.name) in self.constant))
+
+    def kernel(self, k: Kernel) -> None:
+        change = {}
         for name, axis in _bit_operands(k):
-            wants.setdefault(name, set()).add(axis)
-    kernels: list[Kernel] = []
-    storages: dict[str, Storage] = {}
-    fixed = set(p.inputs) | p.state_names | {n for n, _ in s.alias} | {v for _, v in p.results}
-    only0 = {n for n, w in wants.items() if w == {0} and n in made_by and n not in fixed
-             and s.kernels[made_by[n]].kind == "map"}  # packed along rows only
-    done: set[str] = set()
-
-    def stored(name: str, axis: int) -> str:
-        """The storage a reader uses for (value, axis)."""
-        return f"{name}@0" if axis == 0 and name not in only0 else name
-
-    def add(name: str, axis: int) -> None:
-        v = p.value[base[name.removesuffix("@0")]]
-        storages.setdefault(name, Storage(name, v.dtype, v.shape, axis if v.dtype in ("bit", "bool") else 1))
-
-    for name in (*p.inputs, *(st.name for st in p.states)):
-        add(name, 1)
-    for k in s.kernels:
-        for name, axis in _bit_operands(k):
-            copy = stored(name, axis)
-            if axis == 0 and name not in only0 and copy not in done:  # not made by its producer: copy it now
-                v = p.value[name]
-                kernels.append(Kernel("map", v.shape, (Output(copy, Expr("load", (), name, v.dtype, v.shape)),), phase=k.phase,
-                                      layer=k.layer, span=k.span, name=f"repack_{name.replace('.', '_')}"))
-                add(copy, 0)
-                done.add(copy)
-        axes = dict(_bit_operands(k))
-        change = {n: Expr("load", (), stored(n, a), p.value[n].dtype, p.value[n].shape) for n, a in axes.items()}
-        if k.kind == "contract":
-            assert k.a is not None and k.b is not None
-            k = replace(k, a=k.a.substitute(change), b=k.b.substitute(change))
-        outputs = list(k.outputs)
+            storage = self.stored(name, axis)
+            v = self.value[name]
+            load = Expr("load", (), name, v.dtype, v.shape)
+            if storage not in self.storages and name not in self.constant:
+                self.kernels.append(Kernel("map", v.shape, (Output(storage, load),), phase=k.phase, layer=k.layer, span=k.span,
+                                           name=f"repack_{name.replace('.', '_')}"))
+            self.add(storage, axis)
+            change[name] = replace(load, attr=storage)
+        for name in k.reads:
+            if name in self.constant and name not in change:
+                self.add(name, 1)
+        if change:
+            k = replace(k, **{part: e.substitute(change) for part in ("a", "b", "gate") if (e := getattr(k, part)) is not None})
+        outputs = []
         for o in k.outputs:
-            add(o.value, 0 if o.value in only0 else 1)
-            if 0 in wants.get(o.value, set()) and o.value not in only0 and o.value not in fixed and k.kind == "map":
-                outputs.append(Output(f"{o.value}@0", o.expr))
-                add(f"{o.value}@0", 0)
-                done.add(f"{o.value}@0")
-        kernels.append(replace(k, outputs=tuple(outputs)))
-    named = tuple(replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1] if k.name.startswith('k') else k.name}")
-                  for i, k in enumerate(kernels))
-    return PackedSchedule(s, named, tuple(storages.values()))
+            self.add(o.value, self.base.get(o.value, 1))
+            outputs.append(o)
+            if o.value in self.free:
+                for axis in self.extra.get(o.value, ()):
+                    outputs.append(Output(f"{o.value}@{axis}", o.expr))
+                    self.add(f"{o.value}@{axis}", axis)
+        self.kernels.append(replace(k, outputs=tuple(outputs)))
 
 
 def pack(s: Scheduled) -> Packed:
-    return Packed(s, pack_one(s.train), pack_one(s.evaluate))
+    return Packed(s, _Packer(s.train).run(), _Packer(s.evaluate).run())

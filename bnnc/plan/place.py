@@ -46,12 +46,14 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
 
     def name(n: str) -> str:
         n = alias.get(n, n)
-        return n if n.removesuffix("@0") in states and not n.endswith("@0") else prefix + n
+        return n if n in states else prefix + n
 
     p = ps.schedule.program
+    constants = {s.name for s in ps.constants}
     steps = [Step(f"{prefix}load", (), tuple(map(name, p.inputs)))]
     for k in ps.kernels:
-        steps.append(Step(prefix + k.name, tuple(map(name, k.reads)), tuple(map(name, k.writes)), k.layer, k.span))
+        reads = tuple(name(n) for n in k.reads if n not in constants)
+        steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.layer, k.span))
     steps.append(Step(f"{prefix}done", (*(name(v) for _, v in p.results), name("labels")), ()))  # the accuracy needs both
     return steps
 
@@ -81,7 +83,8 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
     program = packed.train.schedule.program
     storages: dict[str, Storage] = {}
     for ps, prefix in ((packed.train, ""), (packed.evaluate, EVAL)):
-        for n, s in ps.storage.items():
+        for s in ps.storages:
+            n = s.name
             key = n if n in program.state_names else prefix + n
             storages.setdefault(key, replace(s, name=key))
     made = {n: s for s in reversed(steps) for n in s.writes}

@@ -1,8 +1,9 @@
 """Plan: every value has a storage format and an offset in one arena.  Data types only; the checker imports nothing else.
 
 Storage formats: numbers are dense and row-major.  One-bit values are packed into 32-bit little-endian words, either along
-columns (``axis`` 1: each row is ceil(cols/32) words, bit c%32 of word c/32) or along rows (``axis`` 0: ceil(rows/32) rows
-of one word per column, the columns padded to a multiple of 16 so that vectors need no tail).  Pad bits are 0.
+columns (``axis`` 1: each row is ceil(cols/32) words, bit c%32 of word c/32), along rows (``axis`` 0: ceil(rows/32) rows
+of one word per column) or along columns with the words of all rows side by side (``axis`` 2: ceil(cols/32) rows of one word
+per row).  For 0 and 2 the words of a row are padded to a multiple of 16, so that vectors need no tail.  Pad bits are 0.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 
 from ..diag import NOWHERE, Span
 
-NUMBER_BYTES = {"u8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
+NUMBER_BYTES = {"u8": 1, "i8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
 LANES = 16
 
 
@@ -21,7 +22,7 @@ def ceil_div(a: int, b: int) -> int:
 
 @dataclass(frozen=True)
 class Storage:
-    """How a value lies in memory.  ``name`` is the value's, plus ``@0`` for a copy of it packed along rows."""
+    """How a value lies in memory.  ``name`` is the value's, plus ``@0`` or ``@2`` for a copy that is packed another way."""
 
     name: str
     dtype: str
@@ -37,25 +38,31 @@ class Storage:
         """Elements (words, for bits) from one stored row to the next."""
         if not self.one_bit:
             return self.shape[1]
-        return ceil_div(self.shape[1], 32) if self.axis == 1 else ceil_div(self.shape[1], LANES) * LANES
+        if self.axis == 1:
+            return ceil_div(self.shape[1], 32)
+        return ceil_div(self.shape[1 if self.axis == 0 else 0], LANES) * LANES
+
+    @property
+    def stored_rows(self) -> int:
+        rows, cols = self.shape
+        return {1: rows, 0: ceil_div(rows, 32), 2: ceil_div(cols, 32)}[self.axis] if self.one_bit else rows
 
     @property
     def nbytes(self) -> int:
-        rows, cols = self.shape
         if not self.one_bit:
-            return rows * cols * NUMBER_BYTES[self.dtype]
-        return 4 * self.stride * (rows if self.axis == 1 else ceil_div(rows, 32))
+            return self.shape[0] * self.shape[1] * NUMBER_BYTES[self.dtype]
+        return 4 * self.stride * self.stored_rows
 
     @property
     def padding(self) -> int:
         """Bytes in it that hold no element: what only vector tails touch."""
-        if self.one_bit and self.axis == 0:
-            return 4 * (self.stride - self.shape[1]) * ceil_div(self.shape[0], 32)
+        if self.one_bit and self.axis != 1:
+            return 4 * (self.stride - self.shape[1 if self.axis == 0 else 0]) * self.stored_rows
         return 0
 
     def __str__(self) -> str:
-        packed = f" by rows of {self.stride} words" if self.one_bit else ""
-        return f"{self.dtype}[{self.shape[0]}, {self.shape[1]}]{packed if self.axis == 0 else ''}"
+        packed = {0: f" 32 rows a word, {self.stride} words", 1: "", 2: f" 32 columns a word, {self.stride} words"}
+        return f"{self.dtype}[{self.shape[0]}, {self.shape[1]}]{packed[self.axis] if self.one_bit else ''}"
 
 
 @dataclass(frozen=True)

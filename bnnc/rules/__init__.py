@@ -1,3 +1,3 @@
 """Built-in learning rules: one file a rule."""
 
-from . import edge, standard  # noqa: F401
+from . import bep, edge, local, standard  # noqa: F401

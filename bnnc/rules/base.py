@@ -20,6 +20,10 @@ class Rule:
     weight gradient and, where every entry has one size, that size.  ``loss_scale(batch)`` multiplies the loss's gradient
     (parameter gradients divide it out).  ``keep``: dtypes that full-size values crossing from forward to backward may
     have, or None for any.  ``backward(cx, program)`` replaces back-propagation altogether.
+
+    A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the Model
+    before it is expanded.  ``validate(model)`` yields (layer, message, help) for what it cannot train.  ``inputs``: scalars
+    that the trainer writes before each training step.
     """
 
     on_wgrad: Callable[[Any, T, T, int], tuple[T, float | None]]
@@ -28,6 +32,11 @@ class Rule:
     layer_defaults: dict[tuple[str, str], Any] = field(default_factory=dict)
     keep: tuple[str, ...] | None = None
     backward: Callable[..., None] | None = None
+    layers: dict[str, Any] = field(default_factory=dict)
+    rewrite: Callable[[Any], Any] = lambda model: model
+    validate: Callable[[Any], Any] = lambda model: ()
+    inputs: tuple[tuple[str, str], ...] = (("lr", "f32"), ("step", "f32"))
+    needs_normalisation: bool = True  # warn about a binary layer that feeds `sign` without one
 
     def state_dtype(self, args: Call) -> str:
         """Storage of latent weights, parameters and optimiser state: the rule's ``state`` argument."""

@@ -67,7 +67,7 @@ class _Fuser:
     # -- map values ---------------------------------------------------------------------------------------------------
     def map_op(self, op: Op) -> None:
         v = self.p.value[op.output]
-        attr = op["dtype"] if op.kind == "cast" else None
+        attr = op.attrs or None
         expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape)
         if not self.materialise(op, expr):
             self.expr[op.output] = expr
@@ -134,9 +134,13 @@ class _Fuser:
     def anchor(self, op: Op) -> None:
         v = self.p.value[op.output]
         if OPS[op.kind].cls == "contract":
-            a, b = (self.load(i) for i in op.inputs)
-            k = Kernel("contract", v.shape, (), (Acc("sum", a, v.dtype, op.output),), op["form"], a, b,
+            a, *gate, b = (self.load(i) for i in op.inputs)
+            k = Kernel("contract", v.shape, (), (Acc("sum", a, v.dtype, op.output),), op["form"], a, b, gate[0] if gate else None,
                        op.phase, op.layer, op.span)
+        elif OPS[op.kind].cls == "group":
+            x, size = (self.load(i) for i in op.inputs)
+            k = Kernel("group", v.shape, (), (Acc(op.kind, x, v.dtype, op.output),), gate=size, phase=op.phase, layer=op.layer,
+                       span=op.span)
         elif OPS[op.kind].cls == "reduce":
             kind = "reduce_rows" if op["axis"] == 0 else "reduce_cols"
             x = self.load(op.inputs[0])

@@ -75,7 +75,8 @@ class Expr:
             return f"acc{self.attr}"
         if self.op in INFIX:
             return f"({self.args[0]} {INFIX[self.op]} {self.args[1]})"
-        name = self.attr if self.op == "cast" else self.op
+        attrs = dict(self.attr or ())
+        name = attrs.get("dtype") or self.op
         return f"{name}({', '.join(_bare(str(a)) for a in self.args)})"
 
 
@@ -111,10 +112,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Kernel:
-    """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1) or contract.
+    """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1), group (within groups of columns) or contract.
 
     ``domain``: extent of a map or of what a reduction reads.  A contraction has ``form``, operands ``a`` and ``b`` as
-    expressions, and one accumulator ``acc`` whose ``value`` is the product.
+    expressions, perhaps a ``gate`` on ``a``, and one accumulator whose ``value`` is the product.  A group kernel has the size
+    of its groups in ``gate``.
     """
 
     kind: str
@@ -124,6 +126,7 @@ class Kernel:
     form: str = ""
     a: Expr | None = None
     b: Expr | None = None
+    gate: Expr | None = None
     phase: str = "forward"
     layer: str = ""
     span: Span = field(default=NOWHERE, compare=False)
@@ -141,7 +144,7 @@ class Kernel:
         return contract_dims(self.a.shape, self.b.shape, self.form)
 
     def exprs(self) -> list[Expr]:
-        return [e for e in (self.a, self.b) if e is not None] + [c.expr for c in self.accs if self.kind != "contract"] + [
+        return [e for e in (self.a, self.b, self.gate) if e is not None] + [c.expr for c in self.accs if self.kind != "contract"] + [
             o.expr for o in self.outputs]
 
     @cached_property
@@ -166,7 +169,7 @@ class Schedule:
         for k in self.kernels:
             out.append(f"kernel {k.name} {k.kind}{' ' + k.form if k.form else ''} {list(k.domain)} @{k.phase} {k.layer}")
             if k.kind == "contract":
-                out.append(f"  acc0 = {k.a} x {k.b}")
+                out.append(f"  acc0 = {k.a} x {k.b}" + (f" where {k.gate}" if k.gate else ""))
             else:
                 out += [f"  acc{i} = {c.how} {c.expr}" for i, c in enumerate(k.accs)]
             out += [f"  %{o.value} = {o.expr}" for o in k.outputs]

@@ -15,10 +15,10 @@ from typing import Any
 import helpers
 import numpy as np
 import pytest
-from bnnc.backends.c.build import command, find_compiler
 
 import bnnc
 from bnnc import tensors
+from bnnc.backends.c.build import command, find_compiler
 
 SPEC = """network tiny {
   input u8[5, 7];

@@ -55,7 +55,7 @@ MAP(map_min, vmin(x, z))
 MAP(map_select, vsel(x >= 0.0f, x, z))
 MAP(map_pm1, vpm1(x >= 0.0f))
 MAP(map_01, v01(x > z))
-MAP(map_col, vcol(c))
+MAP(map_col, vtof(vcol(c)))
 MAP(map_broadcast, vbc(a[0]))
 
 #undef LOAD
@@ -73,9 +73,18 @@ MAP(map_broadcast, vbc(a[0]))
     }
 LOAD(load_f32, float, vld_f32)
 LOAD(load_f16, uint16_t, vld_f16)
-LOAD(load_i32, int32_t, vld_i32)
-LOAD(load_i16, int16_t, vld_i16)
-LOAD(load_u8, uint8_t, vld_u8)
+#define ld_i32(p, n) vtof(vld_i32(p, n))
+LOAD(load_i32, int32_t, ld_i32)
+#undef ld_i32
+#define ld_i16(p, n) vtof(vld_i16(p, n))
+LOAD(load_i16, int16_t, ld_i16)
+#undef ld_i16
+#define ld_u8(p, n) vtof(vld_u8(p, n))
+LOAD(load_u8, uint8_t, ld_u8)
+#undef ld_u8
+#define ld_i8(p, n) vtof(vld_i8(p, n))
+LOAD(load_i8, int8_t, ld_i8)
+#undef ld_i8
 
 API void NAME(store_f16)(const float *x, uint16_t *y, int n);
 void NAME(store_f16)(const float *x, uint16_t *y, int n)

@@ -18,7 +18,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from bnnc.backends.c.targets import Level
 from helpers import (
     Library,
     Side,
@@ -34,6 +33,7 @@ from helpers import (
     spec,
 )
 
+from bnnc.backends.c.targets import Level
 from bnnc.ir import interp
 from bnnc.plan.codec import encode
 
@@ -69,6 +69,13 @@ NETS: dict[str, str] = {
         body="  dense 17; batchnorm;\n"
         "  residual { sign; dense 17; batchnorm; }\n  residual { sign; dense 17; batchnorm; }\n  sign;\n",
     ),
+    # rules without floats
+    "bep": spec((70, 33, 15, 9, 3), kind="bit", rule="bep", batch=37),
+    "bep-small-words": spec((33, 15, 9, 3), kind="sign", rule="bep(bits = 5, group = 3, tie = keep)", batch=33),
+    "bep-wide": spec((256, 135, 75, 10), kind="bit", rule="bep", batch=100),
+    "bep-width-1": spec((33, 1, 5, 2), kind="bit", rule="bep(bits = 8)", batch=1),
+    "local": spec((70, 33, 15, 9, 3), kind="bit", rule="local", batch=37),
+    "local-no-reinforcement": spec((31, 21, 15, 4), kind="bit", rule="local(reinforce = 0, bits = 8)", batch=10),
     # inputs
     "edge-f32-input": spec((70, 33, 10), kind="f32", batch=37),
     "edge-bit-input": spec((70, 33, 10), kind="bit", batch=37),
@@ -107,8 +114,10 @@ def check_kernel(lib: Library, side: Side, index: int, values: dict[str, np.ndar
     k = side.packed.kernels[index - side.first]
     what = f"{side.program.name} {k.name} level {level} threads {nt}:"
     lib.arena[:] = POISON
+    constants = {s.name for s in side.packed.constants}
     for n in k.reads:
-        lib.write(side.place(n), values[side.value(n)])
+        if n not in constants:
+            lib.write(side.place(n), values[side.value(n)])
     before = lib.arena.copy()
     lib.run(index, level, nt)
     for n in k.writes:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bnnc.backends.c.build import WARNINGS, find_compiler
-from bnnc.backends.c.targets import COMMON, PORTABLE, TARGETS
 from helpers import assert_equal, cpu_levels
 
+from bnnc.backends.c.build import WARNINGS, find_compiler
+from bnnc.backends.c.targets import COMMON, PORTABLE, TARGETS
 from bnnc.ir.num import EXP_MAX, EXP_MIN, exp_f32, log_f32, powi_f32
 from bnnc.ir.ops import OPS
 

@@ -35,7 +35,8 @@ def text(e: Expr | None) -> str:
         return {"load": f"%{e.attr}", "const": repr(e.attr), "col": "col"}[e.op]
     if e.op == "acc":
         return f"acc{e.attr}"
-    return f"{e.op}{f'<{e.attr}>' if e.attr is not None else ''}({', '.join(map(text, e.args))})"
+    attrs = ", ".join(str(v) for _, v in e.attr) if e.attr else ""
+    return f"{e.op}{f'<{attrs}>' if attrs else ''}({', '.join(map(text, e.args))})"
 
 
 def shown(s: Schedule) -> list[str]:

@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bnnc.backends.c.build import read_elf, verify_elf
 from helpers import Arrays, Library, assert_same, batch_of, element_bytes, equal, plan, spec
 
 from bnnc import driver
+from bnnc.backends.c.build import read_elf, verify_elf
 from bnnc.diag import BnncError, InternalError
 from bnnc.ir import interp
 

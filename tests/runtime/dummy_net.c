@@ -43,16 +43,17 @@ enum { W = 0, BIAS = W + 4 * CLASSES * ELEMS, MOMENT = BIAS + 4 * CLASSES, FLIPS
 _Static_assert(MOMENT % 4 == 0 && STATE_END % 4 == 0, "alignment");
 
 static const bnnc_state STATE[] = {
-    {"dense1.weight", BNNC_F32, BNNC_INIT_UNIFORM, 1, 0.2f, 7, CLASSES, ELEMS, W, 4 * CLASSES * ELEMS},
-    {"dense1.bias", BNNC_F32, BNNC_INIT_CONST, 1, 0, 0, 1, CLASSES, BIAS, 4 * CLASSES},
-    {"dense1.momentum", BNNC_F16, BNNC_INIT_CONST, 0, 0, 0, CLASSES, ELEMS, MOMENT, 2 * CLASSES * ELEMS},
-    {"dense1.flips", BNNC_BIT, BNNC_INIT_SIGN, 1, 0, 9, 3, 37, FLIPS, 3 * 8},
+    {"dense1.weight", BNNC_F32, BNNC_INIT_UNIFORM, 1, 0.2f, 0, 7, CLASSES, ELEMS, W, 4 * CLASSES * ELEMS},
+    {"dense1.bias", BNNC_F32, BNNC_INIT_CONST, 1, 0, 0, 0, 1, CLASSES, BIAS, 4 * CLASSES},
+    {"dense1.momentum", BNNC_F16, BNNC_INIT_CONST, 0, 0, 0, 0, CLASSES, ELEMS, MOMENT, 2 * CLASSES * ELEMS},
+    {"dense1.flips", BNNC_BIT, BNNC_INIT_SIGN, 1, 0, 0, 9, 3, 37, FLIPS, 3 * 8},
 };
 
 static const bnnc_net NET = {
     "dummy", HASH, "0.1.0", "test", "softmax", "momentum", "no memory table: written by hand\n", "{\"name\":\"dummy\"}",
     BATCH, ELEMS, CLASSES, KIND, 128.0f,
     X, LABELS, LOSS, PRED, X, LABELS, LOSS, PRED, LR, STEP,
+    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, 0,
     0, STATE_END, STATE, sizeof STATE / sizeof STATE[0],
     SCHEDULE, 3, 1, HOLDOUT,
     TRAIN_IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 0,

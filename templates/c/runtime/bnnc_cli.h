@@ -178,6 +178,8 @@ BNNC_COLD int bnnc_parse_args(int argc, char **argv) {
   if (!verb) bnnc_fail(BNNC_E_USAGE, "nothing to do\n  hint: %s train, or --help", NET.name);
   if (!bnnc_streq(bnnc_opt.resume, "auto") && !bnnc_streq(bnnc_opt.resume, "never"))
     bnnc_fail(BNNC_E_USAGE, "--resume: '%s' is neither auto nor never", bnnc_opt.resume);
+  if (bnnc_opt.lr_given && NET.lr == BNNC_NOWHERE)
+    bnnc_fail(BNNC_E_USAGE, "--lr: the rule %s has no learning rate\n  hint: leave it out", NET.rule);
   if (bnnc_opt.threads_given && (bnnc_opt.threads < 1 || bnnc_opt.threads > NET.max_threads))
     bnnc_fail(BNNC_E_USAGE,
               "--threads %u: this program was compiled for 1 to %u\n"

@@ -60,7 +60,9 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
                              .last_test = -1,
                              .seed = bnnc_opt.seed,
                              .n_fit = n_fit,
-                             .n_hold = n_hold};
+                             .n_hold = n_hold,
+                             .errors = 1,
+                             .samples = 1};
     bnnc_state_init(bnnc_cur.seed);
     if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
     return false;
@@ -92,9 +94,13 @@ BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
   if (NET.schedule == BNNC_SCHED_PLATEAU) {
     const double seen = bnnc_cur.n_hold ? held : bnnc_mean((double)bnnc_cur.hits);
     if (seen > bnnc_cur.best_hold) bnnc_cur.best_hold = seen, bnnc_cur.bad_epochs = 0;
-    else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a)
-      bnnc_cur.lr_scale *= (double)NET.sched_b, bnnc_cur.bad_epochs = 0;
+    else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a) {
+      bnnc_cur.bad_epochs = 0;
+      if (NET.level != BNNC_NOWHERE) bnnc_cur.level++;
+      else bnnc_cur.lr_scale *= (double)NET.sched_b;
+    }
   }
+  bnnc_cur.errors = (uint32_t)(bnnc_cur.seen - bnnc_cur.hits), bnnc_cur.samples = (uint32_t)bnnc_cur.seen;
   bnnc_cur.epoch++, bnnc_cur.step = 0, bnnc_cur.hits = bnnc_cur.seen = 0, bnnc_cur.loss_sum = 0;
 }
 
@@ -119,12 +125,12 @@ BNNC_FN int bnnc_train(void) {
   bool changed = !resumed; /* since the last checkpoint */
   while (bnnc_cur.epoch < bnnc_opt.epochs && bnnc_cur.step_total < most) {
     bnnc_perm order;
-    float rate = bnnc_rate(per_epoch);
+    float rate = bnnc_lr(per_epoch);
     bnnc_perm_init(&order, bnnc_cur.seed, (uint32_t)BNNC_STREAM_ORDER, bnnc_cur.epoch, n_fit);
     bnnc_view.epoch_start = bnnc_clock_ns();
     bnnc_view.epoch_first_step = bnnc_cur.step;
     while (bnnc_cur.step < per_epoch && bnnc_cur.step_total < most) {
-      rate = bnnc_rate(per_epoch);
+      rate = bnnc_lr(per_epoch);
       bnnc_train_batch(&order, rate);
       changed = true;
       bnnc_stop_on_signal();
@@ -186,15 +192,15 @@ BNNC_FN int bnnc_eval(void) {
     bnnc_say(1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\"}\n", bnnc_test_set.n, hits,
              loss, s, bnnc_state_hash());
   else
-    bnnc_say(1, "test %.2f %%  loss %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, loss, bnnc_test_set.n, s,
-             bnnc_state_hash());
+    bnnc_say(1, "test %.2f %%  %s %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, bnnc_loss_name(), loss,
+             bnnc_test_set.n, s, bnnc_state_hash());
   return BNNC_OK;
 }
 
 /* ---- info ---- */
 
 BNNC_COLD int bnnc_info(void) {
-  static const char *const types[] = {"f32", "f16", "bit", "u8", "i32"};
+  static const char *const types[] = {"f32", "f16", "bit", "u8", "i32", "i16", "i8"};
   if (bnnc_opt.json) {
     bnnc_say(1, "%s\n", NET.plan_json);
     return BNNC_OK;
@@ -244,12 +250,11 @@ BNNC_FN int bnnc_bench(void) {
   bnnc_prepare();
   bnnc_catch_signals();
   bnnc_state_init(bnnc_opt.seed);
+  bnnc_cur.seed = bnnc_opt.seed, bnnc_cur.errors = bnnc_cur.samples = 1;
   for (uint32_t i = 0; i < n + 3; i++) { /* three to warm up */
-    const float t = (float)(i + 1);
     bnnc_random_batch(bnnc_opt.seed); /* the plan may give its bytes to others once it has been read */
     const uint64_t start = bnnc_clock_ns();
-    memcpy(bnnc_arena + NET.lr, &lr, 4);
-    memcpy(bnnc_arena + NET.step, &t, 4);
+    bnnc_put_scalars(lr, (uint64_t)i + 1);
     net_train_step();
     uint64_t took = bnnc_clock_ns() - start;
     if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);

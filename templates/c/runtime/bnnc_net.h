@@ -14,8 +14,10 @@
 #define BNNC_NET_H
 #include "bnnc_sys.h"
 
-enum { BNNC_F32, BNNC_F16, BNNC_BIT, BNNC_U8, BNNC_I32 };
-enum { BNNC_INIT_CONST, BNNC_INIT_UNIFORM /* U[-a, a) */, BNNC_INIT_SIGN /* random bits */ };
+enum { BNNC_F32, BNNC_F16, BNNC_BIT, BNNC_U8, BNNC_I32, BNNC_I16, BNNC_I8 };
+enum { BNNC_INIT_CONST, BNNC_INIT_UNIFORM /* U[-a, a) */, BNNC_INIT_SIGN /* random bits */,
+       BNNC_INIT_NORMAL /* whole numbers, deviation a */ };
+#define BNNC_NOWHERE 0xFFFFFFFFu /* the arena offset of what a network does not have */
 enum { BNNC_SCHED_CONSTANT, BNNC_SCHED_STEP /* a every, b factor */, BNNC_SCHED_COSINE /* a final share */,
        BNNC_SCHED_PLATEAU /* a patience, b factor */ };
 
@@ -27,6 +29,7 @@ typedef struct {
   uint8_t dtype, init;         /* BNNC_F32.., BNNC_INIT_.. */
   uint8_t exported;            /* written by --export, and required by --init */
   float init_value;            /* the constant, or the bound a */
+  int32_t limit;               /* whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds */
   uint32_t stream;             /* stream number of the generator; 0xFFFFFFFE and up are the runtime's own */
   uint32_t rows, cols;         /* a vector has rows = 1 */
   uint32_t offset, nbytes;     /* in the arena; inside [state_begin, state_begin + state_bytes) */
@@ -47,7 +50,10 @@ typedef struct {
    * written before each step; x may be overwritten within it; labels, loss and pred are read when it returns. */
   uint32_t train_x, train_labels, train_loss, train_pred;
   uint32_t eval_x, eval_labels, eval_loss, eval_pred;
-  uint32_t lr, step;           /* two f32, written before each train step: learning rate, and t = 1, 2, ... */
+  uint32_t lr, step;           /* two f32, written before each train step: learning rate, and t = 1, 2, ...; or NOWHERE */
+  uint32_t tick, seed_at, errors, samples, level; /* five i32, likewise, of rules without floats: t, the seed, mistakes and
+                                * samples of the epoch before (1 and 1 in the first), and how often training stagnated */
+  uint32_t loss_is_int;        /* loss is i32[batch] */
 
   uint32_t state_begin, state_bytes; /* all states are one range at the arena's start: the checkpoint's payload */
   const bnnc_state *state;

@@ -99,4 +99,22 @@ static inline __attribute__((unused)) float bnnc_powi(float x, float n) {
     }
     return y;
 }
+
+static inline __attribute__((unused)) int32_t bnnc_popcount32(uint32_t x) {
+    x = x - ((x >> 1) & 0x55555555u);
+    x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0fu;
+    return (int32_t)((x * 0x01010101u) >> 24);
+}
+
+/* floor(sqrt(scale a / b)), at most 65536: a probability in units of 2^-16. */
+static inline __attribute__((unused)) int32_t bnnc_rate(uint32_t scale, int32_t a, int32_t b) {
+    const uint64_t x = (uint64_t)scale * (uint32_t)a / (uint32_t)(b > 1 ? b : 1);
+    uint64_t root = 0;
+    for (uint64_t bit = 1u << 16; bit; bit >>= 1)
+        if ((root | bit) * (root | bit) <= x)
+            root |= bit;
+    return root < 65536 ? (int32_t)root : 65536;
+}
+
 #endif

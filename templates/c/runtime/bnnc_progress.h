@@ -29,6 +29,9 @@ BNNC_COLD void bnnc_put_percent(bnnc_text *t, const char *label, double share) {
 
 BNNC_COLD double bnnc_mean(double sum) { return bnnc_cur.seen ? sum / (double)bnnc_cur.seen : 0; }
 
+/* What a sample's loss is called: that of an integer network is its mistake. */
+BNNC_COLD const char *bnnc_loss_name(void) { return NET.loss_is_int ? "error" : "loss"; }
+
 /* Seconds to the end of the run, from what this process has measured so far. */
 BNNC_COLD double bnnc_eta(uint64_t now) {
   double part = (double)(bnnc_cur.step - bnnc_view.epoch_first_step) / (double)bnnc_view.steps_per_epoch;
@@ -47,13 +50,26 @@ BNNC_FN void bnnc_show_step(void) {
   double s = bnnc_seconds(bnnc_view.epoch_start, now);
   uint64_t samples = (uint64_t)(bnnc_cur.step - bnnc_view.epoch_first_step) * NET.batch;
   bnnc_view.last_shown = now;
-  bnnc_put(&t, "\repoch %2u/%u  step %u/%u  loss %.4f", bnnc_cur.epoch + 1, bnnc_opt.epochs, bnnc_cur.step,
-           bnnc_view.steps_per_epoch, bnnc_mean(bnnc_cur.loss_sum));
+  bnnc_put(&t, "\repoch %2u/%u  step %u/%u  %s %.4f", bnnc_cur.epoch + 1, bnnc_opt.epochs, bnnc_cur.step,
+           bnnc_view.steps_per_epoch, bnnc_loss_name(), bnnc_mean(bnnc_cur.loss_sum));
   bnnc_put_percent(&t, "train", bnnc_mean((double)bnnc_cur.hits));
   bnnc_put(&t, "  %.0f samples/s  ETA ", s > 0 ? (double)samples / s : 0);
   bnnc_put_time(&t, bnnc_eta(now));
   bnnc_puts(&t, "\x1b[K");
   bnnc_flush(&t);
+}
+
+/* Into the log: the share of each integer weight's values that are at their limit, where they learn no more. */
+BNNC_COLD void bnnc_put_saturation(bnnc_text *t) {
+  const char *before = ",\"saturation\":{";
+  for (uint32_t k = 0; k < NET.n_state; k++) {
+    const bnnc_state *s = &NET.state[k];
+    if (s->dtype != BNNC_I16 && s->dtype != BNNC_I8) continue;
+    bnnc_put(t, "%s%q:%j", before, s->name, bnnc_state_saturation(s));
+    before = ",";
+  }
+  if (before[1]) return; /* there was none */
+  bnnc_putc(t, '}');
 }
 
 /* The line that stays, and the log's record. Called when the epoch's evaluation is done, before the counters restart.
@@ -68,12 +84,14 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
   double s = bnnc_seconds(bnnc_view.epoch_start, now);
   if (!bnnc_opt.quiet) {
     if (bnnc_view.live) bnnc_putc(&t, '\r');
-    bnnc_put(&t, "epoch %2u/%u  loss %.4f", bnnc_cur.epoch + 1, bnnc_opt.epochs, loss);
+    bnnc_put(&t, "epoch %2u/%u  %s %.4f", bnnc_cur.epoch + 1, bnnc_opt.epochs, bnnc_loss_name(), loss);
     bnnc_put_percent(&t, "train", hits);
     bnnc_put_percent(&t, "held out", held);
     bnnc_put_percent(&t, "test", test);
     bnnc_put_percent(&t, "best", bnnc_cur.best_test);
-    bnnc_put(&t, "  lr %g  %.0f samples/s  %.1f s", rate, speed, s);
+    if (NET.lr != BNNC_NOWHERE) bnnc_put(&t, "  lr %g", rate);
+    else if (NET.schedule == BNNC_SCHED_PLATEAU) bnnc_put(&t, "  level %u", bnnc_cur.level);
+    bnnc_put(&t, "  %.0f samples/s  %.1f s", speed, s);
     if (bnnc_cur.epoch + 1 < bnnc_opt.epochs) {
       bnnc_puts(&t, "  ETA ");
       bnnc_put_time(&t, bnnc_eta(now));
@@ -87,7 +105,10 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
            bnnc_cur.step_total, loss, hits);
   if (held >= 0) bnnc_put(&t, ",\"holdout_acc\":%j", held);
   if (test >= 0) bnnc_put(&t, ",\"test_acc\":%j,\"best_test_acc\":%j", test, bnnc_cur.best_test);
-  bnnc_put(&t, ",\"lr\":%j,\"seconds\":%j,\"samples_per_s\":%j,\"state\":\"%X\"}\n", rate, s, speed, bnnc_state_hash());
+  if (NET.lr != BNNC_NOWHERE) bnnc_put(&t, ",\"lr\":%j", rate);
+  else if (NET.schedule == BNNC_SCHED_PLATEAU) bnnc_put(&t, ",\"level\":%u", bnnc_cur.level);
+  bnnc_put_saturation(&t);
+  bnnc_put(&t, ",\"seconds\":%j,\"samples_per_s\":%j,\"state\":\"%X\"}\n", s, speed, bnnc_state_hash());
   bnnc_flush(&t);
 }
 

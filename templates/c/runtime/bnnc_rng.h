@@ -40,6 +40,22 @@ BNNC_FN float bnnc_uniform(uint32_t word, float a) {
 /* +1 where the top bit is clear. */
 BNNC_FN uint32_t bnnc_random_bit(uint32_t word) { return ~word >> 31; }
 
+/* A whole number, about Normal(0, std^2), truncated toward zero: the sum of twelve 16-bit uniform numbers less its
+ * mean. Element i takes words 6i .. 6i+5; integers only. */
+BNNC_FN int32_t bnnc_normal(uint32_t seed, uint32_t stream, uint64_t i, uint32_t std) {
+  uint32_t w[8];
+  const uint64_t first = 6 * i;
+  int64_t sum = -6 * 65535;
+  bnnc_random4(seed, stream, first / 4, w);
+  bnnc_random4(seed, stream, first / 4 + 1, w + 4);
+  for (uint32_t k = 0; k < 6; k++) { /* first is even: the last word is number 7 at most */
+    const uint32_t word = w[first % 4 + k];
+    sum += (int64_t)((word & 0xFFFF) + (word >> 16));
+  }
+  const int32_t size = (int32_t)((uint64_t)(sum < 0 ? -sum : sum) * std >> 16);
+  return sum < 0 ? -size : size;
+}
+
 /* ---- order of the samples ----
  * A keyed permutation of 0..n-1: an unbalanced Feistel network over the next power of two, walked until the value is
  * below n (fewer than two walks on average). Keys are words 8*epoch .. 8*epoch+7 of the seed's order stream. */
@@ -90,6 +106,30 @@ BNNC_FN float bnnc_cosine_lr(float lr0, float final, uint64_t t, uint64_t total)
   double f = final;
   if (x > 1) x = 1;
   return (float)((double)lr0 * (f + (1 - f) * (0.5 + 0.5 * bnnc_cospi(x))));
+}
+
+/* 32 independent bits, each set with probability p / 2^16: a function of the seed, the stream, the step and the word's
+ * number.  Compares 32 random 16-bit numbers with p bit by bit from the top, and stops when all are decided. */
+BNNC_FN uint32_t bnnc_bernoulli(int32_t seed, uint32_t stream, int32_t tick, int32_t p, int word) {
+    if (p <= 0)
+        return 0;
+    if (p >= 65536)
+        return 0xffffffffu;
+    const uint32_t key[2] = {(uint32_t)seed, stream};
+    uint32_t less = 0, equal = 0xffffffffu;
+    for (uint32_t block = 0; block < 4 && equal; block++) {
+        const uint32_t counter[4] = {(uint32_t)word, (uint32_t)tick, block, 1};
+        uint32_t slice[4];
+        bnnc_philox(counter, key, slice);
+        for (int i = 0; i < 4; i++)
+            if ((uint32_t)p >> (15 - 4 * (int)block - i) & 1u) {
+                less |= equal & ~slice[i];
+                equal &= slice[i];
+            } else {
+                equal &= ~slice[i];
+            }
+    }
+    return less;
 }
 
 #endif

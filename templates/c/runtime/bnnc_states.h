@@ -34,19 +34,43 @@ BNNC_FN uint16_t bnnc_f32_to_half(float f) {
   return (uint16_t)(sign | (a - 0x38000000) >> 13);
 }
 
+/* ---- whole numbers ---- */
+typedef struct {
+  int32_t least, most;
+} bnnc_range;
+
+/* What a state of whole numbers holds. */
+BNNC_COLD bnnc_range bnnc_state_range(const bnnc_state *s) {
+  if (s->limit) return (bnnc_range){-s->limit, s->limit - 1};
+  return s->dtype == BNNC_I8    ? (bnnc_range){INT8_MIN, INT8_MAX}
+         : s->dtype == BNNC_I16 ? (bnnc_range){INT16_MIN, INT16_MAX}
+         : s->dtype == BNNC_U8  ? (bnnc_range){0, UINT8_MAX}
+                                : (bnnc_range){INT32_MIN, INT32_MAX};
+}
+BNNC_COLD bool bnnc_state_whole(const bnnc_state *s) {
+  return s->dtype == BNNC_I8 || s->dtype == BNNC_I16 || s->dtype == BNNC_I32 || s->dtype == BNNC_U8;
+}
+
 /* ---- one value of a state ---- */
-BNNC_COLD void bnnc_state_set(const bnnc_state *s, uint32_t row, uint32_t col, float v) {
+
+/* Whole numbers are limited to their range, and cut off toward zero. A double holds every value of every type. */
+BNNC_COLD void bnnc_state_set(const bnnc_state *s, uint32_t row, uint32_t col, double v) {
   const uint64_t i = (uint64_t)row * s->cols + col;
   uint8_t *base = bnnc_arena + s->offset;
-  if (s->dtype == BNNC_F32) memcpy(base + i * 4, &v, 4);
-  else if (s->dtype == BNNC_F16) {
-    uint16_t h = bnnc_f32_to_half(v);
+  if (s->dtype == BNNC_F32) {
+    const float f = (float)v;
+    memcpy(base + i * 4, &f, 4);
+  } else if (s->dtype == BNNC_F16) {
+    uint16_t h = bnnc_f32_to_half((float)v);
     memcpy(base + i * 2, &h, 2);
-  } else if (s->dtype == BNNC_I32) {
-    int32_t n = v > -2e9f && v < 2e9f ? (int32_t)v : 0;
-    memcpy(base + i * 4, &n, 4);
-  } else if (s->dtype == BNNC_U8) base[i] = v > 0 && v < 256 ? (uint8_t)v : 0;
-  else { /* little-endian words: bit c is bit c%8 of byte c/8 */
+  } else if (bnnc_state_whole(s)) {
+    const bnnc_range r = bnnc_state_range(s);
+    const int32_t n = v >= r.most ? r.most : v > r.least ? (int32_t)v : r.least;
+    const int16_t n16 = (int16_t)n;
+    if (s->dtype == BNNC_I32) memcpy(base + i * 4, &n, 4);
+    else if (s->dtype == BNNC_I16) memcpy(base + i * 2, &n16, 2);
+    else base[i] = (uint8_t)n;
+  } else { /* little-endian words: bit c is bit c%8 of byte c/8 */
     uint8_t *p = base + (uint64_t)row * ((s->cols + 31) / 32 * 4) + col / 8, mask = (uint8_t)(1u << col % 8);
     *p = (uint8_t)(v >= 0 ? *p | mask : *p & ~mask);
   }
@@ -54,6 +78,21 @@ BNNC_COLD void bnnc_state_set(const bnnc_state *s, uint32_t row, uint32_t col, f
 
 BNNC_COLD bool bnnc_state_bit(const bnnc_state *s, uint32_t row, uint32_t col) {
   return bnnc_arena[s->offset + (uint64_t)row * ((s->cols + 31) / 32 * 4) + col / 8] >> col % 8 & 1;
+}
+
+/* Share of a state's whole numbers that have reached their limit, on either side; 0 where the dtype is another. */
+BNNC_COLD double bnnc_state_saturation(const bnnc_state *s) {
+  const uint64_t count = (uint64_t)s->rows * s->cols;
+  const uint8_t *base = bnnc_arena + s->offset;
+  const bnnc_range r = bnnc_state_range(s);
+  uint64_t reached = 0;
+  if (s->dtype != BNNC_I16 && s->dtype != BNNC_I8) return 0;
+  for (uint64_t i = 0; i < count; i++) {
+    int16_t n = (int16_t)(base[i] < 128 ? base[i] : base[i] - 256);
+    if (s->dtype == BNNC_I16) memcpy(&n, base + i * 2, 2);
+    reached += n <= r.least || n >= r.most;
+  }
+  return (double)reached / (double)count;
 }
 
 /* First values of every state, from the seed. */
@@ -65,10 +104,11 @@ BNNC_COLD void bnnc_state_init(uint32_t seed) {
     uint32_t w[4] = {0};
     for (uint32_t r = 0; r < s->rows; r++)
       for (uint32_t c = 0; c < s->cols; c++, i++) {
-        float v = s->init_value;
-        if (s->init != BNNC_INIT_CONST && i % 4 == 0) bnnc_random4(seed, s->stream, i / 4, w);
-        if (s->init == BNNC_INIT_UNIFORM) v = bnnc_uniform(w[i % 4], s->init_value);
-        if (s->init == BNNC_INIT_SIGN) v = bnnc_random_bit(w[i % 4]) ? 1.0f : -1.0f;
+        double v = (double)s->init_value;
+        if (s->init == BNNC_INIT_NORMAL) v = bnnc_normal(seed, s->stream, i, (uint32_t)s->init_value);
+        else if (s->init != BNNC_INIT_CONST && i % 4 == 0) bnnc_random4(seed, s->stream, i / 4, w);
+        if (s->init == BNNC_INIT_UNIFORM) v = (double)bnnc_uniform(w[i % 4], s->init_value);
+        if (s->init == BNNC_INIT_SIGN) v = bnnc_random_bit(w[i % 4]) ? 1 : -1;
         bnnc_state_set(s, r, c, v);
       }
   }

@@ -1,7 +1,8 @@
 /* bnnc_tensors.h: --init and --export: the network's states as safetensors.
  *
  * safetensors: u64 length of a JSON header, the header, the data. Export writes f32 as F32, f16 as F16, bits as I8 of
- * +1 and -1; init takes F32, F16 or I8 and converts to the state's own type (a bit is +1 where the value is >= 0).
+ * +1 and -1, whole numbers as I8, I16, I32 or U8; init takes any of these and converts to the state's own type (a
+ * bit is +1 where the value is >= 0; for a state of whole numbers the value must be one, and within its limits).
  * Every exported state must be there, with its shape; a name that no state has is an error; states that are not
  * exported (the optimiser's) may be there or not. The header is parsed as it streams by, one token at a time: no tree,
  * no recursion, names up to 128 bytes.
@@ -13,12 +14,12 @@
 
 /* ---- export ---- */
 BNNC_COLD uint64_t bnnc_export_bytes(const bnnc_state *s) {
-  uint64_t n = (uint64_t)s->rows * s->cols;
-  return s->dtype == BNNC_F32 || s->dtype == BNNC_I32 ? 4 * n : s->dtype == BNNC_F16 ? 2 * n : n;
+  static const uint8_t width[] = {4, 2, 1, 1, 4, 2, 1};
+  return (uint64_t)s->rows * s->cols * width[s->dtype];
 }
 
 BNNC_COLD uint64_t bnnc_export_header(bnnc_text *t) {
-  static const char *const names[] = {"F32", "F16", "I8", "U8", "I32"};
+  static const char *const names[] = {"F32", "F16", "I8", "U8", "I32", "I16", "I8"};
   uint64_t at = 0;
   bnnc_put(t, "{\"__metadata__\":{\"net\":%q,\"hash\":%q}", NET.name, NET.hash);
   for (uint32_t k = 0; k < NET.n_state; k++) {
@@ -185,13 +186,15 @@ BNNC_COLD void bnnc_json_tensor(bnnc_json *j, bnnc_tensor *t) {
 /* Reads one tensor's data into its state, converting. */
 BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bnnc_tensor *t) {
   const uint32_t width = bnnc_streq(t->dtype, "F32") || bnnc_streq(t->dtype, "I32") ? 4
-                         : bnnc_streq(t->dtype, "F16")                              ? 2
+                         : bnnc_streq(t->dtype, "F16") || bnnc_streq(t->dtype, "I16") ? 2
                          : bnnc_streq(t->dtype, "I8") || bnnc_streq(t->dtype, "U8") ? 1
                                                                                     : 0;
+  const bool whole = bnnc_state_whole(s);
+  const bnnc_range range = bnnc_state_range(s);
   uint64_t rest = 1, count = (uint64_t)s->rows * s->cols;
   if (!width)
-    bnnc_fail(BNNC_E_DATA, "%s: tensor %s has type %s, expected F32 or F16\n  hint: tensor.float()", j->path, t->name,
-              t->dtype);
+    bnnc_fail(BNNC_E_DATA, "%s: tensor %s has type %s, expected %s", j->path, t->name, t->dtype,
+              whole ? "I8, I16 or I32\n  hint: tensor.int()" : "F32 or F16\n  hint: tensor.float()");
   for (uint32_t i = 0; i < t->ndim; i++)
     rest = rest > UINT32_MAX || t->dims[i] > UINT32_MAX ? UINT64_MAX : rest * t->dims[i];
   /* (rows, anything with cols values in all), or a vector */
@@ -213,14 +216,21 @@ BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bn
         off += n;
       }
       const uint8_t *p = bnnc_io + (uint64_t)in_buffer * width;
-      float v;
-      if (width == 1) v = t->dtype[0] == 'U' || p[0] < 128 ? (float)p[0] : (float)p[0] - 256.0f;
-      else if (width == 2) v = bnnc_half_to_f32((uint16_t)(p[0] | p[1] << 8));
-      else if (t->dtype[0] == 'I') {
-        int32_t n;
-        memcpy(&n, p, 4);
-        v = (float)n;
-      } else memcpy(&v, p, 4);
+      double v;
+      int32_t n;
+      int16_t n16;
+      float f;
+      memcpy(&n, p, 4); /* a quarter of bnnc_io's size is used as a count: four bytes are there */
+      memcpy(&n16, p, 2);
+      memcpy(&f, p, 4);
+      if (width == 1) v = t->dtype[0] == 'U' || p[0] < 128 ? p[0] : p[0] - 256;
+      else if (t->dtype[0] == 'I') v = width == 2 ? n16 : n;
+      else v = (double)(width == 2 ? bnnc_half_to_f32((uint16_t)n16) : f);
+      if (whole && !(v >= range.least && v <= range.most && (double)(int32_t)v >= v && (double)(int32_t)v <= v))
+        bnnc_fail(BNNC_E_DATA,
+                  "%s: tensor %s holds %g, expected whole numbers from %d to %d\n"
+                  "  hint: was it exported from another network, or with other `bits`?",
+                  j->path, t->name, v, range.least, range.most);
       bnnc_state_set(s, r, c, v);
     }
 }

@@ -14,13 +14,15 @@
 typedef struct {
   uint64_t step_total;                  /* training steps done, all epochs */
   uint64_t hits, seen;                  /* in this epoch so far */
-  double loss_sum;                      /* in this epoch so far, summed in the order of the samples */
+  double loss_sum;                      /* in this epoch so far, summed batch by batch */
   double lr0, lr_scale;                 /* lr_scale: what the plateau schedule made of it */
   double best_hold, best_test, last_test; /* accuracies, 0..1; -1: not measured */
   uint32_t epoch, step;                 /* epochs done; steps done in this one */
   uint32_t seed, n_fit, n_hold, bad_epochs;
+  uint32_t errors, samples;             /* of the epoch before this one, while it trained; 1 and 1 in the first */
+  uint32_t level, zero;                 /* level: how often training stagnated, where the rule asks */
 } bnnc_cursor;
-_Static_assert(sizeof(bnnc_cursor) == 96, "part of a checkpoint: no padding");
+_Static_assert(sizeof(bnnc_cursor) == 112, "part of a checkpoint: no padding");
 
 static bnnc_cursor bnnc_cur;
 static bnnc_set bnnc_train_set, bnnc_test_set;
@@ -126,7 +128,7 @@ BNNC_COLD void bnnc_open_data(bool need_train) {
 static bnnc_perm bnnc_split;
 BNNC_FN uint32_t bnnc_split_at(uint32_t p) { return bnnc_cur.n_hold ? bnnc_perm_at(&bnnc_split, p) : p; }
 
-BNNC_FN float bnnc_rate(uint32_t steps_per_epoch) {
+BNNC_FN float bnnc_lr(uint32_t steps_per_epoch) {
   const uint64_t t = bnnc_cur.step_total + 1;
   double lr = bnnc_cur.lr0;
   if (NET.schedule == BNNC_SCHED_COSINE)
@@ -152,17 +154,43 @@ BNNC_FN uint32_t bnnc_count_hits(uint32_t pred, uint32_t labels, uint32_t n) {
   return hits;
 }
 
+/* The sum of the first n losses. */
+BNNC_FN double bnnc_sum_loss(uint32_t loss, uint32_t n) {
+  double sum = 0;
+  for (uint32_t b = 0; b < n; b++) {
+    int32_t whole;
+    memcpy(&whole, bnnc_arena + loss + (uint64_t)b * 4, 4);
+    sum += NET.loss_is_int ? (double)whole : (double)bnnc_arena_f32(loss, b);
+  }
+  return sum;
+}
+
+BNNC_FN void bnnc_put_scalar(uint32_t offset, const void *four_bytes) {
+  if (offset != BNNC_NOWHERE) memcpy(bnnc_arena + offset, four_bytes, 4);
+}
+
+/* What step t = 1, 2, ... reads besides its batch and the states. */
+BNNC_FN void bnnc_put_scalars(float lr, uint64_t t) {
+  const float step = (float)t;
+  const uint32_t tick = (uint32_t)t;
+  bnnc_put_scalar(NET.lr, &lr);
+  bnnc_put_scalar(NET.step, &step);
+  bnnc_put_scalar(NET.tick, &tick);
+  bnnc_put_scalar(NET.seed_at, &bnnc_cur.seed);
+  bnnc_put_scalar(NET.errors, &bnnc_cur.errors);
+  bnnc_put_scalar(NET.samples, &bnnc_cur.samples);
+  bnnc_put_scalar(NET.level, &bnnc_cur.level);
+}
+
 BNNC_FN void bnnc_train_batch(const bnnc_perm *order, float lr) {
-  const float t = (float)(bnnc_cur.step_total + 1);
   for (uint32_t b = 0; b < NET.batch; b++) {
     uint32_t i = bnnc_split_at(bnnc_perm_at(order, bnnc_cur.step * NET.batch + b));
     bnnc_set_read(&bnnc_train_set, i, bnnc_arena + NET.train_x + (uint64_t)b * bnnc_row_bytes(),
                   bnnc_arena + NET.train_labels + b);
   }
-  memcpy(bnnc_arena + NET.lr, &lr, 4);
-  memcpy(bnnc_arena + NET.step, &t, 4);
+  bnnc_put_scalars(lr, bnnc_cur.step_total + 1);
   net_train_step();
-  for (uint32_t b = 0; b < NET.batch; b++) bnnc_cur.loss_sum += (double)bnnc_arena_f32(NET.train_loss, b);
+  bnnc_cur.loss_sum += bnnc_sum_loss(NET.train_loss, NET.batch);
   bnnc_cur.hits += bnnc_count_hits(NET.train_pred, NET.train_labels, NET.batch);
   bnnc_cur.seen += NET.batch;
   bnnc_cur.step++, bnnc_cur.step_total++;
@@ -184,7 +212,7 @@ BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double 
     }
     net_eval_step();
     hits += bnnc_count_hits(NET.eval_pred, NET.eval_labels, real);
-    for (uint32_t b = 0; b < real; b++) sum += (double)bnnc_arena_f32(NET.eval_loss, b);
+    sum += bnnc_sum_loss(NET.eval_loss, real);
     at += real;
   }
   if (loss) *loss = sum / (double)n;

@@ -1,0 +1,200 @@
+"""What the integer rules (bep, local) share: integer hidden weights, layers without normalisation, the update.
+
+A hidden weight H [fan_out, fan_in] is a whole number of B bits and its sign is the weight.  An update adds +-2 to whole
+rows: a neuron that wins for a sample moves all its weights by 2 a* a_in; then each weight moves away from zero by 2 with a
+small probability (CP+R reinforcement); then it is limited to B bits.  Every value in a training step is an integer.
+
+The same text trains with any rule: batch norm has no place here and is left out, and the last dense layer becomes a
+classifier that is fixed when the program is built.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..ir.program import T
+from ..model import Call, Layer, Model, TensorType
+from ..registry import LayerDef, Param
+from .base import Rule
+
+BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
+
+PARAMS = (
+    Param("bits", "int", 16, "width of a hidden weight", minimum=4, maximum=16),
+    Param("std", "int", 0, "deviation of the initial hidden weights; 0: min(64, 2**(bits-1) / 2)", minimum=0, maximum=16384),
+    Param("reinforce", "float", 0.5, "reinforcement probability p_r", minimum=0, maximum=1),
+    Param("group", "int", 0, "group size; 0: the largest divisor of the width that is at most 105", minimum=0),
+)
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A trained layer as the backward pass sees it: names of its values, and its sizes."""
+
+    name: str
+    z: T
+    a_in: T
+    a_out: T
+    h: T
+    group: tuple[int, ...]
+
+    @property
+    def fan_in(self) -> int:
+        return self.h.shape[1]
+
+
+def divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
+
+
+def group_sizes(width: int, group: int, schedule: bool) -> tuple[int, ...]:
+    """The group size to start with and those that follow when training stagnates."""
+    if group == 0:
+        group = max(d for d in divisors(width) if d <= 105)
+    return tuple(d for d in divisors(width) if d >= group) if schedule else (group,)
+
+
+def initial_std(args: Call) -> int:
+    return args["std"] or min(64, 2 ** (args["bits"] - 1) // 2)
+
+
+# -- layers --------------------------------------------------------------------------------------------------------------
+def dense_forward(cx: Any, layer: Layer, x: T) -> T:
+    args = cx.rule_args
+    dtype = "i8" if args["bits"] <= 8 else "i16"
+    h = cx.b.state(f"{layer.name}.weight", (layer["units"], x.shape[1]), dtype, "weight", "normal", float(initial_std(args)),
+                   2 ** (args["bits"] - 1))
+    z = cx.b.op("contract", x, h.sign().named("wb"), form="nt", name="z")
+    cx.save(z=z, a_in=x, h=h)
+    return z
+
+
+def sign_forward(cx: Any, layer: Layer, x: T) -> T:
+    return x.sign().named("out")
+
+
+def loss_forward(cx: Any, layer: Layer, x: T) -> T:
+    """0-1 error; the margin is the label's logit less the best other one."""
+    hot = cx.b.op("col", cols=x.shape[1]).eq(cx.b["labels"])
+    pred = x.argmax(1).named("pred")
+    loss = pred.eq(cx.b["labels"]).where(0, 1).named("loss")
+    if cx.training:
+        at_label = hot.where(x, 0).sum(1).named("at_label")
+        other = hot.where(-(1 << 24), x).max(1).named("other")
+        cx.save(margin=(at_label - other).named("margin"))
+    cx.b.results += [("loss", loss.name), ("pred", pred.name)]
+    return loss
+
+
+def classifier(prototypes: Callable[[Any, int, int, int], np.ndarray]) -> LayerDef:
+    """The fixed last layer: logits = P a, P [classes, width] embedded in the program."""
+    def forward(cx: Any, layer: Layer, x: T) -> T:
+        p = cx.b.constant("classifier", prototypes(cx, 0, layer["units"], x.shape[1]))
+        cx.save(p=p, a=x)
+        return cx.b.op("contract", x, p, form="nt", name="logits")
+
+    return LayerDef("classifier", "a fixed classifier", (), _same, forward)
+
+
+def _same(t: TensorType, args: Call, body: Any = None) -> TensorType:
+    return t
+
+
+LAYERS = {
+    "dense": LayerDef("dense", "", (), _same, dense_forward),
+    "sign": LayerDef("sign", "", (), _same, sign_forward),
+    "loss": LayerDef("loss", "", (), _same, loss_forward, role="loss"),
+}
+
+
+def rewrite(model: Model) -> Model:
+    """Leave batch norm out; the dense layer before the loss becomes the classifier."""
+    layers = [y for y in model.layers if y.kind != "batchnorm"]
+    last = max((i for i, y in enumerate(layers) if y.kind == "dense"), default=-1)
+    if last >= 0:
+        layers[last] = replace(layers[last], kind="classifier")
+    return replace(model, layers=tuple(layers))
+
+
+def validate(model: Model) -> Iterable[tuple[str, str, str]]:
+    """What an integer rule cannot train, as (layer, message, help)."""
+    kinds = [y for y in model.layers if y.kind not in ("batchnorm", "flatten")]
+    if kinds[0].output.kind != "bit":
+        yield kinds[0].name, "this rule needs bits as input", "encode the data: `input u8[...] sign(threshold = 128);`"
+    dense = [y for y in kinds if y.kind == "dense"]
+    if len(dense) < 2 or kinds[-2] is not dense[-1]:
+        yield kinds[-1].name, "this rule needs at least one hidden dense layer, and a dense layer before the loss", \
+            "write `dense N; sign; dense CLASSES; loss ...;`"
+    for a, b in zip(kinds, kinds[1:], strict=False):
+        if a.kind == "dense" and a is not dense[-1] and b.kind != "sign":
+            yield b.name, f"this rule needs `sign` after a hidden dense layer, not `{b.kind}`", "add `sign;`"
+    for y in kinds[1:]:
+        if y.kind not in ("dense", "sign", "loss"):
+            yield y.name, f"this rule has no `{y.kind}`", "remove it, or use another rule"
+    if dict(model.rule.args).get("schedule") and model.schedule.name != "plateau":
+        yield "", "`schedule = on` follows the held-out accuracy, but nothing here watches it", \
+            "write `schedule = plateau;` in `train { }`"
+    group = model.rule["group"]
+    for y in dense[:-1]:
+        if group and y["units"] % group:
+            yield y.name, f"the group size {group} does not divide {y['units']}", \
+                f"use one of {', '.join(str(d) for d in divisors(y['units']) if d > 1)}, or 0"
+
+
+# -- update ------------------------------------------------------------------------------------------------------------
+def hidden_layers(cx: Any, program: Any, schedule: bool) -> list[Hidden]:
+    regions = {r.inputs[0]: r for r in program.regions if r.kind == "sign"}
+    out = []
+    for r in program.regions:
+        if r.kind == "dense":
+            z = cx.get(r, "z")
+            out.append(Hidden(r.layer.name, z, cx.get(r, "a_in"), cx.b[regions[z.name].output], cx.get(r, "h"),
+                              group_sizes(z.shape[1], cx.rule_args["group"], schedule)))
+    return out
+
+
+def rates(cx: Any, fan_ins: Iterable[int]) -> dict[int, T]:
+    """Reinforcement probability per fan-in, in units of 2**-16: p_r sqrt(E) sqrt(2 / (pi K_in)), E last epoch's error."""
+    p_r = cx.rule_args["reinforce"]
+    out = {}
+    for k in sorted(set(fan_ins)):
+        scale = round(p_r * p_r * 2.0 / (math.pi * k) * 2.0**32)
+        out[k] = cx.b.op("rate", cx.b["errors"], cx.b["samples"], scale=scale, name=f"rate{k}")
+    return out
+
+
+def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T | None, any_trigger: T) -> None:
+    """H <- limit(reinforce(H + 2 sum over samples of (winner . a*) a_in^T))."""
+    b = cx.b
+    b.layer = y.name
+    group = b.op("lookup", b["level"], values=y.group, name="group") if len(y.group) > 1 else b.const(y.group[0])
+    winner = b.op("winners", (target * y.z).named("stability"), group, name="winner").both(trigger).named("mask")
+    delta = b.op("contract_gated", target, winner, y.a_in, form="tn", name="delta")
+    b.phase = "update"
+    h = y.h + delta * 2
+    if rate is not None:
+        p = any_trigger.where(rate, 0).named("p")
+        stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == y.h.name)
+        hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=y.h.shape[0], cols=y.h.shape[1], stream=stream, name="hit")
+        h = h + hit.where((h > 0).where(2, (h >= 0).where(0, -2)), 0)
+    top = 1 << (cx.rule_args["bits"] - 1)
+    b.update(y.h, h.clip(-top, top - 1).to(y.h.dtype).named("weight_new"))
+    b.phase = "backward"
+
+
+INPUTS = (("tick", "i32"), ("seed", "i32"), ("errors", "i32"), ("samples", "i32"), ("level", "i32"))
+
+
+def integer_rule(backward: Callable[..., None], prototypes: Callable[[Any, int, int, int], np.ndarray], **kw: Any) -> Rule:
+    """A Rule record with these layers, inputs and checks."""
+    def no_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+        return dw, None
+
+    return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
+                layers={**LAYERS, "classifier": classifier(prototypes)}, rewrite=rewrite, validate=validate, inputs=INPUTS,
+                needs_normalisation=False, **kw)

@@ -1,0 +1,158 @@
+/* bnnc_bits.h: packed bits, popcounts and tables of signed sums, on the vectors of bnnc_vec.h, which includes this file once per
+ * instruction set.  Functions marked (*) have a faster text where the level has one; all texts mean the same.
+ */
+/* (*) One bit a lane: lane 0 is bit 0. */
+VINLINE uint32_t vmovemask(vi m) {
+#if defined(__AVX512DQ__)
+    return _mm512_movepi32_mask((__m512i)m);
+#elif defined(__AVX2__)
+    return (uint32_t)_mm256_movemask_ps((__m256)m);
+#elif defined(__SSE2__)
+    return (uint32_t)_mm_movemask_ps((__m128)m);
+#else
+    uint32_t w = 0;
+    for (int i = 0; i < VL; i++)
+        w |= ((uint32_t)m[i] & 1u) << i;
+    return w;
+#endif
+}
+
+/* (*) Bits at, at+1, ... of a word. */
+VINLINE vi vbits(uint32_t word, int at) {
+    const uint32_t w = word >> at;
+#if defined(__AVX512DQ__)
+    return (vi)_mm512_movm_epi32((__mmask16)w);
+#else
+    vu bit = {0};
+    for (int i = 0; i < VL; i++)
+        bit[i] = 1u << i;
+    return (vi)((w & bit) != 0);
+#endif
+}
+
+/* Bits c, c+1, ... (c a multiple of VL) of a row of words packed along columns. */
+VINLINE vi vld_bits(const uint32_t *row, int c) {
+    return vbits(row[c >> 5], c & 31);
+}
+
+/* Row r of bits that are packed along rows: `p` points at the words of the columns. */
+VINLINE vi vld_bits0(const uint32_t *p, int r) {
+    return (vi)(((vld_u32(p) >> (uint32_t)(r & 31)) & 1u) != 0);
+}
+
+/* Store n bits at column c (a multiple of VL) of a row `cols` long; bits past the row's end become 0.  The caller owns the
+ * 16 columns around c and stores them from left to right. */
+VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
+    uint8_t *byte = (uint8_t *)row + c / 8;
+    const uint32_t w = vmovemask(m) & (0xffffu >> (16 - n));
+    const uint32_t later = c + VL >= cols ? 0 : 0xffu << VL << (c & 7); /* an update in place has yet to read these */
+    byte[0] = (uint8_t)((byte[0] & (((1u << (c & 7)) - 1u) | later)) | w << (c & 7));
+    if (VL == 16)
+        byte[1] = (uint8_t)(w >> 8);
+    if (c + VL >= cols)
+        for (uint8_t *end = (uint8_t *)(row + (cols + 31) / 32), *q = byte + (VL == 16 ? 2 : 1); q < end; q++)
+            *q = 0;
+}
+
+/* (*) Population count of each 32-bit lane. */
+VINLINE vi vpopcnt(vu x) {
+#if defined(__AVX512VPOPCNTDQ__)
+    return (vi)_mm512_popcnt_epi32((__m512i)x);
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_set1_epi8(15), ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+    const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
+                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i v = (__m256i)x;
+    const __m256i c = _mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
+                                      _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+    return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16(c, ones8), ones16);
+#else
+    x = x - ((x >> 1) & 0x55555555u);
+    x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+    x = (x + (x >> 4)) & 0x0f0f0f0fu;
+    x = x + (x >> 8);
+    return (vi)((x + (x >> 16)) & 63u);
+#endif
+}
+
+/* Table of the 16 signed sums of four rows: entry i adds row j where bit j of i is set and takes it away where it is not,
+ * as (r0 + r1) + (r2 + r3). */
+VINLINE void vtable(vf *t, vf r0, vf r1, vf r2, vf r3) {
+    const vf lo[4] = {vneg(r0) - r1, r0 - r1, r1 - r0, r0 + r1};
+    const vf hi[4] = {vneg(r2) - r3, r2 - r3, r3 - r2, r2 + r3};
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        t[i] = lo[i & 3] + hi[i >> 2];
+}
+
+/* acc + the signed sums that the first g nibbles of w select from g tables, in that order. */
+VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
+#pragma GCC unroll 8
+    for (int i = 0; i < g; i++)
+        acc += t[16 * i + (int)((w >> (4 * i)) & 15u)];
+    return acc;
+}
+
+/* (*) Splits n bytes into bit planes: bit j%32 of plane[p * words + j/32] is bit p of x[j].  Returns the sum of the bytes. */
+VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n) {
+    int32_t total = 0;
+    for (int k = 0; k < words; k++) {
+        uint8_t byte[32] = {0};
+        for (int j = 0; j < 32 && 32 * k + j < n; j++)
+            byte[j] = x[32 * k + j];
+        for (int j = 0; j < 32; j++)
+            total += byte[j];
+#if defined(__AVX2__)
+        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)byte);
+        for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */
+            plane[p * words + k] = (uint32_t)_mm256_movemask_epi8(v);
+            v = _mm256_add_epi8(v, v);
+        }
+#else
+        for (int p = 0; p < 8; p++) {
+            uint32_t w = 0;
+            for (int j = 0; j < 32; j++)
+                w |= ((uint32_t)byte[j] >> p & 1u) << j;
+            plane[p * words + k] = w;
+        }
+#endif
+    }
+    return total;
+}
+
+/* (*) Columns become rows: out[j][i] = in[i][j] of a VL x VL tile. */
+VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
+#if defined(__AVX512F__)
+    __m512 a[16], b[16];
+#pragma GCC unroll 8
+    for (int i = 0; i < 16; i += 2) {
+        a[i] = _mm512_unpacklo_ps((__m512)in[i], (__m512)in[i + 1]);
+        a[i + 1] = _mm512_unpackhi_ps((__m512)in[i], (__m512)in[i + 1]);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 16; i += 4) {
+        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        b[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
+        b[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+        b[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        a[i] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
+        a[i + 4] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
+        a[i + 8] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
+        a[i + 12] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+        out[i] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
+        out[i + 8] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
+    }
+#else
+    float *o = (float *)out;
+    const float *a = (const float *)in;
+    for (int i = 0; i < VL; i++)
+        for (int j = 0; j < VL; j++)
+            o[VL * j + i] = a[VL * i + j];
+#endif
+}
