@@ -190,6 +190,11 @@ class Printer:
         if op == "bernoulli":
             p, seed, tick = (f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args)
             attrs = dict(e.attr)
+            if v and self.inner == "c" and e.shape[1] > 1:  # a row of words at a time
+                words, row = -(-attrs["cols"] // 32), self.names.new("hit")
+                self.out.outer += [f"VARRAY uint32_t {row}[{-(-words // 16) * 16}];",
+                                   f"vbernoulli({row}, {words}, (uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, r * {words});"]
+                return f"vld_bits({row}, c)"
             word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, r * {-(-attrs['cols'] // 32)} + {col} / 32)"
             return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
         if op in ("lookup", "rate"):

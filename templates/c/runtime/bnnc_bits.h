@@ -156,3 +156,53 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
             o[VL * j + i] = a[VL * i + j];
 #endif
 }
+
+/* (*) High halves of the products of each lane with k. */
+VINLINE vu vmulhi(vu a, uint32_t k) {
+#if defined(__AVX512F__)
+    const __m512i b = _mm512_set1_epi32((int)k), even = _mm512_mul_epu32((__m512i)a, b);
+    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), b);
+    return (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+#elif defined(__AVX2__)
+    const __m256i b = _mm256_set1_epi32((int)k), even = _mm256_mul_epu32((__m256i)a, b);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), b);
+    return (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+#else
+    vu y = {0};
+    for (int i = 0; i < VL; i++)
+        y[i] = (uint32_t)((uint64_t)a[i] * k >> 32);
+    return y;
+#endif
+}
+
+/* The words first, first + 1, ... of bnnc_bernoulli (bnnc_rng.h), VL at a time; `out` has room for a multiple of 16. */
+VINLINE void vbernoulli(uint32_t *out, int words, uint32_t seed, uint32_t stream, uint32_t tick, int32_t p, int first) {
+    for (int w = 0; w < words; w += VL) {
+        vu less = {0}, equal = ~less;
+        if (p <= 0 || p >= 65536) {
+            vst_u32(out + w, p <= 0 ? less : equal);
+            continue;
+        }
+        for (uint32_t block = 0; block < 4; block++) {
+            vu c0 = (vu)vcol(first + w), c1 = (vu){0} + tick, c2 = (vu){0} + block, c3 = (vu){0} + 1u;
+            uint32_t k0 = seed, k1 = stream;
+            for (int round = 0; round < 10; round++) {
+                const vu h0 = vmulhi(c0, 0xD2511F53u), l0 = c0 * 0xD2511F53u, h1 = vmulhi(c2, 0xCD9E8D57u), l1 = c2 * 0xCD9E8D57u;
+                c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
+                k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+            }
+            const vu slice[4] = {c0, c1, c2, c3};
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++)
+                if ((uint32_t)p >> (15 - 4 * (int)block - i) & 1u) {
+                    less |= equal & ~slice[i];
+                    equal &= slice[i];
+                } else {
+                    equal &= ~slice[i];
+                }
+            if (vmovemask((vi)(equal != 0)) == 0)
+                break;
+        }
+        vst_u32(out + w, less);
+    }
+}

@@ -84,6 +84,8 @@
 #define vmini BNNC_AT_LEVEL(vmini)
 #define vbits BNNC_AT_LEVEL(vbits)
 #define vpopcnt BNNC_AT_LEVEL(vpopcnt)
+#define vmulhi BNNC_AT_LEVEL(vmulhi)
+#define vbernoulli BNNC_AT_LEVEL(vbernoulli)
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 #define vtable BNNC_AT_LEVEL(vtable)
 #define vtranspose BNNC_AT_LEVEL(vtranspose)
@@ -108,7 +110,7 @@ VINLINE vi vbci(int32_t x) {
 
 /* The column numbers c, c+1, ... */
 VINLINE vi vcol(int c) {
-    vi v;
+    vi v = {0};
     for (int i = 0; i < VL; i++)
         v[i] = c + i;
     return v;
