@@ -15,7 +15,7 @@ import numpy as np
 
 from bnnc.diag import InternalError
 from bnnc.plan.types import Storage
-from bnnc.sched.kernel import INFIX, Expr
+from bnnc.sched.kernel import INFIX, Expr, bare
 
 LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
 CALLS_V = {"abs": "vabs", "sqrt": "vsqrt", "exp": "vexp", "log": "vlog", "max": "vmax", "min": "vmin", "powi": "vpowi", "neg": "vneg"}
@@ -123,7 +123,7 @@ class Printer:
         ctype = {"v": {"m": "vi", "i": "vi", "f": "vf"}, "s": {"m": "int", "i": "int32_t", "f": "float"}}[self.mode][kind(e)]
         if self.mode == "v" and self._all_const(e):
             ctype = "float" if kind(e) == "f" else "int32_t"
-        (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {_strip(text)};")
+        (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {bare(text)};")
         return name
 
     def _by_name(self, e: Expr) -> bool:
@@ -143,13 +143,13 @@ class Printer:
         """The text of a node as a float (masks become +-1 or 0/1, integers are converted)."""
         t, v = self.text[e], self.mode == "v"
         if e.dtype == "bit":
-            return f"vpm1({_strip(t)})" if v else f"({t} ? 1.0f : -1.0f)"
+            return f"vpm1({bare(t)})" if v else f"({t} ? 1.0f : -1.0f)"
         if e.dtype == "bool":
-            return f"v01({_strip(t)})" if v else f"({t} ? 1.0f : 0.0f)"
+            return f"v01({bare(t)})" if v else f"({t} ? 1.0f : 0.0f)"
         if kind(e) == "i":
             if e.op == "const":
                 return literal(float(e.attr))
-            return f"vtof({_strip(t)})" if v else f"(float){t}"
+            return f"vtof({bare(t)})" if v else f"(float){t}"
         return t
 
     def whole(self, e: Expr) -> str:
@@ -163,12 +163,12 @@ class Printer:
 
     def vec(self, e: Expr) -> str:
         """As :meth:`num`, but certainly a vector in vector mode."""
-        t = _strip(self.num(e))
+        t = bare(self.num(e))
         return f"vbc({t})" if self.mode == "v" and self._all_const(e) else t
 
     def veci(self, e: Expr) -> str:
         """As :meth:`whole`, but certainly a vector in vector mode."""
-        t = _strip(self.whole(e))
+        t = bare(self.whole(e))
         return f"vbci({t})" if self.mode == "v" and self._all_const(e) else t
 
     def _node(self, e: Expr) -> str:
@@ -221,7 +221,7 @@ class Printer:
             args = [self.num(x) for x in e.args]
             return f"({args[0]} {'>' if op == 'max' else '<'} {args[1]} ? {args[0]} : {args[1]})"
         if op in CALLS_V:
-            args = [self.vec(x) for x in e.args] if v else [_strip(self.num(x)) for x in e.args]
+            args = [self.vec(x) for x in e.args] if v else [bare(self.num(x)) for x in e.args]
             return f"{(CALLS_V if v else CALLS_S)[op]}({', '.join(args)})"
         if op == "sign":
             (x,) = e.args
@@ -231,10 +231,10 @@ class Printer:
         if op == "select":
             m, a, b = e.args
             if kind(e) == "i":
-                return f"vseli({_strip(self.text[m])}, {self.veci(a)}, {self.veci(b)})" if v else (
+                return f"vseli({bare(self.text[m])}, {self.veci(a)}, {self.veci(b)})" if v else (
                     f"({self.text[m]} ? {self.whole(a)} : {self.whole(b)})")
             if v:
-                return f"vsel({_strip(self.text[m])}, {self.vec(a)}, {self.vec(b)})"
+                return f"vsel({bare(self.text[m])}, {self.vec(a)}, {self.vec(b)})"
             return f"({self.text[m]} ? {self.num(a)} : {self.num(b)})"
         if op == "cast":
             return self._cast(e)
@@ -256,7 +256,7 @@ class Printer:
         attrs = dict(e.attr)
         if e.op == "rate":
             a, b = (self.whole(x) for x in e.args)
-            return f"bnnc_rate({attrs['scale']}u, {_strip(a)}, {_strip(b)})"
+            return f"bnnc_rate({attrs['scale']}u, {bare(a)}, {bare(b)})"
         values = attrs["values"]
         index = self.whole(e.args[0])
         text = str(values[-1])
@@ -293,18 +293,6 @@ class Printer:
         return f"vbc({scalar})" if v else scalar
 
 
-def _strip(text: str) -> str:
-    """Drop one redundant outer pair of parentheses."""
-    if not (text.startswith("(") and text.endswith(")")):
-        return text
-    depth = 0
-    for i, ch in enumerate(text):
-        depth += (ch == "(") - (ch == ")")
-        if depth == 0 and i < len(text) - 1:
-            return text
-    return text[1:-1]
-
-
 def store(s: Storage, pointer: str, e: Expr, text: str, number: str, mode: str) -> str:
     """The statement that stores one result at (r, c).  ``text`` is the raw node, ``number`` its numeric form."""
     row = f"r * {s.stride}" if s.stride > 1 else "r"
@@ -312,15 +300,15 @@ def store(s: Storage, pointer: str, e: Expr, text: str, number: str, mode: str) 
     if mode == "s":
         if s.one_bit and s.shape[1] > 1:
             raise InternalError("bits are stored by vectors")
-        value = {"f16": f"bnnc_f32_to_f16({_strip(number)})", "f32": _strip(number), "i32": _strip(text)}.get(
+        value = {"f16": f"bnnc_f32_to_f16({bare(number)})", "f32": bare(number), "i32": bare(text)}.get(
             s.dtype, f"({CTYPE[s.dtype]}){text}")
         return f"{pointer}[{index or '0'}] = {value};"
     if s.one_bit:
         at = f"{pointer} + {row}" if s.shape[0] > 1 else pointer
         if s.axis == 2:
             width = f"{s.shape[1]} - (c & ~31)" if s.shape[1] % 32 else "32"
-            return f"vst_bits({pointer} + c / 32 * {s.stride} + r, c & 31, {_strip(text)}, n, {width});"
-        return f"vst_bits({at}, c, {_strip(text)}, n, {s.shape[1]});"
+            return f"vst_bits({pointer} + c / 32 * {s.stride} + r, c & 31, {bare(text)}, n, {width});"
+        return f"vst_bits({at}, c, {bare(text)}, n, {s.shape[1]});"
     at = f"{pointer} + {index}" if index else pointer
     value = number if s.dtype in ("f32", "f16") else text
-    return f"vst_{s.dtype}({at}, {_strip(value)}, n);"
+    return f"vst_{s.dtype}({at}, {bare(value)}, n);"

@@ -77,10 +77,10 @@ class Expr:
             return f"({self.args[0]} {INFIX[self.op]} {self.args[1]})"
         attrs = dict(self.attr or ())
         name = attrs.get("dtype") or self.op
-        return f"{name}({', '.join(_bare(str(a)) for a in self.args)})"
+        return f"{name}({', '.join(bare(str(a)) for a in self.args)})"
 
 
-def _bare(text: str) -> str:
+def bare(text: str) -> str:
     """Without an outer pair of parentheses that holds the whole text."""
     if not text.startswith("("):
         return text
