@@ -107,9 +107,6 @@ def _spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
 
 def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[tuple[str, str]]:
     at = {b.name: b.offset for b in placed.plan.buffers}
-    at["seed_at"] = at.get("seed", -1)
-    if at["seed_at"] < 0:
-        del at["seed_at"]
     train = dict(placed.packed.train.schedule.program.results)
     evaluate = dict(placed.packed.evaluate.schedule.program.results)
     first = model.layers[0]
@@ -133,7 +130,8 @@ def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[t
         *((f"train_{k}", str(at[n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", train["loss"]), ("pred", train["pred"]))),
         *((f"eval_{k}", str(at[EVAL + n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", evaluate["loss"]),
                                                         ("pred", evaluate["pred"])) if EVAL + n in at),
-        *((n, str(at[n]) if n in at else NOWHERE) for n in ("lr", "step", "tick", "seed_at", "errors", "samples", "level")),
+        *((n, str(at.get(n, NOWHERE))) for n in ("lr", "step", "tick", "errors", "samples", "level")),
+        ("seed_at", str(at.get("seed", NOWHERE))),
         ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
         ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
         ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),

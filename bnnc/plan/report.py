@@ -76,13 +76,3 @@ def table_lines(report: Report) -> list[str]:
         rows.append(f"{label:<49} {n:>9}")
     rows.append(f"{'total of the process':<49} {report.total:>9}")
     return rows
-
-
-def region_totals(report: Report) -> dict[str, int]:
-    """Bytes by kind of state, for the summary line."""
-    out: dict[str, int] = {}
-    for b in report.placed.plan.buffers:
-        out[b.region] = out.get(b.region, 0) + b.nbytes
-    return out
-
-

@@ -78,15 +78,20 @@ def sign_forward(cx: Any, layer: Layer, x: T) -> T:
     return x.sign().named("out")
 
 
+def margin(cx: Any, logits: T) -> T:
+    """The label's logit less the best other one, [batch, 1]."""
+    hot = cx.b.op("col", cols=logits.shape[1]).eq(cx.b["labels"])
+    at_label = hot.where(logits, 0).sum(1).named("at_label")
+    other = hot.where(-(1 << 24), logits).max(1).named("other")
+    return (at_label - other).named("margin")
+
+
 def loss_forward(cx: Any, layer: Layer, x: T) -> T:
     """0-1 error; the margin is the label's logit less the best other one."""
-    hot = cx.b.op("col", cols=x.shape[1]).eq(cx.b["labels"])
     pred = x.argmax(1).named("pred")
     loss = pred.eq(cx.b["labels"]).where(0, 1).named("loss")
     if cx.training:
-        at_label = hot.where(x, 0).sum(1).named("at_label")
-        other = hot.where(-(1 << 24), x).max(1).named("other")
-        cx.save(margin=(at_label - other).named("margin"))
+        cx.save(margin=margin(cx, x))
     cx.b.results += [("loss", loss.name), ("pred", pred.name)]
     return loss
 

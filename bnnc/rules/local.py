@@ -11,7 +11,7 @@ from typing import Any
 
 from ..registry import Named, Param, rules
 from .frame import random_prototypes
-from .integer import PARAMS, hidden_layers, integer_rule, rates, update
+from .integer import PARAMS, hidden_layers, integer_rule, margin, rates, update
 
 
 def backward(cx: Any, program: Any) -> None:
@@ -27,11 +27,8 @@ def backward(cx: Any, program: Any) -> None:
         if number:
             p = b.constant(f"{y.name}.classifier", random_prototypes(cx.model.seed, number, p.shape[0], y.z.shape[1]))
         logits = b.op("contract", y.a_out, p, form="nt", name="logits")
-        hot = b.op("col", cols=p.shape[0]).eq(b["labels"])
-        label = hot.where(logits, 0).sum(1).named("at_label")
-        other = hot.where(-(1 << 24), logits).max(1).named("other")
         wrong = logits.argmax(1).eq(b["labels"]).where(0, 1).named("wrong")
-        near = ((label - other) <= math.floor(args["r"] * y.z.shape[1]) - 1).where(1, 0)
+        near = (margin(cx, logits) <= math.floor(args["r"] * y.z.shape[1]) - 1).where(1, 0)
         trigger = ((wrong + near) > 0).named("trigger")
         any_trigger = (trigger.where(1, 0).max(0) > 0).named("any")
         target = b.op("take", p, b["labels"], name="target")

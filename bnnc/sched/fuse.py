@@ -11,7 +11,7 @@ each reader.  Updates are not moved into contractions here: that is ``sink``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from ..diag import InternalError
 from ..ir.dtype import ONE_BIT
@@ -31,7 +31,6 @@ class _Draft:
     """A kernel under construction."""
 
     kernel: Kernel
-    phases: set[str] = field(default_factory=set)
 
     def add(self, value: str, expr: Expr) -> None:
         self.kernel = replace(self.kernel, outputs=(*self.kernel.outputs, Output(value, expr)))
