@@ -219,6 +219,12 @@ class _Checker:
             for layer, message, help in validate(model) if validate else ():
                 span = next((y.span for y in model.walk() if y.name == layer), call.span)
                 self.log.add("B0501", message, span, help=help, notes=[(call.span, f"because of `{call.name}`")])
+        own = getattr(self.tables.rules[model.rule.name].impl, "layers", {})
+        for y in model.walk():
+            if self.tables.layers[y.kind].forward is None and y.kind not in own:
+                can = [n for n, r in self.tables.rules.items() if y.kind in getattr(r.impl, "layers", {})]
+                self.log.add("B0501", f"the rule `{model.rule.name}` cannot train `{y.kind}`", y.span,
+                             help=f"use `rule {' or '.join(can)};`" if can else "", notes=[(model.rule.span, "the rule is here")])
         self.fail_if_wrong()
         verify_model(model)
         return replace(model, warnings=tuple(by_position(self.log.diagnostics)))

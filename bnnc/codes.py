@@ -139,6 +139,11 @@ _ALL = (
          "sums lie outside of [-1, 1], where the gradient of `sign` is 0, so hardly anything is learnt without a "
          "normalisation.",
          _mid("dense 16;", "sign;"), _mid("dense 16;", "batchnorm;", "sign;"), warning=True),
+    Code("B0311", "a recurrent layer without a sequence, or a horizon beyond its start",
+         "`rnn` reads a sequence: its input has the two axes [steps, features].  Errors can go back at most as many steps as "
+         "there are.",
+         "rule bep;\n" + _net("input bit[8];", "rnn 15;", "dense 3;", "loss;"),
+         "rule bep;\n" + _net("input bit[2, 4];", "rnn 15;", "dense 3;", "loss;")),
     Code("B0401", "a value of the wrong type", "The message says what is expected and what was given.",
          _mid("dense 2.5;", "batchnorm;", "sign;"), _mid("dense 2;", "batchnorm;", "sign;")),
     Code("B0402", "a value out of bounds", "The message names the bound.",

@@ -57,7 +57,7 @@ class LayerDef:
     doc: str
     params: tuple[Param, ...]
     infer: Callable[..., Any]
-    forward: Callable[..., Any]
+    forward: Callable[..., Any] | None  # None: only rules that bring their own can train it
     backward: Callable[..., Any] | None = None
     role: str = "layer"
     input_kinds: tuple[str, ...] = ("bit", "real", "f32", "u8")

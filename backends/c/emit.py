@@ -56,6 +56,8 @@ def _kernel_doc(k: Kernel) -> list[str]:
     if k.kind == "contract":
         sizes = "M Q N = {} {} {}".format(*k.dims)
         head = [f"acc = {short(k.a)} x {short(k.b)}  ({sizes})" + (f" where {k.gate}" if k.gate else "")]
+    elif k.operands:
+        head = [f"acc = {k.kind}({', '.join(short(e) for e in k.operands)}), {k.steps} steps"]
     else:
         head = [f"acc{i} = {a.how} {short(a.expr)}" for i, a in enumerate(k.accs)]
     return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnnc.diag import InternalError
+from bnnc.ir.sequence import ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
 
@@ -105,9 +106,9 @@ class Printer:
         if e.op == "acc":
             return 2
         own = 0
-        if e.op in ("col", "load", "bernoulli", "take") and e.shape[1] > 1:
+        if e.op in ("col", "load", "bernoulli", "take", *ROWS) and e.shape[1] > 1:
             own = 2 if self.inner == "c" else 1
-        if e.op in ("load", "bernoulli", "take") and e.shape[0] > 1:
+        if e.op in ("load", "bernoulli", "take", "step", *ROWS) and e.shape[0] > 1:
             own = max(own, 2 if self.inner == "r" else 1)
         return max([own, *(self.level[a] for a in e.args)])
 
@@ -128,7 +129,7 @@ class Printer:
 
     def _by_name(self, e: Expr) -> bool:
         """Ops that print their operands' pointers, not their values."""
-        return e.op in ("take", "bernoulli")
+        return e.op in ("take", "bernoulli", *ROWS)
 
     def _hint(self, e: Expr) -> str:
         if e.op == "load":
@@ -182,6 +183,10 @@ class Printer:
             return self.accs[e.attr]
         if op == "load":
             return self._load(e)
+        if op == "step":
+            return f"vbci(r % {e.attr})" if v else f"r % {e.attr}"
+        if op in ROWS:
+            return self._other_row(e)
         if op == "take":
             table, index = e.args
             s = self.storages[table.attr]
@@ -195,7 +200,8 @@ class Printer:
                 self.out.outer += [f"VARRAY uint32_t {row}[{-(-words // 16) * 16}];",
                                    f"vbernoulli({row}, {words}, (uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, r * {words});"]
                 return f"vld_bits({row}, c)"
-            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, r * {-(-attrs['cols'] // 32)} + {col} / 32)"
+            row = f"r * {-(-attrs['cols'] // 32)} + " if e.shape[0] > 1 else ""
+            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row}{col} / 32)"
             return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
         if op in ("lookup", "rate"):
             return self._scalar_call(e)
@@ -264,23 +270,38 @@ class Printer:
             text = f"({index} <= {i} ? {values[i]} : {text})"
         return text
 
-    def _load(self, e: Expr) -> str:
+    def _other_row(self, e: Expr) -> str:
+        """A load from the row that ``previous``, ``last``, ``repeat`` or ``split`` choose."""
+        (x,) = e.args
+        attrs, v = dict(e.attr), self.mode == "v"
+        steps = attrs["steps"]
+        if e.op == "split":
+            s = self.storages[x.attr]
+            at = f"r % {steps} * {s.shape[1] // steps} + {attrs['first']} + {'c' if e.shape[1] > 1 else '0'}"
+            word = f"bnnc_bits_at({self.pointers[x.attr]} + r / {steps} * {s.stride}, {at}, {s.stride})"
+            return f"vbits({word}, 0)" if v else f"(int)({word} & 1u)"
+        if e.op == "previous":
+            return f"(r % {steps} ? {self._load(x, 'r - 1')} : {'vbci(-1)' if v else '1'})"
+        return self._load(x, f"r * {steps} + {steps - 1}" if e.op == "last" else f"r / {steps}")
+
+    def _load(self, e: Expr, r: str = "r") -> str:
         s, p = self.storages[e.attr], self.pointers[e.attr]
         wide, v = s.shape[1] > 1, self.mode == "v"
-        row = f"r * {s.stride}" if s.stride > 1 else "r"
+        r = f"({r})" if r != "r" else r
+        row = f"{r} * {s.stride}" if s.stride > 1 else r
         if s.one_bit:
             if s.axis == 0:
                 tall = s.shape[0] > 1
-                at = " + ".join(x for x in (p, f"r / 32 * {s.stride}" if tall else "", "c" if wide else "") if x)
-                bit = "r" if tall else "0"
+                at = " + ".join(x for x in (p, f"{r} / 32 * {s.stride}" if tall else "", "c" if wide else "") if x)
+                bit = r if tall else "0"
                 return f"vld_bits0({at}, {bit})" if v else f"(int)((*({at}) >> ({bit} & 31)) & 1u)"
             if s.axis == 2:
-                first, at = ("c" if wide else "0"), ("r" if s.shape[0] > 1 else "0")
+                first, at = ("c" if wide else "0"), (r if s.shape[0] > 1 else "0")
                 word = f"{p}[{first} / 32 * {s.stride} + {at}]"
                 return f"vbits({word}, {first} & 31)" if v else f"(int)(({word} >> ({first} & 31)) & 1u)"
             at = (f"{p} + {row}" if s.shape[0] > 1 else p)
             if not wide:
-                bit = f"(int)({p}[{'r' if s.shape[0] > 1 else '0'}] & 1u)"
+                bit = f"(int)({p}[{r if s.shape[0] > 1 else '0'}] & 1u)"
                 return f"vbci(-{bit})" if v else bit
             return f"vld_bits({at}, c)" if v else f"(int)((({at})[c >> 5] >> (c & 31)) & 1u)"
         index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if wide else "")) if x)

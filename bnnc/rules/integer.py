@@ -52,10 +52,10 @@ def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
-def group_sizes(width: int, group: int, schedule: bool) -> tuple[int, ...]:
-    """The group size to start with and those that follow when training stagnates."""
+def group_sizes(width: int, group: int, schedule: bool, largest: int = 105) -> tuple[int, ...]:
+    """The group size to start with and those that follow when training stagnates.  ``largest``: of a size that is not given."""
     if group == 0:
-        group = max(d for d in divisors(width) if d <= 105)
+        group = max(d for d in divisors(width) if d <= largest)
     return tuple(d for d in divisors(width) if d >= group) if schedule else (group,)
 
 
@@ -63,12 +63,16 @@ def initial_std(args: Call) -> int:
     return args["std"] or min(64, 2 ** (args["bits"] - 1) // 2)
 
 
-# -- layers --------------------------------------------------------------------------------------------------------------
-def dense_forward(cx: Any, layer: Layer, x: T) -> T:
+def hidden_weight(cx: Any, name: str, fan_out: int, fan_in: int) -> T:
+    """The state H [fan_out, fan_in] in the narrowest integer that holds ``bits`` bits."""
     args = cx.rule_args
     dtype = "i8" if args["bits"] <= 8 else "i16"
-    h = cx.b.state(f"{layer.name}.weight", (layer["units"], x.shape[1]), dtype, "weight", "normal", float(initial_std(args)),
-                   2 ** (args["bits"] - 1))
+    return cx.b.state(name, (fan_out, fan_in), dtype, "weight", "normal", float(initial_std(args)), 2 ** (args["bits"] - 1))
+
+
+# -- layers --------------------------------------------------------------------------------------------------------------
+def dense_forward(cx: Any, layer: Layer, x: T) -> T:
+    h = hidden_weight(cx, f"{layer.name}.weight", layer["units"], x.shape[1])
     z = cx.b.op("contract", x, h.sign().named("wb"), form="nt", name="z")
     cx.save(z=z, a_in=x, h=h)
     return z
@@ -132,34 +136,39 @@ def validate(model: Model) -> Iterable[tuple[str, str, str]]:
     if kinds[0].output.kind != "bit":
         yield kinds[0].name, "this rule needs bits as input", "encode the data: `input u8[...] sign(threshold = 128);`"
     dense = [y for y in kinds if y.kind == "dense"]
-    if len(dense) < 2 or kinds[-2] is not dense[-1]:
-        yield kinds[-1].name, "this rule needs at least one hidden dense layer, and a dense layer before the loss", \
+    recurrent = [y for y in kinds if y.kind == "rnn"]
+    if len(dense) + len(recurrent) < 2 or not dense or kinds[-2] is not dense[-1]:
+        yield kinds[-1].name, "this rule needs at least one hidden layer, and a dense layer before the loss", \
             "write `dense N; sign; dense CLASSES; loss ...;`"
     for a, b in zip(kinds, kinds[1:], strict=False):
         if a.kind == "dense" and a is not dense[-1] and b.kind != "sign":
             yield b.name, f"this rule needs `sign` after a hidden dense layer, not `{b.kind}`", "add `sign;`"
     for y in kinds[1:]:
-        if y.kind not in ("dense", "sign", "loss"):
+        if y.kind not in ("dense", "sign", "loss", "rnn"):
             yield y.name, f"this rule has no `{y.kind}`", "remove it, or use another rule"
+    for y in recurrent:
+        if y is not kinds[1]:
+            yield y.name, "`rnn` must be the first layer after the input", "move it there: it reads the encoded data"
     if dict(model.rule.args).get("schedule") and model.schedule.name != "plateau":
         yield "", "`schedule = on` follows the held-out accuracy, but nothing here watches it", \
             "write `schedule = plateau;` in `train { }`"
     group = model.rule["group"]
-    for y in dense[:-1]:
+    for y in (*recurrent, *dense[:-1]):
         if group and y["units"] % group:
             yield y.name, f"the group size {group} does not divide {y['units']}", \
                 f"use one of {', '.join(str(d) for d in divisors(y['units']) if d > 1)}, or 0"
 
 
 # -- update ------------------------------------------------------------------------------------------------------------
-def hidden_layers(cx: Any, program: Any, schedule: bool) -> list[Hidden]:
+def hidden_layers(cx: Any, program: Any, schedule: bool, largest: int = 105) -> list[Hidden]:
+    """The trained dense layers, first to last.  ``largest``: of a group size that is not given."""
     regions = {r.inputs[0]: r for r in program.regions if r.kind == "sign"}
     out = []
     for r in program.regions:
         if r.kind == "dense":
             z = cx.get(r, "z")
             out.append(Hidden(r.layer.name, z, cx.get(r, "a_in"), cx.b[regions[z.name].output], cx.get(r, "h"),
-                              group_sizes(z.shape[1], cx.rule_args["group"], schedule)))
+                              group_sizes(z.shape[1], cx.rule_args["group"], schedule, largest)))
     return out
 
 
@@ -175,31 +184,43 @@ def rates(cx: Any, fan_ins: Iterable[int]) -> dict[int, T]:
 
 def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T | None, any_trigger: T) -> None:
     """H <- limit(reinforce(H + 2 sum over samples of (winner . a*) a_in^T))."""
+    cx.b.layer = y.name
+    mask = winners(cx, (target * y.z).named("stability"), y.group).both(trigger).named("mask")
+    learn(cx, y.h, target, mask, y.a_in, rate, any_trigger)
+
+
+def winners(cx: Any, stability: T, group: tuple[int, ...]) -> T:
+    """In each group the neuron that is wrong and nearest to being right (bool, [batch, width])."""
     b = cx.b
-    b.layer = y.name
-    group = b.op("lookup", b["level"], values=y.group, name="group") if len(y.group) > 1 else b.const(y.group[0])
-    winner = b.op("winners", (target * y.z).named("stability"), group, name="winner").both(trigger).named("mask")
-    delta = b.op("contract_gated", target, winner, y.a_in, form="tn", name="delta")
+    size = b.op("lookup", b["level"], values=group, name="group") if len(group) > 1 else b.const(group[0])
+    return b.op("winners", stability, size, name="winner")
+
+
+def learn(cx: Any, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_trigger: T) -> None:
+    """``weight`` [fan_out, fan_in] follows the rows of ``target`` where ``mask`` is true, times ``a_in``."""
+    b = cx.b
+    delta = b.op("contract_gated", target, mask, a_in, form="tn", name="delta")
     b.phase = "update"
-    h = y.h + delta * 2
+    h = weight + delta * 2
     if rate is not None:
         p = any_trigger.where(rate, 0).named("p")
-        stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == y.h.name)
-        hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=y.h.shape[0], cols=y.h.shape[1], stream=stream, name="hit")
+        stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == weight.name)
+        hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=weight.shape[0], cols=weight.shape[1], stream=stream, name="hit")
         h = h + hit.where((h > 0).where(2, (h >= 0).where(0, -2)), 0)
     top = 1 << (cx.rule_args["bits"] - 1)
-    b.update(y.h, h.clip(-top, top - 1).to(y.h.dtype).named("weight_new"))
+    b.update(weight, h.clip(-top, top - 1).to(weight.dtype).named(weight.name.split(".")[1] + "_new"))
     b.phase = "backward"
 
 
 INPUTS = (("tick", "i32"), ("seed", "i32"), ("errors", "i32"), ("samples", "i32"), ("level", "i32"))
 
 
-def integer_rule(backward: Callable[..., None], prototypes: Callable[[Any, int, int, int], np.ndarray], **kw: Any) -> Rule:
-    """A Rule record with these layers, inputs and checks."""
+def integer_rule(backward: Callable[..., None], prototypes: Callable[[Any, int, int, int], np.ndarray],
+                 layers: dict[str, LayerDef] | None = None) -> Rule:
+    """A Rule record with these layers, inputs and checks; ``layers``: more that the rule can train."""
     def no_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
         return dw, None
 
     return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
-                layers={**LAYERS, "classifier": classifier(prototypes)}, rewrite=rewrite, validate=validate, inputs=INPUTS,
-                needs_normalisation=False, **kw)
+                layers={**LAYERS, "classifier": classifier(prototypes), **(layers or {})}, rewrite=rewrite, validate=validate,
+                inputs=INPUTS, needs_normalisation=False)

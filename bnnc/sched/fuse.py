@@ -17,8 +17,10 @@ from ..diag import InternalError
 from ..ir.dtype import ONE_BIT
 from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program
+from ..ir.sequence import ROWS
 from .kernel import Acc, Expr, Kernel, Output, Schedule, Scheduled, Shape
 
+FROM_MEMORY = (*ROWS, "take", "bernoulli")  # map ops that read their operands elsewhere than at their own element
 MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
 
 
@@ -55,8 +57,9 @@ class _Fuser:
     def run(self) -> list[Kernel]:
         for op in self.p.ops:
             v = self.p.value[op.output]
-            if op.kind in ("const", "col"):
-                self.expr[op.output] = Expr(op.kind, (), op["value"] if op.kind == "const" else None, v.dtype, v.shape)
+            if OPS[op.kind].cls == "source":
+                attr = op["value"] if op.kind == "const" else op["steps"] if op.kind == "step" else None
+                self.expr[op.output] = Expr(op.kind, (), attr, v.dtype, v.shape)
             elif OPS[op.kind].cls == "map":
                 self.map_op(op)
             else:
@@ -71,19 +74,21 @@ class _Fuser:
         if not self.materialise(op, expr):
             self.expr[op.output] = expr
             return
-        at = self.epilogue_of(op, expr) if self.on else None
-        if at is None and self.on:
+        at = self.epilogue_of(op, expr) if self.on and op.kind not in ROWS else None
+        if at is None and self.on and op.kind not in ROWS:
             at = self.map_kernel_for(op, expr)
         if at is None:
             self.drafts.append(_Draft(Kernel("map", v.shape, (), phase=op.phase, layer=op.layer, span=op.span)))
             at = len(self.drafts) - 1
         d = self.drafts[at]
-        d.add(op.output, expr.substitute(self.inside(d.kernel)))
+        d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)))
         self.made_by[op.output] = at
 
     def materialise(self, op: Op, expr: Expr) -> bool:
         v, readers = self.p.value[op.output], self.readers.get(op.output, [])
-        if not self.on or op.output in self.required:
+        if not self.on or op.output in self.required or any(r.kind in FROM_MEMORY for r in readers):
+            return True
+        if v.dtype in ONE_BIT and any(OPS[r.kind].cls in ("contract", "recur") for r in readers):
             return True
         full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
         if v.dtype in ONE_BIT and _is_full(v.shape):
@@ -136,6 +141,14 @@ class _Fuser:
             a, *gate, b = (self.load(i) for i in op.inputs)
             k = Kernel("contract", v.shape, (), (Acc("sum", a, v.dtype, op.output),), op["form"], a, b, gate[0] if gate else None,
                        op.phase, op.layer, op.span)
+        elif OPS[op.kind].cls == "recur":
+            operands = tuple(self.load(i) for i in op.inputs)
+            k = Kernel(op.kind, v.shape, (), (Acc(op.kind, operands[0], v.dtype, op.output),), operands=operands, steps=op["steps"],
+                       first=dict(op.attrs).get("first", 0), phase=op.phase, layer=op.layer, span=op.span)
+        elif op.kind == "fold":
+            x = self.load(op.inputs[0])
+            k = Kernel("fold", x.shape, (), (Acc("sum", x, v.dtype, op.output),), steps=op["steps"], phase=op.phase, layer=op.layer,
+                       span=op.span)
         elif OPS[op.kind].cls == "group":
             x, size = (self.load(i) for i in op.inputs)
             k = Kernel("group", v.shape, (), (Acc(op.kind, x, v.dtype, op.output),), gate=size, phase=op.phase, layer=op.layer,

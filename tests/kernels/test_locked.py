@@ -30,6 +30,7 @@ from helpers import (
     interpreted,
     levels_of,
     plan,
+    sequence_spec,
     spec,
 )
 
@@ -76,6 +77,13 @@ NETS: dict[str, str] = {
     "bep-width-1": spec((33, 1, 5, 2), kind="bit", rule="bep(bits = 8)", batch=1),
     "local": spec((70, 33, 15, 9, 3), kind="bit", rule="local", batch=37),
     "local-no-reinforcement": spec((31, 21, 15, 4), kind="bit", rule="local(reinforce = 0, bits = 8)", batch=10),
+    # through time
+    "rnn": sequence_spec(5, 9, 21, 33, 3, "dense 15; sign;", batch=7),
+    "rnn-no-expansion": sequence_spec(3, 40, 35, 0, 4, batch=9, rule="bep(bits = 8, tie = plus, group = 5)"),
+    "rnn-horizon": sequence_spec(6, 5, 33, 17, 2, "dense 9; sign;", batch=5, rule="bep(nu = 0.3)", horizon=2),
+    "rnn-one-step": sequence_spec(1, 33, 15, 31, 3, batch=4),
+    "rnn-batch-1": sequence_spec(4, 3, 1, 1, 2, batch=1, rule="bep(nu = 1)"),
+    "rnn-wide": sequence_spec(4, 32, 135, 65, 10, "dense 75; sign;", batch=33),
     # inputs
     "edge-f32-input": spec((70, 33, 10), kind="f32", batch=37),
     "edge-bit-input": spec((70, 33, 10), kind="bit", batch=37),
@@ -98,7 +106,7 @@ NETS: dict[str, str] = {
     "standard-wide": spec((130, 130, 10), rule="standard", kind="f32", batch=16),
     "edge-two-classes": spec((33, 17, 2), batch=18),
 }
-UNFUSED = ("edge-adam-keep", "standard-adam", "edge-bop", "standard-quadratic")
+UNFUSED = ("edge-adam-keep", "standard-adam", "edge-bop", "standard-quadratic", "rnn", "rnn-horizon")
 SPECIAL = (
     "edge-f32-input",
     "standard-f32-input",
