@@ -13,8 +13,8 @@ import math
 from typing import Any
 
 from ..registry import Named, Param, rules
-from .frame import equiangular_frame, random_prototypes
-from .integer import PARAMS, hidden_layers, integer_rule, rates, update
+from .frame import BEF
+from .integer import PARAMS, any_of, hidden_layers, integer_rule, rates, update
 
 
 def backward(cx: Any, program: Any) -> None:
@@ -24,7 +24,7 @@ def backward(cx: Any, program: Any) -> None:
     loss, last = program.regions[-1], next(r for r in program.regions if r.kind == "classifier")
     b.layer, b.phase = "trigger", "backward"
     trigger = (cx.get(loss, "margin") <= math.ceil(args["r"] * layers[-1].z.shape[1]) - 1).named("trigger")
-    any_trigger = (trigger.where(1, 0).max(0) > 0).named("any")
+    any_trigger = any_of(cx, trigger)
     rate = rates(cx, (y.fan_in for y in layers)) if args["reinforce"] > 0 else {}
     target = b.op("take", cx.get(last, "p"), b["labels"], name="target")
     for y in reversed(layers):
@@ -39,16 +39,11 @@ def backward(cx: Any, program: Any) -> None:
             target = below
 
 
-def prototypes(cx: Any, number: int, classes: int, width: int) -> Any:
-    make = equiangular_frame if cx.rule_args["classifier"] == "bef" else random_prototypes
-    return make(cx.model.seed, number, classes, width)
-
-
 rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (
     Param("r", "float", 0.5, "margin below which a sample takes part, as a share of the last width", minimum=0, maximum=1),
     Param("nu", "float", 0.25, "gate threshold, as a share of the fan-in", minimum=0, maximum=1),
     *PARAMS,
-    Param("classifier", "name", "bef", "how the fixed classifier is made", ("bef", "random")),
+    Param("classifier", "call:classifiers", BEF, "how the fixed classifier is made"),
     Param("tie", "name", "plus", "what a back-projection of 0 becomes", ("plus", "keep")),
     Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
-), integer_rule(backward, prototypes)))
+), integer_rule(backward)))

@@ -83,6 +83,7 @@
 #define vmaxi BNNC_AT_LEVEL(vmaxi)
 #define vmini BNNC_AT_LEVEL(vmini)
 #define vbits BNNC_AT_LEVEL(vbits)
+#define vsum BNNC_AT_LEVEL(vsum)
 #define vpopcnt BNNC_AT_LEVEL(vpopcnt)
 #define vmulhi BNNC_AT_LEVEL(vmulhi)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
@@ -123,6 +124,14 @@ VINLINE vf vsel(vi m, vf a, vf b) {
 VINLINE vi vseli(vi m, vi a, vi b) {
     return (m & a) | (~m & b);
 }
+/* The sum of all lanes. */
+VINLINE int32_t vsum(vi a) {
+    int32_t sum = 0;
+    for (int i = 0; i < VL; i++)
+        sum += a[i];
+    return sum;
+}
+
 VINLINE vi vmaxi(vi a, vi b) {
     return vseli(a > b, a, b);
 }
