@@ -80,16 +80,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of training: means over its samples; accuracies are 0..1, None where they were not measured."""
+    """One epoch of training: means over its samples; accuracies are 0..1, None where not measured; ``lr`` is None for a rule without."""
 
     epoch: int
     step: int
     loss: float
     train_acc: float
-    lr: float
     seconds: float
     samples_per_s: float
     state: str
+    lr: float | None = None
     test_acc: float | None = None
     best_test_acc: float | None = None
     holdout_acc: float | None = None

@@ -105,13 +105,13 @@ def _spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
     return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
 
 
-def _counters(placed: Placed) -> list[dict[str, Any]]:
-    """What the trainer sums over an epoch: counts of one name next to each other, layers as the network has them."""
+def _counters(placed: Placed) -> list[str]:
+    """What the trainer sums over an epoch, as a bnnc_counter each; those of one name are neighbours."""
     p = placed.packed.train.schedule.program
     at = {b.name: b.offset for b in placed.plan.buffers}
     found = [(role.split(":"), v) for role, v in p.results if role.count(":") == 2]
-    return [{"name": c_string(name), "layer": c_string(layer), "offset": at[v], "n": p.value[v].shape[0] * p.value[v].shape[1],
-             "share": int(kind == "share")} for (kind, name, layer), v in sorted(found, key=lambda x: x[0][1:])]
+    return [f"{{{c_string(name)}, {c_string(layer)}, {at[v]}, {p.value[v].shape[0] * p.value[v].shape[1]}, {int(kind == 'share')}}}"
+            for (kind, name, layer), v in sorted(found, key=lambda x: x[0][1:])]
 
 
 def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[tuple[str, str]]:
@@ -140,7 +140,7 @@ def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[t
                                                         ("pred", evaluate["pred"])) if EVAL + n in at),
         *((n, str(at.get(n, NOWHERE))) for n in ("lr", "step", "tick", "errors", "samples", "level")),
         ("seed_at", str(at.get("seed", NOWHERE))),
-        *((("counter", "COUNTER"),) if _counters(placed) else ()),
+        *([("counter", f"(const bnnc_counter[]){{{', '.join(counters)}}}")] if (counters := _counters(placed)) else []),
         ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
         ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
         ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),
@@ -170,7 +170,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "constants": constants, "states": states, "counters": _counters(placed), "net": _net(model, placed, report, target)}
+        "constants": constants, "states": states, "counters": len(_counters(placed)), "net": _net(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]

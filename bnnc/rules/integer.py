@@ -182,10 +182,10 @@ def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
         k = y.output.elements
         if k % 2 == 0:
             yield "B0504", y.name, f"`{next_y.name}` sums {k} bits: an even number, so sums can be 0 and count as +1", \
-                "add one constant bit to the data, e.g. by `pad_odd`" if y.kind == "input" else f"write `dense {k + 1};`"
-    if model.batch > std:
-        yield "B0505", "", f"a batch of {model.batch} can move a weight by more than where it starts: deviation {std}", \
-            f"set `batch = {std};` or less, or a larger `std`" + (" and `bits`" if args["bits"] < 10 else "")
+                "add a constant bit to the data: `pad_odd = on` in the encoder" if y.kind == "input" else f"write `dense {k + 1};`"
+    if model.batch > 2 * std:
+        yield "B0505", "", f"a batch of {model.batch} is large for weights that start with a deviation of {std}", \
+            f"set `batch = {2 * std};` or less, or a larger `std`" + (" and `bits`" if args["bits"] < 8 else "")
     most = 0.5 * model.batch / 100
     if model.batch < 100 and args["reinforce"] > most:
         yield "B0506", "", f"`reinforce = {args['reinforce']:g}` is too strong for a batch of {model.batch}: it acts once a step", \
@@ -194,13 +194,13 @@ def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
         for y in dense[1:-1]:
             if args["nu"] * y.input.elements < 1:
                 yield "B0507", y.name, f"`nu = {args['nu']:g}` times the fan-in {y.input.elements} is below 1: every gate is shut", \
-                    f"set `nu` to {1 / y.input.elements:.2g} or more"
+                    f"set `nu` to {math.ceil(1e4 / y.input.elements) / 1e4:g} or more"
 
 
 # -- update ------------------------------------------------------------------------------------------------------------
 def hidden_layers(cx: Any, program: Any, schedule: bool) -> list[Hidden]:
     regions = {r.inputs[0]: r for r in program.regions if r.kind == "sign"}
-    out = []
+    out: list[Hidden] = []
     for r in program.regions:
         if r.kind == "dense":
             z = cx.get(r, "z")

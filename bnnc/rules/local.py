@@ -33,10 +33,8 @@ def backward(cx: Any, program: Any) -> None:
         near = (size <= math.floor(args["r"] * y.z.shape[1]) - 1).where(1, 0)
         trigger = ((wrong + near) > 0).named("trigger")
         any_trigger = any_of(cx, trigger, y.name)
-        if p.shape[0] > 1:
-            target = b.op("take", p, b["labels"], name="target")
-        else:
-            target = (p * (b["labels"] * 2 - 1)).sign().named("target")
+        one = p.shape[0] == 1
+        target = (p * (b["labels"] * 2 - 1)).sign().named("target") if one else b.op("take", p, b["labels"], name="target")
         update(cx, y, target, trigger, rate.get(y.fan_in), any_trigger)
 
 

@@ -75,13 +75,13 @@ class _Bytes:
 
 
 def _thrifty(first: list[int], before: list[set[int]], cost: _Bytes) -> list[int]:
-    """An order that needs less memory at its worst moment than ``first``, or else ``first``: a beam search over which kernels
-    are done.  Of equals, the one that is nearest to ``first``."""
+    """An order that needs clearly less memory at its worst moment than ``first``, or else ``first``: a beam search over which
+    kernels are done.  Of equals, the one that is nearest to ``first``."""
     if len(first) > SEARCHED:
         return first
     rank = {i: r for r, i in enumerate(first)}
     needs = [sum(1 << j for j in b) for b in before]
-    limit = cost.peak(first)
+    limit = cost.peak(first) * 31 // 32
     beam: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (0, cost.start, ())}  # done -> peak, live, order as ranks
     for _ in first:
         grown: dict[int, tuple[int, int, tuple[int, ...]]] = {}
