@@ -121,7 +121,7 @@ def test_one_output():
         assert p.shape == (1, k)
         y = a.astype(int) @ p.T
         trigger = (np.where(y >= 0, 1, -1) != label) | (np.abs(y) < r)
-        assert (v[f"{layer}.trigger"] == trigger).all() and 0 < trigger.sum()
+        assert (v[f"{layer}.trigger"] == trigger).all() and trigger.sum() > 0
         assert (v[f"{layer}.target"] == label * p).all()
     assert (v["loss1.pred"] == (y_last(v, text) >= 0)).all()
 
