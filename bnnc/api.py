@@ -376,7 +376,7 @@ class Program:
         elif kind == "f32":
             x = x.astype(np.float32)
         path = self._work / f"{name}.bnnd"
-        classes = self.model.layers[-1].input.elements
+        classes = self.model.classes
         if y.size and y.dtype.kind in "buif" and int(y.max()) >= classes:
             raise self._data_error("B0803", f"label {int(y.max())} in a network of {classes} classes, "
                                    f"0 to {classes - 1}", self.model.layers[-1].span, "number the classes from 0")

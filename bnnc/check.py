@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import ast
-from .bind import Binder, Log, Reported, Scope
+from .bind import Binder, Log, Reported, Scope, one_of
 from .check_layers import REPEAT, Expander
 from .diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you_mean
 from .model import Call, Data, Layer, Model, verify_model
@@ -195,6 +195,15 @@ class _Checker:
         expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN))
         return expander.network(s, self.at(s.span.end - 1, 1))
 
+    def one_output(self, model: Model) -> None:
+        """A last layer of one unit is for rules that read its sign as one of two labels."""
+        if model.layers[-1].input.elements == 1 and not getattr(self.tables.rules[model.rule.name].impl, "binary_labels", False):
+            sources = [y for y in model.layers[:-1] if self.tables.layers[y.kind].binary_weights] or model.layers[-1:]
+            rules = [n for n, r in self.tables.rules.items() if getattr(r.impl, "binary_labels", False)]
+            self.log.add("B0508", "one output can tell no classes apart with this rule", sources[-1].span, "one unit",
+                         f"write `{sources[-1].kind} 2;` for labels 0 and 1" + (f", or use the rule {one_of(rules)}" if rules else ""),
+                         [(model.rule.span, f"because of `{model.rule.name}`")])
+
     def run(self, file: ast.File) -> Model:
         self.override(file.items)
         self.collect(file.items)
@@ -225,7 +234,12 @@ class _Checker:
                 can = [n for n, r in self.tables.rules.items() if y.kind in getattr(r.impl, "layers", {})]
                 self.log.add("B0501", f"the rule `{model.rule.name}` cannot train `{y.kind}`", y.span,
                              help=f"use `rule {' or '.join(can)};`" if can else "", notes=[(model.rule.span, "the rule is here")])
+        self.one_output(model)
         self.fail_if_wrong()
+        warnings = getattr(self.tables.rules[model.rule.name].impl, "warnings", None)
+        for code, layer, message, help in warnings(model) if warnings else ():
+            span = next((y.span for y in model.walk() if y.name == layer), model.rule.span)
+            self.log.add(code, message, span, help=help, severity="warning")
         verify_model(model)
         return replace(model, warnings=tuple(by_position(self.log.diagnostics)))
 

@@ -148,7 +148,7 @@ def check(file: str, as_json: bool) -> None:
                                "batch": m.batch, "diagnostics": to_json(net.warnings, {net.file: net.text})}, indent=1))
     else:
         click.echo(f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
-                   f"{m.layers[-1].input.elements} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
+                   f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
     following(f"bnnc plan {file}")
 
 

@@ -38,6 +38,11 @@ def _mid(*lines: str) -> str:
     return _net(*_START, *lines, *_END)
 
 
+def _int(rule: str, width: int, batch: int = 100) -> str:
+    layers = _net("input bit[9];", f"dense {width};", "sign;", "dense 45;", "sign;", "dense 4;", "loss;")
+    return f"{layers}rule {rule};\ntrain {{ batch = {batch}; }}\n"
+
+
 _ALL = (
     Code("B0101", "something is missing or does not belong here",
          "The text cannot be read at this place.  Most often the `;` of the statement before is missing: every "
@@ -175,6 +180,26 @@ _ALL = (
          "A low-memory rule promises which types of values cross from the forward to the backward pass.  A layer of "
          "this network needs another value there, often a choice such as `quadratic` or `l2` that keeps real "
          "numbers."),
+    Code("B0504", "an even number of bits in a sum (a warning)",
+         "A sum of an even number of bits can be 0, which counts as +1, so it leans to one side.  With odd widths, and one "
+         "constant bit added to an even number of inputs, no sum is 0.",
+         _int("bep", 44), _int("bep", 45), warning=True),
+    Code("B0505", "a batch too large for the spread of the integer weights (a warning)",
+         "In one step a neuron can win for many samples of a batch, and each moves its weights by 2.  Where the batch is more "
+         "than twice the deviation of the initial weights, a step can rewrite a whole layer.",
+         _int("bep(bits = 5)", 45), _int("bep(bits = 8)", 45), warning=True),
+    Code("B0506", "reinforcement too strong for the batch (a warning)",
+         "Reinforcement moves weights away from 0 once a step, however many samples that step has: with small batches it acts "
+         "more often in an epoch.  Its published strength, 0.5, is for batches of 100; 0.005 times the batch is as strong.",
+         _int("bep", 45, 10), _int("bep(reinforce = 0.05)", 45, 10), warning=True),
+    Code("B0507", "every gate is shut (a warning)",
+         "An error passes through a neuron whose sum is at most `nu` times its fan-in.  Sums of an odd number of bits are "
+         "at least 1, so below that nothing passes and the layers below learn from no error.",
+         _int("bep(nu = 0.01)", 45), _int("bep(nu = 0.1)", 45), warning=True),
+    Code("B0508", "one output",
+         "The best of one class is always that class.  Give the last layer a unit for each class, or use a rule that reads "
+         "the sign of one output as label 0 or 1.",
+         _net("input u8[9];", "dense 1;", "batchnorm;", "loss;"), _net("input u8[9];", *_END)),
     Code("B0601", "the plan needs more memory than there is",
          "The total of the plan exceeds `--ram`.  The message names the step at which most memory is in use, the buffers "
          "that make it, and ways to make them smaller with the bytes that each saves."),

@@ -113,7 +113,9 @@ def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, 
         y = OPS["fold"].run([x], {"steps": k.steps}, c.dtype) if k.kind == "fold" else (
             OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype))
         accs.append(np.asarray(y, NUMPY[c.dtype]))
-    return {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
+    out = {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
+    sums = {o.value: OPS["reduce"].run([out[o.value]], {"how": "sum", "axis": 1}, o.expr.dtype) for o in k.outputs if o.row_sum}
+    return out | sums
 
 
 def run_kernels(

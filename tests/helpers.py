@@ -114,7 +114,7 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
             x[:, 1::4] = -0.0
             if v.shape[0] > 2:
                 x[1, 0], x[1, -1], x[2, 0] = np.nan, np.inf, -np.inf
-    classes = planned.model.layers[-1].input.elements
+    classes = planned.model.classes
     labels = rng.integers(0, classes, (v.shape[0], 1)).astype(np.uint8)
     return {
         "x": x,

@@ -107,6 +107,15 @@ def _spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
     return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
 
 
+def _counters(placed: Placed) -> list[str]:
+    """What the trainer sums over an epoch, as a bnnc_counter each; those of one name are neighbours."""
+    p = placed.packed.train.schedule.program
+    at = {b.name: b.offset for b in placed.plan.buffers}
+    found = [(role.split(":"), v) for role, v in p.results if role.count(":") == 2]
+    return [f"{{{c_string(name)}, {c_string(layer)}, {at[v]}, {p.value[v].shape[0] * p.value[v].shape[1]}, {int(kind == 'share')}}}"
+            for (kind, name, layer), v in sorted(found, key=lambda x: x[0][1:])]
+
+
 def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[tuple[str, str]]:
     at = {b.name: b.offset for b in placed.plan.buffers}
     train = dict(placed.packed.train.schedule.program.results)
@@ -120,13 +129,12 @@ def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[t
         if source is not None:
             values = [v for _, v in source.args]
             files[which] = (values[0], values[1] if len(values) > 1 else "")
-    classes = model.layers[-1].input.elements
     return [
         ("name", c_string(model.name)), ("hash", "SPEC_HASH"), ("version", c_string(__version__)), ("target", c_string(target.name)),
         ("rule", c_string(model.rule.name)), ("optimizer", c_string(model.optimizer.name)),
         ("summary", c_string("\n".join(table_lines(report)) + "\n")),
         ("plan_json", c_string(json.dumps(report.summary(), sort_keys=True))),
-        ("batch", str(model.batch)), ("elems", str(first.output.elements)), ("classes", str(classes)),
+        ("batch", str(model.batch)), ("elems", str(first.output.elements)), ("classes", str(model.classes)),
         ("in_kind", DTYPE[{"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")]),
         ("threshold", literal(encoder["threshold"] if encoder.name == "sign" else 0.0)),
         *((f"train_{k}", str(at[n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", train["loss"]), ("pred", train["pred"]))),
@@ -134,6 +142,7 @@ def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[t
                                                         ("pred", evaluate["pred"])) if EVAL + n in at),
         *((n, str(at.get(n, NOWHERE))) for n in ("lr", "step", "tick", "errors", "samples", "level")),
         ("seed_at", str(at.get("seed", NOWHERE))),
+        *([("counter", f"(const bnnc_counter[]){{{', '.join(counters)}}}")] if (counters := _counters(placed)) else []),
         ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
         ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
         ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),
@@ -163,7 +172,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "constants": constants, "states": states, "net": _net(model, placed, report, target)}
+        "constants": constants, "states": states, "counters": len(_counters(placed)), "net": _net(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]

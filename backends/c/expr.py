@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnnc.diag import InternalError
-from bnnc.ir.sequence import ROWS
+from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
 
@@ -89,10 +89,10 @@ class Printer:
         order = list(dict.fromkeys(e for root in exprs for e in root.walk()))
         for e in order:
             self.level[e] = self._level(e)
-            for a in e.args if not self._by_name(e) else ():
+            for a in self._shown(e):
                 self.uses[a] = self.uses.get(a, 0) + 1
         for e in order:
-            for a in e.args:
+            for a in (*e.args, *self._shown(e)):
                 self.parent_level[a] = max(self.parent_level.get(a, 0), self.level[e])
         for e in exprs:
             self.parent_level[e] = 2
@@ -106,9 +106,9 @@ class Printer:
         if e.op == "acc":
             return 2
         own = 0
-        if e.op in ("col", "load", "bernoulli", "take", *ROWS) and e.shape[1] > 1:
+        if e.op in ("col", "load", *FROM_MEMORY) and e.shape[1] > 1:
             own = 2 if self.inner == "c" else 1
-        if e.op in ("load", "bernoulli", "take", "step", *ROWS) and e.shape[0] > 1:
+        if e.op in ("load", "step", *FROM_MEMORY) and e.shape[0] > 1:
             own = max(own, 2 if self.inner == "r" else 1)
         return max([own, *(self.level[a] for a in e.args)])
 
@@ -127,9 +127,13 @@ class Printer:
         (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {bare(text)};")
         return name
 
-    def _by_name(self, e: Expr) -> bool:
-        """Ops that print their operands' pointers, not their values."""
-        return e.op in ("take", "bernoulli", *ROWS)
+    def _shown(self, e: Expr) -> tuple[Expr, ...]:
+        """The nodes whose values a node's text holds; some ops print their operands' pointers."""
+        return () if e.op in FROM_MEMORY else tuple(a.args[0] for a in e.args) if self._same_sign(e) else e.args
+
+    def _same_sign(self, e: Expr) -> bool:
+        """Do two integers have one sign?  In vectors that is cheaper to tell from the integers."""
+        return self.mode == "v" and e.op == "eq" and all(a.op == "sign" and kind(a.args[0]) == "i" for a in e.args)
 
     def _hint(self, e: Expr) -> str:
         if e.op == "load":
@@ -208,6 +212,9 @@ class Printer:
         if op == "and":
             return f"({self.text[e.args[0]]} & {self.text[e.args[1]]})"
         ints = all(kind(a) == "i" or a.dtype == "bit" for a in e.args)
+        if self._same_sign(e):
+            left, right = (self.whole(a.args[0]) for a in e.args)
+            return f"~(({left} ^ {right}) >> 31)"
         if op in INFIX:
             a, b = e.args
             left, right = (self.whole(a), self.whole(b)) if ints and op != "div" else (self.num(a), self.num(b))

@@ -194,13 +194,17 @@ class _Kernel:
             raise error("B0702", f"an update adds up at most {SCATTER_TERMS} samples (times steps) here, not {q}", self.k.span,
                         help="use a smaller batch")
         acc = self.names.new("y")
-        code, stores = self.outputs("v", "c", {0: acc})
+        summed = [o for o in self.k.outputs if o.row_sum]
+        code, stores = self.outputs("v", "c", {0: acc}, tuple(o.value for o in summed))
+        text = {o.value: t for o, t in zip(self.k.outputs, code.results, strict=True)}
+        sums = [{"var": self.names.new("sum"), "value": text[o.value], "ptr": self.pointers[o.value]} for o in summed]
         s, gate, rows = (self.mem.storages[e.attr] for e in (a, self.k.gate, b))
         if gate.stride != s.stride:
             raise InternalError("the gate of a product is stored as its operand is")
         return KernelText("contract_scatter", {
             "m": m, "q": q, "cols": n, "n": lanes(n), "a": self.pointers[a.attr], "gate": self.pointers[self.k.gate.attr],
-            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "acc": acc, "code": code, "stores": stores})
+            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "acc": acc, "code": code, "stores": stores,
+            "sums": sums, "ragged": n % LANES != 0})
 
     def group(self) -> KernelText:
         """In each group of columns of a row, the entry that wins."""

@@ -18,7 +18,8 @@ from ..diag import InternalError
 from .dtype import INTEGERS, NUMPY, sign
 from .ops import Array, Shape, add_op
 
-ROWS = ("split", "previous", "last", "repeat")  # element-wise but for the row: the operand must be in memory
+ROWS = ("split", "previous", "last", "repeat")  # element-wise but for the row
+FROM_MEMORY = (*ROWS, "take", "bernoulli")  # map ops that read their operands elsewhere than at their own element
 
 
 def _rows(v: Any, steps: int) -> int:

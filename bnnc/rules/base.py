@@ -22,8 +22,8 @@ class Rule:
     have, or None for any.  ``backward(cx, program)`` replaces back-propagation altogether.
 
     A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the Model
-    before it is expanded.  ``validate(model)`` yields (layer, message, help) for what it cannot train.  ``inputs``: scalars
-    that the trainer writes before each training step.
+    before it is expanded.  ``validate(model)`` yields (layer, message, help) for what it cannot train, ``warnings(model)``
+    (code, layer, message, help) for what trains badly.  ``inputs``: scalars that the trainer writes before each training step.
     """
 
     on_wgrad: Callable[[Any, T, T, int], tuple[T, float | None]]
@@ -35,6 +35,8 @@ class Rule:
     layers: dict[str, Any] = field(default_factory=dict)
     rewrite: Callable[[Any], Any] = lambda model: model
     validate: Callable[[Any], Any] = lambda model: ()
+    warnings: Callable[[Any], Any] = lambda model: ()
+    binary_labels: bool = False  # a last dense layer of one unit tells labels 0 and 1 apart
     inputs: tuple[tuple[str, str], ...] = (("lr", "f32"), ("step", "f32"))
     needs_normalisation: bool = True  # warn about a binary layer that feeds `sign` without one
 

@@ -14,9 +14,9 @@ import math
 from typing import Any
 
 from ..registry import Named, Param, rules
-from .frame import equiangular_frame, random_prototypes
-from .integer import PARAMS, hidden_layers, integer_rule, rates, update
-from .recurrent import LAYER, RNN_GROUP, recurrent_layer
+from .frame import BEF
+from .integer import PARAMS, any_of, hidden_layers, integer_rule, rates, update
+from .recurrent import LAYER, recurrent_layer
 from .recurrent import backward as through_time
 
 
@@ -24,7 +24,7 @@ def backward(cx: Any, program: Any) -> None:
     args = cx.rule_args
     b = cx.b
     rnn = recurrent_layer(cx, program)
-    layers = hidden_layers(cx, program, args["schedule"], RNN_GROUP if rnn else 105)
+    layers = hidden_layers(cx, program, args["schedule"], rnn is not None)
     nu, keep = args["nu"] or 0.25, args["tie"] == "keep"
     if rnn:
         nu = args["nu"] or min(max(1.6 / math.sqrt(rnn.hs.shape[0]), 0.02), 0.1)
@@ -33,7 +33,7 @@ def backward(cx: Any, program: Any) -> None:
     b.layer, b.phase = "trigger", "backward"
     width = cx.get(last, "a").shape[1]
     trigger = (cx.get(loss, "margin") <= math.ceil(args["r"] * width) - 1).named("trigger")
-    any_trigger = (trigger.where(1, 0).max(0) > 0).named("any")
+    any_trigger = any_of(cx, trigger)
     fan_ins = [y.fan_in for y in layers] + ([h.shape[1] for h in (rnn.hx, rnn.hs)] if rnn else [])
     rate = rates(cx, fan_ins) if args["reinforce"] > 0 else {}
     target = b.op("take", cx.get(last, "p"), b["labels"], name="target")
@@ -51,17 +51,12 @@ def backward(cx: Any, program: Any) -> None:
         through_time(cx, rnn, target, trigger, rate, any_trigger, nu, keep, args["schedule"])
 
 
-def prototypes(cx: Any, number: int, classes: int, width: int) -> Any:
-    make = equiangular_frame if cx.rule_args["classifier"] == "bef" else random_prototypes
-    return make(cx.model.seed, number, classes, width)
-
-
 rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (
     Param("r", "float", 0.5, "margin below which a sample takes part, as a share of the last width", minimum=0, maximum=1),
     Param("nu", "float", 0.0, "gate threshold, as a share of the fan-in; 0: 0.25, with rnn 1.6 / sqrt(units) from 0.02 to 0.1",
           minimum=0, maximum=1),
     *PARAMS,
-    Param("classifier", "name", "bef", "how the fixed classifier is made", ("bef", "random")),
+    Param("classifier", "call:classifiers", BEF, "how the fixed classifier is made"),
     Param("tie", "name", "auto", "what a back-projection of 0 becomes; auto: plus, with rnn keep", ("auto", "plus", "keep")),
     Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
-), integer_rule(backward, prototypes, {"rnn": LAYER})))
+), integer_rule(backward, LAYER)))

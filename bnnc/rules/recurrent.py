@@ -16,10 +16,9 @@ from ..ir.program import T
 from ..model import Layer
 from ..registry import LayerDef
 from .frame import random_prototypes
-from .integer import group_sizes, hidden_weight, learn, winners
+from .integer import group_of, group_sizes, hidden_weight, learn, winners
 
 EXPANSION = 0x800  # number of the expansion's random stream
-RNN_GROUP = 15  # largest group size that is chosen by default
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,8 @@ def backward(cx: Any, y: Recurrent, target: T, trigger: T, rates: dict[int, T], 
         learnt = (b.op("step", steps=y.steps, rows=y.z.shape[0]) >= y.first).named("learnt")
         stability = learnt.where(stability, 0)
     total = b.op("fold", stability, steps=y.steps, name="stability")
-    mask = winners(cx, total, group_sizes(y.hs.shape[0], cx.rule_args["group"], schedule, RNN_GROUP)).both(trigger).named("mask")
+    groups = group_sizes(y.hs.shape[0], group_of(cx.rule_args, 0), schedule, True)
+    mask = winners(cx, total, groups).both(trigger).named("mask")
     mask = b.op("repeat", mask, steps=y.steps, name="masks")
     for part in (learnt, (y.present > 0) if y.present else None):
         mask = mask.both(part).named("masks") if part else mask

@@ -17,10 +17,9 @@ from ..diag import InternalError
 from ..ir.dtype import ONE_BIT
 from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program
-from ..ir.sequence import ROWS
+from ..ir.sequence import FROM_MEMORY, ROWS
 from .kernel import Acc, Expr, Kernel, Output, Schedule, Scheduled, Shape
 
-FROM_MEMORY = (*ROWS, "take", "bernoulli")  # map ops that read their operands elsewhere than at their own element
 MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
 
 
@@ -92,7 +91,7 @@ class _Fuser:
             return True
         full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
         if v.dtype in ONE_BIT and _is_full(v.shape):
-            return bool(full)
+            return bool(full) or any(OPS[r.kind].cls == "contract" for r in readers)
         if v.dtype == "f16" and _is_full(v.shape):
             return True
         if any(self.p.value[r.output].shape != v.shape or OPS[r.kind].cls != "map" for r in readers) and not _is_full(v.shape):
@@ -108,7 +107,7 @@ class _Fuser:
     def inside(self, k: Kernel) -> dict[str, Expr]:
         """Values a kernel makes itself, as expressions, so that it need not load them back."""
         table = {c.value: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.accs)}
-        return table | {o.value: o.expr for o in k.outputs}
+        return table | {o.value: o.expr for o in k.outputs if not o.row_sum}
 
     def epilogue_of(self, op: Op, expr: Expr) -> int | None:
         """The anchor kernel whose epilogue can make this value, if there is one.  Updates wait for ``sink``."""
@@ -120,17 +119,27 @@ class _Fuser:
             return None
         at = max(made)
         k = self.drafts[at].kernel
-        ok = k.accs and k.out_shape == v.shape and self.before(expr, at, True)
+        ok = k.accs and k.out_shape == v.shape and self.before(expr, at, True) and not self.waits(op, expr, k)
         return at if ok else None
 
+    def waits(self, op: Op, expr: Expr, k: Kernel) -> bool:
+        """Is this a value of a later phase than ``k``, made of full-size values that exist until then anyway?"""
+        own, todo = {op.output}, [op]  # the ops that are written inline in ``expr``
+        while todo:
+            todo += (more := [self.p.producer[i] for i in todo.pop().inputs if i in self.expr and i in self.p.producer])
+            own |= {o.output for o in more}
+        full = {n for n in expr.loads() if _is_full(self.p.value[n].shape)}
+        return bool(full) and op.phase != k.phase and all(
+            any(r.phase != k.phase and r.output not in own for r in self.readers[n]) for n in full)
+
     def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
-        """The latest map kernel with the same extent and phase that could make this value too."""
+        """The latest kernel over the same extent, and of the same phase, that could make this value too."""
         v = self.p.value[op.output]
         for at in range(len(self.drafts) - 1, -1, -1):
             k = self.drafts[at].kernel
             shared = set(expr.loads()) & (set(k.reads) | set(k.writes))
             related = bool(shared) if _is_full(v.shape) else op.phase != "update" or k.layer == op.layer
-            if k.kind == "map" and k.domain == v.shape and k.phase == op.phase and related and self.before(expr, at, True):
+            if k.kind in ("map", "group") and k.domain == v.shape and k.phase == op.phase and related and self.before(expr, at, True):
                 return at
         return None
 

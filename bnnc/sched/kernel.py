@@ -106,10 +106,12 @@ class Acc:
 
 @dataclass(frozen=True)
 class Output:
-    """``value[row, col] = expr`` over the kernel's out domain."""
+    """``value[row, col] = expr`` over the kernel's out domain; ``row_sum``: ``value[row] =`` the sum of ``expr`` over the columns,
+    of integers, in a kernel that has a whole row at hand (:attr:`Kernel.whole_rows`)."""
 
     value: str
     expr: Expr
+    row_sum: bool = False
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,11 @@ class Kernel:
     def out_shape(self) -> Shape:
         rows, cols = self.domain
         return {"reduce_rows": (1, cols), "reduce_cols": (rows, 1), "fold": (rows // (self.steps or 1), cols)}.get(self.kind, self.domain)
+
+    @property
+    def whole_rows(self) -> bool:
+        """Does one thread make a row of the result from end to end?"""
+        return self.kind == "contract" and self.form == "tn" and self.gate is not None
 
     @property
     def dims(self) -> tuple[int, int, int]:
@@ -180,7 +187,7 @@ class Schedule:
                 out.append(f"  acc0 = {k.kind}({', '.join(map(str, k.operands))})")
             else:
                 out += [f"  acc{i} = {c.how} {c.expr}" for i, c in enumerate(k.accs)]
-            out += [f"  %{o.value} = {o.expr}" for o in k.outputs]
+            out += [f"  %{o.value} = {'sum over the row of ' * o.row_sum}{o.expr}" for o in k.outputs]
         out += [f"in place %{v} -> %{s}" for v, s in self.alias]
         return "\n".join(out) + "\n"
 

@@ -13,6 +13,7 @@ import struct
 import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,9 +57,9 @@ def integer_model(name: str, widths: tuple[int, ...] = (INPUTS, 21, 15), classes
 
 MODELS = {
     "bep16": integer_model("bep16"),
-    "level": integer_model("level", plateau=1, holdout=0.2, schedule=True, group=3, tie="keep"),
+    "level": integer_model("level", plateau=1, holdout=0.2, schedule=True, group=(3,), tie="keep"),
     "bep5": integer_model("bep5", bits=5, std=12, nu=0.5),
-    "local8": integer_model("local8", rule="local", bits=8, group=1),
+    "local8": integer_model("local8", rule="local", bits=8, group=(1,)),
 }
 
 
@@ -136,7 +137,7 @@ def write_tensors(path: Path, content: dict[str, np.ndarray]) -> None:
 States = dict[str, np.ndarray]
 
 
-def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States, list[dict[str, float]]]:
+def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States, list[dict[str, Any]]]:
     """The states after training, and what the log says of each epoch."""
     module = differentiate(expand(model), model)
     fit, held = rng.holdout(seed, N_TRAIN, model.holdout) if model.holdout else (np.arange(N_TRAIN), np.arange(0))
@@ -147,6 +148,7 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
     results = dict(module.train.results)
     for epoch in range(epochs):
         hits = seen = 0
+        counts = dict.fromkeys((r for r in results if ":" in r), 0)
         for first in range(0, len(fit) // BATCH * BATCH, BATCH):
             scalars["tick"] += 1
             index = fit[rng.order(seed, epoch, len(fit), np.arange(first, first + BATCH))]
@@ -155,7 +157,12 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
             values, states = interp.step(module.train, env)
             hits += int((values[results["pred"]][:, 0] == Y[index]).sum())
             seen += BATCH
-        log.append({"train_acc": hits / seen, "level": scalars["level"]})
+            for role in counts:
+                counts[role] += int(values[results[role]].sum())
+        log.append({"train_acc": hits / seen, "level": scalars["level"], "flips": {}, "trigger_rate": {}})
+        for role, count in counts.items():
+            kind, what, layer = role.split(":")
+            log[-1][what][layer] = count if kind == "count" else count / seen
         if len(held):
             log[-1]["holdout_acc"] = accuracy(module.evaluate, states, held)
         now = log[-1].get("holdout_acc", hits / seen)
@@ -196,9 +203,15 @@ def test_the_program_computes_what_the_interpreter_says(programs, tmp_path, name
         if name == "level":
             assert event["holdout_acc"] == pytest.approx(figures["holdout_acc"], rel=1e-5)
             assert event["level"] == figures["level"]
-    share = {k: ((x <= -limit) | (x >= limit - 1)).mean() for k, x in want.items()}
+        rate = event["trigger_rate"] if name == "local8" else {"": event["trigger_rate"]}
+        assert rate == pytest.approx(figures["trigger_rate"], rel=1e-5) and event["flips"] == figures["flips"]
+        assert max(rate.values()) > 0 and max(event["flips"].values()) > 0
+    share = {k.removesuffix(".weight"): ((x <= -limit) | (x >= limit - 1)).mean() for k, x in want.items()}
     assert events[-1]["saturation"] == pytest.approx(share, rel=1e-5)
     assert re.search(r"^epoch  1/\d  error 0\.\d{4}  train ", text, re.M) and "  lr " not in text
+    shown = re.search(r"  flips (\d+)  trigger_rate (\S+) %  saturation (\S+) %  ", text)
+    assert shown and int(shown[1]) == sum(events[0]["flips"].values())
+    assert float(shown[2]) == pytest.approx(100 * np.mean(list(want_log[0]["trigger_rate"].values())), abs=0.006)
     if name == "level":
         assert want_log[-1]["level"] >= 2 and "  level 2  " in text
     if name == "bep5":
@@ -207,11 +220,17 @@ def test_the_program_computes_what_the_interpreter_says(programs, tmp_path, name
 
 @pytest.mark.parametrize("name", MODELS)
 def test_resume_gives_the_same_bits(programs, tmp_path, name):
-    whole = state(run(programs, name, "train", "--epochs", 8, "--out", tmp_path / "whole"))
+    """The states, and the figures of each epoch, whether it was interrupted or not."""
+    logs = tmp_path / "a", tmp_path / "b"
+    whole = state(run(programs, name, "train", "--epochs", 8, "--out", tmp_path / "whole", "--log", logs[0]))
     for stop in (1, 9, 10, 11, 27, 55):
-        run(programs, name, "train", "--epochs", 8, "--out", tmp_path / "parts", "--steps", stop)
-    text = run(programs, name, "train", "--epochs", 8, "--out", tmp_path / "parts")
+        run(programs, name, "train", "--epochs", 8, "--out", tmp_path / "parts", "--log", logs[1], "--steps", stop)
+    text = run(programs, name, "train", "--epochs", 8, "--out", tmp_path / "parts", "--log", logs[1])
     assert "resumed epoch" in text and state(text) == whole
+    events = [[e for e in map(json.loads, f.read_text().splitlines()) if e["event"] == "epoch"] for f in logs]
+    for key in ("epoch", "loss", "train_acc", "flips", "trigger_rate", "saturation", "state"):
+        assert [e[key] for e in events[0]] == [e[key] for e in events[1]], key
+    assert len(events[0]) == 8
 
 
 @pytest.mark.parametrize("name", MODELS)

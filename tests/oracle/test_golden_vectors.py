@@ -12,7 +12,7 @@ import numpy as np
 
 from bnnc import driver
 from bnnc.ir import interp
-from bnnc.ir.program import Module, Op, Program, Value
+from bnnc.ir.program import Module, Program
 from bnnc.lower.differentiate import differentiate
 from bnnc.lower.expand import expand
 from bnnc.lower.simplify import simplify
@@ -43,19 +43,6 @@ def with_constants(p: Program, **matrices: list[list[int]]) -> Program:
     return replace(p, constants=tuple(replace(c, rows=rows(matrices[c.name.replace(".", "_")])) for c in p.constants))
 
 
-def with_groups(p: Program, sizes: dict[str, int]) -> Program:
-    """A group size per layer (the rule's own argument is one for all)."""
-    values, ops = list(p.values), []
-    for op in p.ops:
-        if op.kind == "winners":
-            name = f"{op.layer}.size"
-            values.append(Value(name, (1, 1), "i32"))
-            ops.append(Op("const", (), name, (("value", sizes[op.layer]),)))
-            op = replace(op, inputs=(op.inputs[0], name))
-        ops.append(op)
-    return replace(p, values=tuple(values), ops=tuple(ops))
-
-
 def environment() -> dict[str, np.ndarray]:
     env = {"x": np.array(X, np.int8), "labels": np.array(Y, np.uint8)[:, None], "dense1.weight": np.array(H1, np.int8),
            "dense2.weight": np.array(H2, np.int8)}
@@ -68,8 +55,8 @@ def program(rule: str) -> Module:
 
 
 def test_back_propagated_targets() -> None:
-    p = program("bep(r = 0.5, nu = 0.5, reinforce = 0, bits = 4, group = 1)").train
-    p = with_groups(with_constants(p, classifier=P), {"dense1": 2, "dense2": 3})
+    p = program("bep(r = 0.5, nu = 0.5, reinforce = 0, bits = 4, group = [2, 3])").train
+    p = with_constants(p, classifier=P)
     out, new = interp.step(p, environment())
     assert out["dense1.z"].tolist() == [[-5, 1, -1, -1], [-1, -3, -1, -1]]
     assert out["dense2.z"].tolist() == [[0, -4, -2], [2, -2, -4]]
@@ -79,11 +66,13 @@ def test_back_propagated_targets() -> None:
     assert out["dense2.target"].tolist() == [[1, -1, -1, -1], [1, 1, -1, -1]]
     assert new["dense1.weight"].tolist() == [[2, -1, 4, 6, -1], [4, 5, 0, -2, 0], [-2, 3, 4, -4, 0], [3, -3, 3, -3, 0]]
     assert new["dense2.weight"].tolist() == [[3, -2, -1, -2], [0, 0, 2, -2], [-2, -2, -1, -2]]
+    assert out["dense1.flips"][:, 0].tolist() == [2, 2, 0, 0] and out["dense2.flips"][:, 0].tolist() == [0, 2, 4]  # sign(0) = +1
+    assert out["trigger.triggers"].item() == 2
 
 
 def test_local_errors() -> None:
-    p = program("local(r = 0.25, reinforce = 0, bits = 4, group = 1)").train
-    p = with_groups(with_constants(p, classifier=P, dense1_classifier=P1), {"dense1": 2, "dense2": 3})
+    p = program("local(r = 0.25, reinforce = 0, bits = 4, group = [2, 3])").train
+    p = with_constants(p, classifier=P, dense1_classifier=P1)
     out, new = interp.step(p, environment())
     logits = next(op.output for op in p.ops if op.kind == "contract" and op.layer == "dense1" and op.phase == "backward")
     assert out[logits].tolist() == [[-4, 2, 2], [-2, 0, 0]]

@@ -53,7 +53,7 @@ static const bnnc_net NET = {
     "dummy", HASH, "0.1.0", "test", "softmax", "momentum", "no memory table: written by hand\n", "{\"name\":\"dummy\"}",
     BATCH, ELEMS, CLASSES, KIND, 128.0f,
     X, LABELS, LOSS, PRED, X, LABELS, LOSS, PRED, LR, STEP,
-    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, 0,
+    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, NULL, 0,
     0, STATE_END, STATE, sizeof STATE / sizeof STATE[0],
     SCHEDULE, 3, 1, HOLDOUT,
     TRAIN_IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 0,

@@ -102,6 +102,7 @@ BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
   }
   bnnc_cur.errors = (uint32_t)(bnnc_cur.seen - bnnc_cur.hits), bnnc_cur.samples = (uint32_t)bnnc_cur.seen;
   bnnc_cur.epoch++, bnnc_cur.step = 0, bnnc_cur.hits = bnnc_cur.seen = 0, bnnc_cur.loss_sum = 0;
+  memset(bnnc_cur.count, 0, sizeof bnnc_cur.count);
 }
 
 BNNC_FN int bnnc_train(void) {

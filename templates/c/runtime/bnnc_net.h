@@ -2,6 +2,7 @@
  *
  * net.c, in this order:
  *     #define BNNC_MAX_THREADS 4              // the pool's stacks are static
+ *     #define BNNC_COUNTERS 2                 // entries of NET.counter; may be left out
  *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"  and the kernels' headers
  *     static const bnnc_state STATE[] = {...};
  *     static const bnnc_net NET = {...};
@@ -35,6 +36,17 @@ typedef struct {
   uint32_t offset, nbytes;     /* in the arena; inside [state_begin, state_begin + state_bytes) */
 } bnnc_state;
 
+#ifndef BNNC_COUNTERS
+#define BNNC_COUNTERS 0
+#endif
+
+/* i32[n] in the arena that a training step leaves behind. The trainer sums them over the steps of an epoch. */
+typedef struct {
+  const char *name, *layer;    /* "flips", "dense1"; layer "": of the whole network. One name's are neighbours */
+  uint32_t offset, n;
+  uint32_t share;              /* reported per training sample */
+} bnnc_counter;
+
 typedef struct {
   const char *name, *hash;     /* "mnist_mlp"; 16 hex digits that name the layout of the state */
   const char *version, *target, *rule, *optimizer;
@@ -53,6 +65,7 @@ typedef struct {
   uint32_t lr, step;           /* two f32, written before each train step: learning rate, and t = 1, 2, ...; or NOWHERE */
   uint32_t tick, seed_at, errors, samples, level; /* five i32, likewise, of rules without floats: t, the seed, mistakes and
                                 * samples of the epoch before (1 and 1 in the first), and how often training stagnated */
+  const bnnc_counter *counter; /* BNNC_COUNTERS of them */
   uint32_t loss_is_int;        /* loss is i32[batch] */
 
   uint32_t state_begin, state_bytes; /* all states are one range at the arena's start: the checkpoint's payload */

@@ -83,6 +83,7 @@
 #define vmaxi BNNC_AT_LEVEL(vmaxi)
 #define vmini BNNC_AT_LEVEL(vmini)
 #define vbits BNNC_AT_LEVEL(vbits)
+#define vsum BNNC_AT_LEVEL(vsum)
 #define vpopcnt BNNC_AT_LEVEL(vpopcnt)
 #define vmulhi BNNC_AT_LEVEL(vmulhi)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
@@ -123,11 +124,35 @@ VINLINE vf vsel(vi m, vf a, vf b) {
 VINLINE vi vseli(vi m, vi a, vi b) {
     return (m & a) | (~m & b);
 }
-VINLINE vi vmaxi(vi a, vi b) {
-    return vseli(a > b, a, b);
+/* The sum of all lanes. (*) */
+VINLINE int32_t vsum(vi a) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_epi32((__m512i)a);
+#else
+    int32_t sum = 0;
+    for (int i = 0; i < VL; i++)
+        sum += a[i];
+    return sum;
+#endif
 }
-VINLINE vi vmini(vi a, vi b) {
+
+VINLINE vi vmaxi(vi a, vi b) { /* (*) */
+#if defined(__AVX512F__)
+    return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
+    return vseli(a > b, a, b);
+#endif
+}
+VINLINE vi vmini(vi a, vi b) { /* (*) */
+#if defined(__AVX512F__)
+    return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b);
+#else
     return vseli(a < b, a, b);
+#endif
 }
 VINLINE vi vabsi(vi a) {
     return vmaxi(a, -a);
