@@ -173,7 +173,7 @@ class Printer:
 
     def _node(self, e: Expr) -> str:
         op, v = e.op, self.mode == "v"
-        col = "c" if e.shape[1] > 1 else "0"
+        row, col = ("r" if e.shape[0] > 1 else "0"), ("c" if e.shape[1] > 1 else "0")
         if op == "const":
             return literal(e.attr) if e.dtype == "f32" else str(e.attr)
         if op == "col":
@@ -185,17 +185,17 @@ class Printer:
         if op == "take":
             table, index = e.args
             s = self.storages[table.attr]
-            row = f"{self.pointers[table.attr]} + {self.pointers[index.attr]}[r] * {s.stride}"
-            return f"vld_bits({row}, {col})" if v else f"(int)((({row})[{col} >> 5] >> ({col} & 31)) & 1u)"
+            at = f"{self.pointers[table.attr]} + {self.pointers[index.attr]}[{row}] * {s.stride}"
+            return f"vld_bits({at}, {col})" if v else f"(int)((({at})[{col} >> 5] >> ({col} & 31)) & 1u)"
         if op == "bernoulli":
             p, seed, tick = (f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args)
             attrs = dict(e.attr)
             if v and self.inner == "c" and e.shape[1] > 1:  # a row of words at a time
-                words, row = -(-attrs["cols"] // 32), self.names.new("hit")
-                self.out.outer += [f"VARRAY uint32_t {row}[{-(-words // 16) * 16}];",
-                                   f"vbernoulli({row}, {words}, (uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, r * {words});"]
-                return f"vld_bits({row}, c)"
-            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, r * {-(-attrs['cols'] // 32)} + {col} / 32)"
+                words, hit = -(-attrs["cols"] // 32), self.names.new("hit")
+                self.out.outer += [f"VARRAY uint32_t {hit}[{-(-words // 16) * 16}];",
+                                   f"vbernoulli({hit}, {words}, (uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, {row} * {words});"]
+                return f"vld_bits({hit}, c)"
+            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row} * {-(-attrs['cols'] // 32)} + {col} / 32)"
             return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
         if op in ("lookup", "rate"):
             return self._scalar_call(e)
