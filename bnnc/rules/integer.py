@@ -186,7 +186,7 @@ def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T | None, any_trigge
         p = any_trigger.where(rate, 0).named("p")
         stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == y.h.name)
         hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=y.h.shape[0], cols=y.h.shape[1], stream=stream, name="hit")
-        h = h + hit.where((h > 0).where(2, (h >= 0).where(0, -2)), 0)
+        h = h + hit.where(h.clip(-1, 1) * 2, 0)
     top = 1 << (cx.rule_args["bits"] - 1)
     b.update(y.h, h.clip(-top, top - 1).to(y.h.dtype).named("weight_new"))
     b.phase = "backward"

@@ -19,6 +19,7 @@ from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program
 from .kernel import Acc, Expr, Kernel, Output, Schedule, Scheduled, Shape
 
+BY_ADDRESS = ("bernoulli", "take")  # ops that are printed with the addresses of their operands
 MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
 
 
@@ -84,6 +85,8 @@ class _Fuser:
     def materialise(self, op: Op, expr: Expr) -> bool:
         v, readers = self.p.value[op.output], self.readers.get(op.output, [])
         if not self.on or op.output in self.required:
+            return True
+        if any(r.kind in BY_ADDRESS or (v.dtype in ONE_BIT and OPS[r.kind].cls == "contract") for r in readers):
             return True
         full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
         if v.dtype in ONE_BIT and _is_full(v.shape):

@@ -74,6 +74,10 @@ NETS: dict[str, str] = {
     "bep-small-words": spec((33, 15, 9, 3), kind="sign", rule="bep(bits = 5, group = 3, tie = keep)", batch=33),
     "bep-wide": spec((256, 135, 75, 10), kind="bit", rule="bep", batch=100),
     "bep-width-1": spec((33, 1, 5, 2), kind="bit", rule="bep(bits = 8)", batch=1),
+    "bep-one-class": spec((31, 9, 9, 1), kind="bit", rule="bep(group = 1)", batch=22),
+    "local-one-class": spec((31, 9, 1), kind="bit", rule="local(group = 1)", batch=22),
+    "bep-batch-1": spec((1, 1, 1, 1), kind="bit", rule="bep", batch=1),
+    "bep-long-sums": spec((2100, 6, 1100, 3), kind="bit", rule="bep(group = 2, bits = 16)", batch=70),
     "local": spec((70, 33, 15, 9, 3), kind="bit", rule="local", batch=37),
     "local-no-reinforcement": spec((31, 21, 15, 4), kind="bit", rule="local(reinforce = 0, bits = 8)", batch=10),
     # inputs
