@@ -195,10 +195,9 @@ class Printer:
                 words, hit, hits, at = -(-attrs["cols"] // 32), *(self.names.new(x) for x in ("hit", "hits", "hits_row"))
                 many = 1 if words >= 64 else min(16 // math.gcd(words, 16), e.shape[0])  # rows that fill whole vectors
                 self.out.pre += [f"VARRAY uint32_t {hits}[{-(-words * many // 16) * 16}]; /* of {many} rows */", f"int {at} = -{many};"]
-                self.out.outer += [
-                    f"if ({row} >= {at} + {many})",
-                    f"    vbernoulli({hits}, {words * many}, (uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, ({at} = {row}) * {words});",
-                    f"const uint32_t *const {hit} = {hits} + ({row} - {at}) * {words};"]
+                draw = f"(uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, ({at} = {row}) * {words}"
+                self.out.outer += [f"if ({row} >= {at} + {many})", f"    vbernoulli({hits}, {words * many}, {draw});",
+                                   f"const uint32_t *const {hit} = {hits} + ({row} - {at}) * {words};"]
                 return f"vld_bits({hit}, c)"
             word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row} * {-(-attrs['cols'] // 32)} + {col} / 32)"
             return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
