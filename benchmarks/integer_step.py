@@ -135,7 +135,8 @@ def instructions(exe: Path, level: str, few: int = 5, many: int = 25) -> dict[st
 def markdown(result: dict[str, Any]) -> str:
     names = list(result["times"][0]["ms"]) if result["times"] else []
     out = ["# A training step of the integer rules", "", f"Written by `{result['command']}`. " + machine_line(result["machine"])
-           + " The cores were shared with other work while this ran; ratios within a round are the figures to trust.", "",
+           + " The cores were shared with other work while this ran; a long step (PyTorch) "
+           "is interrupted more than a short one, so its ratio is too high on a busy machine.", "",
            "## Time", "", f"Milliseconds a step, median [min - max] of {result['rounds']} rounds of fresh processes, {result['steps']} "
            "steps each; below it the ratio to `bep` in the same round. Random labels: every sample takes part in every update. "
            "PyTorch trains the same layers in f32 with batch norm and Adam.", "",
