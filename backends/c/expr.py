@@ -9,6 +9,7 @@ The loop variables are always ``r`` (row), ``c`` (first column) and ``n`` (lanes
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -178,7 +179,7 @@ class Printer:
 
     def _node(self, e: Expr) -> str:
         op, v = e.op, self.mode == "v"
-        col = "c" if e.shape[1] > 1 else "0"
+        row, col = ("r" if e.shape[0] > 1 else "0"), ("c" if e.shape[1] > 1 else "0")
         if op == "const":
             return literal(e.attr) if e.dtype == "f32" else str(e.attr)
         if op == "col":
@@ -194,18 +195,20 @@ class Printer:
         if op == "take":
             table, index = e.args
             s = self.storages[table.attr]
-            row = f"{self.pointers[table.attr]} + {self.pointers[index.attr]}[r] * {s.stride}"
-            return f"vld_bits({row}, {col})" if v else f"(int)((({row})[{col} >> 5] >> ({col} & 31)) & 1u)"
+            at = f"{self.pointers[table.attr]} + {self.pointers[index.attr]}[{row}] * {s.stride}"
+            return f"vld_bits({at}, {col})" if v else f"(int)((({at})[{col} >> 5] >> ({col} & 31)) & 1u)"
         if op == "bernoulli":
             p, seed, tick = (f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args)
             attrs = dict(e.attr)
             if v and self.inner == "c" and e.shape[1] > 1:  # a row of words at a time
-                words, row = -(-attrs["cols"] // 32), self.names.new("hit")
-                self.out.outer += [f"VARRAY uint32_t {row}[{-(-words // 16) * 16}];",
-                                   f"vbernoulli({row}, {words}, (uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, r * {words});"]
-                return f"vld_bits({row}, c)"
-            row = f"r * {-(-attrs['cols'] // 32)} + " if e.shape[0] > 1 else ""
-            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row}{col} / 32)"
+                words, hit, hits, at = -(-attrs["cols"] // 32), *(self.names.new(x) for x in ("hit", "hits", "hits_row"))
+                many = 1 if words >= 64 else min(16 // math.gcd(words, 16), e.shape[0])  # rows that fill whole vectors
+                self.out.pre += [f"VARRAY uint32_t {hits}[{-(-words * many // 16) * 16}]; /* of {many} rows */", f"int {at} = -{many};"]
+                draw = f"(uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, ({at} = {row}) * {words}"
+                self.out.outer += [f"if ({row} >= {at} + {many})", f"    vbernoulli({hits}, {words * many}, {draw});",
+                                   f"const uint32_t *const {hit} = {hits} + ({row} - {at}) * {words};"]
+                return f"vld_bits({hit}, c)"
+            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row} * {-(-attrs['cols'] // 32)} + {col} / 32)"
             return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
         if op in ("lookup", "rate"):
             return self._scalar_call(e)

@@ -203,8 +203,8 @@ class _Kernel:
             raise InternalError("the gate of a product is stored as its operand is")
         return KernelText("contract_scatter", {
             "m": m, "q": q, "cols": n, "n": lanes(n), "a": self.pointers[a.attr], "gate": self.pointers[self.k.gate.attr],
-            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "acc": acc, "code": code, "stores": stores,
-            "sums": sums, "ragged": n % LANES != 0})
+            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "planes": q.bit_length(), "acc": acc, "code": code,
+            "stores": stores, "sums": sums, "ragged": n % LANES != 0})
 
     def group(self) -> KernelText:
         """In each group of columns of a row, the entry that wins."""

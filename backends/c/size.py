@@ -14,7 +14,7 @@ from bnnc.sched.kernel import Kernel
 from .targets import Target
 
 MARGIN = 1.08
-KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 600, "contract": 1348, "popcount": 669, "scatter": 500,
+KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 700, "contract": 1348, "popcount": 1370, "scatter": 2300,
           "fold": 200, "recur": 900, "recur_back": 900}
 NODE = 5  # an operation of its expressions
 BITS = 102  # a packed operand

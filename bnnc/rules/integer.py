@@ -261,7 +261,7 @@ def learn(cx: Any, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_t
         p = any_trigger.where(rate, 0).named("p")
         stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == weight.name)
         hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=weight.shape[0], cols=weight.shape[1], stream=stream, name="hit")
-        h = h + hit.where((h > 0).where(2, (h >= 0).where(0, -2)), 0)
+        h = h + hit.where(h.clip(-1, 1) * 2, 0)
     top = 1 << (cx.rule_args["bits"] - 1)
     new = h.clip(-top, top - 1).to(weight.dtype).named(weight.name.split(".")[1] + "_new")
     b.update(weight, new)

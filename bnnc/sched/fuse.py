@@ -91,7 +91,7 @@ class _Fuser:
             return True
         full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
         if v.dtype in ONE_BIT and _is_full(v.shape):
-            return bool(full) or any(OPS[r.kind].cls == "contract" for r in readers)
+            return bool(full)
         if v.dtype == "f16" and _is_full(v.shape):
             return True
         if any(self.p.value[r.output].shape != v.shape or OPS[r.kind].cls != "map" for r in readers) and not _is_full(v.shape):
