@@ -29,23 +29,12 @@ import numpy as np
 
 from . import budget, data, driver, knobs, registry, tensors
 from .diag import BnncError, InternalError, Span, did_you_mean, error
+from .gates import Gates
 from .model import Model
-from .plan import literature
 from .plan.types import Buffer
+from .published import Published
 
 PathLike = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Published:
-    """The memory that the published accounting (arXiv 2102.04270, Table 2) gives a network, in MiB.
-
-    ``standard`` and ``proposed`` are its two algorithms; ``allocated`` is what bnnc's arena takes.
-    """
-
-    standard: float
-    proposed: float
-    allocated: float
 
 
 @dataclass(frozen=True)
@@ -62,16 +51,28 @@ class Plan:
         return self.planned.placed.plan.buffers
 
     @property
-    def literature(self) -> Published | None:
-        """The published accounting of this network, or None where that covers no such network."""
-        model = self.planned.model
+    def gates(self) -> Gates | None:
+        """Boolean gates of a training step as the papers count them, or None where nobody has for such a network."""
+        count = self._rule.gates
         try:
-            chain = literature.chain_from_model(model)
-            mib = [literature.account(chain, model.batch, model.optimizer.name, variant).mib
-                   for variant in ("standard", "proposed")]
+            return count(self.planned.model) if count else None  # type: ignore[no-any-return]
         except ValueError:
             return None
-        return Published(mib[0], mib[1], self.arena_bytes / literature.MIB)
+
+    def literature(self, samples: int | None = None) -> Published | None:
+        """The published accounting of this network, for so many training samples, or None where nobody covers it.
+
+        Raises BnncError B0604 (usage) where the number of samples is needed and not given.
+        """
+        try:
+            found: Published = self._rule.published(self.planned.model, samples)
+        except ValueError:
+            return None
+        return found.beside(self.arena_bytes)
+
+    @property
+    def _rule(self) -> Any:
+        return registry.rules[self.planned.model.rule.name].impl
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, as ``bnnc plan --json`` prints it."""

@@ -5,12 +5,14 @@ Results go to standard output, prose and errors to standard error; with ``--json
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,6 +24,7 @@ from .backends.c.targets import TARGETS
 from .cli_data import data_group
 from .diag import BnncError, InternalError, did_you_mean, error, nearest, render, to_json
 from .parse import parse
+from .published import Published, training_samples
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 the spec is wrong, 2 usage, 3 over the memory budget, 4 no compiler or it failed,
@@ -191,19 +194,25 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> Non
 @options("target", "ram", "batch", "threads", "rule", "json")
 @click.option("--csv", is_flag=True, help="the buffers as CSV: id, first and last time, bytes, offset")
 @click.option("--literature", is_flag=True, help="the published accounting of this network beside what bnnc allocates")
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="training samples, if the data cannot be read")
+@click.option("--data", metavar="DIR", help="where the data is (default: beside the spec)")
 @click.option("--all", "everything", is_flag=True, help="list small buffers one by one too")
 def plan(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,
-         as_json: bool, csv: bool, literature: bool, everything: bool) -> None:
+         as_json: bool, csv: bool, literature: bool, samples: int | None, data: str | None, everything: bool) -> None:
     """Show what training will need, to the byte.
 
     Example: bnnc plan net.bnn --ram 2MiB --batch 50
     """
     net = network(file, rule)
     p = net.plan(target, batch, threads, ram)
-    published = p.literature if literature else None
+    published = _published(p, samples, Path(data or Path(file).parent)) if literature else None
+    other = None if csv or literature else _standard(net, p, target, batch, threads)
+    counts = [(q.planned.model.rule.name, g) for q in (p, other) if q is not None and (g := q.gates) is not None]
     if as_json:
-        extra = {"literature_mib": {"standard": published.standard, "proposed": published.proposed,
-                                    "allocated": published.allocated}} if published else {}
+        extra: dict[str, Any] = {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
+        if published:
+            extra[f"literature_{published.unit.lower()}"] = {
+                **{key: figure for key, _, figure in published.figures}, "allocated": published.allocated}
         click.echo(json.dumps({**p.to_json(), **extra}, indent=1, sort_keys=True))
     elif csv:
         click.echo(str(p.planned.placed), nl=False)
@@ -214,23 +223,36 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
         out = show.console()
         out.print(show.title(p))
         out.print(show.published_table(published, p.planned.model.rule.name))
+        for line in published.differs:
+            out.print(line, style="dim")
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
         out.print(show.not_counted(), style="dim")
-        if (other := _standard(net, p, target, batch, threads)) is not None:
-            out.print(f"rule standard would need {budget.number(other)} B ({other / p.total_bytes:.2f}x)")
+        if other is not None:
+            out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
+                      f"({other.total_bytes / p.total_bytes:.2f}x)")
+        if counts:
+            out.print("", show.gates_table(counts), sep="\n")
     following(f"bnnc run {file}   or   bnnc compile {file}")
 
 
-def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> int | None:
-    """The total under rule standard, where that is another rule and takes this network."""
+def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> api.Plan | None:
+    """The plan under rule standard, where that is another rule and takes this network."""
     if p.planned.model.rule.name == "standard":
         return None
     try:
-        return net.with_(rule="standard").plan(target, batch, threads).total_bytes
+        return net.with_(rule="standard").plan(target, batch, threads)
     except BnncError:
         return None
+
+
+def _published(p: api.Plan, samples: int | None, folder: Path) -> Published | None:
+    """The published accounting; the number of samples from the spec's data, where that can be read."""
+    if samples is None:
+        with contextlib.suppress(BnncError):
+            samples = training_samples(p.planned.model, folder)
+    return p.literature(samples)
 
 
 @cli.command()

@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..gates import Gates, hidden_pairs, propagated_errors
+from ..model import Model
 from ..registry import Named, Param, rules
 from .frame import equiangular_frame, random_prototypes
-from .integer import PARAMS, hidden_layers, integer_rule, rates, update
+from .integer import PARAMS, group_sizes, hidden_layers, integer_rule, rates, update
 
 
 def backward(cx: Any, program: Any) -> None:
@@ -44,6 +46,11 @@ def prototypes(cx: Any, number: int, classes: int, width: int) -> Any:
     return make(cx.model.seed, number, classes, width)
 
 
+def gates(model: Model) -> Gates:
+    groups = (group_sizes(n, model.rule["group"], False)[0] for _, n in hidden_pairs(model))
+    return propagated_errors(model, groups, model.rule["reinforce"])
+
+
 rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (
     Param("r", "float", 0.5, "margin below which a sample takes part, as a share of the last width", minimum=0, maximum=1),
     Param("nu", "float", 0.25, "gate threshold, as a share of the fan-in", minimum=0, maximum=1),
@@ -51,4 +58,4 @@ rules.add(Named("bep", "binary error propagation: integer weights, binary errors
     Param("classifier", "name", "bef", "how the fixed classifier is made", ("bef", "random")),
     Param("tie", "name", "plus", "what a back-projection of 0 becomes", ("plus", "keep")),
     Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
-), integer_rule(backward, prototypes)))
+), integer_rule(backward, prototypes, gates=gates)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..gates import local_errors
 from ..registry import Named, Param, rules
 from .frame import random_prototypes
 from .integer import PARAMS, hidden_layers, integer_rule, margin, rates, update
@@ -38,4 +39,5 @@ def backward(cx: Any, program: Any) -> None:
 rules.add(Named("local", "local binary errors: every layer learns from a fixed random classifier of its own", (
     Param("r", "float", 0.25, "margin below which a sample takes part, as a share of the width", minimum=0, maximum=1),
     *PARAMS,
-), integer_rule(backward, lambda cx, number, classes, width: random_prototypes(cx.model.seed, number, classes, width))))
+), integer_rule(backward, lambda cx, number, classes, width: random_prototypes(cx.model.seed, number, classes, width),
+                gates=local_errors)))

@@ -119,6 +119,28 @@ def test_plan_literature(bnnc) -> None:
     assert figures["allocated"] < figures["proposed"] < figures["standard"]
 
 
+def test_plan_literature_of_an_integer_rule(bnnc, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
+    code, out, _ = bnnc("plan", str(example), "--literature", "--rule", "local")
+    assert code == 0 and "all 60000 samples" in out and "a batch at a time" in out
+    lone = tmp_path / "lone.bnn"
+    lone.write_text(example.read_text())
+    code, out, err = bnnc("plan", str(lone), "--literature", "--rule", "local")
+    assert (code, out) == (2, "") and "B0604" in err and "--samples N" in err
+    figures = json.loads(bnnc("plan", str(lone), "--literature", "--rule", "local", "--samples", "60000", "--json")[1])
+    assert f"{figures['literature_mb']['total']:.3f}" == "6.384"  # 5.880 data, 0.400 weights, 0.103 activations
+    same = ("plan", str(lone), "--literature", "--rule", "local", "--data", str(example.parent), "--json")
+    assert json.loads(bnnc(*same)[1])["literature_mb"] == figures["literature_mb"]
+
+
+def test_plan_gates(bnnc, net: str) -> None:
+    gates = json.loads(bnnc("plan", net, "--json")[1])["gates"]
+    assert set(gates) == {"edge", "standard"} and gates["edge"]["total"] == 10_000 * gates["edge"]["floats"] > 0
+    example = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
+    out = bnnc("plan", str(example), "--rule", "local")[1]
+    assert "4.73e+08" in out and "4 344x" in out
+
+
 def test_over_budget(bnnc, net: str) -> None:
     code, out, err = bnnc("plan", net, "--ram", "100KiB")
     assert (code, out) == (3, "") and "B0601" in err and "at its peak" in err and "no single change" in err
