@@ -134,6 +134,7 @@ class Network:
     text: str = field(repr=False)
     file: str = "<text>"
     overrides: tuple[tuple[str, Any], ...] = ()
+    widths: tuple[tuple[str, int], ...] = ()
 
     @property
     def warnings(self) -> tuple[Any, ...]:
@@ -143,7 +144,7 @@ class Network:
     def options(self, target: str = "host", batch: int | None = None, threads: int | None = None) -> driver.Options:
         """What the passes are asked for."""
         overrides = {**dict(self.overrides), **({} if batch is None else {"batch": batch})}
-        return driver.Options(self.text, self.file, target, threads, overrides)
+        return driver.Options(self.text, self.file, target, threads, overrides, widths=dict(self.widths))
 
     def with_(self, **settings: Any) -> Network:
         """A variant with other settings, checked again.
@@ -159,9 +160,14 @@ class Network:
         BnncError
             A setting that does not exist, or a network that cannot have it.
         """
-        overrides = {**dict(self.overrides), **settings}
-        model = driver.check_text(driver.Options(self.text, self.file, overrides=overrides))
-        return replace(self, model=model, overrides=tuple(overrides.items()))
+        return replace(self, overrides=tuple({**dict(self.overrides), **settings}.items()))._checked()
+
+    def with_widths(self, widths: Mapping[str, int]) -> Network:
+        """A variant with other ``units`` of layers, by their names (``{"dense1": 128}``), checked again.  Raises BnncError."""
+        return replace(self, widths=tuple({**dict(self.widths), **widths}.items()))._checked()
+
+    def _checked(self) -> Network:
+        return replace(self, model=driver.check_text(self.options()))
 
     def plan(self, target: str = "host", batch: int | None = None, threads: int | None = None,
              ram: str | int | None = None) -> Plan:
@@ -261,7 +267,7 @@ class Program:
         """
         done = subprocess.run([str(self.binary), *args], capture_output=True, text=True, check=False)
         if check and done.returncode:
-            raise _failed(done.returncode, done.stderr)
+            raise failed(done.returncode, done.stderr)
         return done
 
     def fit(self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray | None = None, y_test: np.ndarray | None = None,
@@ -414,7 +420,7 @@ class Program:
                     process.wait()
             if process.returncode:
                 complaints.seek(0)
-                raise _failed(process.returncode, complaints.read())
+                raise failed(process.returncode, complaints.read())
         return records
 
 
@@ -454,7 +460,7 @@ def _history(records: list[dict[str, Any]]) -> History:
                    end["memory_predicted"], end["memory_measured"], end.get("test_acc"), end.get("best_test_acc"))
 
 
-def _failed(code: int, complaint: str) -> BnncError:
+def failed(code: int, complaint: str) -> BnncError:
     lines = complaint.strip().splitlines() or [f"it gave no reason (exit code {code})"]
     hints = [x.strip().removeprefix("hint:").strip() for x in lines if x.strip().startswith("hint:")]
     text = " ".join(x.strip() for x in lines if not x.strip().startswith("hint:"))

@@ -22,6 +22,7 @@ from . import __version__, api, budget, codes, driver, fmt, knobs, show
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
 from .cli_data import data_group
+from .cli_experiment import compare, sweep
 from .diag import BnncError, InternalError, did_you_mean, error, nearest, render, to_json
 from .parse import parse
 from .published import Published, training_samples
@@ -105,7 +106,6 @@ def cli() -> None:
     """
 
 
-cli.add_command(data_group)
 
 
 def network(file: str, rule: str | None = None) -> api.Network:
@@ -431,6 +431,10 @@ def version(as_json: bool) -> None:
         click.echo(json.dumps({"version": __version__, "compiler": compiler, "python": sys.version.split()[0]}))
     else:
         click.echo(f"bnnc {__version__}, C compiler: {compiler or 'none found'}")
+
+
+for command in (compare, sweep, data_group):
+    cli.add_command(command)
 
 
 def main() -> None:
