@@ -160,7 +160,8 @@ def check(file: str, as_json: bool) -> None:
 @click.option("--check", "only_check", is_flag=True, help="write nothing; exit code 1 if the text would change")
 @click.option("--explicit", is_flag=True, help="write out every default")
 @click.option("--write", "-w", is_flag=True, help="change the file itself")
-def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> None:
+@options("json")
+def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_json: bool) -> None:
     """Print a spec in its canonical form.
 
     Example: bnnc fmt -w net.bnn
@@ -172,6 +173,8 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> Non
     except BnncError as e:
         e.sources.setdefault(name, text)
         raise
+    if as_json:
+        click.echo(json.dumps({"file": name, "canonical": new == text, "text": new}, indent=1))
     if only_check:
         if new != text:
             note(f"{name}: not in canonical form\nNext: bnnc fmt -w {file}")
@@ -184,7 +187,8 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> Non
             part.replace(file)
         note(f"{name}: {'written' if new != text else 'unchanged'}")
     else:
-        click.echo(new, nl=False)
+        if not as_json:
+            click.echo(new, nl=False)
         return
     following(f"bnnc check {file}")
 
@@ -257,12 +261,12 @@ def _published(p: api.Plan, samples: int | None, folder: Path) -> Published | No
 
 @cli.command()
 @click.argument("file")
-@options("target", "ram", "batch", "threads", "rule")
+@options("target", "ram", "batch", "threads", "rule", "json")
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
 @click.option("--source", metavar="DIR", help="write the C there too")
 @click.option("--emit-only", is_flag=True, help="write the C (to --source, or NAME-c) and compile nothing")
 def compile(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,  # noqa: A001
-            output: str | None, source: str | None, emit_only: bool) -> None:
+            as_json: bool, output: str | None, source: str | None, emit_only: bool) -> None:
     """Compile a spec to one program that trains the network.
 
     Example: bnnc compile net.bnn -o net --source net-c
@@ -275,6 +279,8 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         budget.check(opts, planned, budget.parse_size(ram) if ram else None)
         folder = source or f"{name}-c"
         driver.emit_source(planned).write(Path(folder))
+        if as_json:
+            click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
         note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
         following(f"bnnc build {folder}")
         return
@@ -287,6 +293,8 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
             at = Path(source) / path
             at.parent.mkdir(parents=True, exist_ok=True)
             at.write_text(text, encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps({"executable": out, "source": source, **prog.plan.planned.report.summary()}, indent=1))
     note(f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
          f"{budget.number(prog.plan.arena_bytes)} B")
     shown = out if "/" in out else f"./{out}"
@@ -299,15 +307,15 @@ def _data_flag(file: str) -> str:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@options("ram", "batch", "threads", "rule")
+@options("ram", "batch", "threads", "rule", "json")
 @click.argument("file")
 @click.argument("trainer_args", nargs=-1, type=click.UNPROCESSED)
-def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,
+def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None, as_json: bool,
         trainer_args: tuple[str, ...]) -> None:
     """Compile a spec for this machine and train it.
 
     Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec,
-    checkpoints are kept in run/NAME.
+    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, info or bench found.
 
     Example: bnnc run net.bnn -- --epochs 3 --threads 2
     """
@@ -325,7 +333,12 @@ def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule
         for flag, value in (("--data", beside), ("--out", f"run/{net.model.name}")):
             if not any(a == flag or a.startswith(flag + "=") for a in given):
                 given += [flag, value]
-    code = _foreground([str(prog.binary), *given])
+    log = _flag_value(given, "--log") or str(Path(prog.folder.name) / "log.jsonl")
+    if as_json:
+        given += ["--json"] if given[0] != "train" else [] if _flag_value(given, "--log") else ["--log", log]
+    code = _foreground([str(prog.binary), *given], 2 if as_json and given[0] == "train" else None)
+    if as_json and code == 0 and given[0] == "train":
+        click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
     if code == 0 and given[0] == "train":
         following(f"bnnc run {file} eval   or   bnnc compile {file}, to have the program as a file")
     prog.folder.cleanup()
@@ -346,11 +359,11 @@ def _default_signals(*signals: signal.Signals) -> None:
         signal.signal(s, signal.SIG_DFL)
 
 
-def _foreground(argv: list[str]) -> int:
+def _foreground(argv: list[str], stdout: int | None = None) -> int:
     """Run a program with this terminal; signals are its business (it writes a checkpoint), its exit code is ours."""
     previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        process = subprocess.Popen(argv, preexec_fn=lambda: _default_signals(*previous))
+        process = subprocess.Popen(argv, stdout=stdout, preexec_fn=lambda: _default_signals(*previous))
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         code = process.wait()
     finally:
@@ -362,7 +375,8 @@ def _foreground(argv: list[str]) -> int:
 @cli.command()
 @click.argument("folder")
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
-def build(folder: str, output: str | None) -> None:
+@options("json")
+def build(folder: str, output: str | None, as_json: bool) -> None:
     """Compile C that `compile --source` wrote.
 
     It may have been edited by hand; it is checked against its plan all the same.
@@ -372,13 +386,16 @@ def build(folder: str, output: str | None) -> None:
     source, sizes, target = c_build.read_source(Path(folder))
     out = Path(output or source.name)
     c_build.build(source, sizes, target, out, knobs.read().cc)
+    if as_json:
+        click.echo(json.dumps({"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1))
     note(f"{out}: built from {folder}; the arena has {budget.number(sizes.arena)} bytes, as planned")
     following(f"{out if '/' in str(out) else f'./{out}'} --help")
 
 
 @cli.command()
 @click.argument("code")
-def explain(code: str) -> None:
+@options("json")
+def explain(code: str, as_json: bool) -> None:
     """Say what an error code means, with an example.
 
     Example: bnnc explain B0301
@@ -388,7 +405,7 @@ def explain(code: str) -> None:
         known = sorted(codes.CODES)
         raise error("B0904", f"there is no code `{code}`", exit_code=2,
                     help=did_you_mean(code.upper(), known) or f"codes: {known[0]} to {known[-1]}")
-    click.echo(text, nl=False)
+    click.echo(json.dumps(asdict(codes.CODES[code.upper()]), indent=1) if as_json else text, nl=as_json)
 
 
 @cli.command()

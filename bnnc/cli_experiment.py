@@ -57,6 +57,8 @@ def _finish(result: Result, folder: Path, as_json: bool) -> None:
         head, *rows = result.table()
         out = show.console()
         out.print(show.list_table(head, rows))
+        for reason in result.reasons:
+            out.print(reason)
         out.print(result.caption, style="dim")
     if not can_plot():
         _note("no plot: matplotlib is missing; `pip install 'bnnc[plot]'` and the same command again draw it")
@@ -87,8 +89,9 @@ def compare(file: str, rules: str, ram: str | None, seeds: int, epochs: int | No
 @click.argument("file")
 @click.option("--set", "settings", required=True, multiple=True, metavar="NAME=V,V,...",
               help="rule.ARG, optimizer.ARG, train.SETTING or a top-level `let`; several make a grid")
+@click.option("--rule", metavar="RULE", help="instead of the spec's rule")
 @_options(3)
-def sweep(file: str, settings: tuple[str, ...], seeds: int, epochs: int | None, threads: int, jobs: int | None,
+def sweep(file: str, settings: tuple[str, ...], rule: str | None, seeds: int, epochs: int | None, threads: int, jobs: int | None,
           data: str | None, output: str | None, as_json: bool) -> None:
     """Train one network with several values of its settings.
 
@@ -96,7 +99,7 @@ def sweep(file: str, settings: tuple[str, ...], seeds: int, epochs: int | None, 
 
     Example: bnnc sweep net.bnn --set rule.r=0,.25,.5,.75 --set train.batch=10,100
     """
-    net = experiment.api.load(file)
+    net = experiment.api.load(file).with_(**({"rule": rule} if rule else {}))
     folder = Path(output or f"sweep-{net.model.name}")
     chosen: dict[str, list[str]] = {}
     for s in settings:

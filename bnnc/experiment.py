@@ -4,10 +4,10 @@
     result = bnnc.compare("net.bnn", ["bep", "edge"], seeds=5)
     result.rows[0].final.mean, result.rows[0].final.half       # test accuracy and its 95 % interval
 
-Every run is a program of its own, trained by its own command line.  A run that ended is a line of ``runs.jsonl`` in the output
-folder, named by a hash of all that decides its bits; the same experiment again takes it from there.  A seed decides first
-weights, the order of samples and, of rules that have one, the fixed classifier.  Accuracies depend neither on the number of
-jobs nor on the machine; times do on both.
+Every run is a program of its own, trained by its own command line; programs are kept in the cache of :meth:`Network.compile`.  A
+run that ended is a line of ``runs.jsonl`` in the output folder, named by a hash of all that decides its bits; the same experiment
+again takes it from there.  A seed decides first weights, the order of samples and, of rules that have one, the fixed classifier.
+Accuracies depend neither on the number of jobs nor on the machine; times do on both.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ class Experiment:
         if first is None:
             reasons = "; ".join(f"{v.label}: {v.reason}" for v in variants)
             raise error("B0905", f"nothing can be trained: {reasons}", help="`bnnc check FILE --rule RULE` says more of each rule")
-        self.files = data_files(first.model, data)
         self.digest = hashlib.sha256()
-        for f in self.files:
-            self.digest.update(hashlib.sha256(f.read_bytes()).digest())
+        for path in data_files(first.model, data):
+            with path.open("rb") as f:
+                self.digest.update(hashlib.file_digest(f, "sha256").digest())
         self.seeds = range(first.model.seed, first.model.seed + seeds)
         self.store = Store(out)
 
@@ -119,7 +119,7 @@ class Experiment:
             limit = ram
             while True:
                 net = scale.largest(v.net, limit, self.threads)
-                program = net.compile(threads=self.threads)
+                program = net.compile(threads=self.threads, cache=True)
                 if (excess := program.plan.total_bytes - ram) <= 0:
                     break
                 limit -= excess  # this compiler's code is larger than the plan's bound
@@ -137,7 +137,7 @@ class Experiment:
         with v.lock:
             which = _program_seed(v.net.plan(threads=self.threads), seed)
             if which not in v.programs:
-                v.programs[which] = v.net.with_(seed=seed).compile(threads=self.threads)
+                v.programs[which] = v.net.with_(seed=seed).compile(threads=self.threads, cache=True)
             return v.programs[which]
 
     def train(self, v: Variant, seed: int) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from typing import Any
 from .budget import number
 
 FILES = ("results.csv", "results.md", "plot.png")
-_T = (12.7062, 4.3027, 3.1824, 2.7764)  # Student's t, 97.5 %, 1 to 4 degrees of freedom
+_T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)  # 1 to 10 degrees of freedom
 _Z = 1.959963985
 
 
 def student(degrees: int) -> float:
-    """The 97.5 % point of Student's t, to 4 digits (from 5 degrees on by its expansion around the normal's)."""
+    """The 97.5 % point of Student's t, to 4 digits (from 11 degrees on by its expansion around the normal's)."""
     if degrees <= len(_T):
         return _T[degrees - 1]
     z, v = _Z, float(degrees)
@@ -126,11 +126,16 @@ class Result:
         for r in self.rows:
             values = [v for _, v in r.settings]
             if r.final is None or r.best is None:
-                lines.append([*values, r.reason, *[""] * 7])
+                lines.append([*values, *["-"] * 8])
                 continue
             lines.append([*values, _widths(r.widths), r.final.percent(), r.best.percent(), number(r.predicted), number(r.measured),
                           f"{r.gates:.3g}" if r.gates else "", f"{r.epoch_seconds:.3g}", f"{1000 * r.step_seconds:.3g}"])
         return lines
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why rows are empty."""
+        return [f"{r.label}: {r.reason}" for r in self.rows if r.reason]
 
     @property
     def caption(self) -> str:
@@ -144,7 +149,8 @@ class Result:
         head, *rows = self.table()
         lines = [head, ["---"] * len(head), *rows]
         escaped = ([c.replace("|", "\\|") for c in line] for line in lines)
-        return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+        return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in escaped) + "".join(
+            f"\n- {reason}" for reason in self.reasons) + ("\n" if self.reasons else "")
 
 
 def _widths(widths: Iterable[int]) -> str:
