@@ -97,7 +97,7 @@ def sweep(file: str, settings: tuple[str, ...], rule: str | None, seeds: int, ep
 
     Same outputs as `compare`, in sweep-NAME; the plot sets accuracy against the first setting's values.
 
-    Example: bnnc sweep net.bnn --set rule.r=0,.25,.5,.75 --set train.batch=10,100
+    Example: bnnc sweep net.bnn --set rule.r=0,.25,.5,.75 --seeds 5
     """
     net = experiment.api.load(file).with_(**({"rule": rule} if rule else {}))
     folder = Path(output or f"sweep-{net.model.name}")

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from .budget import number
 from .results import Interval, Result, Row, interval
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999933")
@@ -55,8 +56,7 @@ def _memory(ax: Any, rows: list[Row]) -> None:
         y, half = _percent(row.final)
         ax.errorbar([row.predicted / 1024], [y], yerr=[half], capsize=4, linestyle="none", **{**_style(i), "markersize": 7})
     _axes(ax, "memory of the process (KiB)", "final test accuracy (%)")
-    ax.margins(x=0.15)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.15 * max(r.predicted for r in rows) / 1024)
 
 
 def _compare(figure: Figure, result: Result, rows: list[Row]) -> None:
@@ -100,6 +100,6 @@ def draw(result: Result, path: Path) -> None:
     FigureCanvasAgg(figure)
     (_compare if comparing else _sweep)(figure, result, rows)
     seeds = f"mean and 95 % interval of {result.seeds} seeds" if result.seeds > 1 else "1 seed"
-    limit = f", widths scaled to {result.ram / 1024:,.0f} KiB" if result.ram else ""
+    limit = f", widths scaled to {number(result.ram // 1024)} KiB" if result.ram else ""
     figure.suptitle(f"{result.name}: {seeds}{limit}", fontsize=11)
     figure.savefig(path)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 from helpers import spec
 
 import bnnc
-from bnnc import experiment, results, scale
+from bnnc import cli_experiment, experiment, results, scale
 from bnnc.cli_experiment import split
 from bnnc.model import Call
 from bnnc.results import Interval, Result, Row, Run, interval, student
@@ -176,6 +178,16 @@ def test_plots(names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(results, "can_plot", lambda: False)
     results.write(result(names), tmp_path / "..")
     assert not (tmp_path / ".." / "plot.png").exists()
+
+
+def test_matplotlib_is_optional_and_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    late = "import sys, bnnc, bnnc.cli; sys.exit('matplotlib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", late], check=True)
+    monkeypatch.setattr(cli_experiment, "can_plot", lambda: False)
+    cli_experiment._finish(result(), tmp_path, as_json=False)
+    out, err = capsys.readouterr()
+    assert "pip install 'bnnc[plot]'" in err and "plot.png" not in err
+    assert "71.50 ± 6.35" in out and "x: needs bits (B0501)" in out
 
 
 def test_what_a_plot_shows() -> None:
