@@ -208,9 +208,6 @@ def test_run_json(net: str, tmp_path: Path) -> None:
     assert end["event"] == "end" and end["epochs"] == 2 and "epoch" in done.stderr and "Next: " in done.stderr
     done = subprocess.run([*argv, "eval", *out], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["state"] == end["state"]
-    log = tmp_path / "own.jsonl"
-    done = subprocess.run([*argv, "--epochs", "3", "--log", str(log), *out], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == json.loads(log.read_text().splitlines()[-1])
 
 
 def test_explain(bnnc) -> None:

@@ -9,12 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import helpers
 import pytest
 from helpers import spec
 
 import bnnc
 from bnnc import cli_experiment, experiment, results, scale
 from bnnc.cli_experiment import split
+from bnnc.data import write_bnnd
+from bnnc.generate import prototypes
 from bnnc.model import Call
 from bnnc.results import Interval, Result, Row, Run, interval, student
 from bnnc.rules.integer import good_width, group_sizes
@@ -121,6 +124,25 @@ def test_nothing_to_train(tmp_path: Path) -> None:
     with pytest.raises(bnnc.BnncError) as e:
         bnnc.compare(net, ["edge"], out=tmp_path / "out")
     assert e.value.diagnostics[0].code == "B0805" and not (tmp_path / "out").exists()
+
+
+def test_widths_that_fit_are_looked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(helpers.CACHE))
+    write_bnnd(tmp_path / "d.bnnd", prototypes(20, 10, bits=20, classes=5))
+    net = bnnc.parse(spec((20, 15, 5), "bit", "edge") + 'data { train = bnnd("d.bnnd"); }')
+    said: list[str] = []
+
+    def fitted(ram: int) -> experiment.Variant:
+        v = experiment.Variant("edge", (("rule", "edge"),), net)
+        experiment.Experiment("net", [v], 1, 1, tmp_path, tmp_path / "out", 1, said.append).fit(v, ram)
+        return v
+
+    none = fitted(1000)
+    assert none.net is None and none.reason.startswith("even with the narrowest hidden layers it needs") and "B0605" in none.reason
+    ram = net.plan(threads=1).total_bytes
+    first, again = fitted(ram), fitted(ram)
+    assert first.net is not None and again.net is not None and first.net.widths == again.net.widths and first.programs
+    assert not again.programs and len(said) == 2 and first.programs[None].plan.total_bytes <= ram
 
 
 # -- the store -------------------------------------------------------------------------------------------------------

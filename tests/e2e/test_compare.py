@@ -58,17 +58,19 @@ def test_compare_is_interrupted_and_goes_on(home: Path, tmp_path: Path) -> None:
         bnnc.compare(home / "small.bnn", ["edge", "local"], seeds=2, out=tmp_path / "a", jobs=1, progress=stop)
     kept = (tmp_path / "a/runs.jsonl").read_text()
     assert len(kept.splitlines()) == 1 and not (tmp_path / "a/results.csv").exists()
-    first = bnnc.compare(home / "small.bnn", ["edge", "local"], seeds=2, out=tmp_path / "a", jobs=1, progress=said.append)
+    rules = ["edge", "local", "local(group = 4)"]
+    first = bnnc.compare(home / "small.bnn", rules, seeds=2, out=tmp_path / "a", jobs=1, progress=said.append)
     assert (tmp_path / "a/runs.jsonl").read_text().startswith(kept)
     assert said[0].startswith("1 of 4 runs taken from") and len(said) == 4
     assert [(r.variant, r.seed) for r in first.runs] == [("edge", 4), ("edge", 5), ("local", 4), ("local", 5)]
     assert len({r.state for r in first.runs}) == 4
     other = bnnc.compare(home / "small.bnn", ["local", "edge"], seeds=2, out=tmp_path / "b", jobs=3)
     assert sorted(accuracies(other)) == sorted(accuracies(first))
-    for row in first.rows:
+    assert first.rows[2].reason.startswith("the group size 4 does not divide 15") and first.rows[2].final is None
+    for row in first.rows[:2]:
         assert row.final is not None and row.best is not None and row.final.mean > 0.6 and row.best.mean >= row.final.mean
         assert 0 < row.measured <= row.predicted and row.widths == (15,) and row.step_seconds == pytest.approx(row.epoch_seconds / 20)
-    edge, local = first.rows
+    edge, local = first.rows[:2]
     assert edge.gates is not None and local.gates is not None and edge.gates > 100 * local.gates
     again = bnnc.compare(home / "small.bnn", ["edge"], seeds=1, epochs=1, out=tmp_path / "a", jobs=1)
     assert len(again.runs[0].test_acc) == 1  # other epochs are other runs
