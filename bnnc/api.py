@@ -29,23 +29,12 @@ import numpy as np
 
 from . import budget, data, driver, knobs, registry, tensors
 from .diag import BnncError, InternalError, Span, did_you_mean, error
+from .gates import Gates
 from .model import Model
-from .plan import literature
 from .plan.types import Buffer
+from .published import Published
 
 PathLike = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Published:
-    """The memory that the published accounting (arXiv 2102.04270, Table 2) gives a network, in MiB.
-
-    ``standard`` and ``proposed`` are its two algorithms; ``allocated`` is what bnnc's arena takes.
-    """
-
-    standard: float
-    proposed: float
-    allocated: float
 
 
 @dataclass(frozen=True)
@@ -62,16 +51,28 @@ class Plan:
         return self.planned.placed.plan.buffers
 
     @property
-    def literature(self) -> Published | None:
-        """The published accounting of this network, or None where that covers no such network."""
-        model = self.planned.model
+    def gates(self) -> Gates | None:
+        """Boolean gates of a training step as the papers count them, or None where nobody has for such a network."""
+        count = self._rule.gates
         try:
-            chain = literature.chain_from_model(model)
-            mib = [literature.account(chain, model.batch, model.optimizer.name, variant).mib
-                   for variant in ("standard", "proposed")]
+            return count(self.planned.model) if count else None  # type: ignore[no-any-return]
         except ValueError:
             return None
-        return Published(mib[0], mib[1], self.arena_bytes / literature.MIB)
+
+    def literature(self, samples: int | None = None) -> Published | None:
+        """The published accounting of this network, for so many training samples, or None where nobody covers it.
+
+        Raises BnncError B0604 (usage) where the number of samples is needed and not given.
+        """
+        try:
+            found: Published = self._rule.published(self.planned.model, samples)
+        except ValueError:
+            return None
+        return found.beside(self.arena_bytes)
+
+    @property
+    def _rule(self) -> Any:
+        return registry.rules[self.planned.model.rule.name].impl
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, as ``bnnc plan --json`` prints it."""
@@ -133,6 +134,7 @@ class Network:
     text: str = field(repr=False)
     file: str = "<text>"
     overrides: tuple[tuple[str, Any], ...] = ()
+    widths: tuple[tuple[str, int], ...] = ()
 
     @property
     def warnings(self) -> tuple[Any, ...]:
@@ -142,7 +144,7 @@ class Network:
     def options(self, target: str = "host", batch: int | None = None, threads: int | None = None) -> driver.Options:
         """What the passes are asked for."""
         overrides = {**dict(self.overrides), **({} if batch is None else {"batch": batch})}
-        return driver.Options(self.text, self.file, target, threads, overrides)
+        return driver.Options(self.text, self.file, target, threads, overrides, widths=dict(self.widths))
 
     def with_(self, **settings: Any) -> Network:
         """A variant with other settings, checked again.
@@ -158,9 +160,14 @@ class Network:
         BnncError
             A setting that does not exist, or a network that cannot have it.
         """
-        overrides = {**dict(self.overrides), **settings}
-        model = driver.check_text(driver.Options(self.text, self.file, overrides=overrides))
-        return replace(self, model=model, overrides=tuple(overrides.items()))
+        return replace(self, overrides=tuple({**dict(self.overrides), **settings}.items()))._checked()
+
+    def with_widths(self, widths: Mapping[str, int]) -> Network:
+        """A variant with other ``units`` of layers, by their names (``{"dense1": 128}``), checked again.  Raises BnncError."""
+        return replace(self, widths=tuple({**dict(self.widths), **widths}.items()))._checked()
+
+    def _checked(self) -> Network:
+        return replace(self, model=driver.check_text(self.options()))
 
     def plan(self, target: str = "host", batch: int | None = None, threads: int | None = None,
              ram: str | int | None = None) -> Plan:
@@ -260,7 +267,7 @@ class Program:
         """
         done = subprocess.run([str(self.binary), *args], capture_output=True, text=True, check=False)
         if check and done.returncode:
-            raise _failed(done.returncode, done.stderr)
+            raise failed(done.returncode, done.stderr)
         return done
 
     def fit(self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray | None = None, y_test: np.ndarray | None = None,
@@ -413,7 +420,7 @@ class Program:
                     process.wait()
             if process.returncode:
                 complaints.seek(0)
-                raise _failed(process.returncode, complaints.read())
+                raise failed(process.returncode, complaints.read())
         return records
 
 
@@ -453,7 +460,7 @@ def _history(records: list[dict[str, Any]]) -> History:
                    end["memory_predicted"], end["memory_measured"], end.get("test_acc"), end.get("best_test_acc"))
 
 
-def _failed(code: int, complaint: str) -> BnncError:
+def failed(code: int, complaint: str) -> BnncError:
     lines = complaint.strip().splitlines() or [f"it gave no reason (exit code {code})"]
     hints = [x.strip().removeprefix("hint:").strip() for x in lines if x.strip().startswith("hint:")]
     text = " ".join(x.strip() for x in lines if not x.strip().startswith("hint:"))

@@ -44,14 +44,15 @@ def _names(params: Iterable[Param]) -> list[str]:
 
 
 class _Checker:
-    def __init__(self, text: str, path: str, overrides: Mapping[str, Any], tables: Tables) -> None:
+    def __init__(self, text: str, path: str, overrides: Mapping[str, Any], tables: Tables,
+                 widths: Mapping[str, int]) -> None:
         self.text, self.path, self.tables = text, path, tables
         self.log = Log()
         self.binder = Binder(tables, self.log)
         self.sources = {path: text}
         self.settings: dict[str, ast.Value] = {}
         self.lets: dict[str, ast.Value] = {}
-        self.overrides = overrides
+        self.overrides, self.widths = overrides, widths
         self.top = Scope()
         self.blocks: dict[str, ast.BlockDef] = {}
         self.sections: dict[str, ast.Stmt] = {}
@@ -192,7 +193,8 @@ class _Checker:
                 end = self.at(len(self.text))
                 self.log.add("B0207", "the spec has no network", end, help="add `network NAME { ... }`")
             return "", ()
-        expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN))
+        expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN),
+                            self.widths)
         return expander.network(s, self.at(s.span.end - 1, 1))
 
     def one_output(self, model: Model) -> None:
@@ -245,10 +247,11 @@ class _Checker:
 
 
 def check(file: ast.File, text: str = "", path: str = "<text>", overrides: Mapping[str, Any] | None = None,
-          tables: Tables | None = None) -> Model:
+          tables: Tables | None = None, widths: Mapping[str, int] | None = None) -> Model:
     """The Model of ``file``, or BnncError with every mistake.
 
     ``overrides`` replaces settings (``batch``, ``rule``, ...) and top-level ``let`` values by name, before anything is
-    checked; values may be numbers or texts such as ``"edge(state = f32)"``.  ``tables`` is the registry to use.
+    checked; values may be numbers or texts such as ``"edge(state = f32)"``.  ``widths`` replaces the ``units`` of layers
+    by their names (``dense1``).  ``tables`` is the registry to use.
     """
-    return _Checker(text, path, overrides or {}, tables or builtin()).run(file)
+    return _Checker(text, path, overrides or {}, tables or builtin(), widths or {}).run(file)

@@ -206,6 +206,11 @@ _ALL = (
     Code("B0602", "not a size", "A size is a whole number of bytes, or a number with a unit: 512KiB, 1.5MiB, 300kB."),
     Code("B0603", "a network that the published accounting does not cover",
          "The published memory figures are for chains of fully connected layers, trained with one of three optimisers."),
+    Code("B0604", "an accounting that needs the number of training samples",
+         "The accounting published for this rule counts the training data.  bnnc counts the samples in the files that the spec "
+         "names, beside the spec or in `--data DIR`; where it cannot, `--samples N` says how many there are."),
+    Code("B0605", "widths that cannot be scaled into the memory that there is",
+         "With `--ram`, `bnnc compare` scales all hidden layers by one factor to the largest network whose plan fits."),
     Code("B0701", "a product that the backend cannot compute",
          "The backend has a kernel for each combination of operand types that the built-in rules and layers make.  A new "
          "rule or layer made another one."),
@@ -231,6 +236,11 @@ _ALL = (
     Code("B0902", "a spec that cannot be read", "The message names the file and the reason."),
     Code("B0903", "a file that cannot be written", "The message names the file and the reason."),
     Code("B0904", "no such code", "Codes are the B and four digits at the start of each message."),
+    Code("B0905", "an experiment that cannot be made",
+         "`bnnc compare` and `bnnc sweep` need at least one network that can be trained, test samples and an epoch, and settings "
+         "as NAME=VALUE,VALUE,..."),
+    Code("B0906", "a folder with other results",
+         "Runs that ended are kept as lines of runs.jsonl in the output folder.  This file holds something else."),
 )
 
 CODES: dict[str, Code] = {c.code: c for c in _ALL}

@@ -35,7 +35,8 @@ from .sched.sink import sink
 
 @dataclass
 class Options:
-    """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...)."""
+    """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...), ``widths`` the units of
+    layers by their names."""
 
     text: str
     file: str = "<text>"
@@ -43,6 +44,7 @@ class Options:
     threads: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     model: Model | None = None
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     def checked(self, m: Model) -> Model:
         self.model = m
@@ -62,7 +64,7 @@ FRONT: tuple[Pass, ...] = (
     Pass("parse", "text", "Ast", "every node has a source span; no names resolved; several syntax errors in one run",
          lambda text, o: parse(text, o.file), show=fmt.format),
     Pass("check", "Ast", "Model", "every name, shape and dtype concrete; rule, layers and target compatible",
-         lambda ast, o: o.checked(check(ast, o.text, o.file, o.overrides)), verify_model),
+         lambda ast, o: o.checked(check(ast, o.text, o.file, o.overrides, widths=o.widths)), verify_model),
 )
 MIDDLE: tuple[Pass, ...] = (
     Pass("expand", "Model", "Program", "forward tensor ops only, SSA, each with the span of its layer",

@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..gates import Gates, hidden_pairs, propagated_errors
+from ..model import Model
 from ..registry import Named, Param, rules
 from .frame import BEF
-from .integer import PARAMS, any_of, hidden_layers, integer_rule, rates, update
+from .integer import PARAMS, any_of, group_of, group_sizes, hidden_layers, integer_rule, rates, update
 from .recurrent import LAYER, recurrent_layer
 from .recurrent import backward as through_time
 
@@ -51,6 +53,11 @@ def backward(cx: Any, program: Any) -> None:
         through_time(cx, rnn, target, trigger, rate, any_trigger, nu, keep, args["schedule"])
 
 
+def gates(model: Model) -> Gates:
+    groups = (group_sizes(n, group_of(model.rule, i), False)[0] for i, (_, n) in enumerate(hidden_pairs(model)))
+    return propagated_errors(model, groups, model.rule["reinforce"])
+
+
 rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (
     Param("r", "float", 0.5, "margin below which a sample takes part, as a share of the last width", minimum=0, maximum=1),
     Param("nu", "float", 0.0, "gate threshold, as a share of the fan-in; 0: 0.25, with rnn 1.6 / sqrt(units) from 0.02 to 0.1",
@@ -59,4 +66,4 @@ rules.add(Named("bep", "binary error propagation: integer weights, binary errors
     Param("classifier", "call:classifiers", BEF, "how the fixed classifier is made"),
     Param("tie", "name", "auto", "what a back-projection of 0 becomes; auto: plus, with rnn keep", ("auto", "plus", "keep")),
     Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
-), integer_rule(backward, LAYER)))
+), integer_rule(backward, LAYER, gates=gates)))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import published
 from ..ir.program import T
 from ..model import Call, Layer, Model, TensorType
 from ..registry import LayerDef, Param, classifiers
@@ -64,6 +65,15 @@ def group_of(args: Call, layer: int) -> int:
     """The group size that the spec gives to a hidden layer (counted from 0)."""
     sizes: tuple[int, ...] = args["group"]
     return sizes[layer] if len(sizes) > 1 else sizes[0]
+
+
+def good_width(args: Call, at_most: int) -> int:
+    """The largest odd width, at most this, that can be cut into groups: of the given size, or of 35 to 105 neurons (smaller
+    widths are one group).  A prime width would leave groups of one, which learn badly."""
+    if group := math.lcm(*(g or 1 for g in args["group"])) if any(args["group"]) else 0:
+        return max(group, at_most // group * group - (group if group % 2 and at_most // group % 2 == 0 else 0))
+    odd = range(at_most - (at_most + 1) % 2, 0, -2)
+    return next((n for n in odd if group_sizes(n, 0, False)[0] >= min(n, 35)), 1)
 
 
 def initial_std(args: Call) -> int:
@@ -280,4 +290,4 @@ def integer_rule(backward: Callable[..., None], *layers: LayerDef, **kw: Any) ->
 
     return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
                 layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, validate=validate, warnings=warnings, inputs=INPUTS,
-                needs_normalisation=False, **kw)
+                needs_normalisation=False, published=published.local_errors, width=good_width, **kw)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..gates import local_errors
 from ..registry import Named, Param, rules
 from .frame import RANDOM
 from .integer import PARAMS, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update
@@ -43,4 +44,4 @@ rules.add(Named("local", "local binary errors: every layer learns from a fixed r
     *PARAMS,
     Param("classifier", "call:classifiers", RANDOM, "how the fixed classifiers are made"),
     Param("freeze_first", "bool", False, "leave the first layer as it starts"),
-), integer_rule(backward, binary_labels=True)))
+), integer_rule(backward, binary_labels=True, gates=local_errors)))
