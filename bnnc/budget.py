@@ -51,6 +51,8 @@ class WayOut:
 def call_text(call: Call) -> str:
     """A Call as a spec writes it."""
     def value(v: Any) -> str:
+        if isinstance(v, tuple):
+            return f"[{', '.join(map(str, v))}]"
         return str(v).lower() if isinstance(v, bool) else f"{v:.12g}" if isinstance(v, float) else str(v)
 
     return f"{call.name}({', '.join(f'{k} = {value(v)}' for k, v in call.args)})" if call.args else call.name
