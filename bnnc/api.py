@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -29,6 +30,7 @@ import numpy as np
 
 from . import budget, data, driver, knobs, registry, tensors
 from .diag import BnncError, InternalError, Span, did_you_mean, error
+from .encode import of_model
 from .gates import Gates
 from .model import Model
 from .plan.types import Buffer
@@ -279,7 +281,7 @@ class Program:
         ----------
         x : array, shape (n, *input shape) or (n, elements)
             uint8 for a ``u8`` input, real numbers for ``f32``, bool or -1/+1 for ``bit``; for an input that is
-            encoded with ``sign(threshold)`` the values before encoding, or bool.
+            encoded the values before encoding, to which thresholds are fitted, or the bits as bool.
         y : array, shape (n,)
             Whole numbers from 0, below the number of classes.
         x_test, y_test
@@ -363,25 +365,26 @@ class Program:
 
     def _store(self, name: str, x: np.ndarray, y: np.ndarray) -> Path:
         """Write samples in the form that the trainer streams without a copy."""
-        first = self.model.layers[0]
-        shape, kind = first.output.shape, first.output.kind
+        first, e = self.model.layers[0], of_model(self.model)
         x, y = np.asarray(x), np.asarray(y)
-        if x.ndim < 2 or int(np.prod(x.shape[1:])) != first.output.elements:
+        encoded = e is None or (x.dtype == np.bool_ and x.size == len(x) * first.output.elements)
+        kind, shape = (first.output.kind, first.output.shape) if encoded else (first["tensor"].kind, first["tensor"].shape)
+        if x.ndim < 2 or x.size != len(x) * math.prod(shape):
             raise self._data_error("B0804", f"samples have shape {list(x.shape)}, the network takes "
                                    f"(n, {', '.join(map(str, shape))})", first.span, "one sample a row")
         x = x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1)
-        encoder = first.args["encoder"]
         if kind == "bit":
             if x.dtype != np.bool_:
-                either = 0.5 if x.size and x.min() >= 0 else 0.0  # 0 and 1, or -1 and +1
-                x = data.encode_sign(x, encoder["threshold"] if encoder.name == "sign" else either)
-        elif kind == "u8" and x.dtype != np.uint8:
+                x = x >= (0.5 if x.size and x.min() >= 0 else 0.0)  # 0 and 1, or -1 and +1
+        elif kind == "u8" and x.dtype != np.uint8 and not (e is not None and e.how == "sign"):
             if x.dtype.kind not in "iuf" or (x.size and (x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any())):
                 raise self._data_error("B0804", f"samples are {x.dtype}, the network takes u8", first.span,
                                        "give whole numbers 0..255, or write `input f32[...]` in the spec")
             x = x.astype(np.uint8)
         elif kind == "f32":
             x = x.astype(np.float32)
+        if not encoded and e is not None and not e.fitted:
+            x = e.encode(x)
         path = self._work / f"{name}.bnnd"
         classes = self.model.classes
         if y.size and y.dtype.kind in "buif" and int(y.max()) >= classes:
@@ -449,7 +452,7 @@ def _records(log: Path, start: int) -> list[dict[str, Any]]:
 
 def _epoch(r: Mapping[str, Any]) -> Epoch:
     types = {"epoch": int, "step": int, "state": str}
-    return Epoch(**{k: types.get(k, float)(r[k]) for k in Epoch.__dataclass_fields__ if k in r})
+    return Epoch(**{"lr": None} | {k: types.get(k, float)(r[k]) for k in Epoch.__dataclass_fields__ if k in r})
 
 
 def _history(records: list[dict[str, Any]]) -> History:

@@ -122,7 +122,9 @@ _ALL = (
          "kind that the one before it gives."),
     Code("B0303", "not a type of data", "Data is u8, f32 or bit, followed by the shape of one sample.",
          _net("input u16[9];", *_END), _net("input u8[9];", *_END)),
-    Code("B0304", "an encoder that does not fit the data", "Bits are bits already and need no encoder.",
+    Code("B0304", "an encoder that does not fit the data",
+         "Bits are bits already and need no encoder, `pad_odd` takes nothing but bits, and `lengths = on` needs sequences: "
+         "f32 data of two axes, steps and columns.",
          _net("input bit[9] sign;", *_END), _net("input bit[9];", *_END)),
     Code("B0305", "a body that changes the shape",
          "The layer adds its input to the output of its body, so both must have the same shape.",
@@ -149,6 +151,11 @@ _ALL = (
          "there are.",
          "rule bep;\n" + _net("input bit[8];", "rnn 15;", "dense 3;", "loss;"),
          "rule bep;\n" + _net("input bit[2, 4];", "rnn 15;", "dense 3;", "loss;")),
+    Code("B0312", "one-hot columns that do not fit the sample",
+         "`onehot` lists indices on the last axis of a sample, each once; `categories` says for each of them how many "
+         "different values it may hold.",
+         _net("input f32[9] median(onehot = [9], categories = [4]);", *_END),
+         _net("input f32[9] median(onehot = [8], categories = [4]);", *_END)),
     Code("B0401", "a value of the wrong type", "The message says what is expected and what was given.",
          _mid("dense 2.5;", "batchnorm;", "sign;"), _mid("dense 2;", "batchnorm;", "sign;")),
     Code("B0402", "a value out of bounds", "The message names the bound.",

@@ -15,6 +15,7 @@ from . import fmt, knobs, registry
 from .check import check
 from .diag import BnncError, error
 from .emit import Source
+from .encode import of_model
 from .ir.program import Module
 from .ir.text import print_program
 from .ir.verify import verify_program
@@ -136,7 +137,7 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
         raise error("B0704", f"{threads} threads", exit_code=2, help="1 to 64")
     report = Report(
         name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=code_bytes(target, placed), stack=target.stack,
+        code=code_bytes(target, placed, of_model(model)), stack=target.stack,
         threads=target.thread_stack * (threads - 1), system=target.kernel_pages)
     return Planned(model, placed, report, target, threads, trace)
 

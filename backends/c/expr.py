@@ -28,6 +28,8 @@ CTYPE = {"u8": "uint8_t", "i8": "int8_t",
 
 def literal(x: float) -> str:
     """The shortest f32 literal that reads back as the same f32."""
+    if np.isinf(x):
+        return "__builtin_inff()" if x > 0 else "-__builtin_inff()"
     text = repr(float(str(np.float32(x))))
     return (text if any(ch in text for ch in ".en") else text + ".0") + "f"
 

@@ -53,7 +53,7 @@ class State:
     (whole numbers with that deviation).  ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
-    (optimiser state).  All but moments are exported.
+    (optimiser state), ``encoder`` (read where samples are loaded, by no op).  All but moments are exported.
     """
 
     name: str

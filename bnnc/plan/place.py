@@ -53,7 +53,7 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
 
     p = ps.schedule.program
     constants = {s.name for s in ps.constants}
-    steps = [Step(f"{prefix}load", (), tuple(map(name, p.inputs)))]
+    steps = [Step(f"{prefix}load", tuple(s.name for s in p.states if s.role == "encoder"), tuple(map(name, p.inputs)))]
     for k in ps.kernels:
         reads = tuple(name(n) for n in k.reads if n not in constants)
         steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.layer, k.span))

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from bnnc import cli, driver
+from bnnc.data import read_bnnd
 from bnnc.diag import InternalError
+from bnnc.generate import prototypes
 
 SPEC = "network toy { input u8[6]; dense 8; batchnorm; sign; dense 3; batchnorm; loss; }\nrule edge;\n"
 
@@ -237,6 +239,27 @@ def test_data(bnnc, tmp_path: Path) -> None:
     assert "sample 2 of 40" in bnnc("data", "preview", files[4], "--index", "2")[1]
     code, _, err = bnnc("data", "info", files[0])
     assert code == 5 and "B0802" in err
+
+
+def test_data_pack_encodes(bnnc, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(24).reshape(8, 3), y=np.arange(8) % 2)
+    out = str(tmp_path / "a.bnnd")
+    assert "bit[7]" in bnnc("data", "pack", str(tmp_path / "a.npz"), "--encode", "thermometer(2, pad_odd = on)", "-o", out)[1]
+    code, _, err = bnnc("data", "pack", str(tmp_path / "a.npz"), "--encode", "thermometer(two)", "-o", out)
+    assert code == 5 and "B0201" in err and "--> --encode:1:13" in err
+
+
+def test_data_make_prototypes(bnnc, tmp_path: Path) -> None:
+    file = str(tmp_path / "p.bnnd")
+    flags = ("--train", "40", "--test", "10", "--bits", "33", "--classes", "5", "--flip", "0.3", "--seed", "7")
+    code, out, _ = bnnc("data", "make", "prototypes", *flags, "-o", file)
+    assert code == 0 and "40 training and 10 test samples, bit[33], 5 classes" in out
+    d = read_bnnd(file)
+    want = prototypes(40, 10, bits=33, classes=5, flip=0.3, seed=7)
+    assert (d.x == want.x).all() and (d.y == want.y).all() and d.n_test == 10
+    code, _, err = bnnc("data", "make", "prototypes", "--train", "41", "-o", file)
+    assert code == 5 and "B0805" in err and "cannot be shared equally" in err
+    assert "arXiv 2412.00119" in bnnc("data", "make", "prototypes", "--help")[1]
 
 
 def test_a_bug_in_bnnc_is_called_one(bnnc, net: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,37 @@ BNNC_COLD void bnnc_stop_on_signal(void) {
   bnnc_exit(128 + number);
 }
 
+/* The states of --init, or of the checkpoint: one of them must be there. */
+BNNC_COLD void bnnc_load(void) {
+  if (bnnc_opt.init) {
+    bnnc_state_init(bnnc_opt.seed);
+    bnnc_init_from(bnnc_opt.init);
+    return;
+  }
+  bnnc_open_slots(false);
+  if (!bnnc_resume())
+    bnnc_fail(BNNC_E_CHECKPOINT,
+              "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors",
+              bnnc_opt.out);
+}
+
+/* An encoder's thresholds are needed before the data is opened, which then has the rest of the arena for itself. A run
+ * that is resumed, or starts from --init, has those that are stored there and fits none. */
+BNNC_COLD void bnnc_find_thresholds(bool train) {
+  bool resumed = false;
+  if (!NET.encoding.rows) return;
+  if (!train) bnnc_load();
+  else if (bnnc_streq(bnnc_opt.resume, "auto")) {
+    bnnc_open_slots(false);
+    resumed = bnnc_resume();
+  }
+  if (train && !resumed && bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
+  for (int i = 0; i < 2; i++)
+    if (bnnc_slot_file[i].folder && bnnc_slot_file[i].fd >= 0) bnnc_close(bnnc_slot_file[i].fd);
+  bnnc_fitted = (!train || resumed || bnnc_opt.init) && bnnc_finite(*bnnc_threshold(0));
+  bnnc_may_fit = train && !resumed;
+}
+
 /* Fresh, or from a checkpoint; true: resumed. */
 BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
   bnnc_open_slots(true);
@@ -109,6 +140,7 @@ BNNC_FN int bnnc_train(void) {
   bnnc_view.start = bnnc_clock_ns();
   bnnc_prepare();
   bnnc_catch_signals();
+  bnnc_find_thresholds(true);
   bnnc_open_data(true);
   const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold,
                  per_epoch = n_fit / NET.batch;
@@ -172,19 +204,11 @@ BNNC_FN int bnnc_eval(void) {
   const uint64_t start = bnnc_clock_ns();
   bnnc_prepare();
   bnnc_catch_signals();
+  bnnc_find_thresholds(false);
   bnnc_open_data(false);
   if (!bnnc_test_set.n)
     bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test IMAGES,LABELS or --test FILE.bnnd");
-  if (bnnc_opt.init) {
-    bnnc_state_init(bnnc_opt.seed);
-    bnnc_init_from(bnnc_opt.init);
-  } else {
-    bnnc_open_slots(false);
-    if (!bnnc_resume())
-      bnnc_fail(BNNC_E_CHECKPOINT,
-                "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors",
-                bnnc_opt.out);
-  }
+  bnnc_load();
   const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss),
                s = bnnc_seconds(start, bnnc_clock_ns());
   if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
