@@ -10,7 +10,7 @@ A rule's record names its count (``Rule.gates``); each function raises ValueErro
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 
 from .model import Model
@@ -64,22 +64,41 @@ def local_errors(model: Model) -> Gates:
     return added(parts)
 
 
-def propagated_errors(model: Model, groups: Iterable[int], p_r: float) -> Gates:
+def back_projection(rows: int, k_in: int, k_out: int) -> Gates:
+    """Of ``rows`` gated targets: XNOR, AND with the gate and popcount elements, and popcount elements to count open gates."""
+    return added((bit_products(rows, k_out, k_in), Gates(rows * k_in * k_out, rows * k_out)))
+
+
+def reinforced(p_r: float, k_in: int, k_out: int) -> Gates:
+    """Expected increments at an error rate of 1: p_r sqrt(2 / (pi K_in)) K_in K_out."""
+    return Gates(increments=round(p_r * math.sqrt(2 / (math.pi * k_in)) * k_in * k_out))
+
+
+def propagated_errors(batch: int, classes: int, pairs: Sequence[tuple[int, int]], groups: Sequence[int], p_r: float,
+                      down: bool = False) -> Gates:
     """2512.04189, where the terms above apply, with every sample of the batch triggered (an upper bound: n = B).
 
     For each trained layer ``per_layer``, and increments of the winners' rows only, n K_in K_out / group, with the
-    reinforcement's expected p_r sqrt(2 / (pi K_in)) K_in K_out at an error rate of 1.  One classifier: B K_L C.  For each
-    trained layer but the first the back-projection: n K_in K_out XNOR and as many AND with the gate and popcount elements,
-    and n K_out popcount elements to count open gates.
+    reinforcement.  One classifier: B K_L C.  For each trained layer but the first (with ``down`` also for that one) the
+    back-projection.
     """
-    batch, pairs = model.batch, hidden_pairs(model)
-    parts = [bit_products(batch, pairs[-1][1], model.layers[-1].input.elements)]
+    parts = [bit_products(batch, pairs[-1][1], classes)] if pairs else []
     for i, ((k_in, k_out), group) in enumerate(zip(pairs, groups, strict=True)):
-        reinforced = round(p_r * math.sqrt(2 / (math.pi * k_in)) * k_in * k_out)
-        parts += [per_layer(batch, k_in, k_out), Gates(increments=batch * k_in * k_out // group + reinforced)]
-        if i:
-            parts += [bit_products(batch, k_out, k_in), Gates(batch * k_in * k_out, batch * k_out)]
+        parts += [per_layer(batch, k_in, k_out), Gates(increments=batch * k_in * k_out // group), reinforced(p_r, k_in, k_out)]
+        if i or down:
+            parts.append(back_projection(batch, k_in, k_out))
     return added(parts)
+
+
+def through_time(batch: int, steps: int, features: int, expand: int, units: int, group: int, p_r: float, learnt: int) -> Gates:
+    """A recurrent layer of T steps: the fixed expansion's product (T B F K_x); ``per_layer`` with K_in = K_x + K_s for T B
+    rows; T - 1 back-projections of K_s by K_s; increments of the winners' rows at each of the ``learnt`` steps that errors
+    reach, and the reinforcement of both weights."""
+    k_x = expand or features
+    return added((
+        bit_products(batch * steps, features, expand), per_layer(batch * steps, k_x + units, units),
+        back_projection(batch * (learnt - 1), units, units), reinforced(p_r, k_x, units), reinforced(p_r, units, units),
+        Gates(increments=batch * learnt * (k_x + units) * units // group)))
 
 
 def real_gradients(model: Model) -> Gates:

@@ -191,7 +191,8 @@ class Printer:
         if op == "load":
             return self._load(e)
         if op == "step":
-            return f"vbci(r % {e.attr})" if v else f"r % {e.attr}"
+            r = "r" if e.shape[0] > 1 else "0"
+            return f"vbci({r} % {e.attr})" if v else f"{r} % {e.attr}"
         if op in ROWS:
             return self._other_row(e)
         if op == "take":
@@ -285,16 +286,16 @@ class Printer:
     def _other_row(self, e: Expr) -> str:
         """A load from the row that ``previous``, ``last``, ``repeat`` or ``split`` choose."""
         (x,) = e.args
-        attrs, v = dict(e.attr), self.mode == "v"
+        attrs, v, r = dict(e.attr), self.mode == "v", "r" if e.shape[0] > 1 else "0"
         steps = attrs["steps"]
         if e.op == "split":
             s = self.storages[x.attr]
-            at = f"r % {steps} * {s.shape[1] // steps} + {attrs['first']} + {'c' if e.shape[1] > 1 else '0'}"
-            word = f"bnnc_bits_at({self.pointers[x.attr]} + r / {steps} * {s.stride}, {at}, {s.stride})"
+            at = f"{r} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {'c' if e.shape[1] > 1 else '0'}"
+            word = f"bnnc_bits_at({self.pointers[x.attr]} + {r} / {steps} * {s.stride}, {at}, {s.stride})"
             return f"vbits({word}, 0)" if v else f"(int)({word} & 1u)"
         if e.op == "previous":
-            return f"(r % {steps} ? {self._load(x, 'r - 1')} : {'vbci(-1)' if v else '1'})"
-        return self._load(x, f"r * {steps} + {steps - 1}" if e.op == "last" else f"r / {steps}")
+            return f"({r} % {steps} ? {self._load(x, f'{r} - 1')} : {'vbci(-1)' if v else '1'})"
+        return self._load(x, f"{r} * {steps} + {steps - 1}" if e.op == "last" else f"{r} / {steps}")
 
     def _load(self, e: Expr, r: str = "r") -> str:
         s, p = self.storages[e.attr], self.pointers[e.attr]

@@ -13,7 +13,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..gates import Gates, hidden_pairs, propagated_errors
+from ..gates import Gates, added, bit_products, hidden_pairs, propagated_errors
+from ..gates import through_time as through_time_gates
 from ..model import Model
 from ..registry import Named, Param, rules
 from .frame import BEF
@@ -54,8 +55,18 @@ def backward(cx: Any, program: Any) -> None:
 
 
 def gates(model: Model) -> Gates:
-    groups = (group_sizes(n, group_of(model.rule, i), False)[0] for i, (_, n) in enumerate(hidden_pairs(model)))
-    return propagated_errors(model, groups, model.rule["reinforce"])
+    rnn = next((y for y in model.layers if y.kind == "rnn"), None)
+    classes, p_r = model.layers[-1].input.elements, model.rule["reinforce"]
+    dense = [(y.input.elements, y["units"]) for y in model.layers if y.kind == "dense"]
+    pairs = dense[:-1] if rnn else hidden_pairs(model)
+    widths = [rnn["units"], *(n for _, n in pairs)] if rnn else [n for _, n in pairs]
+    groups = [group_sizes(n, group_of(model.rule, i), False, rnn is not None)[0] for i, n in enumerate(widths)]
+    if rnn is None:
+        return propagated_errors(model.batch, classes, pairs, groups, p_r)
+    steps, features = rnn.input.shape
+    return added((propagated_errors(model.batch, classes, pairs, groups[1:], p_r, True), through_time_gates(
+        model.batch, steps, features, rnn["expand"], rnn["units"], groups[0], p_r, rnn["horizon"] or steps),
+        bit_products(model.batch, rnn["units"], classes if not pairs else 0)))
 
 
 rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from helpers import spec
+from helpers import sequence_spec, spec
 
 import bnnc
 from bnnc import registry
@@ -63,3 +63,16 @@ def test_a_rule_that_nobody_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     entry = registry.rules["edge"]
     monkeypatch.setitem(registry.rules, "edge", replace(entry, impl=replace(entry.impl, gates=None)))
     assert bnnc.parse(spec()).plan(threads=1).gates is None
+
+
+def test_gates_through_time() -> None:
+    """By hand: 2 samples of 3 steps of 4 bits, expanded to 5, a state of 7, then 3 units, 2 classes; groups 7 and 3."""
+    text = sequence_spec(3, 4, 7, 5, 2, "dense 3; sign;", batch=2, rule="bep(reinforce = 0)")
+    count = bnnc.parse(text).plan(threads=1).gates
+    assert count is not None
+    forward, back = 6 * 4 * 5 + 6 * 12 * 7, 2 * 2 * 7 * 7  # expansion and recurrence; two steps back for two samples
+    dense = 2 * 7 * 3 + 2 * 3 * 2 + 2 * 3 * 7  # forward, classifier, back
+    others = 9 * (6 * 7 + 2 * 3) + 2 * (12 * 7 + 7 * 3)
+    assert count.xnor == forward + back + dense + others + back + 2 * 7 * 3  # and the gates' AND
+    assert count.popcount == forward + back + dense + 12 * 7 + 7 * 3 + 2 * 2 * 7 + 2 * 3
+    assert count.increments == 2 * 3 * 12 * 7 // 7 + 2 * 7 * 3 // 3
