@@ -201,8 +201,11 @@ def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
     for y, next_y in zip((before, *dense), dense[:-1], strict=False):
         k = y.output.elements
         if k % 2 == 0:
-            yield "B0504", y.name, f"`{next_y.name}` sums {k} bits: an even number, so sums can be 0 and count as +1", \
-                "add a constant bit to the data: `pad_odd = on` in the encoder" if y.kind == "input" else f"write `{y.kind} {k + 1};`"
+            fix = f"write `{y.kind} {k + 1};`"
+            if y.kind == "input":
+                bits = y["encoder"].name == "scale"
+                fix = "add a constant bit to the data: " + (f"`input {y['tensor']} pad_odd;`" if bits else "`pad_odd = on` in the encoder")
+            yield "B0504", y.name, f"`{next_y.name}` sums {k} bits: an even number, so sums can be 0 and count as +1", fix
     if model.batch > 2 * std:
         yield "B0505", "", f"a batch of {model.batch} is large for weights that start with a deviation of {std}", \
             f"set `batch = {2 * std};` or less, or a larger `std`" + (" and `bits`" if args["bits"] < 8 else "")
