@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import LEVELS, compile_library, cpu_levels, spec
+from helpers import LEVELS, compile_library, cpu_levels, sequence_spec, spec
 from helpers import plan as text_plan
 
 from bnnc import driver, knobs, registry, rng
@@ -355,7 +355,15 @@ def float_arithmetic(program: Path, kernels: int) -> list[str]:
 def test_a_training_step_has_no_floating_point(name):
     """Every kernel at every level, of both rules with all their options."""
     text = spec((INPUTS, 21, 15, CLASSES), kind="bit", rule=OPTIONS[name], batch=BATCH)
-    planned = text_plan(text.replace("train {", "train { schedule = plateau;") if "schedule" in text else text)
+    without_floating_point(text.replace("train {", "train { schedule = plateau;") if "schedule" in text else text)
+
+
+def test_a_recurrent_step_has_no_floating_point() -> None:
+    without_floating_point(sequence_spec(5, 9, 21, 33, 3, "dense 15; sign;", horizon=3, encoder="thermometer(2, lengths = on)"))
+
+
+def without_floating_point(text: str) -> None:
+    planned = text_plan(text)
     packed = planned.placed.packed
     for schedule in packed:
         program = schedule.schedule.program
