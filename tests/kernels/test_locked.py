@@ -74,6 +74,7 @@ NETS: dict[str, str] = {
     "bep": spec((70, 33, 15, 9, 3), kind="bit", rule="bep", batch=37),
     "bep-small-words": spec((33, 15, 9, 3), kind="sign", rule="bep(bits = 5, group = 3, tie = keep)", batch=33),
     "bep-wide": spec((256, 135, 75, 10), kind="bit", rule="bep", batch=100),
+    "bep-nine-words": spec((257, 15, 3), kind="bit", rule="bep", batch=9),
     "bep-width-1": spec((33, 1, 5, 2), kind="bit", rule="bep(bits = 8)", batch=1),
     "local-one-class": spec((31, 9, 1), kind="bit", rule="local(group = 1)", batch=22),
     "bep-batch-1": spec((1, 1, 1, 2), kind="bit", rule="bep", batch=1),

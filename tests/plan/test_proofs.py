@@ -11,7 +11,9 @@ there it is shown that each element takes a new value in at least one of several
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,8 +23,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Arrays, Library, assert_same, batch_of, element_bytes, equal, plan, spec
+from helpers import Arrays, Library, assert_same, batch_of, element_bytes, equal, plan, sequence_spec, spec
 
+import bnnc
 from bnnc import driver
 from bnnc.backends.c.build import read_elf, verify_elf
 from bnnc.diag import BnncError, InternalError
@@ -51,6 +54,8 @@ NETS = {
     "standard": spec((33, 17, 10), rule="standard", kind="f32", batch=20),
     "bop": spec((33, 17, 10), optimizer="bop(tau = 0.0001, gamma = 0.5)", kind="bit", batch=20),
     "encoded": spec((66, 17, 10), kind="bit", batch=20).replace("bit[66]", "f32[33] thermometer(2)"),
+    "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
+    "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
 }
 
 
@@ -273,3 +278,35 @@ def test_nothing_of_this_machine_is_in_the_text() -> None:
     assert str(Path.home()) not in text
     assert str(Path(__file__).parents[2]) not in text
     assert os.uname().nodename not in text or len(os.uname().nodename) < 6
+
+
+# -- through time: the whole process -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("encoder", "threads"), [("thermometer(3)", 1), ("thermometer(3, lengths = on)", 1),
+                                                  ("thermometer(3, lengths = on)", 4)])
+def test_a_recurrent_trainer_needs_what_was_predicted(tmp_path: Path, encoder: str, threads: int) -> None:
+    """It ends under a limit of the predicted bytes, has at its peak at most those, and at least those less 256 KiB."""
+    text = sequence_spec(12, 6, 255, 135, 3, "dense 135; sign;", batch=20, rule="bep(reinforce = 0.1)", encoder=encoder)
+    program = bnnc.parse(text).compile(threads=threads)
+    total = program.plan.total_bytes
+    rng = np.random.default_rng(0)
+    x = rng.normal(0, 1, (90, 12, 6)).astype(np.float32)
+    if "lengths" in encoder:
+        x[np.arange(12) >= rng.integers(1, 13, 90)[:, None]] = np.nan
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", (np.arange(90) % 3).astype(np.uint8))
+
+    def limit() -> None:
+        for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
+            resource.setrlimit(what, (total, total))
+
+    argv = [program.binary, "train", "--train", "x.npy,y.npy", "--test", "x.npy,y.npy", "--epochs", 2, "--threads", threads, "--log", "log"]
+    done = subprocess.run([str(a) for a in argv], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={"PATH": os.defpath}, preexec_fn=limit)
+    assert done.returncode == 0, done.stderr
+    end = json.loads((tmp_path / "log").read_text().splitlines()[-1])
+    assert end["memory_predicted"] == total
+    if not end["memory_measured"]:
+        pytest.skip("this system does not tell a process how much memory it has")
+    assert end["memory_measured"] <= total <= end["memory_measured"] + 256 * 1024
