@@ -46,15 +46,15 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("example", "goal"), [("digits_local/digits_bep", DIGITS_BEP), ("digits_local/digits_local", DIGITS_LOCAL),
-                                               ("rnn_digits/rnn_digits", RNN_DIGITS)])
+@pytest.mark.parametrize(("example", "goal"), [("digits_local/digits_bep", 97.0), ("digits_local/digits_local", 96.0),
+                                               ("rnn_digits/rnn_digits", 94.5)])
 def test_digits(digits: Path, example: str, goal: float) -> None:
     accuracy = final(bnnc.load(EXAMPLES / f"{example}.bnn"), digits, digits)
     assert accuracy >= goal, accuracy
 
 
 def test_clothes(tmp_path: Path) -> None:
-    """1,000 images to learn from; half of all mistakes would be at 79 %."""
+    """1,000 images to learn from."""
     accuracy = final(bnnc.load(EXAMPLES / "fashion_bep" / "fashion_bep.bnn"), tmp_path, EXAMPLES / "fashion_bep")
     assert 78 <= accuracy <= 84, accuracy
 
