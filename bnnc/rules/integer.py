@@ -203,8 +203,11 @@ def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
         if k % 2 == 0:
             fix = f"write `{y.kind} {k + 1};`"
             if y.kind == "input":
-                bits = y["encoder"].name == "scale"
+                encoder = y["encoder"]
+                bits = encoder.name == "scale"
                 fix = "add a constant bit to the data: " + (f"`input {y['tensor']} pad_odd;`" if bits else "`pad_odd = on` in the encoder")
+                if encoder.name == "pad_odd" or dict(encoder.args).get("pad_odd"):  # it pads each row
+                    fix = f"give a sample one axis, which is padded as a whole: `{y['tensor'].kind}[{y['tensor'].elements}]`"
             yield "B0504", y.name, f"`{next_y.name}` sums {k} bits: an even number, so sums can be 0 and count as +1", fix
     if model.batch > 2 * std:
         yield "B0505", "", f"a batch of {model.batch} is large for weights that start with a deviation of {std}", \
