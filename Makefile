@@ -29,7 +29,7 @@ demo: $(VENV)/ok ## compile the MNIST example, train it (under a minute), compar
 
 $(TEST)/ok: pyproject.toml
 	@test -x $(TEST)/bin/python || $(PYTHON) -m venv $(TEST)
-	$(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[test,oracle,dev]'
+	$(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[test,oracle,gpu,dev]'
 	@touch $@
 
 test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)

@@ -1,0 +1,120 @@
+"""Ahead-of-time compilation of a network's kernels: cubins and PTX, with no GPU, no driver and no torch.
+
+Line information is left out, so the same Plan gives the same bytes wherever it is compiled.  A kernel that spills registers
+or wants scratch memory is refused: both are device memory that no plan counts.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from bnnc.diag import InternalError, error
+from bnnc.driver import Planned
+
+from . import emit
+
+TRITON = "3.6.0"
+MOST_REGISTERS = 255  # of a persistent step: one program a multiprocessor leaves it that many
+USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
+
+
+@dataclass(frozen=True)
+class Image:
+    """One compiled kernel: ``grid`` programs (0: as many as the device runs at once), ``shared`` bytes asked for at launch;
+    ``stack`` and ``scratch`` are bytes of device memory beside the arena."""
+
+    name: str
+    arch: int
+    grid: int
+    warps: int
+    shared: int
+    registers: int
+    stack: int
+    scratch: int
+    cubin: bytes
+    ptx: str
+
+
+def require_triton() -> Any:
+    """The triton package.  Raises BnncError B0711, exit code 4, where it is missing or of another version."""
+    try:
+        import triton  # noqa: PLC0415
+    except ImportError as e:
+        raise error("B0711", "this target needs Triton, which is not installed", exit_code=4,
+                    help=f"pip install 'bnnc[gpu]' (triton {TRITON})") from e
+    if triton.__version__ != TRITON:
+        raise error("B0711", f"this target needs triton {TRITON}, not {triton.__version__}", exit_code=4,
+                    help="pip install 'bnnc[gpu]'")
+    return triton
+
+
+def load_module(text: str, folder: Path, interpret: bool) -> ModuleType:
+    """A generated module, written to ``folder``, where Triton may read it again; to be compiled, or interpreted.
+
+    Sets Triton's mode, and loads :mod:`.num` anew: a function serves only the mode in which it was defined.
+    """
+    triton = require_triton()
+    triton.knobs.runtime.interpret = interpret
+    package = sys.modules[__package__]
+    sys.modules.pop(f"{__package__}.num", None)
+    vars(package).pop("num", None)
+    path = folder / "net_kernels.py"
+    path.write_text(text, encoding="utf-8")
+    found = importlib.util.spec_from_file_location("net_kernels", path)
+    if found is None or found.loader is None:
+        raise InternalError("the generated module cannot be imported")
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
+def _usage(triton: Any, cubin: bytes, folder: Path) -> tuple[int, int]:
+    """(registers, stack bytes) a thread."""
+    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
+    (folder / "k.cubin").write_bytes(cubin)
+    done = subprocess.run([str(tool), "--dump-resource-usage", str(folder / "k.cubin")], capture_output=True, text=True, check=True)
+    found = USAGE.search(done.stdout)
+    if found is None:
+        raise InternalError(f"cuobjdump: {done.stdout}{done.stderr}")
+    return int(found[1]), int(found[2]) + int(found[4])
+
+
+def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, folder: Path) -> Image:
+    """One kernel for one architecture (80, 90)."""
+    from triton.backends.compiler import GPUTarget  # noqa: PLC0415
+    from triton.compiler import ASTSource  # noqa: PLC0415
+
+    source = ASTSource(fn=getattr(module, entry.name), signature={"arena": "*u8"}, constexprs={},
+                       attrs={(0,): [["tt.divisibility", 16]]})
+    options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False}
+    if not entry.tiles:
+        options["maxnreg"] = MOST_REGISTERS
+    made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    registers, stack = _usage(triton, made.asm["cubin"], folder)
+    image = Image(entry.name, arch, entry.tiles, entry.warps, made.metadata.shared, registers, stack, made.metadata.global_scratch_size,
+                  made.asm["cubin"], made.asm["ptx"])
+    if stack or image.scratch:
+        raise error("B0712", f"kernel {entry.name} for sm_{arch} needs {stack} bytes of stack a thread and {image.scratch} of scratch, "
+                    "which no plan counts", exit_code=4, help="report it with the spec; a smaller layer or batch may avoid it")
+    return image
+
+
+def compile_all(planned: Planned, archs: Sequence[int], persistent: bool) -> list[Image]:
+    """All kernels of both steps (or the two persistent steps), for each architecture."""
+    triton = require_triton()
+    placed = planned.placed
+    train, evaluate = emit.entries(placed)
+    both = emit.PERSISTENT if persistent else (*train, *evaluate)
+    with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp, triton.knobs.runtime.scope(), triton.knobs.compilation.scope():
+        triton.knobs.compilation.disable_line_info = True
+        module = load_module(emit.module_text(planned.model, placed, planned.report), Path(tmp), interpret=False)
+        return [compile_one(triton, module, e, arch, Path(tmp)) for e in both for arch in archs]
