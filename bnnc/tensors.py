@@ -13,7 +13,7 @@ import numpy as np
 
 from .diag import BnncError, error
 
-DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I8": "<i1", "U8": "<u1", "I32": "<i4", "I64": "<i8", "BOOL": "|b1"}
+DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I8": "<i1", "U8": "<u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "BOOL": "|b1"}
 
 
 def _fail(path: str | os.PathLike[str], reason: str) -> BnncError:

@@ -16,41 +16,8 @@ from helpers import Library, Side
 from bnnc import driver
 from bnnc.backends.triton import emit
 from bnnc.backends.triton.compile import load_module
+from bnnc.backends.triton.device import Pointer
 from bnnc.plan.place import EVAL
-
-
-class Pointer:
-    """A NumPy array as a kernel argument: what the interpreter asks of a tensor."""
-
-    def __init__(self, array: np.ndarray) -> None:
-        self.array, self.dtype = array, array.dtype.name
-
-    def data_ptr(self) -> int:
-        return int(self.array.ctypes.data)
-
-    def untyped_storage(self) -> Pointer:
-        return self
-
-    def cpu(self) -> Pointer:
-        return self
-
-    def new_empty(self, *_: Any, **__: Any) -> Pointer:
-        return Pointer(self.array)
-
-    def set_(self, *_: Any) -> None:
-        pass
-
-    def storage_offset(self) -> int:
-        return 0
-
-    def size(self) -> tuple[int, ...]:
-        return self.array.shape
-
-    def stride(self) -> tuple[int, ...]:
-        return self.array.strides
-
-    def copy_(self, _: Any) -> None:
-        pass
 
 
 def interpreted_module(text: str) -> ModuleType:

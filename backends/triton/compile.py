@@ -18,7 +18,6 @@ from types import ModuleType
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.driver import Planned
 
 from . import emit
 
@@ -108,13 +107,15 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     return image
 
 
-def compile_all(planned: Planned, archs: Sequence[int], persistent: bool) -> list[Image]:
-    """All kernels of both steps (or the two persistent steps), for each architecture."""
+def compile_text(text: str, archs: Sequence[int]) -> tuple[list[emit.Entry], list[emit.Entry], dict[tuple[str, int], Image]]:
+    """What a module of kernels launches in a training and in an evaluation step, compiled for each architecture."""
     triton = require_triton()
-    placed = planned.placed
-    train, evaluate = emit.entries(placed)
-    both = emit.PERSISTENT if persistent else (*train, *evaluate)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp, triton.knobs.runtime.scope(), triton.knobs.compilation.scope():
         triton.knobs.compilation.disable_line_info = True
-        module = load_module(emit.module_text(planned.model, placed, planned.report), Path(tmp), interpret=False)
-        return [compile_one(triton, module, e, arch, Path(tmp)) for e in both for arch in archs]
+        module = load_module(text, Path(tmp), interpret=False)
+        if module.PERSISTENT:
+            train, evaluate = ([e] for e in emit.PERSISTENT)
+        else:
+            train, evaluate = ([emit.Entry(*e) for e in side] for side in (module.TRAIN, module.EVAL))
+        made = {(e.name, arch): compile_one(triton, module, e, arch, Path(tmp)) for e in (*train, *evaluate) for arch in archs}
+    return train, evaluate, made

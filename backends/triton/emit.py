@@ -5,10 +5,14 @@ The device's memory is one block: the Plan's arena, 64 bytes of barrier words, t
 
 from __future__ import annotations
 
+import json
+import pprint
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any
 
 from bnnc import __version__
+from bnnc.emit import Source
 from bnnc.ir.interp import constant_array
 from bnnc.model import Model
 from bnnc.plan.codec import encode
@@ -16,11 +20,14 @@ from bnnc.plan.pack import PackedSchedule, base_name
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
 
-from ..c.emit import _kernel_doc as kernel_doc
-from ..render import render
+from ..c import emit as c_emit
+from ..render import render, template_text
 from .kernels import Memory, kernel_text
+from .targets import Target
 
 BARRIER_BYTES = 64
+PERSISTENT_TERMS = 1 << 28  # of a product: beyond, its own launch with as many programs as it has tiles is better
+SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level")  # inputs that the trainer writes before a step
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, A
         body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
         body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
         where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
-        out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": kernel_doc(k),
+        out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": c_emit.kernel_doc(k),
                     "title": f"{k.phase} of {where}" if where else k.phase, "tiles": text.tiles, "warps": text.warps})
     return out
 
@@ -85,9 +92,85 @@ def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
     return train, evaluate
 
 
-def module_text(model: Model, placed: Placed, report: Report) -> str:
-    """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes."""
+def persistent(placed: Placed) -> bool:
+    """Whether a step is one launch: where every product is so small that launches, not arithmetic, take the time."""
+    return all(m * q * n <= PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
+
+
+def device_bytes(target: Target, placed: Placed) -> int:
+    """What lies in device memory beside the arena."""
+    return device(placed).nbytes - placed.plan.arena_bytes
+
+
+def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:
+    """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``: what a
+    trainer needs to know, where the module is one."""
     train, evaluate = (kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True))
     return render("triton/module.py.j2", name=model.name, version=__version__, hash=model.hash, rule=model.rule.name,
                   optimizer=model.optimizer.name, batch=model.batch, table=table_lines(report), train=train, evaluate=evaluate,
-                  counter=placed.plan.arena_bytes)
+                  counter=placed.plan.arena_bytes, persistent=persistent(placed),
+                  net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "")
+
+
+def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
+    """What the trainer knows of a network: names, the offsets of what it writes and reads, states, schedule, data."""
+    at = {b.name: b.offset for b in placed.plan.buffers}
+    program = placed.packed.train.schedule.program
+    first = model.layers[0]
+    encoder = first.args["encoder"]
+    sides = {}
+    for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
+        results = dict(ps.schedule.program.results)
+        sides[name] = {k: at[prefix + n] for k, n in (("x", "x"), ("labels", "labels"), ("loss", results["loss"]),
+                                                      ("pred", results["pred"]))}
+    loss = dict(program.results)["loss"]
+    dev = device(placed)
+    return {
+        "name": model.name, "hash": spec_hash(model, placed), "version": __version__, "target": target.name, "rule": model.rule.name,
+        "optimizer": model.optimizer.name, "batch": model.batch, "elements": first.output.elements,
+        "classes": model.layers[-1].input.elements, "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
+        "threshold": float(encoder["threshold"]) if encoder.name == "sign" else None, "epochs": model.epochs, "seed": model.seed,
+        "holdout": model.holdout, "lr": float(model.optimizer["lr"]), "schedule": model.schedule.name,
+        "schedule_args": {k: float(v) for k, v in model.schedule.args},
+        "data": {which: [v for _, v in source.args] for which, source in (("train", model.data.train), ("test", model.data.test))
+                 if source is not None},
+        "at": sides, "scalars": {n: at[n] for n in SCALARS if n in at}, "loss_is_int": program.value[loss].dtype == "i32",
+        "arena_bytes": placed.plan.arena_bytes, "state_bytes": placed.plan.state_bytes, "device_bytes": dev.nbytes,
+        "persistent": persistent(placed), "plan": report.summary(),
+        "states": [(s.name, s.role, s.init, s.init_value, s.stream, s.limit, program.value[s.name].dtype, program.value[s.name].shape,
+                    at[s.name]) for s in program.states],
+        "constants": [(offset, raw.hex()) for _, offset, raw in dev.constants]}
+
+
+def spec_hash(model: Model, placed: Placed) -> str:
+    """The name of the states' layout: the C trainer's, so that each resumes the other's checkpoints."""
+    return c_emit.spec_hash(model, list(c_emit.constants(placed).values()))
+
+
+def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
+    """Deterministic text: a Python trainer, or the host program in C with its kernels beside it."""
+    plan = (f"{model.name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")
+    if not target.levels:
+        main = f"{model.name}_triton.py"
+        return Source(model.name, main, ((main, module_text(model, placed, report, net_record(model, placed, report, target))), plan))
+    return Source(model.name, f"{model.name}.c", ((f"{model.name}.c", host_text(model, placed, report, target)),
+                                                  (f"{model.name}_kernels.py", module_text(model, placed, report)), plan,
+                                                  *runtime_files("c"), *runtime_files("triton")))
+
+
+def runtime_files(backend: str) -> list[tuple[str, str]]:
+    """The headers that are shipped as they are."""
+    folder = resources.files("bnnc.templates") / backend / "runtime"
+    return [(f"runtime/{f}", template_text(f"{backend}/runtime/{f}")) for f in sorted(p.name for p in folder.iterdir())
+            if f.endswith(".h")]
+
+
+def host_text(model: Model, placed: Placed, report: Report, target: Target) -> str:
+    """The C program around the kernels: the C backend's runtime, and the driver."""
+    dev = device(placed)
+    at = {n: offset for n, offset, _ in dev.constants}
+    constants = [{**k, "at": at[n]} for n, k in c_emit.constants(placed).items()]
+    return render("triton/host.c.j2", name=model.name, file=model.name, version=__version__, hash=spec_hash(model, placed),
+                  rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, table=table_lines(report),
+                  arena=placed.plan.arena_bytes, device=dev.nbytes, x_bytes=placed.plan.buffer["x"].nbytes, constants=constants,
+                  states=c_emit.state_table(placed), net=c_emit.net_table(model, placed, report, target))

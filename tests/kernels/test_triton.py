@@ -14,11 +14,13 @@ import numpy as np
 import pytest
 from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, spec
 from test_locked import NETS, SPECIAL, UNFUSED, check_kernel, check_net, check_steps
-from triton_helpers import Pointer, TritonLibrary, interpreted_module
+from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc import rng
 from bnnc.backends.triton import compile as aot
 from bnnc.backends.triton import emit
+from bnnc.backends.triton.device import Pointer
+from bnnc.diag import BnncError
 from bnnc.ir import interp, num
 from bnnc.ir.ops import OPS
 
@@ -138,24 +140,34 @@ def test_words_and_random_numbers_are_the_interpreters() -> None:
 # -- ahead of time ---------------------------------------------------------------------------------------------------
 
 
+def compiled(text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = False) -> dict[tuple[str, int], aot.Image]:
+    planned = plan(text)
+    source = emit.module_text(planned.model, planned.placed, planned.report)
+    return aot.compile_text(re.sub(r"^PERSISTENT = .*", f"PERSISTENT = {persistent}", source, flags=re.M), archs)[2]
+
+
 def test_kernels_compile_without_spills() -> None:
     """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""
-    planned = plan(QUICK["integer"])
-    images = aot.compile_all(planned, (80, 90), persistent=False)
-    for image in images:
+    images = compiled(QUICK["integer"])
+    for image in images.values():
         assert image.cubin[:4] == b"\x7fELF" and image.registers > 0 and image.stack == image.scratch == 0
-    assert len(images) == 2 * sum(map(len, emit.entries(planned.placed)))
+    assert len(images) == 2 * sum(map(len, emit.entries(plan(QUICK["integer"]).placed)))
+
+
+def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """24 registers a thread are too few for a whole step."""
+    monkeypatch.setattr(aot, "MOST_REGISTERS", 24)
+    with pytest.raises(BnncError, match="B0712"):
+        compiled(QUICK["integer"], (80,), persistent=True)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["edge", "standard"])
 def test_the_example_compiles_without_spills_and_reproducibly(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = re.sub(r"rule edge;", f"rule {rule};", MNIST.read_text(encoding="utf-8"))
-    planned = plan(text)
     twice = []
     for folder in ("a", "somewhere/else"):
         monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / folder))
-        twice.append(aot.compile_all(planned, (80, 90), persistent=False))
-    assert [(i.name, i.cubin, i.ptx) for i in twice[0]] == [(i.name, i.cubin, i.ptx) for i in twice[1]]
-    for image in aot.compile_all(planned, (80, 90), persistent=True):
-        assert image.stack == image.scratch == 0, image.name
+        twice.append(compiled(text))
+    assert twice[0] == twice[1]
+    assert set(compiled(text, persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}
