@@ -97,7 +97,11 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False}
     if not entry.tiles:
         options["maxnreg"] = MOST_REGISTERS
-    made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    try:
+        made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
+    except triton.runtime.errors.TritonError as e:
+        raise error("B0712", f"kernel {entry.name} does not compile for sm_{arch}: {str(e).splitlines()[-1]}", exit_code=4,
+                    help="report it with the spec") from e
     registers, stack = _usage(triton, made.asm["cubin"], folder)
     image = Image(entry.name, arch, entry.tiles, entry.warps, made.metadata.shared, registers, stack, made.metadata.global_scratch_size,
                   made.asm["cubin"], made.asm["ptx"])

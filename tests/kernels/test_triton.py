@@ -155,8 +155,8 @@ def test_kernels_compile_without_spills() -> None:
 
 
 def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """24 registers a thread are too few for a whole step."""
-    monkeypatch.setattr(aot, "MOST_REGISTERS", 24)
+    """32 registers a thread are too few for a whole step."""
+    monkeypatch.setattr(aot, "MOST_REGISTERS", 32)
     with pytest.raises(BnncError, match="B0712"):
         compiled(QUICK["integer"], (80,), persistent=True)
 
