@@ -36,7 +36,7 @@ test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
 	$(PYTEST) -n auto
 
 test-all: $(TEST)/ok ## all tests: full data, long training, fuzzing (ONLY=slow: just those)
-	$(PYTEST) -n auto -m '$(or $(ONLY),slow or not slow)' $(ARGS)
+	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu' $(ARGS)
 
 lint: $(TEST)/ok ## ruff and mypy
 	$(TEST)/bin/ruff check bnnc backends tests examples benchmarks

@@ -23,6 +23,7 @@ from . import emit
 
 TRITON = "3.6.0"
 MOST_REGISTERS = 255  # of a persistent step: one program a multiprocessor leaves it that many
+STAGES = (3, 2, 1)  # of loads ahead of a product, Triton's default first: fewer need fewer registers
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 
 
@@ -97,18 +98,19 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False}
     if not entry.tiles:
         options["maxnreg"] = MOST_REGISTERS
-    try:
-        made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
-    except triton.runtime.errors.TritonError as e:
-        raise error("B0712", f"kernel {entry.name} does not compile for sm_{arch}: {str(e).splitlines()[-1]}", exit_code=4,
-                    help="report it with the spec") from e
-    registers, stack = _usage(triton, made.asm["cubin"], folder)
-    image = Image(entry.name, arch, entry.tiles, entry.warps, made.metadata.shared, registers, stack, made.metadata.global_scratch_size,
-                  made.asm["cubin"], made.asm["ptx"])
-    if stack or image.scratch:
-        raise error("B0712", f"kernel {entry.name} for sm_{arch} needs {stack} bytes of stack a thread and {image.scratch} of scratch, "
-                    "which no plan counts", exit_code=4, help="report it with the spec; a smaller layer or batch may avoid it")
-    return image
+    for stages in STAGES:
+        try:
+            made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options={**options, "num_stages": stages})
+        except triton.runtime.errors.TritonError as e:
+            raise error("B0712", f"kernel {entry.name} does not compile for sm_{arch}: {str(e).splitlines()[-1]}", exit_code=4,
+                        help="report it with the spec") from e
+        registers, stack = _usage(triton, made.asm["cubin"], folder)
+        image = Image(entry.name, arch, entry.tiles, entry.warps, made.metadata.shared, registers, stack,
+                      made.metadata.global_scratch_size, made.asm["cubin"], made.asm["ptx"])
+        if not stack and not image.scratch:
+            return image
+    raise error("B0712", f"kernel {entry.name} for sm_{arch} needs {stack} bytes of stack a thread and {image.scratch} of scratch, "
+                "which no plan counts", exit_code=4, help="report it with the spec; a smaller layer or batch may avoid it")
 
 
 def compile_text(text: str, archs: Sequence[int]) -> tuple[list[emit.Entry], list[emit.Entry], dict[tuple[str, int], Image]]:

@@ -99,8 +99,7 @@ class Gpu:
         self.launches = "one launch a step" if self.persistent else "a graph of one launch a kernel"
 
     def write(self, at: int, raw: np.ndarray) -> None:
-        source = self.torch.from_numpy(np.ascontiguousarray(raw))
-        self.memory[at : at + raw.size].copy_(source)
+        self.memory[at : at + raw.size].copy_(self.torch.from_numpy(raw if raw.flags.writeable else raw.copy()))
 
     def read(self, at: int, n: int) -> np.ndarray:
         return np.asarray(self.memory[at : at + n].cpu().numpy())

@@ -22,11 +22,11 @@ from bnnc.plan.report import Report, table_lines
 
 from ..c import emit as c_emit
 from ..render import render, template_text
-from .kernels import Memory, kernel_text
+from .kernels import LARGE, Memory, kernel_text
 from .targets import Target
 
 BARRIER_BYTES = 64
-PERSISTENT_TERMS = 1 << 28  # of a product: beyond, its own launch with as many programs as it has tiles is better
+PERSISTENT_TERMS = LARGE
 SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level")  # inputs that the trainer writes before a step
 
 
@@ -73,7 +73,7 @@ def device(placed: Placed) -> Device:
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
     memory = Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
-                    {b.name: b.offset for b in placed.plan.buffers}, {n: at for n, at, _ in device(placed).constants})
+                    {b.name: b.offset for b in placed.plan.buffers}, {n: at for n, at, _ in device(placed).constants}, persistent(placed))
     out = []
     for k in ps.kernels:
         text, decls = kernel_text(k, memory)
@@ -93,8 +93,9 @@ def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
 
 
 def persistent(placed: Placed) -> bool:
-    """Whether a step is one launch: where every product is so small that launches, not arithmetic, take the time."""
-    return all(m * q * n <= PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
+    """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that launches, not
+    arithmetic, take the time."""
+    return all(m * q * n < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
 
 
 def device_bytes(target: Target, placed: Placed) -> int:

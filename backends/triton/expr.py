@@ -22,7 +22,8 @@ TYPES = {"u8": "uint8", "i8": "int8", "i16": "int16", "i32": "int32", "f16": "fl
 INTS = ("u8", "i8", "i16", "i32")
 CALLS = {"sqrt": "tl.sqrt_rn", "exp": "num.exp", "log": "num.log", "powi": "num.powi"}
 RESERVED = ("arena", "t", "r", "c", "q", "p", "k", "d", "i", "x", "s", "num", "tl", "rows_ok", "cols_ok", "q_ok", "p_ok", "other_ok",
-            "first", "second", "left", "right", "total", "differ", "row", "col", "open", "size", "value", "other", "rival")  # of skeletons
+            "first", "second", "left", "right", "total", "differ", "row", "col", "open", "size", "value", "other", "rival",
+            "up", "down", "high", "low")  # of skeletons
 SMALLEST = float(np.float32(2.0**-126))
 
 

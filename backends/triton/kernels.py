@@ -8,6 +8,11 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
     nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor cores
     nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
     tn                     number x float        outer      one multiply and one add a term, in order
+
+Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time (``Memory.exact`` is
+false), large ones use tensor cores: bit x bit by ``dot``, and a float times bits or u8 by ``split``: the float, scaled by a power of
+two for each row, as the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times 255 for u8), and sums over many rows add
+32 at a time: float results are not those of other backends to the bit, integers and bits that come from integers are.
 """
 
 from __future__ import annotations
@@ -18,14 +23,16 @@ from typing import Any
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.types import Storage, ceil_div
-from bnnc.sched.kernel import Acc, Expr, Kernel
+from bnnc.sched.kernel import Acc, Expr, Kernel, bare
 
 from .expr import TYPES, Frame, Names, Printed, Printer, ident, word_index
 
 TILE = 2048  # elements of a map's tile
 COLUMNS = 128
 LANES = 32  # columns of a reduction's tile: one a thread of a warp
-SHORT = 512  # rows or columns of a product from which int8 tensor cores beat the popcount instruction
+LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
+TENSOR_TILE = (128, 64)  # of a product on tensor cores
+TALL = 1024  # rows of a sum, likewise
 
 
 @dataclass(frozen=True)
@@ -38,6 +45,7 @@ class Memory:
     prefix: str
     offsets: dict[str, int]
     constants: dict[str, int]
+    exact: bool = True
 
     def place(self, name: str) -> str:
         """The plan's name of a schedule's storage."""
@@ -181,6 +189,8 @@ class _Kernel:
         context["head"] = [h for h in context["head"] if not h.startswith("r = " if by_rows else "c = ")]
         inner = Frame(row_ok=frame.row_ok, col_ok=frame.col_ok, looped="r" if by_rows else "c")
         accs = {i: self.names.new(f"acc{i}") for i in range(len(self.k.accs))}
+        if by_rows and not self.mem.exact and rows >= TALL and all(a.how == "sum" for a in self.k.accs):
+            return self.reduce_tall(context, frame, tiles, accs)
         pr = self.printer(inner)
         inside = pr.print([a.expr for a in self.k.accs], tuple(a.expr for a in self.k.accs if a.how != "sum"))
         steps = [self.step(a, accs[i], pr, "r" if by_rows else "c") for i, a in enumerate(self.k.accs)]
@@ -188,6 +198,21 @@ class _Kernel:
         return KernelText("reduce", tiles, {
             **context, "loop": "r" if by_rows else "c", "extent": rows if by_rows else cols, "shape": f"({bm}, {bn})",
             "inside": inside, "accs": [x for s in steps for x in s], "code": code, "stores": stores}, warps=1)
+
+    def reduce_tall(self, context: dict[str, Any], frame: Frame, tiles: int, accs: dict[int, str]) -> KernelText:
+        """Sums over many rows, 32 of them at a time."""
+        rows, ragged = self.k.domain[0], bool(self.k.domain[0] % 32)
+        pr = self.printer(Frame(row_ok="rows_ok" if ragged else "", col_ok=frame.col_ok, looped="r"))
+        inside = pr.print([a.expr for a in self.k.accs])
+        sums = []
+        for i, a in enumerate(self.k.accs):
+            whole = a.expr.dtype in INTEGERS
+            x = pr.whole(a.expr) if whole else pr.num(a.expr)
+            sums.append({"name": accs[i], "type": "int32" if whole else "float32",
+                         "step": f"{accs[i]} + " + (f"tl.where(rows_ok, {x}, {0 if whole else 0.0})" if ragged else x)})
+        code, stores = self.outputs(frame, 1, context["bn"], accs)
+        return KernelText("reduce_tall", tiles, {**context, "extent": rows, "ragged": ragged, "inside": inside, "accs": sums, "code": code,
+                                                 "stores": stores})
 
     def step(self, a: Acc, acc: str, pr: Printer, loop: str) -> list[dict[str, str]]:
         """The accumulators of one reduction: type, and what each turn of the loop does."""
@@ -209,20 +234,26 @@ class _Kernel:
         if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
             raise InternalError("one-bit operands of a contraction must be in memory")
         if bits[1] and (a.dtype == "u8" or (bits[0] and (self.k.form != "tn" or gate is not None))):
-            m, q, n = self.k.dims
-            if self.k.form == "tn" or a.dtype == "u8" or (q >= SHORT and min(m, n) >= SHORT):
+            if self.k.form == "tn" or a.dtype == "u8" or self.large:
                 return self.dot(a, b)
             return self.popcount(a, b)
+        if self.large and (bits[0] != bits[1] or a.dtype == "u8"):
+            return self.split(a, b)
         if bits[0] != bits[1]:
             return self.grouped(a, b)
         if self.k.form == "tn" and not any(bits):
             return self.outer(a, b)
         raise error("B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
 
-    def product(self, most: int, least: int = 1) -> tuple[dict[str, Any], Frame, int]:
+    @property
+    def large(self) -> bool:
+        m, q, n = self.k.dims
+        return not self.mem.exact and m * q * n >= LARGE and min(m, q, n) >= 64
+
+    def product(self, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
         m, q, n = self.k.dims
         bm0, bn0 = self.least()
-        context, frame, tiles = self.tiled(tile(m, most, max(least, bm0)), tile(n, most, max(least, bn0)))
+        context, frame, tiles = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
         return {**context, "q": q, "words": ceil_div(q, 32), "acc": self.names.new("y")}, frame, tiles
 
     def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
@@ -230,7 +261,7 @@ class _Kernel:
         return {**context, "code": code, "stores": stores}
 
     def popcount(self, a: Expr, b: Expr) -> KernelText:
-        context, frame, tiles = self.product(32)
+        context, frame, tiles = self.product((32, 32))
         sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
         gate = self.pointers[self.k.gate.attr] if self.k.gate is not None else ""
         return KernelText("contract_popcount", tiles, self.epilogue({
@@ -240,8 +271,9 @@ class _Kernel:
     def dot(self, a: Expr, b: Expr) -> KernelText:
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
         m, q, n = self.k.dims
-        context, frame, tiles = self.product(64, 16)
-        ragged = bool(q % 32)
+        context, frame, tiles = self.product(TENSOR_TILE if self.large else (64, 64), 16)
+        block = 64 if self.large else 32
+        ragged = bool(q % block)
         q_ok = "q_ok" if ragged else ""
         across, down = Frame("r", "q", frame.row_ok, q_ok), Frame("q", "r", q_ok, frame.row_ok)
         left = self.printer(down if self.k.form == "tn" else across)
@@ -258,12 +290,33 @@ class _Kernel:
             "p", "c", "p_ok" if ragged else "", frame.col_ok))
         b_code = right.print([b])
         return KernelText("contract_dot", tiles, self.epilogue({
-            **context, "ragged": ragged, "a_code": a_code, "a_value": bare_int8(value, "q_ok" if ragged else ""), "b_code": b_code,
-            "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""), "offset": a.dtype == "u8"}, frame))
+            **context, "block": block, "ragged": ragged, "a_code": a_code, "b_code": b_code,
+            "a_value": bare_int8(value, "q_ok" if ragged else ""),
+            "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""), "offset": a.dtype == "u8"}, frame),
+            warps=8 if self.large else 4)
+
+    def split(self, a: Expr, b: Expr) -> KernelText:
+        """A float times bits or u8 on f16 tensor cores, the float as two f16 numbers."""
+        context, frame, tiles = self.product(TENSOR_TILE, 16)
+        block = 32  # with 64 terms at once registers spill
+        ragged = bool(context["q"] % block)
+        on_left = self.k.form != "tn"  # where the float operand is
+        q_ok, p_ok = ("q_ok", "p_ok") if ragged else ("", "")
+        left = self.printer(Frame("q", "r", q_ok, frame.row_ok) if self.k.form == "tn" else Frame("r", "q", frame.row_ok, q_ok))
+        right = self.printer(Frame("c", "p", frame.col_ok, p_ok) if self.k.form == "nt" else Frame("p", "c", p_ok, frame.col_ok))
+        codes = [left.print([a]), right.print([b])]
+        values = []
+        for e, pr, ok in ((a, left, q_ok), (b, right, p_ok)):
+            x = pr.num(e)
+            x = f"tl.where({ok}, {bare(x)}, 0.0)" if ok else x
+            values.append(x if (e is a) == on_left else f"({bare(x)}).to(tl.float16)")
+        return KernelText("contract_split", tiles, self.epilogue({
+            **context, "block": block, "ragged": ragged, "a_code": codes[0], "b_code": codes[1], "a_value": values[0], "b_value": values[1],
+            "on_left": on_left}, frame), warps=8)
 
     def grouped(self, a: Expr, b: Expr) -> KernelText:
         """Sums over q of a float times a sign, the float operand along rows or columns of the tile."""
-        context, frame, tiles = self.product(32)
+        context, frame, tiles = self.product((32, 32))
         across = self.k.form == "tn"  # the float operand is on the right
         number, sign = (b, a) if across else (a, b)
         q_ok = "q_ok" if context["q"] % 4 else ""
@@ -280,7 +333,7 @@ class _Kernel:
             "s_value": s_code.results[0]}, frame))
 
     def outer(self, a: Expr, b: Expr) -> KernelText:
-        context, frame, tiles = self.product(32)
+        context, frame, tiles = self.product((32, 32))
         left = self.printer(Frame("q", "r", "", frame.row_ok, "r"))
         a_code = left.print([a])
         right = self.printer(Frame("q", "c", "", frame.col_ok, "r"))

@@ -9,6 +9,7 @@ from typing import Any
 
 import triton
 import triton.language as tl
+from triton.language.standard import _elementwise_max as MAX
 from triton.language.standard import _sum_combine as ADD
 
 from bnnc.ir import num
@@ -118,6 +119,15 @@ def pack_rows(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
     """Words [ROWS / 32, COLS] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
     x = tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS // 32, 32, COLS)) << tl.arange(0, 32)[None, :, None]
     return tl.reduce(x, 1, ADD).to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def scales(x: "Any", AXIS: tl.constexpr) -> "Any":
+    """Powers of two (up, 1 / up) along an axis: times up, the largest |x| of each line lies in [2**14, 2**15)."""
+    top = tl.expand_dims(tl.reduce(tl.abs(x), AXIS, MAX), AXIS)
+    e = top.to(tl.int32, bitcast=True) >> 23
+    e = tl.where(e > 15, tl.where(e < 254, e, 254), 15)
+    return ((268 - e) << 23).to(tl.float32, bitcast=True), ((e - 14) << 23).to(tl.float32, bitcast=True)
 
 
 @triton.jit

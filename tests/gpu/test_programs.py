@@ -19,7 +19,7 @@ from helpers import Library, plan, spec
 
 from bnnc import data, driver, knobs, tensors
 from bnnc.backends import select
-from bnnc.backends.triton import emit, host, kernels
+from bnnc.backends.triton import emit, host
 from bnnc.diag import BnncError
 
 HERE = Path(__file__).parent
@@ -74,7 +74,10 @@ def state(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("state ")[1].split()[0]
 
 
-@pytest.mark.parametrize("net", NETS)
+SLOW_FLOATS = [pytest.param("floats", marks=pytest.mark.slow), "integers"]
+
+
+@pytest.mark.parametrize("net", SLOW_FLOATS)
 def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     """Two epochs: the same states, log and exported weights; each goes on from the other's checkpoint."""
     _, c = built(net, "host", folder)
@@ -98,7 +101,7 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     assert state(run(py, folder, "eval", "--out", f"{net}-1")) == state(a)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", SLOW_FLOATS)
 def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     """Images for this GPU, one allocation of the planned size, whole steps in one launch, the C trainer's states and files."""
     _, c = built(net, "host", folder)
@@ -143,7 +146,6 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
 def test_one_launch_a_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a step is not one launch: as many programs as a kernel has tiles, in the schedule's order; the same states."""
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
-    monkeypatch.setattr(kernels, "SHORT", 1 << 30)
     planned = plan(text_of("integers"), target="cuda:sm_90")
     gpu = driver.build_source(driver.emit_source(planned), planned, folder / "many")
     _, c = built("integers", "host", folder)
@@ -182,7 +184,7 @@ def test_a_source_folder_is_built_again(tmp_path: Path) -> None:
 
 def test_without_a_gpu_the_python_trainer_says_so(folder: Path) -> None:
     _, py = built("floats", "triton", folder)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "CUDA_VISIBLE_DEVICES": ""}
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "0"}
     done = subprocess.run([sys.executable, str(py), "train"], cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 7 and "B0714" in done.stderr and "Traceback" not in done.stderr
     assert data.pack(str(folder / "x.npy"), str(folder / "y.npy")).n == 60

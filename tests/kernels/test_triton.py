@@ -18,7 +18,7 @@ from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc import rng
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit
+from bnnc.backends.triton import emit, kernels
 from bnnc.backends.triton.device import Pointer
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
@@ -135,6 +135,51 @@ def test_words_and_random_numbers_are_the_interpreters() -> None:
         got = micro("bernoulli", np.array([p, -7, 12], np.int32), np.uint32, 64)
         bits = rng.bernoulli(-7 & 0xFFFFFFFF, 5, 12, p, 64, 32)
         assert_equal(got, np.packbits(bits, axis=1, bitorder="little").view(np.uint32)[:, 0], f"p = {p}")
+
+
+def test_a_float_is_two_halves() -> None:
+    """Scaled by a power of two per row: within 2**-22 of the row's largest; whatever the row's size, zeros and denormals too."""
+    draw = np.random.default_rng(2)
+    x = (draw.standard_normal((64, 32)) * 2.0 ** draw.integers(-110, 120, (64, 1))).astype(np.float32)
+    x[0] = 0
+    x[1] *= np.float32(2.0) ** draw.integers(-30, 1, 32).astype(np.float32)
+    got = micro("split", x.reshape(-1), np.float32, x.size).reshape(x.shape).astype(np.float64)
+    assert (np.abs(got - x) <= 2.0**-22 * np.abs(x).max(axis=1, keepdims=True)).all()
+
+
+# -- large networks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
+def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What large networks get, here made to come at small sizes.  Kernel-locked: integers and bits of integers are equal; floats
+    within 2**-18 of the largest (f16: its last bit), so a sign may differ where the sum is that near to zero."""
+    monkeypatch.setattr(kernels, "LARGE", 1)
+    monkeypatch.setattr(kernels, "TALL", 64)
+    monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
+    text = spec((66, 65, 70, 10), rule=rule, kind="sign" if "bep" in rule else "u8", optimizer="sgd", batch=67)
+    planned = plan(text)
+    lib = TritonLibrary(planned)
+    if "bep" not in rule:
+        assert {"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))
+    states = interp.init_states(lib.train.program, 7)
+    values = interpreted(lib.train, states, batch_of(planned, 1))
+    for i, k in enumerate(lib.train.packed.kernels):
+        constants = {s.name for s in lib.train.packed.constants}
+        for n in k.reads:
+            if n not in constants:
+                lib.write(lib.train.place(n), values[lib.train.value(n)])
+        lib.run(i)
+        for n in k.writes:
+            got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
+            if got.dtype.kind != "f" and "bep" in rule:
+                assert_equal(got, np.asarray(want, got.dtype), n)
+            elif got.dtype.kind != "f":
+                assert (got != want).mean() < 0.01, n
+            else:
+                off = np.abs(got.astype(np.float64) - want)
+                near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(want).max() + 1e-8  # some sums cancel to nothing
+                assert (off > near).mean() < 0.01, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------

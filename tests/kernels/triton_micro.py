@@ -52,3 +52,15 @@ def bernoulli(memory, OUT: tl.constexpr, N: tl.constexpr):
     y = (memory + OUT).to(tl.pointer_type(tl.uint32))
     at = tl.arange(0, N)
     tl.store(y + at, num.bernoulli(tl.load(x), tl.load(x + 1), 5, tl.load(x + 2), at))
+
+
+@triton.jit
+def split(memory, OUT: tl.constexpr, N: tl.constexpr):
+    x = memory.to(tl.pointer_type(tl.float32))
+    y = (memory + OUT).to(tl.pointer_type(tl.float32))
+    at = tl.arange(0, N // 32)[:, None] * 32 + tl.arange(0, 32)[None, :]
+    value = tl.load(x + at)
+    up, down = num.scales(value, 1)
+    high = (value * up).to(tl.float16)
+    low = (value * up - high.to(tl.float32)).to(tl.float16)
+    tl.store(y + at, (high.to(tl.float32) + low.to(tl.float32)) * down)
