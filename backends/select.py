@@ -25,7 +25,7 @@ class Backend:
     """``record``: the type of its targets.  ``find``: a target by name, or None.  ``code_bytes(target, placed)``: what a program
     needs beside the arena.  ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out,
     cc)`` make the text and the program, ``read_source(folder)`` reads a text back; ``program(name, target)``: what the program
-    is called."""
+    is called.  ``launches(placed)``: how a step starts on a device of its own, or nothing."""
 
     record: type
     targets: Mapping[str, Any]
@@ -35,13 +35,14 @@ class Backend:
     build: Callable[..., Path]
     read_source: Callable[[Path], tuple[Source, Any, Any]]
     program: Callable[[str, Any], str]
+    launches: Callable[[Any], str]
 
 
 BACKENDS = (
     Backend(c_targets.Target, c_targets.TARGETS, c_targets.TARGETS.get, c_size.code_bytes, c_emit.emit, c_build.build,
-            c_build.read_source, lambda name, target: name),
+            c_build.read_source, lambda name, target: name, lambda placed: ""),
     Backend(gpu_targets.Target, gpu_targets.TARGETS, gpu_targets.find, gpu_emit.device_bytes, gpu_emit.emit, gpu_build.build,
-            gpu_build.read_source, gpu_targets.program),
+            gpu_build.read_source, gpu_targets.program, gpu_emit.launches),
 )
 
 

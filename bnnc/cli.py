@@ -218,7 +218,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
-        out.print(show.not_counted(), style="dim")
+        out.print(show.not_counted(p), style="dim")
         if (other := _standard(net, p, target, batch, threads)) is not None:
             out.print(f"rule standard would need {budget.number(other)} B ({other / p.total_bytes:.2f}x)")
     following(f"bnnc run {file}   or   bnnc compile {file}")

@@ -135,7 +135,7 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     report = Report(
         name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
         code=backend_of(target).code_bytes(target, placed), stack=target.stack,
-        threads=target.thread_stack * (threads - 1), system=target.kernel_pages)
+        threads=target.thread_stack * (threads - 1), system=target.kernel_pages, device=backend_of(target).launches(placed))
     return Planned(model, placed, report, target, threads, trace)
 
 

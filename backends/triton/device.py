@@ -122,7 +122,7 @@ class Gpu:
         """How a step is launched; compiles what it needs, and leaves the memory as it is."""
         if self.persistent:
             return lambda: self.one_launch(side)
-        kept = self.memory.clone()
+        kept = self.memory.cpu()  # on the host: the plan has no room for a copy
         self.kernels(side)
         graph = self.torch.cuda.CUDAGraph()
         with self.torch.cuda.graph(graph):

@@ -98,6 +98,12 @@ def persistent(placed: Placed) -> bool:
     return all(m * q * n < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
 
 
+def launches(placed: Placed) -> str:
+    """The variant, in words, for the plan."""
+    return ("one launch a step, the bits of every other backend" if persistent(placed) else
+            "one launch a kernel, large float products on tensor cores")
+
+
 def device_bytes(target: Target, placed: Placed) -> int:
     """What lies in device memory beside the arena."""
     return device(placed).nbytes - placed.plan.arena_bytes
