@@ -93,8 +93,10 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     from triton.backends.compiler import GPUTarget  # noqa: PLC0415
     from triton.compiler import ASTSource  # noqa: PLC0415
 
-    source = ASTSource(fn=getattr(module, entry.name), signature={"arena": "*u8"}, constexprs={},
-                       attrs={(0,): [["tt.divisibility", 16]]})
+    function = getattr(module, entry.name)
+    more = [(i, name) for i, name in enumerate(function.arg_names) if i]  # constants of which 0 is the default
+    source = ASTSource(fn=function, signature={"arena": "*u8", **{name: "constexpr" for _, name in more}},
+                       constexprs={(i,): 0 for i, _ in more}, attrs={(0,): [["tt.divisibility", 16]]})
     options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False}
     if not entry.tiles:
         options["maxnreg"] = MOST_REGISTERS

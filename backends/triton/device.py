@@ -25,7 +25,8 @@ class Interpreted:
     def __init__(self, module: Mapping[str, Any]) -> None:
         self.module = module
         self.memory = np.zeros(module["NET"]["device_bytes"], np.uint8)
-        self.nbytes = self.memory.nbytes
+        self.nbytes, self.extra = self.memory.nbytes, 0
+        self.persistent = module["PERSISTENT"]
 
     def write(self, at: int, raw: np.ndarray) -> None:
         self.memory[at : at + raw.size] = raw
@@ -37,6 +38,18 @@ class Interpreted:
         with np.errstate(all="ignore"):
             for name, tiles, _ in self.module[side.upper()]:
                 self.module[name][(tiles,)](Pointer(self.memory))
+
+    def keep(self, rows: np.ndarray, labels: np.ndarray) -> None:
+        """Samples for :meth:`steps`."""
+        self.samples, self.extra = (rows.reshape(-1), labels), rows.nbytes + labels.nbytes
+
+    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Training steps in one launch: i32[steps, batch], u32[steps, scalars] -> words of losses and predictions [steps, batch]."""
+        loss, pred = (np.zeros(order.shape, np.int32) for _ in range(2))
+        arrays = (self.memory, *self.samples, order.reshape(-1), scalars.view(np.int32).reshape(-1), loss.reshape(-1), pred.reshape(-1))
+        with np.errstate(all="ignore"):
+            self.module["train_steps"][(1,)](*map(Pointer, arrays), len(order))
+        return loss, pred
 
     def wait(self) -> None:
         """Nothing is queued."""
@@ -91,7 +104,7 @@ class Gpu:
         if (about.major, about.minor) < OLDEST:
             raise error("B0714", f"{about.name} has compute capability {about.major}.{about.minor}; 8.0 is needed", exit_code=7)
         self.torch, self.module, self.name = torch, module, about.name
-        self.nbytes = module["NET"]["device_bytes"]
+        self.nbytes, self.extra = module["NET"]["device_bytes"], 0
         self.memory = torch.zeros(self.nbytes, dtype=torch.uint8, device="cuda")
         self.programs = about.multi_processor_count
         self.persistent = module["PERSISTENT"] if persistent is None else persistent
@@ -112,6 +125,20 @@ class Gpu:
     def one_launch(self, side: str) -> None:
         self.module[f"{side}_step"][(self.programs,)](self.memory, num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
                                                       launch_cooperative_grid=True)
+
+    def keep(self, rows: np.ndarray, labels: np.ndarray) -> None:
+        """As :meth:`Interpreted.keep`: all samples lie in device memory, beside the plan's block."""
+        self.samples = tuple(self.torch.from_numpy(x.reshape(-1).copy()).cuda() for x in (rows, labels))
+        self.extra = rows.nbytes + labels.nbytes
+
+    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`Interpreted.steps`."""
+        given = [self.torch.from_numpy(x.reshape(-1).copy()).cuda() for x in (order, scalars.view(np.int32))]
+        loss, pred = (self.torch.zeros(order.shape, dtype=self.torch.int32, device="cuda") for _ in range(2))
+        self.module["train_steps"][(self.programs,)](
+            self.memory, *self.samples, *given, loss, pred, len(order), num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
+            launch_cooperative_grid=True)
+        return loss.cpu().numpy(), pred.cpu().numpy()
 
     def step(self, side: str) -> None:
         if side not in self.graphs:

@@ -70,10 +70,14 @@ def device(placed: Placed) -> Device:
     return Device(placed.plan.arena_bytes, tuple(out), at)
 
 
+def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
+    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
+                  {b.name: b.offset for b in placed.plan.buffers}, {n: at for n, at, _ in device(placed).constants}, persistent(placed))
+
+
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
-    memory = Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
-                    {b.name: b.offset for b in placed.plan.buffers}, {n: at for n, at, _ in device(placed).constants}, persistent(placed))
+    memory = _memory(ps, placed, prefix)
     out = []
     for k in ps.kernels:
         text, decls = kernel_text(k, memory)
@@ -98,6 +102,38 @@ def persistent(placed: Placed) -> bool:
     return all(m * q * n < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
 
 
+def phases(ps: PackedSchedule, placed: Placed, prefix: str) -> list[list[int]]:
+    """Kernels, by number, that can run at the same time: none writes a byte that another touches.  A kernel is in the phase after the
+    last one that holds a kernel before it in the schedule with which it shares bytes so."""
+    memory = _memory(ps, placed, prefix)
+    spans = {b.name: (b.offset, b.end) for b in placed.plan.buffers}
+
+    def touched(names: tuple[str, ...]) -> list[tuple[int, int]]:
+        return [spans[memory.place(n)] for n in names if n not in memory.constants]
+
+    def meet(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> bool:
+        return any(lo < end and at < hi for lo, hi in a for at, end in b)
+
+    level: list[int] = []
+    for i, k in enumerate(ps.kernels):
+        reads, writes = touched(k.reads), touched(k.writes)
+        level.append(1 + max((level[j] for j, o in enumerate(ps.kernels[:i]) if meet(writes, touched((*o.reads, *o.writes))) or
+                              meet(reads, touched(o.writes))), default=-1))
+    return [[i for i, at in enumerate(level) if at == phase] for phase in range(max(level) + 1)]
+
+
+def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Phases with names, each kernel's tiles given to other programs than those of the kernels before it."""
+    out = []
+    for phase in phases(ps, placed, prefix):
+        shift, row = 0, []
+        for i in phase:
+            row.append({"name": made[i]["name"], "shift": shift})
+            shift += made[i]["tiles"]
+        out.append(row)
+    return out
+
+
 def launches(placed: Placed) -> str:
     """The variant, in words, for the plan."""
     return ("one launch a step, the bits of every other backend" if persistent(placed) else
@@ -115,8 +151,18 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
     train, evaluate = (kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True))
     return render("triton/module.py.j2", name=model.name, version=__version__, hash=model.hash, rule=model.rule.name,
                   optimizer=model.optimizer.name, batch=model.batch, table=table_lines(report), train=train, evaluate=evaluate,
-                  counter=placed.plan.arena_bytes, persistent=persistent(placed),
+                  train_phases=_phased(placed.packed.train, placed, "", train),
+                  eval_phases=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
+                  counter=placed.plan.arena_bytes, persistent=persistent(placed), steps=_steps(placed, net),
                   net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "")
+
+
+def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Where a launch of several steps writes and reads, where a trainer can make such launches."""
+    if net is None or not persistent(placed):
+        return None
+    row = placed.plan.buffer["x"].nbytes // net["batch"]
+    return {**net["at"]["train"], "row": row, "scalars": list(net["scalars"].values())}
 
 
 def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:

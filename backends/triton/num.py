@@ -166,6 +166,24 @@ def bernoulli(p: "Any", seed: "Any", stream: tl.constexpr, tick: "Any", word: "A
 
 
 @triton.jit
+def take_rows(to: "Any", rows: "Any", index: "Any", COUNT: tl.constexpr, WIDTH: tl.constexpr) -> "Any":
+    """Rows ``index[0 .. COUNT - 1]`` of ``rows`` (bytes, WIDTH each) to ``to``, by all programs."""
+    for t in range(tl.program_id(0), (COUNT * WIDTH + 1023) // 1024, tl.num_programs(0)):
+        i = t * 1024 + tl.arange(0, 1024)
+        ok = i < COUNT * WIDTH
+        row = tl.load(index + i // WIDTH, mask=ok, other=0).to(tl.int64)
+        tl.store(to + i, tl.load(rows + row * WIDTH + i % WIDTH, mask=ok, other=0), mask=ok)
+
+
+@triton.jit
+def copy_words(to: "Any", words: "Any", COUNT: tl.constexpr) -> "Any":
+    """COUNT 32-bit words, by all programs."""
+    for t in range(tl.program_id(0), (COUNT + 255) // 256, tl.num_programs(0)):
+        i = t * 256 + tl.arange(0, 256)
+        tl.store(to + i, tl.load(words + i, mask=i < COUNT, other=0), mask=i < COUNT)
+
+
+@triton.jit
 def grid_barrier(counter: "Any") -> "Any":
     """All programs of a launch wait for each other; what they stored before is seen by all after.
 

@@ -1,7 +1,7 @@
 """The Python trainer: what the C trainer's runtime does (``bnnc_train.h``, ``bnnc_main.h``), around a generated module of kernels.
 
-The same order of samples, learning rates, checkpoints and log, so a run can go on with either.  Samples are in host memory; a
-batch goes to the device before its step.  What differs is said by ``info``.
+The same order of samples, learning rates, checkpoints and log, so a run can go on with either.  The
+samples of a small network are copied to the device, which runs many steps in one launch; of a large one each batch goes there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from bnnc.plan.types import Storage
 from .checkpoint import Cursor, Store
 from .device import open_device
 
+STEPS = 50  # in one launch: a signal or a checkpoint waits for so many at most
 STOP: list[int] = []  # the signal that came
 
 
@@ -166,23 +167,23 @@ class Trainer:
         pred = self.device.read(at["pred"], 4 * n).view("<i4")
         return float(np.add.accumulate(loss)[-1]), int((pred == labels).sum())
 
-    def rate(self, per_epoch: int) -> np.float32:
-        """The learning rate of the next step."""
+    def rate(self, per_epoch: int, ahead: int = 0) -> np.float32:
+        """The learning rate of the next step, or of one ``ahead`` of it in this epoch."""
         c, net, args = self.cursor, self.net, self.net["schedule_args"]
         lr = c.lr0
         if net["schedule"] == "cosine":
-            return rng.cosine_lr(lr, args["final"], c.step_total + 1, self.options.epochs * per_epoch)
+            return rng.cosine_lr(lr, args["final"], c.step_total + 1 + ahead, self.options.epochs * per_epoch)
         if net["schedule"] == "step":
             for _ in range(int(np.float32(c.epoch) / np.float32(args["every"]))):
                 lr *= float(np.float32(args["factor"]))
         return np.float32(lr * c.lr_scale if net["schedule"] == "plateau" else lr)
 
-    def put_scalars(self, lr: np.float32) -> None:
-        c, t = self.cursor, self.cursor.step_total + 1
+    def scalars(self, lr: np.float32, t: int) -> np.ndarray:
+        """What step t = 1, 2, ... reads besides its batch and the states, as 32-bit words in the order of NET."""
+        c = self.cursor
         values = {"lr": np.float32(lr), "step": np.float32(t), "tick": np.uint32(t & 0xFFFFFFFF), "seed": np.uint32(c.seed),
                   "errors": np.uint32(c.errors), "samples": np.uint32(c.samples), "level": np.uint32(c.level)}
-        for name, at in self.net["scalars"].items():
-            self.device.write(at, np.array([values[name]]).view(np.uint8))
+        return np.array([values[name].view(np.uint32) for name in self.net["scalars"]], np.uint32)
 
     def evaluate(self, source: Samples, index: np.ndarray) -> tuple[float, float]:
         """(accuracy, mean loss); -1 where there is nothing to measure or a signal has come."""
@@ -200,13 +201,27 @@ class Trainer:
             total, hits = total + loss, hits + right
         return hits / len(index), total / len(index)
 
-    def train_batch(self, index: np.ndarray, lr: np.float32) -> None:
+    def advance(self, order: np.ndarray, rates: list[np.float32]) -> None:
+        """Steps on batches i32[steps, batch]: one launch for all of them where samples are on the device."""
+        first = self.cursor.step_total + 1
+        scalars = np.stack([self.scalars(lr, first + i) for i, lr in enumerate(rates)])
+        if self.device.persistent:
+            words, preds = self.device.steps(order, scalars)
+            losses = words.view("<i4" if self.net["loss_is_int"] else "<f4").astype(np.float64)
+            for index, loss, pred in zip(order, losses, preds, strict=True):
+                self.count(float(np.add.accumulate(loss)[-1]), int((pred == self.train.labels[index]).sum()))
+            return
+        for index, values in zip(order, scalars, strict=True):
+            self.batch("train", self.train, index)
+            for at, word in zip(self.net["scalars"].values(), values, strict=True):
+                self.device.write(at, np.array([word]).view(np.uint8))
+            self.device.step("train")
+            self.count(*self.results("train", self.train.labels[index]))
+
+    def count(self, loss: float, hits: int) -> None:
+        """A step is done."""
         c = self.cursor
-        self.batch("train", self.train, index)
-        self.put_scalars(lr)
-        self.device.step("train")
-        loss, hits = self.results("train", self.train.labels[index])
-        c.loss_sum, c.hits, c.seen = c.loss_sum + loss, c.hits + hits, c.seen + len(index)
+        c.loss_sum, c.hits, c.seen = c.loss_sum + loss, c.hits + hits, c.seen + self.net["batch"]
         c.step, c.step_total = c.step + 1, c.step_total + 1
 
     def save(self) -> Path:
@@ -288,11 +303,14 @@ def train(run: Trainer) -> int:
     o, net, started = run.options, run.net, time.monotonic()
     run.open_data(True)
     resumed = begin(run)
+    if run.device.persistent:
+        run.device.keep(run.train.rows, run.train.labels)
     c, batch = run.cursor, net["batch"]
     per_epoch = c.n_fit // batch
     most = o.steps if o.steps is not None else 1 << 62
     if not o.quiet:
-        print(f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes  seed {c.seed}"
+        print(f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes"
+              + (f" and {run.device.extra} of samples" if run.device.extra else "") + f"  seed {c.seed}"
               + (f"  resumed epoch {c.epoch + 1}" if resumed else ""), flush=True)
     if o.log and not resumed:
         Path(o.log).unlink(missing_ok=True)
@@ -305,9 +323,12 @@ def train(run: Trainer) -> int:
         lr, epoch_started = run.rate(per_epoch), time.monotonic()
         order = run.split[rng.order(c.seed, c.epoch, c.n_fit, np.arange(c.n_fit, dtype=np.uint32))]
         while c.step < per_epoch and c.step_total < most and not STOP:
-            lr = run.rate(per_epoch)
-            run.train_batch(order[c.step * batch : (c.step + 1) * batch], lr)
-            changed = True
+            n = min(STEPS, per_epoch - c.step, most - c.step_total)
+            if o.save_every_steps:
+                n = min(n, o.save_every_steps - c.step_total % o.save_every_steps)
+            rates = [run.rate(per_epoch, i) for i in range(n)]
+            run.advance(order[c.step * batch : (c.step + n) * batch].astype(np.int32).reshape(n, batch), rates)
+            lr, changed = rates[-1], True
             due = c.step_total % o.save_every_steps == 0 if o.save_every_steps else time.monotonic() - saved >= o.save_every
             if due and not STOP:
                 run.save()
@@ -329,7 +350,7 @@ def train(run: Trainer) -> int:
           f"device memory: {run.device.nbytes} bytes, as planned\nstate {state}")
     record(run, event="end", epochs=c.epoch, steps=c.step_total, **({"test_acc": test} if test >= 0 else {}),
            **({"best_test_acc": c.best_test} if c.best_test >= 0 else {}), seconds=took, memory_predicted=net["plan"]["total_bytes"],
-           memory_measured=run.device.nbytes, state=state)
+           memory_measured=run.device.nbytes, resident_samples=run.device.extra, state=state)
     return 0
 
 

@@ -39,7 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     at = tmp_path_factory.mktemp("gpu")
     rng = np.random.default_rng(0)
     centres = rng.random((3, 20)) < 0.5
-    for name, n in (("", 60), ("t", 20)):
+    for name, n in (("", 40), ("t", 10)):
         y = rng.integers(0, 3, n).astype(np.uint8)
         np.save(at / f"x{name}.npy", np.where(centres[y] ^ (rng.random((n, 20)) < 0.1), 200, 50).astype(np.uint8))
         np.save(at / f"y{name}.npy", y)
@@ -96,7 +96,7 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     got = tensors.read(files[1])
     assert list(got) == list(want) and all((got[n] == want[n]).all() and got[n].shape == want[n].shape for n in want)
     run(c, folder, "train", "--out", f"{net}-1", "--steps", "4")
-    run(py, folder, "train", "--out", f"{net}-1", "--steps", "8")
+    run(py, folder, "train", "--out", f"{net}-1", "--steps", "6")
     assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
     assert state(run(py, folder, "eval", "--out", f"{net}-1")) == state(a)
 
@@ -114,10 +114,10 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     lines = log.read_text().splitlines()
     assert f"alloc {planned.report.total}" in lines and planned.report.total == emit.device(planned.placed).nbytes
     assert lines.count("image cubin sm_90") == 2
-    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == 12
-    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == 4
+    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == 8
+    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == 2
     run(c, folder, "train", "--out", f"{net}-h1", "--steps", "4")
-    run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "8", net=net)
+    run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
     assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)
     assert state(run(gpu, folder, "eval", "--out", f"{net}-h1", net=net)) == state(a)
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
@@ -187,4 +187,4 @@ def test_without_a_gpu_the_python_trainer_says_so(folder: Path) -> None:
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "0"}
     done = subprocess.run([sys.executable, str(py), "train"], cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 7 and "B0714" in done.stderr and "Traceback" not in done.stderr
-    assert data.pack(str(folder / "x.npy"), str(folder / "y.npy")).n == 60
+    assert data.pack(str(folder / "x.npy"), str(folder / "y.npy")).n == 40
