@@ -22,7 +22,7 @@ from .triton import targets as gpu_targets
 
 @dataclass(frozen=True)
 class Backend:
-    """``record``: the type of its targets.  ``find``: a target by name, or None.  ``code_bytes(target, placed)``: what a program
+    """``record``: the type of its targets.  ``find``: a target by name, or None.  ``code_bytes(target, placed, encoding)``: what a program
     needs beside the arena.  ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out,
     cc)`` make the text and the program, ``read_source(folder)`` reads a text back; ``program(name, target)``: what the program
     is called.  ``launches(placed)``: how a step starts on a device of its own, or nothing."""

@@ -94,11 +94,12 @@ def bnnc_peak_mib(exe: Path, threads: int, steps: int) -> float:
     return peak
 
 
-def torch_step(batch: int, threads: int, steps: int, mode: str) -> dict[str, Any]:
+def torch_step(batch: int, threads: int, steps: int, mode: str, widths: Sequence[int] = ()) -> dict[str, Any]:
     """``torch_peer.py`` in a fresh process, its BLAS and OpenMP pools held to ``threads``."""
+    shape = ("--widths", ",".join(map(str, widths))) if widths else ()
     env_threads = {k: str(threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = ["env", *(f"{k}={v}" for k, v in env_threads.items()), sys.executable, str(HERE / "torch_peer.py"),
-               "--batch", str(batch), "--threads", str(threads), "--steps", str(steps), *MODES[mode]]
+               "--batch", str(batch), "--threads", str(threads), "--steps", str(steps), *MODES[mode], *shape]
     return json.loads(output_of(command).strip().splitlines()[-1])
 
 
@@ -140,13 +141,18 @@ def machine() -> dict[str, Any]:
             "cc": output_of([cc, "--version"]).splitlines()[0] if cc else "none"}
 
 
+def cell(s: dict[str, float], digits: int = 2) -> str:
+    """A spread as text."""
+    return f"{s['median']:.{digits}f} [{s['min']:.{digits}f} - {s['max']:.{digits}f}]"
+
+
+def machine_line(m: dict[str, Any]) -> str:
+    return (f"Machine: {m['cpu']}, {m['cores']} cores, {m['system']}, load {m['load_at_start']:.1f} at the start. "
+            f"bnnc {m['bnnc']}, {m['cc']}, Python {m['python']}, PyTorch {m['torch']}.")
+
+
 def markdown(result: dict[str, Any]) -> str:
     """The result as the text of ``step_time.md``."""
-    m = result["machine"]
-
-    def cell(s: dict[str, float], digits: int = 2) -> str:
-        return f"{s['median']:.{digits}f} [{s['min']:.{digits}f} - {s['max']:.{digits}f}]"
-
     rows = []
     for r in result["rows"]:
         share = "-" if r["floor_share"] is None else f"{100 * r['floor_share']:.0f} %"
@@ -158,8 +164,7 @@ def markdown(result: dict[str, Any]) -> str:
         "Written by `benchmarks/step_time.py`. Milliseconds a training step; median [min - max] over "
         f"{result['pairs']} alternating pairs of fresh processes, {result['steps']} steps each. Speed-up: PyTorch over "
         "bnnc within a pair. Memory: peak resident set.", "",
-        f"Machine: {m['cpu']}, {m['cores']} cores, {m['system']}, load {m['load_at_start']:.1f} at the start. "
-        f"bnnc {m['bnnc']}, {m['cc']}, Python {m['python']}, PyTorch {m['torch']}.", "",
+        machine_line(result["machine"]), "",
         "| batch | threads | PyTorch mode | bnnc ms | PyTorch ms | speed-up | share of the floor | bnnc MiB "
         "| PyTorch MiB | memory ratio |", "|" + " --- |" * 10, *rows, "",
         f"Share of the floor: floor / bnnc, from a {FLOOR_SOURCE} (ms: "

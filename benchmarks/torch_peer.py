@@ -1,4 +1,4 @@
-"""The peer: one training step of the binary MLP 784-256-256-256-256-10 in plain PyTorch on the CPU, timed.
+"""The peer: one training step of a binary MLP (784-256-256-256-256-10) in plain PyTorch on the CPU, timed.
 
 Custom autograd sign with the hard-tanh gradient, weights re-signed in each forward, BatchNorm1d, cross-entropy, Adam
 with default options, weights clamped to [-1, 1] after each update; f32 data of MNIST's shape in memory, three quarters
@@ -14,12 +14,11 @@ import argparse
 import json
 import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-WIDTHS = (784, 256, 256, 256, 256, 10)
 
 
 class Sign(torch.autograd.Function):
@@ -46,9 +45,9 @@ class BinaryLinear(nn.Linear):
 class Mlp(nn.Module):
     """Binary linear layers, batch norm after each, sign between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
-        sizes = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+        sizes = list(zip(widths, widths[1:], strict=False))
         self.linear = nn.ModuleList(BinaryLinear(k, n, bias=False) for k, n in sizes)
         self.norm = nn.ModuleList(nn.BatchNorm1d(n) for _, n in sizes)
 
@@ -64,15 +63,15 @@ def peak_rss_mib() -> float:
         return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
 
 
-def run(batch: int, threads: int, steps: int, mode: str, warm_up: int = 20) -> dict[str, Any]:
+def run(widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, warm_up: int = 20) -> dict[str, Any]:
     """Train ``warm_up + steps`` batches; ``mode``: eager, compile or compile-step.  Returns what ``main`` prints."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     pool = max(2, 1000 // batch)  # few samples, made one batch at a time: they count in the resident set
-    shape = (batch, WIDTHS[0])
+    shape = (batch, widths[0])
     data = [torch.randint(0, 256, shape) / 255 * (torch.rand(shape) < 0.25) for _ in range(pool)]
-    labels = [torch.randint(0, WIDTHS[-1], (batch,)) for _ in range(pool)]
-    model = Mlp()
+    labels = [torch.randint(0, widths[-1], (batch,)) for _ in range(pool)]
+    model = Mlp(widths)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
 
     def loss_of(x: Tensor, y: Tensor) -> Tensor:
@@ -108,13 +107,14 @@ def run(batch: int, threads: int, steps: int, mode: str, warm_up: int = 20) -> d
 def main() -> None:
     """Command line; see the module docstring."""
     p = argparse.ArgumentParser(description="time PyTorch's training step of the binary MLP")
+    p.add_argument("--widths", default="784,256,256,256,256,10")
     p.add_argument("--batch", type=int, default=100)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--steps", type=int, default=200)
     p.add_argument("--compile", action="store_const", dest="mode", const="compile", default="eager")
     p.add_argument("--compile-step", action="store_const", dest="mode", const="compile-step")
     a = p.parse_args()
-    print(json.dumps(run(a.batch, a.threads, a.steps, a.mode)))
+    print(json.dumps(run([int(n) for n in a.widths.split(",")], a.batch, a.threads, a.steps, a.mode)))
 
 
 if __name__ == "__main__":

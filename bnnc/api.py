@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -29,23 +30,13 @@ import numpy as np
 
 from . import budget, data, driver, knobs, registry, tensors
 from .diag import BnncError, InternalError, Span, did_you_mean, error
+from .encode import of_model
+from .gates import Gates
 from .model import Model
-from .plan import literature
 from .plan.types import Buffer
+from .published import Published
 
 PathLike = str | os.PathLike[str]
-
-
-@dataclass(frozen=True)
-class Published:
-    """The memory that the published accounting (arXiv 2102.04270, Table 2) gives a network, in MiB.
-
-    ``standard`` and ``proposed`` are its two algorithms; ``allocated`` is what bnnc's arena takes.
-    """
-
-    standard: float
-    proposed: float
-    allocated: float
 
 
 @dataclass(frozen=True)
@@ -62,16 +53,28 @@ class Plan:
         return self.planned.placed.plan.buffers
 
     @property
-    def literature(self) -> Published | None:
-        """The published accounting of this network, or None where that covers no such network."""
-        model = self.planned.model
+    def gates(self) -> Gates | None:
+        """Boolean gates of a training step as the papers count them, or None where nobody has for such a network."""
+        count = self._rule.gates
         try:
-            chain = literature.chain_from_model(model)
-            mib = [literature.account(chain, model.batch, model.optimizer.name, variant).mib
-                   for variant in ("standard", "proposed")]
+            return count(self.planned.model) if count else None  # type: ignore[no-any-return]
         except ValueError:
             return None
-        return Published(mib[0], mib[1], self.arena_bytes / literature.MIB)
+
+    def literature(self, samples: int | None = None) -> Published | None:
+        """The published accounting of this network, for so many training samples, or None where nobody covers it.
+
+        Raises BnncError B0604 (usage) where the number of samples is needed and not given.
+        """
+        try:
+            found: Published = self._rule.published(self.planned.model, samples)
+        except ValueError:
+            return None
+        return found.beside(self.arena_bytes)
+
+    @property
+    def _rule(self) -> Any:
+        return registry.rules[self.planned.model.rule.name].impl
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, as ``bnnc plan --json`` prints it."""
@@ -80,16 +83,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of training: means over its samples; accuracies are 0..1, None where they were not measured."""
+    """One epoch of training: means over its samples; accuracies are 0..1, None where not measured; ``lr`` is None for a rule without."""
 
     epoch: int
     step: int
     loss: float
     train_acc: float
-    lr: float
     seconds: float
     samples_per_s: float
     state: str
+    lr: float | None = None
     test_acc: float | None = None
     best_test_acc: float | None = None
     holdout_acc: float | None = None
@@ -133,6 +136,7 @@ class Network:
     text: str = field(repr=False)
     file: str = "<text>"
     overrides: tuple[tuple[str, Any], ...] = ()
+    widths: tuple[tuple[str, int], ...] = ()
 
     @property
     def warnings(self) -> tuple[Any, ...]:
@@ -142,7 +146,7 @@ class Network:
     def options(self, target: str = "host", batch: int | None = None, threads: int | None = None) -> driver.Options:
         """What the passes are asked for."""
         overrides = {**dict(self.overrides), **({} if batch is None else {"batch": batch})}
-        return driver.Options(self.text, self.file, target, threads, overrides)
+        return driver.Options(self.text, self.file, target, threads, overrides, widths=dict(self.widths))
 
     def with_(self, **settings: Any) -> Network:
         """A variant with other settings, checked again.
@@ -158,9 +162,14 @@ class Network:
         BnncError
             A setting that does not exist, or a network that cannot have it.
         """
-        overrides = {**dict(self.overrides), **settings}
-        model = driver.check_text(driver.Options(self.text, self.file, overrides=overrides))
-        return replace(self, model=model, overrides=tuple(overrides.items()))
+        return replace(self, overrides=tuple({**dict(self.overrides), **settings}.items()))._checked()
+
+    def with_widths(self, widths: Mapping[str, int]) -> Network:
+        """A variant with other ``units`` of layers, by their names (``{"dense1": 128}``), checked again.  Raises BnncError."""
+        return replace(self, widths=tuple({**dict(self.widths), **widths}.items()))._checked()
+
+    def _checked(self) -> Network:
+        return replace(self, model=driver.check_text(self.options()))
 
     def plan(self, target: str = "host", batch: int | None = None, threads: int | None = None,
              ram: str | int | None = None) -> Plan:
@@ -260,7 +269,7 @@ class Program:
         """
         done = subprocess.run([str(self.binary), *args], capture_output=True, text=True, check=False)
         if check and done.returncode:
-            raise _failed(done.returncode, done.stderr)
+            raise failed(done.returncode, done.stderr)
         return done
 
     def fit(self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray | None = None, y_test: np.ndarray | None = None,
@@ -272,7 +281,7 @@ class Program:
         ----------
         x : array, shape (n, *input shape) or (n, elements)
             uint8 for a ``u8`` input, real numbers for ``f32``, bool or -1/+1 for ``bit``; for an input that is
-            encoded with ``sign(threshold)`` the values before encoding, or bool.
+            encoded the values before encoding, to which thresholds are fitted, or the bits as bool.
         y : array, shape (n,)
             Whole numbers from 0, below the number of classes.
         x_test, y_test
@@ -356,27 +365,28 @@ class Program:
 
     def _store(self, name: str, x: np.ndarray, y: np.ndarray) -> Path:
         """Write samples in the form that the trainer streams without a copy."""
-        first = self.model.layers[0]
-        shape, kind = first.output.shape, first.output.kind
+        first, e = self.model.layers[0], of_model(self.model)
         x, y = np.asarray(x), np.asarray(y)
-        if x.ndim < 2 or int(np.prod(x.shape[1:])) != first.output.elements:
+        encoded = e is None or (x.dtype == np.bool_ and x.size == len(x) * first.output.elements)
+        kind, shape = (first.output.kind, first.output.shape) if encoded else (first["tensor"].kind, first["tensor"].shape)
+        if x.ndim < 2 or x.size != len(x) * math.prod(shape):
             raise self._data_error("B0804", f"samples have shape {list(x.shape)}, the network takes "
                                    f"(n, {', '.join(map(str, shape))})", first.span, "one sample a row")
         x = x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1)
-        encoder = first.args["encoder"]
         if kind == "bit":
             if x.dtype != np.bool_:
-                either = 0.5 if x.size and x.min() >= 0 else 0.0  # 0 and 1, or -1 and +1
-                x = data.encode_sign(x, encoder["threshold"] if encoder.name == "sign" else either)
-        elif kind == "u8" and x.dtype != np.uint8:
+                x = x >= (0.5 if x.size and x.min() >= 0 else 0.0)  # 0 and 1, or -1 and +1
+        elif kind == "u8" and x.dtype != np.uint8 and not (e is not None and e.how == "sign"):
             if x.dtype.kind not in "iuf" or (x.size and (x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any())):
                 raise self._data_error("B0804", f"samples are {x.dtype}, the network takes u8", first.span,
                                        "give whole numbers 0..255, or write `input f32[...]` in the spec")
             x = x.astype(np.uint8)
         elif kind == "f32":
             x = x.astype(np.float32)
+        if not encoded and e is not None and not e.fitted:
+            x = e.encode(x)
         path = self._work / f"{name}.bnnd"
-        classes = self.model.layers[-1].input.elements
+        classes = self.model.classes
         if y.size and y.dtype.kind in "buif" and int(y.max()) >= classes:
             raise self._data_error("B0803", f"label {int(y.max())} in a network of {classes} classes, "
                                    f"0 to {classes - 1}", self.model.layers[-1].span, "number the classes from 0")
@@ -413,7 +423,7 @@ class Program:
                     process.wait()
             if process.returncode:
                 complaints.seek(0)
-                raise _failed(process.returncode, complaints.read())
+                raise failed(process.returncode, complaints.read())
         return records
 
 
@@ -442,7 +452,7 @@ def _records(log: Path, start: int) -> list[dict[str, Any]]:
 
 def _epoch(r: Mapping[str, Any]) -> Epoch:
     types = {"epoch": int, "step": int, "state": str}
-    return Epoch(**{k: types.get(k, float)(r[k]) for k in Epoch.__dataclass_fields__ if k in r})
+    return Epoch(**{"lr": None} | {k: types.get(k, float)(r[k]) for k in Epoch.__dataclass_fields__ if k in r})
 
 
 def _history(records: list[dict[str, Any]]) -> History:
@@ -453,7 +463,7 @@ def _history(records: list[dict[str, Any]]) -> History:
                    end["memory_predicted"], end["memory_measured"], end.get("test_acc"), end.get("best_test_acc"))
 
 
-def _failed(code: int, complaint: str) -> BnncError:
+def failed(code: int, complaint: str) -> BnncError:
     lines = complaint.strip().splitlines() or [f"it gave no reason (exit code {code})"]
     hints = [x.strip().removeprefix("hint:").strip() for x in lines if x.strip().startswith("hint:")]
     text = " ".join(x.strip() for x in lines if not x.strip().startswith("hint:"))

@@ -300,7 +300,7 @@ class Binder:
             raise self.log.fail("B0204", f"unknown {kind} `{v.name}`", ast.head(v), f"no such {kind}",
                                 hint or did_you_mean(v.name, table) or f"choose {one_of(sorted(table))}")
         record = table[v.name]
-        values = self.bind(record.name, record.params, v.args, ast.head(v), scope)
+        values = self.bind(record.name, record.params, v.args, ast.head(v), scope, form="{}(<{}>)")
         return Call(record.name, tuple((p.name, values[p.name]) for p in record.params), v.span)
 
     def default(self, p: Param) -> Any:
@@ -313,8 +313,11 @@ class Binder:
         return Call(p.default.name, tuple((q.name, given.get(q.name, self.default(q))) for q in params))
 
     def bind(self, what: str, params: Sequence[Param], args: Sequence[ast.Arg], span: Span, scope: Scope,
-             noun: str = "parameter") -> dict[str, Any]:
-        """Match resolved ``args`` with ``params``.  Reports every mistake among them, then raises Reported if any."""
+             noun: str = "parameter", form: str = "{} <{}>") -> dict[str, Any]:
+        """Match resolved ``args`` with ``params``.  Reports every mistake among them, then raises Reported if any.
+
+        ``form`` shows how ``what`` is written with its positional arguments, for a hint.
+        """
         by_name = {p.name: p for p in params}
         positional = [p for p in params if p.positional]
         out: dict[str, Any] = {}
@@ -347,9 +350,9 @@ class Binder:
         for p in params:
             if p.name not in placed:
                 if p.default is REQUIRED and ok:
-                    form = f"{what} <{p.name}>" if p.positional else f"{p.name} = ..."
+                    wanted = form.format(what, p.name) if p.positional else f"{p.name} = ..."
                     self.log.add("B0404", f"`{what}` needs `{p.name}`", span, f"`{p.name}` is missing",
-                                 f"write `{form}`" + (f"; `{p.name}`: {p.doc}" if p.doc else ""))
+                                 f"write `{wanted}`" + (f"; `{p.name}`: {p.doc}" if p.doc else ""))
                     ok = False
                 out[p.name] = self.default(p)
         if not ok:

@@ -51,7 +51,10 @@ class WayOut:
 def call_text(call: Call) -> str:
     """A Call as a spec writes it."""
     def value(v: Any) -> str:
-        return str(v).lower() if isinstance(v, bool) else f"{v:.12g}" if isinstance(v, float) else str(v)
+        if isinstance(v, tuple):
+            return f"[{', '.join(map(value, v))}]"
+        return str(v).lower() if isinstance(v, bool) else f"{v:.12g}" if isinstance(v, float) else call_text(v) if isinstance(
+            v, Call) else str(v)
 
     return f"{call.name}({', '.join(f'{k} = {value(v)}' for k, v in call.args)})" if call.args else call.name
 

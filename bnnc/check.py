@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from . import ast
-from .bind import Binder, Log, Reported, Scope
+from .bind import Binder, Log, Reported, Scope, one_of
 from .check_layers import REPEAT, Expander
 from .diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you_mean
 from .model import Call, Data, Layer, Model, verify_model
@@ -44,14 +44,15 @@ def _names(params: Iterable[Param]) -> list[str]:
 
 
 class _Checker:
-    def __init__(self, text: str, path: str, overrides: Mapping[str, Any], tables: Tables) -> None:
+    def __init__(self, text: str, path: str, overrides: Mapping[str, Any], tables: Tables,
+                 widths: Mapping[str, int]) -> None:
         self.text, self.path, self.tables = text, path, tables
         self.log = Log()
         self.binder = Binder(tables, self.log)
         self.sources = {path: text}
         self.settings: dict[str, ast.Value] = {}
         self.lets: dict[str, ast.Value] = {}
-        self.overrides = overrides
+        self.overrides, self.widths = overrides, widths
         self.top = Scope()
         self.blocks: dict[str, ast.BlockDef] = {}
         self.sections: dict[str, ast.Stmt] = {}
@@ -192,8 +193,18 @@ class _Checker:
                 end = self.at(len(self.text))
                 self.log.add("B0207", "the spec has no network", end, help="add `network NAME { ... }`")
             return "", ()
-        expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN))
+        expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN),
+                            self.widths)
         return expander.network(s, self.at(s.span.end - 1, 1))
+
+    def one_output(self, model: Model) -> None:
+        """A last layer of one unit is for rules that read its sign as one of two labels."""
+        if model.layers[-1].input.elements == 1 and not getattr(self.tables.rules[model.rule.name].impl, "binary_labels", False):
+            sources = [y for y in model.layers[:-1] if self.tables.layers[y.kind].binary_weights] or model.layers[-1:]
+            rules = [n for n, r in self.tables.rules.items() if getattr(r.impl, "binary_labels", False)]
+            self.log.add("B0508", "one output can tell no classes apart with this rule", sources[-1].span, "one unit",
+                         f"write `{sources[-1].kind} 2;` for labels 0 and 1" + (f", or use the rule {one_of(rules)}" if rules else ""),
+                         [(model.rule.span, f"because of `{model.rule.name}`")])
 
     def run(self, file: ast.File) -> Model:
         self.override(file.items)
@@ -219,16 +230,28 @@ class _Checker:
             for layer, message, help in validate(model) if validate else ():
                 span = next((y.span for y in model.walk() if y.name == layer), call.span)
                 self.log.add("B0501", message, span, help=help, notes=[(call.span, f"because of `{call.name}`")])
+        own = getattr(self.tables.rules[model.rule.name].impl, "layers", {})
+        for y in model.walk():
+            if self.tables.layers[y.kind].forward is None and y.kind not in own:
+                can = [n for n, r in self.tables.rules.items() if y.kind in getattr(r.impl, "layers", {})]
+                self.log.add("B0501", f"the rule `{model.rule.name}` cannot train `{y.kind}`", y.span,
+                             help=f"use `rule {' or '.join(can)};`" if can else "", notes=[(model.rule.span, "the rule is here")])
+        self.one_output(model)
         self.fail_if_wrong()
+        warnings = getattr(self.tables.rules[model.rule.name].impl, "warnings", None)
+        for code, layer, message, help in warnings(model) if warnings else ():
+            span = next((y.span for y in model.walk() if y.name == layer), model.rule.span)
+            self.log.add(code, message, span, help=help, severity="warning")
         verify_model(model)
         return replace(model, warnings=tuple(by_position(self.log.diagnostics)))
 
 
 def check(file: ast.File, text: str = "", path: str = "<text>", overrides: Mapping[str, Any] | None = None,
-          tables: Tables | None = None) -> Model:
+          tables: Tables | None = None, widths: Mapping[str, int] | None = None) -> Model:
     """The Model of ``file``, or BnncError with every mistake.
 
     ``overrides`` replaces settings (``batch``, ``rule``, ...) and top-level ``let`` values by name, before anything is
-    checked; values may be numbers or texts such as ``"edge(state = f32)"``.  ``tables`` is the registry to use.
+    checked; values may be numbers or texts such as ``"edge(state = f32)"``.  ``widths`` replaces the ``units`` of layers
+    by their names (``dense1``).  ``tables`` is the registry to use.
     """
-    return _Checker(text, path, overrides or {}, tables or builtin()).run(file)
+    return _Checker(text, path, overrides or {}, tables or builtin(), widths or {}).run(file)

@@ -9,7 +9,7 @@ Non-goals: the other sections of a spec (``check``), and the values of arguments
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,12 +35,14 @@ class _Flow:
 
 
 class Expander:
-    """Makes the layers of one network.  ``settings`` are names that belong into ``train``, for a hint."""
+    """Makes the layers of one network.  ``settings`` are names that belong into ``train``, for a hint; ``widths`` replaces
+    the argument ``units`` of layers by their names."""
 
     def __init__(self, tables: Tables, log: Log, binder: Binder, top: Scope, blocks: dict[str, ast.BlockDef],
-                 rule: Call | None, settings: Iterable[str]) -> None:
+                 rule: Call | None, settings: Iterable[str], widths: Mapping[str, int]) -> None:
         self.tables, self.log, self.binder, self.top = tables, log, binder, top
         self.blocks, self.rule, self.settings = blocks, rule, tuple(settings)
+        self.widths = widths
         self.numbers: Counter[str] = Counter()
         self.named: dict[str, Span] = {}
         self.steps = self.nesting = 0
@@ -192,6 +194,8 @@ class Expander:
             inner = tuple(self.body(s.body, Scope(scope), sub, d.name))
         if not ok:
             raise Reported
+        if name in self.widths and "units" in values:
+            values["units"] = self.widths[name]
         for p in d.params:
             if values[p.name] is None and p.type == "name" and self.rule is not None:
                 values[p.name] = self.decide(d, p, self.rule)

@@ -5,12 +5,14 @@ Results go to standard output, prose and errors to standard error; with ``--json
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -21,8 +23,10 @@ from .backends import select
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
 from .cli_data import data_group
+from .cli_experiment import compare, sweep
 from .diag import BnncError, InternalError, did_you_mean, error, nearest, render, to_json
 from .parse import parse
+from .published import Published, training_samples
 
 EXIT_CODES = """\b
 Exit codes: 0 done, 1 the spec is wrong, 2 usage, 3 over the memory budget, 4 no compiler or it failed,
@@ -103,7 +107,6 @@ def cli() -> None:
     """
 
 
-cli.add_command(data_group)
 
 
 def network(file: str, rule: str | None = None) -> api.Network:
@@ -149,7 +152,7 @@ def check(file: str, as_json: bool) -> None:
                                "batch": m.batch, "diagnostics": to_json(net.warnings, {net.file: net.text})}, indent=1))
     else:
         click.echo(f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
-                   f"{m.layers[-1].input.elements} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
+                   f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
     following(f"bnnc plan {file}")
 
 
@@ -158,7 +161,8 @@ def check(file: str, as_json: bool) -> None:
 @click.option("--check", "only_check", is_flag=True, help="write nothing; exit code 1 if the text would change")
 @click.option("--explicit", is_flag=True, help="write out every default")
 @click.option("--write", "-w", is_flag=True, help="change the file itself")
-def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> None:
+@options("json")
+def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_json: bool) -> None:
     """Print a spec in its canonical form.
 
     Example: bnnc fmt -w net.bnn
@@ -170,6 +174,8 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> Non
     except BnncError as e:
         e.sources.setdefault(name, text)
         raise
+    if as_json:
+        click.echo(json.dumps({"file": name, "canonical": new == text, "text": new}, indent=1))
     if only_check:
         if new != text:
             note(f"{name}: not in canonical form\nNext: bnnc fmt -w {file}")
@@ -182,7 +188,8 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> Non
             part.replace(file)
         note(f"{name}: {'written' if new != text else 'unchanged'}")
     else:
-        click.echo(new, nl=False)
+        if not as_json:
+            click.echo(new, nl=False)
         return
     following(f"bnnc check {file}")
 
@@ -192,19 +199,25 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool) -> Non
 @options("target", "ram", "batch", "threads", "rule", "json")
 @click.option("--csv", is_flag=True, help="the buffers as CSV: id, first and last time, bytes, offset")
 @click.option("--literature", is_flag=True, help="the published accounting of this network beside what bnnc allocates")
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="training samples, if the data cannot be read")
+@click.option("--data", metavar="DIR", help="where the data is (default: beside the spec)")
 @click.option("--all", "everything", is_flag=True, help="list small buffers one by one too")
 def plan(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,
-         as_json: bool, csv: bool, literature: bool, everything: bool) -> None:
+         as_json: bool, csv: bool, literature: bool, samples: int | None, data: str | None, everything: bool) -> None:
     """Show what training will need, to the byte.
 
     Example: bnnc plan net.bnn --ram 2MiB --batch 50
     """
     net = network(file, rule)
     p = net.plan(target, batch, threads, ram)
-    published = p.literature if literature else None
+    published = _published(p, samples, Path(data or Path(file).parent)) if literature else None
+    other = None if csv or literature else _standard(net, p, target, batch, threads)
+    counts = [(q.planned.model.rule.name, g) for q in (p, other) if q is not None and (g := q.gates) is not None]
     if as_json:
-        extra = {"literature_mib": {"standard": published.standard, "proposed": published.proposed,
-                                    "allocated": published.allocated}} if published else {}
+        extra: dict[str, Any] = {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
+        if published:
+            extra[f"literature_{published.unit.lower()}"] = {
+                **{key: figure for key, _, figure in published.figures}, "allocated": published.allocated}
         click.echo(json.dumps({**p.to_json(), **extra}, indent=1, sort_keys=True))
     elif csv:
         click.echo(str(p.planned.placed), nl=False)
@@ -215,33 +228,46 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
         out = show.console()
         out.print(show.title(p))
         out.print(show.published_table(published, p.planned.model.rule.name))
+        for line in published.differs:
+            out.print(line, style="dim")
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
         out.print(show.not_counted(p), style="dim")
-        if (other := _standard(net, p, target, batch, threads)) is not None:
-            out.print(f"rule standard would need {budget.number(other)} B ({other / p.total_bytes:.2f}x)")
+        if other is not None:
+            out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
+                      f"({other.total_bytes / p.total_bytes:.2f}x)")
+        if counts:
+            out.print("", show.gates_table(counts), sep="\n")
     following(f"bnnc run {file}   or   bnnc compile {file}")
 
 
-def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> int | None:
-    """The total under rule standard, where that is another rule and takes this network."""
+def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> api.Plan | None:
+    """The plan under rule standard, where that is another rule and takes this network."""
     if p.planned.model.rule.name == "standard":
         return None
     try:
-        return net.with_(rule="standard").plan(target, batch, threads).total_bytes
+        return net.with_(rule="standard").plan(target, batch, threads)
     except BnncError:
         return None
 
 
+def _published(p: api.Plan, samples: int | None, folder: Path) -> Published | None:
+    """The published accounting; the number of samples from the spec's data, where that can be read."""
+    if samples is None:
+        with contextlib.suppress(BnncError):
+            samples = training_samples(p.planned.model, folder)
+    return p.literature(samples)
+
+
 @cli.command()
 @click.argument("file")
-@options("target", "ram", "batch", "threads", "rule")
+@options("target", "ram", "batch", "threads", "rule", "json")
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
 @click.option("--source", metavar="DIR", help="write the C there too")
 @click.option("--emit-only", is_flag=True, help="write the C (to --source, or NAME-c) and compile nothing")
 def compile(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,  # noqa: A001
-            output: str | None, source: str | None, emit_only: bool) -> None:
+            as_json: bool, output: str | None, source: str | None, emit_only: bool) -> None:
     """Compile a spec to one program that trains the network.
 
     Example: bnnc compile net.bnn -o net --source net-c
@@ -254,6 +280,8 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         budget.check(opts, planned, budget.parse_size(ram) if ram else None)
         folder = source or f"{name}-c"
         driver.emit_source(planned).write(Path(folder))
+        if as_json:
+            click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
         note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
         following(f"bnnc build {folder}")
         return
@@ -267,6 +295,8 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
             at = Path(source) / path
             at.parent.mkdir(parents=True, exist_ok=True)
             at.write_text(text, encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps({"executable": out, "source": source, **prog.plan.planned.report.summary()}, indent=1))
     note(f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
          f"{budget.number(prog.plan.arena_bytes)} B")
     shown = out if "/" in out else f"./{out}"
@@ -279,15 +309,15 @@ def _data_flag(file: str) -> str:
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@options("ram", "batch", "threads", "rule")
+@options("ram", "batch", "threads", "rule", "json")
 @click.argument("file")
 @click.argument("trainer_args", nargs=-1, type=click.UNPROCESSED)
-def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,
+def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None, as_json: bool,
         trainer_args: tuple[str, ...]) -> None:
     """Compile a spec for this machine and train it.
 
     Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec,
-    checkpoints are kept in run/NAME.
+    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, info or bench found.
 
     Example: bnnc run net.bnn -- --epochs 3 --threads 2
     """
@@ -305,7 +335,12 @@ def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule
         for flag, value in (("--data", beside), ("--out", f"run/{net.model.name}")):
             if not any(a == flag or a.startswith(flag + "=") for a in given):
                 given += [flag, value]
-    code = _foreground([str(prog.binary), *given])
+    log = _flag_value(given, "--log") or str(Path(prog.folder.name) / "log.jsonl")
+    if as_json:
+        given += ["--json"] if given[0] != "train" else [] if _flag_value(given, "--log") else ["--log", log]
+    code = _foreground([str(prog.binary), *given], 2 if as_json and given[0] == "train" else None)
+    if as_json and code == 0 and given[0] == "train":
+        click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
     if code == 0 and given[0] == "train":
         following(f"bnnc run {file} eval   or   bnnc compile {file}, to have the program as a file")
     prog.folder.cleanup()
@@ -326,11 +361,11 @@ def _default_signals(*signals: signal.Signals) -> None:
         signal.signal(s, signal.SIG_DFL)
 
 
-def _foreground(argv: list[str]) -> int:
+def _foreground(argv: list[str], stdout: int | None = None) -> int:
     """Run a program with this terminal; signals are its business (it writes a checkpoint), its exit code is ours."""
     previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
-        process = subprocess.Popen(argv, preexec_fn=lambda: _default_signals(*previous))
+        process = subprocess.Popen(argv, stdout=stdout, preexec_fn=lambda: _default_signals(*previous))
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         code = process.wait()
     finally:
@@ -342,7 +377,8 @@ def _foreground(argv: list[str]) -> int:
 @cli.command()
 @click.argument("folder")
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
-def build(folder: str, output: str | None) -> None:
+@options("json")
+def build(folder: str, output: str | None, as_json: bool) -> None:
     """Compile C that `compile --source` wrote.
 
     It may have been edited by hand; it is checked against its plan all the same.
@@ -353,13 +389,16 @@ def build(folder: str, output: str | None) -> None:
     backend = select.backend_of(target)
     out = Path(output or backend.program(source.name, target))
     backend.build(source, sizes, target, out, knobs.read().cc)
+    if as_json:
+        click.echo(json.dumps({"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1))
     note(f"{out}: built from {folder}; the arena has {budget.number(sizes.arena)} bytes, as planned")
     following(f"{out if '/' in str(out) else f'./{out}'} --help")
 
 
 @cli.command()
 @click.argument("code")
-def explain(code: str) -> None:
+@options("json")
+def explain(code: str, as_json: bool) -> None:
     """Say what an error code means, with an example.
 
     Example: bnnc explain B0301
@@ -369,7 +408,7 @@ def explain(code: str) -> None:
         known = sorted(codes.CODES)
         raise error("B0904", f"there is no code `{code}`", exit_code=2,
                     help=did_you_mean(code.upper(), known) or f"codes: {known[0]} to {known[-1]}")
-    click.echo(text, nl=False)
+    click.echo(json.dumps(asdict(codes.CODES[code.upper()]), indent=1) if as_json else text, nl=as_json)
 
 
 @cli.command()
@@ -412,6 +451,10 @@ def version(as_json: bool) -> None:
         click.echo(json.dumps({"version": __version__, "compiler": compiler, "python": sys.version.split()[0]}))
     else:
         click.echo(f"bnnc {__version__}, C compiler: {compiler or 'none found'}")
+
+
+for command in (compare, sweep, data_group):
+    cli.add_command(command)
 
 
 def main() -> None:

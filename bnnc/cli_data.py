@@ -6,8 +6,9 @@ import json
 
 import click
 
-from . import data
+from . import data, generate
 from .budget import number
+from .diag import error
 
 
 class _Pack(click.Command):
@@ -33,7 +34,8 @@ def data_group() -> None:
 @data_group.command("pack", cls=_Pack)
 @click.argument("files", nargs=-1, required=True)
 @click.option("--test", multiple=True, metavar="FILE...", help="the test set's files (give them after the others)")
-@click.option("--encode", default="none", metavar="ENCODER", help='"sign(128)": one bit a value; none (default)')
+@click.option("--encode", default="none", metavar="ENCODER", help='bits, as a spec encodes them: "sign(128)", median, '
+              '"thermometer(4)", ... fitted to the training samples; none (default)')
 @click.option("--compress", is_flag=True, help="smaller on disk; a trainer expands it once")
 @click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
 @click.option("-o", "--output", required=True, metavar="FILE.bnnd")
@@ -51,6 +53,36 @@ def pack(files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: b
         click.echo(f"{output}: {d.n - d.n_test} training and {d.n_test} test samples, {d.kind}{list(d.shape)}, "
                    f"{d.classes} classes")
     click.echo(f"Next: bnnc data preview {output}", err=True)
+
+
+@data_group.group("make")
+def make_group() -> None:
+    """Make the data sets of papers that are drawn at random."""
+
+
+@make_group.command("prototypes")
+@click.option("--flip", default=0.46, show_default=True, help="probability that a bit differs from its class's prototype")
+@click.option("--seed", default=42, show_default=True, help="of NumPy's default generator")
+@click.option("--train", "n_train", default=20000, show_default=True, metavar="N", help="training samples, over all classes")
+@click.option("--test", "n_test", default=3000, show_default=True, metavar="N", help="test samples")
+@click.option("--bits", default=1000, show_default=True, metavar="N", help="of a sample")
+@click.option("--classes", default=10, show_default=True, metavar="N")
+@click.option("-o", "--output", required=True, metavar="FILE.bnnd")
+def make_prototypes(flip: float, seed: int, n_train: int, n_test: int, bits: int, classes: int, output: str) -> None:
+    """Random Prototypes: each class is a random pattern of bits, each sample its pattern with bits flipped.
+
+    The defaults are those of binary error propagation (arXiv 2512.04189); the paper on local error signals
+    (arXiv 2412.00119) has --flip 0.44 --train 10000 --test 2000.
+
+    Example: bnnc data make prototypes -o prototypes.bnnd
+    """
+    try:
+        d = generate.prototypes(n_train, n_test, bits, classes, flip, seed)
+    except ValueError as e:
+        raise error("B0805", str(e), exit_code=5, help="see `bnnc data make prototypes --help`") from e
+    data.write_bnnd(output, d)
+    click.echo(f"{output}: {n_train} training and {n_test} test samples, bit[{bits}], {classes} classes")
+    click.echo(f"Next: bnnc data info {output}", err=True)
 
 
 @data_group.command("info")

@@ -38,6 +38,11 @@ def _mid(*lines: str) -> str:
     return _net(*_START, *lines, *_END)
 
 
+def _int(rule: str, width: int, batch: int = 100) -> str:
+    layers = _net("input bit[9];", f"dense {width};", "sign;", "dense 45;", "sign;", "dense 4;", "loss;")
+    return f"{layers}rule {rule};\ntrain {{ batch = {batch}; }}\n"
+
+
 _ALL = (
     Code("B0101", "something is missing or does not belong here",
          "The text cannot be read at this place.  Most often the `;` of the statement before is missing: every "
@@ -117,7 +122,9 @@ _ALL = (
          "kind that the one before it gives."),
     Code("B0303", "not a type of data", "Data is u8, f32 or bit, followed by the shape of one sample.",
          _net("input u16[9];", *_END), _net("input u8[9];", *_END)),
-    Code("B0304", "an encoder that does not fit the data", "Bits are bits already and need no encoder.",
+    Code("B0304", "an encoder that does not fit the data",
+         "Bits are bits already and need no encoder, `pad_odd` takes nothing but bits, and `lengths = on` needs sequences: "
+         "f32 data of two axes, steps and columns.",
          _net("input bit[9] sign;", *_END), _net("input bit[9];", *_END)),
     Code("B0305", "a body that changes the shape",
          "The layer adds its input to the output of its body, so both must have the same shape.",
@@ -139,6 +146,16 @@ _ALL = (
          "sums lie outside of [-1, 1], where the gradient of `sign` is 0, so hardly anything is learnt without a "
          "normalisation.",
          _mid("dense 16;", "sign;"), _mid("dense 16;", "batchnorm;", "sign;"), warning=True),
+    Code("B0311", "a recurrent layer without a sequence, or a horizon beyond its start",
+         "`rnn` reads a sequence: its input has the two axes [steps, features].  Errors can go back at most as many steps as "
+         "there are.",
+         "rule bep;\n" + _net("input bit[8];", "rnn 15;", "dense 3;", "loss;"),
+         "rule bep;\n" + _net("input bit[2, 4];", "rnn 15;", "dense 3;", "loss;")),
+    Code("B0312", "one-hot columns that do not fit the sample",
+         "`onehot` lists indices on the last axis of a sample, each once; `categories` says for each of them how many "
+         "different values it may hold.",
+         _net("input f32[9] median(onehot = [9], categories = [4]);", *_END),
+         _net("input f32[9] median(onehot = [8], categories = [4]);", *_END)),
     Code("B0401", "a value of the wrong type", "The message says what is expected and what was given.",
          _mid("dense 2.5;", "batchnorm;", "sign;"), _mid("dense 2;", "batchnorm;", "sign;")),
     Code("B0402", "a value out of bounds", "The message names the bound.",
@@ -170,12 +187,37 @@ _ALL = (
          "A low-memory rule promises which types of values cross from the forward to the backward pass.  A layer of "
          "this network needs another value there, often a choice such as `quadratic` or `l2` that keeps real "
          "numbers."),
+    Code("B0504", "an even number of bits in a sum (a warning)",
+         "A sum of an even number of bits can be 0, which counts as +1, so it leans to one side.  With odd widths, and one "
+         "constant bit added to an even number of inputs, no sum is 0.",
+         _int("bep", 44), _int("bep", 45), warning=True),
+    Code("B0505", "a batch too large for the spread of the integer weights (a warning)",
+         "In one step a neuron can win for many samples of a batch, and each moves its weights by 2.  Where the batch is more "
+         "than twice the deviation of the initial weights, a step can rewrite a whole layer.",
+         _int("bep(bits = 5)", 45), _int("bep(bits = 8)", 45), warning=True),
+    Code("B0506", "reinforcement too strong for the batch (a warning)",
+         "Reinforcement moves weights away from 0 once a step, however many samples that step has: with small batches it acts "
+         "more often in an epoch.  Its published strength, 0.5, is for batches of 100; 0.005 times the batch is as strong.",
+         _int("bep", 45, 10), _int("bep(reinforce = 0.05)", 45, 10), warning=True),
+    Code("B0507", "every gate is shut (a warning)",
+         "An error passes through a neuron whose sum is at most `nu` times its fan-in.  Sums of an odd number of bits are "
+         "at least 1, so below that nothing passes and the layers below learn from no error.",
+         _int("bep(nu = 0.01)", 45), _int("bep(nu = 0.1)", 45), warning=True),
+    Code("B0508", "one output",
+         "The best of one class is always that class.  Give the last layer a unit for each class, or use a rule that reads "
+         "the sign of one output as label 0 or 1.",
+         _net("input u8[9];", "dense 1;", "batchnorm;", "loss;"), _net("input u8[9];", *_END)),
     Code("B0601", "the plan needs more memory than there is",
          "The total of the plan exceeds `--ram`.  The message names the step at which most memory is in use, the buffers "
          "that make it, and ways to make them smaller with the bytes that each saves."),
     Code("B0602", "not a size", "A size is a whole number of bytes, or a number with a unit: 512KiB, 1.5MiB, 300kB."),
     Code("B0603", "a network that the published accounting does not cover",
          "The published memory figures are for chains of fully connected layers, trained with one of three optimisers."),
+    Code("B0604", "an accounting that needs the number of training samples",
+         "The accounting published for this rule counts the training data.  bnnc counts the samples in the files that the spec "
+         "names, beside the spec or in `--data DIR`; where it cannot, `--samples N` says how many there are."),
+    Code("B0605", "widths that cannot be scaled into the memory that there is",
+         "With `--ram`, `bnnc compare` scales all hidden layers by one factor to the largest network whose plan fits."),
     Code("B0701", "a product that the backend cannot compute",
          "The backend has a kernel for each combination of operand types that the built-in rules and layers make.  A new "
          "rule or layer made another one."),
@@ -211,6 +253,11 @@ _ALL = (
     Code("B0902", "a spec that cannot be read", "The message names the file and the reason."),
     Code("B0903", "a file that cannot be written", "The message names the file and the reason."),
     Code("B0904", "no such code", "Codes are the B and four digits at the start of each message."),
+    Code("B0905", "an experiment that cannot be made",
+         "`bnnc compare` and `bnnc sweep` need at least one network that can be trained, test samples and an epoch, and settings "
+         "as NAME=VALUE,VALUE,..."),
+    Code("B0906", "a folder with other results",
+         "Runs that ended are kept as lines of runs.jsonl in the output folder.  This file holds something else."),
 )
 
 CODES: dict[str, Code] = {c.code: c for c in _ALL}

@@ -45,12 +45,15 @@ from typing import IO, Any
 import numpy as np
 
 from .diag import NOWHERE, BnncError, Span, error
+from .encode import parse_encoder
+from .model import TensorType
 
 MAGIC = b"BNNDATA1"
 HEADER = struct.Struct("<8s6I I4I I f I Q I I I 8s")  # bytes 0..91; a crc32 of these follows
 HEADER_BYTES = HEADER.size + 4
 KINDS = ("u8", "bit", "f32")
-ENCODERS = ("none", "sign")
+KIND_OF = {"uint8": "u8", "bool": "bit", "float32": "f32"}
+ENCODERS = ("none", "sign")  # what a header can say; bits of a fitted encoder are bits like others
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _BROKEN = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, struct.error, MemoryError, RuntimeError,
@@ -66,7 +69,8 @@ Source = str | os.PathLike[str]
 class Dataset:
     """Samples and labels in memory; the last ``n_test`` samples are the test split.
 
-    ``x``: (n, *shape) with 1 to 4 axes in ``shape``; ``uint8``, ``float32`` (finite), or ``bool`` where True means +1.
+    ``x``: (n, *shape) with 1 to 4 axes in ``shape``; ``uint8``, ``float32`` (finite, but for NaN in all of a sequence's
+    last steps: they do not exist), or ``bool`` where True means +1.
     ``y``: (n,) ``uint8``, each below ``classes``.  ``encoder``: ``none`` or ``sign`` (how the bits were made, with
     ``threshold`` in units of the source data).
     """
@@ -93,7 +97,7 @@ class Dataset:
     @property
     def kind(self) -> str:
         """``u8``, ``bit`` or ``f32``."""
-        return {"uint8": "u8", "bool": "bit", "float32": "f32"}[self.x.dtype.name]
+        return KIND_OF[self.x.dtype.name]
 
     @property
     def record_bytes(self) -> int:
@@ -276,25 +280,18 @@ def _samples(file: Source, x: np.ndarray) -> np.ndarray:
     if x.dtype not in (np.uint8, np.bool_):
         with np.errstate(over="ignore"):
             x = x.astype(np.float32, copy=False)
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        i = int(np.argmin(np.isfinite(x).reshape(len(x), -1).all(1)))
+    if x.dtype.kind == "f" and not (fine := np.isfinite(x) | _missing(x)).all():
+        i = int(np.argmin(fine.reshape(len(x), -1).all(1)))
         raise _fail("B0804", file, f"sample {i} holds a value that is not finite in f32", "fill in or remove the value")
     return np.ascontiguousarray(x)
 
 
-def encode_sign(x: np.ndarray, threshold: float = 128.0) -> np.ndarray:
-    """bool array of ``x``'s shape: True (+1) where ``x >= threshold`` in f32, else False (-1; NaN too)."""
-    return np.asarray(x, np.float32) >= np.float32(threshold)
-
-
-def parse_encoder(text: str) -> tuple[str, float]:
-    """``none``, ``scale`` (both: store as it is), ``sign`` or ``sign(128)`` as (name, threshold).  Raises BnncError."""
-    m = re.fullmatch(r"\s*(?:(none|scale)(?:\(\))?|sign(?:\(\s*(?:threshold\s*=\s*)?([^()]*?)\s*\))?)\s*", text)
-    value = _number(m[2] or "128") if m else None
-    if m is None or value is None or not np.isfinite(np.float32(value)):
-        raise error("B0805", f"encoder `{text}` is not known", exit_code=5,
-                    help="use `none`, `sign` or `sign(THRESHOLD)`")
-    return ("none", 0.0) if m[1] else ("sign", float(np.float32(value)))
+def _missing(x: np.ndarray) -> np.ndarray:
+    """Steps that do not exist: those at the end of a sequence, x being (n, steps, columns), that are NaN in every column."""
+    if x.ndim != 3:
+        return np.zeros(x.shape, bool)
+    gone = np.isnan(x).all(axis=2)[:, ::-1]
+    return np.logical_and.accumulate(gone, axis=1)[:, ::-1, None]
 
 
 def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None) -> tuple[Any, ...]:
@@ -340,9 +337,9 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
 
     ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, or samples and
     labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other numbers f32; a CSV of whole numbers 0..255 is u8.
-    ``encoder``: see :func:`parse_encoder`.  ``compress`` matters only with ``output``.  Raises BnncError.
+    ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only with
+    ``output``.  Raises BnncError.
     """
-    name, threshold = parse_encoder(encoder)
     x, y, xt, yt, names, text = _load(sources, label, None)
     if test:
         xt, yt, _, _, _, text_t = _load(test, label, names or None)
@@ -359,11 +356,15 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
     x = _samples(sources[0], x)
     if text and x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all():
         x = x.astype(np.uint8)
-    if name == "sign" and x.dtype != np.bool_:
-        x = encode_sign(x, threshold)
-    elif name == "sign":
-        raise _fail("B0805", sources[0], "the samples are bits already", "leave the encoder out")
-    data = Dataset(x, y, name, threshold, max(int(y.max()) + 1, len(names)), n_test)
+    e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
+    if e is not None:
+        try:
+            x = e.encode(x, e.fit(x[: len(x) - n_test]) if e.fitted else None)
+        except ValueError as problem:
+            raise _fail("B0804", sources[0], str(problem), "change the samples or the encoder") from problem
+    sign = e is not None and e.how == "sign" and not e.pad_odd
+    data = Dataset(x, y, "sign" if sign else "none", float(np.float32(e.threshold)) if sign and e else 0.0,
+                   max(int(y.max()) + 1, len(names)), n_test)
     if output is not None:
         write_bnnd(output, data, compress=compress)
     return data

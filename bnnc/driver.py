@@ -15,6 +15,7 @@ from . import fmt, knobs, registry
 from .check import check
 from .diag import BnncError, error
 from .emit import Source
+from .encode import of_model
 from .ir.program import Module
 from .ir.text import print_program
 from .ir.verify import verify_program
@@ -35,7 +36,8 @@ from .sched.sink import sink
 
 @dataclass
 class Options:
-    """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...)."""
+    """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...), ``widths`` the units of
+    layers by their names."""
 
     text: str
     file: str = "<text>"
@@ -43,6 +45,7 @@ class Options:
     threads: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     model: Model | None = None
+    widths: Mapping[str, int] = field(default_factory=dict)
 
     def checked(self, m: Model) -> Model:
         self.model = m
@@ -62,7 +65,7 @@ FRONT: tuple[Pass, ...] = (
     Pass("parse", "text", "Ast", "every node has a source span; no names resolved; several syntax errors in one run",
          lambda text, o: parse(text, o.file), show=fmt.format),
     Pass("check", "Ast", "Model", "every name, shape and dtype concrete; rule, layers and target compatible",
-         lambda ast, o: o.checked(check(ast, o.text, o.file, o.overrides)), verify_model),
+         lambda ast, o: o.checked(check(ast, o.text, o.file, o.overrides, widths=o.widths)), verify_model),
 )
 MIDDLE: tuple[Pass, ...] = (
     Pass("expand", "Model", "Program", "forward tensor ops only, SSA, each with the span of its layer",
@@ -134,7 +137,7 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
         raise error("B0704", f"{threads} threads", exit_code=2, help="1 to 64")
     report = Report(
         name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=backend_of(target).code_bytes(target, placed), stack=target.stack,
+        code=backend_of(target).code_bytes(target, placed, of_model(model)), stack=target.stack,
         threads=target.thread_stack * (threads - 1), system=target.kernel_pages, device=backend_of(target).launches(placed))
     return Planned(model, placed, report, target, threads, trace)
 

@@ -1,154 +1,238 @@
-"""Encoders that turn tables of numbers into bits, fitted on training data; host side only.
+"""Encoders: how samples become bits.  This is the meaning; a trainer (``bnnc_encode.h``) computes the same bits.
 
-``fit(x)`` gives the encoder that knows the training data ``x`` (n, columns); its ``encode(x)`` gives int8 of +1 and -1,
-(n, bits).  Encoders are frozen: fitting makes a new one.  ``encode(x) > 0`` is what :class:`bnnc.data.Dataset` holds.
+A sample of shape ``[..., C]`` is steps of C channels: the channel is the index on the last axis (so a grey image has one
+where it is written ``u8[28, 28, 1]``), a column is one element.  The bits of an element lie side by side on the last axis,
+``[T, F]`` becomes ``[T, F * bits]``; a one-hot channel has its categories' bits in its place.  ``pad_odd`` adds a +1 where
+the last axis would be even; ``lengths`` then adds a bit that says whether the step exists.
 
-    Columns((((0, 1, 2), Thermometer(32)), ((3,), OneHot()))).fit(train).encode(test)
+Values are f32, -0 is 0.  Thresholds come from all values that share them, per ``global``, ``channel`` or ``column``; with
+n of them and k = 1 .. bits they are, in f64 and rounded to f32 once,
+
+    median     the mean of the sorted values' numbers (n - 1) // 2 and n // 2
+    quantile   the sorted values' number k (n - 1) // (bits + 1)
+    uniform    min + k (max - min) / (bits + 1)
+    gauss      mean + deviation * (the normal distribution's quantile k / (bits + 1)); sums in the order of the samples
+
+and 0 where there is no value.  A bit is +1 where the value is above the median, or at least the threshold.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
-from typing import Protocol
 
 import numpy as np
 
-KINDS = ("uniform", "gauss", "quantile")
+from .bind import MAX_ELEMENTS, Binder, Log, Reported, Scope
+from .diag import BnncError
+from .model import Call, Model, TensorType
+from .parse import parse_value
+from .registry import ShapeError, builtin, encoders
 
-
-class Encoder(Protocol):
-    """What every encoder here is."""
-
-    def fit(self, x: np.ndarray) -> Encoder: ...
-
-    def encode(self, x: np.ndarray) -> np.ndarray: ...
-
-
-def _table(x: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """``x`` as (n, columns); raises ValueError for another number of columns than was fitted, or no samples to fit."""
-    x = np.asarray(x)
-    x = x.reshape(len(x), math.prod(x.shape[1:]))
-    if columns is not None and x.shape[1] != columns:
-        raise ValueError(f"fitted on {columns} columns, found {x.shape[1]}")
-    if columns is None and not len(x):
-        raise ValueError("nothing to fit: no samples")
-    return x
-
-
-def _numbers(x: np.ndarray, columns: int | None = None) -> np.ndarray:
-    table = _table(x, columns).astype(np.float64)
-    if not np.isfinite(table).all():
-        raise ValueError("a value is not a finite number")
-    return table
-
-
-def _signs(x: np.ndarray) -> np.ndarray:
-    return np.where(x, 1, -1).astype(np.int8)
-
-
-def _unfitted() -> ValueError:
-    return ValueError("this encoder has seen no training data: use what `fit` returns")
+KINDS = ("quantile", "uniform", "gauss")
+PER = ("global", "channel", "column")
 
 
 @dataclass(frozen=True)
-class Median:
-    """One bit a column: +1 where the value is above the median, of all values or of the column's."""
+class Encoding:
+    """An encoder and the samples that it takes: ``data`` (u8, f32 or bit) of ``shape``.
 
-    per_column: bool = False
-    thresholds: tuple[float, ...] = ()  # one a column
-
-    def fit(self, x: np.ndarray) -> Median:
-        table = _numbers(x)
-        medians = np.median(table, axis=0) if self.per_column else np.full(table.shape[1], np.median(table))
-        return replace(self, thresholds=tuple(medians.tolist()))
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        if not self.thresholds:
-            raise _unfitted()
-        return _signs(_numbers(x, len(self.thresholds)) > np.array(self.thresholds))
-
-
-@dataclass(frozen=True)
-class Thermometer:
-    """``bits`` thresholds a column, ascending; bit k of a column is +1 where the value is at least threshold k.
-
-    With k = 1 .. bits and q = k / (bits + 1), a column's thresholds are
-    uniform    min + q (max - min)
-    gauss      mean + std * (the normal distribution's quantile q)
-    quantile   the sorted values' number floor(q (n - 1))
+    ``how``: ``sign``, ``median``, one of KINDS, or ``pad`` for data that is bits.  ``onehot``: channels of categories, and
+    in ``categories`` how many each may have.  ``lengths``: steps at a sample's end that are NaN in every channel do not
+    exist; the others move to the end, and those that are missing, now in front, have no bit set.
     """
 
-    bits: int
-    kind: str = "quantile"
-    thresholds: tuple[tuple[float, ...], ...] = ()  # one row a column
+    how: str
+    data: str
+    shape: tuple[int, ...]
+    bits: int = 1
+    per: str = "global"
+    threshold: float = 0.0
+    onehot: tuple[int, ...] = ()
+    categories: tuple[int, ...] = ()
+    pad_odd: bool = False
+    lengths: bool = False
 
-    def __post_init__(self) -> None:
-        if self.bits < 1 or self.kind not in KINDS:
-            raise ValueError(f"{self.bits} bits of kind `{self.kind}`: at least 1, of {', '.join(KINDS)}")
+    @property
+    def fitted(self) -> bool:
+        """Whether there are thresholds that training data decides."""
+        return self.how not in ("sign", "pad")
 
-    def fit(self, x: np.ndarray) -> Thermometer:
-        table, k = _numbers(x), np.arange(1, self.bits + 1)
-        if self.kind == "uniform":
-            low, high = table.min(axis=0)[:, None], table.max(axis=0)[:, None]
-            rows = low + k * (high - low) / (self.bits + 1)
-        elif self.kind == "gauss":
-            quantile = np.array([NormalDist().inv_cdf(i / (self.bits + 1)) for i in k.tolist()])
-            rows = table.mean(axis=0)[:, None] + table.std(axis=0)[:, None] * quantile
+    @property
+    def steps(self) -> int:
+        return math.prod(self.shape[:-1])
+
+    @property
+    def channels(self) -> int:
+        return self.shape[-1]
+
+    @cached_property
+    def numeric(self) -> tuple[int, ...]:
+        """The channels that are not one-hot."""
+        return tuple(c for c in range(self.channels) if c not in self.onehot)
+
+    @property
+    def output(self) -> TensorType:
+        n = len(self.numeric) * self.bits + sum(self.categories)
+        return TensorType("bit", (*self.shape[:-1], n + (self.pad_odd and n % 2 == 0) + self.lengths))
+
+    @property
+    def groups(self) -> int:
+        """How many sets of thresholds there are: the first rows of the table; each one-hot channel has one of the others."""
+        return {"global": min(1, len(self.numeric)), "channel": len(self.numeric), "column": self.steps * len(self.numeric)}[self.per]
+
+    @property
+    def table(self) -> tuple[int, int]:
+        """Rows and columns of the thresholds; what a row does not use is +inf, as is everything before a fit."""
+        return self.groups + len(self.onehot), max(self.bits if self.numeric else 0, *self.categories, 1)
+
+    @property
+    def normal_quantiles(self) -> tuple[float, ...]:
+        return tuple(NormalDist().inv_cdf(k / (self.bits + 1)) for k in range(1, self.bits + 1))
+
+    # --- the meaning --------------------------------------------------------------------------------------------------
+
+    def fit(self, x: np.ndarray) -> np.ndarray:
+        """The thresholds, f32 of shape :attr:`table`, for training samples (n, *shape).
+
+        Raises ValueError for a value that is not finite, or more categories than there is room for.
+        """
+        v, exists = self._values(x)
+        out = np.full(self.table, np.inf, np.float32)
+        n = v[:, :, self.numeric]
+        if self.per == "global":
+            groups = [n[exists].ravel()] if self.numeric else []
+        elif self.per == "channel":
+            groups = [n[:, :, c][exists] for c in range(len(self.numeric))]
         else:
-            rows = np.sort(table, axis=0)[k * (len(table) - 1) // (self.bits + 1)].T
-        return replace(self, thresholds=tuple(map(tuple, rows.tolist())))
+            groups = [n[exists[:, t], t, c] for t in range(self.steps) for c in range(len(self.numeric))]
+        for row, values in zip(out, groups, strict=False):
+            row[: self.bits] = self._thresholds(values)
+        for row, c, most in zip(out[self.groups :], self.onehot, self.categories, strict=True):
+            found = np.unique(v[:, :, c][exists])
+            if len(found) > most:
+                raise ValueError(f"column {c} holds {len(found)} different values, `categories` says {most}")
+            row[: len(found)] = found
+        return out
 
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        if not self.thresholds:
-            raise _unfitted()
-        table = _numbers(x, len(self.thresholds))
-        return _signs(table[:, :, None] >= np.array(self.thresholds)).reshape(len(table), -1)
+    def _thresholds(self, values: np.ndarray) -> np.ndarray:
+        n, k = len(values), np.arange(1, self.bits + 1)
+        if not n:
+            return np.zeros(self.bits, np.float32)
+        v = values.astype(np.float64)
+        if self.how == "uniform":
+            return (v.min() + k * (v.max() - v.min()) / (self.bits + 1)).astype(np.float32)
+        if self.how == "gauss":
+            mean = np.add.accumulate(v)[-1] / n
+            deviation = np.sqrt(np.add.accumulate((v - mean) ** 2)[-1] / n)
+            return (mean + deviation * np.array(self.normal_quantiles)).astype(np.float32)
+        v.sort()
+        return (v[k * (n - 1) // (self.bits + 1)] if self.how == "quantile" else (v[[(n - 1) // 2]] + v[n // 2]) / 2).astype(np.float32)
+
+    def encode(self, x: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
+        """bool (n, *output shape), True for +1, of samples (n, *shape); ``thresholds`` are what :meth:`fit` gave.
+
+        Raises ValueError for samples of another size, and for values that are not finite.
+        """
+        v, exists = self._values(x)
+        table = np.full(self.table, self.threshold, np.float32) if thresholds is None else thresholds
+        if self.fitted and not (thresholds is not None and np.isfinite(table[0, 0])):
+            raise ValueError("this encoder has seen no training data: fit it first")
+        width = len(self.numeric)
+        step = np.arange(self.steps) if self.per == "column" else np.zeros(self.steps, int)
+        parts = []
+        for c in range(self.channels):
+            value = v[:, :, c, None]
+            if c in self.onehot:
+                i = self.onehot.index(c)
+                parts.append(value == table[self.groups + i, : self.categories[i]])
+            else:
+                own = table[step * width + (0 if self.per == "global" else self.numeric.index(c)), : self.bits]
+                parts.append(value > own if self.how in ("median", "pad") else value >= own)
+        out = np.concatenate(parts, axis=2)
+        if self.pad_odd and out.shape[2] % 2 == 0:
+            out = np.pad(out, ((0, 0), (0, 0), (0, 1)), constant_values=True)
+        out &= exists[:, :, None]
+        if self.lengths:
+            out = np.concatenate([out, exists[:, :, None]], axis=2)
+        return out.reshape(len(out), *self.output.shape)
+
+    def _values(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(n, steps, channels) f32 in their places, and which steps exist, (n, steps)."""
+        x = np.asarray(x)
+        if x.size != len(x) * self.steps * self.channels:
+            raise ValueError(f"samples of shape {list(x.shape[1:])}, expected {list(self.shape)}")
+        v = x.reshape(len(x), self.steps, self.channels).astype(np.float32) + np.float32(0)
+        exists = np.ones(v.shape[:2], bool)
+        if self.lengths:
+            gone = np.isnan(v).all(axis=2)[:, ::-1]
+            exists = ~np.logical_and.accumulate(gone, axis=1)  # in place after the move: the last steps
+            if not exists.any(axis=1).all():
+                raise ValueError(f"sample {np.argmin(exists.any(axis=1))} has no steps: all its values are NaN")
+            source = np.arange(self.steps) - (~exists).sum(axis=1)[:, None]
+            exists = source >= 0
+            v = np.where(exists[:, :, None], np.take_along_axis(v, np.maximum(source, 0)[:, :, None], axis=1), np.float32(0))
+        if self.how != "sign" and not np.isfinite(v).all():
+            i, t, c = np.argwhere(~np.isfinite(v))[0].tolist()
+            t -= int((~exists[i]).sum())
+            raise ValueError(f"sample {i}, step {t}, column {c} is not a finite number")
+        return v, exists
 
 
-@dataclass(frozen=True)
-class OneHot:
-    """For columns of categories: one bit for each value that the training data has, in order; a new value is all -1."""
-
-    categories: tuple[tuple[float | str, ...], ...] = ()  # one row a column
-
-    def fit(self, x: np.ndarray) -> OneHot:
-        return replace(self, categories=tuple(tuple(np.unique(column).tolist()) for column in _table(x).T))
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        if not self.categories:
-            raise _unfitted()
-        table = _table(x, len(self.categories))
-        return _signs(np.concatenate([table[:, i, None] == np.array(c) for i, c in enumerate(self.categories)], axis=1))
+# --- from a spec's words ----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class PadOdd:
-    """Bits as they are, and one column of +1 where their number is even: a sum of an odd number of signs is never 0."""
+def encoding(call: Call, tensor: TensorType) -> Encoding | None:
+    """What the encoder ``call`` does to samples of type ``tensor``; None where numbers stay numbers.  Raises ShapeError."""
+    make = encoders[call.name].impl
+    if make is None:
+        return None
+    e: Encoding = make(dict(call.args), tensor)
+    if tensor.kind == "bit" and e.how != "pad":
+        raise ShapeError("B0304", "bit data needs no encoder", "already bits", f"remove the `{call.name}(...)`")
+    if tensor.kind != "bit" and e.how == "pad":
+        raise ShapeError("B0304", f"`{call.name}` takes bit data, got {tensor}", "not bits yet",
+                         "write e.g. `sign(threshold = 128, pad_odd = on)`")
+    if e.lengths and (tensor.kind != "f32" or len(tensor.shape) != 2):
+        raise ShapeError("B0304", f"`lengths = on` takes f32 data with two axes, got {tensor}", "no sequence of steps",
+                         "write `f32[steps, columns]`, or leave `lengths` out")
+    _check_onehot(e, tensor)
+    if e.output.elements > MAX_ELEMENTS:
+        raise ShapeError("B0307", f"the encoded sample {e.output} is too large", "", "use fewer bits")
+    return e
 
-    columns: int = 0
 
-    def fit(self, x: np.ndarray) -> PadOdd:
-        return replace(self, columns=_table(x).shape[1])
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        if not self.columns:
-            raise _unfitted()
-        bits = _signs(_table(x, self.columns) > 0)
-        return bits if self.columns % 2 else np.pad(bits, ((0, 0), (0, 1)), constant_values=1)
+def of_model(model: Model) -> Encoding | None:
+    """The encoder of a network's input layer, or None."""
+    return encoding(model.layers[0]["encoder"], model.layers[0]["tensor"])
 
 
-@dataclass(frozen=True)
-class Columns:
-    """An encoder for each group of columns; the bits one group after the other."""
+def _check_onehot(e: Encoding, tensor: TensorType) -> None:
+    if len(e.onehot) != len(e.categories):
+        raise ShapeError("B0312", f"`onehot` names {len(e.onehot)} columns, `categories` gives {len(e.categories)}",
+                         "lists of different length", "give one number of categories for each one-hot column")
+    for i, c in enumerate(e.onehot):
+        if c >= e.channels:
+            raise ShapeError("B0312", f"there is no column {c} in {tensor}", f"the last axis has {e.channels}",
+                             f"columns count from 0 to {e.channels - 1}")
+        if c in e.onehot[:i]:
+            raise ShapeError("B0312", f"the column {c} is one-hot twice", "given twice", "remove one of the two")
 
-    parts: tuple[tuple[tuple[int, ...], Encoder], ...]
 
-    def fit(self, x: np.ndarray) -> Columns:
-        table = _table(x)
-        return Columns(tuple((columns, encoder.fit(table[:, columns])) for columns, encoder in self.parts))
-
-    def encode(self, x: np.ndarray) -> np.ndarray:
-        table = np.asarray(x).reshape(len(x), math.prod(np.shape(x)[1:]))
-        return np.concatenate([encoder.encode(table[:, columns]) for columns, encoder in self.parts], axis=1)
+def parse_encoder(text: str, tensor: TensorType) -> Encoding | None:
+    """An encoder as a spec writes it, ``thermometer(4)``, or ``none``, for samples of a type.  Raises BnncError (exit code 5)."""
+    log, file = Log(), "--encode"
+    try:
+        binder = Binder(builtin(), log)
+        expression = binder.resolve(parse_value("scale" if text.strip() == "none" else text, file), Scope())
+        return encoding(binder.call(encoders, "encode", expression, Scope()), tensor)
+    except BnncError as e:
+        e.exit_code = 5
+        raise
+    except Reported:
+        raise BnncError(log.errors, {file: text}, exit_code=5) from None
+    except ShapeError as e:
+        log.add(e.code, e.message, expression.span, e.label, e.help)
+        raise BnncError(log.errors, {file: text}, exit_code=5) from None

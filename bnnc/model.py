@@ -105,6 +105,11 @@ class Model:
         key = repr((self.name, [_structure(y) for y in self.layers], str(self.rule), str(self.optimizer), self.batch))
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
+    @property
+    def classes(self) -> int:
+        """One output tells labels 0 and 1 apart; otherwise there is an output a class."""
+        return max(2, self.layers[-1].input.elements)
+
     def walk(self) -> Iterator[Layer]:
         """All layers, containers before their bodies, in source order."""
         stack = list(reversed(self.layers))

@@ -1,4 +1,4 @@
-"""The registry: layer, rule, optimiser, schedule, encoder and data-source names, each with a parameter schema.
+"""The registry: layer, rule, optimiser, schedule, encoder, data-source and classifier names, each with a parameter schema.
 
 The grammar knows no keyword of these; ``check`` looks every name up here, so adding one is adding a record.
 Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are called by ``lower/`` only.
@@ -7,7 +7,7 @@ Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 REQUIRED = object()
@@ -57,7 +57,7 @@ class LayerDef:
     doc: str
     params: tuple[Param, ...]
     infer: Callable[..., Any]
-    forward: Callable[..., Any]
+    forward: Callable[..., Any] | None  # None: only rules that bring their own can train it
     backward: Callable[..., Any] | None = None
     role: str = "layer"
     input_kinds: tuple[str, ...] = ("bit", "real", "f32", "u8")
@@ -72,7 +72,8 @@ class Named:
 
     ``check`` calls two methods of ``impl`` where they exist: a rule's ``defaults(layer kind, parameter)`` for arguments
     that a spec leaves to the rule, and, of a rule or optimiser, ``validate(model)``, which gives one
-    ``(layer name or "", message, help)`` for each thing in the network that it cannot deal with.
+    ``(layer name or "", message, help)`` for each thing in the network that it cannot deal with.  A rule's
+    ``warnings(model)`` likewise gives ``(code, layer name or "", message, help)``.
     """
 
     name: str
@@ -107,6 +108,7 @@ optimizers: Table[Named] = Table("optimiser")
 schedules: Table[Named] = Table("schedule")
 encoders: Table[Named] = Table("encoder")
 sources: Table[Named] = Table("data source")
+classifiers: Table[Named] = Table("classifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +121,7 @@ class Tables:
     schedules: Mapping[str, Named]
     encoders: Mapping[str, Named]
     sources: Mapping[str, Named]
+    classifiers: Mapping[str, Named] = field(default_factory=lambda: classifiers)
 
 
 def builtin() -> Tables:

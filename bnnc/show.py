@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .api import Plan, Published
+from .api import Plan
 from .budget import number
+from .gates import WEIGHTS, Gates
 from .plan.types import Buffer
+from .published import Published
 
 REGIONS = (("state", "state: kept from step to step"), ("io", "io: the batch and the results"),
            ("temp", "temporary: alive for a part of a step, so they share"))
@@ -110,13 +112,32 @@ def not_counted(plan: Plan) -> str:
     return f"not counted: {'; '.join(plan.planned.report.not_counted)}"
 
 
+def gates_table(counts: Sequence[tuple[str, Gates]]) -> Table:
+    """The gates of a step by rule; the last column sets each total against the first one."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("gates of a training step, as published", no_wrap=True)
+    for kind, weight in WEIGHTS.items():
+        table.add_column(f"{kind} (each {number(weight)})", justify="right", no_wrap=True)
+    table.add_column("gates", justify="right", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    first = counts[0][1].total
+    for i, (rule, g) in enumerate(counts):
+        table.add_row(f"rule {rule}", *(number(getattr(g, kind)) for kind in WEIGHTS), f"{g.total:.3g}",
+                      f"{_times(g.total / first)}x" if i else "", style="" if i else "bold")
+    return table
+
+
+def _times(ratio: float) -> str:
+    return number(round(ratio)) if ratio >= 100 else f"{ratio:.3g}"
+
+
 def published_table(p: Published, rule: str) -> Table:
     """The published accounting beside what bnnc allocates."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("memory of the network's data")
-    table.add_column("MiB", justify="right")
-    table.add_row("published, standard (Algorithm 1, 32 bit)", f"{p.standard:.3f}")
-    table.add_row("published, proposed (Algorithm 2)", f"{p.proposed:.3f}")
+    table.add_column(p.unit, justify="right")
+    for _, label, figure in p.figures:
+        table.add_row(f"{p.source}, {label}", f"{figure:.3f}")
     table.add_row(f"bnnc, rule {rule}, this spec: the whole arena", f"{p.allocated:.3f}", style="bold")
     return table
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from .encode import KINDS, PER, Encoding
+from .model import TensorType
 from .registry import Named, Param, encoders, schedules, sources
 
 schedules.add(Named("constant", "the learning rate never changes", ()))
@@ -18,10 +23,33 @@ schedules.add(Named("plateau", "multiply the rate by `factor` when the accuracy 
     Param("factor", "float", 0.5, "what the rate is multiplied by", above=0, maximum=1, positional=True),
 )))
 
+
+def _encoding(how: str) -> Callable[[dict[str, Any], TensorType], Encoding]:
+    """Arguments are Encoding's fields; an argument ``kind`` replaces ``how``."""
+    return lambda args, t: Encoding(args.pop("kind", how), t.kind, t.shape, **args)
+
+
+_PAD = Param("pad_odd", "bool", False, "add one constant +1 where the number of bits on the last axis is even")
+_COLUMNS = (
+    Param("onehot", "ints", (), "indices on the last axis of columns that hold categories: one bit a category", minimum=0),
+    Param("categories", "ints", (), "how many different values each of these columns may hold", minimum=1, maximum=65536),
+    _PAD,
+    Param("lengths", "bool", False, "f32[steps, columns] only: steps that are all NaN at the end do not exist; the others move to "
+                                    "the end, and a last bit of each step says whether it exists"),
+)
 encoders.add(Named("scale", "map u8 0..255 linearly to [-1, 1]; f32 is taken as it is", ()))
 encoders.add(Named("sign", "one bit per element: +1 where the value is at least `threshold`, else -1", (
-    Param("threshold", "float", 128.0, "in units of the data", positional=True),
-)))
+    Param("threshold", "float", 128.0, "in units of the data", positional=True), _PAD), _encoding("sign")))
+encoders.add(Named("median", "one bit per element: +1 above the median of the training samples", (
+    Param("per", "name", "global", "which values share a median: all, those of one index on the last axis, those of one element",
+          PER), *_COLUMNS), _encoding("median")))
+encoders.add(Named("thermometer", "`bits` bits per element: +1 where the value reaches a threshold fitted to the training samples", (
+    Param("bits", "int", doc="thresholds per element", minimum=1, maximum=1024, positional=True),
+    Param("kind", "name", "quantile", "thresholds at equal shares of the values, of their range, or of a normal distribution", KINDS),
+    Param("per", "name", "column", "which values share thresholds: all, those of one index on the last axis, those of one element",
+          PER), *_COLUMNS), _encoding("")))
+encoders.add(Named("pad_odd", "bit data as it is, and one constant +1 where the last axis is even: no sum of the bits is 0", (),
+                   lambda args, t: Encoding("pad", t.kind, t.shape, pad_odd=True)))
 
 _FILES = (
     Param("images", "str", doc="file with the samples", positional=True),

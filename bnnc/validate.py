@@ -88,7 +88,8 @@ def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) 
         elif node.op == "acc":
             memo[node] = accs[node.attr]
         else:
-            attrs = {"const": {"value": node.attr}, "col": {"cols": node.shape[1]}}.get(node.op) or dict(node.attr or ())
+            attrs = {"const": {"value": node.attr}, "col": {"cols": node.shape[1]}, "step": {
+                "steps": node.attr, "rows": node.shape[0]}}.get(node.op) or dict(node.attr or ())
             memo[node] = np.asarray(
                 OPS[node.op].run([memo[a] for a in node.args], attrs, node.dtype), NUMPY[node.dtype]
             )
@@ -104,11 +105,17 @@ def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, 
         accs = [OPS["contract_gated" if k.gate else "contract"].run(operands, {"form": k.form}, k.accs[0].dtype)]
     if k.kind == "group" and k.gate is not None:
         accs = [OPS[c.how].run([evaluate(c.expr, memory, []), evaluate(k.gate, memory, [])], {}, c.dtype) for c in k.accs]
-    for c in k.accs if k.kind not in ("contract", "group") else ():
+    if k.operands:
+        attrs = {"steps": k.steps, "first": k.first}
+        accs = [OPS[c.how].run([evaluate(e, memory, []) for e in k.operands], attrs, c.dtype) for c in k.accs]
+    for c in k.accs if k.kind not in ("contract", "group") and not k.operands else ():
         x = np.broadcast_to(evaluate(c.expr, memory, []), k.domain)
-        y = OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype)
+        y = OPS["fold"].run([x], {"steps": k.steps}, c.dtype) if k.kind == "fold" else (
+            OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype))
         accs.append(np.asarray(y, NUMPY[c.dtype]))
-    return {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
+    out = {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
+    sums = {o.value: OPS["reduce"].run([out[o.value]], {"how": "sum", "axis": 1}, o.expr.dtype) for o in k.outputs if o.row_sum}
+    return out | sums
 
 
 def run_kernels(

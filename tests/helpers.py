@@ -64,6 +64,18 @@ def spec(
     )
 
 
+def sequence_spec(
+    steps: int, features: int, units: int, expand: int, classes: int, dense: str = "", batch: int = 7, rule: str = "bep",
+    horizon: int = 0, encoder: str = "",
+) -> str:
+    """A recurrent network as a spec; ``dense``: hidden layers after the last state; ``encoder`` makes the data f32."""
+    data = f"f32[{steps}, {features}] {encoder}" if encoder else f"bit[{steps}, {features}]"
+    return (
+        f"network net {{\n  input {data};\n  rnn {units} expand = {expand} horizon = {horizon};\n  {dense}\n  dense {classes};\n"
+        f"  loss;\n}}\nrule {rule};\ntrain {{ batch = {batch}; }}\n"
+    )
+
+
 def plan(
     text: str, target: str = "host", disable: Iterable[str] = (), verify: int = 1, **overrides: Any
 ) -> driver.Planned:
@@ -102,7 +114,7 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
             x[:, 1::4] = -0.0
             if v.shape[0] > 2:
                 x[1, 0], x[1, -1], x[2, 0] = np.nan, np.inf, -np.inf
-    classes = planned.model.layers[-1].input.elements
+    classes = planned.model.classes
     labels = rng.integers(0, classes, (v.shape[0], 1)).astype(np.uint8)
     return {
         "x": x,

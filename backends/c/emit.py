@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from bnnc import __version__
+from bnnc.budget import call_text
 from bnnc.emit import Source
+from bnnc.encode import Encoding, of_model
 from bnnc.ir.interp import constant_array
 from bnnc.model import Model
 from bnnc.plan.codec import encode
@@ -22,12 +24,14 @@ from bnnc.sched.kernel import Kernel
 from ..render import render, template_text
 from .expr import ident, literal
 from .kernels import Memory, kernel_text
+from .size import sample_bytes
 from .targets import Target
 
 DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8", "i32": "BNNC_I32", "i16": "BNNC_I16",
          "i8": "BNNC_I8"}
 INIT = {"const": "BNNC_INIT_CONST", "uniform": "BNNC_INIT_UNIFORM", "sign": "BNNC_INIT_SIGN", "normal": "BNNC_INIT_NORMAL"}
 NOWHERE = "BNNC_NOWHERE"
+THRESHOLDS = "input.thresholds"
 SCHEDULES = {"constant": ("BNNC_SCHED_CONSTANT", ()), "step": ("BNNC_SCHED_STEP", ("every", "factor")),
              "cosine": ("BNNC_SCHED_COSINE", ("final",)), "plateau": ("BNNC_SCHED_PLATEAU", ("patience", "factor"))}
 
@@ -56,6 +60,8 @@ def kernel_doc(k: Kernel) -> list[str]:
     if k.kind == "contract":
         sizes = "M Q N = {} {} {}".format(*k.dims)
         head = [f"acc = {short(k.a)} x {short(k.b)}  ({sizes})" + (f" where {k.gate}" if k.gate else "")]
+    elif k.operands:
+        head = [f"acc = {k.kind}({', '.join(short(e) for e in k.operands)}), {k.steps} steps"]
     else:
         head = [f"acc{i} = {a.how} {short(a.expr)}" for i, a in enumerate(k.accs)]
     return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
@@ -105,33 +111,54 @@ def spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
     return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
 
 
+def _counters(placed: Placed) -> list[str]:
+    """What the trainer sums over an epoch, as a bnnc_counter each; those of one name are neighbours."""
+    p = placed.packed.train.schedule.program
+    at = {b.name: b.offset for b in placed.plan.buffers}
+    found = [(role.split(":"), v) for role, v in p.results if role.count(":") == 2]
+    return [f"{{{c_string(name)}, {c_string(layer)}, {at[v]}, {p.value[v].shape[0] * p.value[v].shape[1]}, {int(kind == 'share')}}}"
+            for (kind, name, layer), v in sorted(found, key=lambda x: x[0][1:])]
+
+
+def _encoding(e: Encoding | None, at: dict[str, int]) -> str:
+    """The record ``bnnc_encoding``."""
+    if e is None:
+        return "{BNNC_NUMBERS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL}"
+    rows, cols = e.table if e.fitted else (0, 0)
+    pairs = ", ".join(f"{c}, {n}" for c, n in zip(e.onehot, e.categories, strict=True))
+    numbers = (e.steps, e.channels, e.bits, literal(e.threshold), rows, cols, at.get(THRESHOLDS, 0), len(e.onehot))
+    return (f"{{BNNC_{e.how.upper()}, BNNC_{e.per.upper()}, {int(e.pad_odd)}, {int(e.lengths)}, {DTYPE[e.data]}, "
+            f"{', '.join(map(str, numbers))},\n                 {f'(const uint32_t[]){{{pairs}}}' if pairs else 'NULL'}, "
+            + (f"(const double[]){{{', '.join(map(repr, e.normal_quantiles))}}}}}" if e.how == "gauss" else "NULL}"))
+
+
 def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list[tuple[str, str]]:
     at = {b.name: b.offset for b in placed.plan.buffers}
     train = dict(placed.packed.train.schedule.program.results)
     evaluate = dict(placed.packed.evaluate.schedule.program.results)
     first = model.layers[0]
+    given = f"input {first['tensor']} {call_text(first['encoder'])} -> {first.output}\n" if first["tensor"] != first.output else ""
     schedule, names = SCHEDULES[model.schedule.name]
     args = [literal(float(model.schedule[n])) for n in names] + ["0.0f", "0.0f"]
-    encoder = first.args["encoder"]
     files = {"train": ("", ""), "test": ("", "")}
     for which, source in (("train", model.data.train), ("test", model.data.test)):
         if source is not None:
             values = [v for _, v in source.args]
             files[which] = (values[0], values[1] if len(values) > 1 else "")
-    classes = model.layers[-1].input.elements
     return [
         ("name", c_string(model.name)), ("hash", "SPEC_HASH"), ("version", c_string(__version__)), ("target", c_string(target.name)),
         ("rule", c_string(model.rule.name)), ("optimizer", c_string(model.optimizer.name)),
-        ("summary", c_string("\n".join(table_lines(report)) + "\n")),
+        ("summary", c_string(given + "\n".join(table_lines(report)) + "\n")),
         ("plan_json", c_string(json.dumps(report.summary(), sort_keys=True))),
-        ("batch", str(model.batch)), ("elems", str(first.output.elements)), ("classes", str(classes)),
+        ("batch", str(model.batch)), ("elems", str(first.output.elements)), ("classes", str(model.classes)),
         ("in_kind", DTYPE[{"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")]),
-        ("threshold", literal(encoder["threshold"] if encoder.name == "sign" else 0.0)),
+        ("encoding", _encoding(of_model(model), at)),
         *((f"train_{k}", str(at[n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", train["loss"]), ("pred", train["pred"]))),
         *((f"eval_{k}", str(at[EVAL + n])) for k, n in (("x", "x"), ("labels", "labels"), ("loss", evaluate["loss"]),
                                                         ("pred", evaluate["pred"])) if EVAL + n in at),
         *((n, str(at.get(n, NOWHERE))) for n in ("lr", "step", "tick", "errors", "samples", "level")),
         ("seed_at", str(at.get("seed", NOWHERE))),
+        *([("counter", f"(const bnnc_counter[]){{{', '.join(counters)}}}")] if (counters := _counters(placed)) else []),
         ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
         ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
         ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),
@@ -158,6 +185,9 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
     name = model.name
     embedded = list(constants(placed).values())
+    e, kept = of_model(model), next((b for b in placed.plan.buffers if b.name == THRESHOLDS), None)
+    encoder = [("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []
+    encoder += [("SAMPLE_BYTES", sample_bytes(e))] if e else []
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
@@ -165,7 +195,8 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "constants": embedded, "states": state_table(placed), "net": net_table(model, placed, report, target)}
+        "encoder": encoder, "constants": embedded, "states": state_table(placed), "counters": len(_counters(placed)),
+        "net": net_table(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]

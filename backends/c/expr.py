@@ -9,11 +9,13 @@ The loop variables are always ``r`` (row), ``c`` (first column) and ``n`` (lanes
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bnnc.diag import InternalError
+from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
 
@@ -26,6 +28,8 @@ CTYPE = {"u8": "uint8_t", "i8": "int8_t",
 
 def literal(x: float) -> str:
     """The shortest f32 literal that reads back as the same f32."""
+    if np.isinf(x):
+        return "__builtin_inff()" if x > 0 else "-__builtin_inff()"
     text = repr(float(str(np.float32(x))))
     return (text if any(ch in text for ch in ".en") else text + ".0") + "f"
 
@@ -88,10 +92,10 @@ class Printer:
         order = list(dict.fromkeys(e for root in exprs for e in root.walk()))
         for e in order:
             self.level[e] = self._level(e)
-            for a in e.args if not self._by_name(e) else ():
+            for a in self._shown(e):
                 self.uses[a] = self.uses.get(a, 0) + 1
         for e in order:
-            for a in e.args:
+            for a in (*e.args, *self._shown(e)):
                 self.parent_level[a] = max(self.parent_level.get(a, 0), self.level[e])
         for e in exprs:
             self.parent_level[e] = 2
@@ -105,9 +109,9 @@ class Printer:
         if e.op == "acc":
             return 2
         own = 0
-        if e.op in ("col", "load", "bernoulli", "take") and e.shape[1] > 1:
+        if e.op in ("col", "load", *FROM_MEMORY) and e.shape[1] > 1:
             own = 2 if self.inner == "c" else 1
-        if e.op in ("load", "bernoulli", "take") and e.shape[0] > 1:
+        if e.op in ("load", "step", *FROM_MEMORY) and e.shape[0] > 1:
             own = max(own, 2 if self.inner == "r" else 1)
         return max([own, *(self.level[a] for a in e.args)])
 
@@ -126,9 +130,13 @@ class Printer:
         (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {bare(text)};")
         return name
 
-    def _by_name(self, e: Expr) -> bool:
-        """Ops that print their operands' pointers, not their values."""
-        return e.op in ("take", "bernoulli")
+    def _shown(self, e: Expr) -> tuple[Expr, ...]:
+        """The nodes whose values a node's text holds; some ops print their operands' pointers."""
+        return () if e.op in FROM_MEMORY else tuple(a.args[0] for a in e.args) if self._same_sign(e) else e.args
+
+    def _same_sign(self, e: Expr) -> bool:
+        """Do two integers have one sign?  In vectors that is cheaper to tell from the integers."""
+        return self.mode == "v" and e.op == "eq" and all(a.op == "sign" and kind(a.args[0]) == "i" for a in e.args)
 
     def _hint(self, e: Expr) -> str:
         if e.op == "load":
@@ -173,7 +181,7 @@ class Printer:
 
     def _node(self, e: Expr) -> str:
         op, v = e.op, self.mode == "v"
-        col = "c" if e.shape[1] > 1 else "0"
+        row, col = ("r" if e.shape[0] > 1 else "0"), ("c" if e.shape[1] > 1 else "0")
         if op == "const":
             return literal(e.attr) if e.dtype == "f32" else str(e.attr)
         if op == "col":
@@ -182,26 +190,37 @@ class Printer:
             return self.accs[e.attr]
         if op == "load":
             return self._load(e)
+        if op == "step":
+            r = "r" if e.shape[0] > 1 else "0"
+            return f"vbci({r} % {e.attr})" if v else f"{r} % {e.attr}"
+        if op in ROWS:
+            return self._other_row(e)
         if op == "take":
             table, index = e.args
             s = self.storages[table.attr]
-            row = f"{self.pointers[table.attr]} + {self.pointers[index.attr]}[r] * {s.stride}"
-            return f"vld_bits({row}, {col})" if v else f"(int)((({row})[{col} >> 5] >> ({col} & 31)) & 1u)"
+            at = f"{self.pointers[table.attr]} + {self.pointers[index.attr]}[{row}] * {s.stride}"
+            return f"vld_bits({at}, {col})" if v else f"(int)((({at})[{col} >> 5] >> ({col} & 31)) & 1u)"
         if op == "bernoulli":
             p, seed, tick = (f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args)
             attrs = dict(e.attr)
             if v and self.inner == "c" and e.shape[1] > 1:  # a row of words at a time
-                words, row = -(-attrs["cols"] // 32), self.names.new("hit")
-                self.out.outer += [f"VARRAY uint32_t {row}[{-(-words // 16) * 16}];",
-                                   f"vbernoulli({row}, {words}, (uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, r * {words});"]
-                return f"vld_bits({row}, c)"
-            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, r * {-(-attrs['cols'] // 32)} + {col} / 32)"
+                words, hit, hits, at = -(-attrs["cols"] // 32), *(self.names.new(x) for x in ("hit", "hits", "hits_row"))
+                many = 1 if words >= 64 else min(16 // math.gcd(words, 16), e.shape[0])  # rows that fill whole vectors
+                self.out.pre += [f"VARRAY uint32_t {hits}[{-(-words * many // 16) * 16}]; /* of {many} rows */", f"int {at} = -{many};"]
+                draw = f"(uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, ({at} = {row}) * {words}"
+                self.out.outer += [f"if ({row} >= {at} + {many})", f"    vbernoulli({hits}, {words * many}, {draw});",
+                                   f"const uint32_t *const {hit} = {hits} + ({row} - {at}) * {words};"]
+                return f"vld_bits({hit}, c)"
+            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row} * {-(-attrs['cols'] // 32)} + {col} / 32)"
             return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
         if op in ("lookup", "rate"):
             return self._scalar_call(e)
         if op == "and":
             return f"({self.text[e.args[0]]} & {self.text[e.args[1]]})"
         ints = all(kind(a) == "i" or a.dtype == "bit" for a in e.args)
+        if self._same_sign(e):
+            left, right = (self.whole(a.args[0]) for a in e.args)
+            return f"~(({left} ^ {right}) >> 31)"
         if op in INFIX:
             a, b = e.args
             left, right = (self.whole(a), self.whole(b)) if ints and op != "div" else (self.num(a), self.num(b))
@@ -264,23 +283,38 @@ class Printer:
             text = f"({index} <= {i} ? {values[i]} : {text})"
         return text
 
-    def _load(self, e: Expr) -> str:
+    def _other_row(self, e: Expr) -> str:
+        """A load from the row that ``previous``, ``last``, ``repeat`` or ``split`` choose."""
+        (x,) = e.args
+        attrs, v, r = dict(e.attr), self.mode == "v", "r" if e.shape[0] > 1 else "0"
+        steps = attrs["steps"]
+        if e.op == "split":
+            s = self.storages[x.attr]
+            at = f"{r} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {'c' if e.shape[1] > 1 else '0'}"
+            word = f"bnnc_bits_at({self.pointers[x.attr]} + {r} / {steps} * {s.stride}, {at}, {s.stride})"
+            return f"vbits({word}, 0)" if v else f"(int)({word} & 1u)"
+        if e.op == "previous":
+            return f"({r} % {steps} ? {self._load(x, f'{r} - 1')} : {'vbci(-1)' if v else '1'})"
+        return self._load(x, f"{r} * {steps} + {steps - 1}" if e.op == "last" else f"{r} / {steps}")
+
+    def _load(self, e: Expr, r: str = "r") -> str:
         s, p = self.storages[e.attr], self.pointers[e.attr]
         wide, v = s.shape[1] > 1, self.mode == "v"
-        row = f"r * {s.stride}" if s.stride > 1 else "r"
+        r = f"({r})" if r != "r" else r
+        row = f"{r} * {s.stride}" if s.stride > 1 else r
         if s.one_bit:
             if s.axis == 0:
                 tall = s.shape[0] > 1
-                at = " + ".join(x for x in (p, f"r / 32 * {s.stride}" if tall else "", "c" if wide else "") if x)
-                bit = "r" if tall else "0"
+                at = " + ".join(x for x in (p, f"{r} / 32 * {s.stride}" if tall else "", "c" if wide else "") if x)
+                bit = r if tall else "0"
                 return f"vld_bits0({at}, {bit})" if v else f"(int)((*({at}) >> ({bit} & 31)) & 1u)"
             if s.axis == 2:
-                first, at = ("c" if wide else "0"), ("r" if s.shape[0] > 1 else "0")
+                first, at = ("c" if wide else "0"), (r if s.shape[0] > 1 else "0")
                 word = f"{p}[{first} / 32 * {s.stride} + {at}]"
                 return f"vbits({word}, {first} & 31)" if v else f"(int)(({word} >> ({first} & 31)) & 1u)"
             at = (f"{p} + {row}" if s.shape[0] > 1 else p)
             if not wide:
-                bit = f"(int)({p}[{'r' if s.shape[0] > 1 else '0'}] & 1u)"
+                bit = f"(int)({p}[{r if s.shape[0] > 1 else '0'}] & 1u)"
                 return f"vbci(-{bit})" if v else bit
             return f"vld_bits({at}, c)" if v else f"(int)((({at})[c >> 5] >> (c & 31)) & 1u)"
         index = " + ".join(x for x in ((row if s.shape[0] > 1 else ""), ("c" if wide else "")) if x)

@@ -25,7 +25,8 @@ from .expr import CTYPE, Names, Printed, Printer, ident, store
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
 GROUPED_ROWS = 128
 OUTER_ROWS = 64
-GROUP_COLUMNS = 8192
+GROUP_COLUMNS = 6144  # what a thread's stack holds
+SCATTER_TERMS = 8192
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -189,14 +190,21 @@ class _Kernel:
         """Row j of the result: the sum of a[q][j] b[q] over the few q whose gate is open."""
         m, q, n = self.k.dims
         assert self.k.gate is not None
+        if q > SCATTER_TERMS:
+            raise error("B0702", f"an update adds up at most {SCATTER_TERMS} samples (times steps) here, not {q}", self.k.span,
+                        help="use a smaller batch")
         acc = self.names.new("y")
-        code, stores = self.outputs("v", "c", {0: acc})
+        summed = [o for o in self.k.outputs if o.row_sum]
+        code, stores = self.outputs("v", "c", {0: acc}, tuple(o.value for o in summed))
+        text = {o.value: t for o, t in zip(self.k.outputs, code.results, strict=True)}
+        sums = [{"var": self.names.new("sum"), "value": text[o.value], "ptr": self.pointers[o.value]} for o in summed]
         s, gate, rows = (self.mem.storages[e.attr] for e in (a, self.k.gate, b))
         if gate.stride != s.stride:
             raise InternalError("the gate of a product is stored as its operand is")
         return KernelText("contract_scatter", {
             "m": m, "q": q, "cols": n, "n": lanes(n), "a": self.pointers[a.attr], "gate": self.pointers[self.k.gate.attr],
-            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "acc": acc, "code": code, "stores": stores})
+            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "planes": q.bit_length(), "acc": acc, "code": code,
+            "stores": stores, "sums": sums, "ragged": n % LANES != 0})
 
     def group(self) -> KernelText:
         """In each group of columns of a row, the entry that wins."""
@@ -219,6 +227,31 @@ class _Kernel:
             "size": f"{self.pointers[size.attr]}[0]" if size.op == "load" else size.attr,
             "mask": mask, "code": code, "stores": stores,
             "words": [{"mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride} for v in words]})
+
+    def fold(self) -> KernelText:
+        """Sums over the steps of a sample."""
+        rows, cols = self.k.out_shape
+        (acc,) = self.k.accs
+        name = self.names.new("acc")
+        pr = self.printer("v", "r")
+        inside = pr.print([acc.expr])
+        code, stores = self.outputs("v", "r", {0: name})
+        return KernelText("fold", {"rows": rows, "cols": cols, "n": lanes(cols), "steps": self.k.steps, "inside": inside,
+                                   "value": pr.veci(acc.expr), "acc": name, "code": code, "stores": stores})
+
+    def recur(self) -> KernelText:
+        """Through time, some samples at a time; the carried state lies in a local array."""
+        rows, cols = self.k.domain
+        if cols > GROUP_COLUMNS:
+            raise error("B0702", f"a recurrent layer has at most {GROUP_COLUMNS} units here, not {cols}", self.k.span,
+                        help="use a narrower layer")
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in self.k.operands]
+        return KernelText(self.k.kind, {
+            "rows": rows // self.k.steps, "cols": cols, "n": lanes(cols), "steps": self.k.steps, "first": self.k.first, "acc": acc,
+            "operand": operand, "inputs": self.k.operands[0].shape[1], "words": ceil_div(cols, 32), "block": 4,
+            "input_words": ceil_div(self.k.operands[0].shape[1], 32), "code": code, "stores": stores})
 
     def grouped(self, a: Expr, b: Expr) -> KernelText:
         """Sums over q of a float times a sign.  Lanes run over the float operand's other axis."""
@@ -260,5 +293,6 @@ class _Kernel:
 def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
     """The skeleton with its context, and the pointer declarations."""
     x = _Kernel(k, mem)
-    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group}[k.kind]
+    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group,
+            "fold": x.fold, "recur": x.recur, "recur_back": x.recur}[k.kind]
     return make(), x.decls

@@ -7,6 +7,7 @@ larger all the same is compiled again with its true size in the plan (see ``driv
 
 from __future__ import annotations
 
+from bnnc.encode import Encoding
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.sched.kernel import Kernel
@@ -14,13 +15,16 @@ from bnnc.sched.kernel import Kernel
 from .targets import Target
 
 MARGIN = 1.08
-KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 600, "contract": 1348, "popcount": 669, "scatter": 500}
+KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 700, "contract": 1348, "popcount": 1370, "scatter": 2300,
+          "fold": 200, "recur": 900, "recur_back": 900}
 NODE = 5  # an operation of its expressions
 BITS = 102  # a packed operand
 RAGGED = 59  # an operand whose rows do not fill vectors
 SOFT_F16 = 220  # an f16 operand where the instruction set cannot convert f16
 BUFFER = 124  # its lines in `info`, and its state's record
 INFLATE = 40_400  # the decompressor's state, which lies in the arena where that is large enough
+FIT_MIN = 4096  # BNNC_FIT_MIN
+ENCODE = 5 * 1024  # the encoder's code
 PAGE = 4096
 
 
@@ -40,11 +44,27 @@ def kernel_bytes(k: Kernel, ps: PackedSchedule, target: Target) -> int:
     return one * len(target.levels) + soft * any(not level.target for level in target.levels)
 
 
-def code_bytes(target: Target, placed: Placed) -> int:
+def sample_bytes(e: Encoding | None) -> int:
+    """What encoding a sample needs beside the decompressor: it as f32, its bits, and what fitting counts."""
+    if e is None:
+        return 0
+    return -(-(4 * e.steps * e.channels + -(-e.output.elements // 8)) // 8) * 8 + (FIT_MIN if e.fitted else 0)
+
+
+def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
+    """Static memory for opening data, where neither side of the encoder's thresholds in the arena has enough."""
+    plan = placed.plan
+    kept = [b for b in plan.buffers if b.region == "state" and e is not None and e.fitted and b.name == "input.thresholds"]
+    room = max(kept[0].offset, plan.arena_bytes - -(-kept[0].end // 64) * 64) if kept else plan.arena_bytes
+    need = INFLATE + sample_bytes(e)
+    return need if room < need else 0
+
+
+def code_bytes(target: Target, placed: Placed, e: Encoding | None = None) -> int:
     """Code, constants and the runtime's own data, at most; in whole pages."""
     kernels = sum(kernel_bytes(k, ps, target) for ps in placed.packed for k in ps.kernels)
     tables = BUFFER * len(placed.plan.buffers) + 8 * len(target.levels) * sum(len(ps.kernels) for ps in placed.packed)
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
-    inflate = INFLATE if placed.plan.arena_bytes < INFLATE else 0
+    tables += 0 if e is None else ENCODE + 8 * len(e.onehot) + 8 * e.bits
     text = int(MARGIN * kernels) + target.code_fixed + tables
-    return -(-text // PAGE) * PAGE + -(-(target.data_fixed + inflate) // PAGE) * PAGE
+    return -(-text // PAGE) * PAGE + -(-(target.data_fixed + scratch_bytes(placed, e)) // PAGE) * PAGE

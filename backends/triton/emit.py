@@ -140,7 +140,7 @@ def launches(placed: Placed) -> str:
             "one launch a kernel, large float products on tensor cores")
 
 
-def device_bytes(target: Target, placed: Placed) -> int:
+def device_bytes(target: Target, placed: Placed, e: Any = None) -> int:
     """What lies in device memory beside the arena."""
     return device(placed).nbytes - placed.plan.arena_bytes
 

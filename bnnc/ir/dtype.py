@@ -13,7 +13,13 @@ NUMPY: dict[str, type] = {
 }
 ONE_BIT = ("bit", "bool")
 INTEGERS = ("u8", "i8", "i16", "i32", "bit")
+NUMBER_BYTES = {"u8": 1, "i8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
 F32 = np.float32
+
+
+def value_bytes(shape: tuple[int, int], dtype: str) -> int:
+    """Bytes of a value that is stored row by row, bits in words of 32: without what a backend pads."""
+    return 4 * shape[0] * -(-shape[1] // 32) if dtype in ONE_BIT else shape[0] * shape[1] * NUMBER_BYTES[dtype]
 
 
 def sign(x: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ part of the meaning (DESIGN: numbers): a sum adds in index order; a float x bit 
 Arithmetic on integers only (a ``bit`` counts as +-1) is exact i32 arithmetic; with any f32 or f16 operand it is f32.
 
 Classes: ``map`` (element-wise with broadcasting), ``reduce`` (one axis), ``contract`` (matrix product), ``group`` (within
-groups of columns), ``source`` (no array inputs).  A map op that is added here needs one line in each backend's expression printer.
+groups of columns), ``recur`` (through time, see ``sequence.py``), ``source`` (no array inputs).
+A map op that is added here needs one line in each backend's expression printer.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ OPS: dict[str, OpSpec] = {}
 EXACT = ("add", "sub", "mul", "neg", "abs", "max", "min", "le", "ge", "gt", "eq", "sign")  # on integers: integer arithmetic
 
 
-def _add(name: str, cls: str, infer: Any, run: Any, doc: str = "") -> None:
+def add_op(name: str, cls: str, infer: Any, run: Any, doc: str = "") -> None:
     OPS[name] = OpSpec(name, cls, infer, run, doc)
 
 
@@ -68,7 +69,7 @@ def _map(name: str, fn: Callable[..., Array], out: str = "f32", n: int = 2, doc:
             return fn(*(x.astype(np.int32) for x in xs))
         return fn(*(as_f32(x) for x in xs))
 
-    _add(name, "map", infer, run, doc)
+    add_op(name, "map", infer, run, doc)
 
 
 _map("add", np.add)
@@ -100,7 +101,7 @@ def _run_select(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array
     return np.asarray(np.where(xs[0], xs[1].astype(NUMPY[dtype]), xs[2].astype(NUMPY[dtype])))
 
 
-_add("select", "map", _infer_select, _run_select, "c ? a : b")
+add_op("select", "map", _infer_select, _run_select, "c ? a : b")
 
 
 def _infer_and(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
@@ -109,7 +110,7 @@ def _infer_and(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
     return broadcast(vs), "bool"
 
 
-_add("and", "map", _infer_and, lambda xs, a, d: xs[0] & xs[1])
+add_op("and", "map", _infer_and, lambda xs, a, d: xs[0] & xs[1])
 
 
 def _infer_cast(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
@@ -128,11 +129,11 @@ def _run_cast(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
         return as_f32(xs[0]).astype(NUMPY[dtype])
 
 
-_add("cast", "map", _infer_cast, _run_cast, "f32, f16: round to nearest even; integers: the value must fit; a bool becomes 0 or 1")
-_add("copy", "map", lambda vs, a: (vs[0].shape, vs[0].dtype), lambda xs, a, d: xs[0].copy(), "the same value, stored again")
-_add("const", "source", lambda vs, a: ((1, 1), "i32" if isinstance(a["value"], int) else "f32"),
+add_op("cast", "map", _infer_cast, _run_cast, "f32, f16: round to nearest even; integers: the value must fit; a bool becomes 0 or 1")
+add_op("copy", "map", lambda vs, a: (vs[0].shape, vs[0].dtype), lambda xs, a, d: xs[0].copy(), "the same value, stored again")
+add_op("const", "source", lambda vs, a: ((1, 1), "i32" if isinstance(a["value"], int) else "f32"),
      lambda xs, a, d: np.full((1, 1), a["value"], NUMPY[d]))
-_add("col", "source", lambda vs, a: ((1, a["cols"]), "i32"), lambda xs, a, d: np.arange(a["cols"], dtype=np.int32)[None],
+add_op("col", "source", lambda vs, a: ((1, a["cols"]), "i32"), lambda xs, a, d: np.arange(a["cols"], dtype=np.int32)[None],
      "the column's number")
 
 
@@ -172,7 +173,7 @@ def _run_reduce(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array
     return out[None, :] if attrs["axis"] == 0 else out[:, None]
 
 
-_add("reduce", "reduce", _infer_reduce, _run_reduce,
+add_op("reduce", "reduce", _infer_reduce, _run_reduce,
      "sum, max or argmax (the first) over axis 0 (rows) or 1 (columns), in index order; a sum of integers is an exact i32")
 
 FORMS = ("nn", "nt", "tn")
@@ -221,7 +222,7 @@ def _run_contract(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Arr
     return acc
 
 
-_add("contract", "contract", _infer_contract, _run_contract,
+add_op("contract", "contract", _infer_contract, _run_contract,
      "matrix product; bit x bit and u8 x bit are exact integers, float x bit adds in groups of four, float x float in order")
 
 
@@ -237,7 +238,7 @@ def _run_gated(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
     return _run_contract([np.where(xs[1], xs[0], 0).astype(np.int8), xs[2]], attrs, dtype)
 
 
-_add("contract_gated", "contract", _infer_gated, _run_gated,
+add_op("contract_gated", "contract", _infer_gated, _run_gated,
      "a matrix product whose left operand is 0 where the gate is false: a sum of +-1 over the open gates, exact")
 
 
@@ -260,7 +261,7 @@ def _run_winners(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Arra
     return out
 
 
-_add("winners", "group", _infer_winners, _run_winners,
+add_op("winners", "group", _infer_winners, _run_winners,
      "in each row and each group of consecutive columns: the negative entry nearest to zero (the first of equals), if any")
 
 
@@ -271,8 +272,8 @@ def _infer_take(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
     return (index.shape[0], table.shape[1]), table.dtype
 
 
-_add("take", "map", _infer_take, lambda xs, a, d: xs[0][xs[1][:, 0].astype(np.int64)], "row index[r] of a table")
-_add("lookup", "map", lambda vs, a: ((1, 1), "i32"),
+add_op("take", "map", _infer_take, lambda xs, a, d: xs[0][xs[1][:, 0].astype(np.int64)], "row index[r] of a table")
+add_op("lookup", "map", lambda vs, a: ((1, 1), "i32"),
      lambda xs, a, d: np.array([[a["values"][min(int(xs[0][0, 0]), len(a["values"]) - 1)]]], np.int32),
      "values[i], the last one beyond the end")
 
@@ -281,7 +282,7 @@ def _run_rate(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
     return np.array([[min(math.isqrt(attrs["scale"] * int(xs[0][0, 0]) // max(1, int(xs[1][0, 0]))), 65536)]], np.int32)
 
 
-_add("rate", "map", lambda vs, a: ((1, 1), "i32"), _run_rate,
+add_op("rate", "map", lambda vs, a: ((1, 1), "i32"), _run_rate,
      "floor(sqrt(scale * a / b)), at most 65536: a probability in units of 2**-16")
 
 
@@ -290,5 +291,5 @@ def _run_bernoulli(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Ar
     return rng.bernoulli(seed & 0xFFFFFFFF, attrs["stream"], tick, p, attrs["rows"], attrs["cols"])
 
 
-_add("bernoulli", "map", lambda vs, a: ((a["rows"], a["cols"]), "bool"), _run_bernoulli,
+add_op("bernoulli", "map", lambda vs, a: ((a["rows"], a["cols"]), "bool"), _run_bernoulli,
      "true with probability p / 2**16, a function of (seed, stream, tick, element)")

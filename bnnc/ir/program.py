@@ -53,7 +53,7 @@ class State:
     (whole numbers with that deviation).  ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
-    (optimiser state).  All but moments are exported.
+    (optimiser state), ``encoder`` (read where samples are loaded, by no op).  All but moments are exported.
     """
 
     name: str
@@ -87,14 +87,18 @@ class Region:
 
 @dataclass(frozen=True)
 class Program:
-    """One step.  ``inputs`` are written from outside, ``results`` are read from outside, ``updates`` replace states."""
+    """One step.  ``inputs`` are written from outside, ``results`` are read from outside, ``updates`` replace states.
+
+    A result whose role is ``count:NAME:LAYER`` or ``share:NAME:LAYER`` (LAYER may be empty) is an i32 vector of counts.  The
+    trainer sums it over the steps of an epoch; a share is then divided by the number of samples.
+    """
 
     name: str
     values: tuple[Value, ...]
     ops: tuple[Op, ...]
     inputs: tuple[str, ...]
     states: tuple[State, ...]
-    results: tuple[tuple[str, str], ...] = ()  # (role, value): loss, pred
+    results: tuple[tuple[str, str], ...] = ()  # (role, value): loss, pred, and counters, see below
     updates: tuple[tuple[str, str], ...] = ()  # (state, new value)
     regions: tuple[Region, ...] = ()
     constants: tuple[Constant, ...] = ()

@@ -67,7 +67,7 @@ def parse_program(text: str) -> Program:
             elif m["what"] == "constant":
                 constants.append(Constant(m["name"], ast.literal_eval(m["init"])))
             else:
-                states.append(State(m["name"], *ast.literal_eval(m["init"])))
+                states.append(State(m["name"], *ast.literal_eval(re.sub(r"\binf\b", "1e999", m["init"]))))
         elif line.startswith("update "):
             s, n = line[len("update "):].split(" <- ")
             updates.append((s[1:], n[1:]))

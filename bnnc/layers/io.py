@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..encode import encoding
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
 from ..registry import LayerDef, Param, ShapeError, layers
 
 
 def _infer_input(_: Any, args: Call, body: Any = None) -> TensorType:
-    tensor, encoder = args["tensor"], args["encoder"]
+    tensor = args["tensor"]
     if tensor.kind not in ("u8", "f32", "bit"):
         raise ShapeError("B0303", f"input takes u8, f32 or bit data, not `{tensor.kind}`", "not a data type",
                          "write e.g. `input u8[28, 28];`")
-    if encoder.name == "sign":
-        if tensor.kind == "bit":
-            raise ShapeError("B0304", "bit data needs no encoder", "already bits", "remove the `sign(...)`")
-        return TensorType("bit", tensor.shape)
-    return tensor
+    e = encoding(args["encoder"], tensor)
+    return e.output if e else tensor
 
 
 def _forward_input(cx: Any, layer: Layer, x: T) -> T:
@@ -28,9 +26,9 @@ def _forward_input(cx: Any, layer: Layer, x: T) -> T:
 
 
 layers.add(LayerDef(
-    "input", "the data: `u8[...]` (scaled to -1..1), `f32[...]` or `bit[...]`, or `u8[...] sign(threshold)` for bits",
+    "input", "the data: `u8[...]` (scaled to -1..1), `f32[...]` or `bit[...]`, or with an encoder, e.g. `u8[...] median`, bits",
     (Param("tensor", "tensor", doc="type and shape of one sample, e.g. u8[28, 28]", positional=True),
-     Param("encoder", "encoder", Call("scale"), "how data becomes network values: scale, or sign(threshold = T)", positional=True)),
+     Param("encoder", "encoder", Call("scale"), "how data becomes network values: scale, or an encoder to bits", positional=True)),
     _infer_input, _forward_input, lambda cx, region, grad, wanted: None, role="input"))
 
 layers.add(LayerDef(

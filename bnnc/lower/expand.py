@@ -8,9 +8,11 @@ Afterwards: forward tensor ops only, SSA, each stamped with its layer and span; 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from .. import registry
+from ..encode import of_model
 from ..ir.program import Builder, Module, Program, Region, T
 from ..model import Layer, Model
 from .context import Context, new_program
@@ -46,6 +48,8 @@ def _expand_one(model: Model, training: bool) -> Program:
         cx.b.input(name, (1, 1), scalar)
     for layer in model.layers:
         x = layer_forward(cx, layer, x)
+    if (e := of_model(model)) and e.fitted:
+        cx.b.state("input.thresholds", e.table, "f32", "encoder", "const", math.inf)  # last: it shifts no weight's stream
     return cx.b.finish(regions=tuple(cx.regions))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ..ir.ops import OPS
 from ..ir.program import Module, Program
 
 
@@ -17,7 +18,7 @@ def _merge(p: Program) -> Program:
     ops = []
     for op in p.ops:
         inputs = tuple(name.get(i, i) for i in op.inputs)
-        phase = "" if op.kind in ("const", "col") else op.phase
+        phase = "" if OPS[op.kind].cls == "source" else op.phase
         if (one := _neutral(p, op.kind, inputs)) is not None:
             name[op.output] = one
             continue

@@ -20,7 +20,9 @@ def _no_scalars(cx: Any) -> dict[str, T]:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """``update(cx, w, role, grad, unit, scalars)`` adds moments as states and calls ``cx.b.update`` for each new value.
+    """``work``: float operations of an update on one weight, as the gate counts of papers see it (``bnnc/gates.py``).
+
+    ``update(cx, w, role, grad, unit, scalars)`` adds moments as states and calls ``cx.b.update`` for each new value.
 
     ``unit``: the size of every entry of ``grad`` when it is a 1-bit gradient, else None.  ``scalars(cx)`` builds what is
     common to all parameters of a step.  ``weight_dtype(args, state)``: ``bit`` where no latent weight is kept.
@@ -29,6 +31,7 @@ class Optimizer:
     update: Callable[..., None]
     scalars: Callable[[Any], dict[str, T]] = _no_scalars
     weight_dtype: Callable[[Call, str], str] = _latent
+    work: int = 2
 
 
 def moment(cx: Any, w: T, suffix: str) -> T:

@@ -32,4 +32,4 @@ optimizers.add(Named("bop", "the binary optimiser: one bit per weight and a mome
     Param("tau", "float", 1e-6, "threshold, in units of the gradient's size", minimum=0, positional=True),
     Param("gamma", "float", 1e-3, "how fast the momentum follows the gradient", above=0, maximum=1, positional=True),
     Param("lr", "float", 1e-2, "learning rate of what is not a binary weight (Adam)", above=0),
-), Optimizer(update, lambda cx: adam.scalars(cx, ADAM), lambda args, state: "bit")))
+), Optimizer(update, lambda cx: adam.scalars(cx, ADAM), lambda args, state: "bit", work=5)))

@@ -13,6 +13,8 @@ and lifetimes) and Tables 4 and 5 (totals).  Conventions:
 One formula for all networks: the figures printed in the paper mix four conventions, so some of them differ (CNV 134.05
 and 32.16 printed, 129.093 and 32.924 here; proposed SGD 109.20 and Bop 82.45 printed, 111.404 and 84.659 here).
 
+Integer rules have an accounting of their own, that of 2412.00119 (:func:`local_errors`; MB is 10^6 bytes there).
+
 Non-goals: the ImageNet formula of Table 6; what bnnc itself needs (see ``place`` and ``report``).
 """
 
@@ -113,6 +115,24 @@ def account(chain: Chain, batch: int, optimizer: str = "adam", variant: str = "s
     ))
 
 
+def local_errors(chain: Chain, batch: int, samples: int) -> Account:
+    """The memory formula of the local-error paper (2412.00119, from its published code) for ``samples`` training samples.
+
+    M = N K_0 + 8 (sum K_{l-1} K_l + K_L C) + max_l(K_l C) + 8 B (sum K_l + C) bits: the data at 1 bit a value, the last
+    classifier like trained weights, the largest of the other classifiers (layers learn one at a time), activations at 8
+    bits.  Raises ValueError for a chain without a hidden layer or a number below 1.
+    """
+    *hidden, _ = [s.channels for s in chain.stages]
+    if not hidden or batch < 1 or samples < 1:
+        raise ValueError("the accounting needs a hidden layer, and at least one sample in data and batch")
+    return Account((
+        Row("data", samples * chain.stages[0].inputs, 1, "global"),
+        Row("weights", sum(s.weights for s in chain.stages), 8, "global"),
+        Row("classifier", max(hidden) * chain.logits, 1, "layer"),
+        Row("activations", batch * (sum(hidden) + chain.logits), 8, "global"),
+    ))
+
+
 def chain_of(widths: Sequence[int]) -> Chain:
     """The chain of a fully connected network, e.g. ``[784, 256, 256, 256, 256, 10]``, the paper's MLP."""
     pairs = zip(widths, widths[1:], strict=False)
@@ -128,7 +148,7 @@ def chain_from_model(model: Model) -> Chain:
     first = next((i for i, y in enumerate(model.layers) if y in full), None)
     if first is None:
         raise ValueError("no weight layer")
-    if any(len(y.output.shape) != 1 for y in (*full, *model.layers[first:-1])):
+    if any(len(t.shape) != 1 for y in (*full, *model.layers[first:-1]) for t in (y.input, y.output)):
         raise ValueError("only networks that are fully connected have a derived chain")
     return Chain(tuple(Stage(y.input.elements, y.input.elements * y["units"], y["units"]) for y in full),
                  full[-1].output.elements)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
+from ..ir.sequence import ROWS
 from ..sched.kernel import Expr, Kernel, Output, Schedule, Scheduled
 from .types import Storage
 
@@ -56,8 +58,18 @@ def base_name(name: str) -> str:
     return name.partition("@")[0]
 
 
+RECUR = {"recur": (1, 2, 2, 1), "recur_back": (1, 1, 0, 1)}
+
+
+def _by_row(k: Kernel) -> list[str]:
+    """One-bit values of which a map reads other rows than its own: they must be packed along columns."""
+    return [a.attr for e in k.exprs() for x in e.walk() if x.op in ROWS for a in x.args if a.dtype in ("bit", "bool")]
+
+
 def _bit_operands(k: Kernel) -> list[tuple[str, int]]:
     """(value, wanted axis) of one-bit operands of a product."""
+    if k.operands:
+        return [(e.attr, axis) for e, axis in zip(k.operands, RECUR[k.kind], strict=False)]
     if k.kind != "contract" or k.a is None or k.b is None:
         return []
     both = k.a.dtype == "bit" and k.b.dtype == "bit"
@@ -77,6 +89,8 @@ class _Packer:
         for k in s.kernels:
             for name, axis in _bit_operands(k):
                 wants.setdefault(name, set()).add(axis)
+            for name in _by_row(k):
+                wants.setdefault(name, set()).add(1)
         made_by = {o.value: k for k in s.kernels for o in k.outputs}
         fixed = {n for n, _ in s.alias} | {v for _, v in self.p.results}
         self.free = {n for n in made_by if made_by[n].kind in ("map", "group") and n not in fixed}
@@ -115,7 +129,8 @@ class _Packer:
             if name in self.constant and name not in change:
                 self.add(name, 1)
         if change:
-            k = replace(k, **{part: e.substitute(change) for part in ("a", "b", "gate") if (e := getattr(k, part)) is not None})
+            parts: dict[str, Any] = {p: e.substitute(change) for p in ("a", "b", "gate") if (e := getattr(k, p)) is not None}
+            k = replace(k, operands=tuple(e.substitute(change) for e in k.operands), **parts)
         outputs = []
         for o in k.outputs:
             self.add(o.value, self.base.get(o.value, 1))

@@ -1,7 +1,8 @@
 """place: Packed -> Plan.  Lifetimes, then an offset for every buffer in one arena.
 
-Persistent state comes first and is contiguous (it is the checkpoint's payload).  The rest is placed largest first at the
-lowest offset where it overlaps nothing that is alive at the same time.  The training and the evaluation step never run
+Persistent state comes first and is contiguous (it is the checkpoint's payload).  The rest is placed one by one at the
+lowest offset where it overlaps nothing that is alive at the same time: largest first, or in another order (ORDERS) where
+that makes the arena smaller.  The training and the evaluation step never run
 together, so their buffers share the space.  ``off``: no reuse, every buffer has its own bytes.
 
 Time 0 is the loading of the batch, then one time a kernel, then the reading of the results; evaluation follows.
@@ -9,7 +10,9 @@ Time 0 is the loading of the batch, then one time a kernel, then the reading of 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..diag import NOWHERE, InternalError
 from .pack import Packed, PackedSchedule
@@ -50,7 +53,7 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
 
     p = ps.schedule.program
     constants = {s.name for s in ps.constants}
-    steps = [Step(f"{prefix}load", (), tuple(map(name, p.inputs)))]
+    steps = [Step(f"{prefix}load", tuple(s.name for s in p.states if s.role == "encoder"), tuple(map(name, p.inputs)))]
     for k in ps.kernels:
         reads = tuple(name(n) for n in k.reads if n not in constants)
         steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.layer, k.span))
@@ -73,6 +76,30 @@ def _first_fit(size: int, align: int, taken: list[tuple[int, int]], floor: int) 
             break
         at = max(at, _up(hi, align))
     return at
+
+
+# Sort keys of (bytes, first, last, name).
+ORDERS: tuple[Callable[[int, int, int, str], Any], ...] = (
+    lambda size, first, last, n: (-size, first - last, n),
+    lambda size, first, last, n: (first - last, -size, n),
+    lambda size, first, last, n: (size * (first - last - 1), n),
+    lambda size, first, last, n: (first, -size, n),
+    lambda size, first, last, n: (-last, -size, n),
+)
+
+
+def _offsets(names: list[str], storages: dict[str, Storage], life: dict[str, tuple[int, int]], floor: int, reuse: bool) -> dict[str, int]:
+    """Each buffer in turn at the lowest offset that is free during its life; without ``reuse`` after all before it."""
+    out: dict[str, int] = {}
+    for n in names:
+        size, (first, last) = storages[n].nbytes, life[n]
+        taken = [(at, at + storages[m].nbytes) for m, at in out.items() if not reuse or (life[m][0] <= last and first <= life[m][1])]
+        out[n] = _first_fit(size, _align(size), taken, floor) if reuse else _up(max([floor, *(e for _, e in taken)]), _align(size))
+    return out
+
+
+def _end(offsets: dict[str, int], storages: dict[str, Storage]) -> int:
+    return max((at + storages[n].nbytes for n, at in offsets.items()), default=0)
 
 
 def place(packed: Packed, reuse: bool = True) -> Placed:
@@ -104,17 +131,12 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
     todo = [n for n in life if n not in program.state_names]
     if missing := [n for n in todo if n not in storages]:
         raise InternalError(f"no storage for {missing}")
-    todo.sort(key=lambda n: (-storages[n].nbytes, life[n][0] - life[n][1], n))
-    for n in todo:
-        st, (t0, t1) = storages[n], life[n]
-        if reuse:
-            taken = [(b.offset, b.end) for b in buffers if b.region != "state" and b.first <= t1 and t0 <= b.last]
-            at = _first_fit(st.nbytes, _align(st.nbytes), taken, state_bytes)
-        else:
-            at = _up(max(state_bytes, *(b.end for b in buffers)), _align(st.nbytes))
-        step = made.get(n)
-        buffers.append(Buffer(st, at, t0, t1, "io" if n in external else "temp", _align(st.nbytes), step.layer if step else "",
-                              step.span if step else steps[0].span))
+    orders = [sorted(todo, key=lambda n: order(storages[n].nbytes, *life[n], n)) for order in ORDERS[: None if reuse else 1]]
+    offsets = min((_offsets(names, storages, life, state_bytes, reuse) for names in orders), key=lambda o: _end(o, storages))
+    for n in offsets:
+        st, step = storages[n], made.get(n)
+        buffers.append(Buffer(st, offsets[n], *life[n], "io" if n in external else "temp", _align(st.nbytes),
+                              step.layer if step else "", step.span if step else steps[0].span))
     arena = _up(max(b.end for b in buffers), 64)
     weight = [sum(b.nbytes for b in buffers if b.first <= t <= b.last) for t in range(len(steps))]
     peak = max(range(len(steps)), key=lambda t: (weight[t], -t))

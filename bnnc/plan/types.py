@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..diag import NOWHERE, Span
+from ..ir.dtype import NUMBER_BYTES
 
-NUMBER_BYTES = {"u8": 1, "i8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
 LANES = 16
 
 

@@ -6,12 +6,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..gates import Gates
 from ..ir.program import T
-from ..model import Call
+from ..model import Call, Model
+from ..published import Published, low_memory
 
 
 def _same(cx: Any, g: T) -> T:
     return g
+
+
+def _odd(args: Call, at_most: int) -> int:
+    return max(1, at_most - (at_most + 1) % 2)
 
 
 @dataclass(frozen=True)
@@ -22,8 +28,13 @@ class Rule:
     have, or None for any.  ``backward(cx, program)`` replaces back-propagation altogether.
 
     A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the Model
-    before it is expanded.  ``validate(model)`` yields (layer, message, help) for what it cannot train.  ``inputs``: scalars
-    that the trainer writes before each training step.
+    before it is expanded.  ``validate(model)`` yields (layer, message, help) for what it cannot train, ``warnings(model)``
+    (code, layer, message, help) for what trains badly.  ``inputs``: scalars that the trainer writes before each training step.
+
+    ``gates(model)`` counts a training step as the papers do (None: nobody has), and ``published(model, samples)`` is the
+    published memory accounting that covers such networks; both raise ValueError for one that they do not cover.
+    ``width(args, at_most)``: the largest width of a hidden layer, at most this, that suits the rule (default: odd numbers,
+    so that a layer of bits never sums up to 0); for networks whose widths are scaled (``bnnc/experiment.py``).
     """
 
     on_wgrad: Callable[[Any, T, T, int], tuple[T, float | None]]
@@ -35,7 +46,12 @@ class Rule:
     layers: dict[str, Any] = field(default_factory=dict)
     rewrite: Callable[[Any], Any] = lambda model: model
     validate: Callable[[Any], Any] = lambda model: ()
+    warnings: Callable[[Any], Any] = lambda model: ()
+    binary_labels: bool = False  # a last dense layer of one unit tells labels 0 and 1 apart
     inputs: tuple[tuple[str, str], ...] = (("lr", "f32"), ("step", "f32"))
+    gates: Callable[[Model], Gates] | None = None
+    published: Callable[[Model, int | None], Published] = low_memory
+    width: Callable[[Call, int], int] = _odd
     needs_normalisation: bool = True  # warn about a binary layer that feeds `sign` without one
 
     def state_dtype(self, args: Call) -> str:

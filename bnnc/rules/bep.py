@@ -1,4 +1,5 @@
-"""bep: binary error propagation for multi-layer perceptrons (2512.04189).  No float, no batch norm, no learning rate.
+"""bep: binary error propagation (2512.04189) for multi-layer perceptrons, and with an rnn layer through time (recurrent.py).
+No float, no batch norm, no learning rate.
 
 trigger   margin < r K_L                                             (eq. 1)
 targets   a*_L = the label's prototype;  a*_l = sign(W_{l+1}^T (g_{l+1} . a*_{l+1}))      (eqs. 2, 5)
@@ -12,43 +13,68 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..gates import Gates, added, bit_products, hidden_pairs, propagated_errors
+from ..gates import through_time as through_time_gates
+from ..model import Model
 from ..registry import Named, Param, rules
-from .frame import equiangular_frame, random_prototypes
-from .integer import PARAMS, hidden_layers, integer_rule, rates, update
+from .frame import BEF
+from .integer import PARAMS, any_of, group_of, group_sizes, hidden_layers, integer_rule, rates, update
+from .recurrent import LAYER, recurrent_layer
+from .recurrent import backward as through_time
 
 
 def backward(cx: Any, program: Any) -> None:
     args = cx.rule_args
     b = cx.b
-    layers = hidden_layers(cx, program, args["schedule"])
+    rnn = recurrent_layer(cx, program)
+    layers = hidden_layers(cx, program, args["schedule"], rnn is not None)
+    nu, keep = args["nu"] or 0.25, args["tie"] == "keep"
+    if rnn:
+        nu = args["nu"] or min(max(1.6 / math.sqrt(rnn.hs.shape[0]), 0.02), 0.1)
+        keep = args["tie"] != "plus"
     loss, last = program.regions[-1], next(r for r in program.regions if r.kind == "classifier")
     b.layer, b.phase = "trigger", "backward"
-    trigger = (cx.get(loss, "margin") <= math.ceil(args["r"] * layers[-1].z.shape[1]) - 1).named("trigger")
-    any_trigger = (trigger.where(1, 0).max(0) > 0).named("any")
-    rate = rates(cx, (y.fan_in for y in layers)) if args["reinforce"] > 0 else {}
+    width = cx.get(last, "a").shape[1]
+    trigger = (cx.get(loss, "margin") <= math.ceil(args["r"] * width) - 1).named("trigger")
+    any_trigger = any_of(cx, trigger)
+    fan_ins = [y.fan_in for y in layers] + ([h.shape[1] for h in (rnn.hx, rnn.hs)] if rnn else [])
+    rate = rates(cx, fan_ins) if args["reinforce"] > 0 else {}
     target = b.op("take", cx.get(last, "p"), b["labels"], name="target")
     for y in reversed(layers):
         b.layer = y.name
         below = None
-        if y is not layers[0]:
-            gate = (y.z.abs() <= math.floor(args["nu"] * y.fan_in)).named("gate")
+        if y is not layers[0] or rnn:
+            gate = (y.z.abs() <= math.floor(nu * y.fan_in)).named("gate")
             v = b.op("contract_gated", target, gate, y.h.sign().named("wb_back"), form="nn", name="v")
-            below = ((v * 2 + y.a_in) if args["tie"] == "keep" else v).sign().named("target")
+            below = ((v * 2 + y.a_in) if keep else v).sign().named("target")
         update(cx, y, target, trigger, rate.get(y.fan_in), any_trigger)
         if below is not None:
             target = below
+    if rnn:
+        through_time(cx, rnn, target, trigger, rate, any_trigger, nu, keep, args["schedule"])
 
 
-def prototypes(cx: Any, number: int, classes: int, width: int) -> Any:
-    make = equiangular_frame if cx.rule_args["classifier"] == "bef" else random_prototypes
-    return make(cx.model.seed, number, classes, width)
+def gates(model: Model) -> Gates:
+    rnn = next((y for y in model.layers if y.kind == "rnn"), None)
+    classes, p_r = model.layers[-1].input.elements, model.rule["reinforce"]
+    dense = [(y.input.elements, y["units"]) for y in model.layers if y.kind == "dense"]
+    pairs = dense[:-1] if rnn else hidden_pairs(model)
+    widths = [rnn["units"], *(n for _, n in pairs)] if rnn else [n for _, n in pairs]
+    groups = [group_sizes(n, group_of(model.rule, i), False, rnn is not None)[0] for i, n in enumerate(widths)]
+    if rnn is None:
+        return propagated_errors(model.batch, classes, pairs, groups, p_r)
+    steps, features = rnn.input.shape
+    return added((propagated_errors(model.batch, classes, pairs, groups[1:], p_r, True), through_time_gates(
+        model.batch, steps, features, rnn["expand"], rnn["units"], groups[0], p_r, rnn["horizon"] or steps),
+        bit_products(model.batch, rnn["units"], classes if not pairs else 0)))
 
 
 rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (
     Param("r", "float", 0.5, "margin below which a sample takes part, as a share of the last width", minimum=0, maximum=1),
-    Param("nu", "float", 0.25, "gate threshold, as a share of the fan-in", minimum=0, maximum=1),
+    Param("nu", "float", 0.0, "gate threshold, as a share of the fan-in; 0: 0.25, with rnn 1.6 / sqrt(units) from 0.02 to 0.1",
+          minimum=0, maximum=1),
     *PARAMS,
-    Param("classifier", "name", "bef", "how the fixed classifier is made", ("bef", "random")),
-    Param("tie", "name", "plus", "what a back-projection of 0 becomes", ("plus", "keep")),
+    Param("classifier", "call:classifiers", BEF, "how the fixed classifier is made"),
+    Param("tie", "name", "auto", "what a back-projection of 0 becomes; auto: plus, with rnn keep", ("auto", "plus", "keep")),
     Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
-), integer_rule(backward, prototypes)))
+), integer_rule(backward, LAYER, gates=gates)))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..gates import real_gradients
 from ..ir.program import T
 from ..registry import Named, Param, rules
 from .base import Rule, cancel
@@ -28,4 +29,4 @@ rules.add(Named("edge", "low memory: bit activations, f16 storage, 1-bit weight 
     Param("state", "name", "f16", "storage of weights and optimiser state", ("f16", "f32")),
     Param("clip", "bool", True, "clip latent weights to [-1, 1] after each update; off: cancel gradients out there"),
 ), Rule(on_wgrad, on_grad, lambda batch: float(batch), {("batchnorm", "kind"): "bnn", ("sign", "surrogate"): "ste"},
-        keep=("bit", "bool"))))
+        keep=("bit", "bool"), gates=real_gradients)))

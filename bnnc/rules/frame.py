@@ -12,9 +12,12 @@ from functools import lru_cache
 import numpy as np
 
 from .. import rng
+from ..model import Call
+from ..registry import Named, Param, classifiers
 
 CLASSIFIER_STREAM = 0xF0000000  # + the layer's number: apart from the streams of initial weights
-TRIALS = 40  # per entry
+RANDOM = Call("random")
+BEF = Call("bef", (("alpha", 0.0), ("trials", 40)))
 
 
 @lru_cache(maxsize=64)
@@ -25,17 +28,18 @@ def random_prototypes(seed: int, number: int, classes: int, width: int) -> np.nd
 
 
 @lru_cache(maxsize=64)
-def equiangular_frame(seed: int, number: int, classes: int, width: int) -> np.ndarray:
-    """int8 [classes, width]; alpha is 1 up to ten classes and 25 beyond (what keeps the spread small, spec section 5)."""
+def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: float = 0.0, trials: int = 40) -> np.ndarray:
+    """int8 [classes, width], after ``trials`` trials per entry.  ``alpha`` 0: 1 up to ten classes and 25 beyond, which keeps
+    the spread of the products small."""
     rows = random_prototypes(seed, number, classes, width).astype(int).tolist()
     gram = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in rows] for x in rows]
     pairs = classes * (classes - 1) // 2
     if pairs == 0:
         return np.array(rows, np.int8)
-    alpha = 1.0 if classes <= 10 else 25.0
+    alpha = alpha or (1.0 if classes <= 10 else 25.0)
     s1 = sum(gram[i][j] for i in range(classes) for j in range(i))
     s2 = sum(gram[i][j] ** 2 for i in range(classes) for j in range(i))
-    trials = TRIALS * classes * width
+    trials *= classes * width
     draws = rng.philox(seed, CLASSIFIER_STREAM + 0x1000 + number, 2 * trials).astype(np.uint64)
     which, where = ((draws[0::2] * classes) >> np.uint64(32)).tolist(), ((draws[1::2] * width) >> np.uint64(32)).tolist()
     for i, k in zip(which, where, strict=True):
@@ -52,3 +56,11 @@ def equiangular_frame(seed: int, number: int, classes: int, width: int) -> np.nd
                     gram[j][i] = gram[i][j]
             s1, s2 = new1, new2
     return np.array(rows, np.int8)
+
+
+classifiers.add(Named("random", "independent random prototypes", (),
+                      lambda call, seed, number, classes, width: random_prototypes(seed, number, classes, width)))
+classifiers.add(Named("bef", "prototypes that are nearly equally far apart", (
+    Param("alpha", "float", 0.0, "weight of the spread of the products; 0: 1 up to ten classes, 25 beyond", minimum=0),
+    Param("trials", "int", 40, "trials per entry", minimum=0, maximum=10000),
+), lambda call, seed, number, classes, width: equiangular_frame(seed, number, classes, width, call["alpha"], call["trials"])))

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from .. import published
 from ..ir.program import T
 from ..model import Call, Layer, Model, TensorType
-from ..registry import LayerDef, Param
+from ..registry import LayerDef, Param, classifiers
 from .base import Rule
 
 BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
@@ -28,7 +29,8 @@ PARAMS = (
     Param("bits", "int", 16, "width of a hidden weight", minimum=4, maximum=16),
     Param("std", "int", 0, "deviation of the initial hidden weights; 0: min(64, 2**(bits-1) / 2)", minimum=0, maximum=16384),
     Param("reinforce", "float", 0.5, "reinforcement probability p_r", minimum=0, maximum=1),
-    Param("group", "int", 0, "group size; 0: the largest divisor of the width that is at most 105", minimum=0),
+    Param("group", "ints", (0,), "group size, one number or one a layer; 0: the largest divisor of the width up to 105, with rnn 15",
+          minimum=0),
 )
 
 
@@ -52,23 +54,42 @@ def divisors(n: int) -> list[int]:
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
-def group_sizes(width: int, group: int, schedule: bool) -> tuple[int, ...]:
-    """The group size to start with and those that follow when training stagnates."""
+def group_sizes(width: int, group: int, schedule: bool, recurrent: bool = False) -> tuple[int, ...]:
+    """The group size to start with and those that follow when training stagnates; by default smaller in recurrent networks."""
     if group == 0:
-        group = max(d for d in divisors(width) if d <= 105)
+        group = max(d for d in divisors(width) if d <= (15 if recurrent else 105))
     return tuple(d for d in divisors(width) if d >= group) if schedule else (group,)
+
+
+def group_of(args: Call, layer: int) -> int:
+    """The group size that the spec gives to a hidden layer (counted from 0)."""
+    sizes: tuple[int, ...] = args["group"]
+    return sizes[layer] if len(sizes) > 1 else sizes[0]
+
+
+def good_width(args: Call, at_most: int) -> int:
+    """The largest odd width, at most this, that can be cut into groups: of the given size, or of 35 to 105 neurons (smaller
+    widths are one group).  A prime width would leave groups of one, which learn badly."""
+    if group := math.lcm(*(g or 1 for g in args["group"])) if any(args["group"]) else 0:
+        return max(group, at_most // group * group - (group if group % 2 and at_most // group % 2 == 0 else 0))
+    odd = range(at_most - (at_most + 1) % 2, 0, -2)
+    return next((n for n in odd if group_sizes(n, 0, False)[0] >= min(n, 35)), 1)
 
 
 def initial_std(args: Call) -> int:
     return args["std"] or min(64, 2 ** (args["bits"] - 1) // 2)
 
 
-# -- layers --------------------------------------------------------------------------------------------------------------
-def dense_forward(cx: Any, layer: Layer, x: T) -> T:
+def hidden_weight(cx: Any, name: str, fan_out: int, fan_in: int) -> T:
+    """The state H [fan_out, fan_in] in the narrowest integer that holds ``bits`` bits."""
     args = cx.rule_args
     dtype = "i8" if args["bits"] <= 8 else "i16"
-    h = cx.b.state(f"{layer.name}.weight", (layer["units"], x.shape[1]), dtype, "weight", "normal", float(initial_std(args)),
-                   2 ** (args["bits"] - 1))
+    return cx.b.state(name, (fan_out, fan_in), dtype, "weight", "normal", float(initial_std(args)), 2 ** (args["bits"] - 1))
+
+
+# -- layers --------------------------------------------------------------------------------------------------------------
+def dense_forward(cx: Any, layer: Layer, x: T) -> T:
+    h = hidden_weight(cx, f"{layer.name}.weight", layer["units"], x.shape[1])
     z = cx.b.op("contract", x, h.sign().named("wb"), form="nt", name="z")
     cx.save(z=z, a_in=x, h=h)
     return z
@@ -86,24 +107,33 @@ def margin(cx: Any, logits: T) -> T:
     return (at_label - other).named("margin")
 
 
+def predict(logits: T) -> T:
+    """The best class; of one logit, 1 where it is not negative."""
+    return (logits.argmax(1) if logits.shape[1] > 1 else (logits >= 0).where(1, 0)).named("pred")
+
+
 def loss_forward(cx: Any, layer: Layer, x: T) -> T:
     """0-1 error; the margin is the label's logit less the best other one."""
-    pred = x.argmax(1).named("pred")
+    pred = predict(x)
     loss = pred.eq(cx.b["labels"]).where(0, 1).named("loss")
-    if cx.training:
+    if cx.training and x.shape[1] > 1:
         cx.save(margin=margin(cx, x))
     cx.b.results += [("loss", loss.name), ("pred", pred.name)]
     return loss
 
 
-def classifier(prototypes: Callable[[Any, int, int, int], np.ndarray]) -> LayerDef:
-    """The fixed last layer: logits = P a, P [classes, width] embedded in the program."""
-    def forward(cx: Any, layer: Layer, x: T) -> T:
-        p = cx.b.constant("classifier", prototypes(cx, 0, layer["units"], x.shape[1]))
-        cx.save(p=p, a=x)
-        return cx.b.op("contract", x, p, form="nt", name="logits")
+def prototypes(cx: Any, number: int, classes: int, width: int) -> np.ndarray:
+    """int8 [classes, width] of +-1, of the classifier that the spec names; ``number`` tells those of several layers apart."""
+    call = cx.rule_args["classifier"]
+    out: np.ndarray = classifiers[call.name].impl(call, cx.model.seed, number, classes, width)
+    return out
 
-    return LayerDef("classifier", "a fixed classifier", (), _same, forward)
+
+def classifier_forward(cx: Any, layer: Layer, x: T) -> T:
+    """The fixed last layer: logits = P a, P [classes, width] embedded in the program."""
+    p = cx.b.constant("classifier", prototypes(cx, 0, layer["units"], x.shape[1]))
+    cx.save(p=p, a=x)
+    return cx.b.op("contract", x, p, form="nt", name="logits")
 
 
 def _same(t: TensorType, args: Call, body: Any = None) -> TensorType:
@@ -114,6 +144,7 @@ LAYERS = {
     "dense": LayerDef("dense", "", (), _same, dense_forward),
     "sign": LayerDef("sign", "", (), _same, sign_forward),
     "loss": LayerDef("loss", "", (), _same, loss_forward, role="loss"),
+    "classifier": LayerDef("classifier", "a fixed classifier", (), _same, classifier_forward),
 }
 
 
@@ -132,34 +163,73 @@ def validate(model: Model) -> Iterable[tuple[str, str, str]]:
     if kinds[0].output.kind != "bit":
         yield kinds[0].name, "this rule needs bits as input", "encode the data: `input u8[...] sign(threshold = 128);`"
     dense = [y for y in kinds if y.kind == "dense"]
-    if len(dense) < 2 or kinds[-2] is not dense[-1]:
-        yield kinds[-1].name, "this rule needs at least one hidden dense layer, and a dense layer before the loss", \
+    recurrent = [y for y in kinds if y.kind == "rnn"]
+    if len(dense) + len(recurrent) < 2 or not dense or kinds[-2] is not dense[-1]:
+        yield kinds[-1].name, "this rule needs at least one hidden layer, and a dense layer before the loss", \
             "write `dense N; sign; dense CLASSES; loss ...;`"
     for a, b in zip(kinds, kinds[1:], strict=False):
         if a.kind == "dense" and a is not dense[-1] and b.kind != "sign":
             yield b.name, f"this rule needs `sign` after a hidden dense layer, not `{b.kind}`", "add `sign;`"
     for y in kinds[1:]:
-        if y.kind not in ("dense", "sign", "loss"):
+        if y.kind not in ("dense", "sign", "loss", "rnn"):
             yield y.name, f"this rule has no `{y.kind}`", "remove it, or use another rule"
+    for y in recurrent:
+        if y is not kinds[1]:
+            yield y.name, "`rnn` must be the first layer after the input", "move it there: it reads the encoded data"
     if dict(model.rule.args).get("schedule") and model.schedule.name != "plateau":
         yield "", "`schedule = on` follows the held-out accuracy, but nothing here watches it", \
             "write `schedule = plateau;` in `train { }`"
-    group = model.rule["group"]
-    for y in dense[:-1]:
+    trained = [*recurrent, *dense[:-1]]
+    if dict(model.rule.args).get("freeze_first") and len(trained) == 1:
+        yield trained[0].name, "`freeze_first` leaves nothing to train: there is one hidden layer", "remove it, or add a layer"
+    sizes = model.rule["group"]
+    if len(sizes) not in (1, len(trained)):
+        yield "", f"`group` lists {len(sizes)} sizes for {len(trained)} hidden layers", "give one size, or one for each layer"
+        return
+    for i, y in enumerate(trained):
+        group = group_of(model.rule, i)
         if group and y["units"] % group:
             yield y.name, f"the group size {group} does not divide {y['units']}", \
                 f"use one of {', '.join(str(d) for d in divisors(y['units']) if d > 1)}, or 0"
 
 
+def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
+    """What trains badly, as (code, layer, message, help)."""
+    args, std = model.rule, initial_std(model.rule)
+    dense = [y for y in model.layers if y.kind == "dense"]
+    before = next((y for y in model.layers if y.kind == "rnn"), model.layers[0])
+    for y, next_y in zip((before, *dense), dense[:-1], strict=False):
+        k = y.output.elements
+        if k % 2 == 0:
+            fix = f"write `{y.kind} {k + 1};`"
+            if y.kind == "input":
+                bits = y["encoder"].name == "scale"
+                fix = "add a constant bit to the data: " + (f"`input {y['tensor']} pad_odd;`" if bits else "`pad_odd = on` in the encoder")
+            yield "B0504", y.name, f"`{next_y.name}` sums {k} bits: an even number, so sums can be 0 and count as +1", fix
+    if model.batch > 2 * std:
+        yield "B0505", "", f"a batch of {model.batch} is large for weights that start with a deviation of {std}", \
+            f"set `batch = {2 * std};` or less, or a larger `std`" + (" and `bits`" if args["bits"] < 8 else "")
+    most = 0.5 * model.batch / 100
+    if model.batch < 100 and args["reinforce"] > most:
+        yield "B0506", "", f"`reinforce = {args['reinforce']:g}` is too strong for a batch of {model.batch}: it acts once a step", \
+            f"write `{args.name}(reinforce = {most:g})` or less"
+    if "nu" in dict(args.args):
+        for y in dense[1:-1]:
+            if 0 < args["nu"] * y.input.elements < 1:
+                yield "B0507", y.name, f"`nu = {args['nu']:g}` times the fan-in {y.input.elements} is below 1: every gate is shut", \
+                    f"set `nu` to {math.ceil(1e4 / y.input.elements) / 1e4:g} or more"
+
+
 # -- update ------------------------------------------------------------------------------------------------------------
-def hidden_layers(cx: Any, program: Any, schedule: bool) -> list[Hidden]:
+def hidden_layers(cx: Any, program: Any, schedule: bool, recurrent: bool = False) -> list[Hidden]:
+    """The trained dense layers, first to last; in a recurrent network they stand behind its recurrent layer."""
     regions = {r.inputs[0]: r for r in program.regions if r.kind == "sign"}
-    out = []
+    out: list[Hidden] = []
     for r in program.regions:
         if r.kind == "dense":
             z = cx.get(r, "z")
             out.append(Hidden(r.layer.name, z, cx.get(r, "a_in"), cx.b[regions[z.name].output], cx.get(r, "h"),
-                              group_sizes(z.shape[1], cx.rule_args["group"], schedule)))
+                              group_sizes(z.shape[1], group_of(cx.rule_args, len(out) + recurrent), schedule, recurrent)))
     return out
 
 
@@ -173,33 +243,54 @@ def rates(cx: Any, fan_ins: Iterable[int]) -> dict[int, T]:
     return out
 
 
+def any_of(cx: Any, trigger: T, layer: str = "") -> T:
+    """Does any sample take part?  Their share goes to the log."""
+    number = trigger.where(1, 0).sum(0).named("triggers")
+    cx.b.results.append((f"share:trigger_rate:{layer}", number.name))
+    return (number > 0).named("any")
+
+
 def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T | None, any_trigger: T) -> None:
     """H <- limit(reinforce(H + 2 sum over samples of (winner . a*) a_in^T))."""
+    cx.b.layer = y.name
+    mask = winners(cx, (target * y.z).named("stability"), y.group).both(trigger).named("mask")
+    learn(cx, y.h, target, mask, y.a_in, rate, any_trigger)
+
+
+def winners(cx: Any, stability: T, group: tuple[int, ...]) -> T:
+    """In each group the neuron that is wrong and nearest to being right (bool, [batch, width])."""
     b = cx.b
-    b.layer = y.name
-    group = b.op("lookup", b["level"], values=y.group, name="group") if len(y.group) > 1 else b.const(y.group[0])
-    winner = b.op("winners", (target * y.z).named("stability"), group, name="winner").both(trigger).named("mask")
-    delta = b.op("contract_gated", target, winner, y.a_in, form="tn", name="delta")
+    size = b.op("lookup", b["level"], values=group, name="group") if len(group) > 1 else b.const(group[0])
+    return b.op("winners", stability, size, name="winner")
+
+
+def learn(cx: Any, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_trigger: T) -> None:
+    """``weight`` [fan_out, fan_in] follows the rows of ``target`` where ``mask`` is true, times ``a_in``."""
+    b = cx.b
+    delta = b.op("contract_gated", target, mask, a_in, form="tn", name="delta")
     b.phase = "update"
-    h = y.h + delta * 2
+    h = weight + delta * 2
     if rate is not None:
         p = any_trigger.where(rate, 0).named("p")
-        stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == y.h.name)
-        hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=y.h.shape[0], cols=y.h.shape[1], stream=stream, name="hit")
-        h = h + hit.where((h > 0).where(2, (h >= 0).where(0, -2)), 0)
+        stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == weight.name)
+        hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=weight.shape[0], cols=weight.shape[1], stream=stream, name="hit")
+        h = h + hit.where(h.clip(-1, 1) * 2, 0)
     top = 1 << (cx.rule_args["bits"] - 1)
-    b.update(y.h, h.clip(-top, top - 1).to(y.h.dtype).named("weight_new"))
+    new = h.clip(-top, top - 1).to(weight.dtype).named(weight.name.split(".")[1] + "_new")
+    b.update(weight, new)
+    flips = new.sign().eq(weight.sign()).where(0, 1).sum(1).named("flips")
+    b.results.append((f"count:flips:{weight.name.removesuffix('.weight')}", flips.name))
     b.phase = "backward"
 
 
 INPUTS = (("tick", "i32"), ("seed", "i32"), ("errors", "i32"), ("samples", "i32"), ("level", "i32"))
 
 
-def integer_rule(backward: Callable[..., None], prototypes: Callable[[Any, int, int, int], np.ndarray], **kw: Any) -> Rule:
-    """A Rule record with these layers, inputs and checks."""
+def integer_rule(backward: Callable[..., None], *layers: LayerDef, **kw: Any) -> Rule:
+    """A Rule record with these layers, inputs and checks; ``layers``: more that the rule can train."""
     def no_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
         return dw, None
 
     return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
-                layers={**LAYERS, "classifier": classifier(prototypes)}, rewrite=rewrite, validate=validate, inputs=INPUTS,
-                needs_normalisation=False, **kw)
+                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, validate=validate, warnings=warnings, inputs=INPUTS,
+                needs_normalisation=False, published=published.local_errors, width=good_width, **kw)

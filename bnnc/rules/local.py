@@ -2,6 +2,7 @@
 
 trigger at layer l   wrong there, or margin_l < floor(r K_l)
 target               the label's prototype of that layer
+With one unit in the last layer a classifier is one row P_l: y = P_l a_l, label 1 is y >= 0, the margin |y|, the target +-P_l.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..gates import local_errors
 from ..registry import Named, Param, rules
-from .frame import random_prototypes
-from .integer import PARAMS, hidden_layers, integer_rule, margin, rates, update
+from .frame import RANDOM
+from .integer import PARAMS, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update
 
 
 def backward(cx: Any, program: Any) -> None:
@@ -21,21 +23,25 @@ def backward(cx: Any, program: Any) -> None:
     last = next(r for r in program.regions if r.kind == "classifier")
     rate = rates(cx, (y.fan_in for y in layers)) if args["reinforce"] > 0 else {}
     b.phase = "backward"
-    for number, y in enumerate(reversed(layers)):
+    for number, y in enumerate(reversed(layers[args["freeze_first"]:])):
         b.layer = y.name
         p = cx.get(last, "p")
         if number:
-            p = b.constant(f"{y.name}.classifier", random_prototypes(cx.model.seed, number, p.shape[0], y.z.shape[1]))
+            p = b.constant(f"{y.name}.classifier", prototypes(cx, number, p.shape[0], y.z.shape[1]))
         logits = b.op("contract", y.a_out, p, form="nt", name="logits")
-        wrong = logits.argmax(1).eq(b["labels"]).where(0, 1).named("wrong")
-        near = (margin(cx, logits) <= math.floor(args["r"] * y.z.shape[1]) - 1).where(1, 0)
+        wrong = predict(logits).eq(b["labels"]).where(0, 1).named("wrong")
+        size = margin(cx, logits) if p.shape[0] > 1 else logits.abs()
+        near = (size <= math.floor(args["r"] * y.z.shape[1]) - 1).where(1, 0)
         trigger = ((wrong + near) > 0).named("trigger")
-        any_trigger = (trigger.where(1, 0).max(0) > 0).named("any")
-        target = b.op("take", p, b["labels"], name="target")
+        any_trigger = any_of(cx, trigger, y.name)
+        one = p.shape[0] == 1
+        target = (p * (b["labels"] * 2 - 1)).sign().named("target") if one else b.op("take", p, b["labels"], name="target")
         update(cx, y, target, trigger, rate.get(y.fan_in), any_trigger)
 
 
 rules.add(Named("local", "local binary errors: every layer learns from a fixed random classifier of its own", (
     Param("r", "float", 0.25, "margin below which a sample takes part, as a share of the width", minimum=0, maximum=1),
     *PARAMS,
-), integer_rule(backward, lambda cx, number, classes, width: random_prototypes(cx.model.seed, number, classes, width))))
+    Param("classifier", "call:classifiers", RANDOM, "how the fixed classifiers are made"),
+    Param("freeze_first", "bool", False, "leave the first layer as it starts"),
+), integer_rule(backward, binary_labels=True, gates=local_errors)))

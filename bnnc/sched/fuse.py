@@ -17,6 +17,7 @@ from ..diag import InternalError
 from ..ir.dtype import ONE_BIT
 from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program
+from ..ir.sequence import FROM_MEMORY, ROWS
 from .kernel import Acc, Expr, Kernel, Output, Schedule, Scheduled, Shape
 
 MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
@@ -55,8 +56,9 @@ class _Fuser:
     def run(self) -> list[Kernel]:
         for op in self.p.ops:
             v = self.p.value[op.output]
-            if op.kind in ("const", "col"):
-                self.expr[op.output] = Expr(op.kind, (), op["value"] if op.kind == "const" else None, v.dtype, v.shape)
+            if OPS[op.kind].cls == "source":
+                attr = op["value"] if op.kind == "const" else op["steps"] if op.kind == "step" else None
+                self.expr[op.output] = Expr(op.kind, (), attr, v.dtype, v.shape)
             elif OPS[op.kind].cls == "map":
                 self.map_op(op)
             else:
@@ -71,19 +73,21 @@ class _Fuser:
         if not self.materialise(op, expr):
             self.expr[op.output] = expr
             return
-        at = self.epilogue_of(op, expr) if self.on else None
-        if at is None and self.on:
+        at = self.epilogue_of(op, expr) if self.on and op.kind not in ROWS else None
+        if at is None and self.on and op.kind not in ROWS:
             at = self.map_kernel_for(op, expr)
         if at is None:
             self.drafts.append(_Draft(Kernel("map", v.shape, (), phase=op.phase, layer=op.layer, span=op.span)))
             at = len(self.drafts) - 1
         d = self.drafts[at]
-        d.add(op.output, expr.substitute(self.inside(d.kernel)))
+        d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)))
         self.made_by[op.output] = at
 
     def materialise(self, op: Op, expr: Expr) -> bool:
         v, readers = self.p.value[op.output], self.readers.get(op.output, [])
-        if not self.on or op.output in self.required:
+        if not self.on or op.output in self.required or any(r.kind in FROM_MEMORY for r in readers):
+            return True
+        if v.dtype in ONE_BIT and any(OPS[r.kind].cls in ("contract", "recur") for r in readers):
             return True
         full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
         if v.dtype in ONE_BIT and _is_full(v.shape):
@@ -103,7 +107,7 @@ class _Fuser:
     def inside(self, k: Kernel) -> dict[str, Expr]:
         """Values a kernel makes itself, as expressions, so that it need not load them back."""
         table = {c.value: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.accs)}
-        return table | {o.value: o.expr for o in k.outputs}
+        return table | {o.value: o.expr for o in k.outputs if not o.row_sum}
 
     def epilogue_of(self, op: Op, expr: Expr) -> int | None:
         """The anchor kernel whose epilogue can make this value, if there is one.  Updates wait for ``sink``."""
@@ -115,17 +119,27 @@ class _Fuser:
             return None
         at = max(made)
         k = self.drafts[at].kernel
-        ok = k.accs and k.out_shape == v.shape and self.before(expr, at, True)
+        ok = k.accs and k.out_shape == v.shape and self.before(expr, at, True) and not self.waits(op, expr, k)
         return at if ok else None
 
+    def waits(self, op: Op, expr: Expr, k: Kernel) -> bool:
+        """Is this a value of a later phase than ``k``, made of full-size values that exist until then anyway?"""
+        own, todo = {op.output}, [op]  # the ops that are written inline in ``expr``
+        while todo:
+            todo += (more := [self.p.producer[i] for i in todo.pop().inputs if i in self.expr and i in self.p.producer])
+            own |= {o.output for o in more}
+        full = {n for n in expr.loads() if _is_full(self.p.value[n].shape)}
+        return bool(full) and op.phase != k.phase and all(
+            any(r.phase != k.phase and r.output not in own for r in self.readers[n]) for n in full)
+
     def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
-        """The latest map kernel with the same extent and phase that could make this value too."""
+        """The latest kernel over the same extent, and of the same phase, that could make this value too."""
         v = self.p.value[op.output]
         for at in range(len(self.drafts) - 1, -1, -1):
             k = self.drafts[at].kernel
             shared = set(expr.loads()) & (set(k.reads) | set(k.writes))
             related = bool(shared) if _is_full(v.shape) else op.phase != "update" or k.layer == op.layer
-            if k.kind == "map" and k.domain == v.shape and k.phase == op.phase and related and self.before(expr, at, True):
+            if k.kind in ("map", "group") and k.domain == v.shape and k.phase == op.phase and related and self.before(expr, at, True):
                 return at
         return None
 
@@ -136,6 +150,14 @@ class _Fuser:
             a, *gate, b = (self.load(i) for i in op.inputs)
             k = Kernel("contract", v.shape, (), (Acc("sum", a, v.dtype, op.output),), op["form"], a, b, gate[0] if gate else None,
                        op.phase, op.layer, op.span)
+        elif OPS[op.kind].cls == "recur":
+            operands = tuple(self.load(i) for i in op.inputs)
+            k = Kernel(op.kind, v.shape, (), (Acc(op.kind, operands[0], v.dtype, op.output),), operands=operands, steps=op["steps"],
+                       first=dict(op.attrs).get("first", 0), phase=op.phase, layer=op.layer, span=op.span)
+        elif op.kind == "fold":
+            x = self.load(op.inputs[0])
+            k = Kernel("fold", x.shape, (), (Acc("sum", x, v.dtype, op.output),), steps=op["steps"], phase=op.phase, layer=op.layer,
+                       span=op.span)
         elif OPS[op.kind].cls == "group":
             x, size = (self.load(i) for i in op.inputs)
             k = Kernel("group", v.shape, (), (Acc(op.kind, x, v.dtype, op.output),), gate=size, phase=op.phase, layer=op.layer,

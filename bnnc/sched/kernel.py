@@ -71,6 +71,8 @@ class Expr:
     def __str__(self) -> str:
         if self.op in ("load", "const", "col"):
             return {"load": f"%{self.attr}", "const": f"{self.attr:.9g}" if self.op == "const" else "", "col": "col"}[self.op]
+        if self.op == "step":
+            return "step"
         if self.op == "acc":
             return f"acc{self.attr}"
         if self.op in INFIX:
@@ -104,15 +106,18 @@ class Acc:
 
 @dataclass(frozen=True)
 class Output:
-    """``value[row, col] = expr`` over the kernel's out domain."""
+    """``value[row, col] = expr`` over the kernel's out domain; ``row_sum``: ``value[row] =`` the sum of ``expr`` over the columns,
+    of integers, in a kernel that has a whole row at hand (:attr:`Kernel.whole_rows`)."""
 
     value: str
     expr: Expr
+    row_sum: bool = False
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1), group (within groups of columns) or contract.
+    """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1), fold (over the ``steps`` rows of a sample), group
+    (within groups of columns), contract, recur or recur_back (through time, on ``operands``, in ``steps`` down to ``first``).
 
     ``domain``: extent of a map or of what a reduction reads.  A contraction has ``form``, operands ``a`` and ``b`` as
     expressions, perhaps a ``gate`` on ``a``, and one accumulator whose ``value`` is the product.  A group kernel has the size
@@ -131,11 +136,19 @@ class Kernel:
     layer: str = ""
     span: Span = field(default=NOWHERE, compare=False)
     name: str = ""
+    operands: tuple[Expr, ...] = ()
+    steps: int = 0
+    first: int = 0
 
     @property
     def out_shape(self) -> Shape:
         rows, cols = self.domain
-        return {"reduce_rows": (1, cols), "reduce_cols": (rows, 1)}.get(self.kind, self.domain)
+        return {"reduce_rows": (1, cols), "reduce_cols": (rows, 1), "fold": (rows // (self.steps or 1), cols)}.get(self.kind, self.domain)
+
+    @property
+    def whole_rows(self) -> bool:
+        """Does one thread make a row of the result from end to end?"""
+        return self.kind == "contract" and self.form == "tn" and self.gate is not None
 
     @property
     def dims(self) -> tuple[int, int, int]:
@@ -144,8 +157,8 @@ class Kernel:
         return contract_dims(self.a.shape, self.b.shape, self.form)
 
     def exprs(self) -> list[Expr]:
-        return [e for e in (self.a, self.b, self.gate) if e is not None] + [c.expr for c in self.accs if self.kind != "contract"] + [
-            o.expr for o in self.outputs]
+        accs = [c.expr for c in self.accs] if self.kind != "contract" and not self.operands else []
+        return [e for e in (self.a, self.b, self.gate) if e is not None] + [*self.operands, *accs, *(o.expr for o in self.outputs)]
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
@@ -170,9 +183,11 @@ class Schedule:
             out.append(f"kernel {k.name} {k.kind}{' ' + k.form if k.form else ''} {list(k.domain)} @{k.phase} {k.layer}")
             if k.kind == "contract":
                 out.append(f"  acc0 = {k.a} x {k.b}" + (f" where {k.gate}" if k.gate else ""))
+            elif k.operands:
+                out.append(f"  acc0 = {k.kind}({', '.join(map(str, k.operands))})")
             else:
                 out += [f"  acc{i} = {c.how} {c.expr}" for i, c in enumerate(k.accs)]
-            out += [f"  %{o.value} = {o.expr}" for o in k.outputs]
+            out += [f"  %{o.value} = {'sum over the row of ' * o.row_sum}{o.expr}" for o in k.outputs]
         out += [f"in place %{v} -> %{s}" for v, s in self.alias]
         return "\n".join(out) + "\n"
 

@@ -2,13 +2,15 @@
 
 The gradient then lives in registers only.  Legal if (1) the update reads, at its own extent, nothing that is made after
 the gradient's kernel, (2) every other reader of the old state can run before that kernel, and (3) no other kernel needs
-the gradient; where (3) fails the gradient is stored as well.
+the gradient; where (3) fails the gradient is stored as well.  Integer sums along the rows of what the update makes go with
+it where that kernel has whole rows at hand.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
+from ..ir.dtype import INTEGERS
 from .fuse import drop_unread
 from .kernel import Expr, Kernel, Output, Schedule, Scheduled
 
@@ -23,18 +25,29 @@ def _depends(kernels: list[Kernel], start: int) -> set[int]:
     return out
 
 
-def _target(kernels: list[Kernel], i: int, state_of: dict[str, str], made_by: dict[str, int]) -> int | None:
-    """The anchor kernel into which map kernel ``i`` can move, or None."""
+def _row_sums(kernels: list[Kernel], i: int) -> set[int]:
+    """Kernels that do nothing but sum rows of what map kernel ``i`` makes."""
+    made = set(kernels[i].writes)
+    return {j for j, k in enumerate(kernels) if k.kind == "reduce_cols" and set(k.reads) <= made
+            and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in k.accs) and all(o.expr.op == "acc" for o in k.outputs)}
+
+
+def _target(kernels: list[Kernel], i: int, state_of: dict[str, str], made_by: dict[str, int], sums: set[int],
+            results: set[str]) -> int | None:
+    """The anchor kernel into which map kernel ``i``, with the row sums ``sums`` of it, can move, or None."""
     k = kernels[i]
     sources = [made_by[n] for n in k.reads if n in made_by]
-    if k.kind != "map" or not all(o.value in state_of for o in k.outputs) or not sources:
+    if k.kind != "map" or not sources:
         return None
     at = max(sources)
     anchor = kernels[at]
-    if not anchor.accs or anchor.out_shape != k.domain:
+    if not anchor.accs or anchor.out_shape != k.domain or (sums and not anchor.whole_rows):
         return None
-    later = _depends(kernels, at) - {i}
-    states = {state_of[o.value] for o in k.outputs}
+    helpers = set(k.writes) - set(state_of)  # what only the sums may read
+    if len(helpers) == len(k.writes) or helpers & results or any(helpers & set(x.reads) for j, x in enumerate(kernels) if j not in sums):
+        return None
+    later = _depends(kernels, at) - {i} - sums
+    states = {state_of[n] for n in k.writes if n in state_of}
     if any(states & set(kernels[j].reads) for j in later):  # would read the new weights
         return None
     return at
@@ -43,20 +56,25 @@ def _target(kernels: list[Kernel], i: int, state_of: dict[str, str], made_by: di
 def sink_one(s: Schedule) -> Schedule:
     kernels = list(s.kernels)
     state_of = {new: state for state, new in s.program.updates}
-    required = set(state_of) | {v for _, v in s.program.results}
+    results = {v for _, v in s.program.results}
+    required = set(state_of) | results
     i = 0
     while i < len(kernels):
         made_by = {n: j for j, k in enumerate(kernels) for n in k.writes}
-        at = _target(kernels, i, state_of, made_by)
+        sums = _row_sums(kernels, i) if kernels[i].kind == "map" else set()
+        at = _target(kernels, i, state_of, made_by, sums, results)
         if at is None:
             i += 1
             continue
         anchor = kernels[at]
         inside = {c.value: Expr("acc", (), n, c.dtype, anchor.out_shape) for n, c in enumerate(anchor.accs)}
-        inside |= {o.value: o.expr for o in anchor.outputs}
-        moved = tuple(Output(o.value, o.expr.substitute(inside)) for o in kernels[i].outputs)
+        inside |= {o.value: o.expr for o in anchor.outputs if not o.row_sum}
+        moved = [Output(o.value, o.expr.substitute(inside)) for o in kernels[i].outputs]
+        inside = {o.value: o.expr for o in moved}
+        moved = [o for o in moved if o.value in state_of] + [
+            Output(o.value, kernels[j].accs[o.expr.attr].expr.substitute(inside), True) for j in sorted(sums) for o in kernels[j].outputs]
         kernels[at] = replace(anchor, outputs=(*anchor.outputs, *moved))
-        del kernels[i]
+        kernels = [k for j, k in enumerate(kernels) if j != i and j not in sums]
     return replace(s, kernels=tuple(drop_unread(kernels, required)))
 
 

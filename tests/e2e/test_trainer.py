@@ -231,6 +231,8 @@ train { batch = 100; epochs = 1; }
 NETWORKS = {
     "tiny": (SPEC, (35,)),
     "mlp_edge": (MLP.replace("ENCODER", "sign(threshold = 128)").replace("RULE", "edge"), (784,)),
+    "tiny_fitted": (SPEC.replace("[5, 7]", "[5, 7] thermometer(3, kind = gauss)"), (35,)),
+    "mlp_fitted": (MLP.replace("ENCODER", "thermometer(2)").replace("RULE", "edge"), (784,)),
     "mlp_standard": (MLP.replace("ENCODER", "").replace("RULE", "standard"), (784,)),
 }
 
@@ -241,7 +243,8 @@ def limit(total: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "threads"), [("tiny", 1), ("tiny", 2), ("mlp_edge", 1), ("mlp_edge", 4),
-                                               ("mlp_standard", 1), ("mlp_standard", 4)])
+                                               ("mlp_standard", 1), ("mlp_standard", 4),
+                                               ("tiny_fitted", 1), ("mlp_fitted", 1)])
 def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None:
     """The whole process: at most the prediction, at least the prediction less 256 KiB, and it runs under that limit."""
     text, shape = NETWORKS[name]
@@ -262,7 +265,7 @@ def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None
     assert end["memory_measured"] <= total <= end["memory_measured"] + SPARE
 
 
-@pytest.mark.parametrize("name", ["mlp_edge", "mlp_standard"])
+@pytest.mark.parametrize("name", ["mlp_edge", "mlp_standard", "tiny_fitted"])
 def test_stack_bounds(tmp_path: Path, name: str) -> None:
     """No frame comes near the stacks that the plan counts, and each has a size that is known when it is compiled."""
     planned = helpers.plan(NETWORKS[name][0])

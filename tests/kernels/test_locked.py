@@ -30,6 +30,7 @@ from helpers import (
     interpreted,
     levels_of,
     plan,
+    sequence_spec,
     spec,
 )
 
@@ -74,8 +75,23 @@ NETS: dict[str, str] = {
     "bep-small-words": spec((33, 15, 9, 3), kind="sign", rule="bep(bits = 5, group = 3, tie = keep)", batch=33),
     "bep-wide": spec((256, 135, 75, 10), kind="bit", rule="bep", batch=100),
     "bep-width-1": spec((33, 1, 5, 2), kind="bit", rule="bep(bits = 8)", batch=1),
+    "local-one-class": spec((31, 9, 1), kind="bit", rule="local(group = 1)", batch=22),
+    "bep-batch-1": spec((1, 1, 1, 2), kind="bit", rule="bep", batch=1),
+    "bep-long-sums": spec((2100, 6, 1100, 3), kind="bit", rule="bep(group = 2, bits = 16)", batch=70),
     "local": spec((70, 33, 15, 9, 3), kind="bit", rule="local", batch=37),
     "local-no-reinforcement": spec((31, 21, 15, 4), kind="bit", rule="local(reinforce = 0, bits = 8)", batch=10),
+    "bep-group-list": spec((70, 48, 15, 9, 3), kind="bit", rule="bep(group = [16, 0, 3], classifier = random)", batch=37),
+    "local-bef": spec((40, 33, 15, 12), kind="bit", rule="local(classifier = bef(alpha = 3, trials = 5))", batch=20),
+    "local-freeze-first": spec((40, 33, 15, 3), kind="bit", rule="local(freeze_first = on)", batch=20),
+    "local-one-output": spec((37, 33, 15, 1), kind="bit", rule="local(bits = 8)", batch=33),
+    "local-one-output-deep": spec((40, 33, 48, 15, 1), kind="bit", rule="local(group = 3, r = 0.5)", batch=20),
+    # through time
+    "rnn": sequence_spec(5, 9, 21, 33, 3, "dense 15; sign;", batch=7),
+    "rnn-no-expansion": sequence_spec(3, 40, 35, 0, 4, batch=9, rule="bep(bits = 8, tie = plus, group = 5)"),
+    "rnn-horizon": sequence_spec(6, 5, 33, 17, 2, "dense 9; sign;", batch=5, rule="bep(nu = 0.3)", horizon=2),
+    "rnn-one-step": sequence_spec(1, 33, 15, 31, 3, batch=4),
+    "rnn-batch-1": sequence_spec(4, 3, 1, 1, 2, batch=1, rule="bep(nu = 1)"),
+    "rnn-wide": sequence_spec(4, 32, 135, 65, 10, "dense 75; sign;", batch=33),
     # inputs
     "edge-f32-input": spec((70, 33, 10), kind="f32", batch=37),
     "edge-bit-input": spec((70, 33, 10), kind="bit", batch=37),
@@ -85,9 +101,8 @@ NETS: dict[str, str] = {
     # boundary shapes: widths 1, K not a multiple of 32, N = 10, 17, 33, batch 1, 33, 100, whole tiles
     "edge-width-1": spec((5, 1, 1, 2), batch=3),
     "standard-width-1": spec((1, 1, 2), rule="standard", kind="f32", batch=3),
-    "edge-one-class": spec((2, 1), batch=2),
     "edge-fan-in-1": spec((1, 2), batch=1),
-    "bop-one-weight": spec((1, 1), rule="standard", optimizer="bop", batch=2),
+    "bop-fan-in-1": spec((1, 1, 2), rule="standard", optimizer="bop", batch=2),
     "edge-batch-1": spec((33, 17, 10), batch=1),
     "standard-batch-1": spec((33, 17, 10), rule="standard", batch=1),
     "edge-batch-33": spec((65, 33, 10), batch=33),
@@ -98,7 +113,8 @@ NETS: dict[str, str] = {
     "standard-wide": spec((130, 130, 10), rule="standard", kind="f32", batch=16),
     "edge-two-classes": spec((33, 17, 2), batch=18),
 }
-UNFUSED = ("edge-adam-keep", "standard-adam", "edge-bop", "standard-quadratic")
+UNFUSED = ("edge-adam-keep", "standard-adam", "edge-bop", "standard-quadratic", "bep", "local-one-output-deep", "rnn",
+           "rnn-horizon")
 SPECIAL = (
     "edge-f32-input",
     "standard-f32-input",
@@ -264,7 +280,7 @@ def test_random_networks() -> None:
     for _ in range(40):
         rule = rng.choice(("edge", "standard"))
         text = spec(
-            [rng.choice((1, 2, 7, 16, 17, 31, 33, 48, 65, 70)) for _ in range(rng.randint(2, 4))],
+            [rng.choice((1, 2, 7, 16, 17, 31, 33, 48, 65, 70)) for _ in range(rng.randint(1, 3))] + [rng.choice((2, 7, 16, 33, 70))],
             rng.choice(("u8", "f32", "bit", "sign")),
             rule + rng.choice(("", "(state = f16)", "(state = f32)", "(clip = off)")),
             rng.choice(("adam", "adam(v = elide)", "sgd", "sgd(momentum = 0)", "bop")),

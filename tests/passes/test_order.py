@@ -98,3 +98,23 @@ def test_a_cycle_is_an_internal_error() -> None:
     )
     with pytest.raises(InternalError, match="cycle"):
         order(replace(s, train=replace(s.train, kernels=(looped, second))))
+
+
+WIDE_THEN_NARROW = """
+    input %d: f32[4, 500]
+    %a = exp(%d) : f32[4, 500]  @forward
+    %b = exp(%a) : f32[4, 500]  @forward
+    %s = reduce(%b) {axis=1, how='sum'} : f32[4, 1]  @forward
+    %c = neg(%d) : f32[4, 500]  @forward
+    %t = reduce(%c) {axis=1, how='sum'} : f32[4, 1]  @forward
+    %u2 = reduce(%a) {axis=1, how='max'} : f32[4, 1]  @forward
+    result loss %s
+    result pred %t
+    result more %u2
+"""
+
+
+def test_an_order_that_needs_less_memory_is_found() -> None:
+    """The branch that ends in few numbers while its source is needed anyway goes first."""
+    names = [k.writes[0] for k in ordered(WIDE_THEN_NARROW).kernels]
+    assert names == ["c", "t", "a", "b", "s", "u2"]  # `d` is gone when `b` is made beside `a`

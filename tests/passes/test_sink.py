@@ -109,3 +109,46 @@ def test_vector_updates_sink_into_reductions() -> None:
         %n = sub(%b, %s) : f32[1, 3]  @update
         update %b <- %n
     """) == ["reduce_rows: sum %d; n = sub(%b, acc0)"]
+
+
+# -- integer sums along the rows of an update ---------------------------------------------------------------------------
+WHOLE = """
+    input %a: bit[4, 5]
+    input %o: bool[4, 5]
+    input %b: bit[4, 3]
+    state %h: i16[5, 3] = ('weight', 'normal', 9.0, 2, 0)
+    %sum = contract_gated(%a, %o, %b) {form='tn'} : i16[5, 3]  @backward
+    %s = add(%h, %sum) : i32[5, 3]  @update
+    %n = cast(%s) {dtype='i16'} : i16[5, 3]  @update
+    %p = sign(%h) : bit[5, 3]  @update
+    %q = sign(%n) : bit[5, 3]  @update
+    %e = eq(%p, %q) : bool[5, 3]  @update
+    %zero = const() {value=0} : i32[1, 1]  @update
+    %one = const() {value=1} : i32[1, 1]  @update
+    %k = select(%e, %zero, %one) : i32[5, 3]  @update
+    %f = reduce(%k) {axis=1, how='sum'} : i32[5, 1]  @update
+    update %h <- %n
+    result count:flips: %f
+"""
+
+
+def test_row_sums_of_an_update_go_with_it() -> None:
+    """One kernel; what only the sum needs is nowhere stored, and the old state is not kept."""
+    (k,) = sink(fused(WHOLE)).train.kernels
+    assert k.whole_rows and [(o.value, o.row_sum) for o in k.outputs] == [("n", False), ("f", True)]
+    assert set(k.reads) == {"a", "o", "b", "h"}
+    kernels(WHOLE)
+    assert order(sink(fused(WHOLE))).train.alias == (("n", "h"),)  # in place
+
+
+def test_row_sums_stay_where_somebody_else_needs_what_they_sum() -> None:
+    more = WHOLE + "    %g = reduce(%k) {axis=0, how='max'} : i32[1, 3]  @update\n    result more %g\n"
+    assert len(sink(fused(more)).train.kernels) > 1
+    kernels(more)
+
+
+def test_only_exact_sums_move() -> None:
+    """Of floats the order counts, and a kernel without whole rows cannot sum them."""
+    text = UPDATE + "    %f = reduce(%n) {axis=1, how='sum'} : f32[5, 1]  @update\n    result more %f\n"
+    got = kernels(GRADIENT + text)
+    assert any(line.startswith("reduce_cols: sum") for line in got)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bnnc.model import Call, Data, Layer, Model, TensorType
-from bnnc.plan.literature import Chain, Stage, account, chain_from_model, chain_of
+from bnnc.plan.literature import Chain, Stage, account, chain_from_model, chain_of, local_errors
 
 MLP = chain_of([784, 256, 256, 256, 256, 10])
 
@@ -102,3 +102,26 @@ def test_chain_from_a_model() -> None:
     assert f"{account(chain_from_model(model), model.batch, variant='proposed').mib:.3f}" == "2.664"
     with pytest.raises(ValueError, match="no weight layer"):
         chain_from_model(model_of([784]))
+
+
+DATA = {"prototypes": (1000, 10_000), "fashion": (784, 50_000), "cifar10": (9216, 40_000), "imagenette": (2304, 10_000)}
+
+
+@pytest.mark.parametrize(("data", "width", "depth", "printed"), [
+    ("prototypes", 35, 2, "1.29"), ("prototypes", 75, 2, "1.35"), ("prototypes", 135, 2, "1.43"),
+    ("prototypes", 255, 2, "1.62"), ("prototypes", 525, 2, "2.16"),
+    ("fashion", 35, 2, "4.94"), ("fashion", 135, 2, "5.05"), ("fashion", 525, 2, "5.70"), ("fashion", 1035, 3, "8.18"),
+    ("fashion", 1035, 10, "16.4"),
+    ("cifar10", 35, 2, "46.4"), ("cifar10", 525, 2, "51.3"), ("cifar10", 1035, 10, "66.3"),
+    ("imagenette", 135, 2, "3.24"), ("imagenette", 1035, 1, "5.38"), ("imagenette", 1035, 10, "16.0")])
+def test_memory_of_the_local_error_paper(data: str, width: int, depth: int, printed: str) -> None:
+    """2412.00119 with 8-bit weights and a batch of 100, in 10^6 bytes (2^20 gives 1.23 in the first row)."""
+    inputs, samples = DATA[data]
+    found = local_errors(chain_of([inputs, *[width] * depth, 10]), 100, samples)
+    assert f"{found.bytes / 1e6:.{len(printed.split('.')[1])}f}" == printed
+
+
+def test_the_local_error_accounting_refuses_what_it_does_not_cover() -> None:
+    for chain, batch, samples in ((chain_of([10, 3]), 1, 1), (chain_of([10, 5, 3]), 0, 1), (chain_of([10, 5, 3]), 1, 0)):
+        with pytest.raises(ValueError):
+            local_errors(chain, batch, samples)

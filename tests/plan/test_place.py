@@ -27,7 +27,7 @@ def networks(draw: st.DrawFn) -> str:
     rule = draw(st.sampled_from(("edge", "standard")))
     state = draw(st.sampled_from(("", "(state = f16)", "(state = f32)", "(clip = off)")))
     return spec(
-        draw(st.lists(st.integers(1, 70), min_size=2, max_size=5)),
+        [*draw(st.lists(st.integers(1, 70), min_size=1, max_size=4)), draw(st.integers(2, 70))],
         draw(st.sampled_from(("u8", "f32", "bit", "sign"))),
         rule + state,
         draw(st.sampled_from(OPTIMIZERS)),
@@ -80,6 +80,25 @@ def test_the_arena_is_smaller_than_published(rule: str, optimizer: str, bound: f
     assert p.arena_bytes <= bound * MIB
     assert p.arena_bytes - p.lower_bound <= 4096
     assert p.state_bytes > 0.5 * p.arena_bytes
+
+
+INTEGER = {  # bytes of state, and of the whole arena at most: the state, the batch, packed copies, activations, sums, counters
+    "784-525-525": (spec((784, 525, 525, 10), "bit", "RULE", batch=100), 1_374_450, 1_644_288),
+    "256-135-135": (spec((256, 135, 135, 10), "bit", "RULE(bits = 8)", batch=10), 52_785, 63_000),
+}
+
+
+@pytest.mark.parametrize("rule", ["bep", "local"])
+@pytest.mark.parametrize("net", INTEGER)
+def test_integer_rules_fit_where_they_should(net: str, rule: str) -> None:
+    text, state, limit = INTEGER[net]
+    p = plan(text.replace("RULE", rule)).placed.plan
+    assert state <= p.state_bytes < state + 64  # alignment
+    assert p.arena_bytes <= limit and p.arena_bytes <= 1.01 * p.lower_bound
+    if rule == "local":  # each layer is done with before the next one starts
+        assert p.arena_bytes < plan(text.replace("RULE", "bep")).placed.plan.arena_bytes
+    sums = [b for b in p.buffers if b.name.endswith(".z") and b.nbytes > 1000]
+    assert len(sums) == 2 and all(b.last < len(p.steps) - 2 for b in sums)
 
 
 def test_the_weight_gradient_does_not_exist() -> None:

@@ -2,6 +2,7 @@
  * compiler. -DKIND=BNNC_U8, BNNC_BIT or BNNC_F32 chooses the input; 37 inputs, 4 classes, batches of 10 unless told
  * otherwise. */
 #define BNNC_MAX_THREADS 4
+#define BNNC_SAMPLE_BYTES (KIND == BNNC_BIT ? (5 * ELEMS + 15) / 8 * 8 : 0)
 #include "bnnc_net.h"
 #include "bnnc_cpu.h"
 #include "bnnc_pool.h"
@@ -51,9 +52,10 @@ static const bnnc_state STATE[] = {
 
 static const bnnc_net NET = {
     "dummy", HASH, "0.1.0", "test", "softmax", "momentum", "no memory table: written by hand\n", "{\"name\":\"dummy\"}",
-    BATCH, ELEMS, CLASSES, KIND, 128.0f,
+    BATCH, ELEMS, CLASSES, KIND,
+    {KIND == BNNC_BIT ? BNNC_SIGN : BNNC_NUMBERS, 0, 0, 0, BNNC_U8, 1, ELEMS, 1, 128.0f, 0, 0, 0, 0, NULL, NULL},
     X, LABELS, LOSS, PRED, X, LABELS, LOSS, PRED, LR, STEP,
-    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, 0,
+    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, NULL, 0,
     0, STATE_END, STATE, sizeof STATE / sizeof STATE[0],
     SCHEDULE, 3, 1, HOLDOUT,
     TRAIN_IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 0,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parents[1] / "templates" / "c" / "runtime"
-STRICT = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror", "-ffp-contract=off", f"-I{RUNTIME}"]
+STRICT = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror", "-ffp-contract=off", "-fno-math-errno", f"-I{RUNTIME}"]
 FREESTANDING = ["-O2", "-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]
 HOSTED = ["-O2"]
 SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DBNNC_MEMINFO="meminfo"']

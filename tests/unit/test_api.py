@@ -77,9 +77,9 @@ def test_plan_adds_up() -> None:
 
 def test_published_accounting_of_the_papers_network() -> None:
     example = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
-    published = bnnc.load(example).plan().literature
+    published = bnnc.load(example).plan().literature()
     assert published is not None
-    assert (round(published.standard, 3), round(published.proposed, 3)) == (7.409, 2.664)
+    assert (round(published["standard"], 3), round(published["proposed"], 3)) == (7.409, 2.664)
     assert published.allocated < 2.55
 
 

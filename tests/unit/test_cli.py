@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bnnc import cli, driver
+from bnnc.data import read_bnnd
 from bnnc.diag import InternalError
+from bnnc.generate import prototypes
 
 SPEC = "network toy { input u8[6]; dense 8; batchnorm; sign; dense 3; batchnorm; loss; }\nrule edge;\n"
 
@@ -34,7 +38,7 @@ def bnnc(capsys: pytest.CaptureFixture[str]):
     return run
 
 
-@pytest.mark.parametrize("verb", ["check", "fmt", "plan", "compile", "run", "build", "explain"])
+@pytest.mark.parametrize("verb", ["check", "fmt", "plan", "compile", "run", "build", "explain", "compare", "sweep"])
 def test_help_is_short_and_has_an_example(bnnc, verb: str) -> None:
     code, out, _ = bnnc(verb, "--help")
     assert code == 0 and f"Example: bnnc {verb} " in out and len(out.splitlines()) <= 30
@@ -119,6 +123,28 @@ def test_plan_literature(bnnc) -> None:
     assert figures["allocated"] < figures["proposed"] < figures["standard"]
 
 
+def test_plan_literature_of_an_integer_rule(bnnc, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
+    code, out, _ = bnnc("plan", str(example), "--literature", "--rule", "local")
+    assert code == 0 and "all 60000 samples" in out and "a batch at a time" in out
+    lone = tmp_path / "lone.bnn"
+    lone.write_text(example.read_text())
+    code, out, err = bnnc("plan", str(lone), "--literature", "--rule", "local")
+    assert (code, out) == (2, "") and "B0604" in err and "--samples N" in err
+    figures = json.loads(bnnc("plan", str(lone), "--literature", "--rule", "local", "--samples", "60000", "--json")[1])
+    assert f"{figures['literature_mb']['total']:.3f}" == "6.384"  # 5.880 data, 0.400 weights, 0.103 activations
+    same = ("plan", str(lone), "--literature", "--rule", "local", "--data", str(example.parent), "--json")
+    assert json.loads(bnnc(*same)[1])["literature_mb"] == figures["literature_mb"]
+
+
+def test_plan_gates(bnnc, net: str) -> None:
+    gates = json.loads(bnnc("plan", net, "--json")[1])["gates"]
+    assert set(gates) == {"edge", "standard"} and gates["edge"]["total"] == 10_000 * gates["edge"]["floats"] > 0
+    example = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
+    out = bnnc("plan", str(example), "--rule", "local")[1]
+    assert "4.73e+08" in out and "4 344x" in out
+
+
 def test_over_budget(bnnc, net: str) -> None:
     code, out, err = bnnc("plan", net, "--ram", "100KiB")
     assert (code, out) == (3, "") and "B0601" in err and "at its peak" in err and "no single change" in err
@@ -151,6 +177,41 @@ def test_emit_edit_and_build(bnnc, net: str, tmp_path: Path) -> None:
     assert bnnc("build", str(tmp_path / "nothing"))[0] == 2
 
 
+def test_json_of_every_verb(bnnc, net: str, tmp_path: Path) -> None:
+    """Standard output is one JSON value; what people read goes to standard error."""
+    text = Path(net).read_text()
+    code, out, err = bnnc("fmt", net, "--json")
+    found = json.loads(out)
+    assert code == 0 and found["text"] == bnnc("fmt", net)[1] and found["canonical"] == (found["text"] == text)
+    code, out, err = bnnc("fmt", "--check", "--json", net)
+    assert (code, json.loads(out)["canonical"]) == (0 if found["canonical"] else 1, found["canonical"]) and "canonical" in err
+    folder, program = str(tmp_path / "c"), str(tmp_path / "toy")
+    emitted = json.loads(bnnc("compile", net, "--emit-only", "--source", folder, "--json")[1])
+    assert (emitted["source"], emitted["executable"], emitted["name"]) == (folder, None, "toy")
+    code, out, err = bnnc("build", folder, "-o", program, "--json")
+    assert json.loads(out) == {"executable": program, "source": folder, "target": "host", "arena_bytes": emitted["arena_bytes"]}
+    assert code == 0 and "as planned" in err
+    code, out, err = bnnc("compile", net, "-o", program, "--json")
+    assert json.loads(out)["executable"] == program and json.loads(out)["total_bytes"] >= emitted["total_bytes"] and "Next: " in err
+    assert json.loads(bnnc("explain", "B0301", "--json")[1])["title"] in bnnc("explain", "B0301")[1]
+    code, out, _ = bnnc("explain", "B9", "--json")
+    assert code == 2 and json.loads(out)["exit_code"] == 2
+
+
+def test_run_json(net: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.integers(0, 256, (300, 6)).astype(np.uint8))
+    np.save(tmp_path / "y.npy", rng.integers(0, 3, 300).astype(np.uint8))
+    Path(net).write_text(SPEC + 'data { train = npy("x.npy", "y.npy"); test = npy("x.npy", "y.npy"); }\n')
+    argv = [sys.executable, "-m", "bnnc", "run", "--json", net]
+    out = ["--out", str(tmp_path / "run")]
+    done = subprocess.run([*argv, "--epochs", "2", *out], capture_output=True, text=True, check=True)
+    end = json.loads(done.stdout)
+    assert end["event"] == "end" and end["epochs"] == 2 and "epoch" in done.stderr and "Next: " in done.stderr
+    done = subprocess.run([*argv, "eval", *out], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["state"] == end["state"]
+
+
 def test_explain(bnnc) -> None:
     assert "B0301" in bnnc("explain", "b0301")[1]
     code, _, err = bnnc("explain", "B0310x")
@@ -178,6 +239,27 @@ def test_data(bnnc, tmp_path: Path) -> None:
     assert "sample 2 of 40" in bnnc("data", "preview", files[4], "--index", "2")[1]
     code, _, err = bnnc("data", "info", files[0])
     assert code == 5 and "B0802" in err
+
+
+def test_data_pack_encodes(bnnc, tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.arange(24).reshape(8, 3), y=np.arange(8) % 2)
+    out = str(tmp_path / "a.bnnd")
+    assert "bit[7]" in bnnc("data", "pack", str(tmp_path / "a.npz"), "--encode", "thermometer(2, pad_odd = on)", "-o", out)[1]
+    code, _, err = bnnc("data", "pack", str(tmp_path / "a.npz"), "--encode", "thermometer(two)", "-o", out)
+    assert code == 5 and "B0201" in err and "--> --encode:1:13" in err
+
+
+def test_data_make_prototypes(bnnc, tmp_path: Path) -> None:
+    file = str(tmp_path / "p.bnnd")
+    flags = ("--train", "40", "--test", "10", "--bits", "33", "--classes", "5", "--flip", "0.3", "--seed", "7")
+    code, out, _ = bnnc("data", "make", "prototypes", *flags, "-o", file)
+    assert code == 0 and "40 training and 10 test samples, bit[33], 5 classes" in out
+    d = read_bnnd(file)
+    want = prototypes(40, 10, bits=33, classes=5, flip=0.3, seed=7)
+    assert (d.x == want.x).all() and (d.y == want.y).all() and d.n_test == 10
+    code, _, err = bnnc("data", "make", "prototypes", "--train", "41", "-o", file)
+    assert code == 5 and "B0805" in err and "cannot be shared equally" in err
+    assert "arXiv 2412.00119" in bnnc("data", "make", "prototypes", "--help")[1]
 
 
 def test_a_bug_in_bnnc_is_called_one(bnnc, net: str, monkeypatch: pytest.MonkeyPatch) -> None:

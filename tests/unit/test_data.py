@@ -242,7 +242,7 @@ def test_pack_merges_the_test_split_and_encodes(tmp_path: Path) -> None:
     assert h["payload_bytes"] == 9 * 3
     again = data.pack(out, output=tmp_path / "again")
     np.testing.assert_array_equal(again.x, d.x)
-    refused("B0805", lambda: data.pack(out, encoder="sign"), "bits already")
+    refused("B0304", lambda: data.pack(out, encoder="sign"), "needs no encoder")
     refused("B0803", lambda: data.pack(f["xi"], f["yt"]), "3 labels for 6 samples")
     (tmp_path / "wide").write_bytes(idx_bytes(RNG.integers(0, 9, (3, 5, 4))))
     refused("B0804", lambda: data.pack(f["xi"], f["yi"], test=(tmp_path / "wide", f["yt"])), "[5, 4]", "[4, 4]")
@@ -296,16 +296,6 @@ def test_bad_sources_and_values(tmp_path: Path) -> None:
     bad = data.Dataset(np.zeros((2, 1), np.uint8), np.array([0, 3], np.uint8), classes=2)
     refused("B0803", lambda: data.write_bnnd(tmp_path / "a", bad), "highest label 3")
     refused("B0805", lambda: data.write_bnnd(tmp_path / "a", data.Dataset(bad.x, bad.y, "sign")), "does not fit")
-    for text in ("sgn", "sign(", "sign(a)", "sign(inf)", "none(3)", ""):
-        refused("B0805", lambda text=text: data.parse_encoder(text), "sign(THRESHOLD)")
-
-
-def test_encoder_names_and_the_edge_of_the_threshold() -> None:
-    assert data.parse_encoder("sign") == ("sign", 128.0)
-    assert data.parse_encoder(" sign( threshold = -0.5 ) ") == ("sign", -0.5)
-    assert data.parse_encoder("scale") == data.parse_encoder("none()") == ("none", 0.0)
-    assert data.encode_sign(np.array([127, 128, 129], np.uint8)).tolist() == [False, True, True]
-    assert data.encode_sign(np.array([-0.0, np.nan, -1e-9]), 0.0).tolist() == [True, False, False]
 
 
 def test_preview_draws_two_rows_a_line(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ VINLINE vi vbits(uint32_t word, int at) {
     vu bit = {0};
     for (int i = 0; i < VL; i++)
         bit[i] = 1u << i;
-    return (vi)((w & bit) != 0);
+    return (vi)((w & bit) == bit);
 #endif
 }
 
@@ -54,25 +54,87 @@ VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
             *q = 0;
 }
 
-/* (*) Population count of each 32-bit lane. */
-VINLINE vi vpopcnt(vu x) {
-#if defined(__AVX512VPOPCNTDQ__)
-    return (vi)_mm512_popcnt_epi32((__m512i)x);
+/* (*) Bit at, at+1, ... of a word as 0 or 1. */
+VINLINE vi vbit01(uint32_t word, int at) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int)word), (__m512i)vcol(at)), _mm512_set1_epi32(1));
 #elif defined(__AVX2__)
-    const __m256i low = _mm256_set1_epi8(15), ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);
+    return (vi)_mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), (__m256i)vcol(at)), _mm256_set1_epi32(1));
+#else
+    return vbits(word, at) & 1;
+#endif
+}
+
+/* (*) Population counts in parts: vpop1 of a word a lane, vpop3 of three words.  Parts of up to 30 words may be added up;
+ * vpopsum turns them into numbers.  A part is four bytes of counts, or with AVX-512 the count. */
+VINLINE vu vpop1(vu x) {
+#if defined(__AVX512VPOPCNTDQ__)
+    return (vu)_mm512_popcnt_epi32((__m512i)x);
+#elif defined(__AVX2__)
+    const __m256i low = _mm256_set1_epi8(15), v = (__m256i)x;
     const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
                                          0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
-    const __m256i v = (__m256i)x;
-    const __m256i c = _mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
-                                      _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
-    return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16(c, ones8), ones16);
+    return (vu)_mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
+                               _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
 #else
     x = x - ((x >> 1) & 0x55555555u);
     x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
-    x = (x + (x >> 4)) & 0x0f0f0f0fu;
-    x = x + (x >> 8);
-    return (vi)((x + (x >> 16)) & 63u);
+    return (x + (x >> 4)) & 0x0f0f0f0fu;
 #endif
+}
+VINLINE vu vpop3(vu a, vu b, vu c) {
+#if defined(__AVX512VPOPCNTDQ__)
+    return vpop1(a) + vpop1(b) + vpop1(c);
+#else
+    const vu ab = a ^ b, one = ab ^ c, two = (a & b) | (ab & c); /* a full adder: a + b + c = one + 2 two */
+#if defined(__AVX2__)
+    return (vu)_mm256_add_epi8(_mm256_add_epi8((__m256i)vpop1(one), (__m256i)vpop1(two)), (__m256i)vpop1(two));
+#else
+    vu x = one - ((one >> 1) & 0x55555555u), y = two - ((two >> 1) & 0x55555555u);
+    x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
+    y = (y & 0x33333333u) + ((y >> 2) & 0x33333333u);
+    x += y + y; /* nibbles of at most 12 */
+    return (x & 0x0f0f0f0fu) + ((x >> 4) & 0x0f0f0f0fu);
+#endif
+#endif
+}
+VINLINE vi vpopsum(vu x) {
+#if defined(__AVX512VPOPCNTDQ__)
+    return (vi)x;
+#elif defined(__AVX2__)
+    return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+#else
+    x = (x & 0x00ff00ffu) + ((x >> 8) & 0x00ff00ffu);
+    return (vi)((x + (x >> 16)) & 0x3ffu);
+#endif
+}
+
+/* Population count of each 32-bit lane. */
+VINLINE vi vpopcnt(vu x) {
+    return vpopsum(vpop1(x));
+}
+
+/* For each bit of rows of words, in how many of `terms` rows it is set, as bit planes: bit p of the count of bit j is bit
+ * j%32 of plane[p * stride + j/32].  Term t is row t/2 of `rows`, its complement where t is odd.  Returns the number of planes:
+ * what `terms` needs, at most 16.  `stride` is a multiple of 16. */
+VINLINE int vtally(uint32_t *plane, int stride, const uint32_t *rows, int row_stride, int words, const uint16_t *term, int terms) {
+    const int used = terms ? 32 - __builtin_clz((unsigned)terms) : 0;
+    for (int k = 0; k < words; k += VL) {
+        vu count[16];
+        for (int p = 0; p < used; p++)
+            count[p] = (vu){0};
+        for (int i = 0; i < terms; i++) {
+            vu carry = vld_words(rows + (term[i] >> 1) * row_stride + k, words - k) ^ -(uint32_t)(term[i] & 1);
+            for (int p = 0; p < used; p++) {
+                const vu both = count[p] & carry;
+                count[p] ^= carry;
+                carry = both;
+            }
+        }
+        for (int p = 0; p < used; p++)
+            vst_u32(plane + p * stride + k, count[p]);
+    }
+    return used;
 }
 
 /* Table of the 16 signed sums of four rows: entry i adds row j where bit j of i is set and takes it away where it is not,
@@ -157,39 +219,79 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
 #endif
 }
 
-/* (*) High halves of the products of each lane with k. */
-VINLINE vu vmulhi(vu a, uint32_t k) {
+/* (*) The products of each lane with k: low halves, and the high ones to *high. */
+VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
 #if defined(__AVX512F__)
     const __m512i b = _mm512_set1_epi32((int)k), even = _mm512_mul_epu32((__m512i)a, b);
     const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), b);
-    return (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+    *high = (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
+    return a * k;
 #elif defined(__AVX2__)
     const __m256i b = _mm256_set1_epi32((int)k), even = _mm256_mul_epu32((__m256i)a, b);
     const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), b);
-    return (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    return a * k;
+#elif defined(__SSE2__)
+    const __m128i b = _mm_set1_epi32((int)k), low = _mm_set1_epi64x(0xffffffff);
+    const __m128i even = _mm_mul_epu32((__m128i)a, b), odd = _mm_mul_epu32(_mm_srli_epi64((__m128i)a, 32), b);
+    *high = (vu)_mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(low, odd));
+    return (vu)_mm_or_si128(_mm_and_si128(even, low), _mm_slli_epi64(odd, 32));
 #else
-    vu y = {0};
     for (int i = 0; i < VL; i++)
-        y[i] = (uint32_t)((uint64_t)a[i] * k >> 32);
-    return y;
+        (*high)[i] = (uint32_t)((uint64_t)a[i] * k >> 32);
+    return a * k;
 #endif
+}
+
+/* Which of n entries is negative and nearest to zero, the first of equals; -1: none is negative. */
+VINLINE int vwinner(const int32_t *entry, int n) {
+    const uint32_t flip = 0x80000000u; /* then negative numbers, in their order, are 0 and more, and the others negative */
+    int32_t top = -1;
+    if (n < VL) {
+        int best = -1;
+        for (int i = 0; i < n; i++)
+            if ((int32_t)((uint32_t)entry[i] ^ flip) > top)
+                top = (int32_t)((uint32_t)entry[i] ^ flip), best = i;
+        return best;
+    }
+    vi most = vbci(-1);
+    for (int i = 0; i < n; i += VL) { /* the last vector may overlap the one before */
+        const int at = i + VL <= n ? i : n - VL;
+        most = vmaxi(most, (vi)(vld_u32((const uint32_t *)entry + at) ^ flip));
+    }
+    for (int i = 0; i < VL; i++)
+        top = most[i] > top ? most[i] : top;
+    if (top < 0)
+        return -1;
+    for (int i = 0;; i += VL) {
+        const int at = i + VL <= n ? i : n - VL;
+        const uint32_t same = vmovemask((vi)((vi)(vld_u32((const uint32_t *)entry + at) ^ flip) == top));
+        if (same)
+            return at + __builtin_ctz(same);
+    }
 }
 
 /* The words first, first + 1, ... of bnnc_bernoulli (bnnc_rng.h), VL at a time; `out` has room for a multiple of 16. */
 VINLINE void vbernoulli(uint32_t *out, int words, uint32_t seed, uint32_t stream, uint32_t tick, int32_t p, int first) {
+    if (p <= 0 || p >= 65536) {
+        for (int w = 0; w < words; w += VL)
+            vst_u32(out + w, (vu){0} - (uint32_t)(p > 0));
+        return;
+    }
+    VARRAY vu key0[10], key1[10];
+    for (uint32_t round = 0; round < 10; round++) {
+        key0[round] = (vu){0} + (seed + round * 0x9E3779B9u);
+        key1[round] = (vu){0} + (stream + round * 0xBB67AE85u);
+    }
     for (int w = 0; w < words; w += VL) {
         vu less = {0}, equal = ~less;
-        if (p <= 0 || p >= 65536) {
-            vst_u32(out + w, p <= 0 ? less : equal);
-            continue;
-        }
         for (uint32_t block = 0; block < 4; block++) {
             vu c0 = (vu)vcol(first + w), c1 = (vu){0} + tick, c2 = (vu){0} + block, c3 = (vu){0} + 1u;
-            uint32_t k0 = seed, k1 = stream;
+#pragma GCC unroll 10
             for (int round = 0; round < 10; round++) {
-                const vu h0 = vmulhi(c0, 0xD2511F53u), l0 = c0 * 0xD2511F53u, h1 = vmulhi(c2, 0xCD9E8D57u), l1 = c2 * 0xCD9E8D57u;
-                c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
-                k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
+                vu h0 = {0}, h1 = {0};
+                const vu l0 = vmulwide(c0, 0xD2511F53u, &h0), l1 = vmulwide(c2, 0xCD9E8D57u, &h1);
+                c0 = h1 ^ c1 ^ key0[round], c1 = l1, c2 = h0 ^ c3 ^ key1[round], c3 = l0;
             }
             const vu slice[4] = {c0, c1, c2, c3};
 #pragma GCC unroll 4

@@ -8,7 +8,7 @@
  */
 #ifndef BNNC_DATA_H
 #define BNNC_DATA_H
-#include "bnnc_format.h"
+#include "bnnc_encode.h"
 
 typedef struct {
   int fd, label_fd;               /* the same file where a record holds both */
@@ -20,7 +20,8 @@ typedef struct {
 
 static const char *const bnnc_kind_names[] = {"u8", "bit", "f32"}; /* as .bnnd counts them */
 
-BNNC_FN uint32_t bnnc_net_kind(void) { return NET.in_kind == BNNC_U8 ? 0 : NET.in_kind == BNNC_BIT ? 1 : 2; }
+BNNC_FN uint32_t bnnc_kind_as_bnnd(uint32_t kind) { return kind == BNNC_U8 ? 0 : kind == BNNC_BIT ? 1 : 2; }
+BNNC_FN uint32_t bnnc_net_kind(void) { return bnnc_kind_as_bnnd(NET.in_kind); }
 BNNC_FN uint32_t bnnc_kind_bytes(uint32_t kind) {
   return kind == 0 ? NET.elems : kind == 1 ? (NET.elems + 7) / 8 : NET.elems * 4;
 }
@@ -50,6 +51,11 @@ BNNC_COLD void bnnc_check_label(const char *path, uint32_t sample, uint64_t labe
               "  hint: change the number of classes in the spec, or the labels",
               path, sample, label > INT64_MAX ? "-" : "", label > INT64_MAX ? 0 - label : label, NET.classes,
               NET.classes - 1);
+}
+
+BNNC_COLD _Noreturn void bnnc_damaged(const char *path, const char *more) {
+  bnnc_fail(BNNC_E_DATA, "%s is damaged: the checksum of its samples does not match\n  hint: copy the file again%s", path,
+            more);
 }
 
 /* One integer of the label file, as u64 (a negative one is huge, and refused). */
@@ -99,36 +105,33 @@ BNNC_FN uint32_t bnnc_scan_records(const char *path, int fd, uint32_t n, uint32_
 
 /* ---- the spool ---- */
 
+BNNC_COLD uint32_t bnnc_kind_of(const bnnc_file *a) {
+  return a->format == BNNC_BNND ? a->bnnd.kind : a->is_float ? 2 : 0;
+}
+
+/* The samples in the file are what the network takes, with nothing to encode. */
+BNNC_COLD bool bnnc_as_it_is(const bnnc_file *a) {
+  return a->elems == NET.elems && bnnc_kind_of(a) == bnnc_net_kind();
+}
+
 /* Reads the samples of `a` as a stream and writes their payloads, encoded as the network wants them. */
 BNNC_FN void bnnc_spool_payload(const bnnc_file *a, int out, uint32_t record) {
-  const bool encode = NET.in_kind == BNNC_BIT && a->width; /* else the bytes are taken as they are */
-  const uint32_t in_bytes = a->width ? a->elems * a->width : (a->elems + 7) / 8, half = sizeof bnnc_io / 2;
-  uint8_t *const in = bnnc_io, *const packed = bnnc_io + half; /* half / width values give at most half / 8 bytes */
+  const bool encode = NET.encoding.how && !bnnc_as_it_is(a); /* else the bytes are taken as they are */
+  uint8_t *const bits = (uint8_t *)bnnc_values + (uint64_t)bnnc_raw_elems() * 4;
+  bnnc_stream_samples(a);
   for (uint32_t i = 0; i < a->n; i++) {
     uint64_t at = 96 + (uint64_t)i * record;
-    for (uint32_t done = 0, part; done < in_bytes; done += part) {
-      part = in_bytes - done < half ? in_bytes - done : half;
-      bnnc_stream_get(a, in, part);
-      const uint8_t *from = in;
-      uint32_t bytes = part;
-      if (encode) {
-        uint32_t values = part / a->width;
-        bytes = (values + 7) / 8;
-        memset(packed, 0, bytes);
-        for (uint32_t e = 0; e < values; e++) {
-          float v = (float)in[e];
-          if (a->width == 4) memcpy(&v, in + e * 4, 4);
-          if (v >= NET.threshold) packed[e / 8] |= (uint8_t)(1u << e % 8);
-        }
-        from = packed;
-      }
-      int r = bnnc_write_at(out, from, bytes, at);
+    if (encode) bnnc_next_values(a, i), bnnc_encode_values(bits);
+    for (uint32_t left = record - 1, part; left; left -= part, at += part) {
+      part = encode || left < sizeof bnnc_io ? left : sizeof bnnc_io;
+      if (!encode) bnnc_stream_get(a, bnnc_io, part);
+      int r = bnnc_write_at(out, encode ? bits : bnnc_io, part, at);
       if (r < 0) bnnc_fail(BNNC_E_DATA, "cannot write the data cache: %s\n  hint: --cache FOLDER", bnnc_errname(r));
-      at += bytes;
     }
     if (a->format != BNNC_BNND) continue;
     uint8_t label;
     bnnc_stream_get(a, &label, 1);
+    bnnc_raw_crc = bnnc_crc32(bnnc_raw_crc, &label, 1);
     bnnc_check_label(a->path, i, label);
     if (bnnc_write_at(out, &label, 1, at) < 0)
       bnnc_fail(BNNC_E_DATA, "cannot write the data cache\n  hint: --cache FOLDER");
@@ -137,6 +140,7 @@ BNNC_FN void bnnc_spool_payload(const bnnc_file *a, int out, uint32_t record) {
   if (bnnc_inflate_read(&bnnc_z, &extra, 1) != 0) /* also verifies the checksum at the stream's end */
     bnnc_fail(BNNC_E_DATA, "%s: %s\n  hint: copy or download the file again", a->path,
               bnnc_z.error ? bnnc_z.error : "more data than its header promises");
+  if (encode && a->format == BNNC_BNND && bnnc_raw_crc != a->bnnd.payload_crc) bnnc_damaged(a->path, "");
 }
 
 BNNC_FN uint32_t bnnc_file_crc(uint32_t crc, const bnnc_file *f) {
@@ -150,15 +154,19 @@ BNNC_FN uint32_t bnnc_file_crc(uint32_t crc, const bnnc_file *f) {
   return crc;
 }
 
-/* Names the content of the source and the encoding: sizes, bytes, kind, threshold. */
+/* Names the content of the source and the encoding: sizes, bytes, kind, encoder, thresholds. */
 BNNC_COLD uint32_t bnnc_source_key(const bnnc_file *a, const bnnc_file *b) {
+  const bnnc_encoding *e = &NET.encoding;
   struct {
     uint64_t sizes[2];
-    uint32_t kind, elems, classes;
+    uint32_t kind, elems, classes, shape[2], encoder[6];
     float threshold;
-  } what = {
-      {a->size, b ? b->size : 0}, NET.in_kind, NET.elems, NET.classes, NET.in_kind == BNNC_BIT ? NET.threshold : 0};
-  uint32_t crc = bnnc_file_crc(bnnc_crc32(0, &what, sizeof what), a);
+  } what = {{a->size, b ? b->size : 0}, NET.in_kind, NET.elems, NET.classes, {e->steps, e->channels},
+            {e->how, e->per, e->pad_odd, e->lengths, e->bits, e->n_onehot}, e->threshold};
+  uint32_t crc = bnnc_crc32(0, &what, sizeof what);
+  if (e->n_onehot) crc = bnnc_crc32(crc, e->onehot, e->n_onehot * 8);
+  if (e->rows) crc = bnnc_crc32(crc, bnnc_arena + e->at, (uint64_t)e->rows * e->cols * 4);
+  crc = bnnc_file_crc(crc, a);
   return b ? bnnc_file_crc(crc, b) : crc;
 }
 
@@ -191,24 +199,18 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
   if (b) bnnc_scan_labels(b, out, record);
   memset(&h, 0, sizeof h);
   memcpy(h.magic, "BNNDATA1", 8);
-  h.header_bytes = 96, h.kind = kind, h.n = a->n, h.elems = a->elems, h.record_bytes = record;
-  h.classes = NET.classes, h.ndim = 1, h.dims[0] = a->elems;
-  if (kind == 1) h.encoder = a->width ? 1 : a->bnnd.encoder, h.threshold = a->width ? NET.threshold : a->bnnd.threshold;
+  h.header_bytes = 96, h.kind = kind, h.n = a->n, h.elems = NET.elems, h.record_bytes = record;
+  h.classes = NET.classes, h.ndim = 1, h.dims[0] = NET.elems;
+  const bool sign = NET.encoding.how == BNNC_SIGN && !bnnc_as_it_is(a);
+  h.encoder = sign ? 1 : a->bnnd.encoder, h.threshold = sign ? NET.encoding.threshold : a->bnnd.threshold;
   h.n_test = a->bnnd.n_test, h.source_key = key;
   h.stored[0] = (uint32_t)((uint64_t)h.n * record), h.stored[1] = (uint32_t)((uint64_t)h.n * record >> 32);
-  if (a->format == BNNC_BNND && a->bnnd.compression) bnnc_inflate_open(&bnnc_z, a->fd, 96, a->size, BNNC_RAW_DEFLATE);
-  else {
-    bnnc_stream(a);
-    bnnc_stream_skip(a, a->data_off);
-  }
   bnnc_spool_payload(a, out, record);
   bnnc_close(out);
   out = bnnc_open(temp, BNNC_UPDATE);
   if (out < 0) bnnc_fail(BNNC_E_DATA, "cannot open the data cache %s: %s", temp, bnnc_errname(out));
   h.payload_crc = bnnc_scan_records(temp, out, h.n, record);
-  if (a->format == BNNC_BNND && a->bnnd.kind == kind && h.payload_crc != a->bnnd.payload_crc)
-    bnnc_fail(BNNC_E_DATA, "%s is damaged: the checksum of its samples does not match\n  hint: copy the file again",
-              a->path);
+  if (a->format == BNNC_BNND && bnnc_as_it_is(a) && h.payload_crc != a->bnnd.payload_crc) bnnc_damaged(a->path, "");
   h.header_crc = bnnc_crc32(0, &h, 92);
   if ((r = bnnc_write_at(out, &h, sizeof h, 0)) < 0 || (r = bnnc_fsync(out)) < 0 || (r = bnnc_rename(temp, path)) < 0)
     bnnc_fail(BNNC_E_DATA, "cannot write the data cache %s: %s\n  hint: --cache FOLDER", path, bnnc_errname(r));
@@ -222,23 +224,27 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
 /* ---- opening ---- */
 
 BNNC_COLD void bnnc_check_samples(const bnnc_file *a) {
-  const uint32_t want = bnnc_net_kind(), have = a->format == BNNC_BNND ? a->bnnd.kind : a->is_float ? 2 : 0;
-  if (a->elems != NET.elems)
+  const uint32_t how = NET.encoding.how, have = bnnc_kind_of(a);
+  const bool raw = !bnnc_as_it_is(a) && how && (have != 1 || how == BNNC_PAD); /* to be encoded */
+  const uint32_t want = raw ? bnnc_kind_as_bnnd(NET.encoding.in_kind) : bnnc_net_kind(),
+                 elems = raw ? bnnc_raw_elems() : NET.elems;
+  if (a->elems != elems)
     bnnc_fail(BNNC_E_DATA,
               "%s: expected %u values in a sample, found %u\n  hint: the `input` line of the spec gives the shape",
-              a->path, NET.elems, a->elems);
+              a->path, elems, a->elems);
   if (a->format == BNNC_NPY && !(a->is_float || (a->width == 1 && !a->is_signed)))
     bnnc_fail(BNNC_E_DATA, "%s: samples must be u1 or f4, found %s%d\n  hint: x.astype('u1') or x.astype('f4')",
               a->path, a->is_signed ? "i" : "u", (int)a->width);
-  if (want != have && !(want == 1 && have != 1))
+  if (want != have && !(raw && how == BNNC_SIGN))
     bnnc_fail(BNNC_E_DATA,
               "%s: the network takes %s samples, found %s\n  hint: the `input` line of the spec gives the type",
               a->path, bnnc_kind_names[want], bnnc_kind_names[have]);
-  if (have == 1 && a->bnnd.encoder == 1 && (a->bnnd.threshold < NET.threshold || a->bnnd.threshold > NET.threshold))
+  if (how == BNNC_SIGN && have == 1 && a->bnnd.encoder == 1 &&
+      (a->bnnd.threshold < NET.encoding.threshold || a->bnnd.threshold > NET.encoding.threshold))
     bnnc_fail(BNNC_E_DATA,
               "%s: packed with threshold %g, but the network was compiled for %g\n"
               "  hint: pack it again with the network's threshold, or change the spec",
-              a->path, (double)a->bnnd.threshold, (double)NET.threshold);
+              a->path, (double)a->bnnd.threshold, (double)NET.encoding.threshold);
 }
 
 /* Opens images (and labels, "" where one file has both) as `set`. Where the file has a test split and `test` is not
@@ -249,8 +255,9 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
   bnnc_file a, b;
   bnnc_describe(&a, images, bnnc_streq(role, "train") ? "training samples" : "test samples");
   bnnc_check_samples(&a);
-  const bool same = (a.format == BNNC_BNND ? a.bnnd.kind : a.is_float ? 2u : 0u) == bnnc_net_kind();
+  const bool same = bnnc_as_it_is(&a);
   bool direct = !a.gzip && same;
+  if (!same && NET.encoding.rows && !bnnc_fitted) bnnc_fit(&a, a.n - (test ? a.bnnd.n_test : 0), quiet);
   if (a.format == BNNC_BNND) {
     direct = !a.gzip && same && !a.bnnd.compression;
     if (!direct) bnnc_spool(&a, NULL, role, cache, quiet, path);
@@ -274,10 +281,7 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
   }
   const uint32_t record = a.bnnd.record_bytes, n_fit = a.bnnd.n - (test ? a.bnnd.n_test : 0);
   if (bnnc_scan_records(a.path, a.fd, a.bnnd.n, record) != a.bnnd.payload_crc)
-    bnnc_fail(BNNC_E_DATA,
-              "%s is damaged: the checksum of its samples does not match\n  hint: copy the file again; if it is "
-              "the data cache, delete it",
-              a.path);
+    bnnc_damaged(a.path, "; if it is the data cache, delete it");
   *set = (bnnc_set){a.fd, a.fd, 96, 96 + record - 1, record, record, record - 1, n_fit, a.path};
   if (test && a.bnnd.n_test) {
     *test = *set;

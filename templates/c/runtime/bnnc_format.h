@@ -42,14 +42,24 @@ typedef struct {
   bnnc_bnnd bnnd;            /* format BNNC_BNND only */
 } bnnc_file;
 
-/* The one stream that is open. Data is only expanded before the first step, when nothing is in the arena yet; so the
- * stream lies there, unless the arena is smaller than 38 KiB, and costs no memory of its own. bnnc_data_done clears
- * it. */
-static _Alignas(8) uint8_t bnnc_z_own[sizeof bnnc_arena >= sizeof(bnnc_inflate) ? 1 : sizeof(bnnc_inflate)];
-#define bnnc_z (*(bnnc_inflate *)(void *)(sizeof bnnc_z_own == 1 ? bnnc_arena : bnnc_z_own))
+/* Scratch for what is done once with data: the one stream that is open, the sample that is encoded, what fitting counts.
+ * Data is only expanded before the first step, when the arena holds nothing yet but the encoder's thresholds; so it lies
+ * there, before or behind them, and costs no memory of its own, unless there is too little room (38 KiB and a sample).
+ * bnnc_data_done clears it. */
+enum {
+  BNNC_SCRATCH_NEED = (sizeof(bnnc_inflate) + 7) / 8 * 8 + BNNC_SAMPLE_BYTES,
+  BNNC_BEHIND = (BNNC_KEPT_AT + BNNC_KEPT_BYTES + 63) / 64 * 64,
+  BNNC_SCRATCH_AT = BNNC_KEPT_AT > sizeof bnnc_arena - BNNC_BEHIND ? 0 : BNNC_BEHIND,
+  BNNC_SCRATCH_THERE = BNNC_SCRATCH_AT < BNNC_BEHIND ? BNNC_KEPT_AT : sizeof bnnc_arena - BNNC_BEHIND,
+  BNNC_VALUES_AT = (sizeof(bnnc_inflate) + 7) / 8 * 8
+};
+static _Alignas(8) uint8_t bnnc_own[BNNC_SCRATCH_THERE >= BNNC_SCRATCH_NEED ? 1 : BNNC_SCRATCH_NEED];
+#define bnnc_scratch (sizeof bnnc_own == 1 ? bnnc_arena + BNNC_SCRATCH_AT : bnnc_own)
+#define bnnc_scratch_bytes ((uint64_t)(sizeof bnnc_own == 1 ? (uint64_t)BNNC_SCRATCH_THERE : sizeof bnnc_own))
+#define bnnc_z (*(bnnc_inflate *)(void *)bnnc_scratch)
 
 BNNC_COLD void bnnc_data_done(void) {
-  if (sizeof bnnc_z_own == 1) memset(&bnnc_z, 0, sizeof bnnc_z);
+  if (sizeof bnnc_own == 1) memset(bnnc_scratch, 0, NET.encoding.rows ? bnnc_scratch_bytes : BNNC_SCRATCH_NEED);
 }
 
 /* Ctrl-C while files are read: leave nothing half-written behind. */

@@ -49,6 +49,38 @@ BNNC_COLD void bnnc_stop_on_signal(void) {
   bnnc_exit(128 + number);
 }
 
+/* The states of --init, or of the checkpoint: one of them must be there. */
+BNNC_COLD void bnnc_load(void) {
+  if (bnnc_opt.init) {
+    bnnc_state_init(bnnc_opt.seed);
+    bnnc_init_from(bnnc_opt.init);
+    BNNC_STATES_WRITTEN();
+    return;
+  }
+  bnnc_open_slots(false);
+  if (!bnnc_resume())
+    bnnc_fail(BNNC_E_CHECKPOINT,
+              "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors",
+              bnnc_opt.out);
+}
+
+/* An encoder's thresholds are needed before the data is opened, which then has the rest of the arena for itself. A run
+ * that is resumed, or starts from --init, has those that are stored there and fits none. */
+BNNC_COLD void bnnc_find_thresholds(bool train) {
+  bool resumed = false;
+  if (!NET.encoding.rows) return;
+  if (!train) bnnc_load();
+  else if (bnnc_streq(bnnc_opt.resume, "auto")) {
+    bnnc_open_slots(false);
+    resumed = bnnc_resume();
+  }
+  if (train && !resumed && bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
+  for (int i = 0; i < 2; i++)
+    if (bnnc_slot_file[i].folder && bnnc_slot_file[i].fd >= 0) bnnc_close(bnnc_slot_file[i].fd);
+  bnnc_fitted = (!train || resumed || bnnc_opt.init) && bnnc_finite(*bnnc_threshold(0));
+  bnnc_may_fit = train && !resumed;
+}
+
 /* Fresh, or from a checkpoint; true: resumed. */
 BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
   bnnc_open_slots(true);
@@ -104,12 +136,14 @@ BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
   }
   bnnc_cur.errors = (uint32_t)(bnnc_cur.seen - bnnc_cur.hits), bnnc_cur.samples = (uint32_t)bnnc_cur.seen;
   bnnc_cur.epoch++, bnnc_cur.step = 0, bnnc_cur.hits = bnnc_cur.seen = 0, bnnc_cur.loss_sum = 0;
+  memset(bnnc_cur.count, 0, sizeof bnnc_cur.count);
 }
 
 BNNC_FN int bnnc_train(void) {
   bnnc_view.start = bnnc_clock_ns();
   bnnc_prepare();
   bnnc_catch_signals();
+  bnnc_find_thresholds(true);
   bnnc_open_data(true);
   const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold,
                  per_epoch = n_fit / NET.batch;
@@ -173,20 +207,11 @@ BNNC_FN int bnnc_eval(void) {
   const uint64_t start = bnnc_clock_ns();
   bnnc_prepare();
   bnnc_catch_signals();
+  bnnc_find_thresholds(false);
   bnnc_open_data(false);
   if (!bnnc_test_set.n)
     bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test IMAGES,LABELS or --test FILE.bnnd");
-  if (bnnc_opt.init) {
-    bnnc_state_init(bnnc_opt.seed);
-    bnnc_init_from(bnnc_opt.init);
-    BNNC_STATES_WRITTEN();
-  } else {
-    bnnc_open_slots(false);
-    if (!bnnc_resume())
-      bnnc_fail(BNNC_E_CHECKPOINT,
-                "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors",
-                bnnc_opt.out);
-  }
+  bnnc_load();
   const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss),
                s = bnnc_seconds(start, bnnc_clock_ns());
   if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
@@ -257,7 +282,7 @@ BNNC_FN int bnnc_bench(void) {
   BNNC_STATES_WRITTEN();
   bnnc_cur.seed = bnnc_opt.seed, bnnc_cur.errors = bnnc_cur.samples = 1;
   for (uint32_t i = 0; i < n + 3; i++) { /* three to warm up */
-    bnnc_random_batch(bnnc_opt.seed); /* the plan may give its bytes to others once it has been read */
+    bnnc_random_batch(bnnc_opt.seed + i); /* new ones, or a rule that stops when it is right would soon have nothing to do */
     const uint64_t start = bnnc_clock_ns();
     bnnc_put_scalars(lr, (uint64_t)i + 1);
     net_train_step();

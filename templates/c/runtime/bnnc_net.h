@@ -2,6 +2,7 @@
  *
  * net.c, in this order:
  *     #define BNNC_MAX_THREADS 4              // the pool's stacks are static
+ *     #define BNNC_COUNTERS 2                 // entries of NET.counter; may be left out
  *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"  and the kernels' headers
  *     static const bnnc_state STATE[] = {...};
  *     static const bnnc_net NET = {...};
@@ -27,6 +28,9 @@
 enum { BNNC_F32, BNNC_F16, BNNC_BIT, BNNC_U8, BNNC_I32, BNNC_I16, BNNC_I8 };
 enum { BNNC_INIT_CONST, BNNC_INIT_UNIFORM /* U[-a, a) */, BNNC_INIT_SIGN /* random bits */,
        BNNC_INIT_NORMAL /* whole numbers, deviation a */ };
+enum { BNNC_NUMBERS /* data is taken as it is */, BNNC_SIGN, BNNC_PAD /* bits */, BNNC_MEDIAN /* from here on fitted */,
+       BNNC_QUANTILE, BNNC_UNIFORM, BNNC_GAUSS };
+enum { BNNC_GLOBAL, BNNC_CHANNEL, BNNC_COLUMN };
 #define BNNC_NOWHERE 0xFFFFFFFFu /* the arena offset of what a network does not have */
 enum { BNNC_SCHED_CONSTANT, BNNC_SCHED_STEP /* a every, b factor */, BNNC_SCHED_COSINE /* a final share */,
        BNNC_SCHED_PLATEAU /* a patience, b factor */ };
@@ -45,6 +49,40 @@ typedef struct {
   uint32_t offset, nbytes;     /* in the arena; inside [state_begin, state_begin + state_bytes) */
 } bnnc_state;
 
+#ifndef BNNC_COUNTERS
+#define BNNC_COUNTERS 0
+#endif
+
+/* i32[n] in the arena that a training step leaves behind. The trainer sums them over the steps of an epoch. */
+typedef struct {
+  const char *name, *layer;    /* "flips", "dense1"; layer "": of the whole network. One name's are neighbours */
+  uint32_t offset, n;
+  uint32_t share;              /* reported per training sample */
+} bnnc_counter;
+/* How samples become bits: see bnnc_encode.h. Where there are thresholds, `rows` x `cols` f32 at `at` in the arena are a
+ * state: a row for each group of values that share thresholds, then one for each one-hot channel; the rest is +inf, and
+ * so is everything while nothing is fitted. net.c also defines BNNC_KEPT_AT and BNNC_KEPT_BYTES, their place. */
+typedef struct {
+  uint8_t how, per, pad_odd, lengths;
+  uint32_t in_kind;            /* of a sample in a file: BNNC_U8, BNNC_F32 or BNNC_BIT; steps x channels values */
+  uint32_t steps, channels;
+  uint32_t bits;               /* of one value */
+  float threshold;             /* BNNC_SIGN: +1 where the value in the file is >= threshold */
+  uint32_t rows, cols, at;
+  uint32_t n_onehot;
+  const uint32_t *onehot;      /* pairs: channel, number of categories */
+  const double *quantile;      /* BNNC_GAUSS: the normal distribution's */
+} bnnc_encoding;
+
+#ifndef BNNC_KEPT_BYTES
+#define BNNC_KEPT_AT 0
+#define BNNC_KEPT_BYTES 0
+#endif
+#ifndef BNNC_SAMPLE_BYTES
+#define BNNC_SAMPLE_BYTES 0    /* what encoding one sample needs beside the stream, BNNC_FIT_MIN for fitting included */
+#endif
+#define BNNC_FIT_MIN 4096
+
 typedef struct {
   const char *name, *hash;     /* "mnist_mlp"; 16 hex digits that name the layout of the state */
   const char *version, *target, *rule, *optimizer;
@@ -53,7 +91,7 @@ typedef struct {
 
   uint32_t batch, elems, classes;
   uint32_t in_kind;            /* BNNC_U8, BNNC_F32 or BNNC_BIT: what the batch buffer holds */
-  float threshold;             /* BNNC_BIT: +1 where the value in the file is >= threshold */
+  bnnc_encoding encoding;      /* BNNC_BIT: what makes them bits */
 
   /* Arena offsets of the batch. A row of x has `elems` bytes (u8), 4*elems (f32) or 4*ceil(elems/32) (bit, words as in
    * a state). labels: u8[batch]; loss: f32[batch], per sample; pred: i32[batch], the best class. x and labels are
@@ -63,6 +101,7 @@ typedef struct {
   uint32_t lr, step;           /* two f32, written before each train step: learning rate, and t = 1, 2, ...; or NOWHERE */
   uint32_t tick, seed_at, errors, samples, level; /* five i32, likewise, of rules without floats: t, the seed, mistakes and
                                 * samples of the epoch before (1 and 1 in the first), and how often training stagnated */
+  const bnnc_counter *counter; /* BNNC_COUNTERS of them */
   uint32_t loss_is_int;        /* loss is i32[batch] */
 
   uint32_t state_begin, state_bytes; /* all states are one range at the arena's start: the checkpoint's payload */

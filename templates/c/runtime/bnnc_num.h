@@ -117,4 +117,10 @@ static inline __attribute__((unused)) int32_t bnnc_rate(uint32_t scale, int32_t 
     return root < 65536 ? (int32_t)root : 65536;
 }
 
+/* 32 bits from bit `at` on of a row of `words` words; zeros past its end. */
+static inline __attribute__((unused)) uint32_t bnnc_bits_at(const uint32_t *row, int at, int words) {
+    const int w = at >> 5, s = at & 31;
+    return row[w] >> s | (s && w + 1 < words ? row[w + 1] << (32 - s) : 0);
+}
+
 #endif

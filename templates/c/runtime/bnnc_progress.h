@@ -59,17 +59,45 @@ BNNC_FN void bnnc_show_step(void) {
   bnnc_flush(&t);
 }
 
-/* Into the log: the share of each integer weight's values that are at their limit, where they learn no more. */
-BNNC_COLD void bnnc_put_saturation(bnnc_text *t) {
+/* The share of each integer weight's values that are at their limit, where they learn no more: into the log each weight's,
+ * under its layer's name where it is that layer's only one (NAME.weight), on the terminal the largest. */
+BNNC_COLD void bnnc_put_saturation(bnnc_text *t, bool json) {
   const char *before = ",\"saturation\":{";
+  double most = -1;
   for (uint32_t k = 0; k < NET.n_state; k++) {
     const bnnc_state *s = &NET.state[k];
+    char layer[128];
+    bnnc_text name = {layer, sizeof layer, 0, -1};
     if (s->dtype != BNNC_I16 && s->dtype != BNNC_I8) continue;
-    bnnc_put(t, "%s%q:%j", before, s->name, bnnc_state_saturation(s));
+    const double share = bnnc_state_saturation(s);
+    if (share > most) most = share;
+    bnnc_puts(&name, s->name);
+    if (name.n > 7 && !memcmp(layer + name.n - 7, ".weight", 7)) name.n -= 7;
+    if (json) bnnc_put(t, "%s%q:%j", before, bnnc_cstr(&name), share);
     before = ",";
   }
-  if (before[1]) return; /* there was none */
-  bnnc_putc(t, '}');
+  if (json && !before[1]) bnnc_putc(t, '}');
+  if (!json) bnnc_put_percent(t, "saturation", most);
+}
+
+/* The epoch's counters: into the log each layer's, on the terminal the mean share, or the sum, over the layers. */
+BNNC_COLD void bnnc_put_counters(bnnc_text *t, bool json) {
+  for (int k = 0, end; k < BNNC_COUNTERS; k = end) {
+    const bnnc_counter *c = &NET.counter[k];
+    int64_t sum = 0;
+    for (end = k; end < BNNC_COUNTERS && bnnc_streq(NET.counter[end].name, c->name); end++) {
+      const double share = bnnc_mean((double)bnnc_cur.count[end]);
+      sum += bnnc_cur.count[end];
+      if (!json) continue;
+      if (end == k) bnnc_put(t, ",%q:%s", c->name, *c->layer ? "{" : "");
+      if (*c->layer) bnnc_put(t, "%s%q:", end == k ? "" : ",", NET.counter[end].layer);
+      if (c->share) bnnc_put(t, "%j", share);
+      else bnnc_put(t, "%U", (uint64_t)bnnc_cur.count[end]);
+    }
+    if (json && *c->layer) bnnc_putc(t, '}');
+    else if (!json && c->share) bnnc_put_percent(t, c->name, bnnc_mean((double)sum) / (end - k));
+    else if (!json) bnnc_put(t, "  %s %U", c->name, (uint64_t)sum);
+  }
 }
 
 /* The line that stays, and the log's record. Called when the epoch's evaluation is done, before the counters restart.
@@ -91,6 +119,8 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
     bnnc_put_percent(&t, "best", bnnc_cur.best_test);
     if (NET.lr != BNNC_NOWHERE) bnnc_put(&t, "  lr %g", rate);
     else if (NET.schedule == BNNC_SCHED_PLATEAU) bnnc_put(&t, "  level %u", bnnc_cur.level);
+    bnnc_put_counters(&t, false);
+    bnnc_put_saturation(&t, false);
     bnnc_put(&t, "  %.0f samples/s  %.1f s", speed, s);
     if (bnnc_cur.epoch + 1 < bnnc_opt.epochs) {
       bnnc_puts(&t, "  ETA ");
@@ -107,7 +137,8 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
   if (test >= 0) bnnc_put(&t, ",\"test_acc\":%j,\"best_test_acc\":%j", test, bnnc_cur.best_test);
   if (NET.lr != BNNC_NOWHERE) bnnc_put(&t, ",\"lr\":%j", rate);
   else if (NET.schedule == BNNC_SCHED_PLATEAU) bnnc_put(&t, ",\"level\":%u", bnnc_cur.level);
-  bnnc_put_saturation(&t);
+  bnnc_put_counters(&t, true);
+  bnnc_put_saturation(&t, true);
   bnnc_put(&t, ",\"seconds\":%j,\"samples_per_s\":%j,\"state\":\"%X\"}\n", s, speed, bnnc_state_hash());
   bnnc_flush(&t);
 }

@@ -96,11 +96,20 @@ BNNC_COLD double bnnc_state_saturation(const bnnc_state *s) {
   return (double)reached / (double)count;
 }
 
+/* The encoder's thresholds are there; they are found out before the other states get their values, and stay. */
+static bool bnnc_fitted;
+BNNC_COLD bool bnnc_state_kept(const bnnc_state *s) {
+  return bnnc_fitted && NET.encoding.rows && s->offset == NET.encoding.at;
+}
+
 /* First values of every state, from the seed. */
 BNNC_COLD void bnnc_state_init(uint32_t seed) {
-  memset(bnnc_arena + NET.state_begin, 0, NET.state_bytes);
+  const uint32_t kept = bnnc_fitted ? BNNC_KEPT_BYTES : 0, rest = BNNC_KEPT_AT + kept;
+  memset(bnnc_arena + NET.state_begin, 0, BNNC_KEPT_AT);
+  memset(bnnc_arena + NET.state_begin + rest, 0, NET.state_bytes - rest);
   for (uint32_t k = 0; k < NET.n_state; k++) {
     const bnnc_state *s = &NET.state[k];
+    if (bnnc_state_kept(s)) continue;
     uint64_t i = 0;
     uint32_t w[4] = {0};
     for (uint32_t r = 0; r < s->rows; r++)

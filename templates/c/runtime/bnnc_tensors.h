@@ -207,6 +207,7 @@ BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bn
               j->path, t->name, rest, t->ndim, s->rows, s->cols);
   if (t->end < t->begin || t->end - t->begin != count * width || t->end > j->size - j->end)
     bnnc_json_fail(j, "truncated, or a header that contradicts itself");
+  if (bnnc_state_kept(s)) return;
   uint64_t off = j->end + t->begin, i = 0;
   for (uint32_t r = 0; r < s->rows; r++)
     for (uint32_t c = 0; c < s->cols; c++, i++) {
@@ -241,7 +242,7 @@ BNNC_COLD void bnnc_init_from(const char *path) {
   static bnnc_json j;
   static bnnc_tensor t;
   uint64_t length = 0;
-  j.path = path;
+  j.path = path, j.buf_n = j.buf_pos = 0;
   j.fd = bnnc_open(path, BNNC_READ);
   if (j.fd < 0) bnnc_fail(BNNC_E_DATA, "cannot open %s: %s", path, bnnc_errname(j.fd));
   int64_t size = bnnc_size(j.fd);

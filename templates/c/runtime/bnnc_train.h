@@ -21,8 +21,9 @@ typedef struct {
   uint32_t seed, n_fit, n_hold, bad_epochs;
   uint32_t errors, samples;             /* of the epoch before this one, while it trained; 1 and 1 in the first */
   uint32_t level, zero;                 /* level: how often training stagnated, where the rule asks */
+  int64_t count[BNNC_COUNTERS];         /* in this epoch so far: the sums of NET.counter */
 } bnnc_cursor;
-_Static_assert(sizeof(bnnc_cursor) == 112, "part of a checkpoint: no padding");
+_Static_assert(sizeof(bnnc_cursor) == 112 + 8 * BNNC_COUNTERS, "part of a checkpoint: no padding");
 
 static bnnc_cursor bnnc_cur;
 static bnnc_set bnnc_train_set, bnnc_test_set;
@@ -165,6 +166,16 @@ BNNC_FN double bnnc_sum_loss(uint32_t loss, uint32_t n) {
   return sum;
 }
 
+/* Adds what a step has counted to the epoch's sums. */
+BNNC_FN void bnnc_add_counts(void) {
+  for (int k = 0; k < BNNC_COUNTERS; k++)
+    for (uint32_t i = 0; i < NET.counter[k].n; i++) {
+      int32_t n;
+      memcpy(&n, bnnc_arena + NET.counter[k].offset + (uint64_t)i * 4, 4);
+      bnnc_cur.count[k] += n;
+    }
+}
+
 BNNC_FN void bnnc_put_scalar(uint32_t offset, const void *four_bytes) {
   if (offset != BNNC_NOWHERE) memcpy(bnnc_arena + offset, four_bytes, 4);
 }
@@ -193,6 +204,7 @@ BNNC_FN void bnnc_train_batch(const bnnc_perm *order, float lr) {
   bnnc_cur.loss_sum += bnnc_sum_loss(NET.train_loss, NET.batch);
   bnnc_cur.hits += bnnc_count_hits(NET.train_pred, NET.train_labels, NET.batch);
   bnnc_cur.seen += NET.batch;
+  bnnc_add_counts();
   bnnc_cur.step++, bnnc_cur.step_total++;
 }
 

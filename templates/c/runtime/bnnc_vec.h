@@ -49,6 +49,7 @@
 #define vld_i16 BNNC_AT_LEVEL(vld_i16)
 #define vld_u8 BNNC_AT_LEVEL(vld_u8)
 #define vld_u32 BNNC_AT_LEVEL(vld_u32)
+#define vld_words BNNC_AT_LEVEL(vld_words)
 #define vld_bits BNNC_AT_LEVEL(vld_bits)
 #define vld_bits0 BNNC_AT_LEVEL(vld_bits0)
 #define vst_f32 BNNC_AT_LEVEL(vst_f32)
@@ -83,8 +84,15 @@
 #define vmaxi BNNC_AT_LEVEL(vmaxi)
 #define vmini BNNC_AT_LEVEL(vmini)
 #define vbits BNNC_AT_LEVEL(vbits)
+#define vsum BNNC_AT_LEVEL(vsum)
+#define vbit01 BNNC_AT_LEVEL(vbit01)
 #define vpopcnt BNNC_AT_LEVEL(vpopcnt)
-#define vmulhi BNNC_AT_LEVEL(vmulhi)
+#define vpop1 BNNC_AT_LEVEL(vpop1)
+#define vpop3 BNNC_AT_LEVEL(vpop3)
+#define vpopsum BNNC_AT_LEVEL(vpopsum)
+#define vwinner BNNC_AT_LEVEL(vwinner)
+#define vtally BNNC_AT_LEVEL(vtally)
+#define vmulwide BNNC_AT_LEVEL(vmulwide)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 #define vtable BNNC_AT_LEVEL(vtable)
@@ -123,11 +131,36 @@ VINLINE vf vsel(vi m, vf a, vf b) {
 VINLINE vi vseli(vi m, vi a, vi b) {
     return (m & a) | (~m & b);
 }
+/* (*) The sum of all lanes. */
+VINLINE int32_t vsum(vi a) {
+#ifdef __AVX512F__
+    return _mm512_reduce_add_epi32((__m512i)a);
+#else
+    int32_t sum = 0;
+    for (int i = 0; i < VL; i++)
+        sum += a[i];
+    return sum;
+#endif
+}
+
+/* (*) The larger and the smaller of whole numbers. */
 VINLINE vi vmaxi(vi a, vi b) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#else
     return vseli(a > b, a, b);
+#endif
 }
 VINLINE vi vmini(vi a, vi b) {
+#if defined(__AVX512F__)
+    return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b);
+#elif defined(__AVX2__)
+    return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b);
+#else
     return vseli(a < b, a, b);
+#endif
 }
 VINLINE vi vabsi(vi a) {
     return vmaxi(a, -a);
@@ -232,6 +265,19 @@ VINLINE vf vld_f32(const float *p, int n) {
 }
 VINLINE vu vld_u32(const uint32_t *p) {
     return *(const vu *)p;
+}
+/* (*) The first n words; absent lanes read as 0. */
+VINLINE vu vld_words(const uint32_t *p, int n) {
+#if defined(__AVX512F__)
+    return (vu)_mm512_maskz_loadu_epi32((__mmask16)(n < VL ? (1u << n) - 1u : 0xffffu), p);
+#else
+    if (n >= VL)
+        return vld_u32(p);
+    vu v = {0};
+    for (int i = 0; i < n; i++)
+        v[i] = p[i];
+    return v;
+#endif
 }
 VINLINE void vst_u32(uint32_t *p, vu v) {
     *(vu *)p = v;

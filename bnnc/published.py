@@ -1,0 +1,88 @@
+"""Published memory accountings beside what bnnc allocates (``bnnc plan --literature``); a rule's record names its own.
+
+The formulas are ``plan/literature.py``'s.  An accounting raises ValueError for a network that it does not cover.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from . import data
+from .diag import error
+from .model import Model
+from .plan import literature
+
+BYTES = {"MiB": literature.MIB, "MB": 10**6}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures of a published accounting: (key, what it is, in ``unit``), and why bnnc's arena, ``allocated``, differs."""
+
+    source: str
+    unit: str
+    figures: tuple[tuple[str, str, float], ...]
+    differs: tuple[str, ...] = ()
+    allocated: float = 0.0
+
+    def __getitem__(self, key: str) -> float:
+        return {"allocated": self.allocated, **{k: v for k, _, v in self.figures}}[key]
+
+    def beside(self, arena_bytes: int) -> Published:
+        return replace(self, allocated=arena_bytes / BYTES[self.unit])
+
+
+def low_memory(model: Model, samples: int | None = None) -> Published:
+    """arXiv 2102.04270, Table 2: its standard and its proposed algorithm.  ``samples`` plays no part."""
+    chain = literature.chain_from_model(model)
+    names = {"standard": "standard (Algorithm 1, 32 bit)", "proposed": "proposed (Algorithm 2)"}
+    return Published("arXiv 2102.04270", "MiB", tuple(
+        (v, text, literature.account(chain, model.batch, model.optimizer.name, v).mib) for v, text in names.items()))
+
+
+def local_errors(model: Model, samples: int | None = None) -> Published:
+    """arXiv 2412.00119: data, 8-bit weights, classifier, activations.  Raises BnncError B0604 without ``samples``."""
+    chain = literature.chain_from_model(model)
+    if samples is None:
+        raise error("B0604", "this accounting counts the training data, and how many samples there are is not known",
+                    exit_code=2, help="give `--samples N`, or the folder of the spec's data files with `--data DIR`")
+    account = literature.local_errors(chain, model.batch, samples)
+    texts = {"data": f"all {samples} samples at 1 bit a value", "weights": "all layers, 8 bits a weight",
+             "classifier": "the largest but the last, 1 bit a weight", "activations": "every neuron, 8 bits"}
+    return Published("arXiv 2412.00119", "MB", (
+        *((r.name, f"{r.name}: {texts[r.name]}", r.bytes / 10**6) for r in account.rows),
+        ("total", "total", account.bytes / 10**6)), (
+        "data: a batch at a time is read from disk, the rest is never resident",
+        f"weights: {model.rule['bits']} bits each, stored in {8 if model.rule['bits'] <= 8 else 16}; the last layer is a fixed "
+        "classifier among the program's constants",
+        "activations: 1 bit each; sums of a layer have 16 or 32 bits, and room only while they are needed"))
+
+
+def data_files(model: Model, folder: Path) -> list[Path]:
+    """The files that the spec's data sources name, in ``folder``, ``.gz`` appended where only that exists.
+
+    Raises BnncError B0801 (exit code 5) for a file that is not there, B0805 for a spec without data.
+    """
+    found = []
+    for call in (c for c in (model.data.train, model.data.test) if c is not None):
+        for name in (v for _, v in call.args if isinstance(v, str)):
+            at = folder / name
+            at = at if at.exists() else at.with_name(at.name + ".gz")
+            if not at.exists():
+                raise error("B0801", f"{folder / name}: there is no such file", call.span, exit_code=5,
+                            help="name the folder that the data is in with `--data DIR`")
+            found.append(at)
+    if not found:
+        raise error("B0805", "the spec names no data", exit_code=5, help='add e.g. `data { train = bnnd("FILE.bnnd"); }`')
+    return found
+
+
+def training_samples(model: Model, folder: Path) -> int:
+    """How many training samples the spec's data holds.  Raises BnncError where its files cannot be read."""
+    files = data_files(model, folder)
+    if files[0].suffix == ".bnnd":
+        facts = data.info(files[0])
+        return int(facts["n"] - (facts["n_test"] if model.data.test is None else 0))
+    read = data.read_npy if files[1].suffix == ".npy" else data.read_idx
+    return len(read(files[1]))

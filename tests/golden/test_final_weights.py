@@ -1,0 +1,122 @@
+"""Final weights of the integer rules: the same on every target, to the bit.
+
+Four specs are trained on data from bnnc's own generator (:mod:`bnnc.rng`), so that no library's random numbers matter; a hash
+of all weights is committed.  A target or backend takes part with one function in ``TRAINERS``: a network, its samples and
+labels -> its weights by name.  ``pytest tests/golden --update-golden`` writes what the interpreter says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from helpers import LEVELS, Arrays, cpu_levels, plan, spec
+
+from bnnc import driver, rng, tensors
+from bnnc.data import Dataset, write_bnnd
+from bnnc.ir import interp
+
+GOLDEN = Path(__file__).with_name("final_weights.json")
+SAMPLES, EPOCHS, SEED = 230, 6, 1
+
+
+class Net(NamedTuple):
+    text: str
+    inputs: int
+    classes: int
+    batch: int
+
+
+def net(widths: tuple[int, ...], rule: str, batch: int) -> Net:
+    return Net(spec(widths, "bit", rule, batch=batch), widths[0], widths[-1], batch)
+
+
+NETS = {
+    "bep": net((67, 35, 21, 5), "bep(group = 7)", 20),
+    "bep-8-bits-keep": net((40, 33, 15, 9, 4), "bep(bits = 8, tie = keep, nu = 0.1, classifier = random, r = 0.75)", 23),
+    "local": net((67, 35, 21, 5), "local", 20),
+    "local-5-bits": net((33, 18, 12, 3), "local(bits = 5, group = 3, reinforce = 0.1)", 10),
+}
+Train = Callable[[Net, np.ndarray, np.ndarray, Path], Arrays]
+
+
+def samples(n: Net) -> tuple[np.ndarray, np.ndarray]:
+    """(bool [SAMPLES, inputs], u8 [SAMPLES]): noisy copies of one random pattern a class."""
+    centre = rng.signs(SEED, 101, n.classes * n.inputs).reshape(n.classes, n.inputs)
+    y = (rng.philox(SEED, 102, SAMPLES) % np.uint32(n.classes)).astype(np.uint8)
+    noise = rng.philox(SEED, 103, SAMPLES * n.inputs).reshape(SAMPLES, n.inputs) < 0.3 * 2**32
+    return centre[y] ^ noise, y
+
+
+def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
+    """The trainer's loop with the interpreter's step."""
+    program = plan(n.text).trace.results["simplify"].train
+    pred = dict(program.results)["pred"]
+    states, tick, errors, seen = interp.init_states(program, SEED), 0, 1, 1
+    for epoch in range(EPOCHS):
+        wrong = 0
+        for first in range(0, SAMPLES // n.batch * n.batch, n.batch):
+            tick += 1
+            at = rng.order(SEED, epoch, SAMPLES, np.arange(first, first + n.batch))
+            scalars = {"tick": tick, "seed": SEED, "errors": errors, "samples": seen, "level": 0}
+            env = {"x": np.where(x[at], 1, -1).astype(np.int8), "labels": y[at][:, None],
+                   **{k: np.array([[v]], np.int32) for k, v in scalars.items()}}
+            out, states = interp.step(program, {**states, **env})
+            wrong += int((out[pred][:, 0] != y[at]).sum())
+        errors, seen = wrong, SAMPLES // n.batch * n.batch
+    assert tick >= 50
+    return states
+
+
+def program(*flags: str) -> Train:
+    """Trains with the generated program, built for target host."""
+    def train(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
+        if not shutil.which("cc"):
+            pytest.skip("no C compiler")
+        write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
+        driver.build_planned(replace(plan(n.text), threads=4), folder / "net")
+        done = subprocess.run([folder / "net", "train", "--train", folder / "data.bnnd", "--epochs", str(EPOCHS), "--seed", str(SEED),
+                               "--out", folder / "run", "--export", folder / "w", *flags], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return tensors.read(folder / "w")
+
+    return train
+
+
+TRAINERS: dict[str, Train] = {
+    "interpreter": interpreted,
+    **{f"host-{isa}": program("--isa", isa, "--threads", str(t)) for t, isa in enumerate(LEVELS[: cpu_levels()], 1)},
+}
+
+
+def weights_hash(weights: Arrays) -> str:
+    """Of all weights by name, as little-endian numbers of the type they are stored in."""
+    h = hashlib.sha256()
+    for name in sorted(weights):
+        x = weights[name]
+        h.update(f"{name} {x.dtype.name} {x.shape}\n".encode() + x.astype(x.dtype.newbyteorder("<")).tobytes())
+    return h.hexdigest()[:32]
+
+
+@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("name", NETS)
+def test_final_weights(name: str, trainer: str, tmp_path: Path, update_golden: bool) -> None:
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+    got = weights_hash(TRAINERS[trainer](NETS[name], *samples(NETS[name]), tmp_path))
+    if update_golden and trainer == "interpreter":
+        golden = {k: v for k, v in sorted({**golden, name: got}.items()) if k in NETS}
+        GOLDEN.write_text(json.dumps(golden, indent=1) + "\n", encoding="utf-8")
+    assert got == golden.get(name), f"{name}: if that is meant: pytest tests/golden --update-golden"
+
+
+def test_every_golden_is_of_a_net_and_they_differ() -> None:
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    assert set(golden) == set(NETS) and len(set(golden.values())) == len(NETS)

@@ -1,0 +1,166 @@
+"""Options and counters of the integer rules, in the interpreter: classifiers, group sizes, labels 0 and 1, what is counted."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers import batch_of, codes_of, plan, spec
+
+from bnnc import registry
+from bnnc.budget import call_text
+from bnnc.driver import Options, check_text
+from bnnc.ir import interp
+from bnnc.ir.interp import constant_array
+
+registry.load_builtin()
+integer = partial(spec, kind="bit", batch=20)
+
+
+def run(text: str, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]:
+    """(states before, states after, all values, results by role) of one step of the schedules' Program."""
+    planned = plan(text)
+    p = planned.placed.packed.train.schedule.program
+    before = interp.init_states(p, 7)
+    values, after = interp.step(p, {**before, **batch_of(planned, seed)})
+    return before, after, values, dict(p.results)
+
+
+def classifier(text: str, name: str = "classifier") -> np.ndarray:
+    p = plan(text).placed.packed.train.schedule.program
+    return constant_array(p.value[name], next(c for c in p.constants if c.name == name))
+
+
+# -- counters ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("rule", ["bep", "local", "bep(bits = 5, std = 2)"])
+def test_flips_are_the_signs_that_change(rule):
+    before, after, values, results = run(integer((33, 21, 15, 4), rule=rule))
+    total = 0
+    for layer in ("dense1", "dense2"):
+        w = f"{layer}.weight"
+        changed = (before[w] >= 0) != (after[w] >= 0)
+        assert (values[results[f"count:flips:{layer}"]][:, 0] == changed.sum(axis=1)).all()
+        total += changed.sum()
+    assert total > 0
+
+
+def test_triggers_are_the_samples_that_take_part():
+    _, _, values, results = run(integer((33, 21, 15, 4), rule="bep"))
+    assert values[results["share:trigger_rate:"]].item() == values["trigger.trigger"].sum() > 0
+    _, _, values, results = run(integer((33, 21, 15, 4), rule="local"))
+    for layer in ("dense1", "dense2"):
+        assert values[results[f"share:trigger_rate:{layer}"]].item() == values[f"{layer}.trigger"].sum()
+
+
+@pytest.mark.parametrize("disable", [("sink",), ("fuse",), ("fuse", "sink"), ("simplify", "place")])
+def test_counters_are_the_same_without_the_optional_passes(disable):
+    """verify=2 interprets before and after each pass, the planned arena included, and compares all results."""
+    for rule in ("bep", "local(classifier = bef)"):
+        plan(integer((33, 21, 15, 4), rule=rule), disable=disable, verify=2)
+        plan(integer((33, 21, 15, 4), rule=rule), verify=2)
+
+
+def test_flips_ride_on_the_update():
+    kernels = plan(integer((70, 35, 15, 4), rule="bep")).placed.packed.train.kernels
+    updates = [k for k in kernels if any(o.value.endswith("weight_new") for o in k.outputs)]
+    assert len(updates) == 2 and all([o.row_sum for o in k.outputs] == [False, True] for k in updates)
+
+
+# -- group sizes and classifiers ---------------------------------------------------------------------------------------
+def test_each_layer_has_its_group_size():
+    def sizes(group: str) -> list[int]:
+        kernels = plan(integer((33, 105, 75, 4), rule=f"bep(group = {group})")).placed.packed.train.kernels
+        return [k.gate.attr for k in sorted((k for k in kernels if k.kind == "group"), key=lambda k: k.layer)]
+
+    assert sizes("15") == [15, 15] and sizes("[105, 25]") == [105, 25] and sizes("[0, 5]") == [105, 5] and sizes("0") == [105, 75]
+
+
+@pytest.mark.parametrize("group", ["[3, 5, 7]", "[3, 4]", "4", "[]"])
+def test_group_sizes_must_fit(group):
+    assert codes_of(integer((33, 21, 15, 4), rule=f"bep(group = {group})"))[:1] == ["B0501"]
+
+
+def test_a_classifier_is_what_the_spec_names():
+    text = integer((33, 21, 45, 12), rule="RULE")
+    given = {r: classifier(text.replace("RULE", r)) for r in (
+        "bep", "bep(classifier = bef)", "bep(classifier = bef(alpha = 25))", "bep(classifier = bef(alpha = 1))",
+        "bep(classifier = bef(trials = 0))", "bep(classifier = random)", "local", "local(classifier = bef)")}
+    same = {r: [q for q in given if (given[q] == given[r]).all()] for r in given}
+    frame, random = "bep(classifier = bef)", "bep(classifier = random)"
+    assert same[frame] == ["bep", frame, "bep(classifier = bef(alpha = 25))", "local(classifier = bef)"]  # twelve classes: 25
+    assert same[random] == ["bep(classifier = bef(trials = 0))", random, "local"]
+    off = {r: np.abs(p.astype(int) @ p.T - 45 * np.eye(12, dtype=int)).max() for r, p in given.items()}
+    assert off["bep"] < off[random]
+
+
+def test_the_frame_of_ten_classes_has_alpha_1():
+    text = integer((33, 21, 45, 10), rule="bep(classifier = bef(ALPHA))")
+    assert (classifier(text.replace("ALPHA", "alpha = 1")) == classifier(text.replace("ALPHA", "trials = 40"))).all()
+
+
+def test_hidden_layers_have_classifiers_of_their_own():
+    text = integer((33, 45, 45, 4), rule="local(classifier = bef)")
+    assert (classifier(text) != classifier(text, "dense1.classifier")).any()
+
+
+def test_a_call_is_written_as_a_spec_reads_it():
+    rule = check_text(Options(integer((33, 21, 15, 4), rule="bep(group = [7, 5], classifier = bef(trials = 3))"))).rule
+    again = check_text(Options(integer((33, 21, 15, 4), rule=call_text(rule)))).rule
+    assert again == rule and again["group"] == (7, 5) and again["classifier"]["trials"] == 3
+
+
+# -- labels 0 and 1 ----------------------------------------------------------------------------------------------------
+def test_one_output():
+    """Spec section 2: y = P a; wrong, or |y| < floor(r K): a* = P or -P; label 1 is y >= 0."""
+    text = integer((33, 21, 15, 1), rule="local(r = 0.25)", batch=40)
+    _, _, v, _ = run(text)
+    label = np.where(v["labels"] == 1, 1, -1)
+    for layer, a, k, r in (("dense2", v["sign2.out"], 15, 3), ("dense1", v["sign1.out"], 21, 5)):
+        p = classifier(text, "classifier" if layer == "dense2" else f"{layer}.classifier")
+        assert p.shape == (1, k)
+        y = a.astype(int) @ p.T
+        trigger = (np.where(y >= 0, 1, -1) != label) | (np.abs(y) < r)
+        assert (v[f"{layer}.trigger"] == trigger).all() and trigger.sum() > 0
+        assert (v[f"{layer}.target"] == label * p).all()
+    assert (v["loss1.pred"] == (y_last(v, text) >= 0)).all()
+
+
+def y_last(v: dict[str, np.ndarray], text: str) -> np.ndarray:
+    return v["sign2.out"].astype(int) @ classifier(text).T
+
+
+def test_one_output_is_two_classes():
+    assert check_text(Options(integer((33, 21, 1), rule="local"))).classes == 2
+
+
+@pytest.mark.parametrize("rule", ["bep", "edge", "standard"])
+def test_other_rules_refuse_one_output(rule):
+    assert codes_of(integer((33, 21, 1), rule=rule)) == ["B0508"]
+
+
+def test_freeze_first():
+    before, after, _, results = run(integer((33, 21, 15, 4), rule="local(freeze_first = on)"))
+    assert (before["dense1.weight"] == after["dense1.weight"]).all() and (before["dense2.weight"] != after["dense2.weight"]).any()
+    assert "count:flips:dense1" not in results and "share:trigger_rate:dense2" in results
+
+
+# -- warnings ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("widths", "rule", "batch", "codes"), [
+    ((33, 21, 15, 4), "bep", 100, []), ((33, 21, 15, 4), "local", 100, []), ((33, 21, 16, 4), "bep", 100, []),
+    ((33, 20, 15, 4), "local", 100, ["B0504"]), ((32, 21, 15, 4), "bep", 100, ["B0504"]),
+    ((33, 21, 15, 4), "bep(bits = 8)", 100, []), ((33, 21, 15, 4), "bep(bits = 6)", 100, ["B0505"]),
+    ((33, 21, 15, 4), "bep(std = 50)", 100, []), ((33, 21, 15, 4), "bep(std = 49)", 100, ["B0505"]),
+    ((33, 21, 15, 4), "local", 50, ["B0506"]), ((33, 21, 15, 4), "local(reinforce = 0.25)", 50, []),
+    ((33, 21, 15, 4), "bep(nu = 0.04)", 100, ["B0507"]), ((33, 21, 15, 4), "bep(nu = 0.05)", 100, []),
+    ((33, 21, 4), "bep(nu = 0)", 100, []),
+])
+def test_warnings(widths, rule, batch, codes):
+    text = spec(widths, kind="bit", rule=rule, batch=batch)
+    assert [d.code for d in check_text(Options(text)).warnings] == codes
+
+
+def test_the_help_of_a_shut_gate_opens_it():
+    text = integer((33, 2025, 15, 4), rule="bep(nu = NU, reinforce = 0.1)")
+    (warning,) = check_text(Options(text.replace("NU", "0.0001"))).warnings
+    assert not check_text(Options(text.replace("NU", warning.help.split()[3]))).warnings
