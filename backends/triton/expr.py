@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bnnc.diag import InternalError
+from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
 
@@ -23,7 +24,7 @@ INTS = ("u8", "i8", "i16", "i32")
 CALLS = {"sqrt": "tl.sqrt_rn", "exp": "num.exp", "log": "num.log", "powi": "num.powi"}
 RESERVED = ("arena", "t", "r", "c", "q", "p", "k", "d", "i", "x", "s", "num", "tl", "rows_ok", "cols_ok", "q_ok", "p_ok", "other_ok",
             "first", "second", "left", "right", "total", "differ", "row", "col", "open", "size", "value", "other", "rival",
-            "up", "down", "high", "low")  # of skeletons
+            "up", "down", "high", "low", "c0", "at", "step", "state", "init", "i")  # of skeletons
 SMALLEST = float(np.float32(2.0**-126))
 
 
@@ -88,6 +89,11 @@ def kind(e: Expr) -> str:
     return "m" if e.dtype in ("bit", "bool") else "i" if e.dtype in INTS else "f"
 
 
+def shown(e: Expr) -> tuple[Expr, ...]:
+    """The nodes whose values a node's text holds; some ops read their operands elsewhere."""
+    return () if e.op in ROWS else e.args[1:] if e.op == "take" else e.args
+
+
 def all_const(e: Expr) -> bool:
     return e.op == "const" or (bool(e.args) and all(all_const(a) for a in e.args))
 
@@ -110,8 +116,8 @@ class Printer:
         order = list(dict.fromkeys(e for root in exprs for e in root.walk()))
         for e in order:
             self.level[e] = max([self._own_level(e), *(self.level[a] for a in e.args)])
-            hoisted |= {a for a in e.args if self.level[a] < self.level[e]}
-            for a in e.args:
+            hoisted |= {a for a in shown(e) if self.level[a] < self.level[e]}
+            for a in shown(e):
                 self.uses[a] = self.uses.get(a, 0) + 1
         for e in exprs:
             self.uses[e] = self.uses.get(e, 0) + 1 + (e in named)
@@ -124,14 +130,15 @@ class Printer:
         """1 for what changes with each turn of the loop."""
         if e.op == "acc":
             return 1
-        reads = e.op in ("col", "load", "bernoulli", "take")
+        reads = e.op in ("col", "load", "step", *FROM_MEMORY)
         return int(reads and (("c" in self.frame.looped and e.shape[1] > 1) or ("r" in self.frame.looped and e.shape[0] > 1)))
 
     def _place(self, e: Expr, hoist: bool) -> str:
         """Inline what is used once where it is; name the rest."""
         text = self._node(e)
         long = len(text) > LONG and e not in self.roots
-        if e.op in ("const", "acc", "col") or not (hoist or long or self.uses.get(e, 0) > 1):
+        uses = self.uses.get(e, 0)
+        if e.op in ("const", "acc", "col") or not uses or not (hoist or long or uses > 1):
             return text
         name = self.names.new(self._hint(e))
         (self.out.body if self.level[e] or not self.frame.looped else self.out.pre).append(f"{name} = {bare(text)}")
@@ -175,6 +182,10 @@ class Printer:
             return self.accs[e.attr]
         if op == "load":
             return self.load(e.attr)
+        if op == "step":
+            return f"({f.row if e.shape[0] > 1 else '0'} % {e.attr})"
+        if op in ROWS:
+            return self._other_row(e)
         if op == "take":
             table, index = e.args
             s = self.storages[table.attr]
@@ -241,15 +252,30 @@ class Printer:
         at = f"{pointer} + {index}" if index else pointer
         return f"tl.load({at}, mask={ok}, other=0)" if ok else f"tl.load({at})"
 
-    def load(self, name: str) -> str:
-        """An element (or tile) of a storage: a mask, an int32 or an f32."""
+    def _other_row(self, e: Expr) -> str:
+        """A load from the row that ``previous``, ``last``, ``repeat`` or ``split`` choose."""
+        (x,), attrs, f = e.args, dict(e.attr), self.frame
+        tall, steps = e.shape[0] > 1, attrs["steps"]
+        r = f.row if tall else "0"
+        if e.op == "split":
+            s = self.storages[x.attr]
+            at = f"({r} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {f.col if e.shape[1] > 1 else '0'})"
+            return f"num.bit({self._read(self.pointers[x.attr], f'{r} // {steps} * {s.stride} + ({at} >> 5)', f.ok(tall, e.shape[1] > 1))}, {at})"
+        if e.op == "previous":
+            return f"(({r} % {steps} == 0) | {self.load(x.attr, f'tl.where({r} > 0, {r} - 1, 0)' if tall else '0', tall)})"
+        return self.load(x.attr, f"({r} * {steps} + {steps - 1})" if e.op == "last" else f"({r} // {steps})", tall)
+
+    def load(self, name: str, row: str = "", masked: bool = True) -> str:
+        """An element (or tile) of a storage: a mask, an int32 or an f32.  ``row``: another row than the frame's; ``masked``: whether
+        it varies along the frame's."""
         s, p, f = self.storages[name], self.pointers[name], self.frame
         tall, wide = s.shape[0] > 1, s.shape[1] > 1
-        ok = f.ok(tall, wide)
+        ok = f.ok(tall and masked, wide)
+        r, c = (row or f.row) if tall else "", f.col if wide else ""
         if s.one_bit:
-            index, col = word_index(s, f.row if tall else "", f.col if wide else "")
+            index, col = word_index(s, r, c)
             return f"num.bit({self._read(p, index, ok)}, {col})"
-        index = " + ".join(x for x in ((f"{f.row} * {s.stride}" if s.stride > 1 else f.row) if tall else "", f.col if wide else "") if x)
+        index = " + ".join(x for x in (f"{r} * {s.stride}" if r and s.stride > 1 else r, c) if x)
         x = self._read(p, index, ok)
         wider = {"f32": "", "i32": "", "f16": ".to(tl.float32)"}.get(s.dtype, ".to(tl.int32)")
         return x + wider

@@ -8,6 +8,7 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
     nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor cores
     nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
     tn                     number x float        outer      one multiply and one add a term, in order
+    through time           bit x bit             recur      exact integers; a program has some samples and all their units
 
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time (``Memory.exact`` is
 false), large ones use tensor cores: bit x bit by ``dot``, and a float times bits or u8 by ``split``: the float, scaled by a power of
@@ -81,6 +82,7 @@ class _Kernel:
         self.k, self.mem, self.names = k, mem, Names()
         self.pointers: dict[str, str] = {}
         self.decls: list[str] = []
+        self.sums: list[dict[str, str]] = []  # of rows, of what :meth:`outputs` printed last
         places: dict[str, str] = {}
         for n in dict.fromkeys((*k.reads, *k.writes)):
             place = n if n in mem.constants else mem.place(n)
@@ -94,7 +96,7 @@ class _Kernel:
         return Printer(frame, self.names, self.mem.storages, self.pointers, accs)
 
     def stored(self) -> list[Storage]:
-        return [self.mem.storages[o.value] for o in self.k.outputs]
+        return [self.mem.storages[o.value] for o in self.k.outputs if not o.row_sum]
 
     def least(self) -> tuple[int, int]:
         """The smallest tile that makes whole words of all one-bit outputs."""
@@ -123,7 +125,10 @@ class _Kernel:
         pr = self.printer(frame, accs)
         bits = tuple(e for e in exprs if e.dtype in ("bit", "bool"))
         printed = pr.print(exprs, bits)
-        stores = [line for o, e in zip(self.k.outputs, exprs, strict=True) for line in self.store(o.value, e, pr, frame, bm, bn)]
+        stores = [line for o, e in zip(self.k.outputs, exprs, strict=True) if not o.row_sum
+                  for line in self.store(o.value, e, pr, frame, bm, bn)]
+        self.sums = [{"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
+                     for o in self.k.outputs if o.row_sum]
         return printed, stores
 
     def store(self, value: str, e: Expr, pr: Printer, frame: Frame, bm: int, bn: int) -> list[str]:
@@ -258,7 +263,7 @@ class _Kernel:
 
     def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
         code, stores = self.outputs(frame, context["bm"], context["bn"], {0: context["acc"]})
-        return {**context, "code": code, "stores": stores}
+        return {**context, "code": code, "stores": stores, "sums": self.sums}
 
     def popcount(self, a: Expr, b: Expr) -> KernelText:
         context, frame, tiles = self.product((32, 32))
@@ -271,7 +276,16 @@ class _Kernel:
     def dot(self, a: Expr, b: Expr) -> KernelText:
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
         m, q, n = self.k.dims
-        context, frame, tiles = self.product(TENSOR_TILE if self.large else (64, 64), 16)
+        whole = any(o.row_sum for o in self.k.outputs)  # rows from end to end
+        context, frame, tiles = self.product((16, 128) if whole else TENSOR_TILE if self.large else (64, 64), 16)
+        inner: list[str] = []
+        if whole:
+            inner = [f"c = c0 + tl.arange(0, {context['bn']})[None, :]", *(h for h in context["head"] if h.startswith("cols_ok = "))]
+            tiles = ceil_div(m, context["bm"])
+            start = f"t * {context['bm']} + " if tiles > 1 else ""
+            self.origins = (start, "c0 + ")
+            context["head"] = [f"r = {start}tl.arange(0, {context['bm']})[:, None]",
+                               *(h for h in context["head"] if h.startswith("rows_ok = "))]
         block = 64 if self.large else 32
         ragged = bool(q % block)
         q_ok = "q_ok" if ragged else ""
@@ -290,8 +304,8 @@ class _Kernel:
             "p", "c", "p_ok" if ragged else "", frame.col_ok))
         b_code = right.print([b])
         return KernelText("contract_dot", tiles, self.epilogue({
-            **context, "block": block, "ragged": ragged, "a_code": a_code, "b_code": b_code,
-            "a_value": bare_int8(value, "q_ok" if ragged else ""),
+            **context, "block": block, "ragged": ragged, "a_code": a_code, "b_code": b_code, "inner": inner, "rows_ok": frame.row_ok,
+            "cols_ok": frame.col_ok, "a_value": bare_int8(value, "q_ok" if ragged else ""),
             "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""), "offset": a.dtype == "u8"}, frame),
             warps=8 if self.large else 4)
 
@@ -361,6 +375,37 @@ class _Kernel:
             **context, "size": f"tl.load({self.pointers[size.attr]})" if size.op == "load" else size.attr, "own": own,
             "value": here.whole(acc.expr), "others": others, "other": there.whole(acc.expr), "won": won, "code": code, "stores": stores})
 
+    # -- time ---------------------------------------------------------------------------------------------------------
+    def fold(self) -> KernelText:
+        """Sums over the steps of a sample."""
+        rows, cols = self.k.out_shape
+        (acc,) = self.k.accs
+        bm0, bn0 = self.least()
+        bn = tile(cols, COLUMNS, bn0)
+        context, frame, tiles = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
+        pr = self.printer(Frame("at", "c", frame.row_ok, frame.col_ok, "r"))
+        inside = pr.print([acc.expr])
+        name = self.names.new("acc")
+        code, stores = self.outputs(frame, context["bm"], bn, {0: name})
+        return KernelText("fold", tiles, {**context, "steps": self.k.steps, "inside": inside, "value": pr.whole(acc.expr), "acc": name,
+                                          "code": code, "stores": stores})
+
+    def recur(self) -> KernelText:
+        """Through time, some samples at a time and all their units; the carried state is words in registers."""
+        (rows, cols), steps = self.k.domain, self.k.steps
+        bn = tile(cols, power(cols), 32)
+        bm = tile(rows // steps, max(1, TILE // bn))
+        tiles = ceil_div(rows // steps, bm)
+        frame = Frame("at", "c", "rows_ok" if rows // steps % bm else "", "cols_ok" if cols % bn else "")
+        acc = self.names.new("y")
+        code, stores = self.outputs(frame, bm, bn, {0: acc})
+        operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in self.k.operands]
+        inputs = self.k.operands[0].shape[1]
+        return KernelText(self.k.kind, tiles, {
+            "start": f"t * {bm} + " if tiles > 1 else "", "bm": bm, "bn": bn, "rows": rows // steps, "cols": cols, "steps": steps,
+            "first": self.k.first, "rows_ok": frame.row_ok, "cols_ok": frame.col_ok, "operand": operand, "inputs": inputs,
+            "words": ceil_div(cols, 32), "input_words": ceil_div(inputs, 32), "acc": acc, "code": code, "stores": stores})
+
 
 def bare_int8(value: str, ok: str) -> str:
     """An int8 operand, 0 where ``ok`` does not hold."""
@@ -370,5 +415,6 @@ def bare_int8(value: str, ok: str) -> str:
 def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
     """The skeleton with its context, and the pointer declarations."""
     x = _Kernel(k, mem)
-    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group}[k.kind]
+    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group,
+            "fold": x.fold, "recur": x.recur, "recur_back": x.recur}[k.kind]
     return make(), x.decls

@@ -122,6 +122,13 @@ def pack_rows(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
 
 
 @triton.jit
+def word(words: "Any", k: "Any", WORDS: tl.constexpr) -> "Any":
+    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers."""
+    chosen = tl.where(tl.arange(0, WORDS)[None, :] == k, words.to(tl.int32, bitcast=True), 0)
+    return tl.reduce(chosen, 1, ADD)[:, None].to(tl.uint32, bitcast=True)
+
+
+@triton.jit
 def scales(x: "Any", AXIS: tl.constexpr) -> "Any":
     """Powers of two (up, 1 / up) along an axis: times up, the largest |x| of each line lies in [2**14, 2**15)."""
     top = tl.expand_dims(tl.reduce(tl.abs(x), AXIS, MAX), AXIS)
