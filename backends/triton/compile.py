@@ -23,7 +23,8 @@ from . import emit
 
 TRITON = "3.6.0"
 MOST_REGISTERS = 255  # of a persistent step: one program a multiprocessor leaves it that many
-STAGES = (3, 2, 1)  # of loads ahead of a product, Triton's default first: fewer need fewer registers
+# Loads ahead of a product (Triton's default first: fewer need fewer registers), and whether a thread may have all registers.
+ATTEMPTS = ((3, False), (2, False), (1, False), (1, True))
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 
 
@@ -98,11 +99,10 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     source = ASTSource(fn=function, signature={"arena": "*u8", **{name: "constexpr" for _, name in more}},
                        constexprs={(i,): 0 for i, _ in more}, attrs={(0,): [["tt.divisibility", 16]]})
     options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False}
-    if not entry.tiles:
-        options["maxnreg"] = MOST_REGISTERS
-    for stages in STAGES:
+    for stages, most in ATTEMPTS:
+        limit = {"maxnreg": MOST_REGISTERS} if most or not entry.tiles else {}
         try:
-            made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options={**options, "num_stages": stages})
+            made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options={**options, **limit, "num_stages": stages})
         except triton.runtime.errors.TritonError as e:
             raise error("B0712", f"kernel {entry.name} does not compile for sm_{arch}: {str(e).splitlines()[-1]}", exit_code=4,
                         help="report it with the spec") from e

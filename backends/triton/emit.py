@@ -162,7 +162,7 @@ def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
     if net is None or not persistent(placed):
         return None
     row = placed.plan.buffer["x"].nbytes // net["batch"]
-    return {**net["at"]["train"], "row": row, "scalars": list(net["scalars"].values())}
+    return {**net["at"]["train"], "result": net["at"]["train"]["loss"], "row": row, "scalars": list(net["scalars"].values())}
 
 
 def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:

@@ -43,13 +43,15 @@ def literal(x: float) -> str:
 
 @dataclass(frozen=True)
 class Frame:
-    """The index tensors and masks of a place in a skeleton; ``looped`` names the axes that a loop runs over."""
+    """The index tensors and masks of a place in a skeleton; ``looped`` names the axes that a loop runs over.
+    ``words``: rows and columns of a tile of whole words of 32 columns, and the text before the number of its first word."""
 
     row: str = "r"
     col: str = "c"
     row_ok: str = ""
     col_ok: str = ""
     looped: str = ""
+    words: tuple[int, int, str] | None = None
 
     def ok(self, rows: bool, cols: bool) -> str:
         """The mask of a load that varies along these axes; empty where none is needed."""
@@ -244,8 +246,12 @@ class Printer:
         attrs, f = dict(e.attr), self.frame
         p, seed, tick = (self.whole(a) if a.op != "const" else f"tl.full([], {a.attr}, tl.int32)" for a in e.args)
         row, col = (f.row if e.shape[0] > 1 else "0"), (f.col if e.shape[1] > 1 else "0")
-        word = f"{row} * {-(-attrs['cols'] // 32)} + ({col} >> 5)"
-        return f"num.bit(num.bernoulli({p}, {seed}, {attrs['stream']}, {tick}, {word}), {col})"
+        words, given = -(-attrs["cols"] // 32), f"{p}, {seed}, {attrs['stream']}, {tick}"
+        if f.words and col != "0":  # a tile of whole words: each is drawn once
+            bm, bn, start = f.words
+            drawn = f"num.bernoulli({given}, {row} * {words} + {start}tl.arange(0, {bn // 32})[None, :])"
+            return f"num.bit(num.spread({drawn}, {bm}, {bn}), {col})"
+        return f"num.bit(num.bernoulli({given}, {row} * {words} + ({col} >> 5)), {col})"
 
     # -- memory -------------------------------------------------------------------------------------------------------
     def _read(self, pointer: str, index: str, ok: str) -> str:

@@ -18,7 +18,7 @@ two for each row, as the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|f
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bnnc.diag import InternalError, error
@@ -122,7 +122,9 @@ class _Kernel:
         used = {a for o in self.k.outputs for e in o.expr.walk() for a in e.args}
         exprs = [o.expr.args[0] if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o.expr
                  for o in self.k.outputs]
-        pr = self.printer(frame, accs)
+        start = self.origins[1].removesuffix(" + ")
+        words = (bm, bn, f"({start}) // 32 + " if start else "") if bn % 32 == 0 else None
+        pr = self.printer(replace(frame, words=words), accs)
         bits = tuple(e for e in exprs if e.dtype in ("bit", "bool"))
         printed = pr.print(exprs, bits)
         stores = [line for o, e in zip(self.k.outputs, exprs, strict=True) if not o.row_sum
@@ -277,7 +279,8 @@ class _Kernel:
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
         m, q, n = self.k.dims
         whole = any(o.row_sum for o in self.k.outputs)  # rows from end to end
-        context, frame, tiles = self.product((16, 128) if whole else TENSOR_TILE if self.large else (64, 64), 16)
+        most = (16, 128) if whole else TENSOR_TILE if self.large else (32, 32) if self.k.form == "tn" else (64, 64)
+        context, frame, tiles = self.product(most, 16)
         inner: list[str] = []
         if whole:
             inner = [f"c = c0 + tl.arange(0, {context['bn']})[None, :]", *(h for h in context["head"] if h.startswith("cols_ok = "))]

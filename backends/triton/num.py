@@ -138,6 +138,13 @@ def scales(x: "Any", AXIS: tl.constexpr) -> "Any":
 
 
 @triton.jit
+def spread(words: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
+    """A tile [ROWS, COLS] in which each word of [ROWS, COLS / 32] (or one that broadcasts to it) stands 32 times."""
+    x = tl.expand_dims(tl.broadcast_to(words, (ROWS, COLS // 32)), 2)
+    return tl.reshape(tl.broadcast_to(x, (ROWS, COLS // 32, 32)), (ROWS, COLS))
+
+
+@triton.jit
 def philox(c0: "Any", c1: "Any", c2: "Any", c3: "Any", k0: "Any", k1: "Any") -> "Any":
     """Four words of Philox4x32-10; everything is uint32."""
     for _ in tl.static_range(10):
