@@ -111,13 +111,20 @@ def spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
     return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
 
 
-def _counters(placed: Placed) -> list[str]:
-    """What the trainer sums over an epoch, as a bnnc_counter each; those of one name are neighbours."""
+def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
+    """What the trainer sums over an epoch: (name, layer, offset, numbers, reported per sample); those of one name are neighbours."""
     p = placed.packed.train.schedule.program
     at = {b.name: b.offset for b in placed.plan.buffers}
     found = [(role.split(":"), v) for role, v in p.results if role.count(":") == 2]
-    return [f"{{{c_string(name)}, {c_string(layer)}, {at[v]}, {p.value[v].shape[0] * p.value[v].shape[1]}, {int(kind == 'share')}}}"
+    return [(name, layer, at[v], p.value[v].shape[0] * p.value[v].shape[1], kind == "share")
             for (kind, name, layer), v in sorted(found, key=lambda x: x[0][1:])]
+
+
+def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
+    """What bnnc_net.h must know before NET, without the prefix."""
+    e, kept = of_model(model), next((b for b in placed.plan.buffers if b.name == THRESHOLDS), None)
+    return [("COUNTERS", len(counters(placed))), *([("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []),
+            *([("SAMPLE_BYTES", sample_bytes(e))] if e else [])]
 
 
 def _encoding(e: Encoding | None, at: dict[str, int]) -> str:
@@ -138,6 +145,8 @@ def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list
     evaluate = dict(placed.packed.evaluate.schedule.program.results)
     first = model.layers[0]
     given = f"input {first['tensor']} {call_text(first['encoder'])} -> {first.output}\n" if first["tensor"] != first.output else ""
+    counted = [f"{{{c_string(name)}, {c_string(layer)}, {offset}, {n}, {int(share)}}}"
+               for name, layer, offset, n, share in counters(placed)]
     schedule, names = SCHEDULES[model.schedule.name]
     args = [literal(float(model.schedule[n])) for n in names] + ["0.0f", "0.0f"]
     files = {"train": ("", ""), "test": ("", "")}
@@ -158,7 +167,7 @@ def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list
                                                         ("pred", evaluate["pred"])) if EVAL + n in at),
         *((n, str(at.get(n, NOWHERE))) for n in ("lr", "step", "tick", "errors", "samples", "level")),
         ("seed_at", str(at.get("seed", NOWHERE))),
-        *([("counter", f"(const bnnc_counter[]){{{', '.join(counters)}}}")] if (counters := _counters(placed)) else []),
+        *([("counter", f"(const bnnc_counter[]){{{', '.join(counted)}}}")] if counted else []),
         ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
         ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
         ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),
@@ -185,9 +194,6 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
     name = model.name
     embedded = list(constants(placed).values())
-    e, kept = of_model(model), next((b for b in placed.plan.buffers if b.name == THRESHOLDS), None)
-    encoder = [("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []
-    encoder += [("SAMPLE_BYTES", sample_bytes(e))] if e else []
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
@@ -195,7 +201,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "encoder": encoder, "constants": embedded, "states": state_table(placed), "counters": len(_counters(placed)),
+        "defines": defines(model, placed), "constants": embedded, "states": state_table(placed),
         "net": net_table(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),

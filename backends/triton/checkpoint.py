@@ -1,7 +1,7 @@
 """Checkpoints as the C trainer writes and reads them (``bnnc_store.h``, ``bnnc_train.h``): two slots, a header with CRCs.
 
 A save writes the payload, syncs, then the header, syncs again, into the slot that does not hold the latest: power lost at any
-write leaves one that is whole.  The payload is a cursor of 112 bytes and the state range of the arena.
+write leaves one that is whole.  The payload is a cursor (112 bytes, and 8 for each counter) and the state range of the arena.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from bnnc.diag import error
@@ -42,17 +42,24 @@ class Cursor:
     samples: int = 1
     level: int = 0
     zero: int = 0
+    count: list[int] = field(default_factory=list)  # of the epoch so far, by counter
 
     def pack(self) -> bytes:
-        return CURSOR.pack(*(getattr(self, f.name) for f in fields(self)))
+        *numbers, count = astuple(self)
+        return CURSOR.pack(*numbers) + struct.pack(f"<{len(count)}q", *count)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Cursor:
+        return cls(*CURSOR.unpack(raw[: CURSOR.size]), list(struct.unpack(f"<{(len(raw) - CURSOR.size) // 8}q", raw[CURSOR.size :])))
 
 
 class Store:
     """The two slots of a folder."""
 
-    def __init__(self, folder: Path, spec: str, state_bytes: int) -> None:
+    def __init__(self, folder: Path, spec: str, state_bytes: int, counters: int) -> None:
         self.paths = (folder / "slot_a.bnnck", folder / "slot_b.bnnck")
-        self.folder, self.spec, self.length = folder, spec.encode(), CURSOR.size + state_bytes
+        self.cursor_bytes = CURSOR.size + 8 * counters
+        self.folder, self.spec, self.length = folder, spec.encode(), self.cursor_bytes + state_bytes
         self.slot, self.generation = -1, 0
 
     def _look(self, path: Path) -> tuple[str, int, bytes]:
@@ -77,7 +84,7 @@ class Store:
         if valid:
             self.slot = max(valid, key=lambda i: seen[i][1])
             _, self.generation, payload = seen[self.slot]
-            return Cursor(*CURSOR.unpack(payload[: CURSOR.size])), payload[CURSOR.size :]
+            return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
         kinds = [s[0] for s in seen]
         if "foreign" in kinds:
             raise error("B0807", f"{self.paths[kinds.index('foreign')]} belongs to another network, rule or batch size than this "

@@ -43,13 +43,15 @@ class Interpreted:
         """Samples for :meth:`steps`."""
         self.samples, self.extra = (rows.reshape(-1), labels), rows.nbytes + labels.nbytes
 
-    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Training steps in one launch: i32[steps, batch], u32[steps, scalars] -> words of losses and predictions [steps, batch]."""
+    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Training steps in one launch: i32[steps, batch], u32[steps, scalars] -> words of losses and predictions [steps, batch], and of
+        what was counted."""
         loss, pred = (np.zeros(order.shape, np.int32) for _ in range(2))
-        arrays = (self.memory, *self.samples, order.reshape(-1), scalars.view(np.int32).reshape(-1), loss.reshape(-1), pred.reshape(-1))
+        counts = np.zeros((len(order), counted(self.module)), np.int32)
+        arrays = (self.memory, *self.samples, *(x.reshape(-1) for x in (order, scalars.view(np.int32), loss, pred, counts)))
         with np.errstate(all="ignore"):
             self.module["train_steps"][(1,)](*map(Pointer, arrays), len(order))
-        return loss, pred
+        return loss, pred, counts
 
     def wait(self) -> None:
         """Nothing is queued."""
@@ -131,14 +133,15 @@ class Gpu:
         self.samples = tuple(self.torch.from_numpy(x.reshape(-1).copy()).cuda() for x in (rows, labels))
         self.extra = rows.nbytes + labels.nbytes
 
-    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As :meth:`Interpreted.steps`."""
         given = [self.torch.from_numpy(x.reshape(-1).copy()).cuda() for x in (order, scalars.view(np.int32))]
-        loss, pred = (self.torch.zeros(order.shape, dtype=self.torch.int32, device="cuda") for _ in range(2))
+        loss, pred, counts = (self.torch.zeros((len(order), n), dtype=self.torch.int32, device="cuda")
+                              for n in (order.shape[1], order.shape[1], counted(self.module)))
         self.module["train_steps"][(self.programs,)](
-            self.memory, *self.samples, *given, loss, pred, len(order), num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
+            self.memory, *self.samples, *given, loss, pred, counts, len(order), num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
             launch_cooperative_grid=True)
-        return loss.cpu().numpy(), pred.cpu().numpy()
+        return loss.cpu().numpy(), pred.cpu().numpy(), counts.cpu().numpy()
 
     def step(self, side: str) -> None:
         if side not in self.graphs:
@@ -159,6 +162,11 @@ class Gpu:
 
     def wait(self) -> None:
         self.torch.cuda.synchronize()
+
+
+def counted(module: Mapping[str, Any]) -> int:
+    """How many numbers a step counts."""
+    return sum(n for _, _, _, n, _ in module["NET"]["counters"])
 
 
 def open_device(module: Mapping[str, Any]) -> Interpreted | Gpu:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import pprint
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
+from math import isfinite
 from typing import Any
 
 from bnnc import __version__
 from bnnc.emit import Source
+from bnnc.encode import of_model
 from bnnc.ir.interp import constant_array
 from bnnc.model import Model
 from bnnc.plan.codec import encode
@@ -162,7 +164,11 @@ def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
     if net is None or not persistent(placed):
         return None
     row = placed.plan.buffer["x"].nbytes // net["batch"]
-    return {**net["at"]["train"], "result": net["at"]["train"]["loss"], "row": row, "scalars": list(net["scalars"].values())}
+    counts: list[tuple[int, int, int]] = []
+    for _, _, at, n, _ in net["counters"]:
+        counts.append((at, sum(c[2] for c in counts), n))
+    return {**net["at"]["train"], "result": net["at"]["train"]["loss"], "row": row, "scalars": list(net["scalars"].values()), "counts": counts,
+            "counted": sum(c[2] for c in counts)}
 
 
 def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
@@ -170,7 +176,7 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
     at = {b.name: b.offset for b in placed.plan.buffers}
     program = placed.packed.train.schedule.program
     first = model.layers[0]
-    encoder = first.args["encoder"]
+    encoder = of_model(model)
     sides = {}
     for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
         results = dict(ps.schedule.program.results)
@@ -181,8 +187,8 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
     return {
         "name": model.name, "hash": spec_hash(model, placed), "version": __version__, "target": target.name, "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "elements": first.output.elements,
-        "classes": model.layers[-1].input.elements, "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
-        "threshold": float(encoder["threshold"]) if encoder.name == "sign" else None, "epochs": model.epochs, "seed": model.seed,
+        "classes": model.classes, "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
+        "encoding": asdict(encoder) if encoder else None, "counters": c_emit.counters(placed), "epochs": model.epochs, "seed": model.seed,
         "holdout": model.holdout, "lr": float(model.optimizer["lr"]), "schedule": model.schedule.name,
         "schedule_args": {k: float(v) for k, v in model.schedule.args},
         "data": {which: [v for _, v in source.args] for which, source in (("train", model.data.train), ("test", model.data.test))
@@ -190,7 +196,7 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
         "at": sides, "scalars": {n: at[n] for n in SCALARS if n in at}, "loss_is_int": program.value[loss].dtype == "i32",
         "arena_bytes": placed.plan.arena_bytes, "state_bytes": placed.plan.state_bytes, "device_bytes": dev.nbytes,
         "persistent": persistent(placed), "plan": report.summary(),
-        "states": [(s.name, s.role, s.init, s.init_value, s.stream, s.limit, program.value[s.name].dtype, program.value[s.name].shape,
+        "states": [(s.name, s.role, s.init, s.init_value if isfinite(s.init_value) else str(s.init_value), s.stream, s.limit, program.value[s.name].dtype, program.value[s.name].shape,
                     at[s.name]) for s in program.states],
         "constants": [(offset, raw.hex()) for _, offset, raw in dev.constants]}
 
@@ -225,5 +231,5 @@ def host_text(model: Model, placed: Placed, report: Report, target: Target) -> s
     constants = [{**k, "at": at[n]} for n, k in c_emit.constants(placed).items()]
     return render("triton/host.c.j2", name=model.name, file=model.name, version=__version__, hash=spec_hash(model, placed),
                   rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, table=table_lines(report),
-                  arena=placed.plan.arena_bytes, device=dev.nbytes, x_bytes=placed.plan.buffer["x"].nbytes, constants=constants,
+                  arena=placed.plan.arena_bytes, device=dev.nbytes, x_bytes=placed.plan.buffer["x"].nbytes, defines=c_emit.defines(model, placed), constants=constants,
                   states=c_emit.state_table(placed), net=c_emit.net_table(model, placed, report, target))

@@ -7,11 +7,12 @@ samples of a small network are copied to the device, which runs many steps in on
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import numpy as np
 
 from bnnc import data, rng, tensors
 from bnnc.diag import BnncError, error, render
+from bnnc.encode import Encoding
 from bnnc.ir.interp import initial
 from bnnc.ir.program import State, Value
 from bnnc.plan.codec import decode, encode
@@ -30,6 +32,8 @@ from .device import open_device
 
 STEPS = 50  # in one launch: a signal or a checkpoint waits for so many at most
 STOP: list[int] = []  # the signal that came
+KINDS = {"uint8": "u8", "bool": "bit", "float32": "f32"}
+THRESHOLDS = "input.thresholds"
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,48 @@ class Trainer:
         self.device = open_device(module)
         self.cursor = Cursor()
         self.train = self.test = Samples(np.zeros((0, 1), np.uint8), np.zeros(0, np.uint8))
-        self.store = Store(Path(options.out), self.net["hash"], self.net["state_bytes"])
+        self.store = Store(Path(options.out), self.net["hash"], self.net["state_bytes"], len(self.net["counters"]))
+        self.encoding = Encoding(**self.net["encoding"]) if self.net["encoding"] else None
+        self.thresholds: np.ndarray | None = None  # of an encoder that was fitted
+        self.may_fit = False
         self.split = np.zeros(0, np.uint32)
         self.log = None
 
     # -- data ---------------------------------------------------------------------------------------------------------
-    def samples(self, x: np.ndarray, y: np.ndarray, file: str) -> Samples:
+    def find_thresholds(self, train: bool) -> None:
+        """Those of the checkpoint that is gone on from, or of ``--init``; a run that has neither fits them to its data."""
+        o, kept, table = self.options, None, None
+        if self.encoding is None or not self.encoding.fitted:
+            return
+        if o.resume != "never" if train else not o.init:
+            kept = self.store.load()
+        if kept is not None:
+            table = self.decoded(kept[1], lambda name, _: name == THRESHOLDS)[THRESHOLDS]
+        elif o.init:
+            table = tensors.read(o.init).get(THRESHOLDS)
+        if table is not None and np.isfinite(table.flat[0]):
+            self.thresholds = table.reshape(self.encoding.table)
+        self.may_fit = train and kept is None
+
+    def encoded(self, x: np.ndarray, file: str, n_fit: int) -> np.ndarray:
+        """bool[n, bits]; the first ``n_fit`` samples are those that an encoder is fitted to.  Raises BnncError B0804."""
+        e = self.encoding
+        assert e is not None
+        try:
+            if e.fitted and self.thresholds is None and self.may_fit and n_fit:
+                self.thresholds = e.fit(x[:n_fit])
+            return e.encode(x, self.thresholds).reshape(len(x), -1)
+        except ValueError as problem:
+            raise error("B0804", f"{file}: {problem}", exit_code=5, help="change the samples or the spec's encoder") from problem
+
+    def samples(self, x: np.ndarray, y: np.ndarray, file: str, n_fit: int = 0) -> Samples:
         """Arrays in the network's own encoding.  Raises BnncError B0803, B0804."""
-        net = self.net
+        net, e = self.net, self.encoding
         flat = x.reshape(len(x), -1)
-        if net["input"] == "bit" and flat.dtype != np.bool_ and net["threshold"] is not None:
-            flat = data.encode_sign(flat, net["threshold"])
-        kind = {"uint8": "u8", "bool": "bit", "float32": "f32"}[flat.dtype.name]
+        kind = KINDS[flat.dtype.name]
+        if e is not None and (kind, flat.shape[1]) != (net["input"], net["elements"]) and (kind == e.data or (
+                e.how == "sign" and kind != "bit")):
+            flat, kind = self.encoded(flat, file, n_fit), "bit"
         if kind != net["input"] or flat.shape[1] != net["elements"]:
             raise error("B0804", f"{file} holds {kind}[{flat.shape[1]}], the network takes {net['input']}[{net['elements']}]", exit_code=5,
                         help="give the data that the spec names, or pack it again")
@@ -72,9 +106,9 @@ class Trainer:
         rows = encode(Storage("x", net["input"], (len(flat), flat.shape[1])), np.where(flat, 1, -1) if kind == "bit" else flat)
         return Samples(np.frombuffer(rows, np.uint8).reshape(len(flat), -1), y)
 
-    def open(self, which: str, flag: str | None) -> tuple[Samples, int] | None:
-        """The samples of ``--train`` or ``--test``, or of the spec's own, and how many of them are its test split; None: there is
-        no such source."""
+    def open(self, which: str, flag: str | None, split: bool = False) -> tuple[Samples, int] | None:
+        """The samples of ``--train`` or ``--test``, or of the spec's own, and how many of them are its test split (``split``: which is
+        what the test uses); None: there is no such source."""
         if flag == "none":
             return None
         files = flag.split(",") if flag else self.net["data"].get(which)
@@ -86,13 +120,13 @@ class Trainer:
             names = [beside, beside.with_name(beside.name + ".gz"), Path(self.options.data or ".") / Path(f).name]
             found.append(str(next((p for p in names if p.exists()), beside)) if not flag else f)
         d = data.pack(*found)
-        return self.samples(d.x, d.y, found[0]), d.n_test
+        return self.samples(d.x, d.y, found[0], d.n - d.n_test * split if which == "train" else 0), d.n_test
 
     def open_data(self, need_train: bool) -> None:
         """Without test data of its own the training file's last samples are the test."""
         own_test = self.options.test is not None or (not self.options.train and "test" in self.net["data"])
         if need_train or not own_test:
-            got = self.open("train", self.options.train)
+            got = self.open("train", self.options.train, not own_test)
             if need_train and got is None:
                 raise error("B0805", "no training data: the spec names none", exit_code=2,
                             help="--train IMAGES,LABELS or --train FILE.bnnd")
@@ -125,8 +159,10 @@ class Trainer:
 
     def init_states(self, seed: int) -> None:
         self.device.write(0, np.zeros(self.net["state_bytes"], np.uint8))
-        self.put_states({name: initial(State(name, role, init, value, stream, limit), Value(name, tuple(shape), dtype), seed)
+        self.put_states({name: initial(State(name, role, init, float(value), stream, limit), Value(name, tuple(shape), dtype), seed)
                          for name, role, init, value, stream, limit, dtype, shape, _ in self.net["states"]})
+        if self.thresholds is not None:
+            self.put_states({THRESHOLDS: self.thresholds})
         if self.options.init:
             self.load_weights(self.options.init)
 
@@ -145,14 +181,25 @@ class Trainer:
             values[name] = np.where(x >= 0, 1, -1).reshape(shape) if dtype == "bit" else x.reshape(shape)
         self.put_states(values)
 
-    def export(self, path: str) -> None:
-        raw, out = self.state_bytes(), {}
+    def decoded(self, raw: bytes, wanted: Callable[[str, str], bool]) -> dict[str, np.ndarray]:
+        """States by name, of those whose name and role are ``wanted``, from the bytes of all."""
+        found = {}
         for name, role, *_, dtype, shape, at in self.net["states"]:
-            if role != "moment":
+            if wanted(name, role):
                 s = Storage(name, dtype, tuple(shape))
-                x = decode(s, raw[at : at + s.nbytes])
-                out[name] = x if shape[0] > 1 else x.reshape(-1)
-        tensors.write(path, out)
+                found[name] = decode(s, raw[at : at + s.nbytes])
+        return found
+
+    def export(self, path: str) -> None:
+        states = self.decoded(self.state_bytes(), lambda _, role: role != "moment")
+        tensors.write(path, {name: x if x.shape[0] > 1 else x.reshape(-1) for name, x in states.items()})
+
+    def saturation(self) -> dict[str, float]:
+        """The share of each integer weight's values that are at their limit, under its layer's name."""
+        limits = {name: limit or 1 << (int(dtype[1:]) - 1) for name, *_, limit, dtype, _, _ in self.net["states"] if dtype in ("i8", "i16")}
+        states = self.decoded(self.state_bytes(), lambda name, _: name in limits)
+        return {name.removesuffix(".weight") or name: float(((x <= -limits[name]) | (x >= limits[name] - 1)).mean())
+                for name, x in states.items()}
 
     # -- steps --------------------------------------------------------------------------------------------------------
     def batch(self, side: str, source: Samples, index: np.ndarray) -> None:
@@ -205,22 +252,25 @@ class Trainer:
         """Steps on batches i32[steps, batch]: one launch for all of them where samples are on the device."""
         first = self.cursor.step_total + 1
         scalars = np.stack([self.scalars(lr, first + i) for i, lr in enumerate(rates)])
+        ends = np.cumsum([n for _, _, _, n, _ in self.net["counters"]], dtype=int)[:-1]
         if self.device.persistent:
-            words, preds = self.device.steps(order, scalars)
+            words, preds, counts = self.device.steps(order, scalars)
             losses = words.view("<i4" if self.net["loss_is_int"] else "<f4").astype(np.float64)
-            for index, loss, pred in zip(order, losses, preds, strict=True):
-                self.count(float(np.add.accumulate(loss)[-1]), int((pred == self.train.labels[index]).sum()))
+            for index, loss, pred, count in zip(order, losses, preds, counts, strict=True):
+                self.count(float(np.add.accumulate(loss)[-1]), int((pred == self.train.labels[index]).sum()), np.split(count, ends))
             return
         for index, values in zip(order, scalars, strict=True):
             self.batch("train", self.train, index)
             for at, word in zip(self.net["scalars"].values(), values, strict=True):
                 self.device.write(at, np.array([word]).view(np.uint8))
             self.device.step("train")
-            self.count(*self.results("train", self.train.labels[index]))
+            counted = [self.device.read(at, 4 * n).view("<i4") for _, _, at, n, _ in self.net["counters"]]
+            self.count(*self.results("train", self.train.labels[index]), counted)
 
-    def count(self, loss: float, hits: int) -> None:
+    def count(self, loss: float, hits: int, counted: list[np.ndarray]) -> None:
         """A step is done."""
         c = self.cursor
+        c.count = [k + int(x.sum(dtype=np.int64)) for k, x in zip(c.count, counted, strict=False)]
         c.loss_sum, c.hits, c.seen = c.loss_sum + loss, c.hits + hits, c.seen + self.net["batch"]
         c.step, c.step_total = c.step + 1, c.step_total + 1
 
@@ -247,7 +297,8 @@ def begin(run: Trainer) -> bool:
         run.cursor.lr0 = float(np.float32(o.lr)) if o.lr is not None else run.cursor.lr0
     else:
         seed = net["seed"] if o.seed is None else o.seed
-        run.cursor = Cursor(lr0=float(np.float32(net["lr"] if o.lr is None else o.lr)), seed=seed, n_fit=n_fit, n_hold=n_hold)
+        run.cursor = Cursor(lr0=float(np.float32(net["lr"] if o.lr is None else o.lr)), seed=seed, n_fit=n_fit, n_hold=n_hold,
+                            count=[0] * len(net["counters"]))
         run.init_states(seed)
     c = run.cursor
     run.split = rng.permute(c.seed, rng.HOLDOUT_STREAM, 0, n, np.arange(n, dtype=np.uint32)) if n_hold else np.arange(n, dtype=np.uint32)
@@ -265,6 +316,20 @@ def percent(word: str, share: float) -> str:
     return f"  {word} {100 * share:.2f} %" if share >= 0 else ""
 
 
+def counts(run: Trainer) -> tuple[dict[str, Any], str]:
+    """The epoch's counters, for the log by layer, and for the terminal the mean share, or the sum, over the layers."""
+    c, found, line = run.cursor, {}, ""
+    for name, group in itertools.groupby(zip(run.net["counters"], c.count, strict=True), lambda x: str(x[0][0])):
+        own = [(layer, n / c.seen if share else n) for (_, layer, _, _, share), n in group]
+        found[name] = dict(own) if own[0][0] else own[0][1]
+        total = sum(n for _, n in own)
+        line += percent(name, total / len(own)) if isinstance(total, float) else f"  {name} {total}"
+    if shares := run.saturation():
+        found["saturation"] = shares
+        line += percent("saturation", max(shares.values()))
+    return found, line
+
+
 def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
     """Measure, report, adapt, go to the next."""
     c, o, net = run.cursor, run.options, run.net
@@ -275,12 +340,14 @@ def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
         return
     c.last_test, c.best_test = (test if test >= 0 else c.last_test), max(c.best_test, test)
     loss, acc, speed = c.loss_sum / c.seen, c.hits / c.seen, c.seen / max(seconds, 1e-9)
+    counted, line = counts(run)
     if not o.quiet:
         print(f"epoch {c.epoch + 1:2}/{o.epochs}  loss {loss:.4f}{percent('train', acc)}{percent('held out', held)}"
-              f"{percent('test', test)}{percent('best', c.best_test)}  {speed:.0f} samples/s  {seconds:.1f} s", flush=True)
+              f"{percent('test', test)}{percent('best', c.best_test)}{line}  {speed:.0f} samples/s  {seconds:.1f} s", flush=True)
     extra = {"holdout_acc": held} if held >= 0 else {}
     extra |= {"test_acc": test, "best_test_acc": c.best_test} if test >= 0 else {}
-    extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {}
+    extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {"level": c.level} if net["schedule"] == "plateau" else {}
+    extra |= counted
     record(run, event="epoch", epoch=c.epoch + 1, step=c.step_total, loss=loss, train_acc=acc, **extra, seconds=seconds,
            samples_per_s=speed, state=run.state_hash())
     if net["schedule"] == "plateau":
@@ -297,10 +364,12 @@ def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
             c.bad_epochs += 1
     c.errors, c.samples = c.seen - c.hits, c.seen
     c.epoch, c.step, c.hits, c.seen, c.loss_sum = c.epoch + 1, 0, 0, 0, 0.0
+    c.count = [0] * len(c.count)
 
 
 def train(run: Trainer) -> int:
     o, net, started = run.options, run.net, time.monotonic()
+    run.find_thresholds(True)
     run.open_data(True)
     resumed = begin(run)
     if run.device.persistent:
@@ -356,6 +425,7 @@ def train(run: Trainer) -> int:
 
 def evaluate(run: Trainer) -> int:
     o, started = run.options, time.monotonic()
+    run.find_thresholds(False)
     run.open_data(False)
     if not run.test.n:
         raise error("B0805", "no test data: the spec names none", exit_code=2, help="--test IMAGES,LABELS or --test FILE.bnnd")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Library, plan, spec
+from helpers import Library, plan, sequence_spec, spec
 
 from bnnc import data, driver, knobs, tensors
 from bnnc.backends import select
@@ -26,6 +26,8 @@ HERE = Path(__file__).parent
 NETS = {
     "floats": spec((20, 9, 3), kind="sign", batch=10).replace("optimizer =", "epochs = 2; schedule = cosine; optimizer ="),
     "integers": spec((20, 9, 3), kind="sign", rule="bep(group = 3)", batch=10).replace("optimizer = adam; ", "epochs = 2; "),
+    "encoded": sequence_spec(4, 5, 9, 0, 3, batch=10, encoder="thermometer(3, kind = gauss)").replace("f32[", "u8[").replace(
+        "train { ", "train { epochs = 2; schedule = plateau(1, 0.5); "),
 }
 
 
@@ -74,12 +76,13 @@ def state(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("state ")[1].split()[0]
 
 
-SLOW_FLOATS = [pytest.param("floats", marks=pytest.mark.slow), "integers"]
+SLOW_FLOATS = [pytest.param("floats", marks=pytest.mark.slow), "integers", "encoded"]
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
 def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
-    """Two epochs: the same states, log and exported weights; each goes on from the other's checkpoint."""
+    """Two epochs: the same states, log (what was counted, too) and exported weights; each goes on from the other's checkpoint, also
+    from one within an epoch, and both fit the encoder to the same thresholds."""
     _, c = built(net, "host", folder)
     _, py = built(net, "triton", folder)
     logs = [folder / f"{net}-{p}.jsonl" for p in "cp"]
@@ -92,11 +95,16 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
             assert x.get(k) == y.get(k), k
         for k in ("loss", "train_acc", "test_acc", "best_test_acc", "lr"):
             assert x.get(k, 0) == pytest.approx(y.get(k, 0), rel=1e-5), k
+        for k in ("flips", "trigger_rate", "saturation", "level"):
+            assert x.get(k) == y.get(k) and ((k in x) == (x["event"] == "epoch" and net != "floats") or k == "level"), k
     want = tensors.read(files[0])
     got = tensors.read(files[1])
     assert list(got) == list(want) and all((got[n] == want[n]).all() and got[n].shape == want[n].shape for n in want)
-    run(c, folder, "train", "--out", f"{net}-1", "--steps", "4")
-    run(py, folder, "train", "--out", f"{net}-1", "--steps", "6")
+    run(c, folder, "train", "--out", f"{net}-1", "--steps", "1")
+    run(py, folder, "train", "--out", f"{net}-1", "--steps", "6", "--log", f"{net}-resumed.jsonl")
+    first = [next(e for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "epoch")
+             for log in (logs[1], folder / f"{net}-resumed.jsonl")]
+    assert first[0] == {**first[1], "seconds": first[0]["seconds"], "samples_per_s": first[0]["samples_per_s"]}
     assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
     assert state(run(py, folder, "eval", "--out", f"{net}-1")) == state(a)
 
@@ -114,8 +122,8 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     lines = log.read_text().splitlines()
     assert f"alloc {planned.report.total}" in lines and planned.report.total == emit.device(planned.placed).nbytes
     assert lines.count("image cubin sm_90") == 2
-    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == 8
-    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == 2
+    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == int(a.stdout.split(" steps")[0].split()[-1]) >= 6
+    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == (4 if net == "encoded" else 2)  # held-out samples, too
     run(c, folder, "train", "--out", f"{net}-h1", "--steps", "4")
     run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
     assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)

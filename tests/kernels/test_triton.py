@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, spec
+from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, sequence_spec, spec
 from test_locked import NETS, SPECIAL, UNFUSED, check_kernel, check_net, check_steps
 from triton_helpers import TritonLibrary, interpreted_module
 
@@ -31,8 +31,10 @@ QUICK = {
     "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
     "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
     "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
+    "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
-INTEGER = ("bep", "bep-small-words", "local", "local-no-reinforcement")
+INTEGER = ("bep", "bep-small-words", "bep-group-list", "local", "local-no-reinforcement", "local-one-output-deep", "rnn", "rnn-horizon",
+           "rnn-no-expansion")
 
 
 @pytest.mark.parametrize("net", QUICK)
@@ -56,7 +58,7 @@ def test_with_every_value_in_memory(net: str) -> None:
     check_net(TritonLibrary(plan(NETS[net], disable=("fuse", "sink", "simplify"))), special=True, threads=(3,))
 
 
-@pytest.mark.parametrize("net", ["edge", "integer"])
+@pytest.mark.parametrize("net", ["edge", "integer", "recurrent"])
 def test_a_persistent_step_is_the_kernels_one_after_another(net: str) -> None:
     """One launch, one program: the same states and results, and the barrier is left as it was found."""
     lib = TritonLibrary(plan(QUICK[net]))
@@ -208,12 +210,13 @@ def compiled(text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = Fa
     return aot.compile_text(re.sub(r"^PERSISTENT = .*", f"PERSISTENT = {persistent}", source, flags=re.M), archs)[2]
 
 
-def test_kernels_compile_without_spills() -> None:
+@pytest.mark.parametrize("net", ["integer", pytest.param("recurrent", marks=pytest.mark.slow)])
+def test_kernels_compile_without_spills(net: str) -> None:
     """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""
-    images = compiled(QUICK["integer"])
+    images = compiled(QUICK[net])
     for image in images.values():
         assert image.cubin[:4] == b"\x7fELF" and image.registers > 0 and image.stack == image.scratch == 0
-    assert len(images) == 2 * sum(map(len, emit.entries(plan(QUICK["integer"]).placed)))
+    assert len(images) == 2 * sum(map(len, emit.entries(plan(QUICK[net]).placed)))
 
 
 @pytest.mark.slow
@@ -222,6 +225,13 @@ def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(aot, "MOST_REGISTERS", 32)
     with pytest.raises(BnncError, match="B0712"):
         compiled(QUICK["integer"], (80,), persistent=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["bep", "bep-wide", "local", "rnn-horizon", "rnn-wide"])
+def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
+    """All kernels in one, for each architecture, as small networks run them."""
+    assert set(compiled(NETS[net], persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}
 
 
 @pytest.mark.slow

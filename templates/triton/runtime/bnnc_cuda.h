@@ -1,7 +1,7 @@
 /* bnnc_cuda.h: the network's kernels on an NVIDIA GPU, by way of the driver that is loaded when the program starts.
  *
- * bnnc_arena mirrors the device's memory: a step's batch and scalars are sent from it, losses and predictions come back into
- * it, states do when they are read (BNNC_STATES_READ) and go when they were written (BNNC_STATES_WRITTEN). The program holds
+ * bnnc_arena mirrors the device's memory: a step's batch and scalars are sent from it, losses, predictions and counts come
+ * back into it, states do when they are read (BNNC_STATES_READ) and go when they were written (BNNC_STATES_WRITTEN). The program holds
  * compiled kernels for some GPU generations and PTX, which the driver compiles, for newer ones.
  */
 #ifndef BNNC_CUDA_H
@@ -161,6 +161,7 @@ BNNC_FN void bnnc_gpu_step(bool train, int first, int end) {
   for (int i = first; i < end; i++) bnnc_gpu_launch(i);
   bnnc_gpu_fetch(train ? NET.train_loss : NET.eval_loss, (uint64_t)NET.batch * 4);
   bnnc_gpu_fetch(train ? NET.train_pred : NET.eval_pred, (uint64_t)NET.batch * 4);
+  for (int k = 0; train && k < BNNC_COUNTERS; k++) bnnc_gpu_fetch(NET.counter[k].offset, (uint64_t)NET.counter[k].n * 4);
   if (train) bnnc_gpu.device_is_newer = true;
 }
 
