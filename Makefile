@@ -29,14 +29,14 @@ demo: $(VENV)/ok ## compile the MNIST example, train it (under a minute), compar
 
 $(TEST)/ok: pyproject.toml
 	@test -x $(TEST)/bin/python || $(PYTHON) -m venv $(TEST)
-	$(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[test,oracle,dev]'
+	$(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[test,oracle,gpu,dev]'
 	@touch $@
 
 test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
 	$(PYTEST) -n auto
 
 test-all: $(TEST)/ok ## all tests: full data, long training, fuzzing (ONLY=slow: just those)
-	$(PYTEST) -n auto -m '$(or $(ONLY),slow or not slow)' $(ARGS)
+	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu' $(ARGS)
 
 lint: $(TEST)/ok ## ruff and mypy
 	$(TEST)/bin/ruff check bnnc backends tests examples benchmarks

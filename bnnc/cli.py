@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from . import __version__, api, budget, codes, driver, fmt, knobs, show
+from .backends import select
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
 from .cli_data import data_group
@@ -232,7 +233,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
-        out.print(show.not_counted(), style="dim")
+        out.print(show.not_counted(p), style="dim")
         if other is not None:
             out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
                       f"({other.total_bytes / p.total_bytes:.2f}x)")
@@ -284,7 +285,8 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
         following(f"bnnc build {folder}")
         return
-    out = output or name
+    at = select.find_target(target)
+    out = output or select.backend_of(at).program(name, at)
     if Path(out).is_dir():
         raise error("B0903", f"{out} is a folder", exit_code=2, help="name the executable with -o PATH")
     prog = net.compile(target, out, threads, batch, ram)
@@ -383,9 +385,10 @@ def build(folder: str, output: str | None, as_json: bool) -> None:
 
     Example: bnnc build net-c -o net
     """
-    source, sizes, target = c_build.read_source(Path(folder))
-    out = Path(output or source.name)
-    c_build.build(source, sizes, target, out, knobs.read().cc)
+    source, sizes, target = select.read_source(Path(folder))
+    backend = select.backend_of(target)
+    out = Path(output or backend.program(source.name, target))
+    backend.build(source, sizes, target, out, knobs.read().cc)
     if as_json:
         click.echo(json.dumps({"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1))
     note(f"{out}: built from {folder}; the arena has {budget.number(sizes.arena)} bytes, as planned")
@@ -415,10 +418,10 @@ def targets(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([
             {"name": t.name, "isa": t.isa, "doc": t.doc, "levels": [x.name for x in t.levels], "threads": t.threads,
-             "compilers": list(t.compilers)} for t in TARGETS.values()], indent=1))
+             "compilers": list(t.compilers)} for t in select.targets().values()], indent=1))
     else:
         show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "what"), (
-            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), t.doc) for t in TARGETS.values())))
+            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), t.doc) for t in select.targets().values())))
     following("bnnc compile FILE --target NAME")
 
 

@@ -112,7 +112,7 @@ def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
 
 def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
     """All passes up to the Plan, with the report for a target.  Raises BnncError."""
-    from .backends.c.targets import find_target  # noqa: PLC0415
+    from .backends.select import find_target  # noqa: PLC0415
 
     k = k or knobs.read()
     target = find_target(options.target)
@@ -122,7 +122,7 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
 
 def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     """The middle passes for an already checked Model (``options.model``)."""
-    from .backends.c.size import code_bytes  # noqa: PLC0415
+    from .backends.select import backend_of  # noqa: PLC0415
 
     model = options.model
     assert model is not None
@@ -137,17 +137,17 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
         raise error("B0704", f"{threads} threads", exit_code=2, help="1 to 64")
     report = Report(
         name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=code_bytes(target, placed, of_model(model)), stack=target.stack,
-        threads=target.thread_stack * (threads - 1), system=target.kernel_pages)
+        code=backend_of(target).code_bytes(target, placed, of_model(model)), stack=target.stack,
+        threads=target.thread_stack * (threads - 1), system=target.kernel_pages, device=backend_of(target).launches(placed))
     return Planned(model, placed, report, target, threads, trace)
 
 
 def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
     """The program's text.  Also for hand-made Models (tests)."""
-    from .backends.c.emit import emit  # noqa: PLC0415
+    from .backends.select import backend_of  # noqa: PLC0415
 
     k = k or knobs.read()
-    source = emit(planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison)
+    source = backend_of(planned.target).emit(planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison)
     if k.dump:
         source.write(Path(k.dump) / "source")
     return source
@@ -155,9 +155,9 @@ def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
 
 def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | None = None) -> Path:
     """Compile and check the program against the Plan; returns the executable."""
-    from .backends.c.build import build  # noqa: PLC0415
+    from .backends.select import backend_of  # noqa: PLC0415
 
-    return build(source, planned.report, planned.target, out, (k or knobs.read()).cc)
+    return backend_of(planned.target).build(source, planned.report, planned.target, out, (k or knobs.read()).cc)
 
 
 def build_planned(planned: Planned, out: Path, k: knobs.Knobs | None = None) -> tuple[Planned, Source]:

@@ -11,7 +11,6 @@ from rich.text import Text
 from .api import Plan
 from .budget import number
 from .gates import WEIGHTS, Gates
-from .plan.report import NOT_COUNTED
 from .plan.types import Buffer
 from .published import Published
 
@@ -92,11 +91,12 @@ def totals_table(plan: Plan) -> Table:
     table.add_column()
     bound = (f"lower bound {number(p.lower_bound)}, gap {number(gap)} B ({100 * gap / p.lower_bound:.2f} %); "
              f"peak in {p.steps[p.peak_step].name}")
-    for label, n, note in (
-            ("arena", r.arena, bound), ("code and constants", r.code, "an upper bound; the build checks it"),
-            ("stack", r.stack, "an upper bound"),
-            ("thread stacks", r.threads, f"{plan.planned.threads} threads, the first has the stack above"),
-            ("system", r.system, "what the operating system maps into every process")):
+    beside = [("code and constants", r.code, "an upper bound; the build checks it"), ("stack", r.stack, "an upper bound"),
+              ("thread stacks", r.threads, f"{plan.planned.threads} threads, the first has the stack above"),
+              ("system", r.system, "what the operating system maps into every process")]
+    if r.device:
+        beside = [("barrier, constants", r.code, f"on the GPU, as the arena; {r.device}")]
+    for label, n, note in (("arena", r.arena, bound), *beside):
         table.add_row(label, number(n), note)
     kib = f"{r.total / 1024:,.1f} KiB".replace(",", " ")
     table.add_row("total", number(r.total), f"{kib}; nothing else is allocated", style="bold")
@@ -108,8 +108,8 @@ def title(plan: Plan) -> str:
     return f"{m.name} · rule {m.rule.name} · {m.optimizer.name} · batch {m.batch} · target {r.target}"
 
 
-def not_counted() -> str:
-    return f"not counted: {'; '.join(NOT_COUNTED)}"
+def not_counted(plan: Plan) -> str:
+    return f"not counted: {'; '.join(plan.planned.report.not_counted)}"
 
 
 def gates_table(counts: Sequence[tuple[str, Gates]]) -> Table:

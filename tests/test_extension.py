@@ -3,7 +3,8 @@ changes.
 
 The toys are unlike the built-in ones where it matters: a layer without a backward of its own, a rule that attenuates
 differently and limits activation gradients, an optimiser without moments for some parameters, a target with other flags
-and one instruction set.  The network that uses them all is compared with the interpreter kernel by kernel, and trained.
+and one instruction set.  The network that uses them all is compared with the interpreter kernel by kernel on both
+backends, and trained.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import Library, assert_same, batch_of, codes_of, plan, spec
+from triton_helpers import TritonLibrary
 
 import bnnc
 from bnnc import driver, registry
@@ -154,6 +156,17 @@ def test_toys_compile_and_every_kernel_is_the_interpreters() -> None:
         lib = Library(plan(text, target="toaster", verify=2))
         assert check_net(lib, special=True) > 10
         check_steps(lib, 4)
+    assert files_of_bnnc() == before
+
+
+@pytest.mark.usefixtures("toys")
+def test_toys_are_triton_kernels_too(tmp_path: Path) -> None:
+    """The second backend prints the same expressions: each kernel is the interpreter's, and the trainer is written."""
+    before = files_of_bnnc()
+    planned = plan(TEXT.replace("batch = 30", "batch = 9"), target="triton")
+    assert check_net(TritonLibrary(planned), special=True, threads=(1,)) > 10
+    program = driver.build_source(driver.emit_source(planned), planned, tmp_path / "toys.py")
+    assert "gain" in program.read_text()
     assert files_of_bnnc() == before
 
 

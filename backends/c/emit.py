@@ -51,7 +51,7 @@ def _memory(ps: PackedSchedule, prefix: str) -> Memory:
                   frozenset(s.name for s in ps.constants))
 
 
-def _kernel_doc(k: Kernel) -> list[str]:
+def kernel_doc(k: Kernel) -> list[str]:
     """What a kernel computes, one line an output, shortened: the full text is in the code."""
     def short(e: object) -> str:
         text = str(e)
@@ -74,7 +74,7 @@ def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
         body = render(f"c/kernels/{text.template}.c.j2", **text.context)
         body = "".join(line for line in body.splitlines(keepends=True) if line.strip())
         where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
-        out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": _kernel_doc(k),
+        out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": kernel_doc(k),
                     "title": f"{k.name}: {k.phase} of {where}"})
     return out
 
@@ -90,8 +90,8 @@ def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
     return sorted(out, key=lambda d: (d["after"], d["offset"]))
 
 
-def _constants(placed: Placed) -> list[dict[str, Any]]:
-    """Embedded bit matrices, as words in each packing that is read."""
+def constants(placed: Placed) -> dict[str, dict[str, Any]]:
+    """Embedded bit matrices by storage, as words in each packing that is read."""
     out: dict[str, dict[str, Any]] = {}
     for ps in placed.packed:
         for s in ps.constants:
@@ -101,23 +101,30 @@ def _constants(placed: Placed) -> list[dict[str, Any]]:
             words = [f"0x{w:08x}" for w in np.frombuffer(encode(s, array), "<u4")]
             out[s.name] = {"ident": ident(s.name), "what": str(s),
                            "lines": [", ".join(words[i:i + 10]) for i in range(0, len(words), 10)], "n": len(words)}
-    return list(out.values())
+    return out
 
 
-def _spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
+def spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
     """The Model's hash, and with embedded constants theirs too: weights that were trained with others mean nothing."""
     if not constants:
         return model.hash
     return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
 
 
-def _counters(placed: Placed) -> list[str]:
-    """What the trainer sums over an epoch, as a bnnc_counter each; those of one name are neighbours."""
+def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
+    """What the trainer sums over an epoch: (name, layer, offset, numbers, reported per sample); those of one name are neighbours."""
     p = placed.packed.train.schedule.program
     at = {b.name: b.offset for b in placed.plan.buffers}
     found = [(role.split(":"), v) for role, v in p.results if role.count(":") == 2]
-    return [f"{{{c_string(name)}, {c_string(layer)}, {at[v]}, {p.value[v].shape[0] * p.value[v].shape[1]}, {int(kind == 'share')}}}"
+    return [(name, layer, at[v], p.value[v].shape[0] * p.value[v].shape[1], kind == "share")
             for (kind, name, layer), v in sorted(found, key=lambda x: x[0][1:])]
+
+
+def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
+    """What bnnc_net.h must know before NET, without the prefix."""
+    e, kept = of_model(model), next((b for b in placed.plan.buffers if b.name == THRESHOLDS), None)
+    return [("COUNTERS", len(counters(placed))), *([("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []),
+            *([("SAMPLE_BYTES", sample_bytes(e))] if e else [])]
 
 
 def _encoding(e: Encoding | None, at: dict[str, int]) -> str:
@@ -132,12 +139,14 @@ def _encoding(e: Encoding | None, at: dict[str, int]) -> str:
             + (f"(const double[]){{{', '.join(map(repr, e.normal_quantiles))}}}}}" if e.how == "gauss" else "NULL}"))
 
 
-def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[tuple[str, str]]:
+def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list[tuple[str, str]]:
     at = {b.name: b.offset for b in placed.plan.buffers}
     train = dict(placed.packed.train.schedule.program.results)
     evaluate = dict(placed.packed.evaluate.schedule.program.results)
     first = model.layers[0]
     given = f"input {first['tensor']} {call_text(first['encoder'])} -> {first.output}\n" if first["tensor"] != first.output else ""
+    counted = [f"{{{c_string(name)}, {c_string(layer)}, {offset}, {n}, {int(share)}}}"
+               for name, layer, offset, n, share in counters(placed)]
     schedule, names = SCHEDULES[model.schedule.name]
     args = [literal(float(model.schedule[n])) for n in names] + ["0.0f", "0.0f"]
     files = {"train": ("", ""), "test": ("", "")}
@@ -158,7 +167,7 @@ def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[t
                                                         ("pred", evaluate["pred"])) if EVAL + n in at),
         *((n, str(at.get(n, NOWHERE))) for n in ("lr", "step", "tick", "errors", "samples", "level")),
         ("seed_at", str(at.get("seed", NOWHERE))),
-        *([("counter", f"(const bnnc_counter[]){{{', '.join(counters)}}}")] if (counters := _counters(placed)) else []),
+        *([("counter", f"(const bnnc_counter[]){{{', '.join(counted)}}}")] if counted else []),
         ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
         ("state_begin", "0"), ("state_bytes", str(placed.plan.state_bytes)),
         ("state", "STATE"), ("n_state", "sizeof STATE / sizeof STATE[0]"), ("schedule", schedule),
@@ -169,30 +178,31 @@ def _net(model: Model, placed: Placed, report: Report, target: Target) -> list[t
         ("arena_bytes", "ARENA_BYTES"), ("total_bytes", str(report.total)), ("max_threads", "BNNC_MAX_THREADS")]
 
 
+def state_table(placed: Placed) -> list[dict[str, Any]]:
+    """The rows of STATE: everything that outlives a step."""
+    at = {b.name: b for b in placed.plan.buffers}
+    program = placed.packed.train.schedule.program
+    return [{
+        "name": c_string(s.name), "dtype": DTYPE[program.value[s.name].dtype], "init": INIT[s.init], "exported": int(s.role != "moment"),
+        "value": literal(s.init_value), "limit": s.limit, "stream": s.stream, "rows": program.value[s.name].shape[0],
+        "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
+
+
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
     """Deterministic text: the same Model, Plan and target give the same bytes."""
     train, evaluate = placed.packed.train, placed.packed.evaluate
     kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
-    at = {b.name: b for b in placed.plan.buffers}
-    program = train.schedule.program
-    states = [{
-        "name": c_string(s.name), "dtype": DTYPE[program.value[s.name].dtype], "init": INIT[s.init], "exported": int(s.role != "moment"),
-        "value": literal(s.init_value), "limit": s.limit, "stream": s.stream, "rows": program.value[s.name].shape[0],
-        "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
     name = model.name
-    constants = _constants(placed)
-    e, kept = of_model(model), at.get(THRESHOLDS)
-    encoder = [("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []
-    encoder += [("SAMPLE_BYTES", sample_bytes(e))] if e else []
+    embedded = list(constants(placed).values())
     context = {
-        "name": name, "file": name, "version": __version__, "hash": _spec_hash(model, constants), "rule": model.rule.name,
+        "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
         "threads": threads, "thread_stack": target.thread_stack, "arena": placed.plan.arena_bytes,
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "encoder": encoder, "constants": constants, "states": states, "counters": len(_counters(placed)),
-        "net": _net(model, placed, report, target)}
+        "defines": defines(model, placed), "constants": embedded, "states": state_table(placed),
+        "net": net_table(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]

@@ -10,13 +10,16 @@ from .types import Buffer
 
 NOT_COUNTED = ("data files on disk, read through one record at a time", "checkpoint files on disk",
                "the kernel's page cache and page tables", "arguments and environment beyond 4 KiB")
+NOT_COUNTED_GPU = ("the host's process, with data and one batch", "the driver's context and the code of the kernels",
+                   "data and checkpoint files on disk")
 
 
 @dataclass(frozen=True)
 class Report:
     """Bytes of everything a process needs.  ``code``: text, constants and the runtime's own data (an upper bound, checked
     by the build); ``stack``: the main thread's bound; ``threads``: static stacks of the others; ``system``: pages that
-    the operating system maps into every process."""
+    the operating system maps into every process.  ``device``: for a GPU, how steps are launched; the total is then its memory,
+    and ``code`` the grid's barrier and embedded constants."""
 
     name: str
     rule: str
@@ -28,6 +31,11 @@ class Report:
     stack: int
     threads: int
     system: int
+    device: str = ""
+
+    @property
+    def not_counted(self) -> tuple[str, ...]:
+        return NOT_COUNTED_GPU if self.device else NOT_COUNTED
 
     @property
     def arena(self) -> int:
@@ -47,11 +55,12 @@ class Report:
         return {"name": self.name, "rule": self.rule, "optimizer": self.optimizer, "batch": self.batch, "target": self.target,
                 "arena_bytes": self.arena, "state_bytes": plan.state_bytes, "lower_bound_bytes": plan.lower_bound,
                 "peak_step": plan.steps[plan.peak_step].name, "code_bytes": self.code, "stack_bytes": self.stack,
-                "thread_stack_bytes": self.threads, "system_bytes": self.system, "total_bytes": self.total}
+                "thread_stack_bytes": self.threads, "system_bytes": self.system, "total_bytes": self.total,
+                **({"launches": self.device} if self.device else {})}
 
     def to_json(self) -> dict[str, Any]:
         plan = self.placed.plan
-        return {**self.summary(), "not_counted": list(NOT_COUNTED), "steps": [s.name for s in plan.steps], "buffers": [
+        return {**self.summary(), "not_counted": list(self.not_counted), "steps": [s.name for s in plan.steps], "buffers": [
             {"name": b.name, "line": b.span.line if b.span.file != "<builtin>" else None, "layer": b.layer, "dtype": b.storage.dtype,
              "shape": list(b.storage.shape), "packed": f"axis {b.storage.axis}" if b.storage.one_bit else None, "bytes": b.nbytes,
              "padding": b.storage.padding, "offset": b.offset, "first": b.first, "last": b.last, "region": b.region,
@@ -71,8 +80,8 @@ def table_lines(report: Report) -> list[str]:
         live = "always" if b.region == "state" else f"{b.first}..{b.last}"
         rows.append(f"{b.name:<30} {b.storage.dtype + str(list(b.storage.shape)):<18} {b.nbytes:>9} {b.offset:>9}  {live}")
     rows.append(f"{'arena':<49} {report.arena:>9}  (lower bound {plan.lower_bound}, peak in {plan.steps[plan.peak_step].name})")
-    for label, n in (("code, constants, runtime (at most)", report.code), ("stack (at most)", report.stack),
-                     ("stacks of further threads", report.threads), ("mapped by the system", report.system)):
-        rows.append(f"{label:<49} {n:>9}")
-    rows.append(f"{'total of the process':<49} {report.total:>9}")
+    beside = (("code, constants, runtime (at most)", report.code), ("stack (at most)", report.stack),
+              ("stacks of further threads", report.threads), ("mapped by the system", report.system))
+    rows += [f"{label:<49} {n:>9}" for label, n in ((("barrier and constants", report.code),) if report.device else beside)]
+    rows.append(f"{'total on the GPU' if report.device else 'total of the process':<49} {report.total:>9}")
     return rows

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -91,9 +93,21 @@ def program(*flags: str) -> Train:
     return train
 
 
+def triton_program(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
+    """Trains with the generated Python trainer, its kernels in Triton's interpreter."""
+    write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
+    driver.build_planned(plan(n.text, target="triton"), folder / "net")
+    env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-W", "ignore", folder / "net", "train", "--train", "data.bnnd", "--epochs", str(EPOCHS), "--seed",
+                           str(SEED), "--out", "run", "--export", "w"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return tensors.read(folder / "w")
+
+
 TRAINERS: dict[str, Train] = {
     "interpreter": interpreted,
     **{f"host-{isa}": program("--isa", isa, "--threads", str(t)) for t, isa in enumerate(LEVELS[: cpu_levels()], 1)},
+    "triton": triton_program,
 }
 
 
@@ -106,7 +120,7 @@ def weights_hash(weights: Arrays) -> str:
     return h.hexdigest()[:32]
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("trainer", [pytest.param(t, marks=pytest.mark.slow if t == "triton" else ()) for t in TRAINERS])
 @pytest.mark.parametrize("name", NETS)
 def test_final_weights(name: str, trainer: str, tmp_path: Path, update_golden: bool) -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}

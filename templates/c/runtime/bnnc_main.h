@@ -34,6 +34,7 @@ BNNC_COLD void bnnc_prepare(void) {
   bnnc_no_huge_pages(); /* a huge page under a partly used array would count in full */
   bnnc_cpu_choose(bnnc_opt.isa);
   bnnc_check_memory();
+  BNNC_START();
   bnnc_pool_start(bnnc_opt.threads_given ? (int)bnnc_opt.threads : cores < most ? cores : most);
 }
 
@@ -53,6 +54,7 @@ BNNC_COLD void bnnc_load(void) {
   if (bnnc_opt.init) {
     bnnc_state_init(bnnc_opt.seed);
     bnnc_init_from(bnnc_opt.init);
+    BNNC_STATES_WRITTEN();
     return;
   }
   bnnc_open_slots(false);
@@ -96,6 +98,7 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
                              .samples = 1};
     bnnc_state_init(bnnc_cur.seed);
     if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
+    BNNC_STATES_WRITTEN();
     return false;
   }
   if (bnnc_cur.n_fit != n_fit || bnnc_cur.n_hold != n_hold)
@@ -241,6 +244,7 @@ BNNC_COLD int bnnc_info(void) {
              s->exported ? "" : "  (not exported)");
   }
   bnnc_say(1, "%s", NET.summary);
+  BNNC_INFO_MORE();
   return BNNC_OK;
 }
 
@@ -275,6 +279,7 @@ BNNC_FN int bnnc_bench(void) {
   bnnc_prepare();
   bnnc_catch_signals();
   bnnc_state_init(bnnc_opt.seed);
+  BNNC_STATES_WRITTEN();
   bnnc_cur.seed = bnnc_opt.seed, bnnc_cur.errors = bnnc_cur.samples = 1;
   for (uint32_t i = 0; i < n + 3; i++) { /* three to warm up */
     bnnc_random_batch(bnnc_opt.seed + i); /* new ones, or a rule that stops when it is right would soon have nothing to do */

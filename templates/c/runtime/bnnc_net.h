@@ -15,6 +15,16 @@
 #define BNNC_NET_H
 #include "bnnc_sys.h"
 
+/* Where kernels run elsewhere than on this CPU, the generated file says what to do when the program starts to use them, before
+ * states are read from bnnc_arena, after they were written there, for `info`, and what memory was taken. */
+#ifndef BNNC_START
+#define BNNC_START() ((void)0)
+#define BNNC_STATES_READ() ((void)0)
+#define BNNC_STATES_WRITTEN() ((void)0)
+#define BNNC_INFO_MORE() ((void)0)
+#define BNNC_RESIDENT() bnnc_resident()
+#endif
+
 enum { BNNC_F32, BNNC_F16, BNNC_BIT, BNNC_U8, BNNC_I32, BNNC_I16, BNNC_I8 };
 enum { BNNC_INIT_CONST, BNNC_INIT_UNIFORM /* U[-a, a) */, BNNC_INIT_SIGN /* random bits */,
        BNNC_INIT_NORMAL /* whole numbers, deviation a */ };

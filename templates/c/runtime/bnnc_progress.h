@@ -192,7 +192,7 @@ BNNC_COLD void bnnc_show_end(double test) {
   char line[256];
   bnnc_text t = {line, sizeof line, 0, 1};
   const double s = bnnc_seconds(bnnc_view.start, bnnc_clock_ns());
-  const uint64_t hash = bnnc_state_hash(), resident = bnnc_resident();
+  const uint64_t hash = bnnc_state_hash(), resident = BNNC_RESIDENT();
   bnnc_put(&t, "done: %u epochs, %U steps", bnnc_cur.epoch, bnnc_cur.step_total);
   bnnc_put_percent(&t, "test", test);
   bnnc_put_percent(&t, "best", bnnc_cur.best_test);

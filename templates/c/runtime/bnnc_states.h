@@ -82,6 +82,7 @@ BNNC_COLD bool bnnc_state_bit(const bnnc_state *s, uint32_t row, uint32_t col) {
 
 /* Share of a state's whole numbers that have reached their limit, on either side; 0 where the dtype is another. */
 BNNC_COLD double bnnc_state_saturation(const bnnc_state *s) {
+  BNNC_STATES_READ();
   const uint64_t count = (uint64_t)s->rows * s->cols;
   const uint8_t *base = bnnc_arena + s->offset;
   const bnnc_range r = bnnc_state_range(s);
@@ -124,6 +125,7 @@ BNNC_COLD void bnnc_state_init(uint32_t seed) {
 }
 
 BNNC_COLD uint64_t bnnc_state_hash(void) {
+  BNNC_STATES_READ();
   return bnnc_fnv64(0xCBF29CE484222325u, bnnc_arena + NET.state_begin, NET.state_bytes);
 }
 

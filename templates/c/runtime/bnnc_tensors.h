@@ -37,6 +37,7 @@ BNNC_COLD uint64_t bnnc_export_header(bnnc_text *t) {
 BNNC_COLD void bnnc_export(const char *path) {
   char temp[BNNC_PATH_MAX], line[256];
   bnnc_text name = {temp, sizeof temp, 0, -1}, t = {line, sizeof line, 0, -1};
+  BNNC_STATES_READ();
   bnnc_put(&name, "%s.tmp", path);
   int fd = bnnc_open(bnnc_cstr(&name), BNNC_CREATE), r = fd;
   if (fd >= 0) {

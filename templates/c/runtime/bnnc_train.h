@@ -286,11 +286,13 @@ BNNC_COLD bool bnnc_resume(void) {
   if (!bnnc_ckpt_load(&bnnc_slot[bnnc_booted.slot], part))
     bnnc_fail(BNNC_E_CHECKPOINT, "cannot read %s\n  hint: try again; --resume never starts again",
               bnnc_slot_path[bnnc_booted.slot]);
+  BNNC_STATES_WRITTEN();
   return true;
 }
 
 BNNC_COLD void bnnc_save(void) {
   bnnc_part part[2];
+  BNNC_STATES_READ();
   bnnc_parts(part);
   int r = bnnc_ckpt_save(bnnc_slot, &bnnc_booted, NET.hash, part);
   if (r < 0)

@@ -1,0 +1,78 @@
+"""Which backend serves a target.  Everything outside of ``backends/`` that depends on the target goes through this table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnnc.diag import did_you_mean, error
+from bnnc.emit import Source
+
+from .c import build as c_build
+from .c import emit as c_emit
+from .c import size as c_size
+from .c import targets as c_targets
+from .triton import build as gpu_build
+from .triton import emit as gpu_emit
+from .triton import targets as gpu_targets
+
+
+@dataclass(frozen=True)
+class Backend:
+    """``record``: the type of its targets.  ``find``: a target by name, or None.  ``code_bytes(target, placed, encoding)``: what a program
+    needs beside the arena.  ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out,
+    cc)`` make the text and the program, ``read_source(folder)`` reads a text back; ``program(name, target)``: what the program
+    is called.  ``launches(placed)``: how a step starts on a device of its own, or nothing."""
+
+    record: type
+    targets: Mapping[str, Any]
+    find: Callable[[str], Any]
+    code_bytes: Callable[..., int]
+    emit: Callable[..., Source]
+    build: Callable[..., Path]
+    read_source: Callable[[Path], tuple[Source, Any, Any]]
+    program: Callable[[str, Any], str]
+    launches: Callable[[Any], str]
+
+
+BACKENDS = (
+    Backend(c_targets.Target, c_targets.TARGETS, c_targets.TARGETS.get, c_size.code_bytes, c_emit.emit, c_build.build,
+            c_build.read_source, lambda name, target: name, lambda placed: ""),
+    Backend(gpu_targets.Target, gpu_targets.TARGETS, gpu_targets.find, gpu_emit.device_bytes, gpu_emit.emit, gpu_build.build,
+            gpu_build.read_source, gpu_targets.program, gpu_emit.launches),
+)
+
+
+def targets() -> dict[str, Any]:
+    """Every target by name."""
+    return {n: t for b in BACKENDS for n, t in b.targets.items()}
+
+
+def find_target(name: str) -> Any:
+    """Raises BnncError B0705 for an unknown name."""
+    for b in BACKENDS:
+        if (target := b.find(name)) is not None:
+            return target
+    known = targets()
+    raise error("B0705", f"unknown target `{name}`", exit_code=2,
+                help=did_you_mean(name, known) or f"targets: {', '.join(known)}")
+
+
+def backend_of(target: Any) -> Backend:
+    return next(b for b in BACKENDS if isinstance(target, b.record))
+
+
+def read_source(folder: Path) -> tuple[Source, Any, Any]:
+    """A Source that was written to a folder, with the sizes of its plan and its target.  Raises BnncError B0708."""
+    plans = sorted(folder.glob("*.plan.json"))
+    backend = BACKENDS[0]
+    if len(plans) == 1:
+        try:
+            name = str(json.loads(plans[0].read_text(encoding="utf-8"))["target"])
+            backend = next((b for b in BACKENDS if b.find(name) is not None), backend)
+        except (OSError, ValueError, KeyError, TypeError):
+            pass  # the backend says what is wrong
+    return backend.read_source(folder)

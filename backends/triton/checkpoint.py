@@ -1,0 +1,128 @@
+"""Checkpoints as the C trainer writes and reads them (``bnnc_store.h``, ``bnnc_train.h``): two slots, a header with CRCs.
+
+A save writes the payload, syncs, then the header, syncs again, into the slot that does not hold the latest: power lost at any
+write leaves one that is whole.  The payload is a cursor (112 bytes, and 8 for each counter) and the state range of the arena.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from dataclasses import astuple, dataclass, field
+from pathlib import Path
+
+from bnnc.diag import error
+
+HEADER = struct.Struct("<8sII16sQQIIII")
+CURSOR = struct.Struct("<3Q6d10I")
+PAYLOAD, VERSION, MAGIC = 512, 1, b"BNNCKPT1"
+
+
+@dataclass
+class Cursor:
+    """All that a run is, beside the states; the fields of ``bnnc_cursor`` in its order."""
+
+    step_total: int = 0
+    hits: int = 0
+    seen: int = 0
+    loss_sum: float = 0.0
+    lr0: float = 0.0
+    lr_scale: float = 1.0
+    best_hold: float = -1.0
+    best_test: float = -1.0
+    last_test: float = -1.0
+    epoch: int = 0
+    step: int = 0
+    seed: int = 0
+    n_fit: int = 0
+    n_hold: int = 0
+    bad_epochs: int = 0
+    errors: int = 1
+    samples: int = 1
+    level: int = 0
+    zero: int = 0
+    count: list[int] = field(default_factory=list)  # of the epoch so far, by counter
+
+    def pack(self) -> bytes:
+        *numbers, count = astuple(self)
+        return CURSOR.pack(*numbers) + struct.pack(f"<{len(count)}q", *count)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> Cursor:
+        return cls(*CURSOR.unpack(raw[: CURSOR.size]), list(struct.unpack(f"<{(len(raw) - CURSOR.size) // 8}q", raw[CURSOR.size :])))
+
+
+class Store:
+    """The two slots of a folder."""
+
+    def __init__(self, folder: Path, spec: str, state_bytes: int, counters: int) -> None:
+        self.paths = (folder / "slot_a.bnnck", folder / "slot_b.bnnck")
+        self.cursor_bytes = CURSOR.size + 8 * counters
+        self.folder, self.spec, self.length = folder, spec.encode(), self.cursor_bytes + state_bytes
+        self.slot, self.generation = -1, 0
+
+    def _look(self, path: Path) -> tuple[str, int, bytes]:
+        """(empty, damaged, foreign or valid; generation; payload) of a slot."""
+        raw = path.read_bytes() if path.exists() else b""
+        if len(raw) < HEADER.size or not any(raw[: HEADER.size]):
+            return "empty", 0, b""
+        magic, version, _, spec, generation, length, crc, _, _, own = HEADER.unpack(raw[: HEADER.size])
+        if magic != MAGIC or zlib.crc32(raw[: HEADER.size - 4]) != own:
+            return "damaged", 0, b""
+        if version != VERSION or spec != self.spec or length != self.length:
+            return "foreign", 0, b""
+        payload = raw[PAYLOAD : PAYLOAD + length]
+        return ("valid", generation, payload) if len(payload) == length and zlib.crc32(payload) == crc else ("damaged", 0, b"")
+
+    def load(self) -> tuple[Cursor, bytes] | None:
+        """The latest whole checkpoint: (cursor, states), or None where there is none.
+
+        Raises BnncError B0807, exit code 6: another network's, or both damaged."""
+        seen = [self._look(p) for p in self.paths]
+        valid = [i for i in (0, 1) if seen[i][0] == "valid"]
+        if valid:
+            self.slot = max(valid, key=lambda i: seen[i][1])
+            _, self.generation, payload = seen[self.slot]
+            return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
+        kinds = [s[0] for s in seen]
+        if "foreign" in kinds:
+            raise error("B0807", f"{self.paths[kinds.index('foreign')]} belongs to another network, rule or batch size than this "
+                        f"program's ({self.spec.decode()})", exit_code=6, help="--out ANOTHER_FOLDER, or --resume never to remove it")
+        if kinds == ["damaged", "damaged"]:
+            raise error("B0807", f"both checkpoints in {self.folder} are damaged: no power cut does that, the medium may be failing",
+                        exit_code=6, help="--resume never starts again")
+        return None
+
+    def clear(self) -> None:
+        for p in self.paths:
+            p.unlink(missing_ok=True)
+
+    def save(self, cursor: Cursor, states: bytes) -> Path:
+        """Writes the next generation.  Raises BnncError B0807, exit code 6."""
+        slot = 1 if self.slot == 0 else 0
+        payload = cursor.pack() + states
+        head = HEADER.pack(MAGIC, VERSION, HEADER.size, self.spec, self.generation + 1, len(payload), zlib.crc32(payload), 0, 0, 0)
+        head = head[:-4] + struct.pack("<I", zlib.crc32(head[:-4]))
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.paths[slot], os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                for data, at in ((payload, PAYLOAD), (head, 0)):
+                    view = memoryview(data)
+                    while view:
+                        done = os.pwrite(fd, view, at)
+                        view, at = view[done:], at + done
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            entry = os.open(self.folder, os.O_RDONLY)
+            try:
+                os.fsync(entry)
+            finally:
+                os.close(entry)
+        except OSError as e:
+            raise error("B0807", f"cannot write the checkpoint {self.paths[slot]}: {e.strerror}", exit_code=6,
+                        help="the one before it is whole; make room and give the same command again") from e
+        self.slot, self.generation = slot, self.generation + 1
+        return self.paths[slot]

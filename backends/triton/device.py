@@ -1,0 +1,179 @@
+"""Where kernels run: a GPU by way of torch, or Triton's interpreter on NumPy memory (``TRITON_INTERPRET=1``: slow, for tests).
+
+Both give the same four operations on one block of device memory: write, read, step, wait.  On the GPU everything is queued on one
+stream; a step is one cooperative launch, or a CUDA graph of one launch a kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from bnnc.diag import error
+
+WARPS, REGISTERS = 8, 255  # of a persistent step, as it is compiled ahead of time
+OLDEST = (8, 0)
+
+
+class Interpreted:
+    """NumPy memory; programs run one after another."""
+
+    name, launches = "interpreter", "one launch a kernel"
+
+    def __init__(self, module: Mapping[str, Any]) -> None:
+        self.module = module
+        self.memory = np.zeros(module["NET"]["device_bytes"], np.uint8)
+        self.nbytes, self.extra = self.memory.nbytes, 0
+        self.persistent = module["PERSISTENT"]
+
+    def write(self, at: int, raw: np.ndarray) -> None:
+        self.memory[at : at + raw.size] = raw
+
+    def read(self, at: int, n: int) -> np.ndarray:
+        return self.memory[at : at + n].copy()
+
+    def step(self, side: str) -> None:
+        with np.errstate(all="ignore"):
+            for name, tiles, _ in self.module[side.upper()]:
+                self.module[name][(tiles,)](Pointer(self.memory))
+
+    def keep(self, rows: np.ndarray, labels: np.ndarray) -> None:
+        """Samples for :meth:`steps`."""
+        self.samples, self.extra = (rows.reshape(-1), labels), rows.nbytes + labels.nbytes
+
+    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Training steps in one launch: i32[steps, batch], u32[steps, scalars] -> words of losses and predictions [steps, batch], and of
+        what was counted."""
+        loss, pred = (np.zeros(order.shape, np.int32) for _ in range(2))
+        counts = np.zeros((len(order), counted(self.module)), np.int32)
+        arrays = (self.memory, *self.samples, *(x.reshape(-1) for x in (order, scalars.view(np.int32), loss, pred, counts)))
+        with np.errstate(all="ignore"):
+            self.module["train_steps"][(1,)](*map(Pointer, arrays), len(order))
+        return loss, pred, counts
+
+    def wait(self) -> None:
+        """Nothing is queued."""
+
+
+class Pointer:
+    """A NumPy array as a kernel argument: what Triton's interpreter asks of a tensor."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.dtype = array, array.dtype.name
+
+    def data_ptr(self) -> int:
+        return int(self.array.ctypes.data)
+
+    def untyped_storage(self) -> Pointer:
+        return self
+
+    def cpu(self) -> Pointer:
+        return self
+
+    def new_empty(self, *_: Any, **__: Any) -> Pointer:
+        return Pointer(self.array)
+
+    def set_(self, *_: Any) -> None:
+        """The memory is shared."""
+
+    def storage_offset(self) -> int:
+        return 0
+
+    def size(self) -> tuple[int, ...]:
+        return self.array.shape
+
+    def stride(self) -> tuple[int, ...]:
+        return self.array.strides
+
+    def copy_(self, _: Any) -> None:
+        """The memory is shared."""
+
+
+class Gpu:
+    """One allocation on the current CUDA device; ``persistent``: None as the plan says, else one launch a step or a graph."""
+
+    def __init__(self, module: Mapping[str, Any], persistent: bool | None = None) -> None:
+        try:
+            import torch  # noqa: PLC0415
+        except ImportError as e:
+            raise error("B0714", "this program needs torch, which is not installed", exit_code=7, help="pip install 'bnnc[gpu]'") from e
+        if not torch.cuda.is_available():
+            raise error("B0714", "there is no CUDA device, or torch was built without CUDA", exit_code=7,
+                        help="run it on a machine with an NVIDIA GPU, or compile for `--target host`")
+        about = torch.cuda.get_device_properties(0)
+        if (about.major, about.minor) < OLDEST:
+            raise error("B0714", f"{about.name} has compute capability {about.major}.{about.minor}; 8.0 is needed", exit_code=7)
+        self.torch, self.module, self.name = torch, module, about.name
+        self.nbytes, self.extra = module["NET"]["device_bytes"], 0
+        self.memory = torch.zeros(self.nbytes, dtype=torch.uint8, device="cuda")
+        self.programs = about.multi_processor_count
+        self.persistent = module["PERSISTENT"] if persistent is None else persistent
+        self.graphs: dict[str, Callable[[], Any]] = {}
+        self.launches = "one launch a step" if self.persistent else "a graph of one launch a kernel"
+
+    def write(self, at: int, raw: np.ndarray) -> None:
+        self.memory[at : at + raw.size].copy_(self.torch.from_numpy(raw if raw.flags.writeable else raw.copy()))
+
+    def read(self, at: int, n: int) -> np.ndarray:
+        return np.asarray(self.memory[at : at + n].cpu().numpy())
+
+    def kernels(self, side: str) -> None:
+        """One launch a kernel."""
+        for name, tiles, warps in self.module[side.upper()]:
+            self.module[name][(tiles,)](self.memory, num_warps=warps, enable_fp_fusion=False)
+
+    def one_launch(self, side: str) -> None:
+        self.module[f"{side}_step"][(self.programs,)](self.memory, num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
+                                                      launch_cooperative_grid=True)
+
+    def keep(self, rows: np.ndarray, labels: np.ndarray) -> None:
+        """As :meth:`Interpreted.keep`: all samples lie in device memory, beside the plan's block."""
+        self.samples = tuple(self.torch.from_numpy(x.reshape(-1).copy()).cuda() for x in (rows, labels))
+        self.extra = rows.nbytes + labels.nbytes
+
+    def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As :meth:`Interpreted.steps`."""
+        given = [self.torch.from_numpy(x.reshape(-1).copy()).cuda() for x in (order, scalars.view(np.int32))]
+        loss, pred, counts = (self.torch.zeros((len(order), n), dtype=self.torch.int32, device="cuda")
+                              for n in (order.shape[1], order.shape[1], counted(self.module)))
+        self.module["train_steps"][(self.programs,)](
+            self.memory, *self.samples, *given, loss, pred, counts, len(order), num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
+            launch_cooperative_grid=True)
+        return loss.cpu().numpy(), pred.cpu().numpy(), counts.cpu().numpy()
+
+    def step(self, side: str) -> None:
+        if side not in self.graphs:
+            self.graphs[side] = self.prepare(side)
+        self.graphs[side]()
+
+    def prepare(self, side: str) -> Callable[[], Any]:
+        """How a step is launched; compiles what it needs, and leaves the memory as it is."""
+        if self.persistent:
+            return lambda: self.one_launch(side)
+        kept = self.memory.cpu()  # on the host: the plan has no room for a copy
+        self.kernels(side)
+        graph = self.torch.cuda.CUDAGraph()
+        with self.torch.cuda.graph(graph):
+            self.kernels(side)
+        self.memory.copy_(kept)
+        return graph.replay  # type: ignore[no-any-return]
+
+    def wait(self) -> None:
+        self.torch.cuda.synchronize()
+
+
+def counted(module: Mapping[str, Any]) -> int:
+    """How many numbers a step counts."""
+    return sum(n for _, _, _, n, _ in module["NET"]["counters"])
+
+
+def open_device(module: Mapping[str, Any]) -> Interpreted | Gpu:
+    """As Triton's own switch says.  Raises BnncError B0714, exit code 7: no GPU, or too old a one."""
+    import triton  # noqa: PLC0415
+
+    device: Interpreted | Gpu = Interpreted(module) if triton.knobs.runtime.interpret else Gpu(module)
+    for at, raw in module["NET"]["constants"]:
+        device.write(at, np.frombuffer(bytes.fromhex(raw), np.uint8))
+    return device

@@ -1,0 +1,235 @@
+"""emit: Placed -> the kernels of a network as one Python module of Triton functions, and what lies behind the arena.
+
+The device's memory is one block: the Plan's arena, 64 bytes of barrier words, the embedded constants.
+"""
+
+from __future__ import annotations
+
+import json
+import pprint
+from dataclasses import asdict, dataclass
+from importlib import resources
+from math import isfinite
+from typing import Any
+
+from bnnc import __version__
+from bnnc.emit import Source
+from bnnc.encode import of_model
+from bnnc.ir.interp import constant_array
+from bnnc.model import Model
+from bnnc.plan.codec import encode
+from bnnc.plan.pack import PackedSchedule, base_name
+from bnnc.plan.place import EVAL, Placed
+from bnnc.plan.report import Report, table_lines
+
+from ..c import emit as c_emit
+from ..render import render, template_text
+from .kernels import LARGE, Memory, kernel_text
+from .targets import Target
+
+BARRIER_BYTES = 64
+PERSISTENT_TERMS = LARGE
+SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level")  # inputs that the trainer writes before a step
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A Triton function that is launched: its name, how many tiles it has (0: one program for each multiprocessor, all of them
+    at once), how many warps each."""
+
+    name: str
+    tiles: int
+    warps: int
+
+
+PERSISTENT = (Entry("train_step", 0, 8), Entry("eval_step", 0, 8))
+
+
+@dataclass(frozen=True)
+class Device:
+    """What lies in device memory: the Plan's arena, the barrier's words at ``counter``, constants; ``nbytes`` in all.
+
+    ``constants``: (offset, bytes) of each.
+    """
+
+    counter: int
+    constants: tuple[tuple[str, int, bytes], ...]
+    nbytes: int
+
+
+def device(placed: Placed) -> Device:
+    """The layout behind the arena, which is a multiple of 64 bytes."""
+    at = placed.plan.arena_bytes + BARRIER_BYTES
+    out: list[tuple[str, int, bytes]] = []
+    for ps in placed.packed:
+        for s in ps.constants:
+            if s.name not in (n for n, _, _ in out):
+                program = ps.schedule.program
+                constant = next(c for c in program.constants if c.name == base_name(s.name))
+                raw = encode(s, constant_array(program.value[constant.name], constant))
+                out.append((s.name, at, raw))
+                at += -(-len(raw) // 64) * 64
+    return Device(placed.plan.arena_bytes, tuple(out), at)
+
+
+def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
+    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
+                  {b.name: b.offset for b in placed.plan.buffers}, {n: at for n, at, _ in device(placed).constants}, persistent(placed))
+
+
+def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
+    """The kernels of one schedule as text with their names, tiles and warps."""
+    memory = _memory(ps, placed, prefix)
+    out = []
+    for k in ps.kernels:
+        text, decls = kernel_text(k, memory)
+        body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
+        body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
+        where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
+        out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": c_emit.kernel_doc(k),
+                    "title": f"{k.phase} of {where}" if where else k.phase, "tiles": text.tiles, "warps": text.warps})
+    return out
+
+
+def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
+    """The kernels of a training and of an evaluation step, in order."""
+    both = [kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True)]
+    train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"]) for k in side] for side in both)
+    return train, evaluate
+
+
+def persistent(placed: Placed) -> bool:
+    """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that launches, not
+    arithmetic, take the time."""
+    return all(m * q * n < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
+
+
+def phases(ps: PackedSchedule, placed: Placed, prefix: str) -> list[list[int]]:
+    """Kernels, by number, that can run at the same time: none writes a byte that another touches.  A kernel is in the phase after the
+    last one that holds a kernel before it in the schedule with which it shares bytes so."""
+    memory = _memory(ps, placed, prefix)
+    spans = {b.name: (b.offset, b.end) for b in placed.plan.buffers}
+
+    def touched(names: tuple[str, ...]) -> list[tuple[int, int]]:
+        return [spans[memory.place(n)] for n in names if n not in memory.constants]
+
+    def meet(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> bool:
+        return any(lo < end and at < hi for lo, hi in a for at, end in b)
+
+    level: list[int] = []
+    for i, k in enumerate(ps.kernels):
+        reads, writes = touched(k.reads), touched(k.writes)
+        level.append(1 + max((level[j] for j, o in enumerate(ps.kernels[:i]) if meet(writes, touched((*o.reads, *o.writes))) or
+                              meet(reads, touched(o.writes))), default=-1))
+    return [[i for i, at in enumerate(level) if at == phase] for phase in range(max(level) + 1)]
+
+
+def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Phases with names, each kernel's tiles given to other programs than those of the kernels before it."""
+    out = []
+    for phase in phases(ps, placed, prefix):
+        shift, row = 0, []
+        for i in phase:
+            row.append({"name": made[i]["name"], "shift": shift})
+            shift += made[i]["tiles"]
+        out.append(row)
+    return out
+
+
+def launches(placed: Placed) -> str:
+    """The variant, in words, for the plan."""
+    return ("one launch a step, the bits of every other backend" if persistent(placed) else
+            "one launch a kernel, large float products on tensor cores")
+
+
+def device_bytes(target: Target, placed: Placed, e: Any = None) -> int:
+    """What lies in device memory beside the arena."""
+    return device(placed).nbytes - placed.plan.arena_bytes
+
+
+def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:
+    """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``: what a
+    trainer needs to know, where the module is one."""
+    train, evaluate = (kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True))
+    return render("triton/module.py.j2", name=model.name, version=__version__, hash=model.hash, rule=model.rule.name,
+                  optimizer=model.optimizer.name, batch=model.batch, table=table_lines(report), train=train, evaluate=evaluate,
+                  train_phases=_phased(placed.packed.train, placed, "", train),
+                  eval_phases=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
+                  counter=placed.plan.arena_bytes, persistent=persistent(placed), steps=_steps(placed, net),
+                  net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "")
+
+
+def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Where a launch of several steps writes and reads, where a trainer can make such launches."""
+    if net is None or not persistent(placed):
+        return None
+    row = placed.plan.buffer["x"].nbytes // net["batch"]
+    counts: list[tuple[int, int, int]] = []
+    for _, _, at, n, _ in net["counters"]:
+        counts.append((at, sum(c[2] for c in counts), n))
+    return {**net["at"]["train"], "result": net["at"]["train"]["loss"], "row": row, "scalars": list(net["scalars"].values()), "counts": counts,
+            "counted": sum(c[2] for c in counts)}
+
+
+def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
+    """What the trainer knows of a network: names, the offsets of what it writes and reads, states, schedule, data."""
+    at = {b.name: b.offset for b in placed.plan.buffers}
+    program = placed.packed.train.schedule.program
+    first = model.layers[0]
+    encoder = of_model(model)
+    sides = {}
+    for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
+        results = dict(ps.schedule.program.results)
+        sides[name] = {k: at[prefix + n] for k, n in (("x", "x"), ("labels", "labels"), ("loss", results["loss"]),
+                                                      ("pred", results["pred"]))}
+    loss = dict(program.results)["loss"]
+    dev = device(placed)
+    return {
+        "name": model.name, "hash": spec_hash(model, placed), "version": __version__, "target": target.name, "rule": model.rule.name,
+        "optimizer": model.optimizer.name, "batch": model.batch, "elements": first.output.elements,
+        "classes": model.classes, "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
+        "encoding": asdict(encoder) if encoder else None, "counters": c_emit.counters(placed), "epochs": model.epochs, "seed": model.seed,
+        "holdout": model.holdout, "lr": float(model.optimizer["lr"]), "schedule": model.schedule.name,
+        "schedule_args": {k: float(v) for k, v in model.schedule.args},
+        "data": {which: [v for _, v in source.args] for which, source in (("train", model.data.train), ("test", model.data.test))
+                 if source is not None},
+        "at": sides, "scalars": {n: at[n] for n in SCALARS if n in at}, "loss_is_int": program.value[loss].dtype == "i32",
+        "arena_bytes": placed.plan.arena_bytes, "state_bytes": placed.plan.state_bytes, "device_bytes": dev.nbytes,
+        "persistent": persistent(placed), "plan": report.summary(),
+        "states": [(s.name, s.role, s.init, s.init_value if isfinite(s.init_value) else str(s.init_value), s.stream, s.limit, program.value[s.name].dtype, program.value[s.name].shape,
+                    at[s.name]) for s in program.states],
+        "constants": [(offset, raw.hex()) for _, offset, raw in dev.constants]}
+
+
+def spec_hash(model: Model, placed: Placed) -> str:
+    """The name of the states' layout: the C trainer's, so that each resumes the other's checkpoints."""
+    return c_emit.spec_hash(model, list(c_emit.constants(placed).values()))
+
+
+def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
+    """Deterministic text: a Python trainer, or the host program in C with its kernels beside it."""
+    plan = (f"{model.name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")
+    if not target.levels:
+        main = f"{model.name}_triton.py"
+        return Source(model.name, main, ((main, module_text(model, placed, report, net_record(model, placed, report, target))), plan))
+    return Source(model.name, f"{model.name}.c", ((f"{model.name}.c", host_text(model, placed, report, target)),
+                                                  (f"{model.name}_kernels.py", module_text(model, placed, report)), plan,
+                                                  *runtime_files("c"), *runtime_files("triton")))
+
+
+def runtime_files(backend: str) -> list[tuple[str, str]]:
+    """The headers that are shipped as they are."""
+    folder = resources.files("bnnc.templates") / backend / "runtime"
+    return [(f"runtime/{f}", template_text(f"{backend}/runtime/{f}")) for f in sorted(p.name for p in folder.iterdir())
+            if f.endswith(".h")]
+
+
+def host_text(model: Model, placed: Placed, report: Report, target: Target) -> str:
+    """The C program around the kernels: the C backend's runtime, and the driver."""
+    dev = device(placed)
+    at = {n: offset for n, offset, _ in dev.constants}
+    constants = [{**k, "at": at[n]} for n, k in c_emit.constants(placed).items()]
+    return render("triton/host.c.j2", name=model.name, file=model.name, version=__version__, hash=spec_hash(model, placed),
+                  rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, table=table_lines(report),
+                  arena=placed.plan.arena_bytes, device=dev.nbytes, x_bytes=placed.plan.buffer["x"].nbytes, defines=c_emit.defines(model, placed), constants=constants,
+                  states=c_emit.state_table(placed), net=c_emit.net_table(model, placed, report, target))

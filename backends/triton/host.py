@@ -1,0 +1,82 @@
+"""The host program's build: compiles the kernels ahead of time, puts them into one file, and calls the C compiler.
+
+It needs neither a GPU nor a driver nor a CUDA toolkit; the program loads the driver when it starts.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bnnc.diag import InternalError
+from bnnc.emit import Source
+from bnnc.plan.report import Report
+
+from ..c.build import WARNINGS, Sizes, find_compiler, read_elf, run_compiler
+from . import compile as aot
+from .targets import Target
+
+PTX_ARCH = 80  # of the text that the driver compiles for GPUs newer than all that is listed
+
+IMAGES = """/* The kernels of this program: written by the build, beside bnnc_images.bin. */
+#ifndef BNNC_IMAGES_H
+#define BNNC_IMAGES_H
+#include <stdbool.h>
+#include <stdint.h>
+enum {{ BNNC_GPU_ARCHS = {archs}, BNNC_GPU_TRAIN = {train}, BNNC_GPU_KERNELS = {kernels} }};
+static const struct {{ int arch; bool ptx; }} bnnc_gpu_arch[] = {{ {arch_list} }};
+typedef struct {{ uint32_t at, shared, registers; }} bnnc_gpu_image;
+typedef struct {{ const char *name; uint32_t grid, warps; bnnc_gpu_image image[{archs}]; }} bnnc_gpu_kernel;
+static const bnnc_gpu_kernel bnnc_gpu_kernels[] = {{
+{table}
+}};
+__asm__(".section .rodata\\n.balign 64\\nbnnc_images:\\n.incbin \\"bnnc_images.bin\\"\\n.byte 0\\n.previous");
+extern const uint8_t bnnc_images[] __attribute__((visibility("hidden")));
+#endif
+"""
+
+
+def images(text: str, target: Target) -> tuple[str, bytes]:
+    """The table of kernels as C, and the bytes it points into; the same text gives the same bytes.  Raises BnncError."""
+    archs = [int(a.name.removeprefix("sm_")) for a in target.levels]
+    train, evaluate, made = aot.compile_text(text, archs)
+    columns = [(a, False) for a in archs] + ([(PTX_ARCH, True)] if PTX_ARCH in archs else [])
+    blob, rows = bytearray(), []
+    for e in (*train, *evaluate):
+        cells = []
+        for arch, ptx in columns:
+            image = made[e.name, arch]
+            blob += bytes(-len(blob) % 64)
+            cells.append(f"{{ {len(blob)}, {image.shared}, {image.registers} }}")
+            blob += image.ptx.encode() + b"\0" if ptx else image.cubin
+        rows.append(f'    {{ "{e.name}", {e.tiles}, {e.warps}, {{ {", ".join(cells)} }} }},')
+    arch_list = ", ".join(f"{{ {a}, {'true' if ptx else 'false'} }}" for a, ptx in columns)
+    return IMAGES.format(archs=len(columns), train=len(train), kernels=len(train) + len(evaluate), arch_list=arch_list,
+                         table="\n".join(rows)), bytes(blob)
+
+
+def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:
+    """The executable ``out``; it appears whole or not at all.  Raises BnncError B0706, B0707, B0711, B0712."""
+    compiler = find_compiler(_as_c(target), cc)
+    header, blob = images(source.text[f"{source.name}_kernels.py"], target)
+    with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
+        folder = Path(tmp)
+        source.write(folder)
+        (folder / "bnnc_images.h").write_text(header, encoding="utf-8")
+        (folder / "bnnc_images.bin").write_bytes(blob)
+        run_compiler([*compiler.split(), *target.flags, *WARNINGS, source.main, "-o", "program", "-ldl", "-lm", "-lpthread"], folder)
+        if (arena := read_elf(folder / "program").arena) != report.arena:
+            raise InternalError(f"the program's arena has {arena} bytes, the plan says {report.arena}")
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = out.with_name(out.name + ".part")
+        shutil.copy2(folder / "program", part)
+        os.replace(part, out)
+    return out
+
+
+def _as_c(target: Target) -> Any:
+    """What the search for a compiler asks of a target: its name and its compilers."""
+    return target

@@ -1,0 +1,423 @@
+"""Kernels as Triton functions: picks the skeleton for each anchor and gives it loads, stores, tiles and extents as text.
+
+In: one packed kernel, its storages and where they lie.  Out: the body of ``def k07_...(arena, t)``, which computes tile
+``t`` of ``tiles``.  Skeletons own loops and tiles (``templates/triton/kernels``); expressions come from :mod:`.expr`.
+
+    contraction            left x right          skeleton
+    nn, nt                 bit x bit             popcount   exact integers, perhaps gated
+    nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor cores
+    nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
+    tn                     number x float        outer      one multiply and one add a term, in order
+    through time           bit x bit             recur      exact integers; a program has some samples and all their units
+
+Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time (``Memory.exact`` is
+false), large ones use tensor cores: bit x bit by ``dot``, and a float times bits or u8 by ``split``: the float, scaled by a power of
+two for each row, as the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times 255 for u8), and sums over many rows add
+32 at a time: float results are not those of other backends to the bit, integers and bits that come from integers are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from bnnc.diag import InternalError, error
+from bnnc.ir.dtype import INTEGERS
+from bnnc.plan.types import Storage, ceil_div
+from bnnc.sched.kernel import Acc, Expr, Kernel, bare
+
+from .expr import TYPES, Frame, Names, Printed, Printer, ident, word_index
+
+TILE = 2048  # elements of a map's tile
+COLUMNS = 128
+LANES = 32  # columns of a reduction's tile: one a thread of a warp
+LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
+TENSOR_TILE = (128, 64)  # of a product on tensor cores
+TALL = 1024  # rows of a sum, likewise
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Storages and byte offsets of one schedule; ``prefix`` names the evaluation step's own buffers."""
+
+    storages: dict[str, Storage]
+    alias: dict[str, str]
+    states: frozenset[str]
+    prefix: str
+    offsets: dict[str, int]
+    constants: dict[str, int]
+    exact: bool = True
+
+    def place(self, name: str) -> str:
+        """The plan's name of a schedule's storage."""
+        name = self.alias.get(name, name)
+        return name if name in self.states else self.prefix + name
+
+    def at(self, name: str) -> int:
+        return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """What a skeleton renders, in how many tiles, by how many warps each."""
+
+    template: str
+    tiles: int
+    context: dict[str, Any] = field(default_factory=dict)
+    warps: int = 4
+
+
+def power(n: int) -> int:
+    """The least power of two that is no less than ``n``."""
+    return 1 << (n - 1).bit_length()
+
+
+def tile(extent: int, most: int, least: int = 1) -> int:
+    """A tile's extent: a power of two between ``least`` and ``most``, no larger than need be."""
+    return max(least, min(most, power(extent)))
+
+
+class _Kernel:
+    def __init__(self, k: Kernel, mem: Memory) -> None:
+        self.k, self.mem, self.names = k, mem, Names()
+        self.pointers: dict[str, str] = {}
+        self.decls: list[str] = []
+        self.sums: list[dict[str, str]] = []  # of rows, of what :meth:`outputs` printed last
+        places: dict[str, str] = {}
+        for n in dict.fromkeys((*k.reads, *k.writes)):
+            place = n if n in mem.constants else mem.place(n)
+            if place not in places:
+                s = mem.storages[n]
+                places[place] = self.names.new(ident(place))
+                self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))  # {s}")
+            self.pointers[n] = places[place]
+
+    def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
+        return Printer(frame, self.names, self.mem.storages, self.pointers, accs)
+
+    def stored(self) -> list[Storage]:
+        return [self.mem.storages[o.value] for o in self.k.outputs if not o.row_sum]
+
+    def least(self) -> tuple[int, int]:
+        """The smallest tile that makes whole words of all one-bit outputs."""
+        bits = [s for s in self.stored() if s.one_bit]
+        return (32 if any(s.axis == 0 and s.shape[0] > 1 for s in bits) else 1,
+                32 if any(s.axis != 0 and s.shape[1] > 1 for s in bits) else 1)
+
+    def grid(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
+        """Tiles of the output: statements that make ``r`` and ``c``, the frame that names them, and how many there are."""
+        rows, cols = self.k.out_shape
+        tm, tn = ceil_div(rows, bm), ceil_div(cols, bn)
+        at_row, at_col = ("t" if tn == 1 else f"t // {tn}", "t" if tm == 1 else f"t % {tn}")
+        head = [f"r = {f'{at_row} * {bm} + ' if tm > 1 else ''}tl.arange(0, {bm})[:, None]",
+                f"c = {f'{at_col} * {bn} + ' if tn > 1 else ''}tl.arange(0, {bn})[None, :]"]
+        frame = Frame(row_ok="rows_ok" if rows % bm else "", col_ok="cols_ok" if cols % bn else "")
+        head += [f"rows_ok = r < {rows}"] if frame.row_ok else []
+        head += [f"cols_ok = c < {cols}"] if frame.col_ok else []
+        return {"head": head, "bm": bm, "bn": bn, "rows": rows, "cols": cols}, frame, tm * tn
+
+    # -- stores -------------------------------------------------------------------------------------------------------
+    def outputs(self, frame: Frame, bm: int, bn: int, accs: dict[int, str]) -> tuple[Printed, list[str]]:
+        """The epilogue of a tile: statements, and the stores."""
+        used = {a for o in self.k.outputs for e in o.expr.walk() for a in e.args}
+        exprs = [o.expr.args[0] if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o.expr
+                 for o in self.k.outputs]
+        start = self.origins[1].removesuffix(" + ")
+        words = (bm, bn, f"({start}) // 32 + " if start else "") if bn % 32 == 0 else None
+        pr = self.printer(replace(frame, words=words), accs)
+        bits = tuple(e for e in exprs if e.dtype in ("bit", "bool"))
+        printed = pr.print(exprs, bits)
+        stores = [line for o, e in zip(self.k.outputs, exprs, strict=True) if not o.row_sum
+                  for line in self.store(o.value, e, pr, frame, bm, bn)]
+        self.sums = [{"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
+                     for o in self.k.outputs if o.row_sum]
+        return printed, stores
+
+    def store(self, value: str, e: Expr, pr: Printer, frame: Frame, bm: int, bn: int) -> list[str]:
+        s, pointer = self.mem.storages[value], self.pointers[value]
+        tall, wide = s.shape[0] > 1 or bm > 1, s.shape[1] > 1 or bn > 1
+        row, col = frame.row if tall else "", frame.col if wide else ""
+        ok = frame.ok(tall, wide)
+        if not s.one_bit:
+            at = " + ".join(x for x in (f"{row} * {s.stride}" if row and s.stride > 1 else row, col) if x) or (
+                "tl.full((1, 1), 0, tl.int32)")
+            x = pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e)
+            return [f"tl.store({pointer}{f' + {at}' if at else ''}, {x}{f', mask={ok}' if ok else ''})"]
+        mask = pr.text[e] if not ok else f"{pr.text[e]} & {ok}"
+        packed = row if s.axis == 0 else col
+        if not packed:  # one bit a word
+            at = word_index(s, row, col)[0] or "tl.full((1, 1), 0, tl.int32)"
+            return [f"tl.store({pointer} + {at}, ({mask}).to(tl.uint32){f', mask={ok}' if ok else ''})"]
+        # one word for 32 lanes: the first of them says where
+        first = self.names.new("word")
+        by_rows = s.axis == 0
+        tiles, rows, cols = ("pack_rows", bm // 32, bn) if by_rows else ("pack_cols", bm, bn // 32)
+        lines = [f"{first} = num.{tiles}({mask}, {bm if row else 1}, {bn if col else 1})"]
+        start = self.names.new("first")
+        axis = "[:, None]" if by_rows else "[None, :]"
+        origin = self.origin(frame, by_rows)
+        lines.append(f"{start} = {origin}tl.arange(0, {rows if by_rows else cols}){axis} * 32")
+        at, _ = word_index(s, start if by_rows else row, col if by_rows else start)
+        inside = [f"({start} < {s.shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
+        inside += [frame.ok(not by_rows and tall, by_rows and wide)]
+        guard = " & ".join(x for x in inside if x)
+        return [*lines, f"tl.store({pointer} + {at}, {first}{f', mask={guard}' if guard else ''})"]
+
+    def origin(self, frame: Frame, by_rows: bool) -> str:
+        return self.origins[0 if by_rows else 1]
+
+    origins: tuple[str, str] = ("", "")
+
+    def tiled(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
+        """As :meth:`grid`, and remembers where a tile starts."""
+        context, frame, tiles = self.grid(bm, bn)
+        starts = [line.split(" = ")[1].partition("tl.arange")[0] for line in context["head"][:2]]
+        self.origins = (starts[0], starts[1])
+        return context, frame, tiles
+
+    # -- map ----------------------------------------------------------------------------------------------------------
+    def map(self) -> KernelText:
+        rows, cols = self.k.domain
+        bm0, bn0 = self.least()
+        bn = tile(cols, COLUMNS, bn0)
+        bm = tile(rows, max(1, TILE // bn), bm0)
+        context, frame, tiles = self.tiled(bm, bn)
+        code, stores = self.outputs(frame, bm, bn, {})
+        return KernelText("map", tiles, {**context, "code": code, "stores": stores})
+
+    # -- reductions ---------------------------------------------------------------------------------------------------
+    def reduce(self) -> KernelText:
+        """Lanes along the axis that stays; the other one in index order."""
+        rows, cols = self.k.domain
+        by_rows = self.k.kind == "reduce_rows"
+        bm0, bn0 = self.least()
+        bm, bn = (1, tile(cols, LANES, bn0)) if by_rows else (tile(rows, LANES, bm0), 1)
+        context, frame, tiles = self.tiled(bm, bn)
+        context["head"] = [h for h in context["head"] if not h.startswith("r = " if by_rows else "c = ")]
+        inner = Frame(row_ok=frame.row_ok, col_ok=frame.col_ok, looped="r" if by_rows else "c")
+        accs = {i: self.names.new(f"acc{i}") for i in range(len(self.k.accs))}
+        if by_rows and not self.mem.exact and rows >= TALL and all(a.how == "sum" for a in self.k.accs):
+            return self.reduce_tall(context, frame, tiles, accs)
+        pr = self.printer(inner)
+        inside = pr.print([a.expr for a in self.k.accs], tuple(a.expr for a in self.k.accs if a.how != "sum"))
+        steps = [self.step(a, accs[i], pr, "r" if by_rows else "c") for i, a in enumerate(self.k.accs)]
+        code, stores = self.outputs(frame, bm, bn, accs)
+        return KernelText("reduce", tiles, {
+            **context, "loop": "r" if by_rows else "c", "extent": rows if by_rows else cols, "shape": f"({bm}, {bn})",
+            "inside": inside, "accs": [x for s in steps for x in s], "code": code, "stores": stores}, warps=1)
+
+    def reduce_tall(self, context: dict[str, Any], frame: Frame, tiles: int, accs: dict[int, str]) -> KernelText:
+        """Sums over many rows, 32 of them at a time."""
+        rows, ragged = self.k.domain[0], bool(self.k.domain[0] % 32)
+        pr = self.printer(Frame(row_ok="rows_ok" if ragged else "", col_ok=frame.col_ok, looped="r"))
+        inside = pr.print([a.expr for a in self.k.accs])
+        sums = []
+        for i, a in enumerate(self.k.accs):
+            whole = a.expr.dtype in INTEGERS
+            x = pr.whole(a.expr) if whole else pr.num(a.expr)
+            sums.append({"name": accs[i], "type": "int32" if whole else "float32",
+                         "step": f"{accs[i]} + " + (f"tl.where(rows_ok, {x}, {0 if whole else 0.0})" if ragged else x)})
+        code, stores = self.outputs(frame, 1, context["bn"], accs)
+        return KernelText("reduce_tall", tiles, {**context, "extent": rows, "ragged": ragged, "inside": inside, "accs": sums, "code": code,
+                                                 "stores": stores})
+
+    def step(self, a: Acc, acc: str, pr: Printer, loop: str) -> list[dict[str, str]]:
+        """The accumulators of one reduction: type, and what each turn of the loop does."""
+        whole = a.expr.dtype in INTEGERS
+        x, kind = (pr.whole(a.expr), "int32") if whole else (pr.num(a.expr), "float32")
+        if a.how == "sum":
+            return [{"name": acc, "type": kind, "step": f"{acc} + {x}"}]
+        if a.how == "max":
+            return [{"name": acc, "type": kind, "step": f"tl.where(({x} > {acc}) | ({loop} == 0), {x}, {acc})"}]
+        best = self.names.new("best")
+        return [{"name": acc, "type": "int32", "step": f"tl.where({x} > {best}, {loop}, {acc})" if loop else ""},
+                {"name": best, "type": kind, "step": f"tl.where(({x} > {best}) | ({loop} == 0), {x}, {best})"}]
+
+    # -- contractions -------------------------------------------------------------------------------------------------
+    def contract(self) -> KernelText:
+        a, b, gate = self.k.a, self.k.b, self.k.gate
+        assert a is not None and b is not None
+        bits = [e.dtype == "bit" for e in (a, b)]
+        if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
+            raise InternalError("one-bit operands of a contraction must be in memory")
+        if bits[1] and (a.dtype == "u8" or (bits[0] and (self.k.form != "tn" or gate is not None))):
+            if self.k.form == "tn" or a.dtype == "u8" or self.large:
+                return self.dot(a, b)
+            return self.popcount(a, b)
+        if self.large and (bits[0] != bits[1] or a.dtype == "u8"):
+            return self.split(a, b)
+        if bits[0] != bits[1]:
+            return self.grouped(a, b)
+        if self.k.form == "tn" and not any(bits):
+            return self.outer(a, b)
+        raise error("B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
+
+    @property
+    def large(self) -> bool:
+        m, q, n = self.k.dims
+        return not self.mem.exact and m * q * n >= LARGE and min(m, q, n) >= 64
+
+    def product(self, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
+        m, q, n = self.k.dims
+        bm0, bn0 = self.least()
+        context, frame, tiles = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
+        return {**context, "q": q, "words": ceil_div(q, 32), "acc": self.names.new("y")}, frame, tiles
+
+    def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
+        code, stores = self.outputs(frame, context["bm"], context["bn"], {0: context["acc"]})
+        return {**context, "code": code, "stores": stores, "sums": self.sums}
+
+    def popcount(self, a: Expr, b: Expr) -> KernelText:
+        context, frame, tiles = self.product((32, 32))
+        sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
+        gate = self.pointers[self.k.gate.attr] if self.k.gate is not None else ""
+        return KernelText("contract_popcount", tiles, self.epilogue({
+            **context, "a": self.pointers[a.attr], "a_stride": sa.stride, "gate": gate, "b": self.pointers[b.attr],
+            "b_stride": sb.stride, "rows_ok": frame.row_ok, "cols_ok": frame.col_ok}, frame))
+
+    def dot(self, a: Expr, b: Expr) -> KernelText:
+        """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
+        m, q, n = self.k.dims
+        whole = any(o.row_sum for o in self.k.outputs)  # rows from end to end
+        most = (16, 128) if whole else TENSOR_TILE if self.large else (32, 32) if self.k.form == "tn" else (64, 64)
+        context, frame, tiles = self.product(most, 16)
+        inner: list[str] = []
+        if whole:
+            inner = [f"c = c0 + tl.arange(0, {context['bn']})[None, :]", *(h for h in context["head"] if h.startswith("cols_ok = "))]
+            tiles = ceil_div(m, context["bm"])
+            start = f"t * {context['bm']} + " if tiles > 1 else ""
+            self.origins = (start, "c0 + ")
+            context["head"] = [f"r = {start}tl.arange(0, {context['bm']})[:, None]",
+                               *(h for h in context["head"] if h.startswith("rows_ok = "))]
+        block = 64 if self.large else 32
+        ragged = bool(q % block)
+        q_ok = "q_ok" if ragged else ""
+        across, down = Frame("r", "q", frame.row_ok, q_ok), Frame("q", "r", q_ok, frame.row_ok)
+        left = self.printer(down if self.k.form == "tn" else across)
+        gate = [self.k.gate] if self.k.gate is not None else []
+        a_code = left.print([a, *gate])
+        value = a_code.results[0]
+        if a.dtype == "bit":
+            value = f"tl.where({value}, 1, -1)"
+        if a.dtype == "u8":
+            value = f"{value} - 128"
+        if gate:
+            value = f"tl.where({a_code.results[1]}, {value}, 0)"
+        right = self.printer(Frame("c", "p", frame.col_ok, "p_ok" if ragged else "") if self.k.form == "nt" else Frame(
+            "p", "c", "p_ok" if ragged else "", frame.col_ok))
+        b_code = right.print([b])
+        return KernelText("contract_dot", tiles, self.epilogue({
+            **context, "block": block, "ragged": ragged, "a_code": a_code, "b_code": b_code, "inner": inner, "rows_ok": frame.row_ok,
+            "cols_ok": frame.col_ok, "a_value": bare_int8(value, "q_ok" if ragged else ""),
+            "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""), "offset": a.dtype == "u8"}, frame),
+            warps=8 if self.large else 4)
+
+    def split(self, a: Expr, b: Expr) -> KernelText:
+        """A float times bits or u8 on f16 tensor cores, the float as two f16 numbers."""
+        context, frame, tiles = self.product(TENSOR_TILE, 16)
+        block = 32  # with 64 terms at once registers spill
+        ragged = bool(context["q"] % block)
+        on_left = self.k.form != "tn"  # where the float operand is
+        q_ok, p_ok = ("q_ok", "p_ok") if ragged else ("", "")
+        left = self.printer(Frame("q", "r", q_ok, frame.row_ok) if self.k.form == "tn" else Frame("r", "q", frame.row_ok, q_ok))
+        right = self.printer(Frame("c", "p", frame.col_ok, p_ok) if self.k.form == "nt" else Frame("p", "c", p_ok, frame.col_ok))
+        codes = [left.print([a]), right.print([b])]
+        values = []
+        for e, pr, ok in ((a, left, q_ok), (b, right, p_ok)):
+            x = pr.num(e)
+            x = f"tl.where({ok}, {bare(x)}, 0.0)" if ok else x
+            values.append(x if (e is a) == on_left else f"({bare(x)}).to(tl.float16)")
+        return KernelText("contract_split", tiles, self.epilogue({
+            **context, "block": block, "ragged": ragged, "a_code": codes[0], "b_code": codes[1], "a_value": values[0], "b_value": values[1],
+            "on_left": on_left}, frame), warps=8)
+
+    def grouped(self, a: Expr, b: Expr) -> KernelText:
+        """Sums over q of a float times a sign, the float operand along rows or columns of the tile."""
+        context, frame, tiles = self.product((32, 32))
+        across = self.k.form == "tn"  # the float operand is on the right
+        number, sign = (b, a) if across else (a, b)
+        q_ok = "q_ok" if context["q"] % 4 else ""
+        by_form = {"tn": (Frame("q", "c", q_ok, frame.col_ok, "r"), Frame("q", "r", q_ok, frame.row_ok, "r")),
+                   "nt": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("c", "q", frame.col_ok, q_ok, "c")),
+                   "nn": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("q", "c", q_ok, frame.col_ok, "r"))}
+        of_number, of_sign = by_form[self.k.form]
+        x = self.printer(of_number)
+        x_code = x.print([number])
+        s = self.printer(of_sign)
+        s_code = s.print([sign])
+        return KernelText("contract_grouped", tiles, self.epilogue({
+            **context, "ragged": bool(q_ok), "x_code": x_code, "x_value": x.num(number), "s_code": s_code,
+            "s_value": s_code.results[0]}, frame))
+
+    def outer(self, a: Expr, b: Expr) -> KernelText:
+        context, frame, tiles = self.product((32, 32))
+        left = self.printer(Frame("q", "r", "", frame.row_ok, "r"))
+        a_code = left.print([a])
+        right = self.printer(Frame("q", "c", "", frame.col_ok, "r"))
+        b_code = right.print([b])
+        return KernelText("contract_outer", tiles, self.epilogue({
+            **context, "a_code": a_code, "a_value": left.num(a), "b_code": b_code, "b_value": right.num(b)}, frame))
+
+    # -- groups -------------------------------------------------------------------------------------------------------
+    def group(self) -> KernelText:
+        """In each group of columns of a row, the entry that wins: every entry looks at all others of its group."""
+        rows, cols = self.k.domain
+        (acc,) = self.k.accs
+        size = self.k.gate
+        assert size is not None and size.op in ("load", "const")
+        bm0, bn0 = self.least()
+        bn = tile(cols, 64, bn0)
+        context, frame, tiles = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
+        here = self.printer(frame)
+        own = here.print([acc.expr])
+        there = self.printer(Frame("r", "other", frame.row_ok, "other_ok"))
+        others = there.print([acc.expr])
+        won = self.names.new("won")
+        code, stores = self.outputs(frame, context["bm"], bn, {0: won})
+        return KernelText("group", tiles, {
+            **context, "size": f"tl.load({self.pointers[size.attr]})" if size.op == "load" else size.attr, "own": own,
+            "value": here.whole(acc.expr), "others": others, "other": there.whole(acc.expr), "won": won, "code": code, "stores": stores})
+
+    # -- time ---------------------------------------------------------------------------------------------------------
+    def fold(self) -> KernelText:
+        """Sums over the steps of a sample."""
+        rows, cols = self.k.out_shape
+        (acc,) = self.k.accs
+        bm0, bn0 = self.least()
+        bn = tile(cols, COLUMNS, bn0)
+        context, frame, tiles = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
+        pr = self.printer(Frame("at", "c", frame.row_ok, frame.col_ok, "r"))
+        inside = pr.print([acc.expr])
+        name = self.names.new("acc")
+        code, stores = self.outputs(frame, context["bm"], bn, {0: name})
+        return KernelText("fold", tiles, {**context, "steps": self.k.steps, "inside": inside, "value": pr.whole(acc.expr), "acc": name,
+                                          "code": code, "stores": stores})
+
+    def recur(self) -> KernelText:
+        """Through time, some samples at a time and all their units; the carried state is words in registers."""
+        (rows, cols), steps = self.k.domain, self.k.steps
+        bn = tile(cols, power(cols), 32)
+        bm = tile(rows // steps, max(1, TILE // bn))
+        tiles = ceil_div(rows // steps, bm)
+        frame = Frame("at", "c", "rows_ok" if rows // steps % bm else "", "cols_ok" if cols % bn else "")
+        acc = self.names.new("y")
+        code, stores = self.outputs(frame, bm, bn, {0: acc})
+        operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in self.k.operands]
+        inputs = self.k.operands[0].shape[1]
+        return KernelText(self.k.kind, tiles, {
+            "start": f"t * {bm} + " if tiles > 1 else "", "bm": bm, "bn": bn, "rows": rows // steps, "cols": cols, "steps": steps,
+            "first": self.k.first, "rows_ok": frame.row_ok, "cols_ok": frame.col_ok, "operand": operand, "inputs": inputs,
+            "words": ceil_div(cols, 32), "input_words": ceil_div(inputs, 32), "acc": acc, "code": code, "stores": stores})
+
+
+def bare_int8(value: str, ok: str) -> str:
+    """An int8 operand, 0 where ``ok`` does not hold."""
+    return f"tl.where({ok}, {value}, 0).to(tl.int8)" if ok else f"({value}).to(tl.int8)"
+
+
+def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
+    """The skeleton with its context, and the pointer declarations."""
+    x = _Kernel(k, mem)
+    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group,
+            "fold": x.fold, "recur": x.recur, "recur_back": x.recur}[k.kind]
+    return make(), x.decls

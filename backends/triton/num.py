@@ -1,0 +1,219 @@
+"""What Triton kernels call: bits, exp, log, powers, random numbers, the grid barrier.
+
+Equal to ``bnnc/ir/num.py`` and ``bnnc/rng.py`` bit for bit (compile with ``enable_fp_fusion=False``).  Only built-in Triton
+operations are used, no helper of Triton's own library: so everything here runs compiled and interpreted in one process.
+Words are uint32; a mask is int1; counters and indices are int32.
+"""
+
+from typing import Any
+
+import triton
+import triton.language as tl
+from triton.language.standard import _elementwise_max as MAX
+from triton.language.standard import _sum_combine as ADD
+
+from bnnc.ir import num
+
+LOG2E, LN2_HI, LN2_LO = (tl.constexpr(float(x)) for x in (num.LOG2E, num.LN2_HI, num.LN2_LO))
+E0, E1, E2, E3, E4, E5 = (tl.constexpr(float(x)) for x in num.EXP_POLY)
+L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(float(x)) for x in num.LOG_POLY)
+ROUND = tl.constexpr(float(num.ROUND))
+ROOT_HALF = tl.constexpr(float(num.F(0.707106781186547524)))
+LEAST = tl.constexpr(2.0**-126)
+
+
+@triton.jit
+def const(x: tl.constexpr) -> "Any":
+    """An f32 constant that is not folded in double precision."""
+    return tl.full([], x, tl.float32)
+
+
+@triton.jit
+def exp(x: "Any") -> "Any":
+    """e**x, x clamped to [-87, 88]."""
+    x = tl.where(x > -87.0, x, -87.0)
+    x = tl.where(x < 88.0, x, 88.0)
+    n = (x * LOG2E + ROUND) - ROUND
+    r = (x - n * LN2_HI) - n * LN2_LO
+    p = r * E0 + E1
+    p = p * r + E2
+    p = p * r + E3
+    p = p * r + E4
+    p = p * r + E5
+    y = (p * (r * r) + r) + 1.0
+    return y * ((n.to(tl.int32) + 127) << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def log(x: "Any") -> "Any":
+    """ln x; what is below the smallest normal number is taken as that."""
+    x = tl.where(x > LEAST, x, LEAST)
+    bits = x.to(tl.int32, bitcast=True)
+    e = (bits >> 23) - 126
+    m = ((bits & 0x007FFFFF) | 0x3F000000).to(tl.float32, bitcast=True)
+    small = m < ROOT_HALF
+    e = tl.where(small, e - 1, e)
+    m = tl.where(small, m + m, m) - 1.0
+    z = m * m
+    p = m * L0 + L1
+    p = p * m + L2
+    p = p * m + L3
+    p = p * m + L4
+    p = p * m + L5
+    p = p * m + L6
+    p = p * m + L7
+    p = p * m + L8
+    fe = e.to(tl.float32)
+    y = (m * z) * p
+    y = y + fe * LN2_LO
+    y = y - z * 0.5
+    return (m + y) + fe * LN2_HI
+
+
+@triton.jit
+def powi(x: "Any", n: "Any") -> "Any":
+    """x to a whole power n >= 0 (both f32), by squaring."""
+    k, out, b = (n + const(0.0)).to(tl.int32), const(1.0), x * const(1.0)
+    for _ in tl.static_range(31):
+        out = tl.where((k & 1) != 0, out * b, out)
+        b = b * b
+        k = k >> 1
+    return out
+
+
+@triton.jit
+def rate(scale: tl.constexpr, a: "Any", b: "Any") -> "Any":
+    """floor(sqrt(scale a / max(b, 1))), at most 65536; a, b >= 0."""
+    x = a.to(tl.uint64) * scale // tl.where(b > 1, b, 1).to(tl.uint64)
+    root = x * 0
+    for i in tl.static_range(17):
+        more = root | (1 << (16 - i))
+        root = tl.where(more * more <= x, more, root)
+    return tl.where(root < 65536, root, 65536).to(tl.int32)
+
+
+@triton.jit
+def popcount(x: "Any") -> "Any":
+    """Set bits of a uint32, as int32; the compiler makes one instruction of it."""
+    x = x - ((x >> 1) & 0x55555555)
+    x = (x & 0x33333333) + ((x >> 2) & 0x33333333)
+    x = (x + (x >> 4)) & 0x0F0F0F0F
+    return ((x * 0x01010101) >> 24).to(tl.int32)
+
+
+@triton.jit
+def bit(word: "Any", i: "Any") -> "Any":
+    """Bit i % 32 of a word, as a mask."""
+    return ((word >> (i & 31)) & 1) != 0
+
+
+@triton.jit
+def pack_cols(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
+    """Words [ROWS, COLS / 32] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
+    x = tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS, COLS // 32, 32)) << tl.arange(0, 32)[None, None, :]
+    return tl.reduce(x, 2, ADD).to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def pack_rows(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
+    """Words [ROWS / 32, COLS] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
+    x = tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS // 32, 32, COLS)) << tl.arange(0, 32)[None, :, None]
+    return tl.reduce(x, 1, ADD).to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def word(words: "Any", k: "Any", WORDS: tl.constexpr) -> "Any":
+    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers."""
+    chosen = tl.where(tl.arange(0, WORDS)[None, :] == k, words.to(tl.int32, bitcast=True), 0)
+    return tl.reduce(chosen, 1, ADD)[:, None].to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def scales(x: "Any", AXIS: tl.constexpr) -> "Any":
+    """Powers of two (up, 1 / up) along an axis: times up, the largest |x| of each line lies in [2**14, 2**15)."""
+    top = tl.expand_dims(tl.reduce(tl.abs(x), AXIS, MAX), AXIS)
+    e = top.to(tl.int32, bitcast=True) >> 23
+    e = tl.where(e > 15, tl.where(e < 254, e, 254), 15)
+    return ((268 - e) << 23).to(tl.float32, bitcast=True), ((e - 14) << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def spread(words: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
+    """A tile [ROWS, COLS] in which each word of [ROWS, COLS / 32] (or one that broadcasts to it) stands 32 times."""
+    x = tl.expand_dims(tl.broadcast_to(words, (ROWS, COLS // 32)), 2)
+    return tl.reshape(tl.broadcast_to(x, (ROWS, COLS // 32, 32)), (ROWS, COLS))
+
+
+@triton.jit
+def philox(c0: "Any", c1: "Any", c2: "Any", c3: "Any", k0: "Any", k1: "Any") -> "Any":
+    """Four words of Philox4x32-10; everything is uint32."""
+    for _ in tl.static_range(10):
+        h0, l0 = tl.umulhi(c0, c0 * 0 + 0xD2511F53), c0 * 0xD2511F53
+        h1, l1 = tl.umulhi(c2, c2 * 0 + 0xCD9E8D57), c2 * 0xCD9E8D57
+        c0, c1, c2, c3 = h1 ^ c1 ^ k0, l1, h0 ^ c3 ^ k1, l0
+        k0, k1 = k0 + 0x9E3779B9, k1 + 0xBB67AE85
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def undecided(less: "Any", equal: "Any", drawn: "Any", p: "Any", shift: tl.constexpr) -> "Any":
+    """One bit of the comparison of 32 random numbers with p."""
+    one = ((p >> shift) & 1) != 0
+    below = equal & (drawn ^ 0xFFFFFFFF)
+    return tl.where(one, less | below, less), tl.where(one, equal & drawn, below)
+
+
+@triton.jit
+def bernoulli(p: "Any", seed: "Any", stream: tl.constexpr, tick: "Any", word: "Any") -> "Any":
+    """32 independent bits a word, each set with probability p / 2**16 (rng.bernoulli); ``word`` is its number."""
+    w = (tl.full([], 0, tl.int32) + word).to(tl.uint32)
+    none = w * 0
+    less, equal = none, none ^ 0xFFFFFFFF
+    k0, k1 = none + seed.to(tl.uint32), none + stream
+    for block in tl.static_range(4):
+        d0, d1, d2, d3 = philox(w, none + tick.to(tl.uint32), none + block, none + 1, k0, k1)
+        less, equal = undecided(less, equal, d0, p, 15 - 4 * block)
+        less, equal = undecided(less, equal, d1, p, 14 - 4 * block)
+        less, equal = undecided(less, equal, d2, p, 13 - 4 * block)
+        less, equal = undecided(less, equal, d3, p, 12 - 4 * block)
+    return tl.where(p >= 65536, none ^ 0xFFFFFFFF, less)
+
+
+@triton.jit
+def take_rows(to: "Any", rows: "Any", index: "Any", COUNT: tl.constexpr, WIDTH: tl.constexpr) -> "Any":
+    """Rows ``index[0 .. COUNT - 1]`` of ``rows`` (bytes, WIDTH each) to ``to``, by all programs."""
+    for t in range(tl.program_id(0), (COUNT * WIDTH + 1023) // 1024, tl.num_programs(0)):
+        i = t * 1024 + tl.arange(0, 1024)
+        ok = i < COUNT * WIDTH
+        row = tl.load(index + i // WIDTH, mask=ok, other=0).to(tl.int64)
+        tl.store(to + i, tl.load(rows + row * WIDTH + i % WIDTH, mask=ok, other=0), mask=ok)
+
+
+@triton.jit
+def copy_words(to: "Any", words: "Any", COUNT: tl.constexpr) -> "Any":
+    """COUNT 32-bit words, by all programs."""
+    for t in range(tl.program_id(0), (COUNT + 255) // 256, tl.num_programs(0)):
+        i = t * 256 + tl.arange(0, 256)
+        tl.store(to + i, tl.load(words + i, mask=i < COUNT, other=0), mask=i < COUNT)
+
+
+@triton.jit
+def grid_barrier(counter: "Any") -> "Any":
+    """All programs of a launch wait for each other; what they stored before is seen by all after.
+
+    ``counter`` (int32) is 0 when the launch starts.  Every program must be resident: a cooperative launch.
+    """
+    tl.debug_barrier()  # the stores of this program's threads come before its arrival
+    programs = tl.num_programs(0)
+    goal = (tl.atomic_add(counter, 1, sem="acq_rel", scope="gpu") // programs + 1) * programs
+    while tl.atomic_add(counter, 0, sem="acquire", scope="gpu") < goal:
+        pass
+    tl.debug_barrier()
+
+
+@triton.jit
+def grid_done(counter: "Any") -> "Any":
+    """The last program of a launch to come here sets the barrier's counter (and its own, the next word) back to 0."""
+    if tl.atomic_add(counter + 1, 1, sem="acq_rel", scope="gpu") == tl.num_programs(0) - 1:
+        tl.store(counter, 0)
+        tl.store(counter + 1, 0)

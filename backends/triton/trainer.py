@@ -1,0 +1,493 @@
+"""The Python trainer: what the C trainer's runtime does (``bnnc_train.h``, ``bnnc_main.h``), around a generated module of kernels.
+
+The same order of samples, learning rates, checkpoints and log, so a run can go on with either.  The
+samples of a small network are copied to the device, which runs many steps in one launch; of a large one each batch goes there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnc import data, rng, tensors
+from bnnc.diag import BnncError, error, render
+from bnnc.encode import Encoding
+from bnnc.ir.interp import initial
+from bnnc.ir.program import State, Value
+from bnnc.plan.codec import decode, encode
+from bnnc.plan.types import Storage
+
+from .checkpoint import Cursor, Store
+from .device import open_device
+
+STEPS = 50  # in one launch: a signal or a checkpoint waits for so many at most
+STOP: list[int] = []  # the signal that came
+KINDS = {"uint8": "u8", "bool": "bit", "float32": "f32"}
+THRESHOLDS = "input.thresholds"
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Rows as the batch buffer holds them (bytes) and labels."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def n(self) -> int:
+        return len(self.rows)
+
+
+class Trainer:
+    """One run: the device, the data, and the cursor."""
+
+    def __init__(self, module: Mapping[str, Any], options: argparse.Namespace) -> None:
+        self.net, self.options = module["NET"], options
+        self.device = open_device(module)
+        self.cursor = Cursor()
+        self.train = self.test = Samples(np.zeros((0, 1), np.uint8), np.zeros(0, np.uint8))
+        self.store = Store(Path(options.out), self.net["hash"], self.net["state_bytes"], len(self.net["counters"]))
+        self.encoding = Encoding(**self.net["encoding"]) if self.net["encoding"] else None
+        self.thresholds: np.ndarray | None = None  # of an encoder that was fitted
+        self.may_fit = False
+        self.split = np.zeros(0, np.uint32)
+        self.log = None
+
+    # -- data ---------------------------------------------------------------------------------------------------------
+    def find_thresholds(self, train: bool) -> None:
+        """Those of the checkpoint that is gone on from, or of ``--init``; a run that has neither fits them to its data."""
+        o, kept, table = self.options, None, None
+        if self.encoding is None or not self.encoding.fitted:
+            return
+        if o.resume != "never" if train else not o.init:
+            kept = self.store.load()
+        if kept is not None:
+            table = self.decoded(kept[1], lambda name, _: name == THRESHOLDS)[THRESHOLDS]
+        elif o.init:
+            table = tensors.read(o.init).get(THRESHOLDS)
+        if table is not None and np.isfinite(table.flat[0]):
+            self.thresholds = table.reshape(self.encoding.table)
+        self.may_fit = train and kept is None
+
+    def encoded(self, x: np.ndarray, file: str, n_fit: int) -> np.ndarray:
+        """bool[n, bits]; the first ``n_fit`` samples are those that an encoder is fitted to.  Raises BnncError B0804."""
+        e = self.encoding
+        assert e is not None
+        try:
+            if e.fitted and self.thresholds is None and self.may_fit and n_fit:
+                self.thresholds = e.fit(x[:n_fit])
+            return e.encode(x, self.thresholds).reshape(len(x), -1)
+        except ValueError as problem:
+            raise error("B0804", f"{file}: {problem}", exit_code=5, help="change the samples or the spec's encoder") from problem
+
+    def samples(self, x: np.ndarray, y: np.ndarray, file: str, n_fit: int = 0) -> Samples:
+        """Arrays in the network's own encoding.  Raises BnncError B0803, B0804."""
+        net, e = self.net, self.encoding
+        flat = x.reshape(len(x), -1)
+        kind = KINDS[flat.dtype.name]
+        if e is not None and (kind, flat.shape[1]) != (net["input"], net["elements"]) and (kind == e.data or (
+                e.how == "sign" and kind != "bit")):
+            flat, kind = self.encoded(flat, file, n_fit), "bit"
+        if kind != net["input"] or flat.shape[1] != net["elements"]:
+            raise error("B0804", f"{file} holds {kind}[{flat.shape[1]}], the network takes {net['input']}[{net['elements']}]", exit_code=5,
+                        help="give the data that the spec names, or pack it again")
+        if len(y) and y.max() >= net["classes"]:
+            raise error("B0803", f"{file}: there is a label {y.max()}, but the network has {net['classes']} classes", exit_code=5)
+        rows = encode(Storage("x", net["input"], (len(flat), flat.shape[1])), np.where(flat, 1, -1) if kind == "bit" else flat)
+        return Samples(np.frombuffer(rows, np.uint8).reshape(len(flat), -1), y)
+
+    def open(self, which: str, flag: str | None, split: bool = False) -> tuple[Samples, int] | None:
+        """The samples of ``--train`` or ``--test``, or of the spec's own, and how many of them are its test split (``split``: which is
+        what the test uses); None: there is no such source."""
+        if flag == "none":
+            return None
+        files = flag.split(",") if flag else self.net["data"].get(which)
+        if not files:
+            return None
+        found = []
+        for f in files:
+            beside = Path(self.options.data or ".") / f
+            names = [beside, beside.with_name(beside.name + ".gz"), Path(self.options.data or ".") / Path(f).name]
+            found.append(str(next((p for p in names if p.exists()), beside)) if not flag else f)
+        d = data.pack(*found)
+        return self.samples(d.x, d.y, found[0], d.n - d.n_test * split if which == "train" else 0), d.n_test
+
+    def open_data(self, need_train: bool) -> None:
+        """Without test data of its own the training file's last samples are the test."""
+        own_test = self.options.test is not None or (not self.options.train and "test" in self.net["data"])
+        if need_train or not own_test:
+            got = self.open("train", self.options.train, not own_test)
+            if need_train and got is None:
+                raise error("B0805", "no training data: the spec names none", exit_code=2,
+                            help="--train IMAGES,LABELS or --train FILE.bnnd")
+            if got is not None:
+                self.train, n_test = got
+                if not own_test:
+                    k = self.train.n - n_test
+                    self.train, self.test = (Samples(self.train.rows[at], self.train.labels[at]) for at in (slice(k), slice(k, None)))
+        if own_test and (got := self.open("test", self.options.test)) is not None:
+            self.test, _ = got
+
+    # -- states -------------------------------------------------------------------------------------------------------
+    def state_bytes(self) -> bytes:
+        return self.device.read(0, self.net["state_bytes"]).tobytes()
+
+    def state_hash(self) -> str:
+        """FNV-1a of the states, as the C trainer prints it."""
+        h = 0xCBF29CE484222325
+        for b in self.state_bytes():
+            h = (h ^ b) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+        return f"{h:016x}"
+
+    def put_states(self, values: Mapping[str, np.ndarray]) -> None:
+        raw = bytearray(self.state_bytes())
+        for name, *_, dtype, shape, at in self.net["states"]:
+            if name in values:
+                stored = encode(Storage(name, dtype, tuple(shape)), values[name])
+                raw[at : at + len(stored)] = stored
+        self.device.write(0, np.frombuffer(bytes(raw), np.uint8))
+
+    def init_states(self, seed: int) -> None:
+        self.device.write(0, np.zeros(self.net["state_bytes"], np.uint8))
+        self.put_states({name: initial(State(name, role, init, float(value), stream, limit), Value(name, tuple(shape), dtype), seed)
+                         for name, role, init, value, stream, limit, dtype, shape, _ in self.net["states"]})
+        if self.thresholds is not None:
+            self.put_states({THRESHOLDS: self.thresholds})
+        if self.options.init:
+            self.load_weights(self.options.init)
+
+    def load_weights(self, path: str) -> None:
+        """States from safetensors.  Raises BnncError B0806."""
+        given = tensors.read(path)
+        known = {name: (role, dtype, tuple(shape)) for name, role, *_, dtype, shape, _ in self.net["states"]}
+        missing = [n for n, (role, *_) in known.items() if role != "moment" and n not in given]
+        if missing or set(given) - set(known):
+            raise error("B0806", f"{path}: missing {missing}, unknown {sorted(set(given) - set(known))}", exit_code=5)
+        values = {}
+        for name, x in given.items():
+            _, dtype, shape = known[name]
+            if x.size != shape[0] * shape[1]:
+                raise error("B0806", f"{path}: {name} has shape {list(x.shape)}, expected {list(shape)}", exit_code=5)
+            values[name] = np.where(x >= 0, 1, -1).reshape(shape) if dtype == "bit" else x.reshape(shape)
+        self.put_states(values)
+
+    def decoded(self, raw: bytes, wanted: Callable[[str, str], bool]) -> dict[str, np.ndarray]:
+        """States by name, of those whose name and role are ``wanted``, from the bytes of all."""
+        found = {}
+        for name, role, *_, dtype, shape, at in self.net["states"]:
+            if wanted(name, role):
+                s = Storage(name, dtype, tuple(shape))
+                found[name] = decode(s, raw[at : at + s.nbytes])
+        return found
+
+    def export(self, path: str) -> None:
+        states = self.decoded(self.state_bytes(), lambda _, role: role != "moment")
+        tensors.write(path, {name: x if x.shape[0] > 1 else x.reshape(-1) for name, x in states.items()})
+
+    def saturation(self) -> dict[str, float]:
+        """The share of each integer weight's values that are at their limit, under its layer's name."""
+        limits = {name: limit or 1 << (int(dtype[1:]) - 1) for name, *_, limit, dtype, _, _ in self.net["states"] if dtype in ("i8", "i16")}
+        states = self.decoded(self.state_bytes(), lambda name, _: name in limits)
+        return {name.removesuffix(".weight") or name: float(((x <= -limits[name]) | (x >= limits[name] - 1)).mean())
+                for name, x in states.items()}
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+    def batch(self, side: str, source: Samples, index: np.ndarray) -> None:
+        at = self.net["at"][side]
+        self.device.write(at["x"], source.rows[index].reshape(-1))
+        self.device.write(at["labels"], source.labels[index])
+
+    def results(self, side: str, labels: np.ndarray) -> tuple[float, int]:
+        """(sum of losses, hits) over the first ``len(labels)`` samples, added in their order."""
+        at, n = self.net["at"][side], len(labels)
+        loss = self.device.read(at["loss"], 4 * n).view("<i4" if self.net["loss_is_int"] else "<f4").astype(np.float64)
+        pred = self.device.read(at["pred"], 4 * n).view("<i4")
+        return float(np.add.accumulate(loss)[-1]), int((pred == labels).sum())
+
+    def rate(self, per_epoch: int, ahead: int = 0) -> np.float32:
+        """The learning rate of the next step, or of one ``ahead`` of it in this epoch."""
+        c, net, args = self.cursor, self.net, self.net["schedule_args"]
+        lr = c.lr0
+        if net["schedule"] == "cosine":
+            return rng.cosine_lr(lr, args["final"], c.step_total + 1 + ahead, self.options.epochs * per_epoch)
+        if net["schedule"] == "step":
+            for _ in range(int(np.float32(c.epoch) / np.float32(args["every"]))):
+                lr *= float(np.float32(args["factor"]))
+        return np.float32(lr * c.lr_scale if net["schedule"] == "plateau" else lr)
+
+    def scalars(self, lr: np.float32, t: int) -> np.ndarray:
+        """What step t = 1, 2, ... reads besides its batch and the states, as 32-bit words in the order of NET."""
+        c = self.cursor
+        values = {"lr": np.float32(lr), "step": np.float32(t), "tick": np.uint32(t & 0xFFFFFFFF), "seed": np.uint32(c.seed),
+                  "errors": np.uint32(c.errors), "samples": np.uint32(c.samples), "level": np.uint32(c.level)}
+        return np.array([values[name].view(np.uint32) for name in self.net["scalars"]], np.uint32)
+
+    def evaluate(self, source: Samples, index: np.ndarray) -> tuple[float, float]:
+        """(accuracy, mean loss); -1 where there is nothing to measure or a signal has come."""
+        batch, hits, total = self.net["batch"], 0, 0.0
+        if not len(index):
+            return -1.0, 0.0
+        for first in range(0, len(index), batch):
+            if STOP:
+                return -1.0, 0.0
+            chosen = index[np.arange(first, first + batch) % len(index)]  # the last batch is filled up from the front
+            real = chosen[: len(index) - first]
+            self.batch("eval", source, chosen)
+            self.device.step("eval")
+            loss, right = self.results("eval", source.labels[real])
+            total, hits = total + loss, hits + right
+        return hits / len(index), total / len(index)
+
+    def advance(self, order: np.ndarray, rates: list[np.float32]) -> None:
+        """Steps on batches i32[steps, batch]: one launch for all of them where samples are on the device."""
+        first = self.cursor.step_total + 1
+        scalars = np.stack([self.scalars(lr, first + i) for i, lr in enumerate(rates)])
+        ends = np.cumsum([n for _, _, _, n, _ in self.net["counters"]], dtype=int)[:-1]
+        if self.device.persistent:
+            words, preds, counts = self.device.steps(order, scalars)
+            losses = words.view("<i4" if self.net["loss_is_int"] else "<f4").astype(np.float64)
+            for index, loss, pred, count in zip(order, losses, preds, counts, strict=True):
+                self.count(float(np.add.accumulate(loss)[-1]), int((pred == self.train.labels[index]).sum()), np.split(count, ends))
+            return
+        for index, values in zip(order, scalars, strict=True):
+            self.batch("train", self.train, index)
+            for at, word in zip(self.net["scalars"].values(), values, strict=True):
+                self.device.write(at, np.array([word]).view(np.uint8))
+            self.device.step("train")
+            counted = [self.device.read(at, 4 * n).view("<i4") for _, _, at, n, _ in self.net["counters"]]
+            self.count(*self.results("train", self.train.labels[index]), counted)
+
+    def count(self, loss: float, hits: int, counted: list[np.ndarray]) -> None:
+        """A step is done."""
+        c = self.cursor
+        c.count = [k + int(x.sum(dtype=np.int64)) for k, x in zip(c.count, counted, strict=False)]
+        c.loss_sum, c.hits, c.seen = c.loss_sum + loss, c.hits + hits, c.seen + self.net["batch"]
+        c.step, c.step_total = c.step + 1, c.step_total + 1
+
+    def save(self) -> Path:
+        return self.store.save(self.cursor, self.state_bytes())
+
+
+def begin(run: Trainer) -> bool:
+    """Fresh, or from a checkpoint; True: resumed."""
+    o, net, n = run.options, run.net, run.train.n
+    n_hold = int(np.float32(net["holdout"]) * np.float64(n))
+    n_fit = n - n_hold
+    if n_fit < net["batch"]:
+        raise error("B0804", f"{n_fit} samples to train on, fewer than one batch of {net['batch']}", exit_code=5)
+    if o.resume == "never":
+        run.store.clear()
+    kept = run.store.load()
+    if kept is not None:
+        run.cursor, states = kept
+        if (run.cursor.n_fit, run.cursor.n_hold) != (n_fit, n_hold) or o.seed not in (None, run.cursor.seed):
+            raise error("B0807", f"the checkpoint in {o.out} was made with other data or another seed", exit_code=6,
+                        help="use the same, or --resume never")
+        run.device.write(0, np.frombuffer(states, np.uint8))
+        run.cursor.lr0 = float(np.float32(o.lr)) if o.lr is not None else run.cursor.lr0
+    else:
+        seed = net["seed"] if o.seed is None else o.seed
+        run.cursor = Cursor(lr0=float(np.float32(net["lr"] if o.lr is None else o.lr)), seed=seed, n_fit=n_fit, n_hold=n_hold,
+                            count=[0] * len(net["counters"]))
+        run.init_states(seed)
+    c = run.cursor
+    run.split = rng.permute(c.seed, rng.HOLDOUT_STREAM, 0, n, np.arange(n, dtype=np.uint32)) if n_hold else np.arange(n, dtype=np.uint32)
+    return kept is not None
+
+
+def record(run: Trainer, **fields: Any) -> None:
+    """A line of the log."""
+    if run.options.log:
+        with open(run.options.log, "a", encoding="utf-8") as f:
+            f.write(json.dumps(fields, separators=(",", ":")) + "\n")
+
+
+def percent(word: str, share: float) -> str:
+    return f"  {word} {100 * share:.2f} %" if share >= 0 else ""
+
+
+def counts(run: Trainer) -> tuple[dict[str, Any], str]:
+    """The epoch's counters, for the log by layer, and for the terminal the mean share, or the sum, over the layers."""
+    c, found, line = run.cursor, {}, ""
+    for name, group in itertools.groupby(zip(run.net["counters"], c.count, strict=True), lambda x: str(x[0][0])):
+        own = [(layer, n / c.seen if share else n) for (_, layer, _, _, share), n in group]
+        found[name] = dict(own) if own[0][0] else own[0][1]
+        total = sum(n for _, n in own)
+        line += percent(name, total / len(own)) if isinstance(total, float) else f"  {name} {total}"
+    if shares := run.saturation():
+        found["saturation"] = shares
+        line += percent("saturation", max(shares.values()))
+    return found, line
+
+
+def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
+    """Measure, report, adapt, go to the next."""
+    c, o, net = run.cursor, run.options, run.net
+    held, _ = run.evaluate(run.train, run.split[c.n_fit :])
+    last = c.epoch + 1 == o.epochs
+    test = run.evaluate(run.test, np.arange(run.test.n))[0] if last or (c.epoch + 1) % o.eval_every == 0 else -1.0
+    if STOP:
+        return
+    c.last_test, c.best_test = (test if test >= 0 else c.last_test), max(c.best_test, test)
+    loss, acc, speed = c.loss_sum / c.seen, c.hits / c.seen, c.seen / max(seconds, 1e-9)
+    counted, line = counts(run)
+    if not o.quiet:
+        print(f"epoch {c.epoch + 1:2}/{o.epochs}  loss {loss:.4f}{percent('train', acc)}{percent('held out', held)}"
+              f"{percent('test', test)}{percent('best', c.best_test)}{line}  {speed:.0f} samples/s  {seconds:.1f} s", flush=True)
+    extra = {"holdout_acc": held} if held >= 0 else {}
+    extra |= {"test_acc": test, "best_test_acc": c.best_test} if test >= 0 else {}
+    extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {"level": c.level} if net["schedule"] == "plateau" else {}
+    extra |= counted
+    record(run, event="epoch", epoch=c.epoch + 1, step=c.step_total, loss=loss, train_acc=acc, **extra, seconds=seconds,
+           samples_per_s=speed, state=run.state_hash())
+    if net["schedule"] == "plateau":
+        seen = held if c.n_hold else acc
+        if seen > c.best_hold:
+            c.best_hold, c.bad_epochs = seen, 0
+        elif c.bad_epochs + 1 >= net["schedule_args"]["patience"]:
+            c.bad_epochs = 0
+            if "level" in net["scalars"]:
+                c.level += 1
+            else:
+                c.lr_scale *= float(np.float32(net["schedule_args"]["factor"]))
+        else:
+            c.bad_epochs += 1
+    c.errors, c.samples = c.seen - c.hits, c.seen
+    c.epoch, c.step, c.hits, c.seen, c.loss_sum = c.epoch + 1, 0, 0, 0, 0.0
+    c.count = [0] * len(c.count)
+
+
+def train(run: Trainer) -> int:
+    o, net, started = run.options, run.net, time.monotonic()
+    run.find_thresholds(True)
+    run.open_data(True)
+    resumed = begin(run)
+    if run.device.persistent:
+        run.device.keep(run.train.rows, run.train.labels)
+    c, batch = run.cursor, net["batch"]
+    per_epoch = c.n_fit // batch
+    most = o.steps if o.steps is not None else 1 << 62
+    if not o.quiet:
+        print(f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes"
+              + (f" and {run.device.extra} of samples" if run.device.extra else "") + f"  seed {c.seed}"
+              + (f"  resumed epoch {c.epoch + 1}" if resumed else ""), flush=True)
+    if o.log and not resumed:
+        Path(o.log).unlink(missing_ok=True)
+    record(run, event="start", name=net["name"], hash=net["hash"], version=net["version"], target=net["target"], rule=net["rule"],
+           optimizer=net["optimizer"], seed=c.seed, threads=1, isa=run.device.name, batch=batch, epochs=o.epochs, train_samples=c.n_fit,
+           holdout_samples=c.n_hold, test_samples=run.test.n, resumed_epoch=c.epoch + 1 if resumed else 0, resumed_step=c.step,
+           arena_bytes=net["arena_bytes"])
+    saved, changed = time.monotonic(), not resumed
+    while c.epoch < o.epochs and c.step_total < most and not STOP:
+        lr, epoch_started = run.rate(per_epoch), time.monotonic()
+        order = run.split[rng.order(c.seed, c.epoch, c.n_fit, np.arange(c.n_fit, dtype=np.uint32))]
+        while c.step < per_epoch and c.step_total < most and not STOP:
+            n = min(STEPS, per_epoch - c.step, most - c.step_total)
+            if o.save_every_steps:
+                n = min(n, o.save_every_steps - c.step_total % o.save_every_steps)
+            rates = [run.rate(per_epoch, i) for i in range(n)]
+            run.advance(order[c.step * batch : (c.step + n) * batch].astype(np.int32).reshape(n, batch), rates)
+            lr, changed = rates[-1], True
+            due = c.step_total % o.save_every_steps == 0 if o.save_every_steps else time.monotonic() - saved >= o.save_every
+            if due and not STOP:
+                run.save()
+                changed, saved = False, time.monotonic()
+        if c.step == per_epoch and not STOP:
+            end_epoch(run, lr, time.monotonic() - epoch_started)
+            changed = True
+    if changed:
+        where = run.save()
+        if STOP:
+            print(f"checkpoint {where} written; the same command goes on from here", file=sys.stderr)
+    if STOP:
+        return 128 + STOP[0]
+    test = run.evaluate(run.test, np.arange(run.test.n))[0] if c.step else c.last_test
+    if o.export:
+        run.export(o.export)
+    took, state = time.monotonic() - started, run.state_hash()
+    print(f"done: {c.epoch} epochs, {c.step_total} steps{percent('test', test)}{percent('best', c.best_test)}  {took:.1f} s\n"
+          f"device memory: {run.device.nbytes} bytes, as planned\nstate {state}")
+    record(run, event="end", epochs=c.epoch, steps=c.step_total, **({"test_acc": test} if test >= 0 else {}),
+           **({"best_test_acc": c.best_test} if c.best_test >= 0 else {}), seconds=took, memory_predicted=net["plan"]["total_bytes"],
+           memory_measured=run.device.nbytes, resident_samples=run.device.extra, state=state)
+    return 0
+
+
+def evaluate(run: Trainer) -> int:
+    o, started = run.options, time.monotonic()
+    run.find_thresholds(False)
+    run.open_data(False)
+    if not run.test.n:
+        raise error("B0805", "no test data: the spec names none", exit_code=2, help="--test IMAGES,LABELS or --test FILE.bnnd")
+    kept = None if o.init else run.store.load()
+    if o.init:
+        run.init_states(run.net["seed"])
+    elif kept is None:
+        raise error("B0807", f"no checkpoint in {o.out}", exit_code=6, help="--out FOLDER of a training run, or --init FILE.safetensors")
+    else:
+        run.device.write(0, np.frombuffer(kept[1], np.uint8))
+    acc, loss = run.evaluate(run.test, np.arange(run.test.n))
+    if o.export:
+        run.export(o.export)
+    took, state = time.monotonic() - started, run.state_hash()
+    if o.json:
+        print(json.dumps({"samples": run.test.n, "test_acc": acc, "loss": loss, "seconds": took, "state": state}))
+    else:
+        print(f"test {100 * acc:.2f} %  loss {loss:.4f}  {run.test.n} samples  {took:.1f} s\nstate {state}")
+    return 0
+
+
+def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespace:
+    """The command line: the C trainer's flags."""
+    top = argparse.ArgumentParser(prog=f"{net['name']}_triton.py", description=f"{net['name']}: rule {net['rule']}, {net['optimizer']}, "
+                                  f"batch {net['batch']}; {net['device_bytes']} bytes of GPU memory",
+                                  epilog="exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 no GPU, 130/143 interrupted")
+    verbs = top.add_subparsers(dest="verb", required=True)
+    shared = argparse.ArgumentParser(add_help=False)
+    for flag, text in (("--data", "where the files named in the spec are"), ("--train", "other training data: FILE[,LABELS]"),
+                       ("--test", "other test data: FILE[,LABELS], or none"), ("--init", "first weights from a .safetensors file"),
+                       ("--export", "weights to a .safetensors file at the end")):
+        shared.add_argument(flag, help=text)
+    shared.add_argument("--out", default="run", help="checkpoints (default run)")
+    t = verbs.add_parser("train", parents=[shared], help="train; the same command after an interruption goes on where it stopped")
+    t.add_argument("--epochs", type=int, default=net["epochs"])
+    t.add_argument("--steps", type=int, help="stop after N steps in total")
+    t.add_argument("--lr", type=float, help=f"first learning rate (default {net['lr']:g})")
+    t.add_argument("--seed", type=int, help=f"first weights and order of the samples (default {net['seed']})")
+    t.add_argument("--eval-every", type=int, default=1, help="test after every N epochs")
+    t.add_argument("--resume", choices=("auto", "never"), default="auto")
+    t.add_argument("--save-every", type=float, default=60, help="seconds between checkpoints")
+    t.add_argument("--save-every-steps", type=int, default=0)
+    t.add_argument("--log", help="one JSON object an epoch")
+    t.add_argument("--quiet", action="store_true")
+    e = verbs.add_parser("eval", parents=[shared], help="accuracy on the test set, of the checkpoint in --out or of --init")
+    e.add_argument("--json", action="store_true")
+    i = verbs.add_parser("info", help="what this program is")
+    i.add_argument("--json", action="store_true")
+    return top.parse_args(args)
+
+
+def main(module: Mapping[str, Any], args: list[str] | None = None) -> None:
+    """The entry of a generated trainer; ``module`` is its global names."""
+    net = module["NET"]
+    o = options(net, args)
+    for s in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(s, lambda number, _: STOP.append(number))
+    try:
+        if o.verb == "info":
+            print(json.dumps(net["plan"], sort_keys=True) if o.json else module["__doc__"])
+            sys.exit(0)
+        sys.exit((train if o.verb == "train" else evaluate)(Trainer(module, o)))
+    except BnncError as e:
+        print(render(e.diagnostics, e.sources, False), file=sys.stderr)
+        sys.exit(e.exit_code)

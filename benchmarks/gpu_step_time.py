@@ -1,0 +1,209 @@
+"""Training steps per second on a GPU: bnnc's Triton kernels against idiomatic PyTorch, in one run.
+
+    python benchmarks/gpu_step_time.py                # all of it, about 8 minutes on one GPU
+    python benchmarks/gpu_step_time.py --only small   # batch 100, 784-256x4-10
+
+Two networks, 784-256x4-10 and 784-4096x3-10, at batches of 100 and 10,000, u8 pixels, Adam, rule edge; the batch is resident and
+copied to the network's input before each step.  bnnc: one cooperative launch a step, and a CUDA graph of one launch a kernel.
+PyTorch: eager, torch.compile, and the whole step as a CUDA graph; f32, and bf16 by autocast.  Memory is the peak of torch's
+allocator (bnnc: its one allocation).  Beside each time stands the floor that this GPU's arithmetic or memory sets for the network.
+Writes ``results/gpu_step_time.json`` and ``.md``; without a GPU it says so and ends with exit code 7.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch_peer import BinaryLinear, Sign
+
+from bnnc import driver
+from bnnc.backends.triton.compile import load_module
+from bnnc.backends.triton.device import Gpu
+from bnnc.diag import BnncError
+
+HERE = Path(__file__).resolve().parent
+NETS = {"small": (784, 256, 256, 256, 256, 10), "wide": (784, 4096, 4096, 4096, 10)}
+BATCHES = (100, 10_000)
+GPUS = {"H200": (4.8e12, 1979e12, 67e12), "H100": (3.35e12, 1979e12, 67e12), "A100": (1.6e12, 624e12, 19.5e12)}  # bytes, int8, f32 a s
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds a step (median over rounds) and bytes of device memory at the peak."""
+
+    name: str
+    ms: float
+    nbytes: int
+
+
+class Mlp(nn.Module):
+    """Binary linear layers, batch norm after each, sign between them."""
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        sizes = list(zip(widths, widths[1:], strict=False))
+        self.linear = nn.ModuleList(BinaryLinear(k, n, bias=False) for k, n in sizes)
+        self.norm = nn.ModuleList(nn.BatchNorm1d(n) for _, n in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, (linear, norm) in enumerate(zip(self.linear, self.norm, strict=True)):
+            x = norm(linear(x if i == 0 else Sign.apply(x)))
+        return x
+
+
+def timed(step: Callable[[], Any], steps: int, rounds: int = 5) -> float:
+    """Median milliseconds of a step over rounds of ``steps``, by the GPU's clock."""
+    for _ in range(3):
+        step()
+    times = []
+    for _ in range(rounds):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(steps):
+            step()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(start.elapsed_time(end) / steps)
+    return statistics.median(times)
+
+
+def spec(widths: tuple[int, ...], batch: int) -> str:
+    hidden = "".join(f"  dense {n}; batchnorm; sign;\n" for n in widths[1:-1])
+    return (f"network bench {{\n  input u8[{widths[0]}];\n{hidden}  dense {widths[-1]}; batchnorm;\n  loss;\n}}\n"
+            f"rule edge;\ntrain {{ batch = {batch}; optimizer = adam; }}\n")
+
+
+def bnnc(widths: tuple[int, ...], batch: int, persistent: bool, steps: int) -> Timing:
+    planned = driver.plan_text(driver.Options(spec(widths, batch), target="triton"))
+    source = driver.emit_source(planned)
+    with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
+        gpu = Gpu(vars(load_module(source.text[source.main], Path(tmp), interpret=False)), persistent)
+        net = gpu.module["NET"]
+        at = net["at"]["train"]
+        x = torch.randint(0, 256, (batch * widths[0],), dtype=torch.uint8, device="cuda")
+        labels = torch.randint(0, widths[-1], (batch,), dtype=torch.uint8, device="cuda")
+        for name, value in (("lr", 1e-3), ("step", 1.0)):
+            gpu.memory[net["scalars"][name]:][:4].copy_(torch.tensor([value]).view(torch.uint8))
+
+        def step() -> None:
+            gpu.memory[at["x"]:][: x.numel()].copy_(x)
+            gpu.memory[at["labels"]:][:batch].copy_(labels)
+            gpu.step("train")
+
+        return Timing("bnnc, one launch" if persistent else "bnnc, graph", timed(step, steps), gpu.nbytes)
+
+
+def peer(widths: tuple[int, ...], batch: int, mode: str, half: bool, steps: int) -> Timing:
+    """``mode``: eager, compile or graph."""
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    torch.manual_seed(0)
+    model = Mlp(widths).cuda()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, capturable=mode == "graph", foreach=True)
+    x = torch.randint(0, 256, (batch, widths[0]), device="cuda").float() / 127.5 - 1
+    y = torch.randint(0, widths[-1], (batch,), device="cuda")
+
+    def forward() -> Tensor:
+        with torch.autocast("cuda", torch.bfloat16, enabled=half):
+            return nn.functional.cross_entropy(model(x), y)
+
+    run = torch.compile(forward) if mode == "compile" else forward
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=mode != "graph")
+        run().backward()
+        optimizer.step()
+        with torch.no_grad():
+            torch._foreach_clamp_min_([m.weight for m in model.linear], -1)
+            torch._foreach_clamp_max_([m.weight for m in model.linear], 1)
+
+    launch: Callable[[], Any] = step
+    if mode == "graph":
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            step()
+        launch = graph.replay
+    ms = timed(launch, steps)
+    return Timing(f"torch {mode} {'bf16' if half else 'f32'}", ms, torch.cuda.max_memory_allocated())
+
+
+def floors(widths: tuple[int, ...], batch: int, gpu: str) -> dict[str, float]:
+    """Milliseconds that this GPU needs at least: forward products in int8, backward ones as f32 additions, or all state read and
+    written once."""
+    bandwidth, int8, f32 = next((v for k, v in GPUS.items() if k in gpu), GPUS["A100"])
+    terms = [batch * k * n for k, n in zip(widths, widths[1:], strict=False)]
+    weights = sum(k * n for k, n in zip(widths, widths[1:], strict=False))
+    backward = 2 * sum(terms) - terms[0]
+    return {"arithmetic_ms": 1e3 * (2 * sum(terms) / int8 + 2 * backward / f32), "memory_ms": 1e3 * 2 * 6 * weights / bandwidth}
+
+
+def measure(name: str, batch: int) -> dict[str, Any]:
+    widths, gpu = NETS[name], torch.cuda.get_device_name()
+    steps = 200 if name == "small" and batch == 100 else 20
+    rows = [bnnc(widths, batch, p, steps) for p in (True, False)]
+    rows += [peer(widths, batch, mode, half, steps) for mode in ("eager", "compile", "graph") for half in (False, True)]
+    best = min(r.ms for r in rows[:2])
+    floor = floors(widths, batch, gpu)
+    for r in rows:
+        print(f"{name:6} {batch:6}  {r.name:20} {r.ms:9.4f} ms  {1e3 / r.ms:10.1f} steps/s  {r.nbytes / 2**20:9.1f} MiB  "
+              f"{r.ms / best:6.2f} x bnnc", flush=True)
+    print(f"{name:6} {batch:6}  floors: arithmetic {floor['arithmetic_ms']:.4f} ms, memory {floor['memory_ms']:.4f} ms; bnnc is at "
+          f"{max(floor.values()) / best:.2f} of the larger", flush=True)
+    return {"net": name, "batch": batch, "widths": widths, "floors": floor, "rows": [vars(r) for r in rows]}
+
+
+def driver_version() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.split()[0] if done.returncode == 0 and done.stdout else "unknown"
+
+
+def main() -> None:
+    """Command line; see the module docstring."""
+    p = argparse.ArgumentParser(description="GPU training steps: bnnc against PyTorch")
+    p.add_argument("--only", choices=tuple(NETS), help="one of the two networks")
+    p.add_argument("--batch", type=int, action="append", help="instead of 100 and 10000")
+    p.add_argument("--out", type=Path, default=HERE / "results", help="folder of the results")
+    a = p.parse_args()
+    if not torch.cuda.is_available():
+        print("gpu_step_time: there is no GPU, or torch was built without CUDA; nothing was measured", file=sys.stderr)
+        sys.exit(7)
+    import triton  # noqa: PLC0415
+
+    machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__, "cuda": torch.version.cuda,
+               "driver": driver_version(), "python": sys.version.split()[0]}
+    results = []
+    for name in [a.only] if a.only else NETS:
+        for batch in a.batch or BATCHES:
+            try:
+                results.append(measure(name, batch))
+            except (BnncError, torch.cuda.OutOfMemoryError) as e:
+                print(f"{name} {batch}: {e}", file=sys.stderr)
+    a.out.mkdir(parents=True, exist_ok=True)
+    (a.out / "gpu_step_time.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+    lines = [f"# Steps on {machine['gpu']}", "", f"torch {machine['torch']}, triton {machine['triton']}, CUDA {machine['cuda']}", "",
+             "| network | batch | program | ms | steps/s | MiB |", "| --- | --- | --- | --- | --- | --- |"]
+    lines += [f"| {r['net']} | {r['batch']} | {t['name']} | {t['ms']:.4f} | {1e3 / t['ms']:.1f} | {t['nbytes'] / 2**20:.1f} |"
+              for r in results for t in r["rows"]]
+    (a.out / "gpu_step_time.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,198 @@
+"""The GPU programs without a GPU: the host program in C against a stand-in for the driver, the Python trainer in Triton's
+interpreter.
+
+The stand-in (``fake_cuda.c``) runs the C backend's kernels on what the host program put into device memory, so a whole training
+run must end in the states of the C trainer, and checkpoints go from one program to the other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import Library, plan, sequence_spec, spec
+
+from bnnc import data, driver, knobs, tensors
+from bnnc.backends import select
+from bnnc.backends.triton import emit, host
+from bnnc.diag import BnncError
+
+HERE = Path(__file__).parent
+NETS = {
+    "floats": spec((20, 9, 3), kind="sign", batch=10).replace("optimizer =", "epochs = 2; schedule = cosine; optimizer ="),
+    "integers": spec((20, 9, 3), kind="sign", rule="bep(group = 3)", batch=10).replace("optimizer = adam; ", "epochs = 2; "),
+    "encoded": sequence_spec(4, 5, 9, 0, 3, batch=10, encoder="thermometer(3, kind = gauss)").replace("f32[", "u8[").replace(
+        "train { ", "train { epochs = 2; schedule = plateau(1, 0.5); "),
+}
+
+
+def text_of(net: str) -> str:
+    return NETS[net] + 'data { train = npy("x.npy", "y.npy"); test = npy("xt.npy", "yt.npy"); }\n'
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data, the stand-in for the driver."""
+    at = tmp_path_factory.mktemp("gpu")
+    rng = np.random.default_rng(0)
+    centres = rng.random((3, 20)) < 0.5
+    for name, n in (("", 40), ("t", 10)):
+        y = rng.integers(0, 3, n).astype(np.uint8)
+        np.save(at / f"x{name}.npy", np.where(centres[y] ^ (rng.random((n, 20)) < 0.1), 200, 50).astype(np.uint8))
+        np.save(at / f"y{name}.npy", y)
+    argv = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(at / "libcuda.so.1"), str(HERE / "fake_cuda.c")]
+    subprocess.run([*argv, "-ldl"], check=True)
+    return at
+
+
+def built(net: str, target: str, folder: Path) -> tuple[driver.Planned, Path]:
+    planned = plan(text_of(net), target=target)
+    out = folder / f"{net}_{target.replace(':', '_')}"
+    if not out.exists():
+        driver.build_planned(planned, out)
+    return planned, out
+
+
+def run(program: Path, folder: Path, *args: str, net: str = "", code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+    """A program with the stand-in's driver, or the Python trainer in the interpreter."""
+    more = {"LD_LIBRARY_PATH": str(folder), **env}
+    if net:
+        lib = Library(plan(text_of(net)))
+        more |= {"FAKE_NET": str(lib.path), "FAKE_ARENA": str(lib.plan.arena_bytes)}
+    argv = [sys.executable, "-W", "ignore", str(program)] if program.name.endswith("triton") else [str(program)]
+    if argv[0] == sys.executable:
+        more |= {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([*argv, *args], cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def state(done: subprocess.CompletedProcess[str]) -> str:
+    return done.stdout.split("state ")[1].split()[0]
+
+
+SLOW_FLOATS = [pytest.param("floats", marks=pytest.mark.slow), "integers", "encoded"]
+
+
+@pytest.mark.parametrize("net", SLOW_FLOATS)
+def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
+    """Two epochs: the same states, log (what was counted, too) and exported weights; each goes on from the other's checkpoint, also
+    from one within an epoch, and both fit the encoder to the same thresholds."""
+    _, c = built(net, "host", folder)
+    _, py = built(net, "triton", folder)
+    logs = [folder / f"{net}-{p}.jsonl" for p in "cp"]
+    files = [folder / f"{net}-{p}.safetensors" for p in "cp"]
+    a, b = (run(p, folder, "train", "--out", f"{net}-{p.name}", "--log", str(log), "--export", str(file))
+            for p, log, file in ((c, logs[0], files[0]), (py, logs[1], files[1])))
+    assert state(a) == state(b)
+    for x, y in zip(*([json.loads(line) for line in log.read_text().splitlines()] for log in logs), strict=True):
+        for k in ("event", "epoch", "step", "test_samples", "state", "hash", "train_samples"):
+            assert x.get(k) == y.get(k), k
+        for k in ("loss", "train_acc", "test_acc", "best_test_acc", "lr"):
+            assert x.get(k, 0) == pytest.approx(y.get(k, 0), rel=1e-5), k
+        for k in ("flips", "trigger_rate", "saturation", "level"):
+            assert x.get(k) == y.get(k) and ((k in x) == (x["event"] == "epoch" and net != "floats") or k == "level"), k
+    want = tensors.read(files[0])
+    got = tensors.read(files[1])
+    assert list(got) == list(want) and all((got[n] == want[n]).all() and got[n].shape == want[n].shape for n in want)
+    run(c, folder, "train", "--out", f"{net}-1", "--steps", "1")
+    run(py, folder, "train", "--out", f"{net}-1", "--steps", "6", "--log", f"{net}-resumed.jsonl")
+    first = [next(e for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "epoch")
+             for log in (logs[1], folder / f"{net}-resumed.jsonl")]
+    assert first[0] == {**first[1], "seconds": first[0]["seconds"], "samples_per_s": first[0]["samples_per_s"]}
+    assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
+    assert state(run(py, folder, "eval", "--out", f"{net}-1")) == state(a)
+
+
+@pytest.mark.parametrize("net", SLOW_FLOATS)
+def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
+    """Images for this GPU, one allocation of the planned size, whole steps in one launch, the C trainer's states and files."""
+    _, c = built(net, "host", folder)
+    planned, gpu = built(net, "cuda", folder)
+    log = folder / f"{net}.driver"
+    a = run(c, folder, "train", "--out", f"{net}-hc", "--export", f"{net}-hc.safetensors")
+    b = run(gpu, folder, "train", "--out", f"{net}-hg", "--export", f"{net}-hg.safetensors", net=net, FAKE_LOG=str(log))
+    assert state(a) == state(b)
+    assert (folder / f"{net}-hc.safetensors").read_bytes() == (folder / f"{net}-hg.safetensors").read_bytes()
+    lines = log.read_text().splitlines()
+    assert f"alloc {planned.report.total}" in lines and planned.report.total == emit.device(planned.placed).nbytes
+    assert lines.count("image cubin sm_90") == 2
+    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == int(a.stdout.split(" steps")[0].split()[-1]) >= 6
+    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == (4 if net == "encoded" else 2)  # held-out samples, too
+    run(c, folder, "train", "--out", f"{net}-h1", "--steps", "4")
+    run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
+    assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)
+    assert state(run(gpu, folder, "eval", "--out", f"{net}-h1", net=net)) == state(a)
+    assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
+
+
+def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
+    """Which of the images is loaded; each reason not to start has its message, and exit code 7 or 8."""
+    _, gpu = built("floats", "cuda", folder)
+    args = ("bench", "--steps", "1")
+    for cc, image in ((80, "cubin sm_80"), (86, "cubin sm_80"), (89, "cubin sm_80"), (90, "cubin sm_90"), (100, "ptx"), (120, "ptx")):
+        log = folder / f"cc{cc}"
+        run(gpu, folder, *args, net="floats", FAKE_CC=str(cc), FAKE_LOG=str(log))
+        assert [x for x in log.read_text().splitlines() if x.startswith("image")] == [f"image {image}"] * 2
+    for code, message, env in (
+        (7, "no kernels for it", {"FAKE_CC": "75"}),
+        (7, "finds no GPU", {"FAKE_NO_DEVICE": "1"}),
+        (7, "older than 12.0", {"FAKE_DRIVER": "11080"}),
+        (8, "bytes a thread beside the plan", {"FAKE_LOCAL": "16"}),
+        (8, "bytes of GPU memory", {"FAKE_MEMORY": "1000"}),
+    ):
+        assert message in run(gpu, folder, *args, net="floats", code=code, **env).stderr
+    missing = run(gpu, folder, *args, code=7, LD_LIBRARY_PATH="")
+    assert "needs an NVIDIA GPU and its driver" in missing.stderr and "hint:" in missing.stderr
+
+
+def test_one_launch_a_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a step is not one launch: as many programs as a kernel has tiles, in the schedule's order; the same states."""
+    monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
+    planned = plan(text_of("integers"), target="cuda:sm_90")
+    gpu = driver.build_source(driver.emit_source(planned), planned, folder / "many")
+    _, c = built("integers", "host", folder)
+    log = folder / "many.driver"
+    a = run(c, folder, "train", "--out", "many-c", "--steps", "1", "--test", "none")
+    b = run(gpu, folder, "train", "--out", "many-g", "--steps", "1", "--test", "none", net="integers", FAKE_LOG=str(log))
+    assert state(a) == state(b)
+    launched = [x.split()[1:4] for x in log.read_text().splitlines() if x.startswith("launch")]
+    train, _ = emit.entries(planned.placed)
+    assert launched == [[e.name, str(e.tiles), str(32 * e.warps)] for e in train]
+
+
+def test_the_same_source_gives_the_same_images(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    planned = plan(text_of("integers"), target="cuda:sm_80")
+    source = driver.emit_source(planned)
+    assert driver.emit_source(planned) == source
+    made = []
+    for cache in ("a", "elsewhere/b"):
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / cache))
+        made.append(host.images(source.text["net_kernels.py"], planned.target))
+    assert made[0] == made[1] and b"net_kernels.py" not in made[0][1]
+
+
+def test_a_source_folder_is_built_again(tmp_path: Path) -> None:
+    """`--source` and `bnnc build`: an edited trainer is what is built; one that is no Python is refused."""
+    planned = plan(text_of("floats"), target="triton")
+    source = driver.emit_source(planned, knobs.Knobs())
+    source.write(tmp_path / "src")
+    again, sizes, target = select.read_source(tmp_path / "src")
+    assert (again.text[again.main], sizes.arena, target.name) == (source.text[source.main], planned.report.arena, "triton")
+    (tmp_path / "src" / source.main).write_text("def broken(:\n")
+    again, sizes, target = select.read_source(tmp_path / "src")
+    with pytest.raises(BnncError, match="B0713"):
+        select.backend_of(target).build(again, sizes, target, tmp_path / "out")
+
+
+def test_without_a_gpu_the_python_trainer_says_so(folder: Path) -> None:
+    _, py = built("floats", "triton", folder)
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "0"}
+    done = subprocess.run([sys.executable, str(py), "train"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 7 and "B0714" in done.stderr and "Traceback" not in done.stderr
+    assert data.pack(str(folder / "x.npy"), str(folder / "y.npy")).n == 40

@@ -1,0 +1,246 @@
+"""Every Triton kernel against the interpreter, bit for bit, in Triton's interpreter mode; and compiled ahead of time.
+
+The networks and checks are those of the C kernels (``test_locked.py``): integers, bits and floats must be equal to the last
+bit, because the kernels add in the order that the IR states.  The interpreter runs programs one after another, so it says
+nothing about races; the compiler says what it would reject.  What needs a GPU is in ``tests/gpu``.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, sequence_spec, spec
+from test_locked import NETS, SPECIAL, UNFUSED, check_kernel, check_net, check_steps
+from triton_helpers import TritonLibrary, interpreted_module
+
+from bnnc import rng
+from bnnc.backends.triton import compile as aot
+from bnnc.backends.triton import emit, kernels
+from bnnc.backends.triton.device import Pointer
+from bnnc.diag import BnncError
+from bnnc.ir import interp, num
+from bnnc.ir.ops import OPS
+
+MNIST = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
+QUICK = {
+    "edge": spec((33, 17, 5), batch=9),
+    "standard": spec((33, 17, 5), rule="standard", optimizer="sgd", batch=9),
+    "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
+    "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
+    "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
+    "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
+}
+INTEGER = ("bep", "bep-small-words", "bep-group-list", "local", "local-no-reinforcement", "local-one-output-deep", "rnn", "rnn-horizon",
+           "rnn-no-expansion")
+
+
+@pytest.mark.parametrize("net", QUICK)
+def test_kernels(net: str) -> None:
+    lib = TritonLibrary(plan(QUICK[net]))
+    assert check_net(lib, special=False, threads=(1,)) > 10
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", NETS)
+def test_kernels_and_steps(net: str) -> None:
+    """Kernel-locked, then free-running; every other step as three programs that share the tiles."""
+    lib = TritonLibrary(plan(NETS[net]))
+    assert check_net(lib, net in SPECIAL, threads=(1,)) > 10
+    check_steps(lib, 2, special=net in SPECIAL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", UNFUSED)
+def test_with_every_value_in_memory(net: str) -> None:
+    check_net(TritonLibrary(plan(NETS[net], disable=("fuse", "sink", "simplify"))), special=True, threads=(3,))
+
+
+@pytest.mark.parametrize("net", ["edge", "integer", "recurrent"])
+def test_a_persistent_step_is_the_kernels_one_after_another(net: str) -> None:
+    """One launch, one program: the same states and results, and the barrier is left as it was found."""
+    lib = TritonLibrary(plan(QUICK[net]))
+    states = interp.init_states(lib.train.program, 3)
+    lib.set_states(states)
+    for t in range(2):
+        inputs = batch_of(lib.planned, t)
+        values, states = interp.step(lib.train.program, {**states, **inputs})
+        results = lib.persistent(lib.train, inputs)
+        assert_same(results, {role: values[v] for role, v in lib.train.program.results})
+        assert_same(lib.states(), states)
+    values = interpreted(lib.evaluate, states, inputs)
+    results = lib.persistent(lib.evaluate, inputs)
+    assert_same(results, {role: values[v] for role, v in lib.evaluate.program.results})
+    assert not lib.memory[lib.plan.arena_bytes :][: emit.BARRIER_BYTES].any()
+
+
+@pytest.mark.parametrize("net", QUICK)
+def test_kernels_between_two_barriers_do_not_need_their_order(net: str) -> None:
+    """Each phase backwards gives the same states; and fewer phases than kernels are made."""
+    lib = TritonLibrary(plan(QUICK[net]))
+    placed = lib.planned.placed
+    found = emit.phases(lib.train.packed, placed, "")
+    assert sorted(i for p in found for i in p) == list(range(len(lib.train.packed.kernels)))
+    assert net == "local" or len(found) < len(lib.train.packed.kernels)
+    states, inputs = interp.init_states(lib.train.program, 3), batch_of(lib.planned, 0)
+    lib.set_states(states)
+    lib.load(lib.train, inputs)
+    for p in found:
+        for i in reversed(p):
+            lib.run(i)
+    assert_same(lib.states(), interp.step(lib.train.program, {**states, **inputs})[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", INTEGER)
+def test_integer_rules_give_the_weights_of_the_c_program(net: str) -> None:
+    """20 steps on each backend, from the same first states: the same bits."""
+    planned = plan(NETS[net])
+    c, gpu = Library(planned), TritonLibrary(planned)
+    states = interp.init_states(c.train.program, 5)
+    c.set_states(states)
+    gpu.set_states(states)
+    for t in range(20):
+        inputs = batch_of(planned, t)
+        assert_same(gpu.step(gpu.train, inputs), c.step(c.train, inputs), f"step {t}:")
+    assert_same(gpu.states(), c.states())
+    assert any((gpu.states()[n] != states[n]).any() for n in states)
+
+
+def test_a_wrong_kernel_is_found() -> None:
+    planned = plan(QUICK["edge"])
+    lib = TritonLibrary(planned)
+    values = dict(interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 0)))
+    i = next(i for i, k in enumerate(lib.train.packed.kernels) if k.kind == "contract")
+    wrong = lib.train.value(lib.train.packed.kernels[i].writes[0])
+    values[wrong] = values[wrong] + np.ones((), values[wrong].dtype)
+    with pytest.raises(AssertionError, match="differ"):
+        check_kernel(lib, lib.train, i, values, 0, 1)
+
+
+# -- the functions that kernels call ---------------------------------------------------------------------------------
+
+
+def micro(name: str, x: np.ndarray, out: type, n: int) -> np.ndarray:
+    module = interpreted_module((Path(__file__).parent / "triton_micro.py").read_text(encoding="utf-8"))
+    memory = np.zeros(x.nbytes + 4 * n, np.uint8)
+    memory[: x.nbytes] = x.view(np.uint8)
+    with np.errstate(all="ignore"):
+        getattr(module, name)[(1,)](Pointer(memory), x.nbytes, n)
+    return memory[x.nbytes :].view(out)
+
+
+def test_exp_log_and_powers_are_the_interpreters() -> None:
+    draw = np.random.default_rng(0)
+    special = np.array([0, -0.0, np.nan, np.inf, -np.inf, 1e-40, 88, -87, 100, -100, 1], np.float32)
+    x = np.concatenate([special, draw.uniform(-90, 90, 4096 - special.size).astype(np.float32)])
+    y = np.concatenate([special, np.exp(draw.uniform(-88, 88, 4096 - special.size)).astype(np.float32)])
+    n = np.concatenate([np.arange(64), draw.integers(0, 1 << 24, 960)]).astype(np.float32)
+    with np.errstate(all="ignore"):
+        assert_equal(micro("exp", x, np.float32, 4096), num.exp_f32(x), "exp")
+        assert_equal(micro("log", y, np.float32, 4096), num.log_f32(y), "log")
+        assert_equal(micro("powi", n, np.float32, 1024), num.powi_f32(np.float32(0.999), n), "powi")
+
+
+def test_words_and_random_numbers_are_the_interpreters() -> None:
+    words = rng.philox(1, 2, 1024)
+    assert_equal(micro("popcount", words, np.int32, 1024), np.array([int(w).bit_count() for w in words], np.int32), "popcount")
+    errors = np.concatenate([[0, 1, 60000, 2**31 - 1], np.random.default_rng(1).integers(0, 60000, 1020)]).astype(np.int32)
+    want = [OPS["rate"].run([np.array([[e]]), np.array([[60000]])], {"scale": 1 << 30}, "i32")[0, 0] for e in errors]
+    assert_equal(micro("rate", errors, np.int32, 1024), np.array(want, np.int32), "rate")
+    for p in (0, 1, 700, 32768, 65535, 65536, 70000):
+        got = micro("bernoulli", np.array([p, -7, 12], np.int32), np.uint32, 64)
+        bits = rng.bernoulli(-7 & 0xFFFFFFFF, 5, 12, p, 64, 32)
+        assert_equal(got, np.packbits(bits, axis=1, bitorder="little").view(np.uint32)[:, 0], f"p = {p}")
+
+
+def test_a_float_is_two_halves() -> None:
+    """Scaled by a power of two per row: within 2**-22 of the row's largest; whatever the row's size, zeros and denormals too."""
+    draw = np.random.default_rng(2)
+    x = (draw.standard_normal((64, 32)) * 2.0 ** draw.integers(-110, 120, (64, 1))).astype(np.float32)
+    x[0] = 0
+    x[1] *= np.float32(2.0) ** draw.integers(-30, 1, 32).astype(np.float32)
+    got = micro("split", x.reshape(-1), np.float32, x.size).reshape(x.shape).astype(np.float64)
+    assert (np.abs(got - x) <= 2.0**-22 * np.abs(x).max(axis=1, keepdims=True)).all()
+
+
+# -- large networks --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
+def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What large networks get, here made to come at small sizes.  Kernel-locked: integers and bits of integers are equal; floats
+    within 2**-18 of the largest (f16: its last bit), so a sign may differ where the sum is that near to zero."""
+    monkeypatch.setattr(kernels, "LARGE", 1)
+    monkeypatch.setattr(kernels, "TALL", 64)
+    monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
+    text = spec((66, 65, 70, 10), rule=rule, kind="sign" if "bep" in rule else "u8", optimizer="sgd", batch=67)
+    planned = plan(text)
+    lib = TritonLibrary(planned)
+    if "bep" not in rule:
+        assert {"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))
+    states = interp.init_states(lib.train.program, 7)
+    values = interpreted(lib.train, states, batch_of(planned, 1))
+    for i, k in enumerate(lib.train.packed.kernels):
+        constants = {s.name for s in lib.train.packed.constants}
+        for n in k.reads:
+            if n not in constants:
+                lib.write(lib.train.place(n), values[lib.train.value(n)])
+        lib.run(i)
+        for n in k.writes:
+            got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
+            if got.dtype.kind != "f" and "bep" in rule:
+                assert_equal(got, np.asarray(want, got.dtype), n)
+            elif got.dtype.kind != "f":
+                assert (got != want).mean() < 0.01, n
+            else:
+                off = np.abs(got.astype(np.float64) - want)
+                near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(want).max() + 1e-8  # some sums cancel to nothing
+                assert (off > near).mean() < 0.01, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
+
+
+# -- ahead of time ---------------------------------------------------------------------------------------------------
+
+
+def compiled(text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = False) -> dict[tuple[str, int], aot.Image]:
+    planned = plan(text)
+    source = emit.module_text(planned.model, planned.placed, planned.report)
+    return aot.compile_text(re.sub(r"^PERSISTENT = .*", f"PERSISTENT = {persistent}", source, flags=re.M), archs)[2]
+
+
+@pytest.mark.parametrize("net", ["integer", pytest.param("recurrent", marks=pytest.mark.slow)])
+def test_kernels_compile_without_spills(net: str) -> None:
+    """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""
+    images = compiled(QUICK[net])
+    for image in images.values():
+        assert image.cubin[:4] == b"\x7fELF" and image.registers > 0 and image.stack == image.scratch == 0
+    assert len(images) == 2 * sum(map(len, emit.entries(plan(QUICK[net]).placed)))
+
+
+@pytest.mark.slow
+def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 registers a thread are too few for a whole step."""
+    monkeypatch.setattr(aot, "MOST_REGISTERS", 32)
+    with pytest.raises(BnncError, match="B0712"):
+        compiled(QUICK["integer"], (80,), persistent=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["bep", "bep-wide", "local", "rnn-horizon", "rnn-wide"])
+def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
+    """All kernels in one, for each architecture, as small networks run them."""
+    assert set(compiled(NETS[net], persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["edge", "standard"])
+def test_the_example_compiles_without_spills_and_reproducibly(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = re.sub(r"rule edge;", f"rule {rule};", MNIST.read_text(encoding="utf-8"))
+    twice = []
+    for folder in ("a", "somewhere/else"):
+        monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / folder))
+        twice.append(compiled(text))
+    assert twice[0] == twice[1]
+    assert set(compiled(text, persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}

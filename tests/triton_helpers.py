@@ -1,0 +1,62 @@
+"""Generated Triton kernels on NumPy memory, in Triton's interpreter: no GPU, no torch.
+
+:class:`TritonLibrary` has the interface of :class:`helpers.Library`, so the checks of the C kernels serve both backends.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from helpers import Library, Side
+
+from bnnc import driver
+from bnnc.backends.triton import emit
+from bnnc.backends.triton.compile import load_module
+from bnnc.backends.triton.device import Pointer
+from bnnc.plan.place import EVAL
+
+
+def interpreted_module(text: str) -> ModuleType:
+    """Generated text as a module whose kernels are interpreted."""
+    folder = tempfile.TemporaryDirectory(prefix="bnnc-test-")
+    module = load_module(text, Path(folder.name), interpret=True)
+    module.folder = folder  # type: ignore[attr-defined]  # Triton reads the text again at the first call
+    return module
+
+
+class TritonLibrary(Library):
+    """Kernels on a block of memory of their own, laid out by the Plan."""
+
+    def __init__(self, planned: driver.Planned) -> None:
+        self.planned, self.plan = planned, planned.placed.plan
+        self.source = emit.module_text(planned.model, planned.placed, planned.report)
+        self.module = interpreted_module(self.source)
+        device = emit.device(planned.placed)
+        self.memory = np.zeros(device.nbytes, np.uint8)
+        for _, at, raw in device.constants:
+            self.memory[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
+        self.arena = self.memory[: self.plan.arena_bytes]
+        train, evaluate = planned.placed.packed
+        self.train, self.evaluate = Side(train, "", 0), Side(evaluate, EVAL, len(train.kernels))
+        both = emit.entries(planned.placed)
+        self.entries = both[0] + both[1]
+        self.levels = range(1)
+
+    def launch(self, name: str, grid: int) -> None:
+        with np.errstate(all="ignore"):
+            getattr(self.module, name)[(grid,)](Pointer(self.memory))
+
+    def run(self, index: int, level: int = 0, nt: int = 1) -> None:
+        """One kernel, all its tiles; ``nt`` programs where more than one is asked for."""
+        k = self.entries[index]
+        self.launch(k.name, k.tiles if nt == 1 else nt)
+
+    def persistent(self, side: Side, inputs: Any) -> dict[str, np.ndarray]:
+        """A whole step in one launch of one program."""
+        self.load(side, inputs)
+        self.launch("eval_step" if side.first else "train_step", 1)
+        return {role: self.read(side.place(v)) for role, v in side.program.results}
