@@ -9,14 +9,14 @@ typedef struct {
 } bnnc_window;
 
 /* The row that the window of output row `out` meets at position k; -1: beyond the edge. */
-static inline __attribute__((always_inline, unused)) int bnnc_source(const bnnc_window *g, int out, int k) {
+static inline __attribute__((always_inline, unused)) int bnnc_pixel_at(const bnnc_window *g, int out, int k) {
     const int oy = out / g->out_width % g->out_height, ox = out % g->out_width, image = out / (g->out_height * g->out_width);
     const int py = oy * g->stride - g->top + k / g->kx, px = ox * g->stride - g->left + k % g->kx;
     return py >= 0 && py < g->height && px >= 0 && px < g->width ? (image * g->height + py) * g->width + px : -1;
 }
 
 /* The output row whose window meets row `in` at position k; -1: there is none. */
-static inline __attribute__((always_inline, unused)) int bnnc_target(const bnnc_window *g, int in, int k) {
+static inline __attribute__((always_inline, unused)) int bnnc_window_at(const bnnc_window *g, int in, int k) {
     const int py = in / g->width % g->height + g->top - k / g->kx, px = in % g->width + g->left - k % g->kx;
     const int image = in / (g->height * g->width), oy = py / g->stride, ox = px / g->stride;
     if (py < 0 || px < 0 || oy * g->stride != py || ox * g->stride != px || oy >= g->out_height || ox >= g->out_width)
