@@ -33,7 +33,7 @@ GROUPED_ROWS = 128
 OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
-WINDOW_SUMS = 320  # vectors of a thread's stack
+WINDOW_SUMS = 192  # vectors of a thread's stack
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -312,7 +312,7 @@ class _Kernel:
         at = f"{self.pointers[a.attr]}[row * {self.mem.storages[a.attr].stride} + first + i]"
         return KernelText("convolve_weight", context | {
             "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
-            "span": min(g.positions, WINDOW_SUMS // block), "signs": a.dtype == "bit", "load": load, "value": pr.vec(b),
+            "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load, "value": pr.vec(b),
             "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride, "left": f"(float)(2 * {at} - 255)",
             "beyond": literal(255.0 * self.k.fill)})
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers import Library, plan
+from helpers import Library, compile_library, plan
 from test_locked import check_net, check_steps
 
 from bnnc.backends.c.targets import Level
 from bnnc.diag import BnncError
+from bnnc.driver import emit_source
 
 
 def net(shape: str, *layers: str, kind: str = "u8", rule: str = "edge", optimizer: str = "adam", batch: int = 3) -> str:
@@ -51,6 +52,14 @@ def test_kernels_and_steps(name: str) -> None:
     lib = Library(plan(NETS[name]))
     assert check_net(lib, special=False) > 10
     check_steps(lib, 3)
+
+
+@pytest.mark.parametrize("name", ["wide", "same", "large-window", "pool-overlap"])
+def test_a_kernel_fits_a_threads_stack(name: str) -> None:
+    """24 KiB is what a target's stacks are made for (``backends/c/targets.py``)."""
+    planned = plan(NETS[name])
+    target = replace(planned.target, flags=(*planned.target.flags, "-Wframe-larger-than=24576"))
+    compile_library(emit_source(planned), target, "-O2")
 
 
 def test_groups_have_no_kernel_yet() -> None:
