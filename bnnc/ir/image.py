@@ -72,6 +72,11 @@ class Geometry:
         """Is no pixel in two windows?"""
         return self.ky <= self.stride and self.kx <= self.stride
 
+    @property
+    def aligned(self) -> bool:
+        """Do output rows meet input rows in steps of one, so that a position is a shift of the whole batch?"""
+        return self.stride == 1 and (self.out_height, self.out_width) == (self.height, self.width)
+
     def samples(self, rows: int) -> int:
         if self.out_height < 1 or self.out_width < 1 or rows % self.pixels:
             raise InternalError(f"{rows} rows are not images of {self}")

@@ -73,8 +73,10 @@ def _bit_operands(k: Kernel) -> list[tuple[str, int]]:
         return [(e.attr, axis) for e, axis in zip(k.operands, RECUR[k.kind], strict=False)]
     if k.a is None or k.b is None:
         return []
-    if k.kind == "convolve":
-        return [(e.attr, axis) for e, axis in zip((k.a, k.b), IMAGE[k.form], strict=True) if e.dtype == "bit"]
+    if k.kind == "convolve" and k.geometry is not None:
+        left, right = IMAGE[k.form]
+        left = 0 if k.form == "weight" and k.geometry.aligned else left  # a shift along the rows
+        return [(e.attr, axis) for e, axis in ((k.a, left), (k.b, right)) if e.dtype == "bit"]
     both = k.a.dtype == "bit" and k.b.dtype == "bit"
     left, right = WANTED["gated" if k.gate else "bits" if both or k.a.dtype == "u8" else "number"][k.form]
     wanted = [(k.a, left), (k.b, right)] + ([(k.gate, left)] if k.gate else [])
