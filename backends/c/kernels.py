@@ -312,7 +312,8 @@ class _Kernel:
         at = f"{self.pointers[a.attr]}[row * {self.mem.storages[a.attr].stride} + first + i]"
         return KernelText("convolve_weight", context | {
             "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
-            "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load, "value": pr.vec(b),
+            "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load,
+            "value": pr.vec(b),
             "edges": g.padded, "aligned": g.aligned, "kx": g.kx, "height": g.height, "width": g.width, "stride": g.stride, "top": g.top,
             "side": g.left, "out_height": g.out_height, "out_width": g.out_width, "words": ceil_div(a.shape[0], 32),
             "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride, "left": f"(float)(2 * {at} - 255)",

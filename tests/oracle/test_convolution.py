@@ -7,9 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import batch_of, plan
 
+from bnnc.ir import interp
 from bnnc.ir.image import Geometry
 from bnnc.ir.ops import OPS
+from bnnc.lower.differentiate import differentiate
+from bnnc.lower.expand import expand
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch (extra `oracle`)")
 import torch.nn.functional as tf  # noqa: E402
@@ -133,6 +137,30 @@ def test_sum_and_its_adjoint(case: str) -> None:
     gy = rng.integers(-9, 9, y.shape).astype(np.float32)
     assert (y * gy).sum() == (x * OPS["unwindow"].run([gy], attrs(g), "f32")).sum()
     assert (OPS["window"].run([x.astype(np.int16)], attrs(g, how="sum"), "i32") == y).all()
+
+
+def test_dropout_is_drawn_again() -> None:
+    """What a value became 0 by, its gradient becomes 0 by; the others are scaled alike; evaluation changes nothing."""
+    text = """network net { input f32[64]; dropout 0.25; dense 8; batchnorm; dropout 0.25; dense 4; batchnorm; loss; }
+              rule standard; train { batch = 50; }"""
+    planned = plan(text)
+    module = planned.placed.packed.scheduled.module
+    raw = expand(planned.model)
+    inputs, states = batch_of(planned, 0), interp.init_states(module.train, 1)
+    assert {"seed", "tick"} <= set(module.train.inputs) and not {"seed", "tick"} & set(module.evaluate.inputs)
+    x = np.abs(inputs["x"]) + 1
+    env = {**states, **{n: inputs[n] for n in raw.train.inputs}, "x": x}
+    values = interp.run(raw.train, env)
+    out = values["dropout1.out"]
+    assert 0.2 < (out == 0).mean() < 0.3
+    np.testing.assert_allclose(out[out != 0], (x / 0.75)[out != 0], rtol=1e-4)
+    again = interp.run(raw.train, {**env, "tick": env["tick"] + 1})["dropout1.out"]
+    assert ((again == 0) != (out == 0)).mean() > 0.2
+    both = interp.run(differentiate(raw, planned.model).train, {**env, "lr": inputs["lr"], "step": inputs["step"]})
+    dropped = both["dropout2.out"] == 0
+    assert dropped.any() and (both["dropout2.g"][dropped] == 0).all() and (both["dropout2.g"][~dropped] != 0).all()
+    np.testing.assert_array_equal(OPS["mul"].run([x, np.ones((1, 1), np.float32)], {}, "f32"),
+                                  interp.run(raw.evaluate, {**states, "x": x, "labels": inputs["labels"]})["dropout1.mul"])
 
 
 def test_join_undoes_split() -> None:
