@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from bnnc.diag import InternalError
-from bnnc.ir.image import geometry
+from bnnc.ir.image import Geometry, geometry
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
@@ -86,6 +86,7 @@ class Printer:
     def print(self, exprs: list[Expr], named: tuple[Expr, ...] = ()) -> Printed:
         """``named``: trees whose text is used more than once, so they get a variable."""
         self.out = Printed()
+        self.windows: dict[Geometry, tuple[str, str, str]] = {}  # the window that row r is in, and where in it
         self.roots = set(exprs)
         self.text: dict[Expr, str] = {}
         self.level: dict[Expr, int] = {}
@@ -288,6 +289,8 @@ class Printer:
         """A load from the row that ``previous``, ``last``, ``repeat`` or ``split`` choose."""
         if e.op == "unwindow":
             return self._unwindow(e)
+        if e.op in ("spread", "hit"):
+            return self._window(e)
         (x,) = e.args
         attrs, v = dict(e.attr), self.mode == "v"
         steps = attrs["steps"]
@@ -305,6 +308,27 @@ class Printer:
         if e.op == "previous":
             return f"(r % {steps} ? {self._load(x, 'r - 1')} : {'vbci(-1)' if v else '1'})"
         return self._load(x, f"r * {steps} + {steps - 1}" if e.op == "last" else f"r / {steps}")
+
+    def _window(self, e: Expr) -> str:
+        """``spread``: a load from the row of the window that pixel ``r`` is in; ``hit``: is the pixel that window's?"""
+        g, v = geometry(dict(e.attr)), self.mode == "v"
+        if g not in self.windows:
+            py, px, oy, ox, at = (self.names.new(x) for x in ("py", "px", "oy", "ox", "window_"))
+            clip = [f"const int {o} = {p} / {g.stride} < {n} ? {p} / {g.stride} : {n - 1};"
+                    for o, p, n in ((oy, py, g.out_height), (ox, px, g.out_width))]
+            (self.out.body if self.inner == "r" else self.out.outer).extend([
+                f"const int {py} = r / {g.width} % {g.height} + {g.top}, {px} = r % {g.width} + {g.left};", *clip,
+                f"const int {at} = (r / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};"])
+            self.windows[g] = at, f"{py} - {oy} * {g.stride}", f"{px} - {ox} * {g.stride}"
+        at, dy, dx = self.windows[g]
+        if e.op == "spread":
+            return self._load(e.args[0], at)
+        place = f"(({dy}) * {g.kx} + {dx})"
+        inside = f"{dy} < {g.ky} && {dx} < {g.kx}"
+        if v:
+            hits = " & ".join(f"({self._load(x, at)} ^ (({place} >> {p} & 1) - 1))" for p, x in enumerate(e.args))
+            return f"({hits} & -({inside}))"
+        return "(" + " && ".join([inside, *(f"{self._load(x, at)} == ({place} >> {p} & 1)" for p, x in enumerate(e.args))]) + ")"
 
     def _unwindow(self, e: Expr) -> str:
         """The gradients of the windows that pixel ``r`` is in, in their order."""

@@ -5,7 +5,8 @@ A convolution's weight is a matrix too: a row is (kernel position, channel), pos
 
     convolve         y[n o] = sum of x[n p] w[k] over kernel positions k and channels, p the pixel that k meets at output o
     convolve_back    the transposed map: dx from dy;  convolve_weight: dw from x and dy
-    window           max, sum or the place of the first maximum over a window;  unwindow: the gradient's way back
+    window           max, sum or the place of the first maximum over a window;  unwindow: the gradient's way back, and for windows
+                     that do not overlap hit and spread, which commute with element-wise ops
 
 Beyond the image's edge lie pixels of the value ``fill``: 0 (no bit: such a term does not exist), 1 or -1.  A u8 operand u stands
 for the whole number 2 u - 255, so that 0 means zero there too.  Sums of bits and of u8 are exact.  Sums of floats add position by
@@ -269,6 +270,46 @@ def _run_unwindow(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
 
 add_op("unwindow", "map", _infer_unwindow, _run_unwindow,
        "(g[, route...]): each pixel's sum, in order, of g over the windows it is in; with routes, of those that it is the maximum of")
+
+
+def _window_of(rows: int, g: Geometry) -> Array:
+    """int64 [rows]: the output row of the only window that a pixel is in, or the nearest one's where it is in none."""
+    r = np.arange(rows)
+    oy = np.minimum((r // g.width % g.height + g.top) // g.stride, g.out_height - 1)
+    ox = np.minimum((r % g.width + g.left) // g.stride, g.out_width - 1)
+    return (r // g.pixels * g.out_height + oy) * g.out_width + ox
+
+
+def _infer_spread(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
+    g, n = geometry(a), vs[0].shape[0] // geometry(a).out_pixels
+    if not g.disjoint or any(v.shape != (n * g.out_pixels, vs[0].shape[1]) for v in vs):
+        raise InternalError(f"windows {g} of {[str(v) for v in vs]}")
+    return (n * g.pixels, vs[0].shape[1]), vs[0].dtype
+
+
+def _run_spread(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
+    g = geometry(a)
+    return xs[0][_window_of(len(xs[0]) // g.out_pixels * g.pixels, g)]
+
+
+add_op("spread", "map", _infer_spread, _run_spread,
+       "each pixel has the value of the window that it is in; windows do not overlap")
+
+
+def _run_hit(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
+    g = geometry(a)
+    rows = g.targets(len(xs[0]) // g.out_pixels)
+    position = sum((r.astype(np.int64) << i for i, r in enumerate(xs)), np.zeros(xs[0].shape, np.int64))
+    return np.any([(rows[:, k, None] >= 0) & (position[rows[:, k]] == k) for k in range(g.positions)], axis=0)
+
+
+def _infer_hit(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
+    if any(v.dtype != "bool" for v in vs) or 1 << len(vs) < geometry(a).positions:
+        raise InternalError(f"routes {[str(v) for v in vs]}")
+    return _infer_spread(vs, a)
+
+
+add_op("hit", "map", _infer_hit, _run_hit, "(route...): is the pixel the first maximum of the window that it is in?")
 
 
 def _infer_join(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:

@@ -126,8 +126,12 @@ def max_forward(cx: Any, layer: Layer, x: T) -> T:
 def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     if not wanted:
         return None
-    route = (cx.get(region, role) for role, _ in region.saved)
-    return cx.b.op("unwindow", g, *route, geometry=key(_pool_geometry(region.layer)), name="g")
+    route = [cx.get(region, role) for role, _ in region.saved]
+    window = _pool_geometry(region.layer)
+    if window.disjoint:
+        hit = cx.b.op("hit", *route, geometry=key(window), name="hit")
+        return hit.where(cx.b.op("spread", g, geometry=key(window), name="spread"), 0.0).named("g")
+    return cx.b.op("unwindow", g, *route, geometry=key(window), name="g")
 
 
 def mean_forward(cx: Any, layer: Layer, x: T) -> T:

@@ -71,6 +71,8 @@ class _Fuser:
         v = self.p.value[op.output]
         attr = op.attrs or None
         expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape)
+        if op.kind == "spread" and expr.args[0].op != "load":
+            expr = self.spread(expr.args[0], expr)
         if not self.materialise(op, expr):
             self.expr[op.output] = expr
             return
@@ -86,12 +88,14 @@ class _Fuser:
 
     def materialise(self, op: Op, expr: Expr) -> bool:
         v, readers = self.p.value[op.output], self.readers.get(op.output, [])
-        if not self.on or op.output in self.required or any(r.kind in FROM_MEMORY for r in readers):
+        if not self.on or op.output in self.required or any(r.kind in FROM_MEMORY and r.kind != "spread" for r in readers):
+            return True
+        if any(r.kind == "spread" for r in readers) and any(e.op in FROM_MEMORY for e in expr.walk()):
             return True
         if v.dtype in ONE_BIT and any(OPS[r.kind].cls in ("contract", "convolve", "recur") for r in readers):
             return True
         full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
-        if v.dtype in ONE_BIT and _is_full(v.shape):
+        if v.dtype in ONE_BIT and _is_full(v.shape) and op.kind != "hit":
             return bool(full)
         if v.dtype == "f16" and _is_full(v.shape) and op.kind not in ROWS:
             return True
@@ -100,6 +104,15 @@ class _Fuser:
         wide = {e.attr for e in full if e.dtype not in ONE_BIT}
         costly = any(e.op in ("exp", "log") for e in expr.walk())
         return len(readers) > 1 and (len(wide) > MAX_WIDE_LOADS or costly)
+
+    def spread(self, e: Expr, as_: Expr) -> Expr:
+        """An element-wise expression of window rows, written at pixels: its operands are spread."""
+        if e.shape[0] == 1:
+            return e
+        shape = (as_.shape[0], e.shape[1])
+        if e.op == "load":
+            return Expr("spread", (e,), as_.attr, e.dtype, shape)
+        return Expr(e.op, tuple(self.spread(a, as_) for a in e.args), e.attr, e.dtype, shape)
 
     def before(self, expr: Expr, index: int, inside: bool) -> bool:
         """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it)?"""

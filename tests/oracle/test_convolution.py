@@ -115,6 +115,9 @@ def test_maximum_and_its_gradient(case: str, kind: str) -> None:
     route = [OPS["window"].run([x], attrs(g, how="route", plane=p), "bool") for p in range(planes(g))]
     gy = rng.integers(-9, 9, got.shape).astype(np.float32)
     back = OPS["unwindow"].run([gy, *route], attrs(g), "f32")
+    if g.disjoint:
+        hit, spread = OPS["hit"].run(route, attrs(g), "bool"), OPS["spread"].run([gy], attrs(g), "f32")
+        np.testing.assert_array_equal(np.where(hit, spread, 0), back)
     image, want_back = x.reshape(n, g.height, g.width, c), np.zeros((n, g.height, g.width, c))
     out, gy = (v.reshape(n, g.out_height, g.out_width, c) for v in (got, gy))
     for b, oy, ox, ch in itertools.product(range(n), range(g.out_height), range(g.out_width), range(c)):
