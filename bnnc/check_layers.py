@@ -267,7 +267,8 @@ class Expander:
         if t.kind not in d.input_kinds:
             *most, last = d.input_kinds
             kinds = f"{', '.join(most)} or {last}" if most else last
-            raise self.shape(flow, "B0302", f"`{d.name}` takes {kinds} values, got {t}", s.header, f"input here is {t}")
+            raise self.shape(flow, "B0302", f"`{d.name}` takes {kinds} values, got {t}", s.header, f"input here is {t}",
+                             "add `sign;` before this line" if t.kind == "real" and "bit" in d.input_kinds else "")
         if d.flat_input and len(t.shape) != 1:
             failed = self.shape(flow, "B0301", f"`{d.name}` needs a flat input, got {t}", s.header,
                                 f"input here is {t}", "add `flatten;` before this line")

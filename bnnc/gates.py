@@ -4,7 +4,7 @@ An XNOR is 1 gate, an element of a popcount 10, an increment of an integer 10, a
 The counts are the papers' model of the work, not what a program executes: no load, no loop and no packing is counted.
 Letters: B batch, K_in and K_out of a layer, K_L last hidden width, C classes.
 
-A rule's record names its count (``Rule.gates``); each function raises ValueError for a network that is not fully connected.
+A rule's record names its count (``Rule.gates``); each function raises ValueError for a network that it does not cover.
 """
 
 from __future__ import annotations
@@ -45,7 +45,10 @@ def bit_products(rows: int, k_in: int, k_out: int) -> Gates:
 
 def hidden_pairs(model: Model) -> list[tuple[int, int]]:
     """(K_in, K_out) of the trained layers of a network whose last layer is a fixed classifier."""
-    return [(s.inputs, s.channels) for s in chain_from_model(model).stages[:-1]]
+    stages = chain_from_model(model).stages
+    if any(s.weights != s.inputs * s.channels for s in stages):
+        raise ValueError("only networks that are fully connected have been counted")
+    return [(s.inputs, s.channels) for s in stages[:-1]]
 
 
 def per_layer(batch: int, k_in: int, k_out: int) -> Gates:
@@ -108,5 +111,5 @@ def real_gradients(model: Model) -> Gates:
     count = 0
     work = optimizers[model.optimizer.name].impl.work
     for i, s in enumerate(chain_from_model(model).stages):
-        count += (2 * (3 if i else 2) * model.batch + work) * s.weights
+        count += (2 * (3 if i else 2) * model.batch * s.uses + work) * s.weights
     return Gates(floats=count)

@@ -51,6 +51,7 @@ class LayerDef:
     ``lower/differentiate.py``).  ``role``: ``input`` (must come first, exactly once), ``loss`` (must come last, exactly
     once), ``container`` (has a body), else ``layer``.  A container's ``infer`` says what its body may give.
     ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
+    ``images``: it takes [height, width, channels], one row a pixel.
     """
 
     name: str
@@ -64,6 +65,7 @@ class LayerDef:
     flat_input: bool = False  # needs a one-axis sample: check suggests `flatten;`
     normalises: bool = False
     binary_weights: bool = False
+    images: bool = False
 
 
 @dataclass(frozen=True, slots=True)

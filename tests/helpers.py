@@ -115,7 +115,7 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
             if v.shape[0] > 2:
                 x[1, 0], x[1, -1], x[2, 0] = np.nan, np.inf, -np.inf
     classes = planned.model.classes
-    labels = rng.integers(0, classes, (v.shape[0], 1)).astype(np.uint8)
+    labels = rng.integers(0, classes, program.value["labels"].shape).astype(np.uint8)
     return {
         "x": x,
         "labels": labels,

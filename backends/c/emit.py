@@ -57,7 +57,9 @@ def kernel_doc(k: Kernel) -> list[str]:
         text = str(e)
         return text if len(text) <= 100 else text[:97] + "..."
 
-    if k.kind == "contract":
+    if k.geometry is not None and k.a is not None:
+        head = [f"acc = {short(k.a)} * {short(k.b)}  ({k.geometry})"]
+    elif k.kind == "contract":
         sizes = "M Q N = {} {} {}".format(*k.dims)
         head = [f"acc = {short(k.a)} x {short(k.b)}  ({sizes})" + (f" where {k.gate}" if k.gate else "")]
     elif k.operands:

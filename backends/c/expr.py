@@ -9,12 +9,14 @@ The loop variables are always ``r`` (row), ``c`` (first column) and ``n`` (lanes
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from bnnc.diag import InternalError
+from bnnc.ir.image import Geometry, geometry
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
@@ -84,6 +86,7 @@ class Printer:
     def print(self, exprs: list[Expr], named: tuple[Expr, ...] = ()) -> Printed:
         """``named``: trees whose text is used more than once, so they get a variable."""
         self.out = Printed()
+        self.windows: dict[Geometry, tuple[str, str, str]] = {}  # the window that row r is in, and where in it
         self.roots = set(exprs)
         self.text: dict[Expr, str] = {}
         self.level: dict[Expr, int] = {}
@@ -285,11 +288,21 @@ class Printer:
 
     def _other_row(self, e: Expr) -> str:
         """A load from the row that ``previous``, ``last``, ``repeat`` or ``split`` choose."""
+        if e.op == "unwindow":
+            return self._unwindow(e)
+        if e.op in ("spread", "hit"):
+            return self._window(e)
         (x,) = e.args
         attrs, v, r = dict(e.attr), self.mode == "v", "r" if e.shape[0] > 1 else "0"
         steps = attrs["steps"]
+        s = self.storages[x.attr]
+        if e.op in ("split", "join") and not s.one_bit:  # the same numbers in the same order
+            return self._load(replace(x, attr=x.attr, shape=e.shape), r, replace(s, shape=e.shape))
+        if e.op == "join":
+            at = f"{self.pointers[x.attr]} + {r} * {steps * s.stride}"
+            word = f"bnnc_joined({at}, {s.stride}, {s.shape[1]}, {s.shape[1] * steps}, {'c' if e.shape[1] > 1 else '0'})"
+            return f"vbits({word}, 0)" if v else f"(int)({word} & 1u)"
         if e.op == "split":
-            s = self.storages[x.attr]
             at = f"{r} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {'c' if e.shape[1] > 1 else '0'}"
             word = f"bnnc_bits_at({self.pointers[x.attr]} + {r} / {steps} * {s.stride}, {at}, {s.stride})"
             return f"vbits({word}, 0)" if v else f"(int)({word} & 1u)"
@@ -297,8 +310,55 @@ class Printer:
             return f"({r} % {steps} ? {self._load(x, f'{r} - 1')} : {'vbci(-1)' if v else '1'})"
         return self._load(x, f"{r} * {steps} + {steps - 1}" if e.op == "last" else f"{r} / {steps}")
 
-    def _load(self, e: Expr, r: str = "r") -> str:
-        s, p = self.storages[e.attr], self.pointers[e.attr]
+    def _window(self, e: Expr) -> str:
+        """``spread``: a load from the row of the window that pixel ``r`` is in; ``hit``: is the pixel that window's?"""
+        g, v = geometry(dict(e.attr)), self.mode == "v"
+        if g not in self.windows:
+            py, px, oy, ox, at = (self.names.new(x) for x in ("py", "px", "oy", "ox", "window_"))
+            clip = [f"const int {o} = {p} / {g.stride} < {n} ? {p} / {g.stride} : {n - 1};"
+                    for o, p, n in ((oy, py, g.out_height), (ox, px, g.out_width))]
+            (self.out.body if self.inner == "r" else self.out.outer).extend([
+                f"const int {py} = r / {g.width} % {g.height} + {g.top}, {px} = r % {g.width} + {g.left};", *clip,
+                f"const int {at} = (r / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};"])
+            self.windows[g] = at, f"{py} - {oy} * {g.stride}", f"{px} - {ox} * {g.stride}"
+        at, dy, dx = self.windows[g]
+        if e.op == "spread":
+            return self._load(e.args[0], at)
+        place = f"(({dy}) * {g.kx} + {dx})"
+        inside = f"{dy} < {g.ky} && {dx} < {g.kx}"
+        if v:
+            hits = " & ".join(f"({self._load(x, at)} ^ (({place} >> {p} & 1) - 1))" for p, x in enumerate(e.args))
+            return f"({hits} & -({inside}))"
+        return "(" + " && ".join([inside, *(f"{self._load(x, at)} == ({place} >> {p} & 1)" for p, x in enumerate(e.args))]) + ")"
+
+    def _unwindow(self, e: Expr) -> str:
+        """The gradients of the windows that pixel ``r`` is in, in their order."""
+        source, *route = e.args
+        g, v = geometry(dict(e.attr)), self.mode == "v"
+        level = self.out.body if self.inner == "r" else self.out.outer
+        py, px = self.names.new("py"), self.names.new("px")
+        level.append(f"const int {py} = r / {g.width} % {g.height} + {g.top}, {px} = r % {g.width} + {g.left};")
+        zero = "vbc(0.0f)" if v else "0.0f"
+        text = zero
+        for back in itertools.product(*(range(-(-k // g.stride) - 1, -1, -1) for k in (g.ky, g.kx))):
+            oy, ox, at, k = (self.names.new(x) for x in ("oy", "ox", "from", "place"))
+            level.append(f"const int {oy} = {py} / {g.stride} - {back[0]}, {ox} = {px} / {g.stride} - {back[1]};")
+            level.append(f"const int {at} = (r / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};")
+            if route:
+                level.append(f"const int {k} = ({py} - {oy} * {g.stride}) * {g.kx} + {px} - {ox} * {g.stride};")
+            inside = [f"{oy} >= 0", f"{ox} >= 0", f"{oy} < {g.out_height}", f"{ox} < {g.out_width}",
+                      f"{py} - {oy} * {g.stride} < {g.ky}", f"{px} - {ox} * {g.stride} < {g.kx}"]
+            value = self._load(source, at)
+            if v:
+                hits = " & ".join(f"({self._load(x, at)} ^ (({k} >> {p} & 1) - 1))" for p, x in enumerate(route))
+                value = f"vsel({hits}, {value}, {zero})" if route else value
+            else:
+                inside += [f"{self._load(x, at)} == ({k} >> {p} & 1)" for p, x in enumerate(route)]
+            text = f"({text} + ({' && '.join(inside)} ? {value} : {zero}))"
+        return text
+
+    def _load(self, e: Expr, r: str = "r", as_stored: Storage | None = None) -> str:
+        s, p = as_stored or self.storages[e.attr], self.pointers[e.attr]
         wide, v = s.shape[1] > 1, self.mode == "v"
         r = f"({r})" if r != "r" else r
         row = f"{r} * {s.stride}" if s.stride > 1 else r

@@ -8,6 +8,11 @@ Skeletons own the loops (``templates/c/kernels``); what is computed on load and 
     tn                     gated bit x bit       scatter    exact integers, only the terms whose gate is open
     nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
     tn                     number x float        outer      one multiply and one add per term
+
+    convolution            left x right
+    forward                bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
+    back                   float x bit           convolve_back      as grouped, position by position
+    weight                 number x float        convolve_weight    as grouped for bits, else as outer
 """
 
 from __future__ import annotations
@@ -17,16 +22,18 @@ from typing import Any
 
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS
+from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, Storage, ceil_div
 from bnnc.sched.kernel import Expr, Kernel, Output
 
-from .expr import CTYPE, Names, Printed, Printer, ident, store
+from .expr import CTYPE, Names, Printed, Printer, ident, literal, store
 
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
 GROUPED_ROWS = 128
 OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
+WINDOW_SUMS = 192  # vectors of a thread's stack
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -62,6 +69,11 @@ def count(total: int, block: int) -> str:
 def lanes(cols: int, var: str = "c") -> str:
     """C for the number of lanes at column ``var``: VL, or fewer at a ragged edge."""
     return "VL" if cols % LANES == 0 else f"{var} + VL <= {cols} ? VL : {cols} - {var}"
+
+
+def window(g: Geometry) -> str:
+    """C of a bnnc_window."""
+    return f"{{{g.height}, {g.width}, {g.ky}, {g.kx}, {g.stride}, {g.top}, {g.left}, {g.out_height}, {g.out_width}}}"
 
 
 class _Kernel:
@@ -253,6 +265,81 @@ class _Kernel:
             "operand": operand, "inputs": self.k.operands[0].shape[1], "words": ceil_div(cols, 32), "block": 4,
             "input_words": ceil_div(self.k.operands[0].shape[1], 32), "code": code, "stores": stores})
 
+    # -- images -------------------------------------------------------------------------------------------------------
+    def convolve(self) -> KernelText:
+        a, b, g = self.k.a, self.k.b, self.k.geometry
+        assert a is not None and b is not None and g is not None
+        if self.k.groups > 1:
+            raise error("B0701", "the C backend has no kernel for a convolution in groups", self.k.span, help="leave `groups` out")
+        if any(e.dtype == "bit" and e.op != "load" for e in (a, b)):
+            raise InternalError("one-bit operands of a convolution must be in memory")
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "c" if self.k.form == "weight" else "r", {0: acc})
+        rows, cols = self.k.domain
+        context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "acc": acc,
+                   "code": code, "stores": stores, "fill": self.k.fill, "masked": g.padded and not self.k.fill}
+        make = {"forward": self.convolve_forward, "back": self.convolve_back, "weight": self.convolve_weight}[self.k.form]
+        return make(context, a, b, g)
+
+    def convolve_forward(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
+        q = b.shape[0]
+        planes = 8 if a.dtype == "u8" else 1
+        if a.op != "load" or planes * 4 * ceil_div(q, 32) > PLANE_BYTES:
+            raise error("B0702", f"a window of {q} terms is too large here", self.k.span, help="use a smaller window or fewer channels")
+        block = 4 if 16 * planes * ceil_div(q, 32) <= PLANE_BYTES else 1
+        return KernelText("convolve", context | {
+            "q": q, "words": ceil_div(q, 32), "block": block, "planes": planes, "channels": a.shape[1], "a": self.pointers[a.attr],
+            "a_stride": self.mem.storages[a.attr].stride, "b": self.pointers[b.attr], "b_stride": self.mem.storages[b.attr].stride})
+
+    def convolve_back(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
+        """Lanes are pixels; the gradient is read at the output pixel that meets each of them."""
+        pr = self.printer("v", "r")
+        load = pr.print([a])
+        rows, cols = self.k.domain
+        block = min(GROUPED_ROWS, ceil_div(cols, LANES) * LANES)
+        return KernelText("convolve_back", context | {
+            "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
+            "load": load, "value": pr.vec(a), "bits": self.pointers[b.attr], "stride": self.mem.storages[b.attr].stride})
+
+    def convolve_weight(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
+        """Sums over output pixels; lanes are output channels."""
+        pr = self.printer("v", "r")
+        load = pr.print([b])
+        channels = a.shape[1]
+        block = 32 if a.dtype == "bit" else min(32, channels)
+        if a.op != "load" or a.dtype not in ("bit", "u8"):
+            raise error("B0701", f"the C backend has no kernel for a convolution of {a.dtype}", self.k.span, help="put `sign;` before it")
+        at = f"{self.pointers[a.attr]}[row * {self.mem.storages[a.attr].stride} + first + i]"
+        return KernelText("convolve_weight", context | {
+            "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
+            "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load,
+            "value": pr.vec(b),
+            "edges": g.padded, "aligned": g.aligned, "kx": g.kx, "height": g.height, "width": g.width, "stride": g.stride, "top": g.top,
+            "side": g.left, "out_height": g.out_height, "out_width": g.out_width, "words": ceil_div(a.shape[0], 32),
+            "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride, "left": f"(float)(2 * {at} - 255)",
+            "beyond": literal(255.0 * self.k.fill)})
+
+    def window(self) -> KernelText:
+        """The maximum or the sum of each window, and where the maximum is."""
+        g, expr = self.k.geometry, self.k.accs[0].expr
+        assert g is not None
+        adds = self.k.accs[0].how == "sum"
+        if any((c.how == "sum") != adds for c in self.k.accs):
+            raise InternalError("a window kernel finds sums or maxima, not both")
+        bits, whole = expr.dtype == "bit" and not adds, expr.dtype in INTEGERS
+        best = self.names.new("best")
+        route = self.names.new("route") if any(c.how.startswith("route") for c in self.k.accs) else ""
+        accs = {i: f"-({route} >> {c.how[5:]} & 1)" if c.how.startswith("route") else best for i, c in enumerate(self.k.accs)}
+        pr = self.printer("v", "r")
+        inside = pr.print([expr])
+        code, stores = self.outputs("v", "r", {i: f"({x})" for i, x in accs.items()})
+        (rows, cols), ctype = self.k.out_shape, "vi" if whole else "vf"
+        value = inside.results[0] if bits else pr.veci(expr) if whole else pr.vec(expr)
+        return KernelText("window", {
+            "window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "inside": inside,
+            "value": value, "ctype": ctype, "zero": "{0}" if whole else "vbc(0.0f)", "select": "vseli" if whole else "vsel",
+            "best": best, "route": route, "bits": bits, "adds": adds, "code": code, "stores": stores})
+
     def grouped(self, a: Expr, b: Expr) -> KernelText:
         """Sums over q of a float times a sign.  Lanes run over the float operand's other axis."""
         m, q, n = self.k.dims
@@ -294,5 +381,5 @@ def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
     """The skeleton with its context, and the pointer declarations."""
     x = _Kernel(k, mem)
     make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group,
-            "fold": x.fold, "recur": x.recur, "recur_back": x.recur}[k.kind]
+            "fold": x.fold, "recur": x.recur, "recur_back": x.recur, "convolve": x.convolve, "window": x.window}[k.kind]
     return make(), x.decls

@@ -1,3 +1,3 @@
 """The IR: values, ops, Programs and their interpreter."""
 
-from . import sequence  # noqa: F401  (its ops)
+from . import image, sequence  # noqa: F401  (their ops)

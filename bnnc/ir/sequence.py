@@ -18,7 +18,7 @@ from ..diag import InternalError
 from .dtype import INTEGERS, NUMPY, sign
 from .ops import Array, Shape, add_op
 
-ROWS = ("split", "previous", "last", "repeat")  # element-wise but for the row
+ROWS = ("split", "previous", "last", "repeat", "join", "unwindow", "spread", "hit")  # element-wise but for the row
 FROM_MEMORY = (*ROWS, "take", "bernoulli")  # map ops that read their operands elsewhere than at their own element
 
 
@@ -30,14 +30,15 @@ def _rows(v: Any, steps: int) -> int:
 
 def _infer_split(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     (x,) = vs
-    if x.dtype != "bit" or x.shape[1] % a["steps"] or a["first"] + a["cols"] > x.shape[1] // a["steps"]:
+    if x.shape[1] % a["steps"] or a["first"] + a["cols"] > x.shape[1] // a["steps"] or (
+            x.dtype != "bit" and a["steps"] * a["cols"] != x.shape[1]):
         raise InternalError(f"split {a} of {x}")
     return (x.shape[0] * a["steps"], a["cols"]), x.dtype
 
 
 add_op("split", "map", _infer_split,
        lambda xs, a, d: xs[0].reshape(xs[0].shape[0] * a["steps"], -1)[:, a["first"]:a["first"] + a["cols"]].copy(),
-       "a row of bits as one row a step: `cols` bits from bit `first` of each")
+       "a row as one row a step: `cols` columns from column `first` of each (of numbers: all)")
 
 
 def _infer_previous(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:

@@ -1,4 +1,4 @@
-"""sign: the binary activation, with the surrogate that stands in for its derivative.
+"""sign: the binary activation, with the surrogate that stands in for its derivative; and relu.
 
 ste        dz = g where |z| <= 1 (inclusive), else 0     straight-through estimator with saturation (1602.02830)
 identity   dz = g
@@ -39,3 +39,15 @@ layers.add(LayerDef(
     "sign", "the binary activation: +1 where the value is at least 0, else -1",
     (Param("surrogate", "name", None, "what replaces its derivative", ("ste", "identity", "quadratic"), positional=True),),
     lambda t, args, body=None: TensorType("bit", t.shape), forward, backward))
+
+
+def relu_forward(cx: Any, layer: Layer, x: T) -> T:
+    z = cx.real(x)
+    if cx.training:
+        cx.save(mask=(z > 0.0).named("mask"))
+    return z.maximum(0.0).named("out")
+
+
+layers.add(LayerDef(
+    "relu", "the larger of the value and 0", (), lambda t, args, body=None: TensorType("real", t.shape), relu_forward,
+    lambda cx, region, g, wanted: cx.get(region, "mask").where(g, 0.0).named("g") if wanted else None))

@@ -31,7 +31,20 @@ layers.add(LayerDef(
      Param("encoder", "encoder", Call("scale"), "how data becomes network values: scale, or an encoder to bits", positional=True)),
     _infer_input, _forward_input, lambda cx, region, grad, wanted: None, role="input"))
 
+
+def _flatten(cx: Any, layer: Layer, x: T) -> T:
+    """Images have a row a pixel; what is one row a sample already stays as it is."""
+    pixels = x.shape[0] // cx.batch
+    return x if pixels == 1 else cx.b.op("join", x, steps=pixels, name="out")
+
+
+def _unflatten(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    rows, cols = cx.b[region.inputs[0]].shape
+    if not wanted or rows == cx.batch:
+        return g
+    return cx.b.op("split", g, steps=rows // cx.batch, first=0, cols=cols, name="g")
+
+
 layers.add(LayerDef(
     "flatten", "give up the sample's shape: [28, 28] becomes [784]", (),
-    lambda t, args, body=None: TensorType(t.kind, (t.elements,)), lambda cx, layer, x: x,
-    lambda cx, region, grad, wanted: grad))
+    lambda t, args, body=None: TensorType(t.kind, (t.elements,)), _flatten, _unflatten))

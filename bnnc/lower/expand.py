@@ -42,12 +42,17 @@ def _expand_one(model: Model, training: bool) -> Program:
     cx = make_context(model, new_program("train" if training else "evaluate", rule.keep if training else None), training)
     first = model.layers[0]
     dtype = {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")
-    x = cx.b.input("x", (model.batch, first.output.elements), dtype)
+    t = first.output
+    pixels = t.shape[0] * t.shape[1] if any(cx.layer_def(y.kind).images for y in model.walk()) else 1
+    whole = 1 if dtype == "bit" else pixels  # bits arrive packed sample by sample
+    x = cx.b.input("x", (model.batch * whole, t.elements // whole), dtype)
     cx.b.input("labels", (model.batch, 1), "u8")
     for name, scalar in rule.inputs if training else ():
         cx.b.input(name, (1, 1), scalar)
     for layer in model.layers:
         x = layer_forward(cx, layer, x)
+        if layer is model.layers[0] and whole != pixels:
+            x = cx.b.op("split", x, steps=pixels, first=0, cols=t.shape[2], name="pixels")
     if (e := of_model(model)) and e.fitted:
         cx.b.state("input.thresholds", e.table, "f32", "encoder", "const", math.inf)  # last: it shifts no weight's stream
     return cx.b.finish(regions=tuple(cx.regions))

@@ -21,7 +21,7 @@ Non-goals: the ImageNet formula of Table 6; what bnnc itself needs (see ``place`
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..model import Model
 
@@ -33,13 +33,15 @@ VARIANTS = ("standard", "fp16", "bool_dw", "proposed")
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One weight layer.  ``inputs``: elements of its input for one sample; ``weights``; ``channels``: of its output;
-    ``pool``: elements of one sample that enter a max-pool between this layer and the next (0: no pool).
+    ``pool``: elements of one sample that enter a max-pool between this layer and the next (0: no pool).  ``uses``: how often
+    a sample meets each weight (the output's pixels).
     """
 
     inputs: int
     weights: int
     channels: int
     pool: int = 0
+    uses: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,15 +142,24 @@ def chain_of(widths: Sequence[int]) -> Chain:
 
 
 def chain_from_model(model: Model) -> Chain:
-    """The chain of a model whose weight layers all map one axis to ``units`` outputs (fully connected networks).
+    """The chain of a model of dense layers and convolutions one after the other, with the pools behind them.
 
-    Raises ValueError for a network that leaves one axis behind its first weight layer: write its chain by hand.
+    Raises ValueError for another network (branches, groups, a weight layer on more axes): write its chain by hand.
     """
-    full = [y for y in model.walk() if any(k == "units" for k, _ in y.args.args)]
-    first = next((i for i, y in enumerate(model.layers) if y in full), None)
-    if first is None:
+    stages: list[Stage] = []
+    for y in model.layers:
+        args = dict(y.args.args)
+        if y.body or args.get("groups", 1) > 1:
+            raise ValueError("only networks of one layer after the other have a derived chain")
+        if "units" in args:
+            if len(y.input.shape) != 1:
+                raise ValueError("only networks whose weight layers are flat or convolutions have a derived chain")
+            stages.append(Stage(y.input.elements, y.input.elements * args["units"], args["units"]))
+        elif "channels" in args:
+            weights = args["kernel"] ** 2 * y.input.shape[2] * args["channels"]
+            stages.append(Stage(y.input.elements, weights, args["channels"], 0, y.output.shape[0] * y.output.shape[1]))
+        elif y.kind == "maxpool" and stages:
+            stages[-1] = replace(stages[-1], pool=y.input.elements)
+    if not stages:
         raise ValueError("no weight layer")
-    if any(len(t.shape) != 1 for y in (*full, *model.layers[first:-1]) for t in (y.input, y.output)):
-        raise ValueError("only networks that are fully connected have a derived chain")
-    return Chain(tuple(Stage(y.input.elements, y.input.elements * y["units"], y["units"]) for y in full),
-                 full[-1].output.elements)
+    return Chain(tuple(stages), next(y for y in reversed(model.layers) if {"units", "channels"} & dict(y.args.args).keys()).output.elements)

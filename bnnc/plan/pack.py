@@ -58,6 +58,7 @@ def base_name(name: str) -> str:
     return name.partition("@")[0]
 
 
+IMAGE = {"forward": (1, 0), "back": (1, 1), "weight": (1, 1)}  # of a convolution's operands
 RECUR = {"recur": (1, 2, 2, 1), "recur_back": (1, 1, 0, 1)}
 
 
@@ -70,8 +71,12 @@ def _bit_operands(k: Kernel) -> list[tuple[str, int]]:
     """(value, wanted axis) of one-bit operands of a product."""
     if k.operands:
         return [(e.attr, axis) for e, axis in zip(k.operands, RECUR[k.kind], strict=False)]
-    if k.kind != "contract" or k.a is None or k.b is None:
+    if k.a is None or k.b is None:
         return []
+    if k.kind == "convolve" and k.geometry is not None:
+        left, right = IMAGE[k.form]
+        left = 0 if k.form == "weight" and k.geometry.aligned else left  # a shift along the rows
+        return [(e.attr, axis) for e, axis in ((k.a, left), (k.b, right)) if e.dtype == "bit"]
     both = k.a.dtype == "bit" and k.b.dtype == "bit"
     left, right = WANTED["gated" if k.gate else "bits" if both or k.a.dtype == "u8" else "number"][k.form]
     wanted = [(k.a, left), (k.b, right)] + ([(k.gate, left)] if k.gate else [])

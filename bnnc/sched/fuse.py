@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from ..diag import InternalError
 from ..ir.dtype import ONE_BIT
+from ..ir.image import geometry
 from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program
 from ..ir.sequence import FROM_MEMORY, ROWS
@@ -70,6 +71,8 @@ class _Fuser:
         v = self.p.value[op.output]
         attr = op.attrs or None
         expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape)
+        if op.kind == "spread" and expr.args[0].op != "load":
+            expr = self.spread(expr.args[0], expr)
         if not self.materialise(op, expr):
             self.expr[op.output] = expr
             return
@@ -85,20 +88,31 @@ class _Fuser:
 
     def materialise(self, op: Op, expr: Expr) -> bool:
         v, readers = self.p.value[op.output], self.readers.get(op.output, [])
-        if not self.on or op.output in self.required or any(r.kind in FROM_MEMORY for r in readers):
+        if not self.on or op.output in self.required or any(r.kind in FROM_MEMORY and r.kind != "spread" for r in readers):
             return True
-        if v.dtype in ONE_BIT and any(OPS[r.kind].cls in ("contract", "recur") for r in readers):
+        if any(r.kind == "spread" for r in readers) and any(e.op in FROM_MEMORY for e in expr.walk()):
+            return True
+        if v.dtype in ONE_BIT and any(OPS[r.kind].cls in ("contract", "convolve", "recur") for r in readers):
             return True
         full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
-        if v.dtype in ONE_BIT and _is_full(v.shape):
+        if v.dtype in ONE_BIT and _is_full(v.shape) and op.kind != "hit":
             return bool(full)
-        if v.dtype == "f16" and _is_full(v.shape):
+        if v.dtype == "f16" and _is_full(v.shape) and op.kind not in ROWS:
             return True
         if any(self.p.value[r.output].shape != v.shape or OPS[r.kind].cls != "map" for r in readers) and not _is_full(v.shape):
             return True
         wide = {e.attr for e in full if e.dtype not in ONE_BIT}
         costly = any(e.op in ("exp", "log") for e in expr.walk())
         return len(readers) > 1 and (len(wide) > MAX_WIDE_LOADS or costly)
+
+    def spread(self, e: Expr, as_: Expr) -> Expr:
+        """An element-wise expression of window rows, written at pixels: its operands are spread."""
+        if e.shape[0] == 1:
+            return e
+        shape = (as_.shape[0], e.shape[1])
+        if e.op == "load":
+            return Expr("spread", (e,), as_.attr, e.dtype, shape)
+        return Expr(e.op, tuple(self.spread(a, as_) for a in e.args), e.attr, e.dtype, shape)
 
     def before(self, expr: Expr, index: int, inside: bool) -> bool:
         """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it)?"""
@@ -150,6 +164,18 @@ class _Fuser:
             a, *gate, b = (self.load(i) for i in op.inputs)
             k = Kernel("contract", v.shape, (), (Acc("sum", a, v.dtype, op.output),), op["form"], a, b, gate[0] if gate else None,
                        op.phase, op.layer, op.span)
+        elif OPS[op.kind].cls == "convolve":
+            a, b = (self.load(i) for i in op.inputs)
+            form = op.kind.partition("_")[2] or "forward"
+            k = Kernel("convolve", v.shape, (), (Acc("sum", a, v.dtype, op.output),), form, a, b, phase=op.phase, layer=op.layer,
+                       span=op.span, geometry=geometry(dict(op.attrs)), groups=op["groups"], fill=op["fill"])
+        elif op.kind == "window":
+            k = Kernel("window", self.p.value[op.inputs[0]].shape, (), phase=op.phase, layer=op.layer, span=op.span,
+                       geometry=geometry(dict(op.attrs)))
+            acc = Acc(op["how"] + str(dict(op.attrs).get("plane", "")), self.load(op.inputs[0]), v.dtype, op.output)
+            if self.joins(k, acc):
+                return
+            k = replace(k, accs=(acc,))
         elif OPS[op.kind].cls == "recur":
             operands = tuple(self.load(i) for i in op.inputs)
             k = Kernel(op.kind, v.shape, (), (Acc(op.kind, operands[0], v.dtype, op.output),), operands=operands, steps=op["steps"],
@@ -166,19 +192,27 @@ class _Fuser:
             kind = "reduce_rows" if op["axis"] == 0 else "reduce_cols"
             x = self.load(op.inputs[0])
             acc = Acc(op["how"], x, v.dtype, op.output)
-            for at in range(len(self.drafts) - 1, -1, -1) if self.on else ():
-                k = self.drafts[at].kernel
-                if k.kind == kind and k.domain == x.shape and k.phase == op.phase and self.before(x, at, False):
-                    self.drafts[at].kernel = replace(k, accs=(*k.accs, acc), outputs=(*k.outputs, Output(
-                        op.output, Expr("acc", (), len(k.accs), v.dtype, v.shape))))
-                    self.made_by[op.output] = at
-                    return
             k = Kernel(kind, x.shape, (), (acc,), phase=op.phase, layer=op.layer, span=op.span)
+            if self.joins(k, acc):
+                return
         else:
             raise InternalError(f"no anchor for {op.kind}")
         k = replace(k, outputs=(Output(op.output, Expr("acc", (), 0, v.dtype, v.shape)),))
         self.drafts.append(_Draft(k))
         self.made_by[op.output] = len(self.drafts) - 1
+
+    def joins(self, new: Kernel, acc: Acc) -> bool:
+        """Add ``acc`` to the latest kernel that walks as ``new`` does, if there is one."""
+        for at in range(len(self.drafts) - 1, -1, -1) if self.on else ():
+            k = self.drafts[at].kernel
+            same = (k.kind, k.domain, k.phase, k.geometry) == (new.kind, new.domain, new.phase, new.geometry)
+            if same and self.before(acc.expr, at, False) and (k.kind != "window" or k.accs[0].expr == acc.expr):
+                shape = self.p.value[acc.value].shape
+                self.drafts[at].kernel = replace(k, accs=(*k.accs, acc), outputs=(*k.outputs, Output(
+                    acc.value, Expr("acc", (), len(k.accs), acc.dtype, shape))))
+                self.made_by[acc.value] = at
+                return True
+        return False
 
     # -- what nobody loads is not stored ------------------------------------------------------------------------------
     def cleanup(self) -> list[Kernel]:

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 from ..diag import NOWHERE, Span
+from ..ir.image import Geometry
 from ..ir.ops import contract_dims
 from ..ir.program import Module, Program
 
@@ -96,7 +97,7 @@ def bare(text: str) -> str:
 
 @dataclass(frozen=True)
 class Acc:
-    """One accumulator of a reduction: ``how`` (sum, max, argmax) over ``expr``, giving ``dtype``."""
+    """One accumulator of a reduction: ``how`` (sum, max, argmax, or route and a plane) over ``expr``, giving ``dtype``."""
 
     how: str
     expr: Expr
@@ -117,7 +118,8 @@ class Output:
 @dataclass(frozen=True)
 class Kernel:
     """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1), fold (over the ``steps`` rows of a sample), group
-    (within groups of columns), contract, recur or recur_back (through time, on ``operands``, in ``steps`` down to ``first``).
+    (within groups of columns), contract, recur or recur_back (through time, on ``operands``, in ``steps`` down to ``first``),
+    convolve (``form``: forward, back or weight; ``a``, ``b``, ``geometry``, ``groups``, ``fill``) or window (of ``geometry``).
 
     ``domain``: extent of a map or of what a reduction reads.  A contraction has ``form``, operands ``a`` and ``b`` as
     expressions, perhaps a ``gate`` on ``a``, and one accumulator whose ``value`` is the product.  A group kernel has the size
@@ -139,10 +141,15 @@ class Kernel:
     operands: tuple[Expr, ...] = ()
     steps: int = 0
     first: int = 0
+    geometry: Geometry | None = None
+    groups: int = 1
+    fill: int = 0
 
     @property
     def out_shape(self) -> Shape:
         rows, cols = self.domain
+        if self.kind == "window" and self.geometry is not None:
+            return self.geometry.samples(rows) * self.geometry.out_pixels, cols
         return {"reduce_rows": (1, cols), "reduce_cols": (rows, 1), "fold": (rows // (self.steps or 1), cols)}.get(self.kind, self.domain)
 
     @property
@@ -157,7 +164,7 @@ class Kernel:
         return contract_dims(self.a.shape, self.b.shape, self.form)
 
     def exprs(self) -> list[Expr]:
-        accs = [c.expr for c in self.accs] if self.kind != "contract" and not self.operands else []
+        accs = [c.expr for c in self.accs] if self.a is None and not self.operands else []
         return [e for e in (self.a, self.b, self.gate) if e is not None] + [*self.operands, *accs, *(o.expr for o in self.outputs)]
 
     @cached_property
@@ -181,7 +188,7 @@ class Schedule:
         out = [f"schedule {self.program.name}"]
         for k in self.kernels:
             out.append(f"kernel {k.name} {k.kind}{' ' + k.form if k.form else ''} {list(k.domain)} @{k.phase} {k.layer}")
-            if k.kind == "contract":
+            if k.a is not None:
                 out.append(f"  acc0 = {k.a} x {k.b}" + (f" where {k.gate}" if k.gate else ""))
             elif k.operands:
                 out.append(f"  acc0 = {k.kind}({', '.join(map(str, k.operands))})")

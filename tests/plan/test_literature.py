@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+import bnnc
 from bnnc.model import Call, Data, Layer, Model, TensorType
-from bnnc.plan.literature import Chain, Stage, account, chain_from_model, chain_of, local_errors
+from bnnc.plan.literature import MIB, Chain, Stage, account, chain_from_model, chain_of, local_errors
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 MLP = chain_of([784, 256, 256, 256, 256, 10])
 
 
@@ -23,6 +28,24 @@ CNV = Chain((conv(32, 3, 64), conv(30, 64, 64, pool=28), conv(14, 64, 128), conv
              conv(5, 128, 256), conv(3, 256, 256), fc(256, 512), fc(512, 512), fc(512, 10)), 10)
 BINARYNET = Chain((conv(32, 3, 128), conv(32, 128, 128, pool=32), conv(16, 128, 256), conv(16, 256, 256, pool=16),
                    conv(8, 256, 512), conv(8, 512, 512, pool=8), fc(8192, 1024), fc(1024, 1024), fc(1024, 10)), 10)
+
+
+@pytest.mark.parametrize(("name", "chain"), [("cnv_cifar10", CNV), ("binarynet_cifar10", BINARYNET)])
+def test_the_examples_are_the_papers_networks(name: str, chain: Chain) -> None:
+    model = bnnc.load(EXAMPLES / name / f"{name}.bnn").model
+    got = chain_from_model(model)
+    assert [replace(s, uses=1) for s in got.stages] == list(chain.stages)
+    assert got.logits == chain.logits
+    assert got.stages[1].uses == model.layers[4].output.elements // got.stages[1].channels
+
+
+@pytest.mark.parametrize(("name", "optimizer", "rule", "most"), [
+    ("cnv_cifar10", "adam", "edge", 28.5), ("binarynet_cifar10", "adam", "edge", 124), ("binarynet_cifar10", "bop", "edge", 70)])
+def test_less_memory_than_was_published(name: str, optimizer: str, rule: str, most: float) -> None:
+    """MiB of everything at batch 100: masks, routes, statistics, the packed weights, the batch and the results are counted."""
+    plan = bnnc.load(EXAMPLES / name / f"{name}.bnn").with_(optimizer=optimizer, rule=rule).plan()
+    chain = CNV if name.startswith("cnv") else BINARYNET
+    assert plan.arena_bytes / MIB <= most < account(chain, 100, optimizer, "proposed").mib
 
 
 def test_the_chains_have_the_published_sizes() -> None:

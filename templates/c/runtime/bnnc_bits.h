@@ -308,3 +308,5 @@ VINLINE void vbernoulli(uint32_t *out, int words, uint32_t seed, uint32_t stream
         vst_u32(out + w, less);
     }
 }
+
+#include "bnnc_image.h"

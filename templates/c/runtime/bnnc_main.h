@@ -272,7 +272,7 @@ BNNC_COLD void bnnc_random_batch(uint32_t seed) {
 }
 
 BNNC_FN int bnnc_bench(void) {
-  static uint32_t ns[1000]; /* times of the steps, sorted as they come */
+  static uint32_t ns16[1000]; /* times of the steps in 16 ns (a step may take a minute), sorted as they come */
   uint32_t n = bnnc_opt.steps_given ? bnnc_opt.steps : 50;
   const float lr = NET.lr0;
   if (n < 1 || n > 1000) bnnc_fail(BNNC_E_USAGE, "--steps %u: bench takes 1 to 1000", n);
@@ -289,11 +289,11 @@ BNNC_FN int bnnc_bench(void) {
     uint64_t took = bnnc_clock_ns() - start;
     if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
     if (i < 3) continue;
-    uint32_t at = i - 3, v = took < UINT32_MAX ? (uint32_t)took : UINT32_MAX;
-    for (; at && ns[at - 1] > v; at--) ns[at] = ns[at - 1];
-    ns[at] = v;
+    uint32_t at = i - 3, v = took / 16 < UINT32_MAX ? (uint32_t)(took / 16) : UINT32_MAX;
+    for (; at && ns16[at - 1] > v; at--) ns16[at] = ns16[at - 1];
+    ns16[at] = v;
   }
-  const double median = ns[n / 2], least = ns[0];
+  const double median = 16.0 * ns16[n / 2], least = 16.0 * ns16[0];
   if (bnnc_opt.json)
     bnnc_say(
         1,

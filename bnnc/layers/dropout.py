@@ -1,0 +1,40 @@
+"""dropout: in training each value is 0 with probability ``rate``, and what stays is divided by ``1 - rate``.
+
+The mask is a function of (seed, layer, step, element), so the backward pass draws it again: nothing is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program import T
+from ..model import Layer, TensorType
+from ..registry import LayerDef, Param, layers
+
+STREAM = 0xD0000000  # + the layer's number: apart from the streams of weights, classifiers and updates
+
+
+def _thinned(cx: Any, layer: Layer, number: int, x: T) -> T:
+    b = cx.b
+    for name in ("seed", "tick"):
+        if name not in b.values:
+            b.input(name, (1, 1), "i32")
+    p = round((1.0 - layer["rate"]) * 65536)
+    kept = b.op("bernoulli", b.const(p), b["seed"], b["tick"], rows=x.shape[0], cols=x.shape[1], stream=STREAM + number, name="kept")
+    return kept.where(x * (65536.0 / p), 0.0)
+
+
+def forward(cx: Any, layer: Layer, x: T) -> T:
+    if not cx.training:
+        return cx.real(x) * 1.0
+    cx.static["number"] = len(cx.regions)
+    return _thinned(cx, layer, len(cx.regions), cx.real(x)).named("out")
+
+
+def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    return _thinned(cx, region.layer, dict(region.static)["number"], g).named("g") if wanted else None
+
+
+layers.add(LayerDef("dropout", "sets values to 0 at random in training, and scales the others up", (
+    Param("rate", "float", 0.5, "share of values that become 0", minimum=0, maximum=0.99, positional=True),),
+    lambda t, args, body=None: TensorType("real", t.shape), forward, backward))

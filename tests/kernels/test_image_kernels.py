@@ -1,0 +1,83 @@
+"""Every C kernel of networks on images against the interpreter, bit for bit: as ``test_locked.py``, which says how."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from helpers import Library, compile_library, plan
+from test_locked import check_net, check_steps
+
+from bnnc.backends.c.targets import Level
+from bnnc.diag import BnncError
+from bnnc.driver import emit_source
+
+
+def net(shape: str, *layers: str, kind: str = "u8", rule: str = "edge", optimizer: str = "adam", batch: int = 3) -> str:
+    body = "".join(f"  {x};\n" for x in layers)
+    return (f"network net {{\n  input {kind}[{shape}];\n{body}  flatten; dense 5; batchnorm;\n  loss;\n}}\nrule {rule};\n"
+            f"train {{ batch = {batch}; optimizer = {optimizer}; }}\n")
+
+
+BN = "batchnorm; sign"
+NETS: dict[str, str] = {
+    "two": net("6, 5, 3", f"conv 33; {BN}", f"conv 35; {BN}"),
+    "same": net("5, 6, 1", f"conv 32 padding = same; {BN}", f"conv 20 padding = same; {BN}"),
+    "same-standard": net("5, 5, 3", f"conv 17 padding = same; {BN}", f"conv 9 padding = same; {BN}", rule="standard"),
+    "plus": net("4, 4, 3", f"conv 7 pad = 1 fill = plus; {BN}", f"conv 40 pad = 1 fill = plus; {BN}", f"conv 3; {BN}"),
+    "minus": net("4, 4, 3", f"conv 7 pad = 2 fill = minus; {BN}", f"conv 5 pad = 1 fill = minus; {BN}"),
+    "stride": net("7, 8, 2", f"conv 6 stride = 2 padding = same; {BN}", f"conv 5 kernel = 2 stride = 2 pad = 1; {BN}", rule="standard"),
+    "gaps": net("7, 7, 2", f"conv 6 kernel = 1 stride = 3; {BN}", f"conv 70 kernel = 1 stride = 2; {BN}"),
+    "one-pixel": net("1, 1, 33", f"conv 34 kernel = 1; {BN}", f"conv 5 padding = same; {BN}", batch=7),
+    "batch-1": net("5, 5, 3", f"conv 16; {BN}", f"conv 32; {BN}", batch=1),
+    "bit-input": net("5, 4, 3", f"conv 18; {BN}", f"conv 4 kernel = 2; {BN}", kind="bit"),
+    "wide": net("3, 3, 130", f"conv 150 kernel = 2; {BN}", f"conv 140 kernel = 2; {BN}", kind="bit", batch=5),
+    "large-window": net("8, 8, 3", f"conv 4 kernel = 5; {BN}", f"conv 33 kernel = 4; {BN}", batch=2),
+    "bop": net("5, 5, 3", f"conv 20; {BN}", f"conv 9; {BN}", optimizer="bop(tau = 0.001, gamma = 0.4)"),
+    "sgd-bits-in-order": net("4, 4, 33", f"conv 32 padding = same; {BN}", rule="standard", optimizer="sgd", kind="bit", batch=2),
+    # pools
+    "pool-integers": net("6, 6, 3", "conv 20 padding = same; maxpool; " + BN, "conv 33 padding = same; maxpool; " + BN),
+    "pool-bits": net("6, 7, 3", f"conv 20 padding = same; {BN}; maxpool", f"conv 33 padding = same; {BN}; maxpool"),
+    "pool-overlap": net("7, 7, 3", "conv 20 padding = same; maxpool 3 stride = 2; " + BN,
+                        f"conv 9 padding = same; {BN}; maxpool 3 stride = 2 padding = same", rule="standard"),
+    "pool-gaps": net("7, 7, 3", f"conv 4 padding = same; {BN}; maxpool 2 stride = 3 pad = 1", f"conv 9 padding = same; {BN}"),
+    "pool-mean": net("6, 6, 3", "conv 20 padding = same; avgpool; " + BN, f"conv 9 padding = same; {BN}; avgpool 3 stride = 1; sign"),
+    "pool-all": net("4, 4, 3", f"conv 20; {BN}", "conv 33 padding = same; batchnorm; globalavgpool; sign", rule="standard"),
+    "residual": net("5, 5, 3", "conv 20; batchnorm", "residual { sign; conv 20 padding = same; batchnorm; } sign", rule="standard"),
+    "thinned": net("4, 4, 3", "conv 20; batchnorm; relu; dropout 0.3; batchnorm; sign; dropout; sign", rule="standard", batch=5),
+}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_kernels_and_steps(name: str) -> None:
+    lib = Library(plan(NETS[name]))
+    assert check_net(lib, special=False) > 10
+    check_steps(lib, 3)
+
+
+@pytest.mark.parametrize("name", ["wide", "same", "large-window", "pool-overlap"])
+def test_a_kernel_fits_a_threads_stack(name: str) -> None:
+    """24 KiB is what a target's stacks are made for (``backends/c/targets.py``)."""
+    planned = plan(NETS[name])
+    target = replace(planned.target, flags=(*planned.target.flags, "-Wframe-larger-than=24576"))
+    compile_library(emit_source(planned), target, "-O2")
+
+
+def test_groups_have_no_kernel_yet() -> None:
+    with pytest.raises(BnncError, match="groups"):
+        Library(plan(net("5, 5, 4", f"conv 8 groups = 2; {BN}")))
+
+
+@pytest.mark.parametrize("name", ["same", "bit-input", "pool-overlap", "pool-mean", "pool-bits"])
+def test_with_every_value_in_memory(name: str) -> None:
+    lib = Library(plan(NETS[name], disable=("fuse", "sink", "simplify")))
+    check_net(lib, special=True, threads=(3,))
+    check_steps(lib, 2)
+
+
+@pytest.mark.parametrize("name", ["same", "pool-overlap"])
+def test_without_vectors(name: str) -> None:
+    planned = plan(NETS[name])
+    host = planned.target
+    plain = replace(host, name="plain", flags=(*host.flags, "-U__SSE2__"), levels=(Level("base"),))
+    check_net(Library(replace(planned, target=plain)), special=True, threads=(3,))
