@@ -411,14 +411,20 @@ def explain(code: str, as_json: bool) -> None:
 @cli.command()
 @options("json")
 def targets(as_json: bool) -> None:
-    """List the machines that programs can be compiled for."""
+    """List the machines that programs can be compiled for, and which compilers for them are installed."""
+    found = {t.name: c_build.installed(t) for t in TARGETS.values()}
     if as_json:
         click.echo(json.dumps([
             {"name": t.name, "isa": t.isa, "doc": t.doc, "levels": [x.name for x in t.levels], "threads": t.threads,
-             "compilers": list(t.compilers)} for t in TARGETS.values()], indent=1))
+             "ram_bytes": t.ram, "compilers": list(t.compilers), "installed": found[t.name], "install": t.install}
+            for t in TARGETS.values()], indent=1))
     else:
-        show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "what"), (
-            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), t.doc) for t in TARGETS.values())))
+        show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "RAM", "compiler", "what"), (
+            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), f"{t.ram >> 20} MiB" if t.ram else "",
+             found[t.name] or "none", t.doc) for t in TARGETS.values())))
+        for text in dict.fromkeys(t.install for t in TARGETS.values() if not found[t.name]):
+            names = [t.name for t in TARGETS.values() if t.install == text and not found[t.name]]
+            note(f"{', '.join(names)}: {text}")
     following("bnnc compile FILE --target NAME")
 
 

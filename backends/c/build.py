@@ -21,7 +21,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from bnnc.diag import InternalError, error
+from bnnc.diag import BnncError, InternalError, error
 from bnnc.emit import Source
 from bnnc.plan.report import Report
 
@@ -72,6 +72,15 @@ def find_compiler(target: Target, wanted: str = "") -> str:
             return shlex.join([sys.executable, "-m", "ziglang", *options])
     raise error("B0706", f"no C compiler for target `{target.name}`: looked for {', '.join(shlex.split(n)[0] for n in names)}",
                 exit_code=4, help=f"{target.install}; or set BNNC_CC, options for the machine included")
+
+
+def installed(target: Target) -> str:
+    """The program that would compile for a target; empty: there is none."""
+    try:
+        words = shlex.split(find_compiler(target))
+    except BnncError:
+        return ""
+    return "zig (ziglang)" if "ziglang" in words else words[0]
 
 
 def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, ...] = ()) -> list[str]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,12 @@ import pytest
 from helpers import LEVELS, Arrays, cpu_levels, plan, spec
 
 from bnnc import driver, rng, tensors
+from bnnc.backends.c.targets import TARGETS
 from bnnc.data import Dataset, write_bnnd
 from bnnc.ir import interp
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "arm"))
+import cross  # noqa: E402
 
 GOLDEN = Path(__file__).with_name("final_weights.json")
 SAMPLES, EPOCHS, SEED = 230, 6, 1
@@ -76,15 +81,18 @@ def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
     return states
 
 
-def program(*flags: str) -> Train:
-    """Trains with the generated program, built for target host."""
+def program(*flags: str, target: str = "host") -> Train:
+    """Trains with the generated program for a target, which QEMU runs where it is not for this machine."""
     def train(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
-        if not shutil.which("cc"):
+        if target != "host":
+            cross.need(TARGETS[target])
+        elif not shutil.which("cc"):
             pytest.skip("no C compiler")
         write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
-        driver.build_planned(replace(plan(n.text), threads=4), folder / "net")
-        done = subprocess.run([folder / "net", "train", "--train", folder / "data.bnnd", "--epochs", str(EPOCHS), "--seed", str(SEED),
-                               "--out", folder / "run", "--export", folder / "w", *flags], capture_output=True, text=True, check=False)
+        driver.build_planned(replace(plan(n.text, target), threads=4), folder / "net")
+        argv = [*TARGETS[target].emulator, folder / "net", "train", "--train", folder / "data.bnnd", "--epochs", str(EPOCHS),
+                "--seed", str(SEED), "--out", folder / "run", "--export", folder / "w", *flags]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return tensors.read(folder / "w")
 
@@ -94,6 +102,7 @@ def program(*flags: str) -> Train:
 TRAINERS: dict[str, Train] = {
     "interpreter": interpreted,
     **{f"host-{isa}": program("--isa", isa, "--threads", str(t)) for t, isa in enumerate(LEVELS[: cpu_levels()], 1)},
+    **{name: program("--threads", "2", target=name) for name in cross.ARM},
 }
 
 
@@ -106,7 +115,7 @@ def weights_hash(weights: Arrays) -> str:
     return h.hexdigest()[:32]
 
 
-@pytest.mark.parametrize("trainer", TRAINERS)
+@pytest.mark.parametrize("trainer", [pytest.param(t, marks=pytest.mark.arm) if t in cross.ARM else t for t in TRAINERS])
 @pytest.mark.parametrize("name", NETS)
 def test_final_weights(name: str, trainer: str, tmp_path: Path, update_golden: bool) -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
