@@ -22,6 +22,7 @@ from . import __version__, api, budget, codes, driver, fmt, knobs, show
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
 from .cli_data import data_group
+from .cli_deploy import deploy
 from .cli_experiment import compare, sweep
 from .diag import BnncError, InternalError, did_you_mean, error, nearest, render, to_json
 from .parse import parse
@@ -213,7 +214,8 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     other = None if csv or literature else _standard(net, p, target, batch, threads)
     counts = [(q.planned.model.rule.name, g) for q in (p, other) if q is not None and (g := q.gates) is not None]
     if as_json:
-        extra: dict[str, Any] = {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
+        extra: dict[str, Any] = {"checkpoint_bytes": p.planned.report.checkpoint}
+        extra |= {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
         if published:
             extra[f"literature_{published.unit.lower()}"] = {
                 **{key: figure for key, _, figure in published.figures}, "allocated": published.allocated}
@@ -232,7 +234,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
-        out.print(show.not_counted(), style="dim")
+        out.print(show.not_counted(), show.card(p), sep="\n", style="dim")
         if other is not None:
             out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
                       f"({other.total_bytes / p.total_bytes:.2f}x)")
@@ -456,7 +458,7 @@ def version(as_json: bool) -> None:
         click.echo(f"bnnc {__version__}, C compiler: {compiler or 'none found'}")
 
 
-for command in (compare, sweep, data_group):
+for command in (compare, sweep, data_group, deploy):
     cli.add_command(command)
 
 

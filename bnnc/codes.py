@@ -236,6 +236,9 @@ _ALL = (
          "is a mistake in bnnc, or a compiler that it does not know."),
     Code("B0708", "a folder that holds no source written by bnnc",
          "A program is built from the C files and the NAME.plan.json beside them, as `bnnc compile --source` writes them."),
+    Code("B0709", "a program that cannot be brought to another machine",
+         "`bnnc deploy` prints scp and ssh commands, and runs them with --run.  The host is USER@HOST; names that a shell there "
+         "would take apart are refused.  Where a command fails, try it by hand: the host must be up and let you in."),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
     Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
     Code("B0803", "labels that do not fit", "There is one label a sample, a whole number from 0 to 255."),
