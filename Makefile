@@ -8,7 +8,7 @@ SOURCES := $(shell find bnnc grammar templates backends -type f -not -path '*/__
 PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint clean
+.PHONY: help demo test test-all test-arm lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -35,8 +35,12 @@ $(TEST)/ok: pyproject.toml
 test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
 	$(PYTEST) -n auto
 
-test-all: $(TEST)/ok ## all tests: full data, long training, fuzzing (ONLY=slow: just those)
-	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu' $(ARGS)
+test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing (ONLY=slow: just those)
+	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu and not arm' $(ARGS)
+
+test-arm: $(TEST)/ok ## the programs for Raspberry Pi and Cortex-M, under QEMU (needs qemu-user, and gcc or zig for ARM)
+	@$(TEST)/bin/python -c 'import ziglang' 2> /dev/null || $(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[arm]'
+	$(PYTEST) -n auto -m arm $(ARGS)
 
 lint: $(TEST)/ok ## ruff and mypy
 	$(TEST)/bin/ruff check bnnc backends tests examples benchmarks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ class Backend:
     """``record``: the type of its targets.  ``find``: a target by name, or None.  ``code_bytes(target, placed, encoding)``: what a program
     needs beside the arena.  ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out,
     cc)`` make the text and the program, ``read_source(folder)`` reads a text back; ``program(name, target)``: what the program
-    is called.  ``launches(placed)``: how a step starts on a device of its own, or nothing."""
+    is called.  ``launches(placed)``: how a step starts on a device of its own, or nothing.  ``installed(target)``: the compiler
+    that is there for a target, or nothing."""
 
     record: type
     targets: Mapping[str, Any]
@@ -36,13 +38,15 @@ class Backend:
     read_source: Callable[[Path], tuple[Source, Any, Any]]
     program: Callable[[str, Any], str]
     launches: Callable[[Any], str]
+    installed: Callable[[Any], str]
 
 
 BACKENDS = (
     Backend(c_targets.Target, c_targets.TARGETS, c_targets.TARGETS.get, c_size.code_bytes, c_emit.emit, c_build.build,
-            c_build.read_source, lambda name, target: name, lambda placed: ""),
+            c_build.read_source, lambda name, target: name, lambda placed: "", c_build.installed),
     Backend(gpu_targets.Target, gpu_targets.TARGETS, gpu_targets.find, gpu_emit.device_bytes, gpu_emit.emit, gpu_build.build,
-            gpu_build.read_source, gpu_targets.program, gpu_emit.launches),
+            gpu_build.read_source, gpu_targets.program, gpu_emit.launches,
+            lambda target: "triton" if find_spec("triton") else ""),
 )
 
 

@@ -23,6 +23,7 @@ from .backends import select
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
 from .cli_data import data_group
+from .cli_deploy import deploy
 from .cli_experiment import compare, sweep
 from .diag import BnncError, InternalError, did_you_mean, error, nearest, render, to_json
 from .parse import parse
@@ -214,7 +215,8 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     other = None if csv or literature else _standard(net, p, target, batch, threads)
     counts = [(q.planned.model.rule.name, g) for q in (p, other) if q is not None and (g := q.gates) is not None]
     if as_json:
-        extra: dict[str, Any] = {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
+        extra: dict[str, Any] = {"checkpoint_bytes": p.planned.report.checkpoint}
+        extra |= {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
         if published:
             extra[f"literature_{published.unit.lower()}"] = {
                 **{key: figure for key, _, figure in published.figures}, "allocated": published.allocated}
@@ -233,7 +235,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
-        out.print(show.not_counted(p), style="dim")
+        out.print(show.not_counted(p), show.card(p), sep="\n", style="dim")
         if other is not None:
             out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
                       f"({other.total_bytes / p.total_bytes:.2f}x)")
@@ -414,14 +416,21 @@ def explain(code: str, as_json: bool) -> None:
 @cli.command()
 @options("json")
 def targets(as_json: bool) -> None:
-    """List the machines that programs can be compiled for."""
+    """List the machines that programs can be compiled for, and which compilers for them are installed."""
+    known = list(select.targets().values())
+    found = {t.name: select.backend_of(t).installed(t) for t in known}
     if as_json:
         click.echo(json.dumps([
             {"name": t.name, "isa": t.isa, "doc": t.doc, "levels": [x.name for x in t.levels], "threads": t.threads,
-             "compilers": list(t.compilers)} for t in select.targets().values()], indent=1))
+             "ram_bytes": t.ram, "compilers": list(t.compilers), "installed": found[t.name], "install": t.install}
+            for t in known], indent=1))
     else:
-        show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "what"), (
-            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), t.doc) for t in select.targets().values())))
+        show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "RAM", "compiler", "what"), (
+            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), f"{t.ram >> 20} MiB" if t.ram else "",
+             found[t.name] or "none", t.doc) for t in known)))
+        for text in dict.fromkeys(t.install for t in known if not found[t.name]):
+            names = [t.name for t in known if t.install == text and not found[t.name]]
+            note(f"{', '.join(names)}: {text}")
     following("bnnc compile FILE --target NAME")
 
 
@@ -453,7 +462,7 @@ def version(as_json: bool) -> None:
         click.echo(f"bnnc {__version__}, C compiler: {compiler or 'none found'}")
 
 
-for command in (compare, sweep, data_group):
+for command in (compare, sweep, data_group, deploy):
     cli.add_command(command)
 
 

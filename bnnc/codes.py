@@ -236,12 +236,18 @@ _ALL = (
     Code("B0703", "an environment variable that means nothing", "The message lists the values that it can have."),
     Code("B0704", "a number of threads out of bounds", "A program can be compiled for 1 to 64 threads."),
     Code("B0705", "a target that does not exist", "`bnnc targets` lists all there are."),
-    Code("B0706", "no C compiler", "Install one, or name one in the environment variable BNNC_CC."),
+    Code("B0706", "no C compiler",
+         "Install one, as the message says, or name one in the environment variable BNNC_CC, with its options for the machine.  "
+         "For every Raspberry Pi `pip install \"bnnc[arm]\"` is enough: it brings zig, which compiles C for all of them.  "
+         "`bnnc targets` lists what is installed."),
     Code("B0707", "the C compiler failed",
          "The message holds the command and the compiler's first complaints.  If the source was not edited by hand, this "
          "is a mistake in bnnc, or a compiler that it does not know."),
     Code("B0708", "a folder that holds no source written by bnnc",
          "A program is built from the C files and the NAME.plan.json beside them, as `bnnc compile --source` writes them."),
+    Code("B0709", "a program that cannot be brought to another machine",
+         "`bnnc deploy` prints scp and ssh commands, and runs them with --run.  The host is USER@HOST; names that a shell there "
+         "would take apart are refused.  Where a command fails, try it by hand: the host must be up and let you in."),
     Code("B0711", "Triton is missing, or of another version",
          "GPU targets compile their kernels with one version of Triton: `pip install 'bnnc[gpu]'`."),
     Code("B0712", "a GPU kernel needs memory that no plan counts",

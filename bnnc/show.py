@@ -108,6 +108,13 @@ def title(plan: Plan) -> str:
     return f"{m.name} · rule {m.rule.name} · {m.optimizer.name} · batch {m.batch} · target {r.target}"
 
 
+def card(p: Plan, save_every: int = 60) -> str:
+    """What training writes to a disk or SD card with the trainer's default of --save-every."""
+    size = p.planned.report.checkpoint
+    return (f"writes: a checkpoint of {number(size)} B every {save_every} s ({size * 3600 / save_every / 2**20:,.1f} MiB an hour; "
+            "--save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an epoch")
+
+
 def not_counted(plan: Plan) -> str:
     return f"not counted: {'; '.join(plan.planned.report.not_counted)}"
 

@@ -6,11 +6,14 @@ and everything that is loaded fits in what the plan promised.  Sources may have 
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +21,7 @@ from pathlib import Path
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
-from bnnc.diag import InternalError, error
+from bnnc.diag import BnncError, InternalError, error
 from bnnc.emit import Source
 from bnnc.plan.report import Report
 
@@ -26,7 +29,8 @@ from .targets import Target, find_target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror")
 FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie",
-                "-fno-asynchronous-unwind-tables", "-Wl,--build-id=none", "-Wl,-z,noseparate-code")
+                "-fno-asynchronous-unwind-tables")
+GNU_LINKER = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code")  # zig's linker knows neither, and adds no build-id
 HOSTED = ("-lm", "-lpthread")
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
 
@@ -58,19 +62,32 @@ class ElfFacts:
 
 
 def find_compiler(target: Target, wanted: str = "") -> str:
-    """The first compiler there is.  Raises BnncError B0706, exit code 4."""
+    """The first compiler there is, with its options, as a shell would read it.  Raises BnncError B0706, exit code 4."""
     names = (wanted,) if wanted else target.compilers
     for name in names:
-        if shutil.which(name.split()[0]):
+        program, *options = shlex.split(name)
+        if shutil.which(program):
             return name
-    raise error("B0706", f"no C compiler for target `{target.name}`: looked for {', '.join(names)}", exit_code=4,
-                help="install one, e.g. `sudo apt install gcc`, or set BNNC_CC")
+        if program == "zig" and importlib.util.find_spec("ziglang"):
+            return shlex.join([sys.executable, "-m", "ziglang", *options])
+    raise error("B0706", f"no C compiler for target `{target.name}`: looked for {', '.join(shlex.split(n)[0] for n in names)}",
+                exit_code=4, help=f"{target.install}; or set BNNC_CC, options for the machine included")
+
+
+def installed(target: Target) -> str:
+    """The program that would compile for a target; empty: there is none."""
+    try:
+        words = shlex.split(find_compiler(target))
+    except BnncError:
+        return ""
+    return "zig (ziglang)" if "ziglang" in words else words[0]
 
 
 def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, ...] = ()) -> list[str]:
     """The compiler's command line; shown to users, and run."""
-    mode = FREESTANDING if target.freestanding and platform.system() == "Linux" else ()
-    return [*cc.split(), *target.flags, *WARNINGS, *mode, *extra, main, "-o", output, *(() if mode else HOSTED)]
+    words, mode = shlex.split(cc), FREESTANDING if target.freestanding and (target.emulator or platform.system() == "Linux") else ()
+    linker = GNU_LINKER if mode and "ziglang" not in words and Path(words[0]).name != "zig" else ()
+    return [*words, *target.flags, *WARNINGS, *mode, *linker, *extra, main, "-o", output, *(() if mode else HOSTED)]
 
 
 def read_elf(path: Path) -> ElfFacts:

@@ -22,14 +22,16 @@ class Target:
 
     ``stack``: bytes the main thread may use, ``thread_stack`` those of each further thread (static); the deepest kernel
     needs 24 KiB, and a signal 4 KiB.  ``code_fixed`` and ``data_fixed``: the runtime's text with constants, and its
-    data; the kernels are added by :mod:`.size`.  ``kernel_pages``: what the operating system maps into every process:
+    data; the kernels are added by :mod:`.size`.  ``ram``: bytes on the smallest board;
+    ``install``: how to get a compiler; ``emulator``: QEMU with the oldest CPU that the target promises to run on.
+    ``kernel_pages``: what the operating system maps into every process:
     Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.
     """
 
     name: str
     doc: str
     isa: str
-    compilers: tuple[str, ...]
+    compilers: tuple[str, ...]  # with their options for the machine; ``zig cc`` may also be the Python package's
     flags: tuple[str, ...]
     levels: tuple[Level, ...]
     freestanding: bool = True
@@ -40,6 +42,8 @@ class Target:
     code_fixed: int = 0
     data_fixed: int = 0
     kernel_pages: int = (100 + 32) * 1024
+    install: str = "sudo apt install gcc"
+    emulator: tuple[str, ...] = ()
 
 
 X86 = "defined(__x86_64__)"
@@ -50,6 +54,19 @@ PORTABLE = (
 )
 RUNTIME_TEXT, RUNTIME_DATA = 46 * 1024, 15 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
+NEON = (Level("neon"),)
+MIB = 1 << 20
+
+
+def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int, levels: tuple[Level, ...], threads: int,
+         *emulator: str) -> Target:
+    """A Linux machine with an ARM CPU: Debian's cross gcc, zig, clang with lld, in this order."""
+    prefix = "aarch64-linux-gnu" if isa.startswith("aarch64") else "arm-linux-gnueabihf"
+    package = f"gcc-{prefix}" if isa.startswith("aarch64") else "gcc-arm-linux-gnueabihf"
+    return Target(name, doc, isa, (f"{prefix}-gcc {gcc}", f"zig cc {zig}", f"clang --target={prefix} -fuse-ld=lld {clang}"), COMMON, levels,
+                  code_fixed=RUNTIME_TEXT, data_fixed=RUNTIME_DATA, ram=ram, threads=threads, emulator=emulator,
+                  install=f'pip install "bnnc[arm]" (the zig compiler, for all Raspberry Pis), or sudo apt install {package}')
+
 
 TARGETS: dict[str, Target] = {t.name: t for t in (
     Target("host", "this machine: one static program, the best instruction set is chosen when it starts", "x86-64",
@@ -57,6 +74,18 @@ TARGETS: dict[str, Target] = {t.name: t for t in (
     Target("native", "this machine only: compiled for exactly this CPU", "x86-64, -march=native",
            ("cc", "gcc", "clang"), (*COMMON, "-march=native"), (Level("native"),), code_fixed=RUNTIME_TEXT,
            data_fixed=RUNTIME_DATA),
+    _arm("rpi", "Raspberry Pi 3, 4, 5, Zero 2 W with a 64-bit system", "aarch64, NEON", "-mcpu=cortex-a53 -mno-outline-atomics",
+         "-target aarch64-linux-musl -mcpu=cortex_a53", "-mcpu=cortex-a53 -mno-outline-atomics", 512 * MIB, NEON, 4,
+         "qemu-aarch64", "-cpu", "cortex-a53"),
+    _arm("rpi5", "Raspberry Pi 5, tuned for it", "aarch64, NEON, ARMv8.2 with fp16 and dotprod", "-mcpu=cortex-a76 -mno-outline-atomics",
+         "-target aarch64-linux-musl -mcpu=cortex_a76", "-mcpu=cortex-a76 -mno-outline-atomics", 2048 * MIB, NEON, 4,
+         "qemu-aarch64", "-cpu", "cortex-a76"),
+    _arm("rpi2", "Raspberry Pi 2, and 3, 4, Zero 2 W with a 32-bit system", "ARMv7-A, NEON",
+         "-mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfp16-format=ieee", "-target arm-linux-musleabihf -mcpu=cortex_a7", "-mcpu=cortex-a7",
+         512 * MIB, NEON, 4, "qemu-arm", "-cpu", "cortex-a7"),
+    _arm("rpi-zero", "Raspberry Pi Zero, Zero W and 1", "ARMv6, VFP", "-mcpu=arm1176jzf-s -mfpu=vfp -marm",
+         "-target arm-linux-musleabihf -mcpu=arm1176jzf_s", "-mcpu=arm1176jzf-s -marm", 256 * MIB, (Level("scalar"),), 1,
+         "qemu-arm", "-cpu", "arm1176"),
 )}
 
 

@@ -29,6 +29,8 @@ class Target:
     stack: int = 0
     thread_stack: int = 0
     kernel_pages: int = 0
+    ram: int | None = None
+    install: str = "pip install 'bnnc[gpu]'"
 
 
 TARGETS: dict[str, Target] = {t.name: t for t in (

@@ -50,6 +50,12 @@ class Report:
         """Arena bytes that no element uses: alignment gaps at the peak, and vector tails."""
         return self.arena - self.placed.plan.lower_bound
 
+    @property
+    def checkpoint(self) -> int:
+        """Bytes of a checkpoint file: header, position with the counters (bnnc_store.h, bnnc_train.h), state."""
+        results = self.placed.packed.train.schedule.program.results
+        return 512 + 112 + 8 * sum(role.count(":") == 2 for role, _ in results) + self.placed.plan.state_bytes
+
     def summary(self) -> dict[str, Any]:
         plan = self.placed.plan
         return {"name": self.name, "rule": self.rule, "optimizer": self.optimizer, "batch": self.batch, "target": self.target,

@@ -1,7 +1,9 @@
-"""The generated C on its own: `cc net.c -lm -lpthread` builds it, sanitizers find nothing, and it trains to the same bits."""
+"""The generated C on its own: `cc net.c -lm -lpthread` builds it, sanitizers find nothing, and it trains to the same bits.
+It refuses a machine with too little memory, and what it proposes fits there."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -67,3 +69,27 @@ def test_hosted_builds_train_to_the_same_bits(tmp_path: Path, name: str) -> None
         made = subprocess.run(command, cwd=tmp_path / "c", capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
         assert run(out, tmp_path) == want, f"{build} trains to other bits"
+
+
+def test_with_too_little_memory_it_names_a_batch_that_fits(tmp_path: Path) -> None:
+    data(tmp_path)
+    text = SPEC.replace("INPUT", "u8[5, 7]").replace("RULE", "edge").replace("OPTIMIZER", "adam").replace("batch = 20", "batch = 400")
+    net = bnnc.parse(text)
+    program = net.compile(out=tmp_path / "net", threads=1)
+    for path, content in program.source.items():
+        (tmp_path / "c" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "c" / path).write_text(content)
+    made = subprocess.run(["cc", "-std=gnu11", "-O1", '-DBNNC_MEMINFO="meminfo"', "tiny.c", "-o", "../small", "-lm", "-lpthread"],
+                          cwd=tmp_path / "c", capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    plan = program.plan.planned
+    free = plan.report.total - (plan.report.arena - plan.placed.plan.state_bytes) // 2 >> 10 << 10
+    (tmp_path / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {free >> 10} kB\n")
+    argv = [str(tmp_path / "small"), "train", "--data", ".", "--out", "run"]
+    done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    found = re.search(r"needs ([0-9.]+) MiB of memory, the machine has .*--ram (\d+)KiB --batch (\d+)", done.stderr, re.S)
+    assert done.returncode == 8 and found and not (tmp_path / "run").exists(), done.stderr
+    assert found[1] == f"{plan.report.total / 2**20:.1f}" and int(found[2]) == free >> 10
+    assert net.plan(batch=int(found[3]), threads=1, ram=free).total_bytes <= free and 150 < int(found[3]) < 250
+    (tmp_path / "meminfo").write_text(f"MemTotal: 99 kB\nMemAvailable: {(plan.report.total >> 10) + 1} kB\n")
+    assert subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False).returncode == 0

@@ -111,6 +111,14 @@ def test_bits_depend_on_neither_threads_nor_instructions(home: Path, tmp_path: P
     assert state_of(train(home, tmp_path / "other", *flags)) == state_of(one)
 
 
+def test_the_plan_knows_what_is_written(home: Path, tmp_path: Path) -> None:
+    train(home, tmp_path / "run", "--epochs", 1)
+    plan = shell(sys.executable, "-m", "bnnc", "plan", home / "net.bnn")
+    size = json.loads(shell(sys.executable, "-m", "bnnc", "plan", home / "net.bnn", "--json").stdout)["checkpoint_bytes"]
+    assert max(p.stat().st_size for p in (tmp_path / "run").glob("slot_*.bnnck")) == size
+    assert f"{size * 60 / 2**20:.1f} MiB an hour" in plan.stdout
+
+
 def test_native_build_gives_the_same_bits(home: Path, tmp_path: Path) -> None:
     native = compile_spec(tmp_path / "native", SPEC, "--target", "native")
     assert state_of(shell(native, "train", "--data", home, "--out", tmp_path / "a")) == state_of(

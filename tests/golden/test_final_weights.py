@@ -23,8 +23,12 @@ import pytest
 from helpers import LEVELS, Arrays, cpu_levels, plan, spec
 
 from bnnc import driver, rng, tensors
+from bnnc.backends.c.targets import TARGETS
 from bnnc.data import Dataset, write_bnnd
 from bnnc.ir import interp
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "arm"))
+import cross  # noqa: E402
 
 GOLDEN = Path(__file__).with_name("final_weights.json")
 SAMPLES, EPOCHS, SEED = 230, 6, 1
@@ -78,15 +82,18 @@ def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
     return states
 
 
-def program(*flags: str) -> Train:
-    """Trains with the generated program, built for target host."""
+def program(*flags: str, target: str = "host") -> Train:
+    """Trains with the generated program for a target, which QEMU runs where it is not for this machine."""
     def train(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
-        if not shutil.which("cc"):
+        if target != "host":
+            cross.need(TARGETS[target])
+        elif not shutil.which("cc"):
             pytest.skip("no C compiler")
         write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
-        driver.build_planned(replace(plan(n.text), threads=4), folder / "net")
-        done = subprocess.run([folder / "net", "train", "--train", folder / "data.bnnd", "--epochs", str(EPOCHS), "--seed", str(SEED),
-                               "--out", folder / "run", "--export", folder / "w", *flags], capture_output=True, text=True, check=False)
+        driver.build_planned(replace(plan(n.text, target), threads=4), folder / "net")
+        argv = [*TARGETS[target].emulator, folder / "net", "train", "--train", folder / "data.bnnd", "--epochs", str(EPOCHS),
+                "--seed", str(SEED), "--out", folder / "run", "--export", folder / "w", *flags]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return tensors.read(folder / "w")
 
@@ -98,8 +105,9 @@ def triton_program(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays
     write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
     driver.build_planned(plan(n.text, target="triton"), folder / "net")
     env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-W", "ignore", folder / "net", "train", "--train", "data.bnnd", "--epochs", str(EPOCHS), "--seed",
-                           str(SEED), "--out", "run", "--export", "w"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    argv = [sys.executable, "-W", "ignore", folder / "net", "train", "--train", "data.bnnd", "--epochs", str(EPOCHS)]
+    done = subprocess.run([*argv, "--seed", str(SEED), "--out", "run", "--export", "w"], cwd=folder, env=env, capture_output=True,
+                          text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tensors.read(folder / "w")
 
@@ -108,6 +116,7 @@ TRAINERS: dict[str, Train] = {
     "interpreter": interpreted,
     **{f"host-{isa}": program("--isa", isa, "--threads", str(t)) for t, isa in enumerate(LEVELS[: cpu_levels()], 1)},
     "triton": triton_program,
+    **{name: program("--threads", "2", target=name) for name in cross.ARM},
 }
 
 
@@ -120,7 +129,10 @@ def weights_hash(weights: Arrays) -> str:
     return h.hexdigest()[:32]
 
 
-@pytest.mark.parametrize("trainer", [pytest.param(t, marks=pytest.mark.slow if t == "triton" else ()) for t in TRAINERS])
+MARKS = {"triton": pytest.mark.slow, **{name: pytest.mark.arm for name in cross.ARM}}
+
+
+@pytest.mark.parametrize("trainer", [pytest.param(t, marks=MARKS.get(t, ())) for t in TRAINERS])
 @pytest.mark.parametrize("name", NETS)
 def test_final_weights(name: str, trainer: str, tmp_path: Path, update_golden: bool) -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}

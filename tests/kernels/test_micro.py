@@ -217,6 +217,9 @@ MEANING: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "exp": lambda x, z: exp_f32(x),
     "log": lambda x, z: log_f32(x),
     "f16": lambda x, z: x.astype(np.float16).astype(F),
+    "add": lambda x, z: x + z,  # subnormal numbers among them: 32-bit NEON would take them for 0
+    "mul": lambda x, z: x * z,
+    "div": lambda x, z: x / z,
     "neg": lambda x, z: -x,
     "abs": lambda x, z: np.abs(x),
     "max": lambda x, z: where("max", x, z),

@@ -738,7 +738,7 @@ def test_damaged_headers_do_no_harm(train, programs, tmp_path):
 
 def test_too_little_memory(train, tmp_path):
     (tmp_path / "meminfo").write_text("MemTotal:  16 kB\nMemFree:  9 kB\nMemAvailable:        100 kB\nBuffers: 1 kB\n")
-    refusal(train("asan", code=8), "this network needs", "the machine has 102400 free")
+    refusal(train("asan", code=8), "this network needs", "the machine has 0.1 MiB free", "no batch is small enough")
 
 
 def test_isa(programs, train):

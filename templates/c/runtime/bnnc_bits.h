@@ -9,6 +9,14 @@ VINLINE uint32_t vmovemask(vi m) {
     return (uint32_t)_mm256_movemask_ps((__m256)m);
 #elif defined(__SSE2__)
     return (uint32_t)_mm_movemask_ps((__m128)m);
+#elif defined(BNNC_NEON)
+    const uint32x4_t w = vandq_u32((uint32x4_t)m, (uint32x4_t){1, 2, 4, 8});
+#ifdef __aarch64__
+    return vaddvq_u32(w);
+#else
+    const uint32x2_t two = vadd_u32(vget_low_u32(w), vget_high_u32(w));
+    return vget_lane_u32(vpadd_u32(two, two), 0);
+#endif
 #else
     uint32_t w = 0;
     for (int i = 0; i < VL; i++)
@@ -76,6 +84,8 @@ VINLINE vu vpop1(vu x) {
                                          0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
     return (vu)_mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
                                _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+#elif defined(BNNC_NEON)
+    return (vu)vcntq_u8((uint8x16_t)x);
 #else
     x = x - ((x >> 1) & 0x55555555u);
     x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
@@ -85,6 +95,8 @@ VINLINE vu vpop1(vu x) {
 VINLINE vu vpop3(vu a, vu b, vu c) {
 #if defined(__AVX512VPOPCNTDQ__)
     return vpop1(a) + vpop1(b) + vpop1(c);
+#elif defined(BNNC_NEON)
+    return (vu)vaddq_u8(vaddq_u8((uint8x16_t)vpop1(a), (uint8x16_t)vpop1(b)), (uint8x16_t)vpop1(c));
 #else
     const vu ab = a ^ b, one = ab ^ c, two = (a & b) | (ab & c); /* a full adder: a + b + c = one + 2 two */
 #if defined(__AVX2__)
@@ -103,6 +115,8 @@ VINLINE vi vpopsum(vu x) {
     return (vi)x;
 #elif defined(__AVX2__)
     return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+#elif defined(BNNC_NEON)
+    return (vi)vpaddlq_u16(vpaddlq_u8((uint8x16_t)x));
 #else
     x = (x & 0x00ff00ffu) + ((x >> 8) & 0x00ff00ffu);
     return (vi)((x + (x >> 16)) & 0x3ffu);
@@ -171,12 +185,18 @@ VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n)
             v = _mm256_add_epi8(v, v);
         }
 #else
-        for (int p = 0; p < 8; p++) {
-            uint32_t w = 0;
-            for (int j = 0; j < 32; j++)
-                w |= ((uint32_t)byte[j] >> p & 1u) << j;
-            plane[p * words + k] = w;
+        uint8_t turned[8][4]; /* four 8 x 8 matrices of bits, each transposed in three exchanges (Warren, Hacker's Delight, 7-3) */
+        for (int q = 0; q < 4; q++) {
+            uint64_t v, t;
+            __builtin_memcpy(&v, byte + 8 * q, 8);
+            t = (v ^ (v >> 7)) & 0x00aa00aa00aa00aau, v ^= t ^ (t << 7);
+            t = (v ^ (v >> 14)) & 0x0000cccc0000ccccu, v ^= t ^ (t << 14);
+            t = (v ^ (v >> 28)) & 0x00000000f0f0f0f0u, v ^= t ^ (t << 28);
+            for (int p = 0; p < 8; p++)
+                turned[p][q] = (uint8_t)(v >> 8 * p);
         }
+        for (int p = 0; p < 8; p++)
+            __builtin_memcpy(plane + p * words + k, turned[p], 4);
 #endif
     }
     return total;
@@ -210,6 +230,12 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
         out[i] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
         out[i + 8] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
     }
+#elif defined(BNNC_NEON)
+    const uint32x4x2_t a = vtrnq_u32((uint32x4_t)in[0], (uint32x4_t)in[1]), b = vtrnq_u32((uint32x4_t)in[2], (uint32x4_t)in[3]);
+    for (int i = 0; i < 2; i++) {
+        out[i] = (vf)vcombine_u32(vget_low_u32(a.val[i]), vget_low_u32(b.val[i]));
+        out[i + 2] = (vf)vcombine_u32(vget_high_u32(a.val[i]), vget_high_u32(b.val[i]));
+    }
 #else
     float *o = (float *)out;
     const float *a = (const float *)in;
@@ -236,6 +262,12 @@ VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
     const __m128i even = _mm_mul_epu32((__m128i)a, b), odd = _mm_mul_epu32(_mm_srli_epi64((__m128i)a, 32), b);
     *high = (vu)_mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(low, odd));
     return (vu)_mm_or_si128(_mm_and_si128(even, low), _mm_slli_epi64(odd, 32));
+#elif defined(BNNC_NEON)
+    const uint32x4_t first = (uint32x4_t)vmull_u32(vget_low_u32((uint32x4_t)a), vdup_n_u32(k));
+    const uint32x4_t second = (uint32x4_t)vmull_u32(vget_high_u32((uint32x4_t)a), vdup_n_u32(k));
+    const uint32x4x2_t parts = vuzpq_u32(first, second);
+    *high = (vu)parts.val[1];
+    return (vu)parts.val[0];
 #else
     for (int i = 0; i < VL; i++)
         (*high)[i] = (uint32_t)((uint64_t)a[i] * k >> 32);

@@ -1,6 +1,7 @@
 /* bnnc_cli.h: the command line: verbs, flags, --help, and "did you mean". Fills bnnc_opt or ends with exit code 2. */
 #ifndef BNNC_CLI_H
 #define BNNC_CLI_H
+#include "bnnc_cpu.h"
 #include "bnnc_fmt.h"
 #include "bnnc_net.h"
 
@@ -74,7 +75,7 @@ static const char bnnc_help[] =
     "  --log FILE.jsonl         one JSON object an epoch\n"
     "  --quiet                  only the result, and errors\n"
     "  --threads N              (default: as many as there are cores, at most %u)\n"
-    "  --isa LEVEL              base, avx2, avx512 or auto; all give the same bits\n"
+    "  --isa LEVEL              " BNNC_CPU_NAMES " or auto; all give the same bits\n"
     "\n"
     "exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 CPU, 8 memory, 130/143 interrupted\n";
 

@@ -1,14 +1,25 @@
 /* bnnc_cpu.h: which kernels this CPU can run.
  *
  * bnnc_cpu_level(): 0 base, 1 avx2 (AVX2, F16C, POPCNT), 2 avx512 (also AVX-512 F, BW, DQ, VL, VPOPCNTDQ); always 0
- * where the CPU is not x86. Asks cpuid and, since the operating system must save the registers, xgetbv. All levels
+ * where the CPU is not x86:
+ * an ARM program has one level, neon or scalar, and refuses an older CPU before it begins (bnnc_sys_arm.h). Asks cpuid and, since the operating system must save the registers, xgetbv. All levels
  * compute the same bits. The flag --isa, or else BNNC_ISA, chooses a lower level; bnnc_cpu_choose has the last word.
  */
 #ifndef BNNC_CPU_H
 #define BNNC_CPU_H
 #include "bnnc_fmt.h"
 
+#if defined(__x86_64__) || defined(__i386__)
+#define BNNC_CPU_NAMES "base, avx2, avx512"
 static const char *const bnnc_cpu_names[] = {"base", "avx2", "avx512"};
+#elif defined(__ARM_NEON)
+#define BNNC_CPU_NAMES "neon"
+static const char *const bnnc_cpu_names[] = {"neon"};
+#else
+#define BNNC_CPU_NAMES "scalar"
+static const char *const bnnc_cpu_names[] = {"scalar"};
+#endif
+enum { BNNC_CPU_LEVELS = sizeof bnnc_cpu_names / sizeof bnnc_cpu_names[0] };
 static int bnnc_cpu_chosen = -1; /* set by bnnc_cpu_choose */
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -37,8 +48,8 @@ BNNC_COLD void bnnc_cpu_choose(const char *asked) {
   int have = bnnc_cpu_detect(), want = have;
   if (!asked && (asked = bnnc_getenv("BNNC_ISA")) != NULL) from = "BNNC_ISA";
   if (asked && !bnnc_streq(asked, "auto")) {
-    for (want = 0; want < 3 && !bnnc_streq(asked, bnnc_cpu_names[want]); want++) {}
-    if (want == 3) bnnc_fail(BNNC_E_USAGE, "%s: unknown level '%s'\n  hint: base, avx2, avx512 or auto", from, asked);
+    for (want = 0; want < BNNC_CPU_LEVELS && !bnnc_streq(asked, bnnc_cpu_names[want]); want++) {}
+    if (want == BNNC_CPU_LEVELS) bnnc_fail(BNNC_E_USAGE, "%s: unknown level '%s'\n  hint: " BNNC_CPU_NAMES " or auto", from, asked);
     if (want > have)
       bnnc_fail(BNNC_E_CPU,
                 "%s asks for %s, but this CPU (or its operating system) has only %s\n"

@@ -21,11 +21,25 @@ BNNC_COLD void bnnc_check_memory(void) {
   if (i + 14 >= n) return; /* not a Linux that tells */
   for (i += 13; i < n && text[i] == ' '; i++) {}
   for (; i < n && text[i] >= '0' && text[i] <= '9'; i++) kib = kib * 10 + (uint64_t)(text[i] - '0');
-  if (kib * 1024 < NET.total_bytes)
+  const uint64_t have = kib * 1024, of_batch = NET.arena_bytes - NET.state_bytes, other = NET.total_bytes - of_batch;
+  const uint64_t batch = have > other ? NET.batch * (have - other) / of_batch * 31 / 32 : 0; /* grows so, but for rounding */
+  const double need_mib = (double)NET.total_bytes / 0x1p20, have_mib = (double)have / 0x1p20;
+  if (have >= NET.total_bytes) return;
+  if (batch)
     bnnc_fail(BNNC_E_MEMORY,
-              "this network needs %U bytes of memory, the machine has %U free\n"
-              "  hint: end other programs, or compile with a smaller batch or --ram",
-              NET.total_bytes, kib * 1024);
+              "this network needs %.1f MiB of memory, the machine has %.1f MiB free\n"
+              "  hint: end other programs, or compile with --ram %UKiB --batch %U",
+              need_mib, have_mib, kib, batch);
+  bnnc_fail(BNNC_E_MEMORY,
+            "this network needs %.1f MiB of memory, the machine has %.1f MiB free\n"
+            "  hint: end other programs; no batch is small enough, a smaller network may be",
+            need_mib, have_mib);
+}
+
+/* Takes the arena's pages now: what happens where they are not there happens before the first step, not in the night. */
+BNNC_COLD void bnnc_take_arena(void) {
+  volatile uint8_t *p = bnnc_arena;
+  for (uint64_t i = 0; i < NET.arena_bytes; i += 4096) p[i] = p[i];
 }
 
 /* What every verb that runs kernels needs. */
@@ -35,6 +49,7 @@ BNNC_COLD void bnnc_prepare(void) {
   bnnc_cpu_choose(bnnc_opt.isa);
   bnnc_check_memory();
   BNNC_START();
+  bnnc_take_arena();
   bnnc_pool_start(bnnc_opt.threads_given ? (int)bnnc_opt.threads : cores < most ? cores : most);
 }
 

@@ -3,7 +3,7 @@
  * Two builds of the same trainer:
  *   freestanding  -DBNNC_FREESTANDING -static -nostdlib -ffreestanding -fno-stack-protector: raw system calls, own
  *                 _start, no libc at all, so that the process holds nothing but what the memory plan lists
- *                 (bnnc_sys_raw.h: x86-64; aarch64 with -mno-outline-atomics; arm EABI with -lgcc). Not -static-pie.
+ *                 (bnnc_sys_raw.h: x86-64, aarch64 with -mno-outline-atomics, arm EABI). Not -static-pie.
  *   hosted        any C11 compiler with POSIX and Linux futexes, -lpthread: for sanitizers and ports (bnnc_sys_posix.h).
  *
  * Both files give the same functions; what can fail returns a negative errno value. Nothing here allocates memory.

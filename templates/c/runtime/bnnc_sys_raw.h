@@ -45,69 +45,9 @@ void *memset(void *d, int c, size_t n) {
   return r;
 }
 
-/* ---- aarch64 ------------------------------------------------------------------------------------------------ */
-#elif defined(__aarch64__)
-enum { NR_read = 63, NR_write = 64, NR_close = 57, NR_lseek = 62, NR_rt_sigaction = 134, NR_rt_sigprocmask = 135,
-       NR_ioctl = 29, NR_pread = 67, NR_pwrite = 68, NR_yield = 124, NR_getpid = 172, NR_fsync = 82,
-       NR_ftruncate = 46, NR_prctl = 167, NR_futex = 98, NR_sched_setaffinity = 122, NR_sched_getaffinity = 123,
-       NR_clock_gettime = 113, NR_exit_group = 94, NR_openat = 56, NR_mkdirat = 34, NR_unlinkat = 35,
-       NR_renameat = 38, NR_preadv = 69, NR_getcpu = 168 };
-
-BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
-  register long x8 __asm__("x8") = nr, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
-                x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-  __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory", "cc");
-  return x0;
-}
-
-__asm__(".text\n"
-        ".globl _start\n"
-        "_start:\n  mov x29,#0\n  mov x30,#0\n  mov x0,sp\n  and sp,x0,#-16\n  b bnnc_start\n"
-        "bnnc_clone:\n"
-        "  and x1,x1,#-16\n  stp x2,x3,[x1,#-16]!\n  mov x2,#0\n  mov x3,#0\n  mov x4,#0\n"
-        "  mov x8,#220\n  svc #0\n  cbz x0,1f\n  ret\n"
-        "1: mov x29,#0\n  mov x30,#0\n  ldp x9,x0,[sp],#16\n  blr x9\n"
-        "  mov x8,#93\n  mov x0,#0\n  svc #0\n"
-        "bnnc_sigreturn:\n  mov x8,#139\n  svc #0\n");
-#define BNNC_BYTE_LOOPS 1
-
-/* ---- arm, EABI (link with -lgcc: 64-bit division) ------------------------------------------------------------ */
-#elif defined(__ARM_EABI__)
-enum { NR_read = 3, NR_write = 4, NR_close = 6, NR_lseek = 140, NR_rt_sigaction = 174, NR_rt_sigprocmask = 175,
-       NR_ioctl = 54, NR_pread = 180, NR_pwrite = 181, NR_yield = 158, NR_getpid = 20, NR_fsync = 118,
-       NR_ftruncate = 194, NR_prctl = 172, NR_futex = 240, NR_sched_setaffinity = 241, NR_sched_getaffinity = 242,
-       NR_clock_gettime = 263, NR_exit_group = 248, NR_openat = 322, NR_mkdirat = 323, NR_unlinkat = 328,
-       NR_renameat = 329, NR_preadv = 361, NR_getcpu = 345 };
-#define BNNC_32_BIT 1 /* a 64-bit offset is two arguments */
-
-BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
-  register long r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c, r3 __asm__("r3") = d,
-                r4 __asm__("r4") = e, r5 __asm__("r5") = f;
-  long r7; /* in Thumb code r7 may be the frame pointer, so it is put back by hand */
-  __asm__ volatile("mov %[r7], r7\n  mov r7, %[nr]\n  svc #0\n  mov r7, %[r7]"
-                   : "+r"(r0), [r7] "=&r"(r7) : [nr] "r"(nr), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5)
-                   : "memory", "cc");
-  return r0;
-}
-
-__asm__(".text\n.syntax unified\n.arm\n"
-        ".globl _start\n.type _start,%function\n.type bnnc_clone,%function\n.type bnnc_sigreturn,%function\n"
-        "_start:\n  mov r11,#0\n  mov lr,#0\n  mov r0,sp\n  bic sp,sp,#15\n  bl bnnc_start\n"
-        "bnnc_clone:\n"
-        "  push {r4,r7}\n  bic r1,r1,#15\n  sub r1,r1,#16\n  str r2,[r1]\n  str r3,[r1,#4]\n"
-        "  mov r2,#0\n  mov r3,#0\n  mov r4,#0\n  mov r7,#120\n  svc #0\n  cmp r0,#0\n  beq 1f\n"
-        "  pop {r4,r7}\n  bx lr\n"
-        "1: mov r11,#0\n  ldr r12,[sp]\n  ldr r0,[sp,#4]\n  add sp,sp,#16\n  blx r12\n"
-        "  mov r7,#1\n  mov r0,#0\n  svc #0\n"
-        "bnnc_sigreturn:\n  mov r7,#173\n  svc #0\n");
-#define BNNC_BYTE_LOOPS 1
-/* libgcc's division asks for these; none is ever called */
-int raise(int number);
-int raise(int number) { return number; }
-void __aeabi_unwind_cpp_pr0(void);
-void __aeabi_unwind_cpp_pr0(void) {}
-void __aeabi_unwind_cpp_pr1(void);
-void __aeabi_unwind_cpp_pr1(void) {}
+/* ---- ARM ----------------------------------------------------------------------------------------------------- */
+#elif defined(__aarch64__) || defined(__ARM_EABI__)
+#include "bnnc_sys_arm.h"
 
 #else
 #error "no freestanding build for this CPU yet: leave out -DBNNC_FREESTANDING and link with libc"

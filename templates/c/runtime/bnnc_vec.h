@@ -18,9 +18,18 @@
 #include <stdint.h>
 #if defined(__x86_64__) || defined(__i386__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 #pragma GCC diagnostic ignored "-Wpsabi" /* every function that passes a vector is inlined: there is no ABI */
 #define VINLINE static inline __attribute__((always_inline, unused))
+/* no_icf: kernels on the same bytes of the arena may be the same code, and gcc 12 then loses one of them (aarch64, -O2: the
+ * function that is left counts as one that stores nothing) */
+#if defined(__GNUC__) && !defined(__clang__)
+#define BNNC_KERNEL static __attribute__((no_icf)) void
+#else
+#define BNNC_KERNEL static void
+#endif
 #define VARRAY _Alignas(64) /* local arrays of vectors: no load crosses a cache line */
 #define VTYPE(name, bytes) name __attribute__((vector_size((bytes) * VL), aligned(bytes), may_alias))
 #endif
@@ -30,10 +39,18 @@
 #define VL 16
 #elif defined(__AVX2__)
 #define VL 8
-#elif defined(__SSE2__) || defined(__ARM_NEON)
-#define VL 4
+#elif defined(__SSE2__) || (defined(__ARM_NEON) && (defined(__aarch64__) || !defined(__clang__)))
+#define VL 4 /* 32-bit NEON takes subnormal numbers for 0: gcc computes floats outside of it, clang does not */
 #else
 #define VL 1
+#endif
+#undef BNNC_NEON
+#undef BNNC_NEON_F16
+#if VL == 4 && defined(__ARM_NEON)
+#define BNNC_NEON 1
+#if defined(__aarch64__) || (defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP) && (__ARM_FP & 2))
+#define BNNC_NEON_F16 1
+#endif
 #endif
 
 #define vf BNNC_AT_LEVEL(vf)
@@ -125,6 +142,9 @@ VINLINE vi vcol(int c) {
 }
 
 VINLINE vf vsel(vi m, vf a, vf b) {
+#ifdef BNNC_NEON
+    return (vf)vbslq_u32((uint32x4_t)m, (uint32x4_t)a, (uint32x4_t)b);
+#endif
     return (vf)((m & (vi)a) | (~m & (vi)b));
 }
 
@@ -135,6 +155,8 @@ VINLINE vi vseli(vi m, vi a, vi b) {
 VINLINE int32_t vsum(vi a) {
 #ifdef __AVX512F__
     return _mm512_reduce_add_epi32((__m512i)a);
+#elif defined(BNNC_NEON) && defined(__aarch64__)
+    return vaddvq_s32((int32x4_t)a);
 #else
     int32_t sum = 0;
     for (int i = 0; i < VL; i++)
@@ -149,6 +171,8 @@ VINLINE vi vmaxi(vi a, vi b) {
     return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
 #elif defined(__AVX2__)
     return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
+#elif defined(BNNC_NEON)
+    return (vi)vmaxq_s32((int32x4_t)a, (int32x4_t)b);
 #else
     return vseli(a > b, a, b);
 #endif
@@ -158,6 +182,8 @@ VINLINE vi vmini(vi a, vi b) {
     return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b);
 #elif defined(__AVX2__)
     return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b);
+#elif defined(BNNC_NEON)
+    return (vi)vminq_s32((int32x4_t)a, (int32x4_t)b);
 #else
     return vseli(a < b, a, b);
 #endif
@@ -198,6 +224,8 @@ VINLINE vf vsqrt(vf x) {
     return (vf)_mm256_sqrt_ps((__m256)x);
 #elif defined(__SSE2__)
     return (vf)_mm_sqrt_ps((__m128)x);
+#elif defined(BNNC_NEON) && defined(__aarch64__)
+    return (vf)vsqrtq_f32((float32x4_t)x);
 #else
     vf y;
     for (int i = 0; i < VL; i++)
@@ -232,6 +260,10 @@ VINLINE vi vwiden_u8(const uint8_t *p) {
     return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 #elif defined(__AVX2__)
     return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+#elif defined(BNNC_NEON)
+    uint32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return (vi)vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(four))));
 #else
     return __builtin_convertvector(*(const vb *)(const void *)p, vi);
 #endif
@@ -241,6 +273,10 @@ VINLINE vi vwiden_i8(const int8_t *p) {
     return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 #elif defined(__AVX2__)
     return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+#elif defined(BNNC_NEON)
+    uint32_t four;
+    __builtin_memcpy(&four, p, 4);
+    return (vi)vmovl_s16(vget_low_s16(vmovl_s8(vcreate_s8(four))));
 #else
     return __builtin_convertvector(*(const vc *)(const void *)p, vi);
 #endif
@@ -250,6 +286,8 @@ VINLINE vi vwiden_i16(const int16_t *p) {
     return (vi)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
 #elif defined(__AVX2__)
     return (vi)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+#elif defined(BNNC_NEON)
+    return (vi)vmovl_s16(vld1_s16(p));
 #else
     return __builtin_convertvector(*(const vs *)(const void *)p, vi);
 #endif
@@ -323,6 +361,9 @@ VINLINE vf vld_f16(const uint16_t *p, int n) {
 #elif defined(__F16C__)
     if (n == VL)
         return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+#elif defined(BNNC_NEON_F16)
+    if (n == VL)
+        return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 #else
     if (n == VL) { /* the operations of bnnc_f16_to_f32 */
         const vu h = __builtin_convertvector(*(const vh *)(const void *)p, vu), m = (h & 0x7fffu) << 13;
@@ -345,6 +386,11 @@ VINLINE void vst_f16(uint16_t *p, vf v, int n) {
 #elif defined(__F16C__)
     if (n == VL) {
         _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+        return;
+    }
+#elif defined(BNNC_NEON_F16)
+    if (n == VL) {
+        vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v)));
         return;
     }
 #else

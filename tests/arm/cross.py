@@ -1,0 +1,40 @@
+"""Running programs for ARM targets under QEMU, on the oldest CPU that each target promises to run on.
+
+Where a compiler or QEMU is missing the tests skip with a reason; with BNNC_REQUIRE_ARM=1 (continuous integration) they fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+
+from bnnc.backends.c.build import installed
+from bnnc.backends.c.targets import TARGETS, Target
+
+ARM = [n for n, t in TARGETS.items() if t.emulator]
+
+
+def need(target: Target, compiler: bool = True) -> None:
+    """Skip, or fail where that is asked for, unless programs for ``target`` can be made and run here."""
+    missing = [] if shutil.which(target.emulator[0]) else [f"{target.emulator[0]} (sudo apt install qemu-user)"]
+    if compiler and not installed(target):
+        missing.append(f"a compiler for {target.name}: {target.install}")
+    if missing:
+        (pytest.fail if os.environ.get("BNNC_REQUIRE_ARM") == "1" else pytest.skip)(f"needs {'; '.join(missing)}")
+
+
+def run(target: Target, *argv: Any, code: int = 0, cpu: str = "") -> subprocess.CompletedProcess[str]:
+    """A program of a target under QEMU, on ``cpu`` or else the target's oldest."""
+    emulator = [target.emulator[0], "-cpu", cpu or target.emulator[2]] if target.emulator else []
+    done = subprocess.run([*emulator, *map(str, argv)], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == code, f"{argv}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def state_of(done: subprocess.CompletedProcess[str]) -> str:
+    """The hash of all trained bits that a program ends with."""
+    return done.stdout.rsplit("state ", 1)[1].strip()

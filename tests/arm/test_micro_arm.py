@@ -1,0 +1,86 @@
+"""The tests of ``tests/kernels/test_micro.py`` again, on the oldest CPU of each ARM target: its vectors, and the text without."""
+
+from __future__ import annotations
+
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "kernels")]
+import cross  # noqa: E402
+import test_micro  # noqa: E402
+from test_micro import *  # noqa: E402, F403  (its tests, with the fixtures below)
+
+from bnnc.backends.c.build import command, find_compiler  # noqa: E402
+from bnnc.backends.c.targets import TARGETS, Target  # noqa: E402
+
+pytestmark = pytest.mark.arm
+HERE = Path(__file__).parent
+TEXT = (test_micro.HERE / "micro.c").read_text()
+AT_LEVEL = re.findall(r"^(?:MAP|LOAD)\((\w+),|^API [\w ]+NAME\((\w+)\)", TEXT, re.M)
+ONCE = re.findall(r"^SCALAR\((\w+),|^API void (num_\w+)\(", TEXT, re.M)
+del test_levels_are_the_widths_that_the_header_promises  # noqa: F821  (of x86)
+
+
+class Remote:
+    """The functions of micro.c in a process under QEMU."""
+
+    def __init__(self, target: Target, folder: Path) -> None:
+        self.native = target.levels[0].name
+        names = ["".join(x) for x in ONCE] + [f"{''.join(x)}_{v}" for v in (self.native, "none") for x in AT_LEVEL]
+        self.number = {n: i for i, n in enumerate(names)}
+        text = f'#define BNNC_LEVEL {self.native}\n#include "micro.c"\n#undef BNNC_LEVEL\n#undef __ARM_NEON\n'
+        text += '#define BNNC_LEVEL none\n#include "micro.c"\ntypedef int (*entry)(unsigned long, unsigned long, unsigned long, '
+        text += "unsigned long, unsigned long, unsigned long);\nstatic const entry TABLE[] = {\n"
+        (folder / "micro_table.h").write_text(text + "".join(f"    (entry)(void (*)(void)){n},\n" for n in names) + "};\n")
+        places = tuple(f"-I{p}" for p in (folder, test_micro.RUNTIME, test_micro.HERE))
+        argv = command(find_compiler(target), target, str(HERE / "micro_server.c"), str(folder / "server"), places)
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        self.process = subprocess.Popen([*target.emulator, str(folder / "server")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __call__(self, name: str, *args: object) -> int:
+        into, out = self.process.stdin, self.process.stdout
+        assert into is not None and out is not None
+        arrays = [a for a in args if isinstance(a, np.ndarray)]
+        into.write(struct.pack("<2I", self.number[name], len(args)))
+        for a in args:
+            into.write(struct.pack("<2I", 1, a.nbytes) if isinstance(a, np.ndarray) else struct.pack("<2I", 0, int(a)))  # type: ignore[call-overload]
+        for a in arrays:
+            into.write(a.tobytes())
+        into.flush()
+        result = out.read(4)
+        assert len(result) == 4, f"{name}: the program ended with {self.process.wait()}"
+        for a in arrays:
+            a.view(np.uint8).reshape(-1)[:] = np.frombuffer(out.read(a.nbytes), np.uint8)
+        return int(struct.unpack("<i", result)[0])
+
+
+@pytest.fixture(scope="module", params=cross.ARM)
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
+    cross.need(TARGETS[request.param])
+    remote = Remote(TARGETS[request.param], tmp_path_factory.mktemp(request.param))
+    yield remote
+    remote.process.stdin.close()  # type: ignore[union-attr]
+    assert remote.process.wait() == 0
+
+
+@pytest.fixture(autouse=True)
+def through_the_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test_micro, "function", lambda library, name: lambda *args: library(name, *args))
+
+
+@pytest.fixture(params=["vectors", "none"])
+def level(request: pytest.FixtureRequest, library: Remote) -> Callable[[str], test_micro.Call]:
+    name = library.native if request.param == "vectors" else "none"
+    return lambda f: lambda *args: library(f"{f}_{name}", *args)
+
+
+def test_lanes_are_as_the_header_promises(library: Remote) -> None:
+    assert library(f"lanes_{library.native}") == (4 if library.native == "neon" else 1) and library("lanes_none") == 1

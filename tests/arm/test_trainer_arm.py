@@ -1,0 +1,140 @@
+"""Programs for the Raspberry Pis, under QEMU: they train, evaluate and resume to the bits of the host's program."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cross  # noqa: E402
+
+import bnnc  # noqa: E402
+from bnnc.backends.c import build  # noqa: E402
+from bnnc.backends.c.targets import TARGETS  # noqa: E402
+from bnnc.data import Dataset, read_bnnd, write_bnnd  # noqa: E402
+from bnnc.diag import BnncError  # noqa: E402
+
+pytestmark = pytest.mark.arm
+EXAMPLE = Path(__file__).parents[2] / "examples" / "mnist_mlp"
+FLOAT = (EXAMPLE / "mnist_mlp.bnn").read_text()
+INTEGER = """network mnist_integer {
+  input bit[784] pad_odd;
+  repeat 2 { dense 255; sign; }
+  dense 10;
+  loss;
+}
+rule RULE;
+train { batch = 100; epochs = 10; seed = 1; }
+"""
+SPECS = {"edge": FLOAT, "standard": FLOAT.replace("rule edge;", "rule standard;"),
+         "bop": FLOAT.replace("adam(lr = 3e-3)", "bop(tau = 1e-7, gamma = 1e-3)"),
+         "bep": INTEGER.replace("RULE", "bep"), "local": INTEGER.replace("RULE", "local")}
+STEPS, TRAIN, TEST = 50, 5000, 200
+OLDER = {"rpi5": "cortex-a53", "rpi2": "arm1176", "rpi-zero": "arm926"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the first images of MNIST and the host's final state for each spec."""
+    folder = tmp_path_factory.mktemp("arm")
+    whole = read_bnnd(EXAMPLE / "mnist_1bit.bnnd")
+    at = [*range(TRAIN), *range(whole.n - TEST, whole.n)]
+    write_bnnd(folder / "data.bnnd", Dataset(whole.x[at], whole.y[at], whole.encoder, whole.threshold, 10, TEST))
+    return folder
+
+
+def program(home: Path, spec: str, target: str) -> Path:
+    """Compiled once for all tests of this file."""
+    out = home / f"{spec}-{target}"
+    if not out.exists():
+        bnnc.parse(SPECS[spec]).compile(target, out, threads=2)
+    return out
+
+
+def train(home: Path, out: Path, spec: str, target: str, *flags: object) -> subprocess.CompletedProcess[str]:
+    return cross.run(TARGETS[target], program(home, spec, target), "train", "--train", home / "data.bnnd", "--out", out, "--quiet", *flags)
+
+
+@pytest.mark.parametrize("target", cross.ARM)
+@pytest.mark.parametrize("spec", SPECS)
+def test_fifty_steps_give_the_bits_of_the_host(home: Path, tmp_path: Path, spec: str, target: str) -> None:
+    cross.need(TARGETS[target])
+    flags = ("--steps", STEPS)
+    host = train(home, home / f"run-{spec}", spec, "host", *flags)
+    done = train(home, tmp_path / "run", spec, target, *flags, "--threads", 2)
+    assert cross.state_of(done) == cross.state_of(host)
+    facts = build.read_elf(program(home, spec, target))
+    assert not facts.allocators and facts.loaded <= bnnc.parse(SPECS[spec]).plan(target, threads=2).total_bytes
+    asked = ("eval", "--train", home / "data.bnnd", "--json")
+    here = cross.run(TARGETS["host"], program(home, spec, "host"), *asked, "--out", home / f"run-{spec}").stdout
+    there = cross.run(TARGETS[target], program(home, spec, target), *asked, "--out", tmp_path / "run").stdout
+    assert here.split('"seconds"')[0] == there.split('"seconds"')[0] and '"test_acc":0' in here
+
+
+@pytest.mark.parametrize("target", cross.ARM)
+def test_killed_and_resumed(home: Path, tmp_path: Path, target: str) -> None:
+    """SIGKILL in the middle, SIGTERM later, then to the end: the same bits as without; checkpoints of the host fit too."""
+    cross.need(TARGETS[target])
+    flags = ("--steps", 120)
+    whole = train(home, tmp_path / "whole", "bep", "host", *flags)
+    argv = [*TARGETS[target].emulator, program(home, "bep", target), "train", "--train", home / "data.bnnd", "--out", tmp_path / "cut",
+            "--save-every-steps", 10, *flags]
+    times = 0
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        before = newest(tmp_path / "cut")
+        process = subprocess.Popen([str(a) for a in argv], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        while process.poll() is None and newest(tmp_path / "cut") == before:
+            time.sleep(0.002)
+        process.send_signal(number)
+        times += process.wait() in (-signal.SIGKILL, 128 + signal.SIGTERM)
+    assert times == 2
+    train(home, tmp_path / "cut", "bep", "host", "--steps", 110)
+    assert cross.state_of(train(home, tmp_path / "cut", "bep", target, *flags)) == cross.state_of(whole)
+
+
+def newest(folder: Path) -> int:
+    return max((p.stat().st_mtime_ns for p in folder.glob("*.bnnc*") if p.is_file()), default=0)
+
+
+@pytest.mark.parametrize("target", OLDER)
+def test_an_older_cpu_is_refused(home: Path, target: str) -> None:
+    cross.need(TARGETS[target])
+    done = cross.run(TARGETS[target], program(home, "bep", target), "info", cpu=OLDER[target], code=7)
+    assert "newer CPU" in done.stderr and "bnnc targets" in done.stderr and not done.stdout
+
+
+@pytest.mark.parametrize("target", cross.ARM)
+def test_zig_makes_the_same_bits(home: Path, tmp_path: Path, target: str) -> None:
+    """What `pip install bnnc[arm]` brings."""
+    words = next(c for c in TARGETS[target].compilers if c.startswith("zig"))
+    only = replace(TARGETS[target], compilers=(words,))
+    cross.need(only)
+    assert shlex.split(build.find_compiler(only))[1:4] == ["-m", "ziglang", "cc"]
+    source = bnnc.parse(SPECS["edge"]).compile(target, tmp_path / "first", threads=2)
+    planned = source.plan.planned
+    try:
+        build.build(bnnc.driver.emit_source(planned), planned.report, only, tmp_path / "net")
+    except build.CodeTooLarge as e:
+        planned = replace(planned, report=replace(planned.report, code=e.code))
+        build.build(bnnc.driver.emit_source(planned), planned.report, only, tmp_path / "net")
+    flags = ("train", "--train", home / "data.bnnd", "--quiet", "--steps", 20)
+    want = cross.run(TARGETS["host"], program(home, "edge", "host"), *flags, "--out", tmp_path / "a")
+    assert cross.state_of(cross.run(only, tmp_path / "net", *flags, "--out", tmp_path / "b")) == cross.state_of(want)
+
+
+@pytest.mark.parametrize("target", cross.ARM)
+def test_without_a_compiler_the_message_says_how_to_get_one(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.setattr(build.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(BnncError) as e:
+        build.find_compiler(TARGETS[target])
+    d = e.value.diagnostics[0]
+    assert d.code == "B0706" and e.value.exit_code == 4 and 'pip install "bnnc[arm]"' in d.help and "zig" in d.message
