@@ -409,6 +409,8 @@ class _Kernel:
             "first": self.k.first, "rows_ok": frame.row_ok, "cols_ok": frame.col_ok, "operand": operand, "inputs": inputs,
             "words": ceil_div(cols, 32), "input_words": ceil_div(inputs, 32), "acc": acc, "code": code, "stores": stores})
 
+IMAGE = {"unwindow", "hit", "spread", "join"}
+
 
 def bare_int8(value: str, ok: str) -> str:
     """An int8 operand, 0 where ``ok`` does not hold."""
@@ -419,5 +421,8 @@ def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
     """The skeleton with its context, and the pointer declarations."""
     x = _Kernel(k, mem)
     make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group,
-            "fold": x.fold, "recur": x.recur, "recur_back": x.recur}[k.kind]
-    return make(), x.decls
+            "fold": x.fold, "recur": x.recur, "recur_back": x.recur}
+    if k.kind not in make or IMAGE & {e.op for x in k.exprs() for e in x.walk()}:
+        raise error("B0701", f"the GPU backend has no kernel for `{k.name}` yet: images are for C targets", k.span,
+                    help="compile for `--target host`")
+    return make[k.kind](), x.decls

@@ -1,0 +1,22 @@
+"""What the GPU backend cannot do yet ends in an error with a code, before anything is written."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import plan
+
+from bnnc import driver
+from bnnc.diag import BnncError
+
+NET = """network net {{ input u8[8, 8, 1]; {body} flatten; dense 3; batchnorm; loss; }}
+rule edge;
+train {{ batch = 4; }}
+"""
+
+
+@pytest.mark.parametrize("body", ["conv 5 kernel = 3; batchnorm; sign;", "conv 5 kernel = 3; maxpool 2; batchnorm; sign;"])
+def test_images_are_for_c_targets(body: str) -> None:
+    planned = plan(NET.format(body=body), target="triton")
+    with pytest.raises(BnncError) as e:
+        driver.emit_source(planned)
+    assert e.value.diagnostics[0].code == "B0701" and e.value.exit_code
