@@ -120,7 +120,8 @@ def test_a_signal_ends_it_and_its_trainers(home: Path, tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "bnnc", "compare", "small.bnn", "--rules", "edge", "--epochs", "1000000", "--seeds", "1", "--jobs", "1",
             "-o", str(tmp_path / "out")]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen(argv, cwd=home, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    process = subprocess.Popen(argv, cwd=home, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # a shell's & ignores it
     while process.poll() is None and not list(tmp_path.glob("bnnc-run-*/log.jsonl")):
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.1)
