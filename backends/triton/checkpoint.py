@@ -50,7 +50,9 @@ class Cursor:
 
     @classmethod
     def unpack(cls, raw: bytes) -> Cursor:
-        return cls(*CURSOR.unpack(raw[: CURSOR.size]), list(struct.unpack(f"<{(len(raw) - CURSOR.size) // 8}q", raw[CURSOR.size :])))
+        made = cls(*CURSOR.unpack(raw[: CURSOR.size]))
+        made.count = list(struct.unpack(f"<{(len(raw) - CURSOR.size) // 8}q", raw[CURSOR.size :]))
+        return made
 
 
 class Store:

@@ -266,7 +266,8 @@ class Printer:
         if e.op == "split":
             s = self.storages[x.attr]
             at = f"({r} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {f.col if e.shape[1] > 1 else '0'})"
-            return f"num.bit({self._read(self.pointers[x.attr], f'{r} // {steps} * {s.stride} + ({at} >> 5)', f.ok(tall, e.shape[1] > 1))}, {at})"
+            word = self._read(self.pointers[x.attr], f"{r} // {steps} * {s.stride} + ({at} >> 5)", f.ok(tall, e.shape[1] > 1))
+            return f"num.bit({word}, {at})"
         if e.op == "previous":
             return f"(({r} % {steps} == 0) | {self.load(x.attr, f'tl.where({r} > 0, {r} - 1, 0)' if tall else '0', tall)})"
         return self.load(x.attr, f"({r} * {steps} + {steps - 1})" if e.op == "last" else f"({r} // {steps})", tall)

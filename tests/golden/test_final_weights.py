@@ -98,8 +98,9 @@ def triton_program(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays
     write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
     driver.build_planned(plan(n.text, target="triton"), folder / "net")
     env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-W", "ignore", folder / "net", "train", "--train", "data.bnnd", "--epochs", str(EPOCHS), "--seed",
-                           str(SEED), "--out", "run", "--export", "w"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-W", "ignore", folder / "net", "train", "--train", "data.bnnd", "--epochs", str(EPOCHS),
+                           "--seed", str(SEED), "--out", "run", "--export", "w"],
+                          cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return tensors.read(folder / "w")
 
