@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from bnnc.diag import error
@@ -50,8 +50,9 @@ class Cursor:
 
     @classmethod
     def unpack(cls, raw: bytes) -> Cursor:
-        count = list(struct.unpack(f"<{(len(raw) - CURSOR.size) // 8}q", raw[CURSOR.size :]))
-        return replace(cls(*CURSOR.unpack(raw[: CURSOR.size])), count=count)
+        made = cls(*CURSOR.unpack(raw[: CURSOR.size]))
+        made.count = list(struct.unpack(f"<{(len(raw) - CURSOR.size) // 8}q", raw[CURSOR.size :]))
+        return made
 
 
 class Store:

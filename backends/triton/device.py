@@ -6,12 +6,14 @@ stream; a step is one cooperative launch, or a CUDA graph of one launch a kernel
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from bnnc.diag import error
+from bnnc.diag import error, render
 
 WARPS, REGISTERS = 8, 255  # of a persistent step, as it is compiled ahead of time
 OLDEST = (8, 0)
@@ -162,6 +164,14 @@ class Gpu:
 
     def wait(self) -> None:
         self.torch.cuda.synchronize()
+
+
+def need_triton() -> None:
+    """Ends the program where Triton is missing."""
+    if importlib.util.find_spec("triton") is None:
+        e = error("B0714", "this program needs Triton, which is not installed", exit_code=7, help="pip install 'bnnc[gpu]'")
+        print(render(e.diagnostics, e.sources, False), file=sys.stderr)
+        sys.exit(e.exit_code)
 
 
 def counted(module: Mapping[str, Any]) -> int:

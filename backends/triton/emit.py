@@ -168,8 +168,7 @@ def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
     for _, _, at, n, _ in net["counters"]:
         counts.append((at, sum(c[2] for c in counts), n))
     return {**net["at"]["train"], "result": net["at"]["train"]["loss"], "row": row, "scalars": list(net["scalars"].values()),
-            "counts": counts,
-            "counted": sum(c[2] for c in counts)}
+            "counts": counts, "counted": sum(c[2] for c in counts)}
 
 
 def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
@@ -197,9 +196,8 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
         "at": sides, "scalars": {n: at[n] for n in SCALARS if n in at}, "loss_is_int": program.value[loss].dtype == "i32",
         "arena_bytes": placed.plan.arena_bytes, "state_bytes": placed.plan.state_bytes, "device_bytes": dev.nbytes,
         "persistent": persistent(placed), "plan": report.summary(),
-        "states": [(s.name, s.role, s.init, s.init_value if isfinite(s.init_value) else str(s.init_value), s.stream,
-                    s.limit, program.value[s.name].dtype, program.value[s.name].shape,
-                    at[s.name]) for s in program.states],
+        "states": [(s.name, s.role, s.init, s.init_value if isfinite(s.init_value) else str(s.init_value), s.stream, s.limit,
+                    program.value[s.name].dtype, program.value[s.name].shape, at[s.name]) for s in program.states],
         "constants": [(offset, raw.hex()) for _, offset, raw in dev.constants]}
 
 
@@ -234,6 +232,5 @@ def host_text(model: Model, placed: Placed, report: Report, target: Target) -> s
     return render("triton/host.c.j2", name=model.name, file=model.name, version=__version__, hash=spec_hash(model, placed),
                   rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, table=table_lines(report),
                   arena=placed.plan.arena_bytes, device=dev.nbytes, x_bytes=placed.plan.buffer["x"].nbytes,
-                  defines=c_emit.defines(model, placed),
-                  constants=constants,
+                  defines=c_emit.defines(model, placed), constants=constants,
                   states=c_emit.state_table(placed), net=c_emit.net_table(model, placed, report, target))

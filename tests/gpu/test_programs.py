@@ -190,6 +190,14 @@ def test_a_source_folder_is_built_again(tmp_path: Path) -> None:
         select.backend_of(target).build(again, sizes, target, tmp_path / "out")
 
 
+def test_without_triton_the_python_trainer_says_so(folder: Path) -> None:
+    _, py = built("floats", "triton", folder)
+    code = f"import importlib.util as u, runpy; u.find_spec = lambda n: None; runpy.run_path({str(py)!r}, run_name='__main__')"
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", code, "train"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 7 and "pip install 'bnnc[gpu]'" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_without_a_gpu_the_python_trainer_says_so(folder: Path) -> None:
     _, py = built("floats", "triton", folder)
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "0"}
