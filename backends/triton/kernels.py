@@ -397,7 +397,7 @@ class _Kernel:
         """Through time, some samples at a time and all their units; the carried state is words in registers."""
         (rows, cols), steps = self.k.domain, self.k.steps
         bn = tile(cols, power(cols), 32)
-        bm = tile(rows // steps, max(1, TILE // bn))
+        bm = tile(rows // steps, max(1, TILE // 4 // bn))
         tiles = ceil_div(rows // steps, bm)
         frame = Frame("at", "c", "rows_ok" if rows // steps % bm else "", "cols_ok" if cols % bn else "")
         acc = self.names.new("y")
