@@ -279,7 +279,7 @@ class _Kernel:
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
         m, q, n = self.k.dims
         whole = any(o.row_sum for o in self.k.outputs)  # rows from end to end
-        most = (16, 128) if whole else TENSOR_TILE if self.large else (32, 32) if self.k.form == "tn" else (64, 64)
+        most = (16, 64) if whole else TENSOR_TILE if self.large else (32, 32) if self.k.form == "tn" else (64, 64)
         context, frame, tiles = self.product(most, 16)
         inner: list[str] = []
         if whole:
@@ -397,7 +397,7 @@ class _Kernel:
         """Through time, some samples at a time and all their units; the carried state is words in registers."""
         (rows, cols), steps = self.k.domain, self.k.steps
         bn = tile(cols, power(cols), 32)
-        bm = tile(rows // steps, max(1, TILE // bn))
+        bm = tile(rows // steps, max(1, TILE // 4 // bn))
         tiles = ceil_div(rows // steps, bm)
         frame = Frame("at", "c", "rows_ok" if rows // steps % bm else "", "cols_ok" if cols % bn else "")
         acc = self.names.new("y")

@@ -228,7 +228,7 @@ def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["bep", "bep-wide", "local", "rnn-horizon", "rnn-wide"])
+@pytest.mark.parametrize("net", ["bep", "local", "rnn", "rnn-horizon"])
 def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
     """All kernels in one, for each architecture, as small networks run them."""
     assert set(compiled(NETS[net], persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}
