@@ -226,3 +226,9 @@ def test_skeletons_are_strict() -> None:
         assert not re.search(r"\{%-?\s*(?:el)?if[^%]*\b(rule|optimizer|layer)\b", p.read_text(encoding="utf-8")), show(
             p
         )
+
+
+def test_test_files_have_names_of_their_own() -> None:
+    """pytest imports them by base name: two of one name cannot be collected together."""
+    names = [p.name for p in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted({n for n in names if names.count(n) > 1})

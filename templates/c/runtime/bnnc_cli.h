@@ -61,7 +61,7 @@ static const char bnnc_help[] =
     "  --test FILE[,LABELS]     other test data; none: no test\n"
     "  --cache FOLDER           for data that must be expanded once (default: the --out folder)\n"
     "training\n"
-    "  --epochs N               (default %u); samples that do not fill a last batch sit the epoch out, others each time\n"
+    "  --epochs N               (default %u); an epoch is full batches, what is left over sits it out\n"
     "  --steps N                stop after N steps in total; bench: time N steps (default 50)\n"
     "  --lr X                   first learning rate (default %g)\n"
     "  --seed N                 first weights and order of the samples (default %u)\n"
