@@ -152,7 +152,7 @@ def test_sequences_of_different_lengths(probes: Mapping[str, Path], tmp_path: Pa
 
 def test_what_is_not_a_number_is_refused(probes: Mapping[str, Path], tmp_path: Path) -> None:
     x = sequences(31, 9, 2)
-    x[4, 3:] = np.nan
+    x[4, :3], x[4, 3:] = 1, np.nan
     x[4, 1, 1] = np.nan
     e = Encoding("median", "f32", (9, 2), lengths=True)
     message = run(probes["small"], tmp_path, e, files(tmp_path, "a", x), "none")
