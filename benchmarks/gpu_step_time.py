@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_peer import BinaryLinear, Sign
+from torch_peer import Mlp
 
 from bnnc import driver
 from bnnc.backends.triton.compile import load_module
@@ -45,21 +45,6 @@ class Timing:
     name: str
     ms: float
     nbytes: int
-
-
-class Mlp(nn.Module):
-    """Binary linear layers, batch norm after each, sign between them."""
-
-    def __init__(self, widths: tuple[int, ...]) -> None:
-        super().__init__()
-        sizes = list(zip(widths, widths[1:], strict=False))
-        self.linear = nn.ModuleList(BinaryLinear(k, n, bias=False) for k, n in sizes)
-        self.norm = nn.ModuleList(nn.BatchNorm1d(n) for _, n in sizes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        for i, (linear, norm) in enumerate(zip(self.linear, self.norm, strict=True)):
-            x = norm(linear(x if i == 0 else Sign.apply(x)))
-        return x
 
 
 def timed(step: Callable[[], Any], steps: int, rounds: int = 5) -> float:

@@ -77,16 +77,15 @@ def reinforced(p_r: float, k_in: int, k_out: int) -> Gates:
     return Gates(increments=round(p_r * math.sqrt(2 / (math.pi * k_in)) * k_in * k_out))
 
 
-def propagated_errors(batch: int, classes: int, pairs: Sequence[tuple[int, int]], groups: Sequence[int], p_r: float,
-                      down: bool = False) -> Gates:
+def propagated_errors(batch: int, dense: Sequence[tuple[int, int]], groups: Sequence[int], p_r: float, down: bool = False) -> Gates:
     """2512.04189, where the terms above apply, with every sample of the batch triggered (an upper bound: n = B).
 
     For each trained layer ``per_layer``, and increments of the winners' rows only, n K_in K_out / group, with the
-    reinforcement.  One classifier: B K_L C.  For each trained layer but the first (with ``down`` also for that one) the
-    back-projection.
+    reinforcement.  One classifier, the last of ``dense`` (each K_in, K_out): B K_L C.  For each trained layer but the first
+    (with ``down`` also for that one) the back-projection.
     """
-    parts = [bit_products(batch, pairs[-1][1], classes)] if pairs else []
-    for i, ((k_in, k_out), group) in enumerate(zip(pairs, groups, strict=True)):
+    parts = [bit_products(batch, *dense[-1])]
+    for i, ((k_in, k_out), group) in enumerate(zip(dense[:-1], groups, strict=True)):
         parts += [per_layer(batch, k_in, k_out), Gates(increments=batch * k_in * k_out // group), reinforced(p_r, k_in, k_out)]
         if i or down:
             parts.append(back_projection(batch, k_in, k_out))

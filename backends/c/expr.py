@@ -21,7 +21,9 @@ from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
 
-LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
+from ..printing import INTS, LONG, Names, all_const, kind
+
+RESERVED = ("r", "c", "n", "t", "i", "j", "g", "q", "tid", "nt")  # of skeletons
 CALLS_V = {"abs": "vabs", "sqrt": "vsqrt", "exp": "vexp", "log": "vlog", "max": "vmax", "min": "vmin", "powi": "vpowi", "neg": "vneg"}
 CALLS_S = {"abs": "__builtin_fabsf", "sqrt": "bnnc_sqrtf", "exp": "bnnc_exp", "log": "bnnc_log", "powi": "bnnc_powi"}
 CTYPE = {"u8": "uint8_t", "i8": "int8_t",
@@ -42,21 +44,6 @@ def ident(name: str) -> str:
 
 
 @dataclass
-class Names:
-    """Local variable names of one kernel, each used once."""
-
-    taken: set[str] = field(default_factory=lambda: {"r", "c", "n", "t", "i", "j", "g", "q", "tid", "nt"})
-
-    def new(self, hint: str) -> str:
-        name, k = hint, 1
-        while name in self.taken:
-            k += 1
-            name = f"{hint}{k}"
-        self.taken.add(name)
-        return name
-
-
-@dataclass
 class Printed:
     """Statements by level and one C expression per tree; ``masks`` says which results are masks."""
 
@@ -66,13 +53,7 @@ class Printed:
     results: list[str] = field(default_factory=list)
 
 
-INTS = ("u8", "i8", "i16", "i32")
 EXACT_CALLS = {"abs": "vabsi", "max": "vmaxi", "min": "vmini"}
-
-
-def kind(e: Expr) -> str:
-    """``m`` a mask, ``i`` an integer, ``f`` a float."""
-    return "m" if e.dtype in ("bit", "bool") else "i" if e.dtype in INTS else "f"
 
 
 class Printer:
@@ -128,7 +109,7 @@ class Printer:
             return text
         name = self.names.new(self._hint(e))
         ctype = {"v": {"m": "vi", "i": "vi", "f": "vf"}, "s": {"m": "int", "i": "int32_t", "f": "float"}}[self.mode][kind(e)]
-        if self.mode == "v" and self._all_const(e):
+        if self.mode == "v" and all_const(e):
             ctype = "float" if kind(e) == "f" else "int32_t"
         (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {bare(text)};")
         return name
@@ -146,9 +127,6 @@ class Printer:
             base = e.attr.partition("@")[0].split(":")[-1].split(".")[1:] or [e.attr.split(":")[-1]]
             return "_".join(base) + "_"
         return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
-
-    def _all_const(self, e: Expr) -> bool:
-        return e.op == "const" or (bool(e.args) and all(self._all_const(a) for a in e.args))
 
     def num(self, e: Expr) -> str:
         """The text of a node as a float (masks become +-1 or 0/1, integers are converted)."""
@@ -175,12 +153,12 @@ class Printer:
     def vec(self, e: Expr) -> str:
         """As :meth:`num`, but certainly a vector in vector mode."""
         t = bare(self.num(e))
-        return f"vbc({t})" if self.mode == "v" and self._all_const(e) else t
+        return f"vbc({t})" if self.mode == "v" and all_const(e) else t
 
     def veci(self, e: Expr) -> str:
         """As :meth:`whole`, but certainly a vector in vector mode."""
         t = bare(self.whole(e))
-        return f"vbci({t})" if self.mode == "v" and self._all_const(e) else t
+        return f"vbci({t})" if self.mode == "v" and all_const(e) else t
 
     def _node(self, e: Expr) -> str:
         op, v = e.op, self.mode == "v"
@@ -227,7 +205,7 @@ class Printer:
         if op in INFIX:
             a, b = e.args
             left, right = (self.whole(a), self.whole(b)) if ints and op != "div" else (self.num(a), self.num(b))
-            if v and self._all_const(a) and self._all_const(b):
+            if v and all_const(a) and all_const(b):
                 left = f"vbci({left})" if ints else f"vbc({left})"
             return f"({left} {INFIX[op]} {right})"
         if op == "neg" and (not v or ints):
@@ -248,8 +226,8 @@ class Printer:
         if op == "sign":
             (x,) = e.args
             if ints:
-                return f"({self.veci(x) if self._all_const(x) else self.whole(x)} >= 0)"
-            return f"({self.vec(x) if self._all_const(x) else self.num(x)} >= 0.0f)"
+                return f"({self.veci(x) if all_const(x) else self.whole(x)} >= 0)"
+            return f"({self.vec(x) if all_const(x) else self.num(x)} >= 0.0f)"
         if op == "select":
             m, a, b = e.args
             if kind(e) == "i":

@@ -23,10 +23,11 @@ from typing import Any
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS
 from bnnc.ir.image import Geometry
-from bnnc.plan.types import LANES, Storage, ceil_div
+from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.kernel import Expr, Kernel, Output
 
-from .expr import CTYPE, Names, Printed, Printer, ident, literal, store
+from ..printing import Names, Places
+from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store
 
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
 GROUPED_ROWS = 128
@@ -38,19 +39,10 @@ OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-lev
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Storages and offsets of one schedule; ``prefix`` names the evaluation step's own buffers."""
+class Memory(Places):
+    """Places of one schedule; ``constants`` are embedded in the program."""
 
-    storages: dict[str, Storage]
-    alias: dict[str, str]
-    states: frozenset[str]
-    prefix: str
     constants: frozenset[str] = frozenset()
-
-    def place(self, name: str) -> str:
-        """The plan's name of a schedule's storage."""
-        name = self.alias.get(name, name)
-        return name if name in self.states else self.prefix + name
 
 
 @dataclass
@@ -78,7 +70,7 @@ def window(g: Geometry) -> str:
 
 class _Kernel:
     def __init__(self, k: Kernel, mem: Memory) -> None:
-        self.k, self.mem, self.names = k, mem, Names()
+        self.k, self.mem, self.names = k, mem, Names(RESERVED)
         written = {mem.place(n) for n in k.writes}
         self.pointers: dict[str, str] = {}
         self.decls: list[str] = []

@@ -18,9 +18,9 @@ from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
 
-LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
+from ..printing import LONG, Names, all_const, kind
+
 TYPES = {"u8": "uint8", "i8": "int8", "i16": "int16", "i32": "int32", "f16": "float16", "f32": "float32", "bit": "uint32", "bool": "uint32"}
-INTS = ("u8", "i8", "i16", "i32")
 CALLS = {"sqrt": "tl.sqrt_rn", "exp": "num.exp", "log": "num.log", "powi": "num.powi"}
 RESERVED = ("arena", "t", "r", "c", "q", "p", "k", "d", "i", "x", "s", "num", "tl", "rows_ok", "cols_ok", "q_ok", "p_ok", "other_ok",
             "first", "second", "left", "right", "total", "differ", "row", "col", "open", "size", "value", "other", "rival",
@@ -59,21 +59,6 @@ class Frame:
 
 
 @dataclass
-class Names:
-    """Local variable names of one kernel, each used once."""
-
-    taken: set[str] = field(default_factory=lambda: set(RESERVED))
-
-    def new(self, hint: str) -> str:
-        name, k = hint, 1
-        while name in self.taken:
-            k += 1
-            name = f"{hint}{k}"
-        self.taken.add(name)
-        return name
-
-
-@dataclass
 class Printed:
     """Statements by level, and one expression per tree."""
 
@@ -86,18 +71,9 @@ class Printed:
         return self.pre + self.body
 
 
-def kind(e: Expr) -> str:
-    """``m`` a mask, ``i`` an integer, ``f`` a float."""
-    return "m" if e.dtype in ("bit", "bool") else "i" if e.dtype in INTS else "f"
-
-
 def shown(e: Expr) -> tuple[Expr, ...]:
     """The nodes whose values a node's text holds; some ops read their operands elsewhere."""
     return () if e.op in ROWS else e.args[1:] if e.op == "take" else e.args
-
-
-def all_const(e: Expr) -> bool:
-    return e.op == "const" or (bool(e.args) and all(all_const(a) for a in e.args))
 
 
 class Printer:

@@ -26,7 +26,8 @@ from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.kernel import Acc, Expr, Kernel, bare
 
-from .expr import TYPES, Frame, Names, Printed, Printer, ident, word_index
+from ..printing import Names, Places
+from .expr import RESERVED, TYPES, Frame, Printed, Printer, ident, word_index
 
 TILE = 2048  # elements of a map's tile
 COLUMNS = 128
@@ -37,21 +38,12 @@ TALL = 1024  # rows of a sum, likewise
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Storages and byte offsets of one schedule; ``prefix`` names the evaluation step's own buffers."""
+class Memory(Places):
+    """Places of one schedule with their byte offsets."""
 
-    storages: dict[str, Storage]
-    alias: dict[str, str]
-    states: frozenset[str]
-    prefix: str
     offsets: dict[str, int]
     constants: dict[str, int]
     exact: bool = True
-
-    def place(self, name: str) -> str:
-        """The plan's name of a schedule's storage."""
-        name = self.alias.get(name, name)
-        return name if name in self.states else self.prefix + name
 
     def at(self, name: str) -> int:
         return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
@@ -79,7 +71,7 @@ def tile(extent: int, most: int, least: int = 1) -> int:
 
 class _Kernel:
     def __init__(self, k: Kernel, mem: Memory) -> None:
-        self.k, self.mem, self.names = k, mem, Names()
+        self.k, self.mem, self.names = k, mem, Names(RESERVED)
         self.pointers: dict[str, str] = {}
         self.decls: list[str] = []
         self.sums: list[dict[str, str]] = []  # of rows, of what :meth:`outputs` printed last

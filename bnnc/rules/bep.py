@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..gates import Gates, added, bit_products, hidden_pairs, propagated_errors
+from ..gates import Gates, added, propagated_errors
 from ..gates import through_time as through_time_gates
 from ..model import Model
 from ..registry import Named, Param, rules
@@ -56,17 +56,15 @@ def backward(cx: Any, program: Any) -> None:
 
 def gates(model: Model) -> Gates:
     rnn = next((y for y in model.layers if y.kind == "rnn"), None)
-    classes, p_r = model.layers[-1].input.elements, model.rule["reinforce"]
     dense = [(y.input.elements, y["units"]) for y in model.layers if y.kind == "dense"]
-    pairs = dense[:-1] if rnn else hidden_pairs(model)
-    widths = [rnn["units"], *(n for _, n in pairs)] if rnn else [n for _, n in pairs]
+    widths = [*([rnn["units"]] if rnn else []), *(n for _, n in dense[:-1])]
     groups = [group_sizes(n, group_of(model.rule, i), False, rnn is not None)[0] for i, n in enumerate(widths)]
+    batch, p_r = model.batch, model.rule["reinforce"]
     if rnn is None:
-        return propagated_errors(model.batch, classes, pairs, groups, p_r)
+        return propagated_errors(batch, dense, groups, p_r)
     steps, features = rnn.input.shape
-    return added((propagated_errors(model.batch, classes, pairs, groups[1:], p_r, True), through_time_gates(
-        model.batch, steps, features, rnn["expand"], rnn["units"], groups[0], p_r, rnn["horizon"] or steps),
-        bit_products(model.batch, rnn["units"], classes if not pairs else 0)))
+    return added((propagated_errors(batch, dense, groups[1:], p_r, True), through_time_gates(
+        batch, steps, features, rnn["expand"], rnn["units"], groups[0], p_r, rnn["horizon"] or steps)))
 
 
 rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (

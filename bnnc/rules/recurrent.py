@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from ..encode import of_model
 from ..ir.program import T
 from ..model import Layer
 from ..registry import LayerDef
@@ -43,7 +44,8 @@ class Recurrent:
 def forward(cx: Any, layer: Layer, x: T) -> T:
     steps, features = layer.input.shape
     units, expand, b = layer["units"], layer["expand"], cx.b
-    lengths = bool(dict(cx.model.layers[0].args["encoder"].args).get("lengths"))
+    encoding = of_model(cx.model)
+    lengths = encoding is not None and encoding.lengths
     present = b.op("split", x, steps=steps, first=features - 1, cols=1, name="present") if lengths else None
     a = b.op("split", x, steps=steps, first=0, cols=features - lengths, name="x")
     if expand:
