@@ -48,6 +48,11 @@ VINLINE vi vld_bits0(const uint32_t *p, int r) {
     return (vi)(((vld_u32(p) >> (uint32_t)(r & 31)) & 1u) != 0);
 }
 
+/* Set row r of such bits, from words that were cleared before, to m (-1 or 0 a column). */
+VINLINE void vor_bits0(uint32_t *p, vi m, int r) {
+    vst_u32(p, vld_u32(p) | (vu)(m & 1) << (uint32_t)(r & 31));
+}
+
 /* Store n bits at column c (a multiple of VL) of a row `cols` long; bits past the row's end become 0.  The caller owns the
  * 16 columns around c and stores them from left to right. */
 VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {

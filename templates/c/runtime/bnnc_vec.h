@@ -69,6 +69,7 @@
 #define vld_words BNNC_AT_LEVEL(vld_words)
 #define vld_bits BNNC_AT_LEVEL(vld_bits)
 #define vld_bits0 BNNC_AT_LEVEL(vld_bits0)
+#define vor_bits0 BNNC_AT_LEVEL(vor_bits0)
 #define vst_f32 BNNC_AT_LEVEL(vst_f32)
 #define vst_f16 BNNC_AT_LEVEL(vst_f16)
 #define vst_i32 BNNC_AT_LEVEL(vst_i32)
