@@ -46,6 +46,7 @@ class Plan:
     planned: driver.Planned = field(repr=False)
     arena_bytes: int = 0
     total_bytes: int = 0
+    choices: tuple[budget.Choice, ...] = field(default=(), repr=False)  # with a limit: every plan that the spec allows
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:
@@ -191,8 +192,8 @@ class Network:
         """
         options = self.options(target, batch, threads)
         planned = driver.plan_text(options)
-        budget.check(options, planned, _size(ram))
-        return _plan(planned)
+        _, planned, found = budget.fit(options, planned, _size(ram))
+        return replace(_plan(planned), choices=tuple(found))
 
     def compile(self, target: str = "host", out: PathLike | None = None, threads: int | None = None,
                 batch: int | None = None, ram: str | int | None = None, cache: bool = False) -> Program:
@@ -216,7 +217,7 @@ class Network:
         k = knobs.read()
         options = self.options(target, batch, threads)
         planned = driver.plan_text(options, k)
-        budget.check(options, planned, _size(ram))
+        options, planned, found = budget.fit(options, planned, _size(ram))
         folder = tempfile.TemporaryDirectory(prefix="bnnc-")
         binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.name
         stored = _cached(driver.emit_source(planned, k), k) if cache else None
@@ -233,7 +234,7 @@ class Network:
                 (stored / "code").write_text(str(planned.report.code))
                 shutil.copy2(binary, stored / "program.part")
                 (stored / "program.part").replace(stored / "program")
-        return Program(_plan(planned), source.text, binary, folder)
+        return Program(replace(_plan(planned), choices=tuple(found)), source.text, binary, folder)
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,25 @@
 """Budget: what to do when a plan does not fit in the memory that there is (``--ram``).
 
+Where the spec says what may be changed (`allow { ... }`), the gentlest change that fits is made: first those that keep what is
+learnt, then the one with the fewest operations.
+
 Every way out that is proposed has been planned, so its bytes are exact.  Candidates come from the registry: the other
-optimisers, the other rules, each other choice of the optimiser's and rule's own arguments, fewer threads, and smaller
-batches.  Those that save nothing are left out.
+optimisers, the other rules, each other choice of the optimiser's and rule's own arguments, recomputing, fewer threads, and
+smaller batches.  Those that save nothing are left out.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from . import driver, knobs, registry
 from .diag import NOWHERE, BnncError, error
 from .model import Call, Model
+from .plan.cost import Cost, step_cost
 
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "kb": 1000, "m": 1 << 20, "mib": 1 << 20, "mb": 10**6,
          "g": 1 << 30, "gib": 1 << 30, "gb": 10**9}
@@ -59,14 +64,96 @@ def call_text(call: Call) -> str:
     return f"{call.name}({', '.join(f'{k} = {value(v)}' for k, v in call.args)})" if call.args else call.name
 
 
-def _total(options: driver.Options, **changes: Any) -> int | None:
-    """The total with some settings replaced; None where the network cannot have them."""
+def _changed(options: driver.Options, **changes: Any) -> driver.Options:
     threads = changes.pop("threads", options.threads)
+    return replace(options, threads=threads, overrides={**options.overrides, **changes}, model=None)
+
+
+def _planned(options: driver.Options) -> driver.Planned | None:
+    """None where the network cannot have these settings."""
     try:
-        o = replace(options, threads=threads, overrides={**options.overrides, **changes}, model=None)
-        return driver.plan_text(o, replace(knobs.read(), dump="")).report.total
+        return driver.plan_text(options, replace(knobs.read(), dump=""))
     except BnncError:
         return None
+
+
+def _total(options: driver.Options, **changes: Any) -> int | None:
+    """The total with some settings replaced; None where the network cannot have them."""
+    planned = _planned(_changed(options, **changes))
+    return None if planned is None else planned.report.total
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A plan that the spec allows: what is changed, whether that changes what is learnt, and what a training step costs."""
+
+    changes: tuple[tuple[str, Any], ...]
+    planned: driver.Planned
+    options: driver.Options
+    cost: Cost
+
+    @property
+    def total(self) -> int:
+        return self.planned.report.total
+
+    @property
+    def learning(self) -> int:
+        """How many changes touch what is learnt."""
+        return sum(key != "recompute" for key, _ in self.changes)
+
+    @property
+    def text(self) -> str:
+        return ", ".join(f"{key} = {value}" for key, value in self.changes) or "as the spec is"
+
+    @property
+    def operations(self) -> float:
+        """A training step's, per sample."""
+        return self.cost.operations / self.planned.model.batch
+
+
+def choices(options: driver.Options, planned: driver.Planned) -> list[Choice]:
+    """The plan and every combination of the settings that its spec allows, in order of preference."""
+    model, out = planned.model, []
+    table: dict[str, list[Any]] = {}
+    for key, value, text in model.allow:
+        if value != getattr(model, key):
+            table.setdefault(key, []).append(value if isinstance(value, int) and not isinstance(value, bool) else text)
+    for picked in itertools.product(*([None, *values] for values in table.values())):
+        changes = tuple((key, value) for key, value in zip(table, picked, strict=True) if value is not None)
+        o = _changed(options, **dict(changes))
+        p = planned if not changes else _planned(o)
+        if p is not None:
+            out.append(Choice(changes, p, o if changes else options, step_cost(p.placed.packed.train)))
+    return sorted(out, key=lambda c: (c.learning, c.operations))
+
+
+def front(found: list[Choice]) -> list[Choice]:
+    """Those than which none is as good in bytes, operations and changes of what is learnt, and better in one; most bytes first."""
+    def figures(c: Choice) -> tuple[float, ...]:
+        return c.total, c.operations, c.learning
+
+    kept = [c for c in found if not any(
+        figures(d) != figures(c) and all(a <= b for a, b in zip(figures(d), figures(c), strict=True)) for d in found)]
+    return sorted(kept, key=lambda c: (-c.total, c.operations))
+
+
+def taken(found: Sequence[Choice], planned: driver.Planned) -> str:
+    """The changes that led to this plan, as a spec writes them; empty where there were none."""
+    return next((c.text for c in found if c.planned is planned and c.changes), "")
+
+
+def fit(options: driver.Options, planned: driver.Planned, ram: int | None) -> tuple[driver.Options, driver.Planned, list[Choice]]:
+    """The plan, or of those that the spec allows the gentlest that fits in ``ram`` bytes, with all that there are.  Raises
+    BnncError B0601 (exit code 3) where none fits."""
+    found = choices(options, planned) if ram is not None and planned.model.allow else []
+    taken = next((c for c in found if ram is not None and c.total <= ram), None)
+    if taken is not None:
+        return taken.options, taken.planned, found
+    smallest = min(found, key=lambda c: c.total, default=None)
+    if smallest is not None:
+        options, planned = smallest.options, smallest.planned
+    check(options, planned, ram, f"the least that `allow` gives: {smallest.text}" if smallest is not None else "")
+    return options, planned, found
 
 
 def _variants(table: Mapping[str, registry.Named], call: Call) -> Iterator[tuple[str, str]]:
@@ -80,6 +167,42 @@ def _variants(table: Mapping[str, registry.Named], call: Call) -> Iterator[tuple
             yield name, name
 
 
+def single_changes(planned: driver.Planned) -> Iterator[tuple[str, bool, dict[str, Any]]]:
+    """(as a user writes it, whether it changes what is learnt, settings) of everything that may make a plan smaller."""
+    model = planned.model
+    if not model.recompute:
+        yield "recompute = on", False, {"recompute": "on"}
+    if planned.threads > 1:
+        yield "--threads 1", False, {"threads": 1}
+    if model.batch > 1:
+        yield f"batch = {model.batch // 2}", False, {"batch": model.batch // 2}
+    for key, table, call in (("optimizer", registry.optimizers, model.optimizer), ("rule", registry.rules, model.rule)):
+        for text, short in _variants(table, call):
+            yield f"{key} = {short}" if key != "rule" else f"rule {short}", True, {key: text}
+
+
+@dataclass(frozen=True)
+class WhatIf:
+    """One change and the arena, the peak and the total that it leads to."""
+
+    change: str
+    arena: int
+    peak: str
+    total: int
+    learns_differently: bool
+
+
+def what_if(options: driver.Options, planned: driver.Planned) -> list[WhatIf]:
+    """Every single change that makes the arena smaller, smallest first."""
+    out = []
+    for change, learns, changes in single_changes(planned):
+        p = _planned(_changed(options, **changes))
+        if p is not None and p.report.arena < planned.report.arena:
+            plan = p.placed.plan
+            out.append(WhatIf(change, p.report.arena, plan.steps[plan.peak_step].name, p.report.total, learns))
+    return sorted(out, key=lambda w: w.arena)
+
+
 def ways_out(options: driver.Options, planned: driver.Planned, ram: int) -> list[WayOut]:
     """Changes that make the total smaller: first those that fit, gentlest first; then the others, smallest first."""
     model, total = planned.model, planned.report.total
@@ -90,18 +213,13 @@ def ways_out(options: driver.Options, planned: driver.Planned, ram: int) -> list
         if n is not None and n < total:
             found.append(WayOut(change, n, learns, tuple(changes.items())))
 
-    if planned.threads > 1:
-        add("--threads 1", False, threads=1)
-    if model.batch > 1:
-        add(f"batch = {model.batch // 2}", False, batch=model.batch // 2)
-        if largest := largest_batch(options, model, ram):
-            add(f"batch = {largest} (the largest that fits)", False, batch=largest)
-    for key, table, call in (("optimizer", registry.optimizers, model.optimizer), ("rule", registry.rules, model.rule)):
-        for text, short in _variants(table, call):
-            add(f"{key} = {short}" if key != "rule" else f"rule {short}", True, **{key: text})
+    for change, learns, changes in single_changes(planned):
+        add(change, learns, **changes)
+    if model.batch > 1 and (largest := largest_batch(options, model, ram)):
+        add(f"batch = {largest} (the largest that fits)", False, batch=largest)
     if not any(w.total <= ram for w in found):
         best: dict[str, Any] = {"batch": 1, "threads": 1}
-        for key in ("optimizer", "rule"):
+        for key in ("recompute", "optimizer", "rule"):
             candidates = [w for w in found if w.overrides and w.overrides[0][0] == key]
             if candidates:
                 best[key] = min(candidates, key=lambda w: w.total).overrides[0][1]
@@ -119,15 +237,16 @@ def largest_batch(options: driver.Options, model: Model, ram: int) -> int:
     return low
 
 
-def check(options: driver.Options, planned: driver.Planned, ram: int | None) -> None:
-    """Raise BnncError B0601 (exit code 3) where the plan's total exceeds ``ram`` bytes."""
+def check(options: driver.Options, planned: driver.Planned, ram: int | None, first: str = "") -> None:
+    """Raise BnncError B0601 (exit code 3) where the plan's total exceeds ``ram`` bytes; ``first``: what to say before all else."""
     report = planned.report
     if ram is None or report.total <= ram:
         return
     plan = report.placed.plan
     peak = plan.steps[plan.peak_step]
     live = sorted((b for b in plan.live(plan.peak_step)), key=lambda b: (-b.nbytes, b.name))
-    notes: list[tuple[Any, str]] = [
+    notes: list[tuple[Any, str]] = [(None, first)] if first else []
+    notes += [
         (None, f"at its peak, step {peak.name}, {number(plan.lower_bound)} B of buffers are alive; the largest:")]
     for b in live[:LARGEST]:
         line = f"line {b.span.line}" if b.span.file != "<builtin>" else "everywhere"

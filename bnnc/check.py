@@ -22,7 +22,7 @@ from .model import Call, Data, Layer, Model, verify_model
 from .parse import parse_value
 from .registry import REQUIRED, Param, Tables, builtin
 
-SECTIONS = ("network", "rule", "train", "data")
+SECTIONS = ("network", "rule", "train", "allow", "data")
 
 TRAIN = (
     Param("optimizer", "call:optimizers", Call("adam"), "how weights follow their gradients"),
@@ -31,11 +31,13 @@ TRAIN = (
     Param("epochs", "int", 10, "passes over the training samples", minimum=0, maximum=1_000_000),
     Param("seed", "int", 1, "what all random numbers follow from", minimum=0, maximum=2**32 - 1),
     Param("holdout", "float", None, "share of the training samples kept apart", minimum=0, maximum=0.5),
+    Param("recompute", "bool", False, "less memory, the same bits: make values strip by strip, some of them again"),
 )
 DATA = (
     Param("train", "call:sources", None, "where the training samples come from"),
     Param("test", "call:sources", None, "where the test samples come from"),
 )
+ALLOW = ("recompute", "optimizer", "batch")  # settings that `--ram` may change, where the spec allows it
 RULE = Param("rule", "call:rules", Call("standard"), "how the network learns", positional=True)
 
 
@@ -117,7 +119,7 @@ class _Checker:
             help = place and "move it into `network NAME { ... }`"
             self.log.add("B0206", f"`{s.name}` cannot stand at the top level", ast.head(s), place, help
                          or did_you_mean(s.name, [*SECTIONS, "let", "block"])
-                         or "a spec consists of `let`, `block`, `network`, `rule`, `train` and `data`")
+                         or "a spec consists of `let`, `block`, `network`, `rule`, `train`, `allow` and `data`")
         elif s.name in self.sections:
             self.log.add("B0203", f"`{s.name}` is given twice", ast.head(s), "second one", "keep one of the two",
                          [(ast.head(self.sections[s.name]), "first given here")])
@@ -176,6 +178,26 @@ class _Checker:
             return None
         return values if len(self.log.errors) == before else None
 
+    def allowed(self) -> tuple[tuple[str, Any, str], ...]:
+        """The settings of `allow` and how they are written: what `--ram` may put in the place of those of `train`."""
+        s = self.sections.get("allow")
+        found = []
+        for item in s.body or () if s else ():
+            if not isinstance(item, ast.Setting) or item.name not in ALLOW:
+                self.log.add("B0206", "`allow` holds settings that `--ram` may take", item.span, "not one of those",
+                             f"write {' or '.join(f'`{n} = ...;`' for n in ALLOW)}")
+                continue
+            try:
+                given = ast.Arg(item.name, self.binder.resolve(item.value, self.top), item.span)
+                params = tuple(p for p in TRAIN if p.name == item.name)
+                value = self.binder.bind("allow", params, [given], item.span, self.top, "setting")[item.name]
+                found.append((item.name, value, self.text[item.value.span.start:item.value.span.end]))
+            except Reported:
+                continue
+        if s is not None and (s.args or s.body is None):
+            self.log.add("B0408", "`allow` needs a body and no arguments", s.header, help="write `allow { recompute = on; }`")
+        return tuple(found)
+
     # --- the whole ----------------------------------------------------------------------------------------------
 
     def fail_if_wrong(self) -> None:
@@ -220,11 +242,13 @@ class _Checker:
             elif plateau and train["holdout"] == 0:
                 self.log.add("B0409", "the schedule `plateau` needs held-out samples to watch", train["schedule"].span,
                              help="set `holdout` above 0, e.g. `holdout = 10%;`")
+        allow = self.allowed()
         self.fail_if_wrong()
         if rule is None or train is None or data is None:
             raise InternalError("check found a mistake and did not report it")
         model = Model(name, layers, rule, train["optimizer"], train["schedule"], train["batch"], train["epochs"],
-                      train["seed"], train["holdout"], Data(data["train"], data["test"]), self.text, self.path)
+                      train["seed"], train["holdout"], Data(data["train"], data["test"]), train["recompute"],
+                      allow, self.text, self.path)
         for table, call in ((self.tables.rules, model.rule), (self.tables.optimizers, model.optimizer)):
             validate = getattr(table[call.name].impl, "validate", None)
             for layer, message, help in validate(model) if validate else ():

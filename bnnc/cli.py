@@ -235,6 +235,8 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
+        if p.choices:
+            out.print("", show.front_table(p), sep="\n")
         out.print(show.not_counted(p), show.card(p), sep="\n", style="dim")
         if other is not None:
             out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
@@ -279,7 +281,7 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
     if emit_only:
         opts = net.options(target, batch, threads)
         planned = driver.plan_text(opts)
-        budget.check(opts, planned, budget.parse_size(ram) if ram else None)
+        opts, planned, _ = budget.fit(opts, planned, budget.parse_size(ram) if ram else None)
         folder = source or f"{name}-c"
         driver.emit_source(planned).write(Path(folder))
         if as_json:
@@ -299,6 +301,8 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
             at.write_text(text, encoding="utf-8")
     if as_json:
         click.echo(json.dumps({"executable": out, "source": source, **prog.plan.planned.report.summary()}, indent=1))
+    if taken := budget.taken(prog.plan.choices, prog.plan.planned):
+        note(f"to fit: {taken}")
     note(f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
          f"{budget.number(prog.plan.arena_bytes)} B")
     shown = out if "/" in out else f"./{out}"
@@ -398,13 +402,27 @@ def build(folder: str, output: str | None, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("code")
-@options("json")
-def explain(code: str, as_json: bool) -> None:
-    """Say what an error code means, with an example.
+@click.argument("code", required=False)
+@click.option("--peak", metavar="FILE", help="what is alive when a network needs most memory, and what would need less")
+@options("target", "batch", "threads", "rule", "json")
+def explain(code: str | None, peak: str | None, target: str, batch: int | None, threads: int | None, rule: str | None,
+            as_json: bool) -> None:
+    """Say what an error code means, with an example, or (--peak) where a network's memory goes.
 
     Example: bnnc explain B0301
     """
+    if (code is None) == (peak is None):
+        raise error("B0904", "what shall be explained?", exit_code=2, help="give a code, such as B0301, or `--peak FILE`")
+    if peak is not None:
+        net = network(peak, rule)
+        p = net.plan(target, batch, threads)
+        changes = budget.what_if(net.options(target, batch, threads), p.planned)
+        if as_json:
+            click.echo(json.dumps({**show.peak_json(p), "changes": [asdict(w) for w in changes]}, indent=1))
+        else:
+            show.console().print(show.title(p), "", *show.peak_tables(p, changes), sep="\n")
+        return
+    assert code is not None
     text = codes.explain(code)
     if text is None:
         known = sorted(codes.CODES)

@@ -98,8 +98,8 @@ _ALL = (
          "or section has.",
          _NET + "train { epoch = 5; }\n", _NET + "train { epochs = 5; }\n"),
     Code("B0206", "a statement in the wrong place",
-         "At the top level stand `let`, `block`, `network`, `rule`, `train` and `data`; layers stand in a network "
-         "or block; settings in `train` and `data`.",
+         "At the top level stand `let`, `block`, `network`, `rule`, `train`, `allow` and `data`; layers stand in a network "
+         "or block; settings in `train`, `allow` and `data`.",
          "batch = 10;\n" + _NET, "train { batch = 10; }\n" + _NET),
     Code("B0207", "a spec needs one network, with a name", "The name becomes the name of the program.",
          "rule standard;\n", "rule standard;\n" + _NET),

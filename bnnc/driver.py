@@ -1,7 +1,7 @@
 """The pipeline, on one screen.  Nothing else calls a pass.
 
     text -parse-> Ast -check-> Model -expand-> Module -differentiate-> Module -simplify-> Module
-         -fuse-> Schedule -sink-> Schedule -order-> Schedule -pack-> Packed -place-> Plan -emit-> Source -build-> program
+         -fuse-> Schedule -sink-> Schedule -order-> Schedule -pack-> Packed -strip-> Packed -place-> Plan -emit-> Source -build-> program
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from .plan.check import check_plan
 from .plan.pack import pack
 from .plan.place import Placed, place
 from .plan.report import Report
+from .plan.strip import strip
 from .sched.fuse import fuse
 from .sched.order import order
 from .sched.sink import sink
@@ -80,6 +81,8 @@ MIDDLE: tuple[Pass, ...] = (
          lambda s, o: sink(s), None, "bits", True),
     Pass("order", "Schedule", "Schedule", "topological; a state is overwritten after its last read", lambda s, o: order(s), None, "bits"),
     Pass("pack", "Schedule", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits"),
+    Pass("strip", "Packed", "Packed", "with `recompute = on`: kernels in loops over strips, values made again; a lower peak, the same bits",
+         lambda p, o: strip(p) if o.model.recompute else p, None, "bits", True),
     Pass("place", "Packed", "Plan", "every value has an offset in one arena; checked by independent code",
          lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
 )

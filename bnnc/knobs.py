@@ -1,7 +1,7 @@
 """Every environment variable that bnnc reads, typed, in one place.
 
 BNNC_DUMP=dir       write what each pass made to ``dir`` (``30.expand.txt`` ...)
-BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, place
+BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, strip, place
 BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / also interpret before and after
 BNNC_POISON=1       generated code overwrites dead buffers
 BNNC_CC=compiler    the C compiler to use
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from .diag import did_you_mean, error
 
-OPTIONAL = ("simplify", "fuse", "sink", "place")
+OPTIONAL = ("simplify", "fuse", "sink", "strip", "place")
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ class Model:
     seed: int
     holdout: float  # share of the training samples kept apart for the plateau schedule, 0..0.5
     data: Data
+    recompute: bool = False  # less memory, the same bits: kernels run strip by strip, and some values are made again
+    allow: tuple[tuple[str, Any, str], ...] = ()  # settings, and how they are written, that may be taken to fit a limit of memory
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
@@ -119,8 +121,8 @@ class Model:
             stack.extend(reversed(layer.body))
 
     def with_(self, **kw: Any) -> Model:
-        """A changed copy; only for fields that need no new check: batch, epochs, seed, holdout, data."""
-        if bad := set(kw) - {"batch", "epochs", "seed", "holdout", "data"}:
+        """A changed copy; only for fields that need no new check: batch, epochs, seed, holdout, data, recompute."""
+        if bad := set(kw) - {"batch", "epochs", "seed", "holdout", "data", "recompute"}:
             raise InternalError(f"Model.with_ cannot change {sorted(bad)} without a new check")
         return replace(self, **kw)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from .api import Plan
-from .budget import number
+from .budget import WhatIf, front, number
 from .gates import WEIGHTS, Gates
 from .plan.types import Buffer
 from .published import Published
@@ -59,6 +60,55 @@ def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timelin
         table.add_row(b.name, line, kind, number(b.nbytes), timeline.bar(b))
     if rest := buffers[len(shown):]:
         table.add_row(f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), "", style="dim")
+
+
+def front_table(plan: Plan) -> Table:
+    """Of all plans that a spec allows, those than which none needs both fewer bytes and fewer operations."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title="what `allow` gives", title_justify="left")
+    for name in ("bytes", "operations a sample", "changes", "learning", ""):
+        table.add_column(name, justify="right" if name in ("bytes", "operations a sample") else "left", no_wrap=name == "changes")
+    for c in front(list(plan.choices)):
+        mark = "taken" if c.planned is plan.planned else ""
+        table.add_row(number(c.total), f"{c.operations:.4g}", c.text, "differs" if c.learning else "same", mark,
+                      style="bold" if mark else "")
+    return table
+
+
+def _at_peak(plan: Plan) -> list[Buffer]:
+    placed = plan.planned.placed.plan
+    return sorted(placed.live(placed.peak_step), key=lambda b: (-b.nbytes, b.name))
+
+
+def peak_json(plan: Plan) -> dict[str, Any]:
+    """The step at which most bytes are alive, and the buffers there."""
+    placed = plan.planned.placed.plan
+    return {"peak_step": placed.steps[placed.peak_step].name, "live_bytes": placed.lower_bound, "arena_bytes": placed.arena_bytes,
+            "live": [{"name": b.name, "line": b.span.line if b.span.file != "<builtin>" else None, "type": str(b.storage),
+                      "bytes": b.nbytes, "region": b.region} for b in _at_peak(plan)]}
+
+
+def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
+    """What is alive at the peak with lines of the spec, and what each single change would lead to."""
+    placed, out = plan.planned.placed.plan, []
+    peak = placed.steps[placed.peak_step]
+    where = f", line {peak.span.line}" if peak.span.file != "<builtin>" else ""
+    out.append(f"most bytes are alive in step {peak.name}{where}: {kib(placed.lower_bound)} of an arena of {number(placed.arena_bytes)}")
+    live = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("line", "buffer", "type", "kept", "bytes"):
+        live.add_column(name, justify="right" if name in ("bytes", "line") else "left", no_wrap=name == "buffer")
+    shown = [b for b in _at_peak(plan) if b.nbytes >= placed.lower_bound / 200]
+    for b in shown:
+        kept = {"state": "always", "io": "the batch"}.get(b.region, "for a part of the step")
+        live.add_row(str(b.span.line) if b.span.file != "<builtin>" else "", b.name, str(b.storage), kept, number(b.nbytes))
+    if rest := _at_peak(plan)[len(shown):]:
+        live.add_row("", f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), style="dim")
+    what = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("one change", "arena", "less", "peak then in", ""):
+        what.add_column(name, justify="right" if name in ("arena", "less") else "left")
+    for w in changes:
+        what.add_row(w.change, number(w.arena), f"{1 - w.arena / placed.arena_bytes:.1%}", w.peak,
+                     "learns differently" if w.learns_differently else "")
+    return [*out, "", live, "", what if changes else "no single change needs less"]
 
 
 def plan_table(plan: Plan, everything: bool = False) -> Table:

@@ -8,7 +8,8 @@ shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from .ir.program import Module, Program
 from .plan.codec import decode, encode
 from .plan.pack import Packed, base_name
 from .plan.place import EVAL, Placed
-from .plan.types import Buffer
+from .plan.types import Buffer, Loop, Storage
 from .sched.kernel import Expr, Kernel, Schedule, Scheduled
 
 Values = dict[str, np.ndarray]
@@ -108,7 +109,17 @@ def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, 
     if k.operands:
         attrs = {"steps": k.steps, "first": k.first}
         accs = [OPS[c.how].run([evaluate(e, memory, []) for e in k.operands], attrs, c.dtype) for c in k.accs]
-    for c in k.accs if k.kind not in ("contract", "group") and not k.operands else ():
+    if k.geometry is not None:
+        image: dict[str, Any] = {"geometry": astuple(k.geometry), "groups": k.groups, "fill": k.fill}
+        operands = [evaluate(e, memory, []) for e in (k.a, k.b) if e is not None]
+        for c in k.accs:
+            if k.kind == "window":
+                how, plane = ("route", int(c.how[5:])) if c.how.startswith("route") else (c.how, 0)
+                accs.append(OPS["window"].run([evaluate(c.expr, memory, [])], image | {"how": how, "plane": plane}, c.dtype))
+            else:
+                op = "convolve" if k.form == "forward" else f"convolve_{k.form}"
+                accs.append(OPS[op].run(operands, image, c.dtype))
+    for c in k.accs if k.kind not in ("contract", "group") and not k.operands and k.geometry is None else ():
         x = np.broadcast_to(evaluate(c.expr, memory, []), k.domain)
         y = OPS["fold"].run([x], {"steps": k.steps}, c.dtype) if k.kind == "fold" else (
             OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype))
@@ -118,21 +129,56 @@ def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, 
     return out | sums
 
 
-def run_kernels(
-    s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping[str, np.ndarray], env: Values
-) -> Values:
-    """Run a schedule; every value as it was stored, and the states and results as they are at the end."""
+def _strip(k: Kernel, move: str, strip: int, parts: int, shape: tuple[int, ...]) -> tuple[Any, ...]:
+    """The index of what a kernel in a loop sees of a storage."""
+    if move == "columns":
+        n = shape[1] // parts
+        return slice(None), slice(strip * n, strip * n + n)
+    if move == "rows" or k.geometry is None:
+        n = shape[0] // parts
+        return (slice(strip * n, strip * n + n),)
+    channels = shape[0] // k.geometry.positions
+    n = channels // parts
+    return ((np.arange(k.geometry.positions)[:, None] * channels + strip * n + np.arange(n)).ravel(),)
+
+
+def _in_order(kernels: tuple[Kernel, ...], loops: tuple[Loop, ...]) -> Iterator[tuple[Kernel, int, int]]:
+    """Kernels as they run, each with its strip and how many there are."""
+    i = 0
+    while i < len(kernels):
+        loop = next((x for x in loops if x.first == i), None)
+        for strip in range(loop.parts if loop else 1):
+            for k in kernels[i:loop.last + 1] if loop else kernels[i:i + 1]:
+                yield k, strip, loop.parts if loop else 1
+        i = loop.last + 1 if loop else i + 1
+
+
+def run_kernels(s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping[str, np.ndarray], env: Values,
+                loops: tuple[Loop, ...] = (), shapes: Mapping[str, Storage] | None = None) -> Values:
+    """Run a schedule; every value as it was stored, and the states and results as they are at the end.  With ``loops``,
+    ``shapes`` are the storages."""
     out: Values = {}
     alias = dict(s.alias)
     fixed = {c.name: interp.constant_array(s.program.value[c.name], c) for c in s.program.constants}
     for name, x in env.items():
         memory[name] = x
     with np.errstate(all="ignore"):
-        for k in kernels:
-            made = run_kernel(k, memory, alias, fixed)
+        for k, strip, parts in _in_order(kernels, loops):
+            moves = dict(k.moves)
+            at = {n: _strip(k, moves[n], strip, parts, memory[alias.get(n, n)].shape) for n in k.reads if n in moves}
+            seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if base_name(n) not in fixed}
+            made = run_kernel(k, seen | {alias.get(n, n): seen[alias.get(n, n)][i] for n, i in at.items()}, alias, fixed)
             for name, x in made.items():
-                memory[alias.get(name, name)] = x
-            out |= {n: x for n, x in made.items() if "@" not in n and not n.endswith(".new")}
+                place = alias.get(name, name)
+                if name in moves:
+                    assert shapes is not None
+                    whole = memory[place].copy() if strip else np.zeros(shapes[name].shape, x.dtype)
+                    if not strip and place in seen:
+                        whole = memory[place].copy()
+                    whole[_strip(k, moves[name], strip, parts, whole.shape)] = x
+                    made[name] = x = whole
+                memory[place] = x
+            out |= {n: x for n, x in made.items() if "@" not in n and not n.endswith(".new") and (parts == 1 or n in moves)}
     placed = {state for state in alias.values()}
     out |= {f"update {st}": memory[st if st in placed else new] for st, new in s.program.updates}
     return out | {f"result {role}": memory[alias.get(n, n)] for role, n in s.program.results}
@@ -154,7 +200,8 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
         return {s.program.name: run_kernels(s, s.kernels, {}, env[s.program.name]) for s in ir}
     if isinstance(ir, Packed):
         return {
-            p.schedule.program.name: run_kernels(p.schedule, p.kernels, {}, env[p.schedule.program.name]) for p in ir
+            p.schedule.program.name: run_kernels(p.schedule, p.kernels, {}, env[p.schedule.program.name], p.loops, p.storage)
+            for p in ir
         }
     if isinstance(ir, Placed):
         out, buffers = {}, ir.plan.buffer
@@ -163,7 +210,7 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
             used = {n: n if n in states else prefix + n for n in ps.storage}
             memory = Arena(ir.plan.arena_bytes, {n: buffers[b] for n, b in used.items() if b in buffers})
             out[name] = run_kernels(
-                ps.schedule, ps.kernels, memory, {n: x for n, x in env[name].items() if n in memory}
+                ps.schedule, ps.kernels, memory, {n: x for n, x in env[name].items() if n in memory}, ps.loops, ps.storage
             )
         return out
     raise InternalError(f"{type(ir).__name__} cannot be run")

@@ -260,8 +260,10 @@ class Library:
     def step(self, side: Side, inputs: Mapping[str, np.ndarray], level: int = 0, nt: int = 1) -> Arrays:
         """All kernels of a side in order; its results (loss, pred)."""
         self.load(side, inputs)
-        for i in range(len(side.packed.kernels)):
-            self.run(side.first + i, level, nt)
+        i, end = side.first, side.first + len(side.packed.kernels)
+        while i < end:
+            self.run(i, level, nt)
+            i = self.c.bnnc_test_next(i) if any(p.loops for p in self.planned.placed.packed) else i + 1
         return {role: self.read(side.place(v)) for role, v in side.program.results}
 
 

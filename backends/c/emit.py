@@ -48,7 +48,8 @@ def c_string(text: str) -> str:
 
 def _memory(ps: PackedSchedule, prefix: str) -> Memory:
     return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
-                  frozenset(s.name for s in ps.constants))
+                  frozenset(s.name for s in ps.constants),
+                  {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first:loop.last + 1]})
 
 
 def kernel_doc(k: Kernel) -> list[str]:
@@ -125,7 +126,8 @@ def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
 def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
     """What bnnc_net.h must know before NET, without the prefix."""
     e, kept = of_model(model), next((b for b in placed.plan.buffers if b.name == THRESHOLDS), None)
-    return [("COUNTERS", len(counters(placed))), *([("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []),
+    loops = [("STRIPS", sum(len(ps.loops) for ps in placed.packed))] if any(ps.loops for ps in placed.packed) else []
+    return [("COUNTERS", len(counters(placed))), *loops, *([("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []),
             *([("SAMPLE_BYTES", sample_bytes(e))] if e else [])]
 
 
@@ -203,6 +205,8 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
+        "loops": [(n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
+                  for n, ps in ((0, train), (len(train.kernels), evaluate)) for loop in ps.loops],
         "defines": defines(model, placed), "constants": embedded, "states": state_table(placed),
         "net": net_table(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),

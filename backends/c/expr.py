@@ -40,7 +40,7 @@ def literal(x: float) -> str:
 
 def ident(name: str) -> str:
     """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``."""
-    return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace(".", "_")
+    return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace("~", "_").replace(".", "_")
 
 
 @dataclass

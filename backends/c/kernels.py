@@ -40,9 +40,10 @@ OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-lev
 
 @dataclass(frozen=True)
 class Memory(Places):
-    """Places of one schedule; ``constants`` are embedded in the program."""
+    """Places of one schedule; ``constants`` are embedded in the program, ``parts`` the strips of kernels in loops."""
 
     constants: frozenset[str] = frozenset()
+    parts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -83,8 +84,15 @@ class _Kernel:
                 self.names.taken.add(name)
                 const = "" if place in written else "const "
                 ctype = CTYPE[s.dtype]
-                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *){at}; /* {s} */")
+                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *){at}{self.moved(n)}; /* {s} */")
             self.pointers[n] = name
+
+    def moved(self, n: str) -> str:
+        """Where the strip of a storage begins, in a loop over strips."""
+        move, g = dict(self.k.moves).get(n), self.k.geometry
+        if not move:
+            return ""
+        return f" + net_strip * {self.mem.storages[n].pace(move, self.mem.parts[self.k.name], g.positions if move == 'taps' and g else 1)}"
 
     def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
         return Printer(mode, inner, self.names, self.mem.storages, self.pointers, accs)
@@ -291,7 +299,8 @@ class _Kernel:
         block = min(GROUPED_ROWS, ceil_div(cols, LANES) * LANES)
         return KernelText("convolve_back", context | {
             "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
-            "load": load, "value": pr.vec(a), "bits": self.pointers[b.attr], "stride": self.mem.storages[b.attr].stride})
+            "load": load, "value": pr.vec(a), "pitch": b.shape[0] // g.positions, "bits": self.pointers[b.attr],
+            "stride": self.mem.storages[b.attr].stride})
 
     def convolve_weight(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
         """Sums over output pixels; lanes are output channels."""

@@ -13,6 +13,7 @@ from math import isfinite
 from typing import Any
 
 from bnnc import __version__
+from bnnc.diag import error
 from bnnc.emit import Source
 from bnnc.encode import of_model
 from bnnc.ir.interp import constant_array
@@ -80,6 +81,9 @@ def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
     memory = _memory(ps, placed, prefix)
+    if ps.loops:
+        raise error("B0701", "the GPU backend runs no loops over strips", ps.kernels[ps.loops[0].first].span,
+                    label="the first loop begins here", help="leave out `recompute = on`")
     out = []
     for k in ps.kernels:
         text, decls = kernel_text(k, memory)

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..ir.sequence import ROWS
 from ..sched.kernel import Expr, Kernel, Output, Schedule, Scheduled
-from .types import Storage
+from .types import Loop, Storage
 
 # packing of (left, right) operands of a product: both bits; a number and bits; bits with a gate and bits
 WANTED = {
@@ -25,12 +25,14 @@ WANTED = {
 
 @dataclass(frozen=True)
 class PackedSchedule:
-    """A Schedule whose kernels name storages.  ``constants``: storages that are embedded in the program, not placed."""
+    """A Schedule whose kernels name storages.  ``constants``: storages that are embedded in the program, not placed.  ``loops``: what
+    runs strip by strip (:mod:`.strip`)."""
 
     schedule: Schedule
     kernels: tuple[Kernel, ...]
     storages: tuple[Storage, ...]
     constants: tuple[Storage, ...] = ()
+    loops: tuple[Loop, ...] = ()
 
     @property
     def storage(self) -> dict[str, Storage]:

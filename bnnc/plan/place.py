@@ -10,6 +10,7 @@ Time 0 is the loading of the batch, then one time a kernel, then the reading of 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,7 +44,8 @@ def _up(n: int, align: int) -> int:
 
 
 def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
-    """Steps of one schedule: load, kernels, done.  In-place outputs appear under their state's name."""
+    """Steps of one schedule: load, kernels, done.  In-place outputs appear under their state's name.  What a loop over strips
+    makes for others is all there when it begins, and what it reads when it ends."""
     alias = dict(ps.schedule.alias)
     states = ps.schedule.program.state_names
 
@@ -57,6 +59,14 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
     for k in ps.kernels:
         reads = tuple(name(n) for n in k.reads if n not in constants)
         steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.layer, k.span))
+    for loop in ps.loops:
+        body = ps.kernels[loop.first:loop.last + 1]
+        made, used = ([name(n) for n in dict.fromkeys(n for k in body for n in (*k.writes, *(k.reads if both else ())))
+                       if n not in constants | loop.inside] for both in (False, True))
+        begin = steps[loop.first + 1]
+        steps[loop.first + 1] = replace(begin, writes=tuple(dict.fromkeys((*begin.writes, *made))))
+        end = steps[loop.last + 1]
+        steps[loop.last + 1] = replace(end, reads=tuple(dict.fromkeys((*end.reads, *used))))
     steps.append(Step(f"{prefix}done", (*(name(v) for _, v in p.results), name("labels")), ()))  # the accuracy needs both
     return steps
 
@@ -67,6 +77,18 @@ def _lifetimes(steps: list[Step]) -> dict[str, tuple[int, int]]:
         for n in (*s.writes, *s.reads):
             life[n] = (life[n][0] if n in life else t, t)
     return life
+
+
+def live_bytes(ps: PackedSchedule) -> tuple[list[int], dict[str, tuple[int, int]]]:
+    """Bytes that are alive at each time of one schedule, states apart, and when each buffer lives."""
+    steps = timeline(ps, "")
+    storage, states = ps.storage, ps.schedule.program.state_names
+    life = {n: ends for n, ends in _lifetimes(steps).items() if n not in states}
+    change = [0] * (len(steps) + 1)
+    for n, (first, last) in life.items():
+        change[first] += storage[n].nbytes
+        change[last + 1] -= storage[n].nbytes
+    return list(itertools.accumulate(change))[:-1], life
 
 
 def _first_fit(size: int, align: int, taken: list[tuple[int, int]], floor: int) -> int:

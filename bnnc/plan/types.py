@@ -65,6 +65,31 @@ class Storage:
         return f"{self.dtype}[{self.shape[0]}, {self.shape[1]}]{packed[self.axis] if self.one_bit else ''}"
 
 
+    def pace(self, move: str, parts: int, positions: int = 1) -> int:
+        """Elements (words, for bits) from where one of ``parts`` strips of the columns, rows or taps (rows of each of some
+        positions) begins to the next; -1 where a strip begins inside a word."""
+        rows, cols = self.shape[0] // positions, self.shape[1]
+        part = (cols if move == "columns" else rows) // parts
+        inside, across = (1, 0) if move == "columns" else (0, 1)
+        if not self.one_bit:
+            return part if move == "columns" else part * cols
+        if self.axis == inside or (self.axis == 2 and move == "columns"):
+            return part // 32 * (self.stride if self.axis != 1 else 1) if part % 32 == 0 else -1
+        return part * self.stride if self.axis == across == 1 else part
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Kernels ``first`` to ``last`` of a schedule run ``parts`` times, for one strip of ``axis`` (rows 0, columns 1) after the
+    other.  ``inside``: storages that hold one strip and are dead between two."""
+
+    first: int
+    last: int
+    axis: int
+    parts: int
+    inside: frozenset[str] = frozenset()
+
+
 @dataclass(frozen=True)
 class Buffer:
     """A storage with a place: bytes ``[offset, offset + nbytes)``, alive from time ``first`` to ``last`` inclusive.

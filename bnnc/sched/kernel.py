@@ -124,6 +124,9 @@ class Kernel:
     ``domain``: extent of a map or of what a reduction reads.  A contraction has ``form``, operands ``a`` and ``b`` as
     expressions, perhaps a ``gate`` on ``a``, and one accumulator whose ``value`` is the product.  A group kernel has the size
     of its groups in ``gate``.
+
+    In a loop over strips ``domain`` and shapes are one strip's, and ``moves`` says which storages the kernel sees a strip of:
+    their columns, their rows, or the rows of ``taps`` (of a filter: the strip's channels at each position).
     """
 
     kind: str
@@ -144,6 +147,7 @@ class Kernel:
     geometry: Geometry | None = None
     groups: int = 1
     fill: int = 0
+    moves: tuple[tuple[str, str], ...] = ()
 
     @property
     def out_shape(self) -> Shape:

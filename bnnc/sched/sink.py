@@ -53,12 +53,21 @@ def _target(kernels: list[Kernel], i: int, state_of: dict[str, str], made_by: di
     return at
 
 
-def sink_one(s: Schedule) -> Schedule:
-    kernels = list(s.kernels)
-    state_of = {new: state for state, new in s.program.updates}
-    results = {v for _, v in s.program.results}
-    required = set(state_of) | results
-    i = 0
+def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
+    """Kernels of single numbers (a learning rate) as early as what they read allows, so that no update waits for one."""
+    out: list[Kernel] = []
+    for k in kernels:
+        at = len(out)
+        if k.kind == "map" and k.domain == (1, 1) and not states & {*k.reads, *k.writes}:
+            at = 1 + max((i for i, x in enumerate(out) if set(x.writes) & set(k.reads)), default=-1)
+        out.insert(at, k)
+    return out
+
+
+def _sink_once(kernels: list[Kernel], state_of: dict[str, str], results: set[str]) -> list[Kernel] | None:
+    """One walk over the kernels; None where nothing moved."""
+    kernels = list(kernels)
+    i, given = 0, len(kernels)
     while i < len(kernels):
         made_by = {n: j for j, k in enumerate(kernels) for n in k.writes}
         sums = _row_sums(kernels, i) if kernels[i].kind == "map" else set()
@@ -75,6 +84,16 @@ def sink_one(s: Schedule) -> Schedule:
             Output(o.value, kernels[j].accs[o.expr.attr].expr.substitute(inside), True) for j in sorted(sums) for o in kernels[j].outputs]
         kernels[at] = replace(anchor, outputs=(*anchor.outputs, *moved))
         kernels = [k for j, k in enumerate(kernels) if j != i and j not in sums]
+    return kernels if len(kernels) < given else None
+
+
+def sink_one(s: Schedule) -> Schedule:
+    state_of = {new: state for state, new in s.program.updates}
+    kernels = _scalars_first(list(s.kernels), {*state_of, *state_of.values()})
+    results = {v for _, v in s.program.results}
+    required = set(state_of) | results
+    while (fewer := _sink_once(kernels, state_of, results)) is not None:  # what one sinks may let another sink
+        kernels = fewer
     return replace(s, kernels=tuple(drop_unread(kernels, required)))
 
 

@@ -5,6 +5,10 @@
 uint8_t *bnnc_test_arena(void);
 int bnnc_test_kernel(int level, int index, int tid, int nt), bnnc_test_levels(void);
 void bnnc_test_step(int evaluate);
+#ifdef BNNC_STRIPS
+int bnnc_test_next(int index);
+int bnnc_test_next(int index) { return net_next(index); }
+#endif
 uint8_t *bnnc_test_arena(void) { return bnnc_arena; }
 int bnnc_test_levels(void) { return bnnc_cpu_detect() + 1; }
 int bnnc_test_kernel(int level, int index, int tid, int nt)

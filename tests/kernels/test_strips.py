@@ -1,0 +1,69 @@
+"""``recompute = on``: loops over strips of columns and of samples, and values that are made again, train the same bits."""
+
+from __future__ import annotations
+
+import pytest
+from helpers import Library, assert_same, plan
+from test_image_kernels import BN, net
+from test_locked import batch_of, check_steps
+
+from bnnc.ir import interp
+from bnnc.plan.place import live_bytes
+
+POOL = "maxpool; batchnorm; sign"
+NETS = {
+    "columns": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", batch=6),
+    "rows": net("8, 8, 3", f"conv 32 padding = same; {BN}", f"conv 192 padding = same; {BN}", f"conv 32 padding = same; {POOL}", batch=6),
+    "elide": net("8, 8, 1", f"conv 32; {BN}", f"conv 64 padding = same; {POOL}", f"conv 64; {BN}", optimizer="adam(v = elide)", batch=6),
+    "bop": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", f"conv 128 padding = same; {POOL}",
+               optimizer="bop(tau = 0.001, gamma = 0.4)", batch=4),
+    "standard": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", rule="standard", batch=4),
+    "odd-channels": net("6, 6, 3", f"conv 33 padding = same; {BN}", f"conv 50 padding = same; {BN}", batch=6),
+    "pool-overlap": net("9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6),
+}
+
+
+def on(text: str) -> str:
+    return text.replace("train {", "train { recompute = on;")
+
+
+@pytest.mark.parametrize("name", [n for n in NETS if n != "odd-channels"])
+def test_the_same_bits(name: str) -> None:
+    """Against the interpreter after each of three steps, and where dead buffers are overwritten."""
+    planned = plan(on(NETS[name]))
+    check_steps(Library(planned), 3)
+    lib = Library(planned, poison=True)
+    states, inputs = interp.init_states(lib.train.program, 3), batch_of(planned, 0)
+    _, after = interp.step(lib.train.program, {**states, **inputs})
+    lib.set_states(states)
+    lib.load(lib.train, inputs)
+    lib.c.bnnc_test_step(0)  # as the trainer runs it
+    assert_same(lib.states(), after)
+    values = interp.run(lib.evaluate.program, {**after, **{n: inputs[n] for n in lib.evaluate.program.inputs}})
+    lib.load(lib.evaluate, inputs)
+    lib.c.bnnc_test_step(1)
+    assert_same({r: lib.read(lib.evaluate.place(v)) for r, v in lib.evaluate.program.results},
+                {r: values[v] for r, v in lib.evaluate.program.results})
+
+
+def test_both_axes_and_second_makings_occur() -> None:
+    """The networks above are not all of one kind."""
+    packed = [plan(on(text)).placed.packed.train for text in NETS.values()]
+    assert {loop.axis for ps in packed for loop in ps.loops} == {0, 1}
+    assert any("~" in n for ps in packed for k in ps.kernels for n in k.writes)
+    assert any(ps.storage[n].shape[1] == 16 for ps in packed for loop in ps.loops for n in loop.inside)
+
+
+@pytest.mark.parametrize("name", ["rows", "pool-overlap"])
+def test_the_pass_keeps_all_bits(name: str) -> None:
+    """Interpreted before and after, down to the arena's bytes."""
+    plan(on(NETS[name]), verify=2)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_peak_falls(name: str) -> None:
+    before, after = (plan(text).placed for text in (NETS[name], on(NETS[name])))
+    a, b = (max(live_bytes(p.packed.train)[0]) for p in (before, after))
+    assert b < a or name == "odd-channels"
+    assert after.plan.arena_bytes <= before.plan.arena_bytes
+    assert after.plan.state_bytes == before.plan.state_bytes

@@ -1,0 +1,113 @@
+"""`allow { ... }` with `--ram`: the gentlest plan that fits is taken, and `explain --peak` says where the memory goes."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from bnnc import budget, parse
+from bnnc.cli import cli
+from bnnc.diag import BnncError
+from bnnc.plan.cost import step_cost
+
+NET = """network small {
+  input u8[12, 12, 3];
+  conv 64 padding = same; batchnorm; sign;
+  conv 64 padding = same; maxpool; batchnorm; sign;
+  flatten; dense 5; batchnorm; loss;
+}
+rule edge;
+train { batch = 20; }
+"""
+ALLOW = "allow { recompute = on; optimizer = adam(v = elide); optimizer = bop; batch = 10; }\n"
+
+
+@pytest.fixture(scope="module")
+def totals() -> dict[str, int]:
+    """Bytes of every plan that ALLOW gives, planned one by one."""
+    out = {}
+    for recompute, optimizer, batch in product(("off", "on"), ("adam", "adam(v = elide)", "bop"), (20, 10)):
+        changes = [f"recompute = {recompute}"] * (recompute == "on") + [f"optimizer = {optimizer}"] * (optimizer != "adam")
+        net = parse(NET).with_(recompute=recompute, optimizer=optimizer, batch=batch)
+        out[", ".join(changes + [f"batch = {batch}"] * (batch == 10)) or "as the spec is"] = net.plan().total_bytes
+    return out
+
+
+def test_all_combinations_are_planned(totals: dict[str, int]) -> None:
+    plan = parse(NET + ALLOW).plan(ram=max(totals.values()))
+    assert {c.text: c.total for c in plan.choices} == totals
+    assert budget.taken(plan.choices, plan.planned) == ""  # the spec fits as it is
+
+
+def test_what_keeps_the_learning_comes_first(totals: dict[str, int]) -> None:
+    """A byte less than the spec needs: recomputing, though another optimiser would cost fewer operations."""
+    plan = parse(NET + ALLOW).plan(ram=totals["as the spec is"] - 1)
+    assert budget.taken(plan.choices, plan.planned) == "recompute = on" and plan.total_bytes == totals["recompute = on"]
+    cheaper = min(plan.choices, key=lambda c: c.operations)
+    assert cheaper.learning and cheaper.total < totals["as the spec is"]
+    assert step_cost(plan.planned.placed.packed.train).operations > cheaper.cost.operations
+
+
+def test_then_the_fewest_operations(totals: dict[str, int]) -> None:
+    limit = totals["recompute = on"] - 1
+    plan = parse(NET + ALLOW).plan(ram=limit)
+    one = [c for c in plan.choices if c.total <= limit and c.learning == 1]
+    assert plan.planned is min(one, key=lambda c: c.operations).planned
+
+
+def test_nothing_that_is_allowed_fits(totals: dict[str, int]) -> None:
+    with pytest.raises(BnncError) as e:
+        parse(NET + ALLOW).plan(ram=min(totals.values()) - 1)
+    assert e.value.exit_code == 3 and e.value.diagnostics[0].code == "B0601"
+    notes = [text for _, text in e.value.diagnostics[0].notes]
+    assert notes[0] == "the least that `allow` gives: recompute = on, optimizer = bop, batch = 10"
+
+
+def test_without_allow_nothing_is_changed(totals: dict[str, int]) -> None:
+    with pytest.raises(BnncError) as e:
+        parse(NET).plan(ram=totals["as the spec is"] - 1)
+    notes = "\n".join(text for _, text in e.value.diagnostics[0].notes)
+    assert f"way out: recompute = on: {budget.number(totals['recompute = on'])} B, fits" in notes
+
+
+def test_the_front_holds_what_nothing_beats(totals: dict[str, int]) -> None:
+    found = list(parse(NET + ALLOW).plan(ram=max(totals.values())).choices)
+    front = budget.front(found)
+    assert 2 < len(front) < len(found)
+    for c in found:
+        beaten = any(d.total <= c.total and d.operations <= c.operations and d.learning <= c.learning and
+                     (d.total, d.operations, d.learning) != (c.total, c.operations, c.learning) for d in found)
+        assert beaten != (c in front)
+
+
+@pytest.mark.parametrize(("text", "code"), [
+    ("allow { recompute; }", "B0206"), ("allow { epochs = 3; }", "B0206"), ("allow 3 { }", "B0408"), ("allow { batch = 0; }", "B0402"),
+    ("allow { optimizer = ada; }", "B0204")])
+def test_mistakes(text: str, code: str) -> None:
+    with pytest.raises(BnncError) as e:
+        parse(NET + text)
+    assert [d.code for d in e.value.diagnostics] == [code]
+
+
+def test_a_checkpoint_does_not_know_of_recomputing() -> None:
+    a, b = parse(NET), parse(NET + ALLOW).with_(recompute="on")
+    assert a.model.hash == b.model.hash
+    assert a.plan().planned.placed.plan.state_bytes == b.plan().planned.placed.plan.state_bytes
+
+
+def test_explain_peak(tmp_path: Path) -> None:
+    file = tmp_path / "net.bnn"
+    file.write_text(NET, encoding="utf-8")
+    shown = CliRunner().invoke(cli, ["explain", "--peak", str(file)])
+    found = json.loads(CliRunner().invoke(cli, ["explain", "--peak", str(file), "--json"]).stdout)
+    plan = parse(NET).plan().planned.placed.plan
+    assert shown.exit_code == 0 and plan.steps[plan.peak_step].name in shown.stdout
+    assert found["live_bytes"] == plan.lower_bound == sum(b["bytes"] for b in found["live"])
+    changes = {c["change"]: c for c in found["changes"]}
+    assert changes["recompute = on"]["arena"] == parse(NET).with_(recompute="on").plan().arena_bytes < plan.arena_bytes
+    assert changes["optimizer = bop"]["learns_differently"]
+    assert [c["arena"] for c in found["changes"]] == sorted(c["arena"] for c in found["changes"])
