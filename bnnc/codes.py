@@ -127,7 +127,8 @@ _ALL = (
          "f32 data of two axes, steps and columns.",
          _net("input bit[9] sign;", *_END), _net("input bit[9];", *_END)),
     Code("B0305", "a body that changes the shape",
-         "The layer adds its input to the output of its body, so both must have the same shape.",
+         "The layer adds its input to the output of its body, so both must have the same shape.  Where the body changes it, a `shortcut` "
+         "at its start brings the input into that shape.",
          _mid("residual { dense 5; batchnorm; }"), _mid("residual { dense 9; batchnorm; }")),
     Code("B0306", "a body that ends in bits",
          "The layer adds real values; a body that ends in bits would lose them.  Start the body with `sign;` "
@@ -165,6 +166,15 @@ _ALL = (
          "the channels before and after the layer.",
          _net("input u8[2, 2, 1];", "conv 4;", "batchnorm;", "sign;", "flatten;", *_END),
          _net("input u8[2, 2, 1];", "conv 4 padding = same;", "batchnorm;", "sign;", "flatten;", *_END)),
+    Code("B0315", "an option that is not for these weights",
+         "`bias` is for layers with `weights = real`: behind binary weights a `batchnorm` has the shift.  `scale` is for binary weights: "
+         "real ones have a size of their own.",
+         _mid("dense 9 bias = on;", "batchnorm;", "sign;"), _mid("dense 9 weights = real bias = on;", "sign;")),
+    Code("B0316", "a shortcut in the wrong place",
+         "A `shortcut` stands at the start of a residual's body.  What its own body makes of the residual's input is added to what the "
+         "rest of the residual's body makes of it.",
+         _mid("shortcut { dense 9; batchnorm; }", "sign;"),
+         _mid("residual { shortcut { dense 7; batchnorm; } sign; dense 7; batchnorm; }", "sign;")),
     Code("B0401", "a value of the wrong type", "The message says what is expected and what was given.",
          _mid("dense 2.5;", "batchnorm;", "sign;"), _mid("dense 2;", "batchnorm;", "sign;")),
     Code("B0402", "a value out of bounds", "The message names the bound.",
