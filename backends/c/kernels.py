@@ -13,6 +13,7 @@ Skeletons own the loops (``templates/c/kernels``); what is computed on load and 
     forward                bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
     back                   float x bit           convolve_back      as grouped, position by position
     weight                 number x float        convolve_weight    as grouped for bits, else as outer
+    any                    float x float         convolve_real*     one multiply and one add per term; products nn, nt too
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.ir.dtype import INTEGERS
+from bnnc.ir.dtype import FLOATS, INTEGERS
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.kernel import Expr, Kernel, Output
@@ -35,6 +36,7 @@ OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
+REAL_ROWS = 128
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -61,6 +63,11 @@ def count(total: int, block: int) -> str:
 def lanes(cols: int, var: str = "c") -> str:
     """C for the number of lanes at column ``var``: VL, or fewer at a ragged edge."""
     return "VL" if cols % LANES == 0 else f"{var} + VL <= {cols} ? VL : {cols} - {var}"
+
+
+def some_lanes(cols: int) -> str:
+    """C for the number of lanes at column ``c``, which may lie beyond ``cols``: 0 or less there."""
+    return f"c + VL <= {cols} ? VL : {cols} - c"
 
 
 def window(g: Geometry) -> str:
@@ -169,6 +176,8 @@ class _Kernel:
             return self.grouped(a, b)
         if self.k.form == "tn" and not any(bits):
             return self.outer(a, b)
+        if b.dtype in FLOATS and a.dtype in FLOATS:
+            return self.real(a, b, Geometry(1, 1, 1, 1), {"nn": "forward", "nt": "back"}[self.k.form])
         raise error("B0701", f"the C backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
 
     def popcount(self, a: Expr, b: Expr) -> KernelText:
@@ -265,6 +274,8 @@ class _Kernel:
             raise error("B0701", "the C backend has no kernel for a convolution in groups", self.k.span, help="leave `groups` out")
         if any(e.dtype == "bit" and e.op != "load" for e in (a, b)):
             raise InternalError("one-bit operands of a convolution must be in memory")
+        if b.dtype in FLOATS and (a.dtype in FLOATS or self.k.form != "weight"):
+            return self.real(a, b, g, self.k.form)
         acc = self.names.new("y")
         code, stores = self.outputs("v", "c" if self.k.form == "weight" else "r", {0: acc})
         rows, cols = self.k.domain
@@ -310,6 +321,31 @@ class _Kernel:
             "side": g.left, "out_height": g.out_height, "out_width": g.out_width, "words": ceil_div(a.shape[0], 32),
             "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride, "left": f"(float)(2 * {at} - 255)",
             "beyond": literal(255.0 * self.k.fill)})
+
+    def real(self, a: Expr, b: Expr, g: Geometry, form: str) -> KernelText:
+        """A convolution of floats, or a product of two matrices of floats: rows of `a` are images of one pixel then."""
+        left, right = self.printer("v", "r"), self.printer("v", "r")
+        left_code, right_code = left.print([a]), right.print([b])
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        rows, cols = self.k.domain
+        context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "acc": acc,
+                   "code": code, "stores": stores, "beyond": literal(float(self.k.fill))}
+        if form == "weight":
+            block = min(a.shape[1], REAL_ROWS)
+            span = ceil_div(g.positions, ceil_div(g.positions, max(1, REAL_ROWS // block)))
+            return KernelText("convolve_real_weight", context | {
+                "channels": a.shape[1], "block": block, "span": span, "count": count(a.shape[1], block), "q": b.shape[0],
+                "a_code": left_code, "a_value": left.vec(a), "na": some_lanes(a.shape[1]), "load": right_code, "value": right.vec(b)})
+        context |= {"b_code": right_code, "b_value": right.vec(b)}
+        if form == "forward":
+            return KernelText("convolve_real", context | {
+                "channels": a.shape[1], "block": 6, "chunk": 64, "nq": lanes(a.shape[1]), "a_code": left_code, "a_value": left.vec(a),
+                "nw": "VL" if cols % 32 == 0 else some_lanes(cols)})
+        block = min(REAL_ROWS, ceil_div(cols, LANES) * LANES)
+        return KernelText("convolve_real_back", context | {
+            "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
+            "load": left_code, "value": left.vec(a)})
 
     def window(self) -> KernelText:
         """The maximum or the sum of each window, and where the maximum is."""

@@ -130,7 +130,7 @@ def _infer_convolve(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     g = geometry(a)
     q = _channels(x, w, g, a["groups"]) * g.positions * (255 if x.dtype == "u8" else 1)
     exact = w.dtype == "bit"
-    if x.dtype not in (("bit", "u8") if exact else ("bit", *FLOATS)) or w.dtype not in ("bit", *FLOATS) or (
+    if x.dtype not in (("bit", "u8") if exact else FLOATS) or w.dtype not in ("bit", *FLOATS) or (
             exact and q > 2**31 - 1) or a["fill"] not in (-1, 0, 1):
         raise InternalError(f"convolution of {x} by {w}")
     return (g.samples(x.shape[0]) * g.out_pixels, w.shape[1]), "f32" if not exact else "i16" if q <= 32767 else "i32"
@@ -162,7 +162,7 @@ def _in_order(x: Array, w: Array) -> Array:
 
 
 add_op("convolve", "convolve", _infer_convolve, _run_convolve,
-       "(x, w): convolution of bits or u8 with bits, exact integers; of bits or floats with floats, f32 in order")
+       "(x, w): convolution of bits or u8 with bits, exact integers; of floats with floats, f32 in order")
 
 
 def _infer_back(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:

@@ -43,6 +43,7 @@ def real_forward(cx: Any, layer: Layer, x: T, fan_in: int, units: int, op: str, 
         cx.static["keeps"] = (v.dtype,)
     elif x.name in cx.affine:
         cx.static["affine"] = cx.affine[x.name]
+    v = v.to("f32") if v.dtype == "bit" else v
     y = cx.b.op(op, v, cx.real_weight(layer.name, fan_in, units), name="y", **attrs)
     if layer["bias"]:
         y = (y + cx.param(f"{layer.name}.bias", units)).named("yb")
