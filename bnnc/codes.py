@@ -231,7 +231,8 @@ _ALL = (
          "that make it, and ways to make them smaller with the bytes that each saves."),
     Code("B0602", "not a size", "A size is a whole number of bytes, or a number with a unit: 512KiB, 1.5MiB, 300kB."),
     Code("B0603", "a network that the published accounting does not cover",
-         "The published memory figures are for chains of fully connected layers, trained with one of three optimisers."),
+         "The published memory figures are for chains of dense layers and convolutions, trained with one of three optimisers, and for "
+         "networks with real layers or residuals, trained with Adam."),
     Code("B0604", "an accounting that needs the number of training samples",
          "The accounting published for this rule counts the training data.  bnnc counts the samples in the files that the spec "
          "names, beside the spec or in `--data DIR`; where it cannot, `--samples N` says how many there are."),

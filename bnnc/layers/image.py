@@ -151,7 +151,7 @@ def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     if window.disjoint:
         hit = cx.b.op("hit", *route, geometry=key(window), name="hit")
         return hit.where(cx.b.op("spread", g, geometry=key(window), name="spread"), 0.0).named("g")
-    return cx.b.op("unwindow", g, *route, geometry=key(window), name="g")
+    return cx.b.op("unwindow", cx.rule.on_grad(cx, g), *route, geometry=key(window), name="g")
 
 
 def mean_forward(cx: Any, layer: Layer, x: T) -> T:
@@ -164,7 +164,7 @@ def mean_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     if not wanted:
         return None
     window = _pool_geometry(region.layer)
-    return (cx.b.op("unwindow", g, geometry=key(window), name="shares") * (1.0 / window.positions)).named("g")
+    return (cx.b.op("unwindow", cx.rule.on_grad(cx, g), geometry=key(window), name="shares") * (1.0 / window.positions)).named("g")
 
 
 def _infer_global(t: TensorType, args: Call, body: Any = None) -> TensorType:

@@ -18,7 +18,7 @@ from .base import CLIP_AT, Rule, cancel
 
 
 def on_grad(cx: Any, g: T) -> T:
-    return g.to("f16").named("dx_f16")
+    return g if g.dtype == "f16" else g.to("f16").named("dx_f16")
 
 
 def on_value(cx: Any, v: T) -> T:
