@@ -177,7 +177,8 @@ def test_every_printed_figure_is_explained() -> None:
     before_pools = 30 * 30 * 64 + 12 * 12 * 128
     want = {
         (MLP, "adam", "standard"): sheet(MLP, "adam", "standard"), (MLP, "adam", "proposed"): sheet(MLP, "adam", "proposed") - 0.005,
-        (CNV, "adam", "standard"): sheet(CNV, "adam", "standard", before_pools), (CNV, "adam", "proposed"): sheet(CNV, "adam", "proposed", 0),
+        (CNV, "adam", "standard"): sheet(CNV, "adam", "standard", before_pools),
+        (CNV, "adam", "proposed"): sheet(CNV, "adam", "proposed", 0),
         (BINARYNET, "adam", "proposed"): account(BINARYNET, 100, "adam", "proposed").mib}
     for o in ("adam", "sgd", "bop"):
         for v in ("standard", "fp16", "bool_dw"):
