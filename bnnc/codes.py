@@ -259,6 +259,8 @@ _ALL = (
     Code("B0709", "a program that cannot be brought to another machine",
          "`bnnc deploy` prints scp and ssh commands, and runs them with --run.  The host is USER@HOST; names that a shell there "
          "would take apart are refused.  Where a command fails, try it by hand: the host must be up and let you in."),
+    Code("B0710", "a network that is too large for a C program",
+         "A program's memory is one static array, and its code counts bytes and elements in 31 bits.  Planning has no such limit."),
     Code("B0711", "Triton is missing, or of another version",
          "GPU targets compile their kernels with one version of Triton: `pip install 'bnnc[gpu]'`."),
     Code("B0712", "a GPU kernel needs memory that no plan counts",

@@ -10,6 +10,7 @@ from test_image_kernels import BN, net
 from test_locked import check_net, check_steps
 
 from bnnc.backends.c.targets import Level
+from bnnc.diag import BnncError
 from bnnc.driver import emit_source
 
 R = "weights = real"
@@ -58,6 +59,13 @@ def test_kernels_and_steps(name: str) -> None:
 def test_with_every_value_in_memory(name: str) -> None:
     lib = Library(plan(NETS[name], disable=("fuse", "sink", "simplify")))
     check_net(lib, special=True, threads=(3,))
+
+
+def test_a_program_beyond_2_gib_is_refused() -> None:
+    planned = plan(net("224, 224, 3", f"conv 64 kernel = 7 stride = 2 padding = same {R}; {BN}; maxpool 112", batch=1500))
+    with pytest.raises(BnncError, match="2 GiB") as e:
+        emit_source(planned)
+    assert e.value.diagnostics[0].code == "B0710"
 
 
 @pytest.mark.parametrize("name", ["f32-input"])
