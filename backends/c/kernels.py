@@ -25,7 +25,7 @@ from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import FLOATS, INTEGERS
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, ceil_div
-from bnnc.sched.kernel import Expr, Kernel, Output
+from bnnc.sched.kernel import Expr, Kernel, Output, bare
 
 from ..printing import Names, Places
 from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store
@@ -37,6 +37,7 @@ GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
 REAL_ROWS = 128
+GROUP_STAGED = 1024  # numbers of a thread's stack, four times
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -271,7 +272,7 @@ class _Kernel:
         a, b, g = self.k.a, self.k.b, self.k.geometry
         assert a is not None and b is not None and g is not None
         if self.k.groups > 1:
-            raise error("B0701", "the C backend has no kernel for a convolution in groups", self.k.span, help="leave `groups` out")
+            return self.groups(a, b, g)
         if any(e.dtype == "bit" and e.op != "load" for e in (a, b)):
             raise InternalError("one-bit operands of a convolution must be in memory")
         if b.dtype in FLOATS and (a.dtype in FLOATS or self.k.form != "weight"):
@@ -346,6 +347,44 @@ class _Kernel:
         return KernelText("convolve_real_back", context | {
             "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
             "load": left_code, "value": left.vec(a)})
+
+    def groups(self, a: Expr, b: Expr, g: Geometry) -> KernelText:
+        """A convolution in groups, of bits or numbers.  ``own`` columns of the result share a group, of ``terms`` on the other side."""
+        form, exact = self.k.form, self.k.accs[0].dtype in INTEGERS
+        pr, other = self.printer("v", "r"), self.printer("s" if form == "back" else "v", "r")
+        left, right = pr.print([a]), other.print([b])
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        rows, cols = self.k.domain
+        wide = (255 if a.dtype == "u8" else 1) * self.k.fill
+        own, terms = cols // self.k.groups, a.shape[1] // self.k.groups
+        bit = "bit" in (a.dtype, b.dtype)
+        beyond = literal(float(wide if form != "back" else 0))
+        value = f"2 * {pr.veci(a)} - 255" if a.dtype == "u8" and exact else (
+            f"vtof(2 * {pr.veci(a)} - 255)" if a.dtype == "u8" else pr.veci(a) if exact else pr.vec(a))
+        context: dict[str, Any] = {
+            "window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols, "lane"), "acc": acc, "code": code,
+            "stores": stores, "own": own, "beyond": beyond}
+        if form == "weight":
+            staged = ((own + LANES - 2) // own + 1) * terms + 2 * LANES
+            self.fits(staged <= GROUP_STAGED)
+            block = min(terms, 64)
+            return KernelText("convolve_groups_weight", context | {
+                "n": lanes(cols), "channels": terms, "block": block, "count": count(terms, block), "step": 4 if a.dtype == "bit" else 1,
+                "staged": staged, "q": b.shape[0], "q_cols": a.shape[1], "na": some_lanes(a.shape[1]), "a_code": left, "a_value": value,
+                "load": right, "value": other.vec(b)})
+        staged = max(((ceil_div(cols, LANES) * LANES - 1) // own + 1) * terms, ceil_div(a.shape[1], LANES) * LANES)
+        self.fits(staged <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
+        return KernelText("convolve_groups", context | {
+            "back": form == "back", "terms": terms, "step": 4 if form == "back" and bit else 1, "staged": staged, "q": a.shape[1],
+            "nq": lanes(a.shape[1]), "load": left, "value": value, "b_code": right,
+            "b_value": bare(other.num(b)) if form == "back" else other.veci(b) if exact else other.vec(b),
+            "scalar": "int32_t" if exact else "float", "ctype": "vi" if exact else "vf",
+            "beyond": f"vbci({wide})" if exact else f"vbc({beyond})"})
+
+    def fits(self, small: bool) -> None:
+        if not small:
+            raise error("B0702", "a convolution in groups has too many channels here", self.k.span, help="use fewer channels, or no groups")
 
     def window(self) -> KernelText:
         """The maximum or the sum of each window, and where the maximum is."""
