@@ -48,7 +48,7 @@ NETS: dict[str, str] = {
     "groups": net("5, 6, 6", f"conv 9 groups = 3; {BN}", f"conv 6 groups = 3 padding = same; {BN}"),
     "groups-wide": net("4, 4, 4", f"conv 70 groups = 2 padding = same; {BN}", f"conv 66 groups = 2 pad = 1 fill = plus; {BN}", batch=2),
     "depthwise": net("5, 5, 3", f"conv 35 pad = 1; {BN}", f"conv 35 groups = 35 stride = 2 padding = same; {BN}", f"conv 70 groups = 35; {BN}"),
-    "groups-standard": net("6, 5, 4", f"conv 8 groups = 4 pad = 1 fill = minus; {BN}", f"conv 20 groups = 4 kernel = 2 stride = 2; {BN}",
+    "groups-standard": net("6, 5, 4", f"conv 8 groups = 4 pad = 1 fill = minus; {BN}", f"conv 20 2 stride = 2 groups = 4; {BN}",
                            rule="standard", optimizer="sgd", batch=1),
     "groups-real": net("5, 5, 3", "conv 18 groups = 3 padding = same weights = real; batchnorm; relu",
                        f"conv 18 groups = 18 padding = same weights = real; {BN}", f"conv 33 groups = 3 weights = real; {BN}"),
