@@ -47,7 +47,8 @@ NETS: dict[str, str] = {
     # groups
     "groups": net("5, 6, 6", f"conv 9 groups = 3; {BN}", f"conv 6 groups = 3 padding = same; {BN}"),
     "groups-wide": net("4, 4, 4", f"conv 70 groups = 2 padding = same; {BN}", f"conv 66 groups = 2 pad = 1 fill = plus; {BN}", batch=2),
-    "depthwise": net("5, 5, 3", f"conv 35 pad = 1; {BN}", f"conv 35 groups = 35 stride = 2 padding = same; {BN}", f"conv 70 groups = 35; {BN}"),
+    "depthwise": net("5, 5, 3", f"conv 35 pad = 1; {BN}",
+                     f"conv 35 groups = 35 stride = 2 padding = same; {BN}", f"conv 70 groups = 35; {BN}"),
     "groups-standard": net("6, 5, 4", f"conv 8 groups = 4 pad = 1 fill = minus; {BN}", f"conv 20 2 stride = 2 groups = 4; {BN}",
                            rule="standard", optimizer="sgd", batch=1),
     "groups-real": net("5, 5, 3", "conv 18 groups = 3 padding = same weights = real; batchnorm; relu",
@@ -85,7 +86,7 @@ def test_with_every_value_in_memory(name: str) -> None:
     check_steps(lib, 2)
 
 
-@pytest.mark.parametrize("name", ["same", "pool-overlap"])
+@pytest.mark.parametrize("name", ["same", "pool-overlap", "groups"])
 def test_without_vectors(name: str) -> None:
     planned = plan(NETS[name])
     host = planned.target
