@@ -21,6 +21,7 @@ from .registry import LayerDef, Param, ShapeError, Tables
 
 MAX_LAYERS, MAX_STEPS, MAX_USES, MAX_NESTING = 10_000, 100_000, 32, 100
 REPEAT = "repeat"
+BODIES = ("container", "branch")
 _COUNT = Param("count", "int", doc="how often the body is repeated", minimum=0, maximum=10_000, positional=True)
 
 
@@ -173,10 +174,10 @@ class Expander:
         name = f"{d.name}{self.numbers[d.name]}"
         sub = _Flow(flow.type, flow.guess, flow.source, flow.bare)
         inner: tuple[Layer, ...] = ()
-        if s.body is None and d.role == "container" or s.body == ():
+        if s.body is None and d.role in BODIES or s.body == ():
             raise self.log.fail("B0408", f"`{d.name}` needs a body of layers", s.header,
                                 help=f"write `{d.name} {{ ... }}`")
-        if d.role != "container":
+        if d.role not in BODIES:
             self.binder.no_body(s)
         own = any(p.name == "name" for p in d.params)
         args = self.binder.resolve_args((a for a in s.args if own or a.name != "name"), scope)
@@ -206,11 +207,11 @@ class Expander:
             flow.guess = False
         taken = self.takes(d, s, given, flow)
         try:
-            out = d.infer(taken, call, sub.type if inner else None)
+            out = d.infer(taken, call, inner)
         except ShapeError as e:
             flow.guess = flow.guess or (bool(inner) and sub.guess)
             raise self.shape(flow, e.code, e.message, s.header, e.label, e.help) from None
-        self.warn_bare(d, s, taken, out, flow)
+        self.warn_bare(d, s, call, taken, out, flow)
         flow.type, flow.source = out, (d.name, s.header)
         flow.guess = flow.guess or (bool(inner) and sub.guess)
         return Layer(d.name, name, call, given, out, s.header, inner)
@@ -241,7 +242,11 @@ class Expander:
         return v.id
 
     def place(self, d: LayerDef, s: ast.Stmt, flow: _Flow, inside: str) -> None:
-        """input first and once, loss last and once."""
+        """input first and once, loss last and once, branches in containers."""
+        if d.role == "branch" and (not inside or self.tables.layers[inside].role != "container"):
+            can = [f"`{n}`" for n, x in self.tables.layers.items() if x.role == "container"]
+            raise self.log.fail("B0316", f"`{d.name}` stands at the start of the body of {' or '.join(can)}", ast.head(s),
+                                help="write e.g. `residual { shortcut { ... } ... }`")
         if inside:
             if d.role in ("input", "loss"):
                 code = "B0308" if d.role == "input" else "B0309"
@@ -283,13 +288,13 @@ class Expander:
         notes = [(flow.source[1], f"`{flow.source[0]}` gives {flow.type}")] if flow.source else []
         return self.log.fail(code, message, span, label, help, notes)
 
-    def warn_bare(self, d: LayerDef, s: ast.Stmt, t: TensorType, out: TensorType, flow: _Flow) -> None:
+    def warn_bare(self, d: LayerDef, s: ast.Stmt, args: Call, t: TensorType, out: TensorType, flow: _Flow) -> None:
         impl = self.tables.rules[self.rule.name].impl if self.rule is not None else None
         if not getattr(impl, "needs_normalisation", True):
             return
-        if d.binary_weights:
+        if d.binary(args):
             flow.bare = s.header
-        elif d.normalises:
+        elif d.normalises or d.binary_weights:
             flow.bare = None
         elif flow.bare is not None and out.kind == "bit" and t.kind != "bit":
             names = [n for n, x in self.tables.layers.items() if x.normalises]

@@ -219,18 +219,19 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
         extra |= {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
         if published:
             extra[f"literature_{published.unit.lower()}"] = {
-                **{key: figure for key, _, figure in published.figures}, "allocated": published.allocated}
+                **{key: figure for key, _, figure in published.figures}, "allocated": published.allocated,
+                **({"printed": {k: float(v) for k, (v, _) in published.printed.items()}} if published.printed else {})}
         click.echo(json.dumps({**p.to_json(), **extra}, indent=1, sort_keys=True))
     elif csv:
         click.echo(str(p.planned.placed), nl=False)
     elif literature:
         if published is None:
-            raise error("B0603", "the published accounting covers fully connected networks trained with adam, sgd or "
-                        "bop only", help="leave out `--literature`")
+            raise error("B0603", "the published accountings cover networks of dense layers and convolutions trained with "
+                        "adam, sgd or bop, with real layers or residuals adam only", help="leave out `--literature`")
         out = show.console()
         out.print(show.title(p))
         out.print(show.published_table(published, p.planned.model.rule.name))
-        for line in published.differs:
+        for line in show.published_notes(published):
             out.print(line, style="dim")
     else:
         out = show.console()

@@ -127,7 +127,8 @@ _ALL = (
          "f32 data of two axes, steps and columns.",
          _net("input bit[9] sign;", *_END), _net("input bit[9];", *_END)),
     Code("B0305", "a body that changes the shape",
-         "The layer adds its input to the output of its body, so both must have the same shape.",
+         "The layer adds its input to the output of its body, so both must have the same shape.  Where the body changes it, a `shortcut` "
+         "at its start brings the input into that shape.",
          _mid("residual { dense 5; batchnorm; }"), _mid("residual { dense 9; batchnorm; }")),
     Code("B0306", "a body that ends in bits",
          "The layer adds real values; a body that ends in bits would lose them.  Start the body with `sign;` "
@@ -165,6 +166,15 @@ _ALL = (
          "the channels before and after the layer.",
          _net("input u8[2, 2, 1];", "conv 4;", "batchnorm;", "sign;", "flatten;", *_END),
          _net("input u8[2, 2, 1];", "conv 4 padding = same;", "batchnorm;", "sign;", "flatten;", *_END)),
+    Code("B0315", "an option that is not for these weights",
+         "`bias` is for layers with `weights = real`: behind binary weights a `batchnorm` has the shift.  `scale` is for binary weights: "
+         "real ones have a size of their own.",
+         _mid("dense 9 bias = on;", "batchnorm;", "sign;"), _mid("dense 9 weights = real bias = on;", "sign;")),
+    Code("B0316", "a shortcut in the wrong place",
+         "A `shortcut` stands at the start of a residual's body.  What its own body makes of the residual's input is added to what the "
+         "rest of the residual's body makes of it.",
+         _mid("shortcut { dense 9; batchnorm; }", "sign;"),
+         _mid("residual { shortcut { dense 7; batchnorm; } sign; dense 7; batchnorm; }", "sign;")),
     Code("B0401", "a value of the wrong type", "The message says what is expected and what was given.",
          _mid("dense 2.5;", "batchnorm;", "sign;"), _mid("dense 2;", "batchnorm;", "sign;")),
     Code("B0402", "a value out of bounds", "The message names the bound.",
@@ -221,7 +231,8 @@ _ALL = (
          "that make it, and ways to make them smaller with the bytes that each saves."),
     Code("B0602", "not a size", "A size is a whole number of bytes, or a number with a unit: 512KiB, 1.5MiB, 300kB."),
     Code("B0603", "a network that the published accounting does not cover",
-         "The published memory figures are for chains of fully connected layers, trained with one of three optimisers."),
+         "The published memory figures are for chains of dense layers and convolutions, trained with one of three optimisers, and for "
+         "networks with real layers or residuals, trained with Adam."),
     Code("B0604", "an accounting that needs the number of training samples",
          "The accounting published for this rule counts the training data.  bnnc counts the samples in the files that the spec "
          "names, beside the spec or in `--data DIR`; where it cannot, `--samples N` says how many there are."),
@@ -248,6 +259,8 @@ _ALL = (
     Code("B0709", "a program that cannot be brought to another machine",
          "`bnnc deploy` prints scp and ssh commands, and runs them with --run.  The host is USER@HOST; names that a shell there "
          "would take apart are refused.  Where a command fails, try it by hand: the host must be up and let you in."),
+    Code("B0710", "a network that is too large for a C program",
+         "A program's memory is one static array, and its code counts bytes and elements in 31 bits.  Planning has no such limit."),
     Code("B0711", "Triton is missing, or of another version",
          "GPU targets compile their kernels with one version of Triton: `pip install 'bnnc[gpu]'`."),
     Code("B0712", "a GPU kernel needs memory that no plan counts",

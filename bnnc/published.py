@@ -5,7 +5,7 @@ The formulas are ``plan/literature.py``'s.  An accounting raises ValueError for 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from . import data
@@ -13,18 +13,22 @@ from .diag import error
 from .model import Model
 from .plan import literature
 
-BYTES = {"MiB": literature.MIB, "MB": 10**6}
+BYTES = {"MiB": literature.MIB, "GiB": literature.GIB, "MB": 10**6}
 
 
 @dataclass(frozen=True)
 class Published:
-    """Figures of a published accounting: (key, what it is, in ``unit``), and why bnnc's arena, ``allocated``, differs."""
+    """Figures of a published accounting: (key, what it is, in ``unit``), and why bnnc's arena, ``allocated``, differs.
+
+    ``printed``: by key, the figure that stands in the paper, and why its accounting gives another one ("" where it does not).
+    """
 
     source: str
     unit: str
     figures: tuple[tuple[str, str, float], ...]
     differs: tuple[str, ...] = ()
     allocated: float = 0.0
+    printed: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> float:
         return {"allocated": self.allocated, **{k: v for k, _, v in self.figures}}[key]
@@ -34,11 +38,35 @@ class Published:
 
 
 def low_memory(model: Model, samples: int | None = None) -> Published:
-    """arXiv 2102.04270, Table 2: its standard and its proposed algorithm.  ``samples`` plays no part."""
+    """arXiv 2102.04270: each step of Table 5 by the rows of Table 2, or of Table 6 for a network with real layers or branches.
+    ``samples`` plays no part.
+    """
+    if any(y.body or dict(y.args.args).get("weights", "binary") != "binary" for y in model.layers):
+        return _mixed(model)
     chain = literature.chain_from_model(model)
-    names = {"standard": "standard (Algorithm 1, 32 bit)", "proposed": "proposed (Algorithm 2)"}
+    sizes = sum(s.weights for s in chain.stages), sum(s.channels for s in chain.stages)
+    names = {"standard": "standard (Algorithm 1, 32 bit)", "fp16": "16 bit", "bool_dw": "and weight gradients of 1 bit",
+             "proposed": "proposed (Algorithm 2)"}
     return Published("arXiv 2102.04270", "MiB", tuple(
-        (v, text, literature.account(chain, model.batch, model.optimizer.name, v).mib) for v, text in names.items()))
+        (v, text, literature.account(chain, model.batch, model.optimizer.name, v).mib) for v, text in names.items()),
+        (PAPER_LEAVES_OUT,), printed=literature.printed(*sizes, model.batch, model.optimizer.name))
+
+
+PAPER_LEAVES_OUT = ("the paper counts no mask of the sign's derivative, no running statistics, no packed copy of the weights, no labels, "
+                    "and an image of the activations' width; the arena has all of them")
+
+
+def _mixed(model: Model) -> Published:
+    if model.optimizer.name != "adam":
+        raise ValueError("Table 6 is for Adam")
+    units, pools = literature.units_from_model(model)
+    names = {"standard": "none of its changes (32 bit)", "fp16": "16 bit alone", "bool_dw": "weight gradients of 1 bit alone",
+             "bits": "its batch norm alone", "proposed": "all changes"}
+    return Published("arXiv 2102.04270", "GiB", tuple(
+        (v, text, literature.account_mixed(units, pools, model.batch, v).bytes / literature.GIB) for v, text in names.items()),
+        (PAPER_LEAVES_OUT, "the paper keeps what real layers read and make; bnnc makes the stem's output again small: bits of it cross",
+         "the paper's proposed figure leaves out where the max-pool's maxima were, 4 bits a window here"),
+        printed=literature.printed(sum(u.weights for u in units), sum(u.channels for u in units), model.batch, "adam"))
 
 
 def local_errors(model: Model, samples: int | None = None) -> Published:

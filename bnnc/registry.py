@@ -45,13 +45,15 @@ class ShapeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LayerDef:
-    """A layer family.  ``infer(input: TensorType, args: Call, body_out: TensorType | None) -> TensorType``.
+    """A layer family.  ``infer(input: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType``.
 
     ``forward(cx, layer, x)`` and ``backward(cx, region, grad)`` build IR (``lower/expand.py``,
     ``lower/differentiate.py``).  ``role``: ``input`` (must come first, exactly once), ``loss`` (must come last, exactly
-    once), ``container`` (has a body), else ``layer``.  A container's ``infer`` says what its body may give.
+    once), ``container`` (has a body), ``branch`` (has a body, and stands in a container), else ``layer``.  A container's
+    ``infer`` says what its body may give.
     ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
     ``images``: it takes [height, width, channels], one row a pixel.
+    ``binary_weights``: its weights are of one bit, unless it has an argument ``weights`` that says otherwise.
     """
 
     name: str
@@ -66,6 +68,10 @@ class LayerDef:
     normalises: bool = False
     binary_weights: bool = False
     images: bool = False
+
+    def binary(self, args: Any) -> bool:
+        """Are the weights of a layer with these arguments (a Call) of one bit?"""
+        return self.binary_weights and dict(args.args).get("weights", "binary") == "binary"
 
 
 @dataclass(frozen=True, slots=True)

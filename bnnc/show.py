@@ -193,10 +193,17 @@ def published_table(p: Published, rule: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("memory of the network's data")
     table.add_column(p.unit, justify="right")
-    for _, label, figure in p.figures:
-        table.add_row(f"{p.source}, {label}", f"{figure:.3f}")
-    table.add_row(f"bnnc, rule {rule}, this spec: the whole arena", f"{p.allocated:.3f}", style="bold")
+    if p.printed:
+        table.add_column("printed", justify="right")
+    for key, label, figure in p.figures:
+        table.add_row(f"{p.source}, {label}", f"{figure:.3f}", *([p.printed.get(key, ("",))[0]] if p.printed else []))
+    table.add_row(f"bnnc, rule {rule}, this spec: the whole arena", f"{p.allocated:.3f}", *([""] if p.printed else []), style="bold")
     return table
+
+
+def published_notes(p: Published) -> list[str]:
+    """Why figures differ: the printed ones from their own accounting, the arena from the accounting."""
+    return [f"{figure} is printed: {why}" for figure, why in p.printed.values() if why] + list(p.differs)
 
 
 def list_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -11,6 +11,7 @@ import numpy as np
 
 from bnnc import __version__
 from bnnc.budget import call_text
+from bnnc.diag import error
 from bnnc.emit import Source
 from bnnc.encode import Encoding, of_model
 from bnnc.ir.interp import constant_array
@@ -31,6 +32,7 @@ DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8
          "i8": "BNNC_I8"}
 INIT = {"const": "BNNC_INIT_CONST", "uniform": "BNNC_INIT_UNIFORM", "sign": "BNNC_INIT_SIGN", "normal": "BNNC_INIT_NORMAL"}
 NOWHERE = "BNNC_NOWHERE"
+MAX_ARENA = 2**31 - 2**24  # static memory that code can reach, with room for the code; so every index fits an int
 THRESHOLDS = "input.thresholds"
 SCHEDULES = {"constant": ("BNNC_SCHED_CONSTANT", ()), "step": ("BNNC_SCHED_STEP", ("every", "factor")),
              "cosine": ("BNNC_SCHED_COSINE", ("final",)), "plateau": ("BNNC_SCHED_PLATEAU", ("patience", "factor"))}
@@ -193,7 +195,10 @@ def state_table(placed: Placed) -> list[dict[str, Any]]:
 
 
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
-    """Deterministic text: the same Model, Plan and target give the same bytes."""
+    """Deterministic text: the same Model, Plan and target give the same bytes.  Raises BnncError B0710 for an arena beyond 2 GiB."""
+    if placed.plan.arena_bytes > MAX_ARENA:
+        raise error("B0710", f"a C program has at most 2 GiB of memory, and this one needs {placed.plan.arena_bytes / 2**30:.2f} GiB",
+                    help="use a smaller `batch`; `bnnc plan` is for any size")
     train, evaluate = placed.packed.train, placed.packed.evaluate
     kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
     name = model.name

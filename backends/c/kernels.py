@@ -13,6 +13,7 @@ Skeletons own the loops (``templates/c/kernels``); what is computed on load and 
     forward                bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
     back                   float x bit           convolve_back      as grouped, position by position
     weight                 number x float        convolve_weight    as grouped for bits, else as outer
+    any                    float x float         convolve_real*     one multiply and one add per term; products nn, nt too
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.ir.dtype import INTEGERS
+from bnnc.ir.dtype import FLOATS, INTEGERS
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, ceil_div
-from bnnc.sched.kernel import Expr, Kernel, Output
+from bnnc.sched.kernel import Expr, Kernel, Output, bare
 
 from ..printing import Names, Places
 from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store
@@ -35,6 +36,8 @@ OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
+REAL_ROWS = 128
+GROUP_STAGED = 1024  # numbers of a thread's stack, four times
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -62,6 +65,11 @@ def count(total: int, block: int) -> str:
 def lanes(cols: int, var: str = "c") -> str:
     """C for the number of lanes at column ``var``: VL, or fewer at a ragged edge."""
     return "VL" if cols % LANES == 0 else f"{var} + VL <= {cols} ? VL : {cols} - {var}"
+
+
+def some_lanes(cols: int) -> str:
+    """C for the number of lanes at column ``c``, which may lie beyond ``cols``: 0 or less there."""
+    return f"c + VL <= {cols} ? VL : {cols} - c"
 
 
 def window(g: Geometry) -> str:
@@ -177,6 +185,8 @@ class _Kernel:
             return self.grouped(a, b)
         if self.k.form == "tn" and not any(bits):
             return self.outer(a, b)
+        if b.dtype in FLOATS and a.dtype in FLOATS:
+            return self.real(a, b, Geometry(1, 1, 1, 1), {"nn": "forward", "nt": "back"}[self.k.form])
         raise error("B0701", f"the C backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
 
     def popcount(self, a: Expr, b: Expr) -> KernelText:
@@ -270,9 +280,11 @@ class _Kernel:
         a, b, g = self.k.a, self.k.b, self.k.geometry
         assert a is not None and b is not None and g is not None
         if self.k.groups > 1:
-            raise error("B0701", "the C backend has no kernel for a convolution in groups", self.k.span, help="leave `groups` out")
+            return self.groups(a, b, g)
         if any(e.dtype == "bit" and e.op != "load" for e in (a, b)):
             raise InternalError("one-bit operands of a convolution must be in memory")
+        if b.dtype in FLOATS and (a.dtype in FLOATS or self.k.form != "weight"):
+            return self.real(a, b, g, self.k.form)
         acc = self.names.new("y")
         code, stores = self.outputs("v", "c" if self.k.form == "weight" else "r", {0: acc})
         rows, cols = self.k.domain
@@ -319,6 +331,69 @@ class _Kernel:
             "side": g.left, "out_height": g.out_height, "out_width": g.out_width, "words": ceil_div(a.shape[0], 32),
             "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride, "left": f"(float)(2 * {at} - 255)",
             "beyond": literal(255.0 * self.k.fill)})
+
+    def real(self, a: Expr, b: Expr, g: Geometry, form: str) -> KernelText:
+        """A convolution of floats, or a product of two matrices of floats: rows of `a` are images of one pixel then."""
+        left, right = self.printer("v", "r"), self.printer("v", "r")
+        left_code, right_code = left.print([a]), right.print([b])
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        rows, cols = self.k.domain
+        context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "acc": acc,
+                   "code": code, "stores": stores, "beyond": literal(float(self.k.fill))}
+        if form == "weight":
+            block = min(a.shape[1], REAL_ROWS)
+            span = ceil_div(g.positions, ceil_div(g.positions, max(1, REAL_ROWS // block)))
+            return KernelText("convolve_real_weight", context | {
+                "channels": a.shape[1], "block": block, "span": span, "count": count(a.shape[1], block), "q": b.shape[0],
+                "a_code": left_code, "a_value": left.vec(a), "na": some_lanes(a.shape[1]), "load": right_code, "value": right.vec(b)})
+        context |= {"b_code": right_code, "b_value": right.vec(b)}
+        if form == "forward":
+            return KernelText("convolve_real", context | {
+                "channels": a.shape[1], "block": 6, "chunk": 64, "nq": lanes(a.shape[1]), "a_code": left_code, "a_value": left.vec(a),
+                "nw": "VL" if cols % 32 == 0 else some_lanes(cols)})
+        block = min(REAL_ROWS, ceil_div(cols, LANES) * LANES)
+        return KernelText("convolve_real_back", context | {
+            "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
+            "load": left_code, "value": left.vec(a)})
+
+    def groups(self, a: Expr, b: Expr, g: Geometry) -> KernelText:
+        """A convolution in groups, of bits or numbers.  ``own`` columns of the result share a group, of ``terms`` on the other side."""
+        form, exact = self.k.form, self.k.accs[0].dtype in INTEGERS
+        pr, other = self.printer("v", "r"), self.printer("s" if form == "back" else "v", "r")
+        left, right = pr.print([a]), other.print([b])
+        acc = self.names.new("y")
+        code, stores = self.outputs("v", "r", {0: acc})
+        rows, cols = self.k.domain
+        wide = (255 if a.dtype == "u8" else 1) * self.k.fill
+        own, terms = cols // self.k.groups, a.shape[1] // self.k.groups
+        bit = "bit" in (a.dtype, b.dtype)
+        beyond = literal(float(wide if form != "back" else 0))
+        value = f"2 * {pr.veci(a)} - 255" if a.dtype == "u8" and exact else (
+            f"vtof(2 * {pr.veci(a)} - 255)" if a.dtype == "u8" else pr.veci(a) if exact else pr.vec(a))
+        context: dict[str, Any] = {
+            "window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols, "lane"), "acc": acc, "code": code,
+            "stores": stores, "own": own, "beyond": beyond}
+        if form == "weight":
+            staged = ((own + LANES - 2) // own + 1) * terms + 2 * LANES
+            self.fits(staged <= GROUP_STAGED)
+            block = min(terms, 64)
+            return KernelText("convolve_groups_weight", context | {
+                "n": lanes(cols), "channels": terms, "block": block, "count": count(terms, block), "step": 4 if a.dtype == "bit" else 1,
+                "staged": staged, "q": b.shape[0], "q_cols": a.shape[1], "na": some_lanes(a.shape[1]), "a_code": left, "a_value": value,
+                "load": right, "value": other.vec(b)})
+        staged = max(((ceil_div(cols, LANES) * LANES - 1) // own + 1) * terms, ceil_div(a.shape[1], LANES) * LANES)
+        self.fits(staged <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
+        return KernelText("convolve_groups", context | {
+            "back": form == "back", "terms": terms, "step": 4 if form == "back" and bit else 1, "staged": staged, "q": a.shape[1],
+            "nq": lanes(a.shape[1]), "load": left, "value": value, "b_code": right,
+            "b_value": bare(other.num(b)) if form == "back" else other.veci(b) if exact else other.vec(b),
+            "scalar": "int32_t" if exact else "float", "ctype": "vi" if exact else "vf",
+            "beyond": f"vbci({wide})" if exact else f"vbc({beyond})"})
+
+    def fits(self, small: bool) -> None:
+        if not small:
+            raise error("B0702", "a convolution in groups has too many channels here", self.k.span, help="use fewer channels, or no groups")
 
     def window(self) -> KernelText:
         """The maximum or the sum of each window, and where the maximum is."""

@@ -7,7 +7,7 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
     nn, nt                 bit x bit             popcount   exact integers, perhaps gated
     nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor cores
     nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
-    tn                     number x float        outer      one multiply and one add a term, in order
+    tn; nn, nt             number x float        outer      one multiply and one add a term, in order; nn, nt of floats
     through time           bit x bit             recur      exact integers; a program has some samples and all their units
 
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time (``Memory.exact`` is
@@ -240,7 +240,7 @@ class _Kernel:
             return self.split(a, b)
         if bits[0] != bits[1]:
             return self.grouped(a, b)
-        if self.k.form == "tn" and not any(bits):
+        if not any(bits) and (self.k.form == "tn" or "u8" not in (a.dtype, b.dtype)):
             return self.outer(a, b)
         raise error("B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
 
@@ -343,9 +343,9 @@ class _Kernel:
 
     def outer(self, a: Expr, b: Expr) -> KernelText:
         context, frame, tiles = self.product((32, 32))
-        left = self.printer(Frame("q", "r", "", frame.row_ok, "r"))
+        left = self.printer(Frame("q", "r", "", frame.row_ok, "r") if self.k.form == "tn" else Frame("r", "q", frame.row_ok, "", "c"))
         a_code = left.print([a])
-        right = self.printer(Frame("q", "c", "", frame.col_ok, "r"))
+        right = self.printer(Frame("c", "q", frame.col_ok, "", "c") if self.k.form == "nt" else Frame("q", "c", "", frame.col_ok, "r"))
         b_code = right.print([b])
         return KernelText("contract_outer", tiles, self.epilogue({
             **context, "a_code": a_code, "a_value": left.num(a), "b_code": b_code, "b_value": right.num(b)}, frame))

@@ -12,6 +12,7 @@ NUMPY: dict[str, type] = {
     "bit": np.int8, "bool": np.bool_, "u8": np.uint8, "i8": np.int8, "i16": np.int16, "i32": np.int32, "f16": np.float16, "f32": np.float32,
 }
 ONE_BIT = ("bit", "bool")
+FLOATS = ("f16", "f32")
 INTEGERS = ("u8", "i8", "i16", "i32", "bit")
 NUMBER_BYTES = {"u8": 1, "i8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
 F32 = np.float32

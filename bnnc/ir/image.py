@@ -9,9 +9,10 @@ A convolution's weight is a matrix too: a row is (kernel position, channel), pos
                      that do not overlap hit and spread, which commute with element-wise ops
 
 Beyond the image's edge lie pixels of the value ``fill``: 0 (no bit: such a term does not exist), 1 or -1.  A u8 operand u stands
-for the whole number 2 u - 255, so that 0 means zero there too.  Sums of bits and of u8 are exact.  Sums of floats add position by
-position, a position's channels in groups of four (``convolve_back``), or the output pixels in order, four at a time, or one at a
-time for a u8 or float x (``convolve_weight``); a float beyond the edge is 0.
+for the whole number 2 u - 255, so that 0 means zero there too.  A weight of bits: sums of bits and of u8 are exact; ``convolve_back``
+adds position by position, a position's channels in groups of four.  A weight of floats (f32, or f16 widened): both add position by
+position, channels in order, one multiply and one add a term.  ``convolve_weight`` adds the output pixels in order, four at a time, or
+one at a time for a u8 or float x.  A float gradient beyond the edge is 0, and so is an x where ``fill`` is 0.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from ..diag import InternalError
-from .dtype import F32, INTEGERS, NUMPY, as_f32
+from .dtype import F32, FLOATS, INTEGERS, NUMPY, as_f32
 from .ops import Array, Shape, add_op
 
 
@@ -128,9 +129,11 @@ def _infer_convolve(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     x, w = vs
     g = geometry(a)
     q = _channels(x, w, g, a["groups"]) * g.positions * (255 if x.dtype == "u8" else 1)
-    if x.dtype not in ("bit", "u8") or w.dtype != "bit" or q > 2**31 - 1 or a["fill"] not in (-1, 0, 1):
+    exact = w.dtype == "bit"
+    if x.dtype not in (("bit", "u8") if exact else FLOATS) or w.dtype not in ("bit", *FLOATS) or (
+            exact and q > 2**31 - 1) or a["fill"] not in (-1, 0, 1):
         raise InternalError(f"convolution of {x} by {w}")
-    return (g.samples(x.shape[0]) * g.out_pixels, w.shape[1]), "i16" if q <= 32767 else "i32"
+    return (g.samples(x.shape[0]) * g.out_pixels, w.shape[1]), "f32" if not exact else "i16" if q <= 32767 else "i32"
 
 
 def _groups(parts: int, *arrays: Array) -> list[list[Array]]:
@@ -142,18 +145,30 @@ def _run_convolve(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     g = geometry(a)
     rows = g.sources(g.samples(xs[0].shape[0]))
     fill = a["fill"] * (255 if xs[0].dtype == np.uint8 else 1)
+    if dtype == "f32":
+        return np.concatenate([_in_order(_picked(as_f32(x), rows, fill).reshape(len(rows), -1), as_f32(w))
+                               for x, w in _groups(a["groups"], *xs)], axis=1)
     out = [_picked(number(x).astype(np.float64), rows, fill).reshape(len(rows), -1) @ w.astype(np.float64)
            for x, w in _groups(a["groups"], *xs)]
     return np.concatenate(out, axis=1).astype(NUMPY[dtype])  # exact: |sum| < 2**31 < 2**53
 
 
-add_op("convolve", "convolve", _infer_convolve, _run_convolve, "(x, w): convolution of bits or u8 with bits, exact integers")
+def _in_order(x: Array, w: Array) -> Array:
+    """x w in f32, one multiply and one add a term, in order."""
+    acc = np.zeros((len(x), w.shape[1]), F32)
+    for q in range(len(w)):
+        acc = acc + x[:, q, None] * w[None, q]
+    return acc
+
+
+add_op("convolve", "convolve", _infer_convolve, _run_convolve,
+       "(x, w): convolution of bits or u8 with bits, exact integers; of floats with floats, f32 in order")
 
 
 def _infer_back(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     dy, w = vs
     g, n = geometry(a), dy.shape[0] // geometry(a).out_pixels
-    if w.dtype != "bit" or dy.dtype in INTEGERS or dy.shape != (n * g.out_pixels, w.shape[1]) or w.shape[0] % g.positions:
+    if w.dtype not in ("bit", *FLOATS) or dy.dtype in INTEGERS or dy.shape != (n * g.out_pixels, w.shape[1]) or w.shape[0] % g.positions:
         raise InternalError(f"convolve_back of {dy} by {w}")
     return (n * g.pixels, w.shape[0] // g.positions * a["groups"]), "f32"
 
@@ -164,6 +179,10 @@ def _run_back(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     out = []
     for dy, w in _groups(a["groups"], as_f32(xs[0]), as_f32(xs[1])):
         kernel = w.reshape(g.positions, -1, w.shape[1])
+        if xs[1].dtype != np.int8:
+            taps = [_picked(dy, rows[:, k]) for k in range(g.positions)]
+            out.append(_in_order(np.concatenate(taps, axis=1), kernel.transpose(0, 2, 1).reshape(-1, kernel.shape[1])))
+            continue
         pad = ((0, 0), (0, -w.shape[1] % 4))
         acc = np.zeros((len(rows), kernel.shape[1]), F32)
         for k in range(g.positions):

@@ -34,15 +34,21 @@ def verify_program(p: Program) -> None:
 
 
 def verify_keep(p: Program) -> None:
-    """What the rule promises to keep is checked against what is really retained (full-size values; vectors are free)."""
+    """What the rule promises to keep is checked against what is really retained (full-size values; vectors are free).
+
+    A layer may keep more for itself: the dtypes ``keeps`` of its Region's ``static`` are free for values that no other layer's
+    backward reads.
+    """
     from ..diag import error  # noqa: PLC0415
 
     if p.keep is None:
         return
     batch_inputs = set(p.inputs)
+    also = {r.layer.name: dict(r.static).get("keeps", ()) for r in p.regions}
+    readers = {i: {y.layer for y in p.ops if y.phase != "forward" and i in y.inputs} for i in (v.name for v in p.retained())}
     for v in p.retained():
         if v.shape[0] > 1 and v.shape[1] > 1 and v.name not in batch_inputs and v.name not in p.state_names \
-                and v.dtype not in p.keep:
+                and v.dtype not in p.keep and not all(v.dtype in also.get(y, ()) for y in readers[v.name]):
             op = p.producer[v.name]
             raise error(
                 "B0503", f"the rule keeps only {' and '.join(p.keep)} values from forward to backward, "

@@ -1,6 +1,6 @@
 """sign: the binary activation, with the surrogate that stands in for its derivative; and relu.
 
-ste        dz = g where |z| <= 1 (inclusive), else 0     straight-through estimator with saturation (1602.02830)
+ste        dz = g where |z| <= clip (inclusive), else 0   straight-through estimator with saturation (1602.02830); ResNetE: clip 1.25
 identity   dz = g
 quadratic  dz = g max(0, 2 - 2|z|)                        Bi-Real net (1808.00278); keeps z, a real number
 The paper's Algorithms 1-2 print no mask; the authors' code has one and so has this (removing it costs accuracy).
@@ -18,7 +18,7 @@ from ..registry import LayerDef, Param, layers
 def forward(cx: Any, layer: Layer, x: T) -> T:
     z = cx.real(x)
     if cx.training and layer["surrogate"] == "ste":
-        cx.save(mask=(z.abs() <= 1.0).named("mask"))
+        cx.save(mask=(z.abs() <= layer["clip"]).named("mask"))
     elif cx.training and layer["surrogate"] == "quadratic":
         cx.save(z=z)
     return z.sign().named("out")
@@ -37,7 +37,8 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
 
 layers.add(LayerDef(
     "sign", "the binary activation: +1 where the value is at least 0, else -1",
-    (Param("surrogate", "name", None, "what replaces its derivative", ("ste", "identity", "quadratic"), positional=True),),
+    (Param("surrogate", "name", None, "what replaces its derivative", ("ste", "identity", "quadratic"), positional=True),
+     Param("clip", "float", 1.0, "where `ste` ends: larger values pass no gradient", above=0)),
     lambda t, args, body=None: TensorType("bit", t.shape), forward, backward))
 
 

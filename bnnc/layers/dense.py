@@ -1,8 +1,10 @@
-"""dense: a fully connected layer with binary weights.
+"""dense: a fully connected layer with binary weights, or with real ones.
 
 forward   W^ = sgn(W);  Y = X W^                                    (Wang et al. 2102.04270, Algorithms 1-2, lines 3-4)
 backward  dX = dY W^^T (line 14);  dW = X^T dY (line 15), straight through the sign of the weights
 A u8 input stays u8: with x = a u + b,  X W^ = a (U W^) + b colsum(W^), and the integer product is exact.
+Real weights: Y = X W + b in f32, every gradient exact; the input is kept in full for dW.  ``scale = mean``: Y is times the mean of |W|
+over a unit's inputs, which the backward pass takes for a constant (XNOR-Net 1603.05279; Bi-Real net 1808.00278).
 """
 
 from __future__ import annotations
@@ -11,14 +13,67 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
-from ..registry import LayerDef, Param, layers
+from ..registry import LayerDef, Param, ShapeError, layers
 
 
 def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
+    check_weights("dense", args)
     return TensorType("real", (args["units"],))
 
 
+def scaled(cx: Any, layer: Layer, w: T, y: T) -> T:
+    """``scale = mean``: the sums of a unit (a column) times the mean of its latent weights' sizes."""
+    if layer["scale"] == "off":
+        return y
+    mean = w.abs().mean(0).named("scale")
+    cx.save(scale=mean)
+    return (y * mean).named("ys")
+
+
+def unscaled(cx: Any, region: Any, dy: T) -> T:
+    """The gradient of the sums from that of what ``scaled`` made of them."""
+    return (dy * cx.get(region, "scale")).named("dys") if region.layer["scale"] != "off" else dy
+
+
+def real_forward(cx: Any, layer: Layer, x: T, fan_in: int, units: int, op: str, **attrs: Any) -> T:
+    """``op(x, W) + b`` with real weights [fan_in, units]."""
+    v = cx.operand(x)
+    if x.name not in cx.b.inputs:
+        cx.save(x=v)
+        cx.static["keeps"] = (v.dtype,)
+    elif x.name in cx.affine:
+        cx.static["affine"] = cx.affine[x.name]
+    v = v.to("f32") if v.dtype == "bit" else v
+    y = cx.b.op(op, v, cx.real_weight(layer.name, fan_in, units), name="y", **attrs)
+    if layer["bias"]:
+        y = (y + cx.param(f"{layer.name}.bias", units)).named("yb")
+    return cx.rule.on_value(cx, y)  # type: ignore[no-any-return]
+
+
+def real_input(cx: Any, region: Any) -> T:
+    """What the weights of a real layer met in the forward pass."""
+    if region.saved:
+        return cx.get(region, "x")
+    x, (scale, shift) = cx.b[region.inputs[0]], dict(region.static).get("affine", (1.0, 0.0))
+    return x * scale + shift if scale != 1.0 else x
+
+
+def bias_grad(cx: Any, region: Any, dy: T) -> None:
+    if region.layer["bias"]:
+        cx.wgrad(f"{region.layer.name}.bias", dy.sum(0) / cx.rule.loss_scale(cx.batch))
+
+
+def _real_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
+    w = cx.b[f"{region.layer.name}.weight"]
+    dx = cx.rule.on_grad(cx, cx.b.op("contract", dy, w, form="nt", name="dx")) if wanted else None
+    cx.real_wgrad(w, cx.b.op("contract", real_input(cx, region), dy, form="tn", name="dw"))
+    bias_grad(cx, region, dy)
+    return dx
+
+
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    if layer["weights"] == "real":
+        return real_forward(cx, layer, x, x.shape[1], layer["units"], "contract", form="nn")
     w = cx.weight(layer.name, x.shape[1], layer["units"])
     wb = w.sign() if w.dtype == "bit" else w.sign().named("wb")
     y = cx.b.op("contract", x, wb, form="nn", name="y")
@@ -26,11 +81,14 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
         scale, shift = cx.static["affine"] = cx.affine[x.name]
         ones = (wb.sum(0).named("colsum") * shift).named("shifted")
         y = (y * scale + ones).named("yr")
-    return y
+    return scaled(cx, layer, w, y)
 
 
 def backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     """dX [batch, fan_in] through the rule's ``on_grad``; dW [fan_in, fan_out] through its ``on_wgrad``."""
+    if region.layer["weights"] == "real":
+        return _real_backward(cx, region, dy, wanted)
+    dy = unscaled(cx, region, dy)
     name = region.layer.name
     x, w = cx.b[region.inputs[0]], cx.b[f"{name}.weight"]
     dx = None
@@ -46,7 +104,21 @@ def backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     return dx
 
 
+WEIGHTS = (Param("weights", "name", "binary", "of one bit, or real numbers", ("binary", "real")),
+           Param("bias", "bool", False, "add a trained number to each output; for real weights"),
+           Param("scale", "name", "off", "mean: binary weights count as large as their latent ones on average", ("off", "mean")))
+
+
+def check_weights(name: str, args: Call) -> None:
+    """ShapeError for an option of the other kind of weights."""
+    real = args["weights"] == "real"
+    if args["bias"] and not real or args["scale"] != "off" and real:
+        what, help = ("scale", "leave it out") if real else (
+            "bias", "leave it out: `batchnorm` has a trained shift; or write `weights = real`")
+        raise ShapeError("B0315", f"`{what}` is not for {args['weights']} weights", f"`{name}` has {args['weights']} weights", help)
+
+
 layers.add(LayerDef(
-    "dense", "fully connected layer with binary weights and no bias",
-    (Param("units", "int", doc="number of outputs", minimum=1, maximum=1 << 20, positional=True),),
+    "dense", "fully connected layer", (
+        Param("units", "int", doc="number of outputs", minimum=1, maximum=1 << 20, positional=True), *WEIGHTS),
     _infer, forward, backward, flat_input=True, binary_weights=True))

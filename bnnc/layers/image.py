@@ -1,7 +1,8 @@
 """Layers on images [height, width, channels]: convolution, pools.
 
 conv   Y = X * sgn(W),  dX = dY * sgn(W)^T,  dW = X^T * dY straight through the sign of the weights (2102.04270, Algorithms 1-2)
-A u8 input u stands for (2 u - 255) / 255, in -1 .. 1, so that its sums are whole numbers and a padding of zero is exact.
+Real weights and ``scale = mean`` are as in ``dense``.  With binary weights a u8 input u stands for (2 u - 255) / 255, in -1 .. 1, so
+that its sums are whole numbers and a padding of zero is exact.
 A maximum passes its gradient to the first of equals; what crosses to the backward pass is that one's place, in bits.
 """
 
@@ -13,6 +14,7 @@ from ..ir.image import Geometry
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
 from ..registry import LayerDef, Param, ShapeError, layers
+from .dense import WEIGHTS, bias_grad, check_weights, real_forward, real_input, scaled, unscaled
 
 FILL = {"zero": 0, "plus": 1, "minus": -1}
 
@@ -48,6 +50,10 @@ def key(g: Geometry) -> tuple[int, ...]:
 
 def _infer_conv(t: TensorType, args: Call, body: Any = None) -> TensorType:
     g, channels, groups = geometry_of("conv", t, args), args["channels"], args["groups"]
+    check_weights("conv", args)
+    if args["weights"] == "binary" and t.kind not in ("bit", "u8"):
+        raise ShapeError("B0302", f"`conv` with binary weights takes bit or u8 values, got {t}", f"input here is {t}",
+                         "add `sign;` before this line, or write `weights = real`")
     if t.shape[2] % groups or channels % groups:
         raise ShapeError("B0314", f"{groups} groups do not divide {t.shape[2]} and {channels} channels", f"input here is {t}",
                          "use a number that divides both")
@@ -60,14 +66,27 @@ def _attrs(layer: Layer) -> dict[str, Any]:
 
 def conv_forward(cx: Any, layer: Layer, x: T) -> T:
     c = x.shape[1] // layer["groups"]
+    if layer["weights"] == "real":
+        return real_forward(cx, layer, x, layer["kernel"] ** 2 * c, layer["channels"], "convolve", **_attrs(layer))
     w = cx.weight(layer.name, layer["kernel"] ** 2 * c, layer["channels"])
     wb = w.sign() if w.dtype == "bit" else w.sign().named("wb")
     y = cx.b.op("convolve", x, wb, name="y", **_attrs(layer))
-    return (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y
+    return scaled(cx, layer, w, (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y)
+
+
+def _real_conv_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
+    w, attrs = cx.b[f"{region.layer.name}.weight"], _attrs(region.layer)
+    dx = cx.rule.on_grad(cx, cx.b.op("convolve_back", dy, w, name="dx", **attrs)) if wanted else None
+    cx.real_wgrad(w, cx.b.op("convolve_weight", real_input(cx, region), dy, name="dw", **attrs))
+    bias_grad(cx, region, dy)
+    return dx
 
 
 def conv_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     """dX [pixels, channels in] through the rule's ``on_grad``; dW [fan-in, channels out] through its ``on_wgrad``."""
+    if region.layer["weights"] == "real":
+        return _real_conv_backward(cx, region, dy, wanted)
+    dy = unscaled(cx, region, dy)
     name, attrs = region.layer.name, _attrs(region.layer)
     x, w = cx.b[region.inputs[0]], cx.b[f"{name}.weight"]
     dx = None
@@ -84,14 +103,15 @@ WINDOW = (Param("padding", "name", "valid", "where windows may reach beyond the 
           Param("pad", "int", 0, "pixels added at every edge, where `padding` is valid", minimum=0, maximum=256))
 
 layers.add(LayerDef(
-    "conv", "convolution with binary weights, of bits or of u8 data", (
+    "conv", "convolution, with binary weights of bits or of u8 data", (
         Param("channels", "int", doc="number of output channels", minimum=1, maximum=1 << 16, positional=True),
         Param("kernel", "int", 3, "height and width of the window", minimum=1, maximum=255, positional=True),
         Param("stride", "int", 1, "pixels from one window to the next", minimum=1, maximum=255),
         *WINDOW,
         Param("fill", "name", "zero", "what lies beyond the edge: nothing, +1 or -1", tuple(FILL)),
         Param("groups", "int", 1, "channels in as many groups that do not mix", minimum=1, maximum=1 << 16),
-    ), _infer_conv, conv_forward, conv_backward, input_kinds=("bit", "u8"), binary_weights=True, images=True))
+        *WEIGHTS,
+    ), _infer_conv, conv_forward, conv_backward, binary_weights=True, images=True))
 
 
 def _pool_geometry(layer: Layer) -> Geometry:
@@ -120,7 +140,7 @@ def max_forward(cx: Any, layer: Layer, x: T) -> T:
     if cx.training:
         cx.save(**{f"route{p}": cx.b.op("window", x, how="route", plane=p, geometry=key(g), name=f"route{p}")
                    for p in range(max(1, (g.positions - 1).bit_length()))})
-    return cx.b.op("window", x, how="max", geometry=key(g), name="out")
+    return cx.rule.on_value(cx, cx.b.op("window", x, how="max", geometry=key(g), name="out"))  # type: ignore[no-any-return]
 
 
 def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
@@ -131,19 +151,20 @@ def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     if window.disjoint:
         hit = cx.b.op("hit", *route, geometry=key(window), name="hit")
         return hit.where(cx.b.op("spread", g, geometry=key(window), name="spread"), 0.0).named("g")
-    return cx.b.op("unwindow", g, *route, geometry=key(window), name="g")
+    return cx.b.op("unwindow", cx.rule.on_grad(cx, g), *route, geometry=key(window), name="g")
 
 
 def mean_forward(cx: Any, layer: Layer, x: T) -> T:
     g = _pool_geometry(layer)
-    return (cx.b.op("window", cx.real(x), how="sum", geometry=key(g), name="sum") * (1.0 / g.positions)).named("out")
+    total = cx.b.op("window", cx.real(x), how="sum", geometry=key(g), name="sum")
+    return cx.rule.on_value(cx, (total * (1.0 / g.positions)).named("out"))  # type: ignore[no-any-return]
 
 
 def mean_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     if not wanted:
         return None
     window = _pool_geometry(region.layer)
-    return (cx.b.op("unwindow", g, geometry=key(window), name="shares") * (1.0 / window.positions)).named("g")
+    return (cx.b.op("unwindow", cx.rule.on_grad(cx, g), geometry=key(window), name="shares") * (1.0 / window.positions)).named("g")
 
 
 def _infer_global(t: TensorType, args: Call, body: Any = None) -> TensorType:

@@ -1,4 +1,8 @@
-"""residual: x + body(x) on a real-valued stream; gradients of the two branches add."""
+"""residual: x + body(x) on a real-valued stream; gradients of the two branches add.
+
+A ``shortcut`` at the start of the body replaces x in that sum by what its own body makes of x (a projection, where the shape
+changes).  It passes x on to the rest of the body.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +13,54 @@ from ..model import Call, Layer, TensorType
 from ..registry import LayerDef, ShapeError, layers
 
 
-def _infer(t: TensorType, args: Call, body: TensorType | None = None) -> TensorType:
-    if body is not None and body.shape != t.shape:
-        raise ShapeError("B0305", f"residual adds its input {t} to its body's output {body}", "shapes differ",
-                         f"make the body end with {list(t.shape)}")
-    if body is not None and body.kind == "bit":
-        raise ShapeError("B0306", "a residual body must end in a real value, not in bits", "ends in bits",
-                         "move `sign;` to the start of the body")
-    return TensorType("real", t.shape)
+def _infer(t: TensorType, args: Call, body: tuple[Layer, ...] = ()) -> TensorType:
+    if not body:
+        return TensorType("real", t.shape)
+    if late := [y for y in body[1:] if y.kind == "shortcut"]:
+        raise ShapeError("B0316", "a `shortcut` stands at the start of a residual's body", f"`{late[0].name}` comes later",
+                         "move it to the start of the body: it sees what the residual sees")
+    side, out = _side(t, body), body[-1].output
+    if out.shape != side.shape:
+        what = "its shortcut's output" if side is not t else "its input"
+        raise ShapeError("B0305", f"residual adds {what} {side} to its body's output {out}", "shapes differ",
+                         f"make the body end with {list(side.shape)}" + (
+                             "" if side is not t else f", or begin it with a `shortcut {{ ... }}` that ends with {list(out.shape)}"))
+    if "bit" in (out.kind, side.kind if side is not t else ""):
+        where = "body" if out.kind == "bit" else "shortcut"
+        raise ShapeError("B0306", f"a residual {where} must end in a real value, not in bits", "ends in bits",
+                         f"move `sign;` to the start of the {where}")
+    return TensorType("real", out.shape)
+
+
+def _side(t: TensorType, body: tuple[Layer, ...]) -> TensorType:
+    """The type of what is added to the body's output: the residual's own input, or its shortcut's output."""
+    return body[0].body[-1].output if body[0].kind == "shortcut" and body[0].body else t
+
+
+def _through(cx: Any, body: tuple[Layer, ...], x: T) -> T:
+    from ..lower.expand import layer_forward  # noqa: PLC0415
+
+    for inner in body:
+        x = layer_forward(cx, inner, x)
+    return x
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
-    from ..lower.expand import layer_forward  # noqa: PLC0415
-
-    y = x
-    for inner in layer.body:
-        y = layer_forward(cx, inner, y)
+    projected = layer.body[0].kind == "shortcut"
+    side = _through(cx, layer.body[0].body, x) if projected else x
+    y = _through(cx, layer.body[projected:], x)
     cx.b.layer, cx.b.span = layer.name, layer.span
-    cx.saved = {"body": y.name}
-    return (cx.real(x) + y).named("out")
+    cx.saved = {"body": y.name, **({"side": side.name} if projected else {})}
+    return cx.rule.on_value(cx, (cx.real(side) + y).named("out"))  # type: ignore[no-any-return]
 
 
 def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
-    cx.grads.setdefault(dict(region.saved)["body"], []).append(g)
-    return g
+    for _, name in region.saved:
+        cx.grads.setdefault(name, []).append(g)
+    return g if len(region.saved) == 1 else None
 
 
 layers.add(LayerDef("residual", "adds its input to what its body makes of it", (), _infer, forward, backward, role="container"))
+layers.add(LayerDef(
+    "shortcut", "at the start of a residual: what is added to the rest of its body instead of its input", (),
+    lambda t, args, body=(): t, lambda cx, layer, x: x, role="branch"))

@@ -12,6 +12,10 @@ from ..ir.program import Builder, Program, T
 from ..model import Call, Model
 
 
+def glorot(fan_in: int, fan_out: int) -> float:
+    return math.sqrt(6.0 / (fan_in + fan_out))
+
+
 @dataclass
 class Context:
     """``training`` tells the train Program from the evaluation one.  ``rule`` and ``opt`` are the registered records."""
@@ -65,10 +69,23 @@ class Context:
 
         Glorot's uniform initialisation, the limit clipped to 1 (sign does not depend on it).
         """
-        bound = min(1.0, math.sqrt(6.0 / (fan_in + fan_out)))
+        bound = min(1.0, glorot(fan_in, fan_out))
         dtype = self.opt.weight_dtype(self.opt_args, self.rule.state_dtype(self.rule_args))
         init = ("sign", 0.0) if dtype == "bit" else ("uniform", bound)
         return self.b.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init)
+
+    def real_weight(self, layer: str, fan_in: int, fan_out: int) -> T:
+        """A real layer's weight [fan_in, fan_out], trained and stored as other parameters are: never clipped, never a bit."""
+        dtype = self.rule.state_dtype(self.rule_args)
+        return self.b.state(f"{layer}.weight", (fan_in, fan_out), dtype, "param", "uniform", glorot(fan_in, fan_out))
+
+    def operand(self, x: T) -> T:
+        """What a layer with real weights reads: data as real numbers (made again where they are read), else a stored value."""
+        return self.real(x) if x.name in self.b.inputs else self.rule.on_value(self, x)  # type: ignore[no-any-return]
+
+    def real_wgrad(self, w: T, dw: T) -> None:
+        """Report the gradient of a real weight."""
+        self.wgrad(w.name, dw / self.rule.loss_scale(self.batch))
 
     def param(self, name: str, cols: int, value: float = 0.0) -> T:
         """A trained vector per channel, constant at the start."""

@@ -105,7 +105,8 @@ def back_propagate(cx: Context, program: Program) -> None:
         if layer.role == "loss":
             g = layer.backward(cx, region, None, wanted)  # type: ignore[misc]
         elif region.output in cx.grads:
-            grad = _sum(cx.grads.pop(region.output))
+            found = cx.grads.pop(region.output)
+            grad = _sum(found) if len(found) == 1 else cx.rule.on_grad(cx, _sum(found))
             g = layer.backward(cx, region, grad, wanted) if layer.backward else derive(cx, region, grad, program)
         else:
             continue

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Call
+from ..rules.base import clip_at
 
 
 def _latent(args: Call, state: str) -> str:
@@ -42,7 +43,7 @@ def moment(cx: Any, w: T, suffix: str) -> T:
 def store(cx: Any, w: T, new: T, role: str) -> None:
     """Write a new latent weight or parameter: clipped if the rule clips weights, rounded to its storage."""
     if role == "weight" and cx.rule_args["clip"]:
-        new = new.clip(-1.0, 1.0)
+        new = new.clip(-clip_at(cx), clip_at(cx))
     cx.b.update(w, new.to(w.dtype).named(f"{_role(w)}_new"))
 
 

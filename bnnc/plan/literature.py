@@ -10,12 +10,15 @@ and lifetimes) and Tables 4 and 5 (totals).  Conventions:
 - Pool masks are as large as the pools' inputs.  beta, dbeta, mu and sigma: one value an output channel of every layer.
 - Bop has no latent weights and its binary weights count as 0 bits.
 
-One formula for all networks: the figures printed in the paper mix four conventions, so some of them differ (CNV 134.05
-and 32.16 printed, 129.093 and 32.924 here; proposed SGD 109.20 and Bop 82.45 printed, 111.404 and 84.659 here).
+One formula for all networks: the figures printed in the paper mix four conventions, so some of them differ; PRINTED has
+them, and why.
+
+Residual networks with real layers have an accounting of their own, that of the paper's spreadsheet for Table 6
+(:func:`account_mixed`): real layers keep what they read and what they make, binary ones a bit of each.
 
 Integer rules have an accounting of their own, that of 2412.00119 (:func:`local_errors`; MB is 10^6 bytes there).
 
-Non-goals: the ImageNet formula of Table 6; what bnnc itself needs (see ``place`` and ``report``).
+Non-goals: what bnnc itself needs (see ``place`` and ``report``).
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from ..model import Model
 MIB = 1 << 20
 OPTIMIZERS = {"adam": 2, "sgd": 1, "bop": 1}  # momenta a weight
 VARIANTS = ("standard", "fp16", "bool_dw", "proposed")
+MIXED = ("standard", "fp16", "bool_dw", "bits", "proposed")  # Table 6: each change on its own, and all
+GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,74 @@ def account(chain: Chain, batch: int, optimizer: str = "adam", variant: str = "s
     ))
 
 
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One weight layer of a residual network: elements of its input and of its output for one sample, its weights and output
+    channels, and whether its weights are bits."""
+
+    inputs: int
+    outputs: int
+    weights: int
+    channels: int
+    binary: bool
+
+
+def account_mixed(units: Sequence[Unit], pools: int, batch: int, variant: str = "standard") -> Account:
+    """Table 6 of arXiv 2102.04270, with Adam, from the authors' spreadsheet.  ``pools``: elements of one sample that enter
+    max-pools; the proposed algorithm counts none.  ``variant``: ``standard``, ``fp16``, ``bool_dw`` (1-bit gradients of
+    binary weights), ``bits`` (binary layers' outputs are 1 bit) or ``proposed`` (all three).  Packed inputs of binary
+    layers are 1 bit in every variant.  Raises ValueError for another name, no layer, or a batch below 1.
+    """
+    if variant not in MIXED:
+        raise ValueError(f"variant is one of {', '.join(MIXED)}")
+    if not units or batch < 1:
+        raise ValueError("the accounting needs at least one weight layer and a batch of at least 1")
+    real = 16 if variant in ("fp16", "proposed") else 32
+    binary, rest = [u for u in units if u.binary], [u for u in units if not u.binary]
+    weights = sum(u.weights for u in units)
+    return Account((
+        Row("W", weights, real, "global"),
+        Row("beta", sum(u.channels for u in units), real, "global"),
+        Row("dW, binary", sum(u.weights for u in binary), 1 if variant in ("bool_dw", "proposed") else real, "global"),
+        Row("dW, real", sum(u.weights for u in rest), real, "global"),
+        Row("momenta", 2 * weights, real, "global"),
+        Row("X, binary", batch * sum(u.inputs for u in binary), 1, "global"),
+        Row("Y, binary", batch * sum(u.outputs for u in binary), 1 if variant in ("bits", "proposed") else real, "global"),
+        Row("X and Y, real", batch * sum(u.inputs + u.outputs for u in rest), real, "global"),
+        Row("dX", batch * max(u.inputs for u in units), real, "layer"),
+        Row("Y", batch * max(u.outputs for u in units), real, "layer"),
+        Row("pool masks", 0 if variant == "proposed" else batch * pools, real, "global"),
+    ))
+
+
+NO_SIGMA = "mu, sigma and dbeta are left out"
+IMAGE_16 = f"{NO_SIGMA}, and pool masks too; the image has 16 bits"
+# (weights, output channels, batch, optimiser) -> variant -> the figure that the paper prints (MiB; GiB for the last), and why it differs
+PRINTED: dict[tuple[int, int, int, str], dict[str, tuple[str, str]]] = {
+    (399_872, 1034, 100, "adam"): {
+        "standard": ("7.40", NO_SIGMA), "proposed": ("2.65", f"{NO_SIGMA}: 2.6585; the ratio that is printed, 2.78, fits 2.66")},
+    (1_542_848, 1930, 100, "adam"): {
+        "standard": ("134.05", f"{NO_SIGMA}; pool masks are as large as the input of the convolution before each pool, 29.00 for 24.02"),
+        "proposed": ("32.16", f"{NO_SIGMA}, and pool masks too")},
+    (14_022_016, 3850, 100, "adam"): {
+        "standard": ("512.81", NO_SIGMA), "fp16": ("256.41", f"{NO_SIGMA}: half of 512.81"), "bool_dw": ("231.33", NO_SIGMA),
+        "proposed": ("138.15", "")},
+    (14_022_016, 3850, 100, "sgd"): {
+        "standard": ("459.32", NO_SIGMA), "fp16": ("229.66", NO_SIGMA), "bool_dw": ("204.58", NO_SIGMA), "proposed": ("109.20", IMAGE_16)},
+    (14_022_016, 3850, 100, "bop"): {
+        "standard": ("405.83", NO_SIGMA), "fp16": ("202.92", f"{NO_SIGMA}: half of 405.83"), "bool_dw": ("177.84", NO_SIGMA),
+        "proposed": ("82.45", IMAGE_16)},
+    (11_678_912, 5800, 4096, "adam"): {
+        "standard": ("70.11", "10 to 12 MiB that no row of the authors' spreadsheet explains"), "fp16": ("35.45", ""),
+        "bool_dw": ("70.07", "as for 70.11"), "bits": ("47.86", "as for 70.11"), "proposed": ("18.54", "")},
+}
+
+
+def printed(weights: int, channels: int, batch: int, optimizer: str) -> dict[str, tuple[str, str]]:
+    """What the paper prints for this network, by variant: the figure, and why the accounting here gives another one."""
+    return PRINTED.get((weights, channels, batch, optimizer), {})
+
+
 def local_errors(chain: Chain, batch: int, samples: int) -> Account:
     """The memory formula of the local-error paper (2412.00119, from its published code) for ``samples`` training samples.
 
@@ -144,12 +217,13 @@ def chain_of(widths: Sequence[int]) -> Chain:
 def chain_from_model(model: Model) -> Chain:
     """The chain of a model of dense layers and convolutions one after the other, with the pools behind them.
 
-    Raises ValueError for another network (branches, groups, a weight layer on more axes): write its chain by hand.
+    Raises ValueError for another network (branches, groups, real weights, a weight layer on more axes): write its chain by
+    hand, or see :func:`units_from_model`.
     """
     stages: list[Stage] = []
     for y in model.layers:
         args = dict(y.args.args)
-        if y.body or args.get("groups", 1) > 1:
+        if y.body or args.get("groups", 1) > 1 or args.get("weights", "binary") != "binary":
             raise ValueError("only networks of one layer after the other have a derived chain")
         if "units" in args:
             if len(y.input.shape) != 1:
@@ -163,3 +237,24 @@ def chain_from_model(model: Model) -> Chain:
     if not stages:
         raise ValueError("no weight layer")
     return Chain(tuple(stages), next(y for y in reversed(model.layers) if {"units", "channels"} & dict(y.args.args).keys()).output.elements)
+
+
+def units_from_model(model: Model) -> tuple[list[Unit], int]:
+    """The weight layers of any network of dense layers and convolutions, and the elements of a sample that enter max-pools.
+
+    Raises ValueError where there is none, and for groups.
+    """
+    units, pools = [], 0
+    for y in model.walk():
+        args = dict(y.args.args)
+        channels = args.get("units", args.get("channels"))
+        if channels is None:
+            pools += y.input.elements if y.kind == "maxpool" else 0
+            continue
+        if args.get("groups", 1) > 1 or "weights" not in args:
+            raise ValueError("groups and recurrent layers have not been counted")
+        fan_in = args["kernel"] ** 2 * y.input.shape[-1] if "kernel" in args else y.input.elements
+        units.append(Unit(y.input.elements, y.output.elements, fan_in * channels, channels, args["weights"] == "binary"))
+    if not units:
+        raise ValueError("no weight layer")
+    return units, pools

@@ -10,6 +10,7 @@ from ..gates import Gates
 from ..ir.program import T
 from ..model import Call, Model
 from ..published import Published, low_memory
+from ..registry import Param
 
 
 def _same(cx: Any, g: T) -> T:
@@ -24,7 +25,8 @@ def _odd(args: Call, at_most: int) -> int:
 class Rule:
     """``on_grad(cx, g)`` transforms the gradient that enters a layer's output; ``on_wgrad(cx, w, dw, fan_in)`` returns the
     weight gradient and, where every entry has one size, that size.  ``loss_scale(batch)`` multiplies the loss's gradient
-    (parameter gradients divide it out).  ``keep``: dtypes that full-size values crossing from forward to backward may
+    (parameter gradients divide it out).  ``on_value(cx, v)`` says how a real value that exists in memory is stored: what layers with
+    real weights read and make, real pools, residual streams.  ``keep``: dtypes that full-size values crossing from forward to backward may
     have, or None for any.  ``backward(cx, program)`` replaces back-propagation altogether.
 
     A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the Model
@@ -53,6 +55,7 @@ class Rule:
     published: Callable[[Model, int | None], Published] = low_memory
     width: Callable[[Call, int], int] = _odd
     needs_normalisation: bool = True  # warn about a binary layer that feeds `sign` without one
+    on_value: Callable[[Any, T], T] = _same
 
     def state_dtype(self, args: Call) -> str:
         """Storage of latent weights, parameters and optimiser state: the rule's ``state`` argument."""
@@ -63,8 +66,16 @@ class Rule:
         return self.layer_defaults.get((layer, param))
 
 
+CLIP_AT = Param("clip_at", "float", 1.0, "the size of latent weights at which `clip` acts", above=0)
+
+
+def clip_at(cx: Any) -> float:
+    """Where latent weights end; 1 for a rule without that argument."""
+    return float(dict(cx.rule_args.args).get(CLIP_AT.name, CLIP_AT.default))
+
+
 def cancel(cx: Any, w: T, g: T) -> T:
-    """With ``clip = off`` a weight beyond [-1, 1] gets no gradient (gradient cancellation); with clip it cannot be there."""
+    """With ``clip = off`` a weight beyond [-clip_at, clip_at] gets no gradient (gradient cancellation); with clip it cannot be there."""
     if cx.rule_args["clip"] or w.dtype == "bit":
         return g
-    return (w.abs() <= 1.0).where(g, 0.0)
+    return (w.abs() <= clip_at(cx)).where(g, 0.0)

@@ -1,8 +1,9 @@
 """edge: low-memory training (Wang et al. 2102.04270, Algorithm 2).
 
-Only bits cross from forward to backward; weights, optimiser state and the activation gradient are stored as f16; the
-weight gradient is its sign, attenuated: sgn(dW)/sqrt(fan-in) (lines 16, 18).  The loss gradient is a batch sum, not a
-mean, so that small f16 gradients do not underflow; only the sign of dW is used, and beta divides the factor out.
+Only bits cross from forward to backward, and in f16 what layers with real weights read; weights, optimiser state and
+the activation gradient are stored as f16; the weight gradient is its sign, attenuated: sgn(dW)/sqrt(fan-in) (lines
+16, 18). The loss gradient is a batch sum, not a mean, so that small f16 gradients do not underflow; only the sign of
+dW is used, and beta divides the factor out.
 """
 
 from __future__ import annotations
@@ -13,11 +14,15 @@ from typing import Any
 from ..gates import real_gradients
 from ..ir.program import T
 from ..registry import Named, Param, rules
-from .base import Rule, cancel
+from .base import CLIP_AT, Rule, cancel
 
 
 def on_grad(cx: Any, g: T) -> T:
-    return g.to("f16").named("dx_f16")
+    return g if g.dtype == "f16" else g.to("f16").named("dx_f16")
+
+
+def on_value(cx: Any, v: T) -> T:
+    return v.to("f16") if v.dtype == "f32" else v
 
 
 def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
@@ -28,5 +33,6 @@ def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
 rules.add(Named("edge", "low memory: bit activations, f16 storage, 1-bit weight gradients, bnn batch norm", (
     Param("state", "name", "f16", "storage of weights and optimiser state", ("f16", "f32")),
     Param("clip", "bool", True, "clip latent weights to [-1, 1] after each update; off: cancel gradients out there"),
+    CLIP_AT,
 ), Rule(on_wgrad, on_grad, lambda batch: float(batch), {("batchnorm", "kind"): "bnn", ("sign", "surrogate"): "ste"},
-        keep=("bit", "bool"), gates=real_gradients)))
+        keep=("bit", "bool"), gates=real_gradients, on_value=on_value)))

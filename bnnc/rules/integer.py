@@ -173,6 +173,8 @@ def validate(model: Model) -> Iterable[tuple[str, str, str]]:
     for y in kinds[1:]:
         if y.kind not in ("dense", "sign", "loss", "rnn"):
             yield y.name, f"this rule has no `{y.kind}`", "remove it, or use another rule"
+        elif y.kind == "dense" and (y["weights"], y["scale"]) != ("binary", "off"):
+            yield y.name, "this rule has weights of whole numbers, and no scale of them", "leave `weights` and `scale` out"
     for y in recurrent:
         if y is not kinds[1]:
             yield y.name, "`rnn` must be the first layer after the input", "move it there: it reads the encoded data"

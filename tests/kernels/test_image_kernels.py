@@ -44,6 +44,16 @@ NETS: dict[str, str] = {
     "pool-mean": net("6, 6, 3", "conv 20 padding = same; avgpool; " + BN, f"conv 9 padding = same; {BN}; avgpool 3 stride = 1; sign"),
     "pool-all": net("4, 4, 3", f"conv 20; {BN}", "conv 33 padding = same; batchnorm; globalavgpool; sign", rule="standard"),
     "residual": net("5, 5, 3", "conv 20; batchnorm", "residual { sign; conv 20 padding = same; batchnorm; } sign", rule="standard"),
+    # groups
+    "groups": net("5, 6, 6", f"conv 9 groups = 3; {BN}", f"conv 6 groups = 3 padding = same; {BN}"),
+    "groups-wide": net("4, 4, 4", f"conv 70 groups = 2 padding = same; {BN}", f"conv 66 groups = 2 pad = 1 fill = plus; {BN}", batch=2),
+    "depthwise": net("5, 5, 3", f"conv 35 pad = 1; {BN}",
+                     f"conv 35 groups = 35 stride = 2 padding = same; {BN}", f"conv 70 groups = 35; {BN}"),
+    "groups-standard": net("6, 5, 4", f"conv 8 groups = 4 pad = 1 fill = minus; {BN}", f"conv 20 2 stride = 2 groups = 4; {BN}",
+                           rule="standard", optimizer="sgd", batch=1),
+    "groups-real": net("5, 5, 3", "conv 18 groups = 3 padding = same weights = real; batchnorm; relu",
+                       f"conv 18 groups = 18 padding = same weights = real; {BN}", f"conv 33 groups = 3 weights = real; {BN}"),
+    "groups-bits": net("4, 4, 6", f"conv 12 groups = 3; {BN}", kind="bit", rule="standard"),
     "thinned": net("4, 4, 3", "conv 20; batchnorm; relu; dropout 0.3; batchnorm; sign; dropout; sign", rule="standard", batch=5),
 }
 
@@ -63,9 +73,10 @@ def test_a_kernel_fits_a_threads_stack(name: str) -> None:
     compile_library(emit_source(planned), target, "-O2")
 
 
-def test_groups_have_no_kernel_yet() -> None:
-    with pytest.raises(BnncError, match="groups"):
-        Library(plan(net("5, 5, 4", f"conv 8 groups = 2; {BN}")))
+def test_groups_of_too_many_channels() -> None:
+    with pytest.raises(BnncError, match="groups") as e:
+        Library(plan(net("3, 3, 2", f"conv 2600 kernel = 1; {BN}", f"conv 2600 groups = 2; {BN}", batch=1)))
+    assert e.value.diagnostics[0].code == "B0702"
 
 
 @pytest.mark.parametrize("name", ["same", "bit-input", "pool-overlap", "pool-mean", "pool-bits"])
@@ -75,7 +86,7 @@ def test_with_every_value_in_memory(name: str) -> None:
     check_steps(lib, 2)
 
 
-@pytest.mark.parametrize("name", ["same", "pool-overlap"])
+@pytest.mark.parametrize("name", ["same", "pool-overlap", "groups"])
 def test_without_vectors(name: str) -> None:
     planned = plan(NETS[name])
     host = planned.target

@@ -31,6 +31,8 @@ QUICK = {
     "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
     "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
     "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
+    "real": spec((33, 17, 5), batch=9, body="  dense 17 weights = real bias = on; batchnorm; relu;\n  dense 9 weights = real; batchnorm;"
+                 " sign clip = 1.25;\n  dense 9 scale = mean; batchnorm; sign;\n"),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
 INTEGER = ("bep", "bep-small-words", "bep-group-list", "local", "local-no-reinforcement", "local-one-output-deep", "rnn", "rnn-horizon",

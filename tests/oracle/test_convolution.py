@@ -78,6 +78,51 @@ def test_convolution_is_torchs(case: str, fill: int, kind: str) -> None:
     np.testing.assert_allclose(OPS["convolve_weight"].run([x, dy], a, "f32"), dw, rtol=1e-4, atol=1e-4 * np.abs(real).max())
 
 
+@pytest.mark.parametrize("kind", ["f32", "f16"])
+@pytest.mark.parametrize("fill", [-1, 0, 1])
+@pytest.mark.parametrize("case", CASES)
+def test_convolution_with_real_weights_is_torchs(case: str, fill: int, kind: str) -> None:
+    n, c_in, c_out, groups, g = CASES[case]
+    rng = np.random.default_rng(5)
+    dtype = {"f16": np.float16, "f32": np.float32}[kind]
+    x = rng.standard_normal((n * g.pixels, c_in)).astype(dtype)
+    w = rng.standard_normal((g.positions * c_in // groups, c_out)).astype(dtype)
+    a = attrs(g, groups=groups, fill=fill)
+    padded, kernel, want = torch_convolution(x, w, n, g, groups, fill)
+    got = OPS["convolve"].run([x, w], a, "f32")
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, rows(want.detach()), rtol=1e-4, atol=1e-4)
+    dy = rng.standard_normal(got.shape).astype(np.float32)
+    want.backward(nchw(dy, n, g.out_height, g.out_width))
+    dx = padded.grad[:, :, g.top:g.top + g.height, g.left:g.left + g.width]
+    np.testing.assert_allclose(OPS["convolve_back"].run([dy, w], a, "f32"), rows(dx), rtol=1e-4, atol=1e-4)
+    dw = kernel.grad.permute(2, 3, 1, 0).reshape(w.shape).numpy()
+    np.testing.assert_allclose(OPS["convolve_weight"].run([x, dy], a, "f32"), dw, rtol=1e-4, atol=1e-4)
+
+
+def test_the_order_of_a_real_convolutions_sums() -> None:
+    """1 is lost beside 2**24 in f32, so the order of the terms shows: position by position, channels in order."""
+    g = Geometry(1, 2, 1, 2)
+    x = np.array([[2.0**24, 1], [-(2.0**24), 1]], np.float32)
+    one = np.ones((4, 1), np.float32)
+    assert OPS["convolve"].run([x, one], attrs(g, groups=1, fill=0), "f32").tolist() == [[1.0]]
+    dy = np.array([[2.0**24, 1, -(2.0**24), 1]], np.float32)
+    assert OPS["convolve_back"].run([dy, np.ones((2, 4), np.float32)], attrs(g, groups=1, fill=0), "f32").tolist() == [[1.0], [1.0]]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_adjoint_with_real_weights(case: str) -> None:
+    n, c_in, c_out, groups, g = CASES[case]
+    rng = np.random.default_rng(6)
+    x, w = (rng.integers(-8, 8, s).astype(np.float32) for s in ((n * g.pixels, c_in), (g.positions * c_in // groups, c_out)))
+    a = attrs(g, groups=groups, fill=0)
+    y = OPS["convolve"].run([x, w], a, "f32").astype(np.float64)
+    dy = rng.integers(-8, 8, y.shape).astype(np.float32)  # whole numbers: every sum is exact
+    want = (y * dy).sum()
+    assert (x * OPS["convolve_back"].run([dy, w], a, "f32").astype(np.float64)).sum() == want
+    assert (w * OPS["convolve_weight"].run([x, dy], a, "f32").astype(np.float64)).sum() == want
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_adjoint(case: str) -> None:
     """<A x, y> = <x, A' y> for both arguments of the convolution (no padding value: then the map is linear)."""
