@@ -18,6 +18,12 @@ NETS = {
     "bop": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", f"conv 128 padding = same; {POOL}",
                optimizer="bop(tau = 0.001, gamma = 0.4)", batch=4),
     "standard": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", rule="standard", batch=4),
+    "real": net("8, 8, 3", "conv 64 padding = same weights = real; batchnorm; relu", "conv 64 padding = same weights = real; batchnorm; relu",
+                f"conv 32 padding = same weights = real; {POOL}", rule="standard", batch=4),
+    "residual": net("8, 8, 3", "conv 64 padding = same; batchnorm",
+                    "residual { shortcut { avgpool 2; conv 96 kernel = 1 weights = real; batchnorm; } sign; "
+                    "conv 96 stride = 2 padding = same; batchnorm; } sign",
+                    "residual { sign; conv 96 padding = same; batchnorm; } sign", batch=4),
     "odd-channels": net("6, 6, 3", f"conv 33 padding = same; {BN}", f"conv 50 padding = same; {BN}", batch=6),
     "pool-overlap": net("9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6),
 }
