@@ -21,7 +21,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
         cx.save(mask=(z.abs() <= layer["clip"]).named("mask"))
     elif cx.training and layer["surrogate"] == "quadratic":
         cx.save(z=z)
-    return z.sign().named("out")
+    return cx.b.op("copy", z, name="out") if z.dtype == "bit" else z.sign().named("out")
 
 
 def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
