@@ -361,7 +361,8 @@ class Binder:
 
     def too_many(self, what: str, params: Sequence[Param], count: int, a: ast.Arg, hint: str) -> Reported:
         positional = sum(p.positional for p in params)
-        others = [p.name for p in params if not p.positional]
+        can = {ast.Num: ("int", "float", "size"), ast.Name: ("name", "bool")}.get(type(a.value))
+        others = [p.name for p in params if not p.positional and (can is None or p.type in can)]
         takes = "no arguments" if not params else "only named arguments" if not positional else (
             f"{positional} argument{'s' * (positional > 1)} without a name")
         help = hint or (f"write `{others[0]} = ...`" if others else "remove it")

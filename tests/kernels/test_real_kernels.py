@@ -48,7 +48,10 @@ NETS: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
+SLOW = ("gaps", "resnete-standard", "dense-standard")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETS])
 def test_kernels_and_steps(name: str) -> None:
     lib = Library(plan(NETS[name]))
     assert check_net(lib, special=False) > 10
@@ -75,7 +78,7 @@ def test_without_vectors(name: str) -> None:
     check_net(Library(replace(planned, target=plain)), special=True, threads=(3,))
 
 
-@pytest.mark.parametrize("name", ["wide", "large-window"])
+@pytest.mark.parametrize("name", ["wide"])
 def test_a_kernel_fits_a_threads_stack(name: str) -> None:
     """24 KiB is what a target's stacks are made for (``backends/c/targets.py``)."""
     planned = plan(NETS[name])
