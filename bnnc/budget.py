@@ -172,6 +172,8 @@ def single_changes(planned: driver.Planned) -> Iterator[tuple[str, bool, dict[st
     model = planned.model
     if not model.recompute:
         yield "recompute = on", False, {"recompute": "on"}
+    if model.batch > 1 and model.batch % 2 == 0 and model.microbatch == 1:
+        yield "microbatch = 2", True, {"microbatch": 2}
     if planned.threads > 1:
         yield "--threads 1", False, {"threads": 1}
     if model.batch > 1:

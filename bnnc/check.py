@@ -31,13 +31,14 @@ TRAIN = (
     Param("epochs", "int", 10, "passes over the training samples", minimum=0, maximum=1_000_000),
     Param("seed", "int", 1, "what all random numbers follow from", minimum=0, maximum=2**32 - 1),
     Param("holdout", "float", None, "share of the training samples kept apart", minimum=0, maximum=0.5),
+    Param("microbatch", "int", 1, "parts of a batch, trained one after the other; normalisation sees a part", minimum=1, maximum=65536),
     Param("recompute", "bool", False, "less memory, the same bits: make values strip by strip, some of them again"),
 )
 DATA = (
     Param("train", "call:sources", None, "where the training samples come from"),
     Param("test", "call:sources", None, "where the test samples come from"),
 )
-ALLOW = ("recompute", "optimizer", "batch")  # settings that `--ram` may change, where the spec allows it
+ALLOW = ("recompute", "microbatch", "optimizer", "batch")  # settings that `--ram` may change, where the spec allows it
 RULE = Param("rule", "call:rules", Call("standard"), "how the network learns", positional=True)
 
 
@@ -248,7 +249,12 @@ class _Checker:
             raise InternalError("check found a mistake and did not report it")
         model = Model(name, layers, rule, train["optimizer"], train["schedule"], train["batch"], train["epochs"],
                       train["seed"], train["holdout"], Data(data["train"], data["test"]), train["recompute"],
-                      allow, self.text, self.path)
+                      train["microbatch"], allow, self.text, self.path)
+        own_backward = getattr(self.tables.rules[model.rule.name].impl, "backward", None) is not None
+        if model.batch % model.microbatch or (own_backward and model.microbatch > 1):
+            message, help = (f"the rule `{model.rule.name}` takes whole batches", "leave `microbatch` out") if own_backward else (
+                f"a batch of {model.batch} has no {model.microbatch} equal parts", "choose a number that divides the batch")
+            self.log.add("B0409", message, self.sections["train"].header if "train" in self.sections else NOWHERE, help=help)
         for table, call in ((self.tables.rules, model.rule), (self.tables.optimizers, model.optimizer)):
             validate = getattr(table[call.name].impl, "validate", None)
             for layer, message, help in validate(model) if validate else ():

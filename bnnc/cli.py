@@ -236,6 +236,8 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
+        if line := show.normalised(p):
+            out.print(line)
         if p.choices:
             out.print("", show.front_table(p), sep="\n")
         out.print(show.not_counted(p), show.card(p), sep="\n", style="dim")

@@ -93,6 +93,7 @@ class Model:
     holdout: float  # share of the training samples kept apart for the plateau schedule, 0..0.5
     data: Data
     recompute: bool = False  # less memory, the same bits: kernels run strip by strip, and some values are made again
+    microbatch: int = 1  # parts of a batch that are trained one after the other, their gradients added up
     allow: tuple[tuple[str, Any, str], ...] = ()  # settings, and how they are written, that may be taken to fit a limit of memory
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
@@ -104,8 +105,14 @@ class Model:
 
         Independent of file name, comments and formatting.  A checkpoint carries it; another spec's is refused.
         """
-        key = repr((self.name, [_structure(y) for y in self.layers], str(self.rule), str(self.optimizer), self.batch))
+        key = repr((self.name, [_structure(y) for y in self.layers], str(self.rule), str(self.optimizer), self.batch,
+                    *([self.microbatch] if self.microbatch > 1 else [])))
         return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    @property
+    def part(self) -> int:
+        """Samples that are in memory at once."""
+        return self.batch // self.microbatch
 
     @property
     def classes(self) -> int:

@@ -62,6 +62,13 @@ def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timelin
         table.add_row(f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), "", style="dim")
 
 
+def normalised(plan: Plan) -> str:
+    """With parts of batches: what that means for normalisation; else nothing."""
+    m = plan.planned.model
+    return "" if m.microbatch == 1 else (
+        f"microbatch: each batch of {m.batch} is trained as {m.microbatch} parts of {m.part}; normalisation sees a part, not the batch")
+
+
 def front_table(plan: Plan) -> Table:
     """Of all plans that a spec allows, those than which none needs both fewer bytes and fewer operations."""
     table = Table(box=None, pad_edge=False, header_style="bold", title="what `allow` gives", title_justify="left")

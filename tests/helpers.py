@@ -121,6 +121,7 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
         "labels": labels,
         "lr": np.full((1, 1), 0.003 * (1 + seed % 3), np.float32),
         "step": np.full((1, 1), 1 + seed, np.float32),
+        "part": np.full((1, 1), seed % planned.model.microbatch, np.float32),
         # of rules without floats
         "tick": np.full((1, 1), 1 + seed, np.int32),
         "seed": np.full((1, 1), 7, np.int32),

@@ -81,6 +81,8 @@ def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
     memory = _memory(ps, placed, prefix)
+    if "part" in ps.schedule.program.inputs:
+        raise error("B0701", "the GPU backend trains whole batches", ps.kernels[0].span, help="leave out `microbatch`")
     if ps.loops:
         raise error("B0701", "the GPU backend runs no loops over strips", ps.kernels[ps.loops[0].first].span,
                     label="the first loop begins here", help="leave out `recompute = on`")

@@ -34,15 +34,15 @@ layers.add(LayerDef(
 
 def _flatten(cx: Any, layer: Layer, x: T) -> T:
     """Images have a row a pixel; what is one row a sample already stays as it is."""
-    pixels = x.shape[0] // cx.batch
+    pixels = x.shape[0] // cx.samples
     return x if pixels == 1 else cx.b.op("join", x, steps=pixels, name="out")
 
 
 def _unflatten(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     rows, cols = cx.b[region.inputs[0]].shape
-    if not wanted or rows == cx.batch:
+    if not wanted or rows == cx.samples:
         return g
-    return cx.b.op("split", g, steps=rows // cx.batch, first=0, cols=cols, name="g")
+    return cx.b.op("split", g, steps=rows // cx.samples, first=0, cols=cols, name="g")
 
 
 layers.add(LayerDef(

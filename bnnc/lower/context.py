@@ -40,7 +40,13 @@ class Context:
         return self.model.optimizer
 
     @property
+    def samples(self) -> int:
+        """How many the Program sees at once: a batch, or a part of it."""
+        return self.model.part
+
+    @property
     def batch(self) -> int:
+        """How many make a batch."""
         return self.model.batch
 
     def layer_def(self, kind: str) -> Any:
@@ -97,7 +103,18 @@ class Context:
 
     def wgrad(self, name: str, grad: T, unit: float | None = None) -> None:
         """Report a parameter's gradient; ``unit`` is its size where every entry is +-unit."""
-        self.param_grads[name] = (grad, unit)
+        self.param_grads[name] = (grad if f"{name}.sum" in self.b.values else self.summed(name, grad), unit)
+
+    def summed(self, name: str, grad: T) -> T:
+        """The gradient's sum over the parts of the batch so far, kept as f32 from part to part; itself for whole batches."""
+        if self.model.microbatch == 1:
+            return grad
+        phase, self.b.phase = self.b.phase, "update"
+        kept = self.b.state(f"{name}.sum", grad.shape, "f32", "moment")
+        total = ((self.b["part"] <= 0.0).where(0.0, kept) + grad).named("sum_new")
+        self.b.update(kept, total)
+        self.b.phase = phase
+        return total
 
     param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ Afterwards: every trained parameter has exactly one update, and what crosses fro
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..diag import InternalError
 from ..ir.program import Module, Op, Program, Region, T
@@ -114,6 +115,16 @@ def back_propagate(cx: Context, program: Program) -> None:
             cx.grads.setdefault(region.inputs[0], []).append(g)
 
 
+def at_the_last_part(cx: Context, first: int) -> None:
+    """From update ``first`` on, states change at the last part of a batch only."""
+    last = cx.b["part"] >= cx.model.microbatch - 1.0
+    for i in range(first, len(cx.b.updates)):
+        state, new = (cx.b[n] for n in cx.b.updates[i])
+        kept = last.where(new, state)
+        kept = kept if kept.dtype == new.dtype else kept.sign() if new.dtype == "bit" else kept.to(new.dtype)
+        cx.b.updates[i] = (state.name, kept.named(f"{new.name.split('.', 1)[-1]}_kept").name)
+
+
 def differentiate(module: Module, model: Model) -> Module:
     """Add backward and update ops to the train Program; raises BnncError B0503 when a rule's `keep` is broken."""
     train = module.train
@@ -124,6 +135,9 @@ def differentiate(module: Module, model: Model) -> Module:
         out = cx.b.finish()
         verify_keep(out)
         return Module(out, module.evaluate)
+    if model.microbatch > 1:
+        whole = cx.rule.on_wgrad
+        cx.rule = replace(cx.rule, on_wgrad=lambda cx, w, dw, fan_in: whole(cx, w, cx.summed(w.name, dw), fan_in))
     cx.b.phase, cx.b.layer = "update", "optimizer"
     scalars = cx.opt.scalars(cx)
     cx.b.phase = "backward"
@@ -135,7 +149,10 @@ def differentiate(module: Module, model: Model) -> Module:
     for s in reversed(trained):
         grad, unit = cx.param_grads[s.name]
         cx.b.layer = s.name.split(".")[0]
+        done = len(cx.b.updates)
         cx.opt.update(cx, cx.b[s.name], s.role, grad, unit, scalars)
+        if model.microbatch > 1:
+            at_the_last_part(cx, done)
     out = cx.b.finish()
     verify_keep(out)
     return Module(out, module.evaluate)

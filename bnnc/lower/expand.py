@@ -45,9 +45,9 @@ def _expand_one(model: Model, training: bool) -> Program:
     t = first.output
     pixels = t.shape[0] * t.shape[1] if any(cx.layer_def(y.kind).images for y in model.walk()) else 1
     whole = 1 if dtype == "bit" else pixels  # bits arrive packed sample by sample
-    x = cx.b.input("x", (model.batch * whole, t.elements // whole), dtype)
-    cx.b.input("labels", (model.batch, 1), "u8")
-    for name, scalar in rule.inputs if training else ():
+    x = cx.b.input("x", (model.part * whole, t.elements // whole), dtype)
+    cx.b.input("labels", (model.part, 1), "u8")
+    for name, scalar in (*rule.inputs, *([("part", "f32")] if model.microbatch > 1 else [])) if training else ():
         cx.b.input(name, (1, 1), scalar)
     for layer in model.layers:
         x = layer_forward(cx, layer, x)

@@ -85,7 +85,8 @@ NETS: dict[str, str] = {
     "local-bef": spec((40, 33, 15, 12), kind="bit", rule="local(classifier = bef(alpha = 3, trials = 5))", batch=20),
     "local-freeze-first": spec((40, 33, 15, 3), kind="bit", rule="local(freeze_first = on)", batch=20),
     "local-one-output": spec((37, 33, 15, 1), kind="bit", rule="local(bits = 8)", batch=33),
-    "sign-twice": spec((33, 17, 5), batch=9, body="  dense 17; batchnorm; sign; residual { sign; dense 17; batchnorm; } sign;\n  dense 5; batchnorm;"),
+    "sign-twice": spec((33, 17, 5), batch=9,
+                       body="  dense 17; batchnorm; sign; residual { sign; dense 17; batchnorm; } sign;\n"),
     "local-batch-of-one": spec((3, 33, 33, 33, 1), kind="bit", rule="local(group = 0, bits = 4)", batch=1),
     "local-one-output-deep": spec((40, 33, 48, 15, 1), kind="bit", rule="local(group = 3, r = 0.5)", batch=20),
     # through time

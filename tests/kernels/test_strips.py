@@ -18,7 +18,8 @@ NETS = {
     "bop": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", f"conv 128 padding = same; {POOL}",
                optimizer="bop(tau = 0.001, gamma = 0.4)", batch=4),
     "standard": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", rule="standard", batch=4),
-    "real": net("8, 8, 3", "conv 64 padding = same weights = real; batchnorm; relu", "conv 64 padding = same weights = real; batchnorm; relu",
+    "real": net("8, 8, 3", "conv 64 padding = same weights = real; batchnorm; relu",
+                "conv 64 padding = same weights = real; batchnorm; relu",
                 f"conv 32 padding = same weights = real; {POOL}", rule="standard", batch=4),
     "residual": net("8, 8, 3", "conv 64 padding = same; batchnorm",
                     "residual { shortcut { avgpool 2; conv 96 kernel = 1 weights = real; batchnorm; } sign; "

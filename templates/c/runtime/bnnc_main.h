@@ -161,11 +161,11 @@ BNNC_FN int bnnc_train(void) {
   bnnc_find_thresholds(true);
   bnnc_open_data(true);
   const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold,
-                 per_epoch = n_fit / NET.batch;
+                 per_epoch = n_fit / (NET.batch * NET.parts);
   if (!per_epoch)
     bnnc_fail(BNNC_E_DATA,
               "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec",
-              bnnc_train_set.path, n_fit, NET.batch);
+              bnnc_train_set.path, n_fit, NET.batch * NET.parts);
   const bool resumed = bnnc_begin(n_fit, n_hold);
   bnnc_view.steps_per_epoch = per_epoch;
   bnnc_show_start(resumed);
@@ -251,7 +251,7 @@ BNNC_COLD int bnnc_info(void) {
   bnnc_say(1,
            "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u  seed %u\n"
            "memory: arena %U bytes, whole process %U bytes predicted\n",
-           NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch, NET.classes, NET.epochs,
+           NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch * NET.parts, NET.classes, NET.epochs,
            NET.seed, NET.arena_bytes, NET.total_bytes);
   for (uint32_t k = 0; k < NET.n_state; k++) {
     const bnnc_state *s = &NET.state[k];

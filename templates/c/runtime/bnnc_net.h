@@ -89,7 +89,8 @@ typedef struct {
   const char *summary;         /* lines for `info`: the memory table */
   const char *plan_json;       /* for `info --json` */
 
-  uint32_t batch, elems, classes;
+  uint32_t batch, parts;       /* samples in memory at once, and how many times that many make a batch of the spec */
+  uint32_t elems, classes;
   uint32_t in_kind;            /* BNNC_U8, BNNC_F32 or BNNC_BIT: what the batch buffer holds */
   bnnc_encoding encoding;      /* BNNC_BIT: what makes them bits */
 
@@ -99,6 +100,7 @@ typedef struct {
   uint32_t train_x, train_labels, train_loss, train_pred;
   uint32_t eval_x, eval_labels, eval_loss, eval_pred;
   uint32_t lr, step;           /* two f32, written before each train step: learning rate, and t = 1, 2, ...; or NOWHERE */
+  uint32_t part;               /* f32, or NOWHERE: which part of the batch, 0 and up */
   uint32_t tick, seed_at, errors, samples, level; /* five i32, likewise, of rules without floats: t, the seed, mistakes and
                                 * samples of the epoch before (1 and 1 in the first), and how often training stagnated */
   const bnnc_counter *counter; /* BNNC_COUNTERS of them */

@@ -48,7 +48,7 @@ BNNC_FN void bnnc_show_step(void) {
   char line[256];
   bnnc_text t = {line, sizeof line, 0, 1};
   double s = bnnc_seconds(bnnc_view.epoch_start, now);
-  uint64_t samples = (uint64_t)(bnnc_cur.step - bnnc_view.epoch_first_step) * NET.batch;
+  uint64_t samples = (uint64_t)(bnnc_cur.step - bnnc_view.epoch_first_step) * NET.batch * NET.parts;
   bnnc_view.last_shown = now;
   bnnc_put(&t, "\repoch %2u/%u  step %u/%u  %s %.4f", bnnc_cur.epoch + 1, bnnc_opt.epochs, bnnc_cur.step,
            bnnc_view.steps_per_epoch, bnnc_loss_name(), bnnc_mean(bnnc_cur.loss_sum));
@@ -107,7 +107,7 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
   bnnc_text t = {line, sizeof line, 0, 1};
   uint64_t now = bnnc_clock_ns();
   double loss = bnnc_mean(bnnc_cur.loss_sum), hits = bnnc_mean((double)bnnc_cur.hits);
-  double speed = (double)(bnnc_view.steps_per_epoch - bnnc_view.epoch_first_step) * NET.batch /
+  double speed = (double)(bnnc_view.steps_per_epoch - bnnc_view.epoch_first_step) * NET.batch * NET.parts /
                  (train_seconds > 0 ? train_seconds : 1);
   double s = bnnc_seconds(bnnc_view.epoch_start, now);
   if (!bnnc_opt.quiet) {
@@ -166,7 +166,7 @@ BNNC_COLD void bnnc_show_start(bool resumed) {
       "\"seed\":%u,\"threads\":%d,\"isa\":%q,\"batch\":%u,\"epochs\":%u,\"train_samples\":%u,\"holdout_samples\":%u,"
       "\"test_samples\":%u,\"resumed_epoch\":%u,\"resumed_step\":%u,\"arena_bytes\":%U}\n",
       NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, bnnc_cur.seed, bnnc_pool.n,
-      bnnc_cpu_names[bnnc_cpu_level()], NET.batch, bnnc_opt.epochs, bnnc_cur.n_fit, bnnc_cur.n_hold, bnnc_test_set.n,
+      bnnc_cpu_names[bnnc_cpu_level()], NET.batch * NET.parts, bnnc_opt.epochs, bnnc_cur.n_fit, bnnc_cur.n_hold, bnnc_test_set.n,
       resumed ? bnnc_cur.epoch + 1 : 0, bnnc_cur.step, NET.arena_bytes);
 }
 

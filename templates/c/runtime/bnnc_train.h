@@ -194,17 +194,21 @@ BNNC_FN void bnnc_put_scalars(float lr, uint64_t t) {
 }
 
 BNNC_FN void bnnc_train_batch(const bnnc_perm *order, float lr) {
-  for (uint32_t b = 0; b < NET.batch; b++) {
-    uint32_t i = bnnc_split_at(bnnc_perm_at(order, bnnc_cur.step * NET.batch + b));
-    bnnc_set_read(&bnnc_train_set, i, bnnc_arena + NET.train_x + (uint64_t)b * bnnc_row_bytes(),
-                  bnnc_arena + NET.train_labels + b);
+  for (uint32_t k = 0; k < NET.parts; k++) {
+    const float part = (float)k;
+    for (uint32_t b = 0; b < NET.batch; b++) {
+      uint32_t i = bnnc_split_at(bnnc_perm_at(order, (bnnc_cur.step * NET.parts + k) * NET.batch + b));
+      bnnc_set_read(&bnnc_train_set, i, bnnc_arena + NET.train_x + (uint64_t)b * bnnc_row_bytes(),
+                    bnnc_arena + NET.train_labels + b);
+    }
+    bnnc_put_scalars(lr, bnnc_cur.step_total + 1);
+    bnnc_put_scalar(NET.part, &part);
+    net_train_step();
+    bnnc_cur.loss_sum += bnnc_sum_loss(NET.train_loss, NET.batch);
+    bnnc_cur.hits += bnnc_count_hits(NET.train_pred, NET.train_labels, NET.batch);
+    bnnc_cur.seen += NET.batch;
+    bnnc_add_counts();
   }
-  bnnc_put_scalars(lr, bnnc_cur.step_total + 1);
-  net_train_step();
-  bnnc_cur.loss_sum += bnnc_sum_loss(NET.train_loss, NET.batch);
-  bnnc_cur.hits += bnnc_count_hits(NET.train_pred, NET.train_labels, NET.batch);
-  bnnc_cur.seen += NET.batch;
-  bnnc_add_counts();
   bnnc_cur.step++, bnnc_cur.step_total++;
 }
 
