@@ -1,7 +1,7 @@
 """Budget: what to do when a plan does not fit in the memory that there is (``--ram``).
 
 Where the spec says what may be changed (`allow { ... }`), the gentlest change that fits is made: first those that keep what is
-learnt, then the one with the fewest operations.
+learnt, then those that the spec names first, then the one with the fewest operations.
 
 Every way out that is proposed has been planned, so its bytes are exact.  Candidates come from the registry: the other
 optimisers, the other rules, each other choice of the optimiser's and rule's own arguments, recomputing, fewer threads, and
@@ -91,6 +91,7 @@ class Choice:
     planned: driver.Planned
     options: driver.Options
     cost: Cost
+    rank: int = 0  # where `allow` names the changes of what is learnt: 0 before all others
 
     @property
     def total(self) -> int:
@@ -114,23 +115,24 @@ class Choice:
 def choices(options: driver.Options, planned: driver.Planned) -> list[Choice]:
     """The plan and every combination of the settings that its spec allows, in order of preference."""
     model, out = planned.model, []
-    table: dict[str, list[Any]] = {}
-    for key, value, text in model.allow:
-        if value != getattr(model, key):
-            table.setdefault(key, []).append(value if isinstance(value, int) and not isinstance(value, bool) else text)
+    written = [(key, text) for key, value, text in model.allow if value != getattr(model, key)]
+    table: dict[str, list[str]] = {}
+    for key, text in written:
+        table.setdefault(key, []).append(text)
     for picked in itertools.product(*([None, *values] for values in table.values())):
         changes = tuple((key, value) for key, value in zip(table, picked, strict=True) if value is not None)
         o = _changed(options, **dict(changes))
         p = planned if not changes else _planned(o)
         if p is not None:
-            out.append(Choice(changes, p, o if changes else options, step_cost(p.placed.packed.train)))
-    return sorted(out, key=lambda c: (c.learning, c.operations))
+            rank = sum(written.index(change) for change in changes if change[0] != "recompute")
+            out.append(Choice(changes, p, o if changes else options, step_cost(p.placed.packed.train), rank))
+    return sorted(out, key=lambda c: (c.learning, c.rank, c.operations))
 
 
 def front(found: list[Choice]) -> list[Choice]:
-    """Those than which none is as good in bytes, operations and changes of what is learnt, and better in one; most bytes first."""
-    def figures(c: Choice) -> tuple[float, ...]:
-        return c.total, c.operations, c.learning
+    """Those than which none is as good in bytes, operations and what is learnt, and better in one; most bytes first."""
+    def figures(c: Choice) -> tuple[Any, ...]:
+        return c.total, c.operations, (c.learning, c.rank)
 
     kept = [c for c in found if not any(
         figures(d) != figures(c) and all(a <= b for a, b in zip(figures(d), figures(c), strict=True)) for d in found)]

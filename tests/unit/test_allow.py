@@ -52,11 +52,12 @@ def test_what_keeps_the_learning_comes_first(totals: dict[str, int]) -> None:
     assert step_cost(plan.planned.placed.packed.train).operations > cheaper.cost.operations
 
 
-def test_then_the_fewest_operations(totals: dict[str, int]) -> None:
+def test_then_what_the_spec_names_first(totals: dict[str, int]) -> None:
     limit = totals["recompute = on"] - 1
     plan = parse(NET + ALLOW).plan(ram=limit)
     one = [c for c in plan.choices if c.total <= limit and c.learning == 1]
-    assert plan.planned is min(one, key=lambda c: c.operations).planned
+    assert plan.planned is min(one, key=lambda c: (c.rank, c.operations)).planned
+    assert "elide" in budget.taken(plan.choices, plan.planned)  # named before bop, which would cost fewer operations
 
 
 def test_nothing_that_is_allowed_fits(totals: dict[str, int]) -> None:
@@ -75,12 +76,13 @@ def test_without_allow_nothing_is_changed(totals: dict[str, int]) -> None:
 
 
 def test_the_front_holds_what_nothing_beats(totals: dict[str, int]) -> None:
-    found = list(parse(NET + ALLOW).plan(ram=max(totals.values())).choices)
+    bop_first = "allow { optimizer = bop; recompute = on; optimizer = adam(v = elide); batch = 10; }\n"
+    found = list(parse(NET + bop_first).plan(ram=max(totals.values())).choices)
     front = budget.front(found)
     assert 2 < len(front) < len(found)
     for c in found:
-        beaten = any(d.total <= c.total and d.operations <= c.operations and d.learning <= c.learning and
-                     (d.total, d.operations, d.learning) != (c.total, c.operations, c.learning) for d in found)
+        beaten = any(d.total <= c.total and d.operations <= c.operations and (d.learning, d.rank) <= (c.learning, c.rank)
+                     and (d.total, d.operations, d.learning, d.rank) != (c.total, c.operations, c.learning, c.rank) for d in found)
         assert beaten != (c in front)
 
 
