@@ -122,10 +122,10 @@ def pack_rows(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
 
 
 @triton.jit
-def word(words: "Any", k: "Any", WORDS: tl.constexpr) -> "Any":
-    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers."""
-    chosen = tl.where(tl.arange(0, WORDS)[None, :] == k, words.to(tl.int32, bitcast=True), 0)
-    return tl.reduce(chosen, 1, ADD)[:, None].to(tl.uint32, bitcast=True)
+def word(words: "Any", k: "Any", ROWS: tl.constexpr) -> "Any":
+    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers.  Not as a sum: the compiler would give every thread all columns
+    of what is made of it."""
+    return tl.gather(words, tl.full((ROWS, 1), 0, tl.int32) + k, 1)
 
 
 @triton.jit

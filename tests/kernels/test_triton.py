@@ -210,13 +210,13 @@ def compiled(text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = Fa
     return aot.compile_text(re.sub(r"^PERSISTENT = .*", f"PERSISTENT = {persistent}", source, flags=re.M), archs)[2]
 
 
-@pytest.mark.parametrize("net", ["integer", pytest.param("recurrent", marks=pytest.mark.slow)])
-def test_kernels_compile_without_spills(net: str) -> None:
+@pytest.mark.parametrize("text", [QUICK["integer"], pytest.param(NETS["rnn-wide"], marks=pytest.mark.slow)], ids=["integer", "rnn-wide"])
+def test_kernels_compile_without_spills(text: str) -> None:
     """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""
-    images = compiled(QUICK[net])
+    images = compiled(text)
     for image in images.values():
         assert image.cubin[:4] == b"\x7fELF" and image.registers > 0 and image.stack == image.scratch == 0
-    assert len(images) == 2 * sum(map(len, emit.entries(plan(QUICK[net]).placed)))
+    assert len(images) == 2 * sum(map(len, emit.entries(plan(text).placed)))
 
 
 @pytest.mark.slow
@@ -228,7 +228,7 @@ def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["bep", "local", "rnn", "rnn-horizon"])
+@pytest.mark.parametrize("net", ["bep-wide", "local", "rnn-wide", "rnn-horizon"])
 def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
     """All kernels in one, for each architecture, as small networks run them."""
     assert set(compiled(NETS[net], persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}
