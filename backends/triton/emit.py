@@ -24,7 +24,8 @@ from bnnc.plan.report import Report, table_lines
 
 from ..c import emit as c_emit
 from ..render import render, template_text
-from .kernels import LARGE, Memory, kernel_text
+from .kernels import kernel_text
+from .skeleton import LARGE, Memory, terms
 from .targets import Target
 
 BARRIER_BYTES = 64
@@ -101,7 +102,7 @@ def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
 def persistent(placed: Placed) -> bool:
     """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that launches, not
     arithmetic, take the time."""
-    return all(m * q * n < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
+    return all(terms(k) < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels)
 
 
 def phases(ps: PackedSchedule, placed: Placed, prefix: str) -> list[list[int]]:

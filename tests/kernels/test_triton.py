@@ -16,9 +16,9 @@ from helpers import Library, assert_equal, assert_same, batch_of, interpreted, p
 from test_locked import NETS, SPECIAL, UNFUSED, check_kernel, check_net, check_steps
 from triton_helpers import TritonLibrary, interpreted_module
 
-from bnnc import rng
+from bnnc import driver, rng
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit, kernels
+from bnnc.backends.triton import emit, kernels, skeleton
 from bnnc.backends.triton.device import Pointer
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
@@ -169,29 +169,27 @@ def test_a_float_is_two_halves() -> None:
 # -- large networks --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
-def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What large networks get, here made to come at small sizes.  Kernel-locked: integers and bits of integers are equal; floats
-    within 2**-18 of the largest (f16: its last bit), so a sign may differ where the sum is that near to zero."""
-    monkeypatch.setattr(kernels, "LARGE", 1)
+def make_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What large networks get comes at small sizes, too."""
+    monkeypatch.setattr(skeleton, "LARGE", 1)
     monkeypatch.setattr(kernels, "TALL", 64)
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
-    text = spec((66, 65, 70, 10), rule=rule, kind="sign" if "bep" in rule else "u8", optimizer="sgd", batch=67)
-    planned = plan(text)
+
+
+def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
+    """Kernel-locked: integers and bits of integers are equal; floats within 2**-18 of the largest (f16: its last bit), so a sign may
+    differ where the sum is that near to zero.  ``exact``: there are no floats."""
     lib = TritonLibrary(planned)
-    if "bep" not in rule:
-        assert {"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))
-    states = interp.init_states(lib.train.program, 7)
-    values = interpreted(lib.train, states, batch_of(planned, 1))
+    values = interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 1))
+    constants = {s.name for s in lib.train.packed.constants}
     for i, k in enumerate(lib.train.packed.kernels):
-        constants = {s.name for s in lib.train.packed.constants}
         for n in k.reads:
             if n not in constants:
                 lib.write(lib.train.place(n), values[lib.train.value(n)])
         lib.run(i)
         for n in k.writes:
             got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
-            if got.dtype.kind != "f" and "bep" in rule:
+            if got.dtype.kind != "f" and (exact or k.kind == "convolve"):
                 assert_equal(got, np.asarray(want, got.dtype), n)
             elif got.dtype.kind != "f":
                 assert (got != want).mean() < 0.01, n
@@ -199,6 +197,16 @@ def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: 
                 off = np.abs(got.astype(np.float64) - want)
                 near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(want).max() + 1e-8  # some sums cancel to nothing
                 assert (off > near).mean() < 0.01, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
+    return lib
+
+
+@pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
+def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_large(monkeypatch)
+    text = spec((66, 65, 70, 10), rule=rule, kind="sign" if "bep" in rule else "u8", optimizer="sgd", batch=67)
+    lib = check_large(plan(text), exact="bep" in rule)
+    if "bep" not in rule:
+        assert {"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------
