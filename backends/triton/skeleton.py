@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
+from bnnc.diag import error
 from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.kernel import Expr, Kernel
 
@@ -82,6 +83,8 @@ class Skeleton:
             place = n if n in mem.constants else mem.place(n)
             if place not in places:
                 s = mem.storages[n]
+                if s.stored_rows * s.stride > 2**31 - 1:
+                    raise error("B0702", f"`{place}` has more elements than a kernel can count", k.span, help="use a smaller batch")
                 places[place] = self.names.new(ident(place))
                 self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))  # {s}")
             self.pointers[n] = places[place]
