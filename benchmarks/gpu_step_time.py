@@ -1,10 +1,11 @@
 """Training steps per second on a GPU: bnnc's Triton kernels against idiomatic PyTorch, in one run.
 
-    python benchmarks/gpu_step_time.py                # all of it, about 8 minutes on one GPU
-    python benchmarks/gpu_step_time.py --only small   # batch 100, 784-256x4-10
+    python benchmarks/gpu_step_time.py                            # all of it, about 15 minutes on one GPU
+    python benchmarks/gpu_step_time.py --only small --batch 100   # 784-256x4-10
 
-Two networks, 784-256x4-10 and 784-4096x3-10, at batches of 100 and 10,000, u8 pixels, Adam, rule edge; the batch is resident and
-copied to the network's input before each step.  bnnc: one cooperative launch a step, and a CUDA graph of one launch a kernel.
+Three networks, 784-256x4-10 and 784-4096x3-10 at batches of 100 and 10,000, and BinaryNet of ``examples/binarynet_cifar10`` at 100
+and 4096; u8 pixels, Adam, rule edge; the batch is resident and copied to the network's input before each step.  bnnc: one
+cooperative launch a step (not BinaryNet), and a CUDA graph of one launch a kernel.
 PyTorch: eager, torch.compile, and the whole step as a CUDA graph; f32, and bf16 by autocast.  Memory is the peak of torch's
 allocator (bnnc: its one allocation).  Beside each time stands the floor that this GPU's arithmetic or memory sets for the network.
 Writes ``results/gpu_step_time.json`` and ``.md``; without a GPU it says so and ends with exit code 7.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import statistics
 import subprocess
 import sys
@@ -25,16 +27,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch_peer import Mlp
+from torch_peer import IMAGES, BinaryConv, BinaryLinear, Mlp
 
 from bnnc import driver
 from bnnc.backends.triton.compile import load_module
 from bnnc.backends.triton.device import Gpu
+from bnnc.backends.triton.skeleton import terms
 from bnnc.diag import BnncError
 
 HERE = Path(__file__).resolve().parent
-NETS = {"small": (784, 256, 256, 256, 256, 10), "wide": (784, 4096, 4096, 4096, 10)}
-BATCHES = (100, 10_000)
+EXAMPLES = HERE.parent / "examples"
 GPUS = {"H200": (4.8e12, 1979e12, 67e12), "H100": (3.35e12, 1979e12, 67e12), "A100": (1.6e12, 624e12, 19.5e12)}  # bytes, int8, f32 a s
 
 
@@ -63,21 +65,44 @@ def timed(step: Callable[[], Any], steps: int, rounds: int = 5) -> float:
     return statistics.median(times)
 
 
-def spec(widths: tuple[int, ...], batch: int) -> str:
+@dataclass(frozen=True)
+class Network:
+    """``spec(batch)``: what bnnc compiles; ``model()``: its peer, which takes samples of shape ``sample``; ten classes."""
+
+    spec: Callable[[int], str]
+    model: Callable[[], nn.Module]
+    sample: tuple[int, ...]
+    batches: tuple[int, ...]
+    one_launch: bool = True
+
+
+def mlp(*widths: int) -> Network:
     hidden = "".join(f"  dense {n}; batchnorm; sign;\n" for n in widths[1:-1])
-    return (f"network bench {{\n  input u8[{widths[0]}];\n{hidden}  dense {widths[-1]}; batchnorm;\n  loss;\n}}\n"
-            f"rule edge;\ntrain {{ batch = {batch}; optimizer = adam; }}\n")
+
+    def spec(batch: int) -> str:
+        return (f"network bench {{\n  input u8[{widths[0]}];\n{hidden}  dense {widths[-1]}; batchnorm;\n  loss;\n}}\n"
+                f"rule edge;\ntrain {{ batch = {batch}; optimizer = adam; }}\n")
+
+    return Network(spec, lambda: Mlp(widths), widths[:1], (100, 10_000))
 
 
-def bnnc(widths: tuple[int, ...], batch: int, persistent: bool, steps: int) -> Timing:
-    planned = driver.plan_text(driver.Options(spec(widths, batch), target="triton"))
+def example(name: str, peer: str, batches: tuple[int, ...]) -> Network:
+    text = (EXAMPLES / name / f"{name}.bnn").read_text(encoding="utf-8")
+    return Network(lambda batch: re.sub(r"batch = \d+", f"batch = {batch}", text), IMAGES[peer], (3, 32, 32), batches, one_launch=False)
+
+
+NETS = {"small": mlp(784, 256, 256, 256, 256, 10), "wide": mlp(784, 4096, 4096, 4096, 10),
+        "binarynet": example("binarynet_cifar10", "binarynet", (100, 4096))}
+
+
+def bnnc(planned: driver.Planned, persistent: bool, steps: int) -> Timing:
     source = driver.emit_source(planned)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
         gpu = Gpu(vars(load_module(source.text[source.main], Path(tmp), interpret=False)), persistent)
         net = gpu.module["NET"]
-        at = net["at"]["train"]
-        x = torch.randint(0, 256, (batch * widths[0],), dtype=torch.uint8, device="cuda")
-        labels = torch.randint(0, widths[-1], (batch,), dtype=torch.uint8, device="cuda")
+        at, batch = net["at"]["train"], net["batch"]
+        x = torch.randint(0, 256, (batch * net["elements"],), dtype=torch.uint8, device="cuda")
+        labels = torch.randint(0, net["classes"], (batch,), dtype=torch.uint8, device="cuda")
         for name, value in (("lr", 1e-3), ("step", 1.0)):
             gpu.memory[net["scalars"][name]:][:4].copy_(torch.tensor([value]).view(torch.uint8))
 
@@ -89,15 +114,17 @@ def bnnc(widths: tuple[int, ...], batch: int, persistent: bool, steps: int) -> T
         return Timing("bnnc, one launch" if persistent else "bnnc, graph", timed(step, steps), gpu.nbytes)
 
 
-def peer(widths: tuple[int, ...], batch: int, mode: str, half: bool, steps: int) -> Timing:
-    """``mode``: eager, compile or graph."""
+def peer(network: Network, batch: int, mode: str, half: bool, steps: int) -> Timing:
+    """``mode``: eager, compile or graph.  Images lie channels last."""
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
     torch.manual_seed(0)
-    model = Mlp(widths).cuda()
+    layout = torch.channels_last if len(network.sample) == 3 else torch.contiguous_format
+    model = network.model().cuda().to(memory_format=layout)
+    weights = [m.weight for m in model.modules() if isinstance(m, BinaryLinear | BinaryConv)]
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, capturable=mode == "graph", foreach=True)
-    x = torch.randint(0, 256, (batch, widths[0]), device="cuda").float() / 127.5 - 1
-    y = torch.randint(0, widths[-1], (batch,), device="cuda")
+    x = (torch.randint(0, 256, (batch, *network.sample), device="cuda").float() / 127.5 - 1).to(memory_format=layout)
+    y = torch.randint(0, 10, (batch,), device="cuda")
 
     def forward() -> Tensor:
         with torch.autocast("cuda", torch.bfloat16, enabled=half):
@@ -110,8 +137,8 @@ def peer(widths: tuple[int, ...], batch: int, mode: str, half: bool, steps: int)
         run().backward()
         optimizer.step()
         with torch.no_grad():
-            torch._foreach_clamp_min_([m.weight for m in model.linear], -1)
-            torch._foreach_clamp_max_([m.weight for m in model.linear], 1)
+            torch._foreach_clamp_min_(weights, -1)
+            torch._foreach_clamp_max_(weights, 1)
 
     launch: Callable[[], Any] = step
     if mode == "graph":
@@ -129,29 +156,30 @@ def peer(widths: tuple[int, ...], batch: int, mode: str, half: bool, steps: int)
     return Timing(f"torch {mode} {'bf16' if half else 'f32'}", ms, torch.cuda.max_memory_allocated())
 
 
-def floors(widths: tuple[int, ...], batch: int, gpu: str) -> dict[str, float]:
+def floors(planned: driver.Planned, gpu: str) -> dict[str, float]:
     """Milliseconds that this GPU needs at least: forward products in int8, backward ones as f32 additions, or all state read and
     written once."""
     bandwidth, int8, f32 = next((v for k, v in GPUS.items() if k in gpu), GPUS["A100"])
-    terms = [batch * k * n for k, n in zip(widths, widths[1:], strict=False)]
-    weights = sum(k * n for k, n in zip(widths, widths[1:], strict=False))
-    backward = 2 * sum(terms) - terms[0]
-    return {"arithmetic_ms": 1e3 * (2 * sum(terms) / int8 + 2 * backward / f32), "memory_ms": 1e3 * 2 * 6 * weights / bandwidth}
+    kernels = planned.placed.packed.train.kernels
+    forward, backward = (sum(terms(k) for k in kernels if (k.phase == "forward") == first) for first in (True, False))
+    return {"arithmetic_ms": 1e3 * (2 * forward / int8 + 2 * backward / f32),
+            "memory_ms": 1e3 * 2 * planned.placed.plan.state_bytes / bandwidth}
 
 
 def measure(name: str, batch: int) -> dict[str, Any]:
-    widths, gpu = NETS[name], torch.cuda.get_device_name()
+    network, gpu = NETS[name], torch.cuda.get_device_name()
+    planned = driver.plan_text(driver.Options(network.spec(batch), target="triton"))
     steps = 200 if name == "small" and batch == 100 else 20
-    rows = [bnnc(widths, batch, p, steps) for p in (True, False)]
-    rows += [peer(widths, batch, mode, half, steps) for mode in ("eager", "compile", "graph") for half in (False, True)]
-    best = min(r.ms for r in rows[:2])
-    floor = floors(widths, batch, gpu)
+    rows = [bnnc(planned, p, steps) for p in (True, False) if network.one_launch or not p]
+    rows += [peer(network, batch, mode, half, steps) for mode in ("eager", "compile", "graph") for half in (False, True)]
+    best = min(r.ms for r in rows if r.name.startswith("bnnc"))
+    floor = floors(planned, gpu)
     for r in rows:
-        print(f"{name:6} {batch:6}  {r.name:20} {r.ms:9.4f} ms  {1e3 / r.ms:10.1f} steps/s  {r.nbytes / 2**20:9.1f} MiB  "
+        print(f"{name:9} {batch:6}  {r.name:20} {r.ms:9.4f} ms  {1e3 / r.ms:10.1f} steps/s  {r.nbytes / 2**20:9.1f} MiB  "
               f"{r.ms / best:6.2f} x bnnc", flush=True)
-    print(f"{name:6} {batch:6}  floors: arithmetic {floor['arithmetic_ms']:.4f} ms, memory {floor['memory_ms']:.4f} ms; bnnc is at "
+    print(f"{name:9} {batch:6}  floors: arithmetic {floor['arithmetic_ms']:.4f} ms, memory {floor['memory_ms']:.4f} ms; bnnc is at "
           f"{max(floor.values()) / best:.2f} of the larger", flush=True)
-    return {"net": name, "batch": batch, "widths": widths, "floors": floor, "rows": [vars(r) for r in rows]}
+    return {"net": name, "batch": batch, "floors": floor, "rows": [vars(r) for r in rows]}
 
 
 def driver_version() -> str:
@@ -163,8 +191,8 @@ def driver_version() -> str:
 def main() -> None:
     """Command line; see the module docstring."""
     p = argparse.ArgumentParser(description="GPU training steps: bnnc against PyTorch")
-    p.add_argument("--only", choices=tuple(NETS), help="one of the two networks")
-    p.add_argument("--batch", type=int, action="append", help="instead of 100 and 10000")
+    p.add_argument("--only", choices=tuple(NETS), help="one of the networks")
+    p.add_argument("--batch", type=int, action="append", help="instead of the network's own")
     p.add_argument("--out", type=Path, default=HERE / "results", help="folder of the results")
     a = p.parse_args()
     if not torch.cuda.is_available():
@@ -176,7 +204,7 @@ def main() -> None:
                "driver": driver_version(), "python": sys.version.split()[0]}
     results = []
     for name in [a.only] if a.only else NETS:
-        for batch in a.batch or BATCHES:
+        for batch in a.batch or NETS[name].batches:
             try:
                 results.append(measure(name, batch))
             except (BnncError, torch.cuda.OutOfMemoryError) as e:

@@ -25,6 +25,7 @@ TRITON = "3.6.0"
 MOST_REGISTERS = 255  # of a persistent step: one program a multiprocessor leaves it that many
 # Loads ahead of a product (Triton's default first: fewer need fewer registers), and whether a thread may have all registers.
 ATTEMPTS = ((3, False), (2, False), (1, False), (1, True))
+SHARED = {80: 99 << 10, 90: 227 << 10}  # bytes of shared memory that a program may ask for, on every GPU of a generation
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 
 
@@ -109,10 +110,12 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
         registers, stack = _usage(triton, made.asm["cubin"], folder)
         image = Image(entry.name, arch, entry.tiles, entry.warps, made.metadata.shared, registers, stack,
                       made.metadata.global_scratch_size, made.asm["cubin"], made.asm["ptx"])
-        if not stack and not image.scratch:
+        if not stack and not image.scratch and image.shared <= SHARED[arch]:
             return image
-    raise error("B0712", f"kernel {entry.name} for sm_{arch} needs {stack} bytes of stack a thread and {image.scratch} of scratch, "
-                "which no plan counts", exit_code=4, help="report it with the spec; a smaller layer or batch may avoid it")
+    what = (f"{stack} bytes of stack a thread and {image.scratch} of scratch, which no plan counts" if stack or image.scratch else
+            f"{image.shared} bytes of shared memory, of {SHARED[arch]}")
+    raise error("B0712", f"kernel {entry.name} for sm_{arch} needs {what}", exit_code=4,
+                help="report it with the spec; a smaller layer or batch may avoid it")
 
 
 def compile_text(text: str, archs: Sequence[int]) -> tuple[list[emit.Entry], list[emit.Entry], dict[tuple[str, int], Image]]:

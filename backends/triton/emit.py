@@ -25,7 +25,8 @@ from bnnc.plan.report import Report, table_lines
 
 from ..c import emit as c_emit
 from ..render import render, template_text
-from .kernels import LARGE, Memory, kernel_text
+from .kernels import kernel_text
+from .skeleton import LARGE, Memory, terms
 from .targets import Target
 
 BARRIER_BYTES = 64
@@ -81,11 +82,6 @@ def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
     memory = _memory(ps, placed, prefix)
-    if "part" in ps.schedule.program.inputs:
-        raise error("B0701", "the GPU backend trains whole batches", ps.kernels[0].span, help="leave out `microbatch`")
-    if ps.loops:
-        raise error("B0701", "the GPU backend runs no loops over strips", ps.kernels[ps.loops[0].first].span,
-                    label="the first loop begins here", help="leave out `recompute = on`")
     out = []
     for k in ps.kernels:
         text, decls = kernel_text(k, memory)
@@ -107,7 +103,7 @@ def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
 def persistent(placed: Placed) -> bool:
     """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that launches, not
     arithmetic, take the time."""
-    return all(m * q * n < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels if k.kind == "contract" for m, q, n in [k.dims])
+    return all(terms(k) < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels)
 
 
 def phases(ps: PackedSchedule, placed: Placed, prefix: str) -> list[list[int]]:
@@ -143,7 +139,13 @@ def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str
 
 
 def launches(placed: Placed) -> str:
-    """The variant, in words, for the plan."""
+    """The variant, in words, for the plan.  Raises BnncError B0701 for what only C targets can do."""
+    for ps in placed.packed:
+        if "part" in ps.schedule.program.inputs:
+            raise error("B0701", "the GPU backend trains whole batches", ps.kernels[0].span, help="leave out `microbatch`")
+        if ps.loops:
+            raise error("B0701", "the GPU backend runs no loops over strips", ps.kernels[ps.loops[0].first].span,
+                        label="the first loop begins here", help="leave out `recompute = on`")
     return ("one launch a step, the bits of every other backend" if persistent(placed) else
             "one launch a kernel, large float products on tensor cores")
 

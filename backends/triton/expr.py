@@ -9,11 +9,13 @@ A :class:`Frame` says what a skeleton calls its row and its column, and which ma
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bnnc.diag import InternalError
+from bnnc.ir.image import Geometry, geometry
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
 from bnnc.sched.kernel import INFIX, Expr, bare
@@ -24,7 +26,8 @@ TYPES = {"u8": "uint8", "i8": "int8", "i16": "int16", "i32": "int32", "f16": "fl
 CALLS = {"sqrt": "tl.sqrt_rn", "exp": "num.exp", "log": "num.log", "powi": "num.powi"}
 RESERVED = ("arena", "t", "r", "c", "q", "p", "k", "d", "i", "x", "s", "num", "tl", "rows_ok", "cols_ok", "q_ok", "p_ok", "other_ok",
             "first", "second", "left", "right", "total", "differ", "row", "col", "open", "size", "value", "other", "rival",
-            "up", "down", "high", "low", "c0", "at", "step", "state", "init", "i")  # of skeletons
+            "up", "down", "high", "low", "c0", "at", "at_ok", "step", "state", "init", "position", "channel", "w", "now",
+            "more", "seen", "have")  # of skeletons
 SMALLEST = float(np.float32(2.0**-126))
 
 
@@ -86,6 +89,7 @@ class Printer:
     def print(self, exprs: list[Expr], named: tuple[Expr, ...] = ()) -> Printed:
         """``named``: trees whose text is used more than once, so they get a variable."""
         self.out = Printed()
+        self.windows: dict[Geometry, tuple[str, str, str]] = {}  # the window that row r is in, and where in it
         self.roots = set(exprs)
         self.text: dict[Expr, str] = {}
         self.level: dict[Expr, int] = {}
@@ -235,29 +239,84 @@ class Printer:
         return f"tl.load({at}, mask={ok}, other=0)" if ok else f"tl.load({at})"
 
     def _other_row(self, e: Expr) -> str:
-        """A load from the row that ``previous``, ``last``, ``repeat`` or ``split`` choose."""
+        """A load from the row that the op chooses."""
+        if e.op == "unwindow":
+            return self._unwindow(e)
+        if e.op in ("spread", "hit"):
+            return self._window(e)
         (x,), attrs, f = e.args, dict(e.attr), self.frame
         tall, steps = e.shape[0] > 1, attrs["steps"]
-        r = f.row if tall else "0"
-        if e.op == "split":
-            s = self.storages[x.attr]
-            at = f"({r} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {f.col if e.shape[1] > 1 else '0'})"
-            word = self._read(self.pointers[x.attr], f"{r} // {steps} * {s.stride} + ({at} >> 5)", f.ok(tall, e.shape[1] > 1))
-            return f"num.bit({word}, {at})"
+        r, c = f.row if tall else "0", f.col if e.shape[1] > 1 else "0"
+        if e.op in ("split", "join"):
+            n = x.shape[1] // steps if e.op == "split" else x.shape[1]
+            row, col = (f"({r} // {steps})", f"({r} % {steps} * {n} + {attrs['first']} + {c})") if e.op == "split" else (
+                f"({r} * {steps} + {c} // {n})", f"({c} % {n})")
+            return self.element(x.attr, row, col, f.ok(tall, e.shape[1] > 1))
         if e.op == "previous":
             return f"(({r} % {steps} == 0) | {self.load(x.attr, f'tl.where({r} > 0, {r} - 1, 0)' if tall else '0', tall)})"
         return self.load(x.attr, f"({r} * {steps} + {steps - 1})" if e.op == "last" else f"({r} // {steps})", tall)
 
-    def load(self, name: str, row: str = "", masked: bool = True) -> str:
-        """An element (or tile) of a storage: a mask, an int32 or an f32.  ``row``: another row than the frame's; ``masked``: whether
-        it varies along the frame's."""
-        s, p, f = self.storages[name], self.pointers[name], self.frame
-        tall, wide = s.shape[0] > 1, s.shape[1] > 1
-        ok = f.ok(tall and masked, wide)
-        r, c = (row or f.row) if tall else "", f.col if wide else ""
+    def _line(self, hint: str, text: str) -> str:
+        """A variable that depends on the row."""
+        name = self.names.new(hint)
+        (self.out.pre if self.frame.looped == "c" else self.out.body).append(f"{name} = {text}")
+        return name
+
+    def _pixel(self, g: Geometry) -> tuple[str, str]:
+        """Where pixel ``r`` lies in its padded image."""
+        r = self.frame.row
+        return self._line("py", f"{r} // {g.width} % {g.height} + {g.top}"), self._line("px", f"{r} % {g.width} + {g.left}")
+
+    def _window(self, e: Expr) -> str:
+        """``spread``: a load from the row of the window that pixel ``r`` is in; ``hit``: is the pixel that window's?"""
+        g = geometry(dict(e.attr))
+        if g not in self.windows:
+            py, px = self._pixel(g)
+            oy, ox = (self._line(o, f"tl.where({p} // {g.stride} < {n}, {p} // {g.stride}, {n - 1})")
+                      for o, p, n in (("oy", py, g.out_height), ("ox", px, g.out_width)))
+            at = self._line("window", f"({self.frame.row} // {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}")
+            self.windows[g] = at, f"({py} - {oy} * {g.stride})", f"({px} - {ox} * {g.stride})"
+        at, dy, dx = self.windows[g]
+        if e.op == "spread":
+            return self.load(e.args[0].attr, at)
+        place = self._line("place", f"{dy} * {g.kx} + {dx}")
+        return self._chosen([f"({dy} < {g.ky})", f"({dx} < {g.kx})"], place, e.args, at, "")
+
+    def _chosen(self, conditions: list[str], place: str, route: tuple[Expr, ...], at: str, ok: str) -> str:
+        """Do all conditions hold, and is ``place`` the one that window ``at`` has in its planes of bits?"""
+        planes = [f"({self.load(x.attr, at, also=ok)} == (({place} >> {p} & 1) != 0))" for p, x in enumerate(route)]
+        return f"({' & '.join(conditions + planes)})"
+
+    def _unwindow(self, e: Expr) -> str:
+        """The gradients of the windows that pixel ``r`` is in, in their order."""
+        source, *route = e.args
+        g, text = geometry(dict(e.attr)), "0.0"
+        py, px = self._pixel(g)
+        for up, along in itertools.product(*(range(-(-k // g.stride) - 1, -1, -1) for k in (g.ky, g.kx))):
+            oy, ox = self._line("oy", f"{py} // {g.stride} - {up}"), self._line("ox", f"{px} // {g.stride} - {along}")
+            dy, dx = f"{py} - {oy} * {g.stride}", f"{px} - {ox} * {g.stride}"
+            meets = self._line("meets", f"({oy} >= 0) & ({oy} < {g.out_height}) & ({dy} < {g.ky}) & "
+                                        f"({ox} >= 0) & ({ox} < {g.out_width}) & ({dx} < {g.kx})")
+            at = self._line("window", f"({self.frame.row} // {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}")
+            place = self._line("place", f"({dy}) * {g.kx} + {dx}") if route else ""
+            chosen = self._chosen([meets], place, tuple(route), at, meets)
+            text = f"({text} + tl.where({bare(chosen)}, {self.load(source.attr, at, also=meets)}, 0.0))"
+        return text
+
+    def load(self, name: str, row: str = "", masked: bool = True, also: str = "") -> str:
+        """An element (or tile) of a storage.  ``row``: another row than the frame's; ``masked``: whether it varies along the frame's;
+        ``also``: one more mask, where the row may not exist."""
+        f, (rows, cols) = self.frame, self.storages[name].shape
+        ok = f.ok(rows > 1 and masked, cols > 1)
+        return self.element(name, row or f.row, f.col, " & ".join(x for x in (ok, also if rows > 1 else "") if x))
+
+    def element(self, name: str, row: str, col: str, ok: str) -> str:
+        """What a storage holds in a row and a column, where ``ok`` holds: a mask, an int32 or an f32."""
+        s, p = self.storages[name], self.pointers[name]
+        r, c = row if s.shape[0] > 1 else "", col if s.shape[1] > 1 else ""
         if s.one_bit:
-            index, col = word_index(s, r, c)
-            return f"num.bit({self._read(p, index, ok)}, {col})"
+            index, place = word_index(s, r, c)
+            return f"num.bit({self._read(p, index, ok)}, {place})"
         index = " + ".join(x for x in (f"{r} * {s.stride}" if r and s.stride > 1 else r, c) if x)
         x = self._read(p, index, ok)
         wider = {"f32": "", "i32": "", "f16": ".to(tl.float32)"}.get(s.dtype, ".to(tl.int32)")

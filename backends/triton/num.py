@@ -108,6 +108,34 @@ def bit(word: "Any", i: "Any") -> "Any":
 
 
 @triton.jit
+def funnel(low: "Any", high: "Any", first: "Any", count: "Any") -> "Any":
+    """Bits first % 32 .. + count - 1 of two words, 1 <= count <= 32."""
+    shift = (tl.full([], 0, tl.int32) + first & 31).to(tl.uint32)
+    drop = (tl.full([], 32, tl.int32) - count).to(tl.uint32)
+    return (((low >> shift) | ((high << 1) << (31 - shift))) << drop) >> drop
+
+
+@triton.jit
+def source(r: "Any", k: "Any", HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OUT_HEIGHT: tl.constexpr, OUT_WIDTH: tl.constexpr,
+           KX: tl.constexpr, STRIDE: tl.constexpr, TOP: tl.constexpr, LEFT: tl.constexpr) -> "Any":
+    """The row of the pixel that output pixel r's window has at position k, and whether there is one (ir/image.py)."""
+    y = r // OUT_WIDTH % OUT_HEIGHT * STRIDE + k // KX - TOP
+    x = r % OUT_WIDTH * STRIDE + k % KX - LEFT
+    return (r // (OUT_HEIGHT * OUT_WIDTH) * HEIGHT + y) * WIDTH + x, (y >= 0) & (y < HEIGHT) & (x >= 0) & (x < WIDTH)
+
+
+@triton.jit
+def target(r: "Any", k: "Any", HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OUT_HEIGHT: tl.constexpr, OUT_WIDTH: tl.constexpr,
+           KX: tl.constexpr, STRIDE: tl.constexpr, TOP: tl.constexpr, LEFT: tl.constexpr) -> "Any":
+    """The row of the output pixel whose window has pixel r at position k, and whether there is one."""
+    y = r // WIDTH % HEIGHT + TOP - k // KX
+    x = r % WIDTH + LEFT - k % KX
+    at = (r // (HEIGHT * WIDTH) * OUT_HEIGHT + y // STRIDE) * OUT_WIDTH + x // STRIDE
+    down = (y >= 0) & (y % STRIDE == 0) & (y // STRIDE < OUT_HEIGHT)
+    return at, down & (x >= 0) & (x % STRIDE == 0) & (x // STRIDE < OUT_WIDTH)
+
+
+@triton.jit
 def pack_cols(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
     """Words [ROWS, COLS / 32] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
     x = tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS, COLS // 32, 32)) << tl.arange(0, 32)[None, None, :]
@@ -122,10 +150,10 @@ def pack_rows(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
 
 
 @triton.jit
-def word(words: "Any", k: "Any", WORDS: tl.constexpr) -> "Any":
-    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers."""
-    chosen = tl.where(tl.arange(0, WORDS)[None, :] == k, words.to(tl.int32, bitcast=True), 0)
-    return tl.reduce(chosen, 1, ADD)[:, None].to(tl.uint32, bitcast=True)
+def word(words: "Any", k: "Any", ROWS: tl.constexpr) -> "Any":
+    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers.  Not as a sum: the compiler would give every thread all columns
+    of what is made of it."""
+    return tl.gather(words, tl.full((ROWS, 1), 0, tl.int32) + k, 1)
 
 
 @triton.jit

@@ -28,6 +28,7 @@ from bnnc.ir import interp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 from test_locked import NETS, SPECIAL, check_net, check_steps  # noqa: E402
+from test_triton_images import NETS as IMAGES  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 EXAMPLE = Path(__file__).parents[2] / "examples/mnist_mlp"
@@ -59,9 +60,9 @@ class GpuLibrary(TritonLibrary):
         self.memory[:] = self.gpu.read(0, self.memory.size)
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", [*NETS, *IMAGES])
 def test_kernels(net: str) -> None:
-    lib = GpuLibrary(plan(NETS[net], target="triton"))
+    lib = GpuLibrary(plan((NETS | IMAGES)[net], target="triton"))
     assert check_net(lib, net in SPECIAL, threads=(1,)) > 10
     check_steps(lib, 3)
 

@@ -16,9 +16,9 @@ from helpers import Library, assert_equal, assert_same, batch_of, interpreted, p
 from test_locked import NETS, SPECIAL, UNFUSED, check_kernel, check_net, check_steps
 from triton_helpers import TritonLibrary, interpreted_module
 
-from bnnc import rng
+from bnnc import driver, rng
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit, kernels
+from bnnc.backends.triton import emit, kernels, skeleton
 from bnnc.backends.triton.device import Pointer
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
@@ -35,8 +35,13 @@ QUICK = {
                  " sign clip = 1.25;\n  dense 9 scale = mean; batchnorm; sign;\n"),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
-INTEGER = ("bep", "bep-small-words", "bep-group-list", "local", "local-no-reinforcement", "local-one-output-deep", "rnn", "rnn-horizon",
-           "rnn-no-expansion")
+INTEGER = {  # small: a step takes seconds
+    **{n: QUICK[n] for n in ("integer", "local", "recurrent")},
+    **{n: NETS[n] for n in ("bep-small-words", "local-no-reinforcement")},
+    "group-list": spec((33, 32, 9, 3), kind="bit", rule="bep(group = [16, 3], classifier = random)", batch=9),
+    "one-output-deep": spec((20, 15, 9, 1), kind="bit", rule="local(group = 3, r = 0.5)", batch=9),
+    "no-expansion": sequence_spec(3, 10, 35, 0, 4, batch=5, rule="bep(bits = 8, tie = plus, group = 5)"),
+}
 
 
 @pytest.mark.parametrize("net", QUICK)
@@ -99,7 +104,7 @@ def test_kernels_between_two_barriers_do_not_need_their_order(net: str) -> None:
 @pytest.mark.parametrize("net", INTEGER)
 def test_integer_rules_give_the_weights_of_the_c_program(net: str) -> None:
     """20 steps on each backend, from the same first states: the same bits."""
-    planned = plan(NETS[net])
+    planned = plan(INTEGER[net])
     c, gpu = Library(planned), TritonLibrary(planned)
     states = interp.init_states(c.train.program, 5)
     c.set_states(states)
@@ -171,29 +176,27 @@ def test_a_float_is_two_halves() -> None:
 # -- large networks --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
-def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What large networks get, here made to come at small sizes.  Kernel-locked: integers and bits of integers are equal; floats
-    within 2**-18 of the largest (f16: its last bit), so a sign may differ where the sum is that near to zero."""
-    monkeypatch.setattr(kernels, "LARGE", 1)
+def make_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What large networks get comes at small sizes, too."""
+    monkeypatch.setattr(skeleton, "LARGE", 1)
     monkeypatch.setattr(kernels, "TALL", 64)
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
-    text = spec((66, 65, 70, 10), rule=rule, kind="sign" if "bep" in rule else "u8", optimizer="sgd", batch=67)
-    planned = plan(text)
+
+
+def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
+    """Kernel-locked: integers and bits of integers are equal; floats within 2**-18 of the largest (f16: its last bit), so a sign may
+    differ where the sum is that near to zero.  ``exact``: there are no floats."""
     lib = TritonLibrary(planned)
-    if "bep" not in rule:
-        assert {"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))
-    states = interp.init_states(lib.train.program, 7)
-    values = interpreted(lib.train, states, batch_of(planned, 1))
+    values = interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 1))
+    constants = {s.name for s in lib.train.packed.constants}
     for i, k in enumerate(lib.train.packed.kernels):
-        constants = {s.name for s in lib.train.packed.constants}
         for n in k.reads:
             if n not in constants:
                 lib.write(lib.train.place(n), values[lib.train.value(n)])
         lib.run(i)
         for n in k.writes:
             got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
-            if got.dtype.kind != "f" and "bep" in rule:
+            if got.dtype.kind != "f" and (exact or k.kind == "convolve"):
                 assert_equal(got, np.asarray(want, got.dtype), n)
             elif got.dtype.kind != "f":
                 assert (got != want).mean() < 0.01, n
@@ -201,6 +204,16 @@ def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: 
                 off = np.abs(got.astype(np.float64) - want)
                 near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(want).max() + 1e-8  # some sums cancel to nothing
                 assert (off > near).mean() < 0.01, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
+    return lib
+
+
+@pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
+def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_large(monkeypatch)
+    text = spec((66, 65, 70, 10), rule=rule, kind="sign" if "bep" in rule else "u8", optimizer="sgd", batch=67)
+    lib = check_large(plan(text), exact="bep" in rule)
+    if "bep" not in rule:
+        assert {"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------
@@ -212,13 +225,13 @@ def compiled(text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = Fa
     return aot.compile_text(re.sub(r"^PERSISTENT = .*", f"PERSISTENT = {persistent}", source, flags=re.M), archs)[2]
 
 
-@pytest.mark.parametrize("net", ["integer", pytest.param("recurrent", marks=pytest.mark.slow)])
-def test_kernels_compile_without_spills(net: str) -> None:
+@pytest.mark.parametrize("text", [QUICK["integer"], pytest.param(NETS["rnn-wide"], marks=pytest.mark.slow)], ids=["integer", "rnn-wide"])
+def test_kernels_compile_without_spills(text: str) -> None:
     """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""
-    images = compiled(QUICK[net])
+    images = compiled(text)
     for image in images.values():
         assert image.cubin[:4] == b"\x7fELF" and image.registers > 0 and image.stack == image.scratch == 0
-    assert len(images) == 2 * sum(map(len, emit.entries(plan(QUICK[net]).placed)))
+    assert len(images) == 2 * sum(map(len, emit.entries(plan(text).placed)))
 
 
 @pytest.mark.slow
@@ -230,7 +243,7 @@ def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", ["bep", "local", "rnn", "rnn-horizon"])
+@pytest.mark.parametrize("net", ["bep-wide", "local", "rnn-wide", "rnn-horizon"])
 def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
     """All kernels in one, for each architecture, as small networks run them."""
     assert set(compiled(NETS[net], persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}

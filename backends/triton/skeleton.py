@@ -1,0 +1,189 @@
+"""What all skeletons of Triton kernels share: where values lie, names, tiles, the stores of a tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+from bnnc.diag import error
+from bnnc.plan.types import Storage, ceil_div
+from bnnc.sched.kernel import Expr, Kernel
+
+from ..printing import Names, Places
+from .expr import RESERVED, TYPES, Frame, Printed, Printer, ident, word_index
+
+LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
+TENSOR_TILE = (128, 64)  # of a product on tensor cores
+
+
+@dataclass(frozen=True)
+class Memory(Places):
+    """Places of one schedule with their byte offsets."""
+
+    offsets: dict[str, int]
+    constants: dict[str, int]
+    exact: bool = True
+
+    def at(self, name: str) -> int:
+        return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """What a skeleton renders, in how many tiles, by how many warps each."""
+
+    template: str
+    tiles: int
+    context: dict[str, Any] = field(default_factory=dict)
+    warps: int = 4
+
+
+def power(n: int) -> int:
+    """The least power of two that is no less than ``n``."""
+    return 1 << (n - 1).bit_length()
+
+
+def tile(extent: int, most: int, least: int = 1) -> int:
+    """A tile's extent: a power of two between ``least`` and ``most``, no larger than need be."""
+    return max(least, min(most, power(extent)))
+
+
+def extents(k: Kernel) -> tuple[int, int, int]:
+    """Rows, columns and terms of a product; a convolution's terms are those of one position, or output pixels."""
+    assert k.a is not None and k.b is not None
+    if k.geometry is None:
+        m, q, n = k.dims
+        return m, n, q
+    return *k.domain, k.b.shape[0] if k.form == "weight" else k.a.shape[1]
+
+
+def terms(k: Kernel) -> int:
+    """Terms of all sums of a product or a convolution; 0 for other kernels."""
+    if k.a is None:
+        return 0
+    return prod(extents(k)) * (k.geometry.positions if k.geometry is not None and k.form != "weight" else 1)
+
+
+def bare_int8(value: str, ok: str) -> str:
+    """An int8 operand, 0 where ``ok`` does not hold."""
+    return f"tl.where({ok}, {value}, 0).to(tl.int8)" if ok else f"({value}).to(tl.int8)"
+
+
+class Skeleton:
+    """One kernel's pointers, names and tiles; subclasses choose the loops."""
+
+    def __init__(self, k: Kernel, mem: Memory) -> None:
+        self.k, self.mem, self.names = k, mem, Names(RESERVED)
+        self.pointers: dict[str, str] = {}
+        self.decls: list[str] = []
+        self.sums: list[dict[str, str]] = []  # of rows, of what :meth:`outputs` printed last
+        places: dict[str, str] = {}
+        for n in dict.fromkeys((*k.reads, *k.writes)):
+            place = n if n in mem.constants else mem.place(n)
+            if place not in places:
+                s = mem.storages[n]
+                if s.stored_rows * s.stride > 2**31 - 1:
+                    raise error("B0702", f"`{place}` has more elements than a kernel can count", k.span, help="use a smaller batch")
+                places[place] = self.names.new(ident(place))
+                self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))  # {s}")
+            self.pointers[n] = places[place]
+
+    def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
+        return Printer(frame, self.names, self.mem.storages, self.pointers, accs)
+
+    def stored(self) -> list[Storage]:
+        return [self.mem.storages[o.value] for o in self.k.outputs if not o.row_sum]
+
+    def least(self) -> tuple[int, int]:
+        """The smallest tile that makes whole words of all one-bit outputs."""
+        bits = [s for s in self.stored() if s.one_bit]
+        return (32 if any(s.axis == 0 and s.shape[0] > 1 for s in bits) else 1,
+                32 if any(s.axis != 0 and s.shape[1] > 1 for s in bits) else 1)
+
+    def grid(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
+        """Tiles of the output: statements that make ``r`` and ``c``, the frame that names them, and how many there are."""
+        rows, cols = self.k.out_shape
+        tm, tn = ceil_div(rows, bm), ceil_div(cols, bn)
+        at_row, at_col = ("t" if tn == 1 else f"t // {tn}", "t" if tm == 1 else f"t % {tn}")
+        head = [f"r = {f'{at_row} * {bm} + ' if tm > 1 else ''}tl.arange(0, {bm})[:, None]",
+                f"c = {f'{at_col} * {bn} + ' if tn > 1 else ''}tl.arange(0, {bn})[None, :]"]
+        frame = Frame(row_ok="rows_ok" if rows % bm else "", col_ok="cols_ok" if cols % bn else "")
+        head += [f"rows_ok = r < {rows}"] if frame.row_ok else []
+        head += [f"cols_ok = c < {cols}"] if frame.col_ok else []
+        return {"head": head, "bm": bm, "bn": bn, "rows": rows, "cols": cols}, frame, tm * tn
+
+    # -- stores -------------------------------------------------------------------------------------------------------
+    def outputs(self, frame: Frame, bm: int, bn: int, accs: dict[int, str]) -> tuple[Printed, list[str]]:
+        """The epilogue of a tile: statements, and the stores."""
+        used = {a for o in self.k.outputs for e in o.expr.walk() for a in e.args}
+        exprs = [o.expr.args[0] if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o.expr
+                 for o in self.k.outputs]
+        start = self.origins[1].removesuffix(" + ")
+        words = (bm, bn, f"({start}) // 32 + " if start else "") if bn % 32 == 0 else None
+        pr = self.printer(replace(frame, words=words), accs)
+        bits = tuple(e for e in exprs if e.dtype in ("bit", "bool"))
+        printed = pr.print(exprs, bits)
+        stores = [line for o, e in zip(self.k.outputs, exprs, strict=True) if not o.row_sum
+                  for line in self.store(o.value, e, pr, frame, bm, bn)]
+        self.sums = [{"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
+                     for o in self.k.outputs if o.row_sum]
+        return printed, stores
+
+    def store(self, value: str, e: Expr, pr: Printer, frame: Frame, bm: int, bn: int) -> list[str]:
+        s, pointer = self.mem.storages[value], self.pointers[value]
+        tall, wide = s.shape[0] > 1 or bm > 1, s.shape[1] > 1 or bn > 1
+        row, col = frame.row if tall else "", frame.col if wide else ""
+        ok = frame.ok(tall, wide)
+        if not s.one_bit:
+            at = " + ".join(x for x in (f"{row} * {s.stride}" if row and s.stride > 1 else row, col) if x) or (
+                "tl.full((1, 1), 0, tl.int32)")
+            x = pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e)
+            return [f"tl.store({pointer}{f' + {at}' if at else ''}, {x}{f', mask={ok}' if ok else ''})"]
+        mask = pr.text[e] if not ok else f"{pr.text[e]} & {ok}"
+        packed = row if s.axis == 0 else col
+        if not packed:  # one bit a word
+            at = word_index(s, row, col)[0] or "tl.full((1, 1), 0, tl.int32)"
+            return [f"tl.store({pointer} + {at}, ({mask}).to(tl.uint32){f', mask={ok}' if ok else ''})"]
+        # one word for 32 lanes: the first of them says where
+        first = self.names.new("word")
+        by_rows = s.axis == 0
+        tiles, rows, cols = ("pack_rows", bm // 32, bn) if by_rows else ("pack_cols", bm, bn // 32)
+        lines = [f"{first} = num.{tiles}({mask}, {bm if row else 1}, {bn if col else 1})"]
+        start = self.names.new("first")
+        axis = "[:, None]" if by_rows else "[None, :]"
+        origin = self.origin(frame, by_rows)
+        lines.append(f"{start} = {origin}tl.arange(0, {rows if by_rows else cols}){axis} * 32")
+        at, _ = word_index(s, start if by_rows else row, col if by_rows else start)
+        inside = [f"({start} < {s.shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
+        inside += [frame.ok(not by_rows and tall, by_rows and wide)]
+        guard = " & ".join(x for x in inside if x)
+        return [*lines, f"tl.store({pointer} + {at}, {first}{f', mask={guard}' if guard else ''})"]
+
+    def origin(self, frame: Frame, by_rows: bool) -> str:
+        return self.origins[0 if by_rows else 1]
+
+    origins: tuple[str, str] = ("", "")
+
+    def tiled(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
+        """As :meth:`grid`, and remembers where a tile starts."""
+        context, frame, tiles = self.grid(bm, bn)
+        starts = [line.split(" = ")[1].partition("tl.arange")[0] for line in context["head"][:2]]
+        self.origins = (starts[0], starts[1])
+        return context, frame, tiles
+
+    # -- products -----------------------------------------------------------------------------------------------------
+    @property
+    def large(self) -> bool:
+        """Is this a product for tensor cores?"""
+        return not self.mem.exact and terms(self.k) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
+
+    def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
+        """Tiles of a product of ``q`` terms."""
+        (m, n), (bm0, bn0) = self.k.out_shape, self.least()
+        context, frame, tiles = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
+        return {**context, "q": q, "acc": self.names.new("y"), "positions": 0, "walk": [], "type": "float32", "rolled": False}, frame, tiles
+
+    def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
+        code, stores = self.outputs(frame, context["bm"], context["bn"], {0: context["acc"]})
+        return {**context, "code": code, "stores": stores, "sums": self.sums}
