@@ -31,13 +31,13 @@ from ..printing import Names, Places
 from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store
 
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
+REAL_ROWS = 128
+GROUP_STAGED = 1024  # numbers of a thread's stack, four times
 GROUPED_ROWS = 128
 OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
-REAL_ROWS = 128
-GROUP_STAGED = 1024  # numbers of a thread's stack, four times
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
