@@ -345,7 +345,8 @@ class _Kernel:
                 "nw": "VL" if cols % 32 == 0 else some_lanes(cols)})
         block = min(REAL_ROWS, ceil_div(cols, LANES) * LANES)
         return KernelText("convolve_real_back", context | {
-            "pitch": b.shape[0] // g.positions, "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
+            "pitch": b.shape[0] // g.positions,
+            "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
             "load": left_code, "value": left.vec(a)})
 
     def groups(self, a: Expr, b: Expr, g: Geometry) -> KernelText:
