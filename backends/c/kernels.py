@@ -31,13 +31,13 @@ from ..printing import Names, Places
 from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store
 
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
+REAL_ROWS = 128
+GROUP_STAGED = 1024  # numbers of a thread's stack, four times
 GROUPED_ROWS = 128
 OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
-REAL_ROWS = 128
-GROUP_STAGED = 1024  # numbers of a thread's stack, four times
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -67,9 +67,10 @@ def lanes(cols: int, var: str = "c") -> str:
     return "VL" if cols % LANES == 0 else f"{var} + VL <= {cols} ? VL : {cols} - {var}"
 
 
-def some_lanes(cols: int) -> str:
-    """C for the number of lanes at column ``c``, which may lie beyond ``cols``: 0 or less there."""
-    return f"c + VL <= {cols} ? VL : {cols} - c"
+def some_lanes(cols: int, var: str = "c", tile: int = LANES) -> str:
+    """As :func:`lanes`, where the column may lie beyond ``cols`` (0 or less there), in tiles of so many columns.  A minimum: gcc's
+    warnings follow it."""
+    return "VL" if cols % tile == 0 else f"{cols} - {var} < VL ? {cols} - {var} : VL"
 
 
 def window(g: Geometry) -> str:
@@ -339,23 +340,25 @@ class _Kernel:
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
         rows, cols = self.k.domain
-        context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "acc": acc,
+        context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": some_lanes(cols), "acc": acc,
                    "code": code, "stores": stores, "beyond": literal(float(self.k.fill))}
         if form == "weight":
             block = min(a.shape[1], REAL_ROWS)
             span = ceil_div(g.positions, ceil_div(g.positions, max(1, REAL_ROWS // block)))
             return KernelText("convolve_real_weight", context | {
                 "channels": a.shape[1], "block": block, "span": span, "count": count(a.shape[1], block), "q": b.shape[0],
-                "a_code": left_code, "a_value": left.vec(a), "na": some_lanes(a.shape[1]), "load": right_code, "value": right.vec(b)})
+                "a_code": left_code, "a_value": left.vec(a), "na": some_lanes(a.shape[1], "c", LANES if block < REAL_ROWS else REAL_ROWS),
+                "load": right_code, "value": right.vec(b)})
         context |= {"b_code": right_code, "b_value": right.vec(b)}
         if form == "forward":
             return KernelText("convolve_real", context | {
-                "channels": a.shape[1], "block": 6, "chunk": 64, "nq": lanes(a.shape[1]), "a_code": left_code, "a_value": left.vec(a),
-                "nw": "VL" if cols % 32 == 0 else some_lanes(cols)})
+                "channels": a.shape[1], "block": 6, "chunk": 64, "nq": some_lanes(a.shape[1]), "a_code": left_code, "a_value": left.vec(a),
+                "nw": some_lanes(cols, "c", 32)})
         block = min(REAL_ROWS, ceil_div(cols, LANES) * LANES)
         return KernelText("convolve_real_back", context | {
-            "pitch": b.shape[0] // g.positions, "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block),
-            "tiles": ceil_div(rows, LANES), "load": left_code, "value": left.vec(a)})
+            "pitch": b.shape[0] // g.positions,
+            "q": a.shape[1], "nq": some_lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
+            "load": left_code, "value": left.vec(a)})
 
     def groups(self, a: Expr, b: Expr, g: Geometry) -> KernelText:
         """A convolution in groups, of bits or numbers.  ``own`` columns of the result share a group, of ``terms`` on the other side."""
@@ -372,21 +375,22 @@ class _Kernel:
         value = f"2 * {pr.veci(a)} - 255" if a.dtype == "u8" and exact else (
             f"vtof(2 * {pr.veci(a)} - 255)" if a.dtype == "u8" else pr.veci(a) if exact else pr.vec(a))
         context: dict[str, Any] = {
-            "window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols, "lane"), "acc": acc, "code": code,
-            "stores": stores, "own": own, "beyond": beyond}
+            "window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": some_lanes(cols, "lane"), "acc": acc,
+            "code": code, "stores": stores, "own": own, "beyond": beyond}
         if form == "weight":
             staged = ((own + LANES - 2) // own + 1) * terms + 2 * LANES
             self.fits(staged <= GROUP_STAGED)
             block = min(terms, 64)
             return KernelText("convolve_groups_weight", context | {
-                "n": lanes(cols), "channels": terms, "block": block, "count": count(terms, block), "step": 4 if a.dtype == "bit" else 1,
-                "staged": staged, "q": b.shape[0], "q_cols": a.shape[1], "na": some_lanes(a.shape[1]), "a_code": left, "a_value": value,
+                "n": some_lanes(cols), "channels": terms, "block": block, "count": count(terms, block),
+                "step": 4 if a.dtype == "bit" else 1, "staged": staged, "q": b.shape[0], "q_cols": a.shape[1],
+                "na": some_lanes(a.shape[1]), "a_code": left, "a_value": value,
                 "load": right, "value": other.vec(b)})
         staged = max(((ceil_div(cols, LANES) * LANES - 1) // own + 1) * terms, ceil_div(a.shape[1], LANES) * LANES)
         self.fits(staged <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
         return KernelText("convolve_groups", context | {
             "back": form == "back", "terms": terms, "step": 4 if form == "back" and bit else 1, "staged": staged, "q": a.shape[1],
-            "nq": lanes(a.shape[1]), "load": left, "value": value, "b_code": right,
+            "nq": some_lanes(a.shape[1]), "load": left, "value": value, "b_code": right,
             "b_value": bare(other.num(b)) if form == "back" else other.veci(b) if exact else other.vec(b),
             "scalar": "int32_t" if exact else "float", "ctype": "vi" if exact else "vf",
             "beyond": f"vbci({wide})" if exact else f"vbc({beyond})"})

@@ -16,7 +16,7 @@ from .targets import Target
 
 MARGIN = 1.08
 KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 700, "contract": 1348, "popcount": 1370, "scatter": 2300,
-          "fold": 200, "recur": 900, "recur_back": 900, "convolve": 2600, "real": 2600, "window": 700}
+          "fold": 200, "recur": 900, "recur_back": 900, "convolve": 2600, "window": 700}
 NODE = 5  # an operation of its expressions
 BITS = 102  # a packed operand
 RAGGED = 59  # an operand whose rows do not fill vectors

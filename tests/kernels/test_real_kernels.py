@@ -78,9 +78,9 @@ def test_without_vectors(name: str) -> None:
     check_net(Library(replace(planned, target=plain)), special=True, threads=(3,))
 
 
-@pytest.mark.parametrize("name", ["wide"])
+@pytest.mark.parametrize("name", ["wide", "same"])
 def test_a_kernel_fits_a_threads_stack(name: str) -> None:
-    """24 KiB is what a target's stacks are made for (``backends/c/targets.py``)."""
+    """24 KiB is what a target's stacks are made for (``backends/c/targets.py``); and no warning as programs are compiled."""
     planned = plan(NETS[name])
     target = replace(planned.target, flags=(*planned.target.flags, "-Wframe-larger-than=24576"))
     compile_library(emit_source(planned), target, "-O2")
