@@ -35,6 +35,7 @@ OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
+SIDE = 4000  # where the skeleton's division is exact
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -298,9 +299,11 @@ class _Kernel:
         pr = self.printer("v", "r")
         load = pr.print([b])
         channels = a.shape[1]
-        block = 32 if a.dtype == "bit" else min(32, channels)
+        block = (64 if channels > 32 else 32) if a.dtype == "bit" else min(32, channels)
         if a.op != "load" or a.dtype not in ("bit", "u8"):
             raise error("B0701", f"the C backend has no kernel for a convolution of {a.dtype}", self.k.span, help="put `sign;` before it")
+        if max(g.out_height, g.out_width) > SIDE:
+            raise error("B0702", f"an image has at most {SIDE} pixels a side here", self.k.span, help="use smaller images")
         at = f"{self.pointers[a.attr]}[row * {self.mem.storages[a.attr].stride} + first + i]"
         return KernelText("convolve_weight", context | {
             "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
