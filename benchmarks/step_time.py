@@ -2,10 +2,12 @@
 
 For each (batch, threads, PyTorch mode) the trainer and ``torch_peer.py`` run in turn, A B A B, each as a fresh process;
 a ratio is taken within a pair, and its median [min - max] over the pairs is reported.  Memory is the peak resident set
-(VmHWM) of each process, taken in separate runs.  Writes ``results/step_time.json`` and ``.md`` beside this file.
+(VmHWM) of each process, taken in separate runs.  Writes ``results/step_time.json`` and ``.md`` beside this file, for other
+networks than the perceptron ``step_time_NETWORK``.
 
-    python benchmarks/step_time.py --pairs 5                 # compiles examples/mnist_mlp for each batch, then measures
-    python benchmarks/step_time.py --exe 100=out/mlp         # a ready executable for batch 100
+    python benchmarks/step_time.py --pairs 5                     # compiles examples/mnist_mlp for each batch, then measures
+    python benchmarks/step_time.py --exe 100=out/mlp             # a ready executable for batch 100
+    python benchmarks/step_time.py --network cnv,binarynet       # CIFAR-10's networks at batch 100, about 25 minutes
 
 ``build_bnnc``, ``bnnc_step`` and ``bnnc_peak_mib`` are all that knows how bnnc is called.
 """
@@ -23,16 +25,44 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-EXAMPLE = HERE.parent / "examples" / "mnist_mlp"
 MODES = {"eager": (), "compile": ("--compile",), "compile-step": ("--compile-step",)}
-# Lower bounds of a step in ms, by (batch, threads): a grouped-add ("four Russians") roofline measured on one Zen 4 core
-# with AVX-512, no overlap, no packing cost, perfect split over two cores, first layer on real inputs.  They say nothing
-# about another CPU, nor about a network with 1-bit inputs.
-FLOOR_MS = {(100, 1): 1.02, (100, 2): 0.52, (1000, 1): 9.0, (1000, 2): 4.5}
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is measured.  ``floor_ms``: lower bounds of a step by (batch, threads): a grouped-add ("four Russians") roofline
+    measured on one Zen 4 core with AVX-512, no overlap, no packing cost, perfect split over two cores, first layer on real
+    inputs.  They say nothing about another CPU, nor about a network with 1-bit inputs."""
+
+    title: str
+    example: str
+    batches: str
+    steps: int
+    warm_up: int  # steps of PyTorch's
+    modes: str
+    floor_ms: dict[tuple[int, int], float]
+    peer: tuple[str, ...] = ()
+
+    @property
+    def spec(self) -> Path | None:
+        folder = HERE.parent / "examples" / self.example
+        return next(iter([f for f in (folder / f"{self.example}.bnn", *sorted(folder.glob("*.bnn"))) if f.exists()]), None)
+
+
+NETWORKS = {
+    "mlp": Network("the binary MLP 784-256-256-256-256-10", "mnist_mlp", "100,1000", 200, 20, ",".join(MODES),
+                   {(100, 1): 1.02, (100, 2): 0.52, (1000, 1): 9.0, (1000, 2): 4.5}),
+    # the rates of the floor of BinaryNet: 61.4, 5.8 G multiply-adds of bits in each of three products; 0.35, 0.16 G in the first layer
+    "cnv": Network("CNV on CIFAR-10's shape", "cnv_cifar10", "100", 10, 3, "eager,compile", {(100, 1): 106, (100, 2): 57},
+                   ("--network", "cnv")),
+    "binarynet": Network("BinaryNet on CIFAR-10's shape", "binarynet_cifar10", "100", 4, 2, "eager,compile",
+                         {(100, 1): 964, (100, 2): 505}, ("--network", "binarynet")),
+}
 FLOOR_SOURCE = "grouped-add roofline on one Zen 4 core"
 
 
@@ -94,12 +124,12 @@ def bnnc_peak_mib(exe: Path, threads: int, steps: int) -> float:
     return peak
 
 
-def torch_step(batch: int, threads: int, steps: int, mode: str, widths: Sequence[int] = ()) -> dict[str, Any]:
-    """``torch_peer.py`` in a fresh process, its BLAS and OpenMP pools held to ``threads``."""
+def torch_step(batch: int, threads: int, steps: int, mode: str, widths: Sequence[int] = (), more: Sequence[str] = ()) -> dict[str, Any]:
+    """``torch_peer.py`` in a fresh process, its BLAS and OpenMP pools held to ``threads``; ``more`` arguments of it."""
     shape = ("--widths", ",".join(map(str, widths))) if widths else ()
     env_threads = {k: str(threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     command = ["env", *(f"{k}={v}" for k, v in env_threads.items()), sys.executable, str(HERE / "torch_peer.py"),
-               "--batch", str(batch), "--threads", str(threads), "--steps", str(steps), *MODES[mode], *shape]
+               "--batch", str(batch), "--threads", str(threads), "--steps", str(steps), *MODES[mode], *shape, *more]
     return json.loads(output_of(command).strip().splitlines()[-1])
 
 
@@ -108,16 +138,16 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def measure(exe: Path, batch: int, threads: int, mode: str, pairs: int, steps: int) -> dict[str, Any]:
+def measure(network: Network, exe: Path, batch: int, threads: int, mode: str, pairs: int, steps: int) -> dict[str, Any]:
     """Alternating pairs for one configuration: times (ms), ratios peer / bnnc, share of the floor."""
     ours, theirs, peaks = [], [], []
     for _ in range(pairs):
         ours.append(bnnc_step(exe, threads, steps))
-        peer = torch_step(batch, threads, steps, mode)
+        peer = torch_step(batch, threads, steps, mode, more=(*network.peer, "--warm-up", str(network.warm_up)))
         theirs.append(peer["median_ms"])
         peaks.append(peer["peak_rss_mib"])
     peak = bnnc_peak_mib(exe, threads, steps)
-    floor = FLOOR_MS.get((batch, threads))
+    floor = network.floor_ms.get((batch, threads))
     return {"batch": batch, "threads": threads, "mode": mode, "pairs": pairs, "steps": steps,
             "bnnc_ms": spread(ours), "torch_ms": spread(theirs),
             "speedup": spread([b / a for a, b in zip(ours, theirs, strict=True)]),
@@ -151,8 +181,8 @@ def machine_line(m: dict[str, Any]) -> str:
             f"bnnc {m['bnnc']}, {m['cc']}, Python {m['python']}, PyTorch {m['torch']}.")
 
 
-def markdown(result: dict[str, Any]) -> str:
-    """The result as the text of ``step_time.md``."""
+def markdown(network: Network, result: dict[str, Any]) -> str:
+    """The result as the text of the ``.md`` file."""
     rows = []
     for r in result["rows"]:
         share = "-" if r["floor_share"] is None else f"{100 * r['floor_share']:.0f} %"
@@ -160,7 +190,7 @@ def markdown(result: dict[str, Any]) -> str:
                     f"| **{cell(r['speedup'])}** | {share} | {r['bnnc_peak_mib']:.1f} | {r['torch_peak_mib']:.0f} "
                     f"| {r['memory_ratio']:.0f} |")
     return "\n".join([
-        "# Step time of the binary MLP 784-256-256-256-256-10: bnnc's trainer and PyTorch", "",
+        f"# Step time of {network.title}: bnnc's trainer and PyTorch", "",
         "Written by `benchmarks/step_time.py`. Milliseconds a training step; median [min - max] over "
         f"{result['pairs']} alternating pairs of fresh processes, {result['steps']} steps each. Speed-up: PyTorch over "
         "bnnc within a pair. Memory: peak resident set.", "",
@@ -168,49 +198,59 @@ def markdown(result: dict[str, Any]) -> str:
         "| batch | threads | PyTorch mode | bnnc ms | PyTorch ms | speed-up | share of the floor | bnnc MiB "
         "| PyTorch MiB | memory ratio |", "|" + " --- |" * 10, *rows, "",
         f"Share of the floor: floor / bnnc, from a {FLOOR_SOURCE} (ms: "
-        + ", ".join(f"batch {b}, {t} thread{'s' * (t > 1)}: {v}" for (b, t), v in FLOOR_MS.items())
+        + ", ".join(f"batch {b}, {t} thread{'s' * (t > 1)}: {v}" for (b, t), v in network.floor_ms.items())
         + "). It means something on that CPU only, and counts a first layer on real inputs: with 1-bit inputs "
         "there is less to do than this floor.", "",
         "PyTorch trains the standard rule in f32, on f32 inputs in memory; `compile` compiles forward and loss, "
         "`compile-step` the whole step with the optimiser.", ""])
 
 
+def measure_all(network: Network, a: argparse.Namespace, scratch: Path) -> dict[str, Any]:
+    """Every configuration of one network."""
+    batches, threads = ([int(v) for v in text.split(",")] for text in (a.batches or network.batches, a.threads))
+    steps, ready = a.steps or network.steps, {int(k): Path(v).resolve() for k, v in (item.split("=", 1) for item in a.exe)}
+    spec = a.spec or network.spec
+    if spec is None and not set(batches) <= set(ready):
+        sys.exit(f"step_time: no .bnn file in examples/{network.example}: give --spec or --exe")
+    result: dict[str, Any] = {"machine": machine(), "pairs": a.pairs, "steps": steps, "floor_source": FLOOR_SOURCE, "rows": []}
+    for batch in batches:
+        exe = ready.get(batch) or build_bnnc(spec, batch, max(threads), scratch / f"{spec.stem}_{batch}")
+        for t in threads:
+            for mode in (a.modes or network.modes).split(","):
+                row = measure(network, exe, batch, t, mode, a.pairs, steps)
+                result["rows"].append(row)
+                s = row["speedup"]
+                print(f"{network.example}, batch {batch}, {t} thread(s), {mode}: bnnc {row['bnnc_ms']['median']:.2f} ms, PyTorch "
+                      f"{row['torch_ms']['median']:.2f} ms, {s['median']:.2f}x [{s['min']:.2f} - {s['max']:.2f}], "
+                      f"{row['bnnc_peak_mib']:.1f} / {row['torch_peak_mib']:.0f} MiB", flush=True)
+    return result
+
+
 def main() -> None:
     """Command line; see the module docstring."""
     p = argparse.ArgumentParser(description="time bnnc's trainer against PyTorch in alternating pairs")
-    p.add_argument("--spec", type=Path, help="the .bnn file (default: the first one in examples/mnist_mlp)")
+    p.add_argument("--network", default="mlp", help=f"of {', '.join(NETWORKS)} (default mlp)")
+    p.add_argument("--spec", type=Path, help="the .bnn file (default: the network's example)")
     p.add_argument("--exe", action="append", default=[], metavar="BATCH=PATH", help="a ready executable for a batch")
-    p.add_argument("--batches", default="100,1000")
+    p.add_argument("--batches", help="default: mlp 100,1000, others 100")
     p.add_argument("--threads", default="1,2")
-    p.add_argument("--modes", default=",".join(MODES))
+    p.add_argument("--modes", help=f"of {', '.join(MODES)} (default: mlp all, others the first two)")
     p.add_argument("--pairs", type=int, default=5)
-    p.add_argument("--steps", type=int, default=200)
+    p.add_argument("--steps", type=int, help="default: mlp 200, cnv 10, binarynet 4")
     p.add_argument("--out", type=Path, default=HERE / "results")
     a = p.parse_args()
-    modes = a.modes.split(",")
-    if a.pairs < 1 or not set(modes) <= set(MODES):
-        p.error(f"--pairs is at least 1; --modes are of {', '.join(MODES)}")
-    batches, threads = ([int(v) for v in text.split(",")] for text in (a.batches, a.threads))
-    ready = {int(k): Path(v).resolve() for k, v in (item.split("=", 1) for item in a.exe)}
-    spec = a.spec or next(iter(sorted(EXAMPLE.glob("*.bnn"))), None)
-    if spec is None and not set(batches) <= set(ready):
-        p.error("no .bnn file in examples/mnist_mlp: give --spec or --exe")
-    result: dict[str, Any] = {"machine": machine(), "pairs": a.pairs, "steps": a.steps, "floor_source": FLOOR_SOURCE,
-                              "rows": []}
-    with tempfile.TemporaryDirectory() as scratch:
-        for batch in batches:
-            exe = ready.get(batch) or build_bnnc(spec, batch, max(threads), Path(scratch) / str(batch))
-            for t in threads:
-                for mode in modes:
-                    row = measure(exe, batch, t, mode, a.pairs, a.steps)
-                    result["rows"].append(row)
-                    s = row["speedup"]
-                    print(f"batch {batch}, {t} thread(s), {mode}: bnnc {row['bnnc_ms']['median']:.2f} ms, PyTorch "
-                          f"{row['torch_ms']['median']:.2f} ms, {s['median']:.2f}x [{s['min']:.2f} - {s['max']:.2f}], "
-                          f"{row['bnnc_peak_mib']:.1f} / {row['torch_peak_mib']:.0f} MiB", flush=True)
+    names = a.network.split(",")
+    if a.pairs < 1 or not set(names) <= set(NETWORKS) or not set((a.modes or "eager").split(",")) <= set(MODES):
+        p.error(f"--pairs is at least 1; --network is of {', '.join(NETWORKS)}; --modes are of {', '.join(MODES)}")
+    if len(names) > 1 and (a.spec or a.exe):
+        p.error("--spec and --exe go with one network")
     a.out.mkdir(parents=True, exist_ok=True)
-    (a.out / "step_time.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    (a.out / "step_time.md").write_text(markdown(result), encoding="utf-8")
+    for name in names:
+        with tempfile.TemporaryDirectory() as scratch:
+            result = measure_all(NETWORKS[name], a, Path(scratch))
+        file = a.out / ("step_time" if name == "mlp" else f"step_time_{name}")
+        file.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        file.with_suffix(".md").write_text(markdown(NETWORKS[name], result), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
-"""The peer: one training step of a binary MLP (784-256-256-256-256-10) in plain PyTorch on the CPU, timed.
+"""The peer: one training step of a binary network in plain PyTorch on the CPU, timed.
 
-Custom autograd sign with the hard-tanh gradient, weights re-signed in each forward, BatchNorm1d, cross-entropy, Adam
-with default options, weights clamped to [-1, 1] after each update; f32 data of MNIST's shape in memory, three quarters
-of the pixels zero.  ``--compile``: forward and loss through torch.compile (the optimiser and the clamp stay eager);
-``--compile-step``: the whole step, optimiser and clamp included.  Prints one JSON object; times in milliseconds.
+``mlp``: 784-256-256-256-256-10.  ``cnv``, ``binarynet``: the networks of ``examples/cnv_cifar10`` and
+``examples/binarynet_cifar10``.  Custom autograd sign with the hard-tanh gradient, weights re-signed in each forward, batch
+norm, cross-entropy, Adam with default options, weights clamped to [-1, 1] after each update; f32 data of MNIST's or CIFAR-10's
+shape in memory (MNIST: three quarters of the pixels zero).  ``--compile``: forward and loss through torch.compile (the
+optimiser and the clamp stay eager); ``--compile-step``: the whole step, optimiser and clamp included.  Prints one JSON object;
+times in milliseconds.
 
     python benchmarks/torch_peer.py --batch 100 --threads 1 --steps 200 --compile
 """
@@ -11,6 +13,7 @@ of the pixels zero.  ``--compile``: forward and loss through torch.compile (the 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -21,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 
-class Sign(torch.autograd.Function):
+class _SignSte(torch.autograd.Function):
     """+1 where ``v >= 0``, else -1; the gradient passes where ``|v| <= 1``."""
 
     @staticmethod
@@ -35,11 +38,25 @@ class Sign(torch.autograd.Function):
         return g * (v.abs() <= 1)
 
 
+class Sign(nn.Module):
+    """The sign as a layer."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _SignSte.apply(x)
+
+
 class BinaryLinear(nn.Linear):
     """A linear layer without bias on the signs of its weights."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, Sign.apply(self.weight))
+        return nn.functional.linear(x, _SignSte.apply(self.weight))
+
+
+class BinaryConv(nn.Conv2d):
+    """A 3 x 3 convolution without bias on the signs of its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, _SignSte.apply(self.weight), None, self.stride, self.padding)
 
 
 class Mlp(nn.Module):
@@ -53,8 +70,27 @@ class Mlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         for i, (linear, norm) in enumerate(zip(self.linear, self.norm, strict=True)):
-            x = norm(linear(x if i == 0 else Sign.apply(x)))
+            x = norm(linear(x if i == 0 else _SignSte.apply(x)))
         return x
+
+
+def cnv() -> nn.Sequential:
+    """No padding; the pools behind the signs."""
+    layers: list[nn.Module] = []
+    for i, (k, n) in enumerate(itertools.pairwise((3, 64, 64, 128, 128, 256, 256))):
+        layers += [BinaryConv(k, n, 3, bias=False), nn.BatchNorm2d(n), Sign(), *([nn.MaxPool2d(2)] if i in (1, 3) else [])]
+    return nn.Sequential(*layers, nn.Flatten(), Mlp((256, 512, 512, 10)))
+
+
+def binarynet() -> nn.Sequential:
+    """Padded to keep the size; the pools before the batch norms."""
+    layers: list[nn.Module] = []
+    for i, (k, n) in enumerate(itertools.pairwise((3, 128, 128, 256, 256, 512, 512))):
+        layers += [BinaryConv(k, n, 3, padding=1, bias=False), *([nn.MaxPool2d(2)] if i % 2 else []), nn.BatchNorm2d(n), Sign()]
+    return nn.Sequential(*layers, nn.Flatten(), Mlp((8192, 1024, 1024, 10)))
+
+
+IMAGES = {"cnv": cnv, "binarynet": binarynet}
 
 
 def peak_rss_mib() -> float:
@@ -63,16 +99,19 @@ def peak_rss_mib() -> float:
         return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
 
 
-def run(widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, warm_up: int = 20) -> dict[str, Any]:
-    """Train ``warm_up + steps`` batches; ``mode``: eager, compile or compile-step.  Returns what ``main`` prints."""
+def run(network: str, widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, warm_up: int) -> dict[str, Any]:
+    """Train ``warm_up + steps`` batches; ``widths``: of the perceptron, the last one also says how many classes; ``mode``: eager,
+    compile or compile-step.  Returns what ``main`` prints."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    pool = max(2, 1000 // batch)  # few samples, made one batch at a time: they count in the resident set
-    shape = (batch, widths[0])
-    data = [torch.randint(0, 256, shape) / 255 * (torch.rand(shape) < 0.25) for _ in range(pool)]
+    image = network in IMAGES
+    pool = 2 if image else max(2, 1000 // batch)  # few samples, made one batch at a time: they count in the resident set
+    shape = (batch, 3, 32, 32) if image else (batch, widths[0])
+    data = [torch.randint(0, 256, shape) / 255 * (1.0 if image else torch.rand(shape) < 0.25) for _ in range(pool)]
     labels = [torch.randint(0, widths[-1], (batch,)) for _ in range(pool)]
-    model = Mlp(widths)
+    model = IMAGES[network]() if image else Mlp(widths)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    weights = [layer.weight for layer in model.modules() if isinstance(layer, BinaryLinear | BinaryConv)]
 
     def loss_of(x: Tensor, y: Tensor) -> Tensor:
         return nn.functional.cross_entropy(model(x), y)
@@ -85,8 +124,8 @@ def run(widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, 
         loss.backward()
         optimizer.step()
         with torch.no_grad():
-            for layer in model.linear:
-                layer.weight.clamp_(-1, 1)
+            for weight in weights:
+                weight.clamp_(-1, 1)
         return loss
 
     train = torch.compile(step) if mode == "compile-step" else step
@@ -99,22 +138,24 @@ def run(widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, 
         start = time.perf_counter()
         loss = train(data[i % pool], labels[i % pool])
         times.append(1e3 * (time.perf_counter() - start))
-    return {"peer": f"torch-{mode}", "torch": torch.__version__, "batch": batch, "threads": threads, "steps": steps,
+    return {"peer": f"torch-{mode}", "torch": torch.__version__, "network": network, "batch": batch, "threads": threads, "steps": steps,
             "median_ms": statistics.median(times), "min_ms": min(times), "warm_up_s": before,
             "loss": float(loss.detach()), "peak_rss_mib": peak_rss_mib()}
 
 
 def main() -> None:
     """Command line; see the module docstring."""
-    p = argparse.ArgumentParser(description="time PyTorch's training step of the binary MLP")
-    p.add_argument("--widths", default="784,256,256,256,256,10")
+    p = argparse.ArgumentParser(description="time PyTorch's training step of a binary network")
+    p.add_argument("--network", choices=("mlp", *IMAGES), default="mlp")
+    p.add_argument("--widths", default="784,256,256,256,256,10", help="of the perceptron")
     p.add_argument("--batch", type=int, default=100)
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--steps", type=int, default=200)
+    p.add_argument("--warm-up", type=int, default=20)
     p.add_argument("--compile", action="store_const", dest="mode", const="compile", default="eager")
     p.add_argument("--compile-step", action="store_const", dest="mode", const="compile-step")
     a = p.parse_args()
-    print(json.dumps(run([int(n) for n in a.widths.split(",")], a.batch, a.threads, a.steps, a.mode)))
+    print(json.dumps(run(a.network, [int(n) for n in a.widths.split(",")], a.batch, a.threads, a.steps, a.mode, a.warm_up)))
 
 
 if __name__ == "__main__":
