@@ -307,13 +307,12 @@ class _Kernel:
         block = (64 if channels > 32 else 32) if a.dtype == "bit" else min(32, channels)
         if a.op != "load" or a.dtype not in ("bit", "u8"):
             raise error("B0701", f"the C backend has no kernel for a convolution of {a.dtype}", self.k.span, help="put `sign;` before it")
-        at = f"{self.pointers[a.attr]}[row * {self.mem.storages[a.attr].stride} + first + i]"
         return KernelText("convolve_weight", context | {
             "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
             "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load,
             "value": pr.vec(b),
             "edges": g.padded, "aligned": g.aligned, "stride": g.stride, "words": ceil_div(a.shape[0], 32),
-            "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride, "left": f"(float)(2 * {at} - 255)",
+            "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride,
             "beyond": literal(255.0 * self.k.fill)})
 
     def window(self) -> KernelText:
