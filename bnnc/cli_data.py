@@ -42,9 +42,13 @@ def data_group() -> None:
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
 def pack(files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: bool, label: str, output: str,
          as_json: bool) -> None:
-    """Pack samples and labels (idx, .npy, .npz, .csv) into one .bnnd file.
+    """Pack samples and labels into one .bnnd file: idx or .npy pairs, .npz, .csv, CIFAR-10's .bin, or a folder of images.
+
+    A folder holds a folder for each class (or train/CLASS and test/CLASS); reading images needs Pillow.
 
     Example: bnnc data pack x.npy y.npy --encode "sign(128)" -o train.bnnd
+
+    Example: bnnc data pack data_batch_*.bin --test test_batch.bin -o cifar10.bnnd
     """
     d = data.pack(*files, encoder=encode, compress=compress, test=test, label=label, output=output)
     if as_json:

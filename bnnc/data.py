@@ -1,4 +1,4 @@
-"""Host side of data: read idx, NPY, NPZ and CSV files; write and read ``.bnnd``, the format that trainers stream.
+"""Host side of data: pack samples and labels into ``.bnnd``, the format that trainers stream; write and read it.
 
 A ``.bnnd`` file is little endian: a 96-byte header, then ``n`` records of ``payload + 1 label byte`` (label last).
 
@@ -21,32 +21,41 @@ The same arrays give the same bytes (for one version of zlib when compressed): n
 Every complaint about a file is a :class:`bnnc.diag.BnncError` with exit code 5: B0801 cannot be read or written,
 B0802 damaged or of another format, B0803 labels, B0804 samples, B0805 how the sources were given.
 
-Non-goals: image folders, augmentation, resizing; nothing here runs in a trainer.
+Non-goals: augmentation, resizing; nothing here runs in a trainer.  Other formats are read in :mod:`bnnc.readers`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
-import gzip
-import itertools
 import math
 import os
-import re
 import struct
-import tokenize
-import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
-from .diag import NOWHERE, BnncError, Span, error
+from .diag import error
 from .encode import parse_encoder
 from .model import TensorType
+from .readers import (
+    CIFAR_RECORD,
+    Source,
+    exactly,
+    fail,
+    guard,
+    is_cifar,
+    labels,
+    read_cifar,
+    read_csv,
+    read_folder,
+    read_idx,
+    read_npy,
+    read_npz,
+)
 
 MAGIC = b"BNNDATA1"
 HEADER = struct.Struct("<8s6I I4I I f I Q I I I 8s")  # bytes 0..91; a crc32 of these follows
@@ -55,15 +64,9 @@ KINDS = ("u8", "bit", "f32")
 KIND_OF = {"uint8": "u8", "bool": "bit", "float32": "f32"}
 ENCODERS = ("none", "sign")  # what a header can say; bits of a fitted encoder are bits like others
 
-_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_BROKEN = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, struct.error, MemoryError, RuntimeError,
-           OverflowError, TypeError, SyntaxError, KeyError, IndexError, csv.Error, tokenize.TokenError)
 _NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
 _NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
-_NEED = "pack one file (.npz, .csv, .bnnd), or two: samples and labels (idx or .npy)"
-
-Source = str | os.PathLike[str]
-
+_NEED = "pack one file (.npz, .csv, .bnnd), a folder of images, two files (samples and labels, idx or .npy), or CIFAR-10's .bin files"
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -105,184 +108,21 @@ class Dataset:
         return {"u8": self.elements, "bit": (self.elements + 7) // 8, "f32": 4 * self.elements}[self.kind] + 1
 
 
-def _fail(code: str, file: Source, reason: str, hint: str, line: int = 0) -> BnncError:
-    name = os.fspath(file)
-    span = Span(file=name, line=line) if line else NOWHERE
-    return error(code, f"{name}: {reason}", span, help=hint, exit_code=5)
-
-
-@contextlib.contextmanager
-def _guard(file: Source, what: str) -> Iterator[None]:
-    """Turn whatever a damaged file makes a reader raise into a BnncError that names the file."""
-    try:
-        yield
-    except BnncError:
-        raise
-    except FileNotFoundError as e:
-        raise _fail("B0801", file, "no such file", "check the path; it is relative to the current folder") from e
-    except (PermissionError, IsADirectoryError) as e:
-        raise _fail("B0801", file, f"cannot be opened: {e.strerror}", "give a readable file, not a folder") from e
-    except _BROKEN as e:
-        reason = str(e) or type(e).__name__
-        raise _fail("B0802", file, f"not a readable {what} file: {reason}",
-                    "the file is damaged, incomplete or of another format: fetch or write it again") from e
-
-
-def _exactly(f: IO[bytes], size: int) -> bytes:
-    """The ``size`` bytes that must be the rest of ``f``; in pieces: a false header cannot ask for all memory."""
-    out = bytearray()
-    while len(out) <= size and (piece := f.read(min(1 << 20, size + 1 - len(out)))):
-        out += piece
-    if len(out) != size:
-        than = "more" if len(out) > size else f"only {len(out):,}"
-        raise ValueError(f"the header promises {size:,} bytes of data, the file holds {than}")
-    return bytes(out)
-
-
-def read_idx(path: Source) -> np.ndarray:
-    """An idx file of the MNIST family, plain or gzip (told apart by content), as an array in native byte order.
-
-    Returns the declared shape, 1 to 4 axes, dtype u8, i8, i16, i32, f32 or f64.  Raises BnncError for a wrong magic
-    number or a length that differs from the declared one.  Source: Y. LeCun's description of the MNIST files.
-    """
-    with _guard(path, "idx"), open(path, "rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
-        raw.seek(0)
-        f: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-        head = f.read(4)
-        if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or not 1 <= head[3] <= 4:
-            raise ValueError(f"it starts with {head.hex(' ') or 'nothing'}, not with an idx magic number")
-        dtype, dims = np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", f.read(4 * head[3]))
-        expected = math.prod(dims) * dtype.itemsize
-        body = _exactly(f, expected)
-    return np.frombuffer(body, dtype).reshape(dims).astype(dtype.newbyteorder("="))
-
-
-class _NotNumbers(ValueError):
-    """An array of objects, records or times."""
-
-
-def _npy(f: IO[bytes], size: int) -> np.ndarray:
-    version = np.lib.format.read_magic(f)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = read(f)
-    if dtype.hasobject or dtype.kind not in "biufUS":
-        raise _NotNumbers(f"it holds {dtype}, not numbers")
-    expected = math.prod(shape) * dtype.itemsize
-    if min(shape, default=1) < 0 or expected > size:
-        raise ValueError(f"the header promises shape {list(shape)} ({expected:,} bytes), the file holds {size:,} bytes")
-    return np.frombuffer(_exactly(f, expected), dtype).reshape(shape, order="F" if fortran else "C")
-
-
-def read_npy(path: Source) -> np.ndarray:
-    """A NumPy ``.npy`` array of numbers or bools, any shape.  Raises BnncError; pickled objects are refused."""
-    with _guard(path, "npy"), open(path, "rb") as f:
-        return _npy(f, os.path.getsize(path))
-
-
-def read_npz(path: Source) -> dict[str, np.ndarray]:
-    """The arrays of numbers or text in a NumPy ``.npz`` archive by name; others are left out.  Raises BnncError."""
-    arrays: dict[str, np.ndarray] = {}
-    with _guard(path, "npz"), zipfile.ZipFile(path) as z:
-        for item in z.infolist():
-            with z.open(item) as f, contextlib.suppress(_NotNumbers):
-                arrays[item.filename.removesuffix(".npy")] = _npy(f, item.file_size)
-    return arrays
-
-
-def read_csv(path: Source, label: str | int = "last",
-             names: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Samples and labels of a CSV file (comma, semicolon or tab), with or without a header line.
-
-    ``label`` is ``last``, a column's name (needs a header line) or its number from 0.  Labels are whole numbers 0..255,
-    or class names, which are numbered in sorted order unless ``names`` fixes them.
-    Returns x (n, columns - 1) f32, y (n,) u8 and the class names (empty for numbers).  Raises BnncError with the line.
-    """
-    x: list[np.ndarray] = []
-    tags, at = [], []
-    with _guard(path, "CSV"), open(path, encoding="utf-8-sig", newline="") as f, np.errstate(over="ignore"):
-        delimiter = max(",;\t", key=f.readline().count)
-        f.seek(0)
-        reader = csv.reader(f, delimiter=delimiter)
-        lines = ((reader.line_num, [c.strip() for c in r]) for r in reader if any(c.strip() for c in r))
-        top = list(itertools.islice(lines, 2))
-        if not top:
-            raise _fail("B0804", path, "no samples", "the file is empty")
-        header, column = _csv_header(path, label, [r for _, r in top])
-        width = len(top[0][1])
-        for line, cells in itertools.chain(top[header:], lines):
-            if len(cells) != width:
-                raise _fail("B0804", path, f"line {line} has {len(cells)} columns, the first has {width}",
-                            "every line needs the same number of columns", line)
-            tags.append(cells.pop(column))
-            at.append(line)
-            values = [_number(c) for c in cells]
-            if None in values:
-                bad = cells[values.index(None)]
-                raise _fail("B0804", path, f"line {line}: `{bad}` is not a number", "fill in or remove the value", line)
-            x.append(np.array(values, np.float32))
-    if not x or width < 2:
-        raise _fail("B0804", path, "no samples", "give at least one line with one value and one label")
-    if names is None and all(re.fullmatch(r"\d+(\.0*)?", t) for t in tags):
-        return np.stack(x), _labels(path, np.array([float(t) for t in tags]), len(x)), ()
-    known = tuple(names) if names else tuple(sorted(set(tags)))
-    index = {t: k for k, t in enumerate(known)}
-    for line, t in zip(at, tags, strict=True):
-        if t not in index:
-            raise _fail("B0803", path, f"line {line}: class `{t}` is not in the training file",
-                        "use the same class names in both files", line)
-    return np.stack(x), _labels(path, np.array([index[t] for t in tags]), len(x)), known
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _csv_header(path: Source, label: str | int, top: list[list[str]]) -> tuple[bool, int]:
-    """Whether the first of the ``top`` two lines is a header, and the column of the labels."""
-    first, second, last, number = top[0], top[-1], label == "last", str(label).isdecimal()
-    column = len(first) - 1 if last else int(label) if number else first.index(str(label)) if label in first else -1
-    if not 0 <= column < len(first):
-        raise _fail("B0805", path, f"no column `{label}`", f"the first line is: {', '.join(first)[:200]}")
-    odd = _number(first[column]) is None and column < len(second) and _number(second[column]) is not None
-    return not (last or number) or odd or all(_number(c) is None for c in first), column
-
-
-def _labels(file: Source, y: np.ndarray, n: int) -> np.ndarray:
-    """``y`` as (n,) u8; raises BnncError unless it holds n whole numbers 0..255."""
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim != 1 or y.dtype.kind not in "buif":
-        raise _fail("B0803", file, f"labels have shape {list(y.shape)} and type {y.dtype}",
-                    "give one whole number a sample, from 0")
-    if len(y) != n:
-        raise _fail("B0803", file, f"{len(y):,} labels for {n:,} samples", "samples and labels must come in pairs")
-    bad = (y < 0) | (y > 255) | (y != np.floor(y)) if y.dtype.kind != "b" else np.zeros(n, bool)
-    if bad.any():
-        i = int(np.argmax(bad))
-        raise _fail("B0803", file, f"label {y[i]} of sample {i} is not a whole number 0..255",
-                    "number the classes from 0")
-    return y.astype(np.uint8)
-
-
 def _samples(file: Source, x: np.ndarray) -> np.ndarray:
     """``x`` as u8, f32 or bool with 2 to 5 axes; whole numbers beyond u8 become f32 where that is exact."""
     if not 2 <= x.ndim <= 5 or 0 in x.shape:
-        raise _fail("B0804", file, f"samples have shape {list(x.shape)}",
+        raise fail("B0804", file, f"samples have shape {list(x.shape)}",
                     "give (samples, ...) with 1 to 4 more axes, none of them empty")
     if x.dtype.kind not in "buif":
-        raise _fail("B0804", file, f"samples have type {x.dtype}", "give u8, bool, whole or floating-point numbers")
+        raise fail("B0804", file, f"samples have type {x.dtype}", "give u8, bool, whole or floating-point numbers")
     if x.dtype.kind in "ui" and x.dtype != np.uint8 and (x.max() > 1 << 24 or x.min() < -(1 << 24)):
-        raise _fail("B0804", file, "whole numbers beyond 2^24 do not fit into f32", "scale the values first")
+        raise fail("B0804", file, "whole numbers beyond 2^24 do not fit into f32", "scale the values first")
     if x.dtype not in (np.uint8, np.bool_):
         with np.errstate(over="ignore"):
             x = x.astype(np.float32, copy=False)
     if x.dtype.kind == "f" and not (fine := np.isfinite(x) | _missing(x)).all():
         i = int(np.argmin(fine.reshape(len(x), -1).all(1)))
-        raise _fail("B0804", file, f"sample {i} holds a value that is not finite in f32", "fill in or remove the value")
+        raise fail("B0804", file, f"sample {i} holds a value that is not finite in f32", "fill in or remove the value")
     return np.ascontiguousarray(x)
 
 
@@ -296,11 +136,16 @@ def _missing(x: np.ndarray) -> np.ndarray:
 
 def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None) -> tuple[Any, ...]:
     """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
+    if sources and all(map(is_cifar, sources)):
+        xs, ys = zip(*map(read_cifar, sources), strict=True)
+        return np.concatenate(xs), np.concatenate(ys), None, None, (), False
     if len(sources) not in (1, 2):
         raise error("B0805", f"{len(sources)} files were given to pack", help=_NEED, exit_code=5)
     arrays = []
     for source in sources:
-        with _guard(source, "data"), open(source, "rb") as f:
+        if len(sources) == 1 and os.path.isdir(source):
+            return _from_folder(Path(source), names)
+        with guard(source, "data"), open(source, "rb") as f:
             magic = f.read(8)
         if len(sources) == 1 and magic == MAGIC:
             d = read_bnnd(source)
@@ -311,11 +156,23 @@ def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | 
         if len(sources) == 1 and Path(source).suffix.lower() in (".csv", ".tsv", ".txt"):
             x, y, known = read_csv(source, label, names)
             return x, y, None, None, known, True
+        if len(sources) == 1 and Path(source).suffix.lower() == ".bin":
+            raise fail("B0802", source, f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
+                       "fetch it again; of other formats, give .npz")
         if len(sources) == 1:
-            raise _fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
+            raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
         arrays.append(read_npy(source) if magic[:6] == b"\x93NUMPY" else read_idx(source))
     x = _samples(sources[0], arrays[0])
-    return x, _labels(sources[1], arrays[1], len(x)), None, None, (), False
+    return x, labels(sources[1], arrays[1], len(x)), None, None, (), False
+
+
+def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
+    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
+    if not (path / "train").is_dir() or not (path / "test").is_dir():
+        x, y, known = read_folder(path, names)
+        return x, y, None, None, known, False
+    x, y, known = read_folder(path / "train", names)
+    return x, y, *read_folder(path / "test", known)[:2], known, False
 
 
 def _from_npz(path: Source) -> tuple[Any, ...]:
@@ -323,11 +180,11 @@ def _from_npz(path: Source) -> tuple[Any, ...]:
     found = [next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
              for pairs in (_NPZ_NAMES, _NPZ_TEST)]
     if found[0] is None:
-        raise _fail("B0805", path, f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
+        raise fail("B0805", path, f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
                     "name them x_train and y_train (and x_test, y_test), or x and y")
     out: list[Any] = []
     for pair in found:
-        out += [None, None] if pair is None else [_samples(path, pair[0]), _labels(path, pair[1], len(pair[0]))]
+        out += [None, None] if pair is None else [_samples(path, pair[0]), labels(path, pair[1], len(pair[0]))]
     return (*out, (), False)
 
 
@@ -335,8 +192,9 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
          label: str | int = "last", output: Source | None = None) -> Dataset:
     """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
 
-    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, or samples and
-    labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other numbers f32; a CSV of whole numbers 0..255 is u8.
+    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, a folder of images,
+    CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other numbers f32; a
+    CSV of whole numbers 0..255 is u8.
     ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only with
     ``output``.  Raises BnncError.
     """
@@ -347,7 +205,7 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
     n_test = 0
     if xt is not None and len(xt):
         if len(x) and xt.shape[1:] != x.shape[1:]:
-            raise _fail("B0804", (test or sources)[0],
+            raise fail("B0804", (test or sources)[0],
                         f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
                         "both splits need the same shape")
         if xt.dtype != x.dtype:
@@ -361,7 +219,7 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
         try:
             x = e.encode(x, e.fit(x[: len(x) - n_test]) if e.fitted else None)
         except ValueError as problem:
-            raise _fail("B0804", sources[0], str(problem), "change the samples or the encoder") from problem
+            raise fail("B0804", sources[0], str(problem), "change the samples or the encoder") from problem
     sign = e is not None and e.how == "sign" and not e.pad_odd
     data = Dataset(x, y, "sign" if sign else "none", float(np.float32(e.threshold)) if sign and e else 0.0,
                    max(int(y.max()) + 1, len(names)), n_test)
@@ -380,15 +238,15 @@ def _records(data: Dataset) -> bytes:
 def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     """Write ``data`` as a ``.bnnd`` file (whole or not at all) and return its size in bytes.  Raises BnncError."""
     x = _samples(path, data.x)
-    y, classes = _labels(path, data.y, len(x)), data.classes or int(data.y.max()) + 1
+    y, classes = labels(path, data.y, len(x)), data.classes or int(data.y.max()) + 1
     if data.encoder not in ENCODERS or (data.encoder == "sign" and x.dtype != np.bool_):
-        raise _fail("B0805", path, f"encoder `{data.encoder}` does not fit {x.dtype} samples", "`sign` gives bits")
+        raise fail("B0805", path, f"encoder `{data.encoder}` does not fit {x.dtype} samples", "`sign` gives bits")
     if not y.max() < classes <= 256 or not 0 <= data.n_test <= len(x):
-        raise _fail("B0803", path, f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
+        raise fail("B0803", path, f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
                     "labels must be below the number of classes (at most 256)")
     data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test)
     if max(data.n, data.elements) >= 1 << 32:
-        raise _fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
+        raise fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
     records = _records(data)
     stored = records
     if compress:
@@ -405,7 +263,7 @@ def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     except OSError as e:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
-        raise _fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
+        raise fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
     return HEADER_BYTES + len(stored)
 
 
@@ -436,9 +294,9 @@ def _header(path: Source, raw: bytes) -> dict[str, Any]:
 
 
 def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
-    with _guard(path, "bnnd"), open(path, "rb") as f:
+    with guard(path, "bnnd"), open(path, "rb") as f:
         h = _header(path, f.read(HEADER_BYTES))
-        records, expected = _exactly(f, h["stored_bytes"]), h["n"] * h["record_bytes"]
+        records, expected = exactly(f, h["stored_bytes"]), h["n"] * h["record_bytes"]
         if h["compression"] == "deflate":
             unpacker = zlib.decompressobj(-15)
             records = unpacker.decompress(records, expected + 1)
@@ -484,7 +342,7 @@ def preview(path: Source, index: int = 0) -> str:
     """
     d = read_bnnd(path)
     if not -d.n <= index < d.n:
-        raise _fail("B0805", path, f"no sample {index}", f"the file holds samples 0..{d.n - 1}")
+        raise fail("B0805", path, f"no sample {index}", f"the file holds samples 0..{d.n - 1}")
     index %= d.n
     x = d.x[index].astype(np.float64)
     if x.ndim == 3 and min(x.shape[0], x.shape[2]) <= 4:

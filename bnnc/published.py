@@ -112,5 +112,7 @@ def training_samples(model: Model, folder: Path) -> int:
     if files[0].suffix == ".bnnd":
         facts = data.info(files[0])
         return int(facts["n"] - (facts["n_test"] if model.data.test is None else 0))
+    if data.is_cifar(files[0]):
+        return files[0].stat().st_size // data.CIFAR_RECORD
     read = data.read_npy if files[1].suffix == ".npy" else data.read_idx
     return len(read(files[1]))

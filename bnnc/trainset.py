@@ -57,5 +57,7 @@ _FILES = (
 )
 sources.add(Named("idx", "the MNIST family's format, plain or .gz: one file of samples, one of labels", _FILES))
 sources.add(Named("npy", "NumPy .npy arrays: samples (n, ...) u8 or f32, labels (n,) u8", _FILES))
+sources.add(Named("cifar10", "CIFAR-10's own binary format, labels included; several files put together with `cat` are one",
+                  (Param("file", "str", doc="a .bin file of records of 3073 bytes", positional=True),)))
 sources.add(Named("bnnd", "bnnc's packed format, written by `bnnc data pack`: samples and labels in one file",
                   (Param("file", "str", doc="the .bnnd file", positional=True),)))

@@ -38,6 +38,8 @@ OUTER_ROWS = 64
 GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
+BACK_SUMS = 256
+SIDE = 4000  # where the skeletons' division is exact
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 
 
@@ -286,11 +288,14 @@ class _Kernel:
             raise InternalError("one-bit operands of a convolution must be in memory")
         if b.dtype in FLOATS and (a.dtype in FLOATS or self.k.form != "weight"):
             return self.real(a, b, g, self.k.form)
+        if max(g.height, g.width, g.out_height, g.out_width) > SIDE:
+            raise error("B0702", f"an image has at most {SIDE} pixels a side here", self.k.span, help="use smaller images")
         acc = self.names.new("y")
         code, stores = self.outputs("v", "c" if self.k.form == "weight" else "r", {0: acc})
         rows, cols = self.k.domain
         context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "acc": acc,
-                   "code": code, "stores": stores, "fill": self.k.fill, "masked": g.padded and not self.k.fill}
+                   "code": code, "stores": stores, "fill": self.k.fill, "masked": g.padded and not self.k.fill, "kx": g.kx, "top": g.top,
+                   "side": g.left, "height": g.height, "width": g.width, "out_height": g.out_height, "out_width": g.out_width}
         make = {"forward": self.convolve_forward, "back": self.convolve_back, "weight": self.convolve_weight}[self.k.form]
         return make(context, a, b, g)
 
@@ -309,28 +314,26 @@ class _Kernel:
         pr = self.printer("v", "r")
         load = pr.print([a])
         rows, cols = self.k.domain
-        block = min(GROUPED_ROWS, ceil_div(cols, LANES) * LANES)
+        block = min(BACK_SUMS, ceil_div(cols, LANES) * LANES)
         return KernelText("convolve_back", context | {
             "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
             "load": load, "value": pr.vec(a), "pitch": b.shape[0] // g.positions, "bits": self.pointers[b.attr],
-            "stride": self.mem.storages[b.attr].stride})
+            "stride": self.mem.storages[b.attr].stride, "step": g.stride, "terms": 32 if block <= BACK_SUMS // 2 else 16})
 
     def convolve_weight(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
         """Sums over output pixels; lanes are output channels."""
         pr = self.printer("v", "r")
         load = pr.print([b])
         channels = a.shape[1]
-        block = 32 if a.dtype == "bit" else min(32, channels)
+        block = (64 if channels > 32 else 32) if a.dtype == "bit" else min(32, channels)
         if a.op != "load" or a.dtype not in ("bit", "u8"):
             raise error("B0701", f"the C backend has no kernel for a convolution of {a.dtype}", self.k.span, help="put `sign;` before it")
-        at = f"{self.pointers[a.attr]}[row * {self.mem.storages[a.attr].stride} + first + i]"
         return KernelText("convolve_weight", context | {
             "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
             "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load,
             "value": pr.vec(b),
-            "edges": g.padded, "aligned": g.aligned, "kx": g.kx, "height": g.height, "width": g.width, "stride": g.stride, "top": g.top,
-            "side": g.left, "out_height": g.out_height, "out_width": g.out_width, "words": ceil_div(a.shape[0], 32),
-            "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride, "left": f"(float)(2 * {at} - 255)",
+            "edges": g.padded, "aligned": g.aligned, "stride": g.stride, "words": ceil_div(a.shape[0], 32),
+            "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride,
             "beyond": literal(255.0 * self.k.fill)})
 
     def real(self, a: Expr, b: Expr, g: Geometry, form: str) -> KernelText:

@@ -16,7 +16,8 @@ from .targets import Target
 
 MARGIN = 1.08
 KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 700, "contract": 1348, "popcount": 1370, "scatter": 2300,
-          "fold": 200, "recur": 900, "recur_back": 900, "convolve": 2600, "window": 700}
+          "fold": 200, "recur": 900, "recur_back": 900, "convolve": 2600, "window": 450,
+          "convolve:forward": 1900, "convolve:back": 2100, "convolve:weight": 2200, "convolve:outer": 300}
 NODE = 5  # an operation of its expressions
 BITS = 102  # a packed operand
 RAGGED = 59  # an operand whose rows do not fill vectors
@@ -31,6 +32,9 @@ PAGE = 4096
 def _anchor(k: Kernel) -> str:
     if k.kind == "contract" and k.a is not None and k.b is not None and k.b.dtype == "bit" and k.a.dtype in ("bit", "u8"):
         return "scatter" if k.form == "tn" else "popcount"
+    if k.kind == "convolve" and k.a is not None and k.b is not None and k.groups == 1:
+        special = "outer" if k.form == "weight" and k.a.dtype == "u8" else k.form
+        return f"convolve:{special}" if "bit" in (k.a.dtype, k.b.dtype) or special == "outer" else k.kind
     return k.kind
 
 

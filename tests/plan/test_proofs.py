@@ -54,6 +54,8 @@ NETS = {
     "standard": spec((33, 17, 10), rule="standard", kind="f32", batch=20),
     "bop": spec((33, 17, 10), optimizer="bop(tau = 0.0001, gamma = 0.5)", kind="bit", batch=20),
     "encoded": spec((66, 17, 10), kind="bit", batch=20).replace("bit[66]", "f32[33] thermometer(2)"),
+    "images": spec((1, 10), batch=6, body="conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten;"
+                   ).replace("u8[1]", "u8[8, 8, 3]"),
     "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
     "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
 }

@@ -32,6 +32,8 @@ BUILDS = {  # name: (source, flags)
         "dummy_net.c",
         [*FREESTANDING, "-DKIND=BNNC_F32", "-DPAD=40000", "-DSCHEDULE=BNNC_SCHED_CONSTANT,0.01f,0,0"],
     ),
+    "cifar": ("dummy_net.c", [*SANITIZED, "-DKIND=BNNC_U8", "-DELEMS=3072", "-DCLASSES=10"]),
+    "cifar_bits": ("dummy_net.c", [*SANITIZED, "-DELEMS=3072", "-DCLASSES=10"]),
     "plateau": ("dummy_net.c", [*FREESTANDING, *PLATEAU]),
     "probe": ("probe.c", FREESTANDING),
     "probe_asan": ("probe.c", SANITIZED),

@@ -23,6 +23,11 @@ def idx(a: np.ndarray) -> bytes:
     return struct.pack(f">HBB{a.ndim}I", 0, 8, a.ndim, *a.shape) + a.tobytes()
 
 
+def cifar(x: np.ndarray, y: np.ndarray) -> bytes:
+    """CIFAR-10's records: the label, then the image's red, green and blue planes; x (n, 32, 32, 3) u8."""
+    return b"".join(bytes([label]) + b"".join(image[:, :, c].tobytes() for c in range(3)) for image, label in zip(x, y, strict=True))
+
+
 def gz(data: bytes) -> bytes:
     return gzip.compress(data, mtime=0)
 

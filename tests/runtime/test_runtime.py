@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from runtime_builds import FREESTANDING, HERE, STRICT, Programs
-from runtime_formats import bnnd, gz, idx, npy, read_safetensors, safetensors, samples
+from runtime_formats import bnnd, cifar, gz, idx, npy, read_safetensors, safetensors, samples
 
 from bnnc import rng
 
@@ -424,6 +424,26 @@ def test_formats_train_to_the_same_bits(train, tmp_path):
         assert len(set(figures.values())) == 1, figures
 
 
+@pytest.mark.parametrize(("program", "kind"), [("cifar", 0), ("cifar_bits", 1)])
+def test_cifar_trains_to_the_same_bits_as_bnnd(train, tmp_path, program, kind):
+    """Label 0 and black pixels first: the file begins as an idx file does."""
+    x, y = np.random.default_rng(3).integers(0, 256, (40, 32, 32, 3), np.uint8), (np.arange(40) % 10).astype("u1")
+    x[0, 0] = 0
+    (tmp_path / "batch.bin").write_bytes(cifar(x, y))
+    (tmp_path / "batch.bnnd").write_bytes(bnnd(x.reshape(40, -1), y, kind, classes=10))
+    args = ("--epochs", 2, "--cache", tmp_path / "cache")
+    own, packed = (train(program, "--train", f, "--test", f, *args) for f in (tmp_path / "batch.bin", tmp_path / "batch.bnnd"))
+    assert state(own) == state(packed)
+    spool = tmp_path / "cache" / f"train.{('u8', 'bit')[kind]}.bnnd"
+    assert spool.read_bytes()[96:] == (tmp_path / "batch.bnnd").read_bytes()[96:]
+    y[7] = 10
+    (tmp_path / "label.bin").write_bytes(cifar(x, y))
+    refusal(train(program, "--train", tmp_path / "label.bin", code=5), "sample 7 has label 10", "10 classes")
+    (tmp_path / "cut.bin").write_bytes(cifar(x, y)[:-1])
+    refusal(train(program, "--train", tmp_path / "cut.bin", code=5), "cut.bin", "hint")
+    refusal(train("u8", "--train", tmp_path / "batch.bin", code=5), "expected 37 values in a sample, found 3072")
+
+
 def test_spool_is_made_once_and_follows_the_source(train, tmp_path, data):
     cache = tmp_path / "cache" / "deep"
     args = ("--cache", cache, "--epochs", 1)
@@ -660,7 +680,7 @@ def test_data_refusals(train, tmp_path):
         (f"{put('crcgz', gz(idx(X))[:-8] + bytes(8))},{y}", ["checksum"]),
         (f"{put('lessgz', gz(idx(X)[:-100]))},{y}", ["is truncated", "promises more"]),
         (f"{put('moregz', gz(idx(X) + bytes(9)))},{y}", ["more data than its header promises"]),
-        (f"{put('text', b'hello, world')},{y}", ["neither idx nor .npy nor .bnnd (it starts with 68656c6c)"]),
+        (f"{put('text', b'hello, world')},{y}", ["neither idx nor .npy nor .bnnd nor CIFAR-10's .bin (it starts with 68656c6c)"]),
         (f"{put('empty', b'')},{y}", ["is truncated"]),
         (f"{put('float_idx', bytes([0, 0, 13, 1]) + idx(X)[4:])},{y}", ["type 0x0000000d"]),
         (f"{put('wide', idx(X.repeat(2, axis=1)))},{y}", ["expected 37 values in a sample, found 74"]),

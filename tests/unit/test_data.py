@@ -268,6 +268,60 @@ def test_pack_npz_npy_and_csv(tmp_path: Path) -> None:
     assert data.pack(tmp_path / "d.csv", test=[tmp_path / "e.csv"]).kind == "f32"
 
 
+def cifar_bytes(x: np.ndarray, y: np.ndarray) -> bytes:
+    """Written as the format's page says: 1 byte label, 1024 reds row by row, 1024 greens, 1024 blues."""
+    return b"".join(bytes([int(k)]) + bytes(int(v) for c in range(3) for v in image[..., c].ravel()) for image, k in zip(x, y, strict=True))
+
+
+def test_cifar(tmp_path: Path) -> None:
+    x, y = RNG.integers(0, 256, (7, 32, 32, 3), dtype=np.uint8), np.array([3, 9, 0, 0, 1, 2, 3], np.uint8)
+    files = [tmp_path / f"data_batch_{i}.bin" for i in (1, 2, 3)]
+    for f, at in zip(files, (slice(3), slice(3, 5), slice(5, 7)), strict=True):
+        f.write_bytes(cifar_bytes(x[at], y[at]))
+    assert files[0].stat().st_size == 3 * 3073
+    d = data.pack(*files[:2], test=files[2:], output=tmp_path / "o")
+    assert (d.kind, d.shape, d.n_test, d.classes) == ("u8", (32, 32, 3), 2, 10)
+    np.testing.assert_array_equal(d.x, x)
+    np.testing.assert_array_equal(d.y, y)
+    np.testing.assert_array_equal(data.read_bnnd(tmp_path / "o").x, x)
+    files[0].write_bytes(cifar_bytes(x, y)[:-1])
+    refused("B0802", lambda: data.pack(files[0]), "3,073 bytes", "21,510")
+    files[0].write_bytes(cifar_bytes(x, y + 1))
+    refused("B0802", lambda: data.pack(files[0]), "record 1 has label 10")
+
+
+def test_folders_of_images(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="needs Pillow (extra `images`)")
+    x = RNG.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
+    names = ["b/2.png", "a/1.PNG", "b/1.bmp", "a/0.png", "c/9.png", "c/8.ppm"]
+    for name, pixels in zip(names, x, strict=True):
+        for split, keep in (("train", name[0] != "c"), ("test", name[0] == "b")):
+            (tmp_path / split / name[0]).mkdir(parents=True, exist_ok=True)
+            if keep:
+                image.fromarray(pixels).save(tmp_path / split / name)
+    (tmp_path / "train" / "a" / "notes.txt").write_text("no image")
+    d = data.pack(tmp_path / "train", output=tmp_path / "o")
+    assert (d.kind, d.shape, d.n_test, d.classes, d.y.tolist()) == ("u8", (5, 4, 3), 0, 2, [0, 0, 1, 1])
+    np.testing.assert_array_equal(d.x, x[[3, 1, 2, 0]])
+    both = data.pack(tmp_path)
+    assert (both.n_test, both.y.tolist()) == (2, [0, 0, 1, 1, 1, 1])
+    np.testing.assert_array_equal(both.x, data.pack(tmp_path / "train", test=[tmp_path / "test"]).x)
+    image.fromarray(x[0, ..., 0]).save(tmp_path / "train" / "a" / "grey.png")
+    np.testing.assert_array_equal(data.pack(tmp_path / "train").x[2], np.repeat(x[0, ..., :1], 3, axis=2))
+    grey = tmp_path / "grey" / "0"
+    grey.mkdir(parents=True)
+    image.fromarray(x[0, ..., 0]).save(grey / "a.png")
+    assert data.pack(grey.parent).shape == (5, 4, 1)
+    image.fromarray(x[0, :4]).save(tmp_path / "train" / "a" / "small.png")
+    refused("B0804", lambda: data.pack(tmp_path / "train"), "small.png", "4 x 4", "4 x 5")
+    (grey / "b.png").write_bytes(b"no image")
+    refused("B0802", lambda: data.pack(grey.parent), "b.png")
+    refused("B0804", lambda: data.pack(grey), "FOLDER/CLASS")
+    image.fromarray(x[0]).save(tmp_path / "test" / "c" / "more.png")
+    (tmp_path / "train" / "a" / "small.png").unlink()
+    refused("B0803", lambda: data.pack(tmp_path), "class `c`")
+
+
 def test_bad_sources_and_values(tmp_path: Path) -> None:
     y = tmp_path / "y.npy"
     np.save(y, np.arange(2))

@@ -57,7 +57,7 @@ static const char bnnc_help[] =
     "\n"
     "data\n"
     "  --data FOLDER            where the files named in the spec are\n"
-    "  --train FILE[,LABELS]    other training data: idx, idx.gz, .npy or .bnnd\n"
+    "  --train FILE[,LABELS]    other training data: idx, idx.gz, .npy, .bnnd or CIFAR-10's .bin\n"
     "  --test FILE[,LABELS]     other test data; none: no test\n"
     "  --cache FOLDER           for data that must be expanded once (default: the --out folder)\n"
     "training\n"

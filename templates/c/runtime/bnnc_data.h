@@ -117,20 +117,22 @@ BNNC_COLD bool bnnc_as_it_is(const bnnc_file *a) {
 /* Reads the samples of `a` as a stream and writes their payloads, encoded as the network wants them. */
 BNNC_FN void bnnc_spool_payload(const bnnc_file *a, int out, uint32_t record) {
   const bool encode = NET.encoding.how && !bnnc_as_it_is(a); /* else the bytes are taken as they are */
+  const bool cifar = a->format == BNNC_CIFAR;
   uint8_t *const bits = (uint8_t *)bnnc_values + (uint64_t)bnnc_raw_elems() * 4;
   bnnc_stream_samples(a);
   for (uint32_t i = 0; i < a->n; i++) {
     uint64_t at = 96 + (uint64_t)i * record;
     if (encode) bnnc_next_values(a, i), bnnc_encode_values(bits);
+    else if (cifar) bnnc_next_cifar(a);
     for (uint32_t left = record - 1, part; left; left -= part, at += part) {
       part = encode || left < sizeof bnnc_io ? left : sizeof bnnc_io;
-      if (!encode) bnnc_stream_get(a, bnnc_io, part);
+      if (!encode && !cifar) bnnc_stream_get(a, bnnc_io, part);
       int r = bnnc_write_at(out, encode ? bits : bnnc_io, part, at);
       if (r < 0) bnnc_fail(BNNC_E_DATA, "cannot write the data cache: %s\n  hint: --cache FOLDER", bnnc_errname(r));
     }
-    if (a->format != BNNC_BNND) continue;
-    uint8_t label;
-    bnnc_stream_get(a, &label, 1);
+    if (a->format != BNNC_BNND && !cifar) continue;
+    uint8_t label = bnnc_io[BNNC_CIFAR_ELEMS];
+    if (!cifar) bnnc_stream_get(a, &label, 1);
     bnnc_raw_crc = bnnc_crc32(bnnc_raw_crc, &label, 1);
     bnnc_check_label(a->path, i, label);
     if (bnnc_write_at(out, &label, 1, at) < 0)
@@ -261,6 +263,8 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
   if (a.format == BNNC_BNND) {
     direct = !a.gzip && same && !a.bnnd.compression;
     if (!direct) bnnc_spool(&a, NULL, role, cache, quiet, path);
+  } else if (a.format == BNNC_CIFAR) {
+    bnnc_spool(&a, NULL, role, cache, quiet, path);
   } else {
     if (!*labels) bnnc_fail(BNNC_E_DATA, "%s has no labels, and no file of labels was given\n%s", images, hint);
     bnnc_describe(&b, labels, "labels");

@@ -64,9 +64,10 @@ BNNC_FN void bnnc_next_values(const bnnc_file *a, uint32_t sample) {
   const uint32_t width = NET.encoding.channels;
   bnnc_value *v = bnnc_values;
   uint8_t *raw = (uint8_t *)v + n * 4 - bytes; /* at the end: number i is written after byte i has been read */
-  bnnc_stream_get(a, raw, bytes);
-  bnnc_raw_crc = bnnc_crc32(bnnc_raw_crc, raw, bytes);
-  if (a->width == 1) for (uint64_t i = 0; i < n; i++) v[i] = raw[i];
+  if (a->format == BNNC_CIFAR) bnnc_next_cifar(a);
+  else bnnc_stream_get(a, raw, bytes), bnnc_raw_crc = bnnc_crc32(bnnc_raw_crc, raw, bytes);
+  if (a->format == BNNC_CIFAR) for (uint64_t i = 0; i < n; i++) v[i] = bnnc_io[i];
+  else if (a->width == 1) for (uint64_t i = 0; i < n; i++) v[i] = raw[i];
   else if (!a->width) for (uint64_t i = 0; i < n; i++) v[i] = (float)(raw[i / 8] >> i % 8 & 1);
   else for (uint64_t i = 0; i < n; i++) v[i] += 0.0f;
   bnnc_missing = 0;

@@ -1,4 +1,5 @@
-/* bnnc_format.h: recognises a data file by its first bytes: idx (MNIST), NPY, bnnc's own .bnnd; each also inside gzip.
+/* bnnc_format.h: recognises a data file by its first bytes: idx (MNIST), NPY, bnnc's own .bnnd; each also inside gzip; and
+ * by its name and size CIFAR-10's .bin.
  *
  * bnnc_describe fills a bnnc_file or ends the process with exit code 5 and the reason. Only u8 idx; NPY in C order with
  * little-endian integers (1 to 8 bytes, labels) or u1 / <f4 (samples). The header of .bnnd is described at bnnc_bnnd.
@@ -9,7 +10,8 @@
 #include "bnnc_inflate.h"
 #include "bnnc_net.h"
 
-enum { BNNC_IDX, BNNC_NPY, BNNC_BNND };
+enum { BNNC_IDX, BNNC_NPY, BNNC_BNND, BNNC_CIFAR };
+enum { BNNC_CIFAR_PLANE = 32 * 32, BNNC_CIFAR_ELEMS = 3 * BNNC_CIFAR_PLANE, BNNC_CIFAR_RECORD = 1 + BNNC_CIFAR_ELEMS };
 
 /* .bnnd: 96 bytes, then n records of payload and one label byte. Every field is little-endian and naturally aligned but
  * for none, so the struct is the file. */
@@ -89,6 +91,29 @@ BNNC_COLD void bnnc_stream_get(const bnnc_file *f, void *dst, uint64_t n) {
 
 BNNC_COLD void bnnc_stream_skip(const bnnc_file *f, uint64_t n) {
   for (uint64_t part; n; n -= part) bnnc_stream_get(f, bnnc_io, part = n < sizeof bnnc_io ? n : sizeof bnnc_io);
+}
+
+/* The next record of a CIFAR-10 file (a label, all reds, all greens, all blues) into bnnc_io, as one of .bnnd: pixel by
+ * pixel, the label last. */
+BNNC_FN void bnnc_next_cifar(const bnnc_file *f) {
+  uint8_t plane[BNNC_CIFAR_PLANE];
+  bnnc_stream_get(f, bnnc_io + BNNC_CIFAR_ELEMS, 1);
+  for (uint32_t c = 0; c < 3; c++) {
+    bnnc_stream_get(f, plane, sizeof plane);
+    for (uint32_t i = 0; i < sizeof plane; i++) bnnc_io[3 * i + c] = plane[i];
+  }
+}
+_Static_assert(sizeof bnnc_io >= BNNC_CIFAR_RECORD, "a record of CIFAR-10");
+
+/* Its records begin with nothing of their own: the name and the size tell. */
+BNNC_COLD bool bnnc_is_cifar(const bnnc_file *f) {
+  const uint32_t n = bnnc_strlen(f->path);
+  return n >= 4 && !memcmp(f->path + n - 4, ".bin", 4) && f->size && f->size % BNNC_CIFAR_RECORD == 0;
+}
+
+BNNC_COLD void bnnc_describe_cifar(bnnc_file *f) {
+  if (f->size / BNNC_CIFAR_RECORD > UINT32_MAX) bnnc_fail(BNNC_E_DATA, "%s: too many samples for this trainer", f->path);
+  f->n = (uint32_t)(f->size / BNNC_CIFAR_RECORD), f->elems = BNNC_CIFAR_ELEMS, f->width = 1;
 }
 
 BNNC_COLD void bnnc_describe_idx(bnnc_file *f, const uint8_t *head) {
@@ -202,6 +227,10 @@ BNNC_COLD void bnnc_describe(bnnc_file *f, const char *path, const char *what) {
   if (size < 0 || r < 0)
     bnnc_fail(BNNC_E_DATA, "cannot read the %s %s: %s", what, path, bnnc_errname(r < 0 ? r : size));
   f->size = (uint64_t)size;
+  if (bnnc_is_cifar(f)) {
+    f->format = BNNC_CIFAR, bnnc_describe_cifar(f);
+    return;
+  }
   f->gzip = r >= 2 && head[0] == 0x1F && head[1] == 0x8B;
   bnnc_stream(f);
   bnnc_stream_get(f, head, 4);
@@ -210,8 +239,8 @@ BNNC_COLD void bnnc_describe(bnnc_file *f, const char *path, const char *what) {
   else if (!head[0] && !head[1]) f->format = BNNC_IDX, bnnc_describe_idx(f, head);
   else
     bnnc_fail(BNNC_E_DATA,
-              "%s: neither idx nor .npy nor .bnnd (it starts with %x)\n"
-              "  hint: `bnnc data pack` turns image folders, .npz and .csv into .bnnd",
+              "%s: neither idx nor .npy nor .bnnd nor CIFAR-10's .bin (it starts with %x)\n"
+              "  hint: `bnnc data pack` turns image folders, .npz and .csv into .bnnd; a .bin has records of 3073 bytes",
               path, (uint32_t)head[0] << 24 | (uint32_t)head[1] << 16 | (uint32_t)head[2] << 8 | head[3]);
   if (f->gzip) return; /* the length shows when it is expanded */
   uint64_t expected = f->format != BNNC_BNND ? (uint64_t)f->n * f->elems * f->width

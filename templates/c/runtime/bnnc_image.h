@@ -49,6 +49,16 @@ static inline __attribute__((unused)) uint32_t bnnc_joined(const uint32_t *rows,
 }
 #endif
 
+/* Of the pixels first, first + 1, ... of images, which lie one after the other: the image, the row and the column. */
+#define vpixels BNNC_AT_LEVEL(vpixels)
+VINLINE void vpixels(int first, int height, int width, vi *image, vi *y, vi *x) {
+    const vi over = first % width + vcol(0), down = (over * ((1 << 24) / width + 1)) >> 24; /* exact: both are below 4096 */
+    const vi from = first / width % height + down, next = (from * ((1 << 24) / height + 1)) >> 24;
+    *x = over - down * width;
+    *y = from - next * height;
+    *image = first / (width * height) + next;
+}
+
 /* (*) 32 rows of 32 bits become 32 columns: bit j of out[i] is bit i of in[j]. */
 #define vturn BNNC_AT_LEVEL(vturn)
 VINLINE void vturn(uint32_t *out, const uint32_t *in) {
