@@ -104,7 +104,8 @@ class Images(Skeleton):
         """Sums over positions and output channels of a float, at the output pixel that meets this one, times a sign."""
         split, q = self.large, a.shape[1]
         rolled = any(e.op == "unwindow" for e in a.walk())  # what many windows share takes registers, and four times as much text
-        context, frame, tiles = self.product(q, TENSOR_TILE if split else (8, 32) if rolled else (32, 32), 16 if split else 1)
+        most = ((64, 32) if rolled else TENSOR_TILE) if split else (8, 32) if rolled else (32, 32)
+        context, frame, tiles = self.product(q, most, 16 if split else 1)
         walk, ok = self.meet("target", "r", "position", frame.row_ok)
         walk.append(f"w = position * {self.k.domain[1]} + c")
         context |= {"positions": self.geometry.positions, "walk": walk, "rolled": rolled}

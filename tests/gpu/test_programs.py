@@ -29,7 +29,7 @@ NETS = {
     "encoded": sequence_spec(4, 5, 9, 0, 3, batch=10, encoder="thermometer(3, kind = gauss)").replace("f32[", "u8[").replace(
         "train { ", "train { epochs = 2; schedule = plateau(1, 0.5); "),
     "images": """network net {
-  input u8[4, 5, 1]; conv 5 kernel = 2; maxpool; batchnorm; sign; conv 3 kernel = 1; batchnorm; sign; flatten;
+  input u8[4, 5, 1]; conv 5 kernel = 2; maxpool; batchnorm; sign; conv 3 kernel = 2 padding = same; batchnorm; sign; flatten;
   dense 3; batchnorm; loss; }
 rule standard; train { epochs = 2; batch = 10; optimizer = adam; }
 """,

@@ -243,6 +243,13 @@ def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.slow
+def test_a_kernel_that_wants_too_much_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aot, "SHARED", {80: 0})
+    with pytest.raises(BnncError, match="bytes of shared memory"):
+        compiled(QUICK["integer"], (80,))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("net", ["bep-wide", "local", "rnn-wide", "rnn-horizon"])
 def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
     """All kernels in one, for each architecture, as small networks run them."""
