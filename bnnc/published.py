@@ -60,10 +60,11 @@ def _mixed(model: Model) -> Published:
     if model.optimizer.name != "adam":
         raise ValueError("Table 6 is for Adam")
     units, pools = literature.units_from_model(model)
+    unit = "GiB" if literature.account_mixed(units, pools, model.batch).bytes >= literature.GIB else "MiB"
     names = {"standard": "none of its changes (32 bit)", "fp16": "16 bit alone", "bool_dw": "weight gradients of 1 bit alone",
              "bits": "its batch norm alone", "proposed": "all changes"}
-    return Published("arXiv 2102.04270", "GiB", tuple(
-        (v, text, literature.account_mixed(units, pools, model.batch, v).bytes / literature.GIB) for v, text in names.items()),
+    return Published("arXiv 2102.04270", unit, tuple(
+        (v, text, literature.account_mixed(units, pools, model.batch, v).bytes / BYTES[unit]) for v, text in names.items()),
         (PAPER_LEAVES_OUT, "the paper keeps what real layers read and make; bnnc makes the stem's output again small: bits of it cross",
          "the paper's proposed figure leaves out where the max-pool's maxima were, 4 bits a window here"),
         printed=literature.printed(sum(u.weights for u in units), sum(u.channels for u in units), model.batch, "adam"))

@@ -176,6 +176,15 @@ def test_resnete18_needs_less_than_was_published(rule: str) -> None:
     assert found is not None and f"{found['proposed']:.2f}" == "18.54" and found["allocated"] == plan.arena_bytes / GIB
 
 
+@pytest.mark.parametrize(("rule", "most"), [("edge(clip_at = 1.25)", 10.9), ("standard(clip_at = 1.25)", 38.9)])
+def test_a_small_residual_network(rule: str, most: float) -> None:
+    plan = bnnc.load(EXAMPLES / "resnete_cifar10/resnete_cifar10.bnn").with_(rule=rule).plan()
+    found = plan.literature()
+    assert found is not None and found.unit == "MiB" and not found.printed
+    assert plan.arena_bytes / MIB <= most < found["standard"]
+    assert found["allocated"] < found["proposed"] or rule.startswith("standard")
+
+
 def sheet(chain: Chain, optimizer: str, variant: str, masks: int | None = None, image: bool = False) -> float:
     """The older spreadsheet's total: no mu, sigma, dbeta; ``masks``: elements of a sample; ``image``: 16 bits a pixel, not 1."""
     a = account(chain, 100, optimizer, variant)
