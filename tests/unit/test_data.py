@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnnc import data
+import bnnc
+from bnnc import data, published
 from bnnc.diag import BnncError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mnist_mlp" / "mnist_1bit.bnnd"
@@ -284,6 +285,9 @@ def test_cifar(tmp_path: Path) -> None:
     np.testing.assert_array_equal(d.x, x)
     np.testing.assert_array_equal(d.y, y)
     np.testing.assert_array_equal(data.read_bnnd(tmp_path / "o").x, x)
+    text = (f'data {{ train = cifar10("{files[0].name}"); }}\nnetwork net {{ input u8[32, 32, 3]; flatten; dense 10; batchnorm; loss; }}\n'
+            "rule edge;\ntrain { batch = 2; }\n")
+    assert published.training_samples(bnnc.parse(text).model, tmp_path) == 3
     files[0].write_bytes(cifar_bytes(x, y)[:-1])
     refused("B0802", lambda: data.pack(files[0]), "3,073 bytes", "21,510")
     files[0].write_bytes(cifar_bytes(x, y + 1))
