@@ -234,7 +234,8 @@ _ALL = (
          "Samples of u8 are split into bit planes on the stack of each thread, which bounds their size.  Encode them to "
          "bits with `sign(threshold = ...)`."),
     Code("B0703", "an environment variable that means nothing", "The message lists the values that it can have."),
-    Code("B0704", "a number of threads out of bounds", "A program can be compiled for 1 to 64 threads."),
+    Code("B0704", "a number of threads out of bounds",
+         "A program can be compiled for 1 to 64 threads; without an operating system for one."),
     Code("B0705", "a target that does not exist", "`bnnc targets` lists all there are."),
     Code("B0706", "no C compiler",
          "Install one, as the message says, or name one in the environment variable BNNC_CC, with its options for the machine.  "
@@ -248,6 +249,9 @@ _ALL = (
     Code("B0709", "a program that cannot be brought to another machine",
          "`bnnc deploy` prints scp and ssh commands, and runs them with --run.  The host is USER@HOST; names that a shell there "
          "would take apart are refused.  Where a command fails, try it by hand: the host must be up and let you in."),
+    Code("B0710", "a program without an operating system, and without data",
+         "`bnnc compile --target cortex-m` puts the samples into flash.  They come from the files that the spec's `data` names, beside "
+         "the spec, and must fit there.  With --emit-only they are left out where they are missing: a firmware brings its own."),
     Code("B0711", "Triton is missing, or of another version",
          "GPU targets compile their kernels with one version of Triton: `pip install 'bnnc[gpu]'`."),
     Code("B0712", "a GPU kernel needs memory that no plan counts",

@@ -23,8 +23,10 @@ from bnnc.sched.kernel import Kernel
 
 from ..render import render, template_text
 from .expr import ident, literal
+from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, linker_script, samples
 from .kernels import Memory, kernel_text
 from .size import sample_bytes
+from .stack import arrays
 from .targets import Target
 
 DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8", "i32": "BNNC_I32", "i16": "BNNC_I16",
@@ -79,6 +81,14 @@ def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
         out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": kernel_doc(k),
                     "title": f"{k.name}: {k.phase} of {where}"})
     return out
+
+
+def stack_bytes(target: Target, placed: Placed) -> int:
+    """What the first stack may grow to; the build checks it.  Without an operating system as few bytes as this network needs."""
+    if not target.bare:
+        return target.stack
+    texts = [k["text"] for ps, prefix in ((placed.packed.train, ""), (placed.packed.evaluate, EVAL)) for k in _kernels(ps, prefix)]
+    return -(-(target.stack + max(map(arrays, texts), default=0)) // 64) * 64
 
 
 def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
@@ -190,24 +200,36 @@ def state_table(placed: Placed) -> list[dict[str, Any]]:
         "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
 
 
+def how(name: str, target: Target) -> str:
+    """The command that compiles the text."""
+    if not target.bare:
+        return f"cc -O2 -std=gnu11 -ffp-contract=off -fno-math-errno {name}.c -lm -lpthread -o {name}"
+    return f"{target.compilers[0]} {' '.join(target.flags)} -ffreestanding -c {name}.c"
+
+
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
     """Deterministic text: the same Model, Plan and target give the same bytes."""
     train, evaluate = placed.packed.train, placed.packed.evaluate
     kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
     name = model.name
     embedded = list(constants(placed).values())
+    flash = samples(model, target) if target.bare else ""
+    system = [("MAX_THREADS", threads), ("BARE", 1) if target.bare else ("THREAD_STACK", target.thread_stack)]
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
-        "threads": threads, "thread_stack": target.thread_stack, "arena": placed.plan.arena_bytes,
+        "bare": target.bare, "how": how(name, target), "headers": BARE_HEADERS if target.bare else HEADERS,
+        "beside": BARE_BESIDE if target.bare else BESIDE, "samples": bool(flash), "arena": placed.plan.arena_bytes,
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "defines": defines(model, placed), "constants": embedded, "states": state_table(placed),
+        "defines": [*system, *defines(model, placed)], "constants": embedded, "states": state_table(placed),
         "net": net_table(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]
+    files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
+    files += [(f"{name}_samples.h", flash)] if flash else []
     runtime = resources.files("bnnc.templates") / "c/runtime"
     files += [(f"runtime/{f}", template_text(f"c/runtime/{f}")) for f in sorted(p.name for p in runtime.iterdir() if p.name.endswith(".h"))]
     return Source(name, f"{name}.c", tuple(files))

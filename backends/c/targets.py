@@ -21,11 +21,14 @@ class Target:
     """Where a program runs and how it is built.
 
     ``stack``: bytes the main thread may use, ``thread_stack`` those of each further thread (static); the deepest kernel
-    needs 24 KiB, and a signal 4 KiB.  ``code_fixed`` and ``data_fixed``: the runtime's text with constants, and its
-    data; the kernels are added by :mod:`.size`.  ``ram``: bytes on the smallest board;
+    needs 24 KiB, and a signal 5 KiB; without an operating system ``stack`` is what is needed beside a kernel's
+    arrays.  ``code_fixed`` and ``data_fixed``: the runtime's text with constants, and its data; the kernels are added by
+    :mod:`.size`.  ``ram``: bytes on the smallest board;
     ``install``: how to get a compiler; ``emulator``: QEMU with the oldest CPU that the target promises to run on.
     ``kernel_pages``: what the operating system maps into every process:
     Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.
+    ``flash``: bytes of it where there is no operating system: a linker script then sets the memory's bounds, and
+    ``ram``, code and constants (``code_fixed``) are in flash; ``libraries``: what is linked last.
     """
 
     name: str
@@ -44,6 +47,13 @@ class Target:
     kernel_pages: int = (100 + 32) * 1024
     install: str = "sudo apt install gcc"
     emulator: tuple[str, ...] = ()
+    flash: int = 0
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def bare(self) -> bool:
+        """No operating system."""
+        return self.flash > 0
 
 
 X86 = "defined(__x86_64__)"
@@ -56,6 +66,7 @@ RUNTIME_TEXT, RUNTIME_DATA = 46 * 1024, 15 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 NEON = (Level("neon"),)
 MIB = 1 << 20
+M4 = "-mthumb -mfloat-abi=hard -mcpu"
 
 
 def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int, levels: tuple[Level, ...], threads: int,
@@ -86,6 +97,11 @@ TARGETS: dict[str, Target] = {t.name: t for t in (
     _arm("rpi-zero", "Raspberry Pi Zero, Zero W and 1", "ARMv6, VFP", "-mcpu=arm1176jzf-s -mfpu=vfp -marm",
          "-target arm-linux-musleabihf -mcpu=arm1176jzf_s", "-mcpu=arm1176jzf-s -marm", 256 * MIB, (Level("scalar"),), 1,
          "qemu-arm", "-cpu", "arm1176"),
+    Target("cortex-m", "no operating system: part of a firmware, or a program with its data in flash", "ARMv7E-M, FPU (Cortex-M4F, M7)",
+           (f"arm-none-eabi-gcc {M4}=cortex-m4 -mfpu=fpv4-sp-d16", f"zig cc -target thumb-freestanding-eabihf {M4}=cortex_m4 -g0"),
+           (*COMMON, "-ffunction-sections", "-fdata-sections", "-mno-unaligned-access"), (Level("scalar"),), ram=64 * 1024, threads=1,
+           stack=1216, code_fixed=16 * 1024, data_fixed=260, kernel_pages=0, flash=MIB, libraries=("-lgcc",),
+           install='sudo apt install gcc-arm-none-eabi, or pip install "bnnc[arm]" (the zig compiler)'),
 )}
 
 
