@@ -438,7 +438,8 @@ def targets(as_json: bool) -> None:
             for t in known], indent=1))
     else:
         show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "RAM", "compiler", "what"), (
-            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), _ram(t.ram), found[t.name] or "none", t.doc) for t in known)))
+            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), _ram(t.ram),
+             found[t.name] or "none", t.doc) for t in known)))
         for text in dict.fromkeys(t.install for t in known if not found[t.name]):
             names = [t.name for t in known if t.install == text and not found[t.name]]
             note(f"{', '.join(names)}: {text}")

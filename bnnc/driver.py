@@ -135,13 +135,14 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads
     backend = backend_of(target)
-    flash = backend.flash_bytes(target, placed, of_model(model))
+    flash, (stack, each) = backend.flash_bytes(target, placed, of_model(model)), backend.stack_bytes(target, placed)
     if not 1 <= threads <= (1 if flash else 64):
         raise error("B0704", f"{threads} threads", exit_code=2, help=f"target {target.name} has one" if flash else "1 to 64")
     report = Report(
         name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=backend.code_bytes(target, placed, of_model(model)), stack=backend.stack_bytes(target, placed),
-        threads=target.thread_stack * (threads - 1), system=target.kernel_pages, device=backend.launches(placed), flash=flash, region=options.region if flash else 0)
+        code=backend.code_bytes(target, placed, of_model(model)), stack=stack, threads=each * (threads - 1), workers=threads - 1,
+        system=target.kernel_pages, device=backend.launches(placed),
+        flash=flash, region=options.region if flash else 0)
     return Planned(model, placed, report, target, threads, trace)
 
 

@@ -57,6 +57,7 @@ class Sizes:
     threads: int
     stack: int = 0
     flash: int = 0
+    workers: int = 0
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ def _pages(start: int, size: int, page: int = 4096) -> int:
 
 
 def verify_elf(path: Path, report: Report | Sizes, target: Target, calls: stack.Calls | None = None) -> ElfFacts:
-    """Raises InternalError where the program is not what the plan said, OtherSizes where only this compiler's code, or the first
-    stack it needs, is larger; without an operating system, where the bytes of RAM are others at all."""
+    """Raises InternalError where the program is not what the plan said, OtherSizes where only this compiler's code, or the
+    stacks it needs, are larger; without an operating system, where the bytes of RAM are others at all."""
     facts = read_elf(path)
     if facts.arena != report.arena:
         raise InternalError(f"the program's arena has {facts.arena} bytes, the plan says {report.arena}")
@@ -141,8 +142,8 @@ def verify_elf(path: Path, report: Report | Sizes, target: Target, calls: stack.
     first, each = stack.bounds(calls, target.bare) if calls else (0, 0)
     if first > report.stack:
         other["stack"] = first
-    if report.threads and each > target.thread_stack:
-        raise InternalError(f"a thread needs {each} bytes of stack, target {target.name} gives it {target.thread_stack}")
+    if each * report.workers > report.threads:
+        other["threads"] = each * report.workers
     if target.bare and facts.ram != report.stack + report.arena + report.code:
         other["code"] = facts.ram - report.stack - report.arena
     if target.bare and facts.flash > report.flash:
@@ -150,7 +151,7 @@ def verify_elf(path: Path, report: Report | Sizes, target: Target, calls: stack.
     if target.freestanding and not target.bare and facts.loaded > allowed:
         other["code"] = report.code + facts.loaded - allowed
     if other:
-        raise OtherSizes(f"the program has {facts}, its first stack needs {first} bytes; the plan says less than {other}", other)
+        raise OtherSizes(f"the program has {facts}, its stacks need {first} and {each}; the plan says less than {other}", other)
     return facts
 
 
@@ -203,7 +204,8 @@ def read_source(folder: Path) -> tuple[Source, Sizes, Target]:
     name = plans[0].name.removesuffix(".plan.json")
     try:
         plan = json.loads(plans[0].read_text(encoding="utf-8"))
-        sizes = Sizes(plan["arena_bytes"], plan["code_bytes"], plan["thread_stack_bytes"], plan["stack_bytes"], plan.get("flash_bytes", 0))
+        sizes = Sizes(plan["arena_bytes"], plan["code_bytes"], plan["thread_stack_bytes"], plan["stack_bytes"],
+                      plan.get("flash_bytes", 0), plan["workers"])
         target = find_target(plan["target"])
         paths = sorted(p for p in folder.rglob("*") if p.suffix in (".c", ".h", ".ld"))
         files = tuple((p.relative_to(folder).as_posix(), p.read_text(encoding="utf-8")) for p in paths)

@@ -26,7 +26,7 @@ from .expr import ident, literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, linker_script, samples
 from .kernels import Memory, kernel_text
 from .size import sample_bytes
-from .stack import arrays
+from .stack import PAGE, arrays
 from .targets import Target
 
 DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8", "i32": "BNNC_I32", "i16": "BNNC_I16",
@@ -83,12 +83,14 @@ def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
     return out
 
 
-def stack_bytes(target: Target, placed: Placed) -> int:
-    """What the first stack may grow to; the build checks it.  Without an operating system as few bytes as this network needs."""
-    if not target.bare:
-        return target.stack
+def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
+    """What the first stack, and each other thread's, may grow to; the build checks it.  Where the target says how many lanes its
+    vectors have, no more than this network's kernels need."""
+    if not target.lanes:
+        return target.stack, target.thread_stack
     texts = [k["text"] for ps, prefix in ((placed.packed.train, ""), (placed.packed.evaluate, EVAL)) for k in _kernels(ps, prefix)]
-    return -(-(target.stack + max(map(arrays, texts), default=0)) // 64) * 64
+    deepest, unit = max((arrays(t, target.lanes) for t in texts), default=0), 64 if target.bare else PAGE
+    return -(-(target.stack + deepest) // unit) * unit, -(-(target.thread_stack + deepest) // unit) * unit
 
 
 def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
@@ -214,7 +216,8 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     name = model.name
     embedded = list(constants(placed).values())
     flash = samples(model, target) if target.bare else ""
-    system = [("MAX_THREADS", threads), ("BARE", 1) if target.bare else ("THREAD_STACK", target.thread_stack)]
+    each = report.threads // (threads - 1) if threads > 1 else target.thread_stack
+    system = [("MAX_THREADS", threads), ("BARE", 1) if target.bare else ("THREAD_STACK", each)]
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),

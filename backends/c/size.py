@@ -83,5 +83,5 @@ def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int) ->
     tables = BUFFER * len(placed.plan.buffers) + 8 * len(target.levels) * sum(len(ps.kernels) for ps in placed.packed)
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else ENCODE + 8 * len(e.onehot) + 8 * e.bits
-    text = int(MARGIN * kernels) + target.code_fixed + tables
+    text = int(MARGIN * target.code_scale * kernels) + target.code_fixed + tables
     return -(-text // unit) * unit

@@ -105,7 +105,8 @@ class Calls:
     def main(self) -> int:
         """The stack that a program starts with: the deepest path, and what the system pushes beside it."""
         base = max(map(self.depth, ROOT))
-        return base + (SIGNAL + self.depth(HANDLER) if self.depth(HANDLER) else EXCEPTION)
+        handles = any(_name(f) == HANDLER for f in self.frame)
+        return base + (SIGNAL + self.depth(HANDLER) if handles else EXCEPTION)
 
 
 def _name(title: str) -> str:
@@ -113,13 +114,13 @@ def _name(title: str) -> str:
     return title.rsplit(":", 1)[-1].split(".")[0]
 
 
-def arrays(kernel: str) -> int:
-    """Bytes of the local arrays in a kernel's text where vectors have one lane: what its frame is made of."""
-    total, lanes = 0, {"VL": 1, "W": 2}
-    for declaration in re.findall(r"VARRAY \w+ ([^;]*);", kernel):
+def arrays(kernel: str, lanes: int) -> int:
+    """Bytes of the local arrays in a kernel's text where vectors have 1 or 4 lanes: what its frame is made of."""
+    total, named = 0, {"VL": lanes, "W": 2}
+    for kind, declaration in re.findall(r"VARRAY (\w+) ([^;]*);", kernel):
         for array in declaration.split(", "):
             factors = "*".join(re.findall(r"\[([^]]*)\]", array)).split("*")
-            total += 4 * math.prod(lanes.get(f.strip()) or int(f) for f in factors)
+            total += 4 * (lanes if kind in ("vf", "vi", "vu") else 1) * math.prod(named.get(f.strip()) or int(f) for f in factors)
     return total
 
 

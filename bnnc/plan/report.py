@@ -10,19 +10,20 @@ from .types import Buffer
 
 NOT_COUNTED = ("data files on disk, read through one record at a time", "checkpoint files on disk",
                "the kernel's page cache and page tables", "arguments and environment beyond 4 KiB")
-NOT_COUNTED_BARE = ("code, constants and samples in flash", "your firmware's own variables, and what its interrupts push on the stack")
+NOT_COUNTED_BARE = ("code, constants and samples in flash",
+                    "your firmware's own variables, and what its interrupts push on the stack")
 NOT_COUNTED_GPU = ("the host's process, with data and one batch", "the driver's context and the code of the kernels",
                    "data and checkpoint files on disk")
 
 
 @dataclass(frozen=True)
 class Report:
-    """Bytes of everything a process needs.  ``code``: text, constants and the runtime's own data (an upper bound, checked
-    by the build); ``stack``: the main thread's bound; ``threads``: static stacks of the others; ``system``: pages that
-    the operating system maps into every process.  ``device``: for a GPU, how steps are launched; the total is then its memory,
-    and ``code`` the grid's barrier and embedded constants.  ``flash``: code and constants where there is no operating system (at
-    most, without samples); the total is then the RAM, ``code`` the runtime's variables, and ``region`` the RAM there is, if that
-    was said."""
+    """Bytes of everything a process needs. ``code``: text, constants and the runtime's own data (an upper bound, checked by the
+    build); ``stack``: the main thread's bound; ``threads``: static stacks of the others, ``workers`` in number; ``system``:
+    pages that the operating system maps into every process. ``device``: for a GPU, how steps are launched; the total is then
+    its memory, and ``code`` the grid's barrier and embedded constants. ``flash``: code and constants where there is no
+    operating system (at most, without samples); the total is then the RAM, ``code`` the runtime's variables, and ``region`` the
+    RAM there is, if that was said."""
 
     name: str
     rule: str
@@ -37,6 +38,7 @@ class Report:
     device: str = ""
     flash: int = 0
     region: int = 0
+    workers: int = 0
 
     @property
     def not_counted(self) -> tuple[str, ...]:
@@ -66,7 +68,7 @@ class Report:
         return {"name": self.name, "rule": self.rule, "optimizer": self.optimizer, "batch": self.batch, "target": self.target,
                 "arena_bytes": self.arena, "state_bytes": plan.state_bytes, "lower_bound_bytes": plan.lower_bound,
                 "peak_step": plan.steps[plan.peak_step].name, "code_bytes": self.code, "stack_bytes": self.stack,
-                "thread_stack_bytes": self.threads, "system_bytes": self.system, "total_bytes": self.total,
+                "thread_stack_bytes": self.threads, "workers": self.workers, "system_bytes": self.system, "total_bytes": self.total,
                 **({"launches": self.device} if self.device else {}), **({"flash_bytes": self.flash} if self.flash else {})}
 
     def to_json(self) -> dict[str, Any]:
