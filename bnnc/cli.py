@@ -235,7 +235,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
-        out.print(show.not_counted(p), show.card(p), sep="\n", style="dim")
+        out.print(show.not_counted(p), show.card(p), show.cost(p), sep="\n", style="dim")
         if other is not None:
             out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
                       f"({other.total_bytes / p.total_bytes:.2f}x)")

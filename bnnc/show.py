@@ -121,6 +121,15 @@ def card(p: Plan, save_every: int = 60) -> str:
             "--save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an epoch")
 
 
+def cost(plan: Plan) -> str:
+    """What a training step takes, before anything is built; `bench` sets it against the time it measures."""
+    c = plan.planned.report.cost
+    parts = ((c.bits, "products of bits"), (c.signed, "additions by sign"), (c.numbers, "products of numbers"),
+             (c.elements, "other operations"))
+    counts = ", ".join(f"{n / 1e6:,.1f} million {what}" for n, what in parts if n)
+    return f"a step: {counts}; {c.moved / 1e6:,.1f} MB moved between memory and kernels"
+
+
 def not_counted(plan: Plan) -> str:
     return f"not counted: {'; '.join(plan.planned.report.not_counted)}"
 

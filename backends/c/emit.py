@@ -189,6 +189,7 @@ def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list
         ("seed", f"{model.seed}u"), ("holdout", literal(model.holdout)),
         ("train_images", c_string(files["train"][0])), ("train_labels_file", c_string(files["train"][1])),
         ("test_images", c_string(files["test"][0])), ("test_labels_file", c_string(files["test"][1])), ("source_kind", "0"),
+        ("step_operations", str(report.cost.operations)), ("step_moved", str(report.cost.moved)),
         ("arena_bytes", "ARENA_BYTES"), ("total_bytes", str(report.total)), ("max_threads", "BNNC_MAX_THREADS")]
 
 

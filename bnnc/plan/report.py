@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
+from .cost import Cost, step_cost
 from .place import Placed
 from .types import Buffer
 
@@ -57,6 +59,11 @@ class Report:
         """Arena bytes that no element uses: alignment gaps at the peak, and vector tails."""
         return self.arena - self.placed.plan.lower_bound
 
+    @cached_property
+    def cost(self) -> Cost:
+        """Of a training step."""
+        return step_cost(self.placed.packed.train)
+
     @property
     def checkpoint(self) -> int:
         """Bytes of a checkpoint file: header, position with the counters (bnnc_store.h, bnnc_train.h), state."""
@@ -73,7 +80,8 @@ class Report:
 
     def to_json(self) -> dict[str, Any]:
         plan = self.placed.plan
-        return {**self.summary(), "not_counted": list(self.not_counted), "steps": [s.name for s in plan.steps], "buffers": [
+        return {**self.summary(), "step_cost": asdict(self.cost), "not_counted": list(self.not_counted),
+                "steps": [s.name for s in plan.steps], "buffers": [
             {"name": b.name, "line": b.span.line if b.span.file != "<builtin>" else None, "layer": b.layer, "dtype": b.storage.dtype,
              "shape": list(b.storage.shape), "packed": f"axis {b.storage.axis}" if b.storage.one_bit else None, "bytes": b.nbytes,
              "padding": b.storage.padding, "offset": b.offset, "first": b.first, "last": b.last, "region": b.region,

@@ -287,22 +287,33 @@ BNNC_FN int bnnc_bench(void) {
     for (; at && ns16[at - 1] > v; at--) ns16[at] = ns16[at - 1];
     ns16[at] = v;
   }
+  char line[256];
   const double median = 16.0 * ns16[n / 2], least = 16.0 * ns16[0];
   if (bnnc_opt.json)
     bnnc_say(
         1,
         "{\"name\":%q,\"batch\":%u,\"threads\":%d,\"isa\":%q,\"steps\":%u,\"median_ms\":%j,"
              "\"min_ms\":%j,\"steps_per_s\":%j,"
-        "\"samples_per_s\":%j,\"state\":\"%X\"}\n",
+        "\"samples_per_s\":%j,\"predicted_operations\":%U,\"predicted_bytes\":%U,\"state\":\"%X\"}\n",
         NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], n, median * 1e-6, least * 1e-6,
-        1e9 / median, 1e9 / median * NET.batch, bnnc_state_hash());
-  else
+        1e9 / median, 1e9 / median * NET.batch, NET.step_operations, NET.step_moved, bnnc_state_hash());
+  else {
     bnnc_say(
         1,
         "%s  batch %u  threads %d  isa %s: median %.3f ms a step, min %.3f ms, %.1f steps/s, "
              "%.0f samples/s (%u steps)\n",
         NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], median * 1e-6, least * 1e-6, 1e9 / median,
         1e9 / median * NET.batch, n);
+    bnnc_text t = {line, sizeof line, 0, 1};
+    bnnc_put(&t,
+             "predicted: %.1f million operations and %.1f MB moved a step; measured: %.2f operations and %.2f bytes a ns\n"
+             "ETA of %u epochs: ",
+             (double)NET.step_operations * 1e-6, (double)NET.step_moved * 1e-6, (double)NET.step_operations / median,
+             (double)NET.step_moved / median, NET.epochs);
+    bnnc_put_time(&t, median * 1e-9 * NET.epochs * 1000 / NET.batch);
+    bnnc_put(&t, " for each 1000 training samples\n");
+    bnnc_flush(&t);
+  }
   return BNNC_OK;
 }
 
