@@ -144,10 +144,11 @@ class Network:
         """Diagnostics that do not stop the network from being compiled."""
         return self.model.warnings
 
-    def options(self, target: str = "host", batch: int | None = None, threads: int | None = None) -> driver.Options:
+    def options(self, target: str = "host", batch: int | None = None, threads: int | None = None, ram: str | int | None = None
+                ) -> driver.Options:
         """What the passes are asked for."""
         overrides = {**dict(self.overrides), **({} if batch is None else {"batch": batch})}
-        return driver.Options(self.text, self.file, target, threads, overrides, widths=dict(self.widths))
+        return driver.Options(self.text, self.file, target, threads, overrides, widths=dict(self.widths), region=_size(ram) or 0)
 
     def with_(self, **settings: Any) -> Network:
         """A variant with other settings, checked again.
@@ -190,7 +191,7 @@ class Network:
         BnncError
             B0601, exit code 3: the plan's total exceeds ``ram``; the message holds ways out with their bytes.
         """
-        options = self.options(target, batch, threads)
+        options = self.options(target, batch, threads, ram)
         planned = driver.plan_text(options)
         _, planned, found = budget.fit(options, planned, _size(ram))
         return replace(_plan(planned), choices=tuple(found))
@@ -215,7 +216,7 @@ class Network:
             The plan's errors; B0706 or B0707, exit code 4, when there is no C compiler or it fails.
         """
         k = knobs.read()
-        options = self.options(target, batch, threads)
+        options = self.options(target, batch, threads, ram)
         planned = driver.plan_text(options, k)
         options, planned, found = budget.fit(options, planned, _size(ram))
         folder = tempfile.TemporaryDirectory(prefix="bnnc-")

@@ -240,7 +240,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
             out.print(line)
         if p.choices:
             out.print("", show.front_table(p), sep="\n")
-        out.print(show.not_counted(p), show.card(p), sep="\n", style="dim")
+        out.print(show.not_counted(p), show.card(p), show.cost(p), sep="\n", style="dim")
         if other is not None:
             out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
                       f"({other.total_bytes / p.total_bytes:.2f}x)")
@@ -282,7 +282,7 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
     net = network(file, rule)
     name = net.model.name
     if emit_only:
-        opts = net.options(target, batch, threads)
+        opts = net.options(target, batch, threads, ram)
         planned = driver.plan_text(opts)
         opts, planned, _ = budget.fit(opts, planned, budget.parse_size(ram) if ram else None)
         folder = source or f"{name}-c"
@@ -290,7 +290,7 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         if as_json:
             click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
         note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
-        following(f"bnnc build {folder}")
+        following(f"bnnc build {folder}" if not planned.report.flash else f"call what {folder}/runtime/bnnc_firmware.h declares")
         return
     at = select.find_target(target)
     out = output or select.backend_of(at).program(name, at)
@@ -308,8 +308,20 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         note(f"to fit: {taken}")
     note(f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
          f"{budget.number(prog.plan.arena_bytes)} B")
+    if prog.plan.planned.report.flash:
+        following(f"{qemu(out)}   or   --emit-only, for a firmware of your own")
+        return
     shown = out if "/" in out else f"./{out}"
     following(f"{shown} train{_data_flag(file)}   or   {shown} --help")
+
+
+def _ram(n: int | None) -> str:
+    return "" if not n else f"{n >> 20} MiB" if n >> 20 else f"{n >> 10} KiB"
+
+
+def qemu(program: str) -> str:
+    """A command that runs a program without an operating system here."""
+    return f"qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel {program}"
 
 
 def _data_flag(file: str) -> str:
@@ -401,7 +413,7 @@ def build(folder: str, output: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1))
     note(f"{out}: built from {folder}; the arena has {budget.number(sizes.arena)} bytes, as planned")
-    following(f"{out if '/' in str(out) else f'./{out}'} --help")
+    following(qemu(str(out)) if getattr(target, "flash", 0) else f"{out if '/' in str(out) else f'./{out}'} --help")
 
 
 @cli.command()
@@ -447,7 +459,7 @@ def targets(as_json: bool) -> None:
             for t in known], indent=1))
     else:
         show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "RAM", "compiler", "what"), (
-            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), f"{t.ram >> 20} MiB" if t.ram else "",
+            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), _ram(t.ram),
              found[t.name] or "none", t.doc) for t in known)))
         for text in dict.fromkeys(t.install for t in known if not found[t.name]):
             names = [t.name for t in known if t.install == text and not found[t.name]]

@@ -43,7 +43,8 @@ def deploy(file: str, host: str, target: str, folder: str, now: bool, as_json: b
     Example: bnnc deploy net.bnn pi@raspberrypi --target rpi
     """
     net = api.parse(api.read_text(file), file)
-    find_target(target)
+    if find_target(target).bare:
+        raise error("B0709", f"there is no scp to target `{target}`", exit_code=2, help="`bnnc compile`, and your way of flashing")
     todo = commands(net, Path(file), target, host, folder)
     if as_json:
         click.echo(json.dumps({"commands": todo, "run": now}, indent=1))

@@ -245,7 +245,8 @@ _ALL = (
          "Samples of u8 are split into bit planes on the stack of each thread, which bounds their size.  Encode them to "
          "bits with `sign(threshold = ...)`."),
     Code("B0703", "an environment variable that means nothing", "The message lists the values that it can have."),
-    Code("B0704", "a number of threads out of bounds", "A program can be compiled for 1 to 64 threads."),
+    Code("B0704", "a number of threads out of bounds",
+         "A program can be compiled for 1 to 64 threads; without an operating system for one."),
     Code("B0705", "a target that does not exist", "`bnnc targets` lists all there are."),
     Code("B0706", "no C compiler",
          "Install one, as the message says, or name one in the environment variable BNNC_CC, with its options for the machine.  "
@@ -269,6 +270,9 @@ _ALL = (
          "Write it again with `bnnc compile FILE --target triton --source DIR`, or mend the line that the message names."),
     Code("B0714", "no GPU that a program can use",
          "A program for target triton runs on an NVIDIA GPU of compute capability 8.0 or more, with torch for CUDA."),
+    Code("B0715", "a program without an operating system, and without data",
+         "`bnnc compile --target cortex-m` puts the samples into flash.  They come from the files that the spec's `data` names, beside "
+         "the spec, and must fit there.  With --emit-only they are left out where they are missing: a firmware brings its own."),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
     Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
     Code("B0803", "labels that do not fit", "There is one label a sample, a whole number from 0 to 255."),

@@ -47,6 +47,7 @@ class Options:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     model: Model | None = None
     widths: Mapping[str, int] = field(default_factory=dict)
+    region: int = 0  # bytes of RAM that a linker script says there are
 
     def checked(self, m: Model) -> Model:
         self.model = m
@@ -136,12 +137,15 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
         raise
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads
-    if not 1 <= threads <= 64:
-        raise error("B0704", f"{threads} threads", exit_code=2, help="1 to 64")
+    backend = backend_of(target)
+    flash, (stack, each) = backend.flash_bytes(target, placed, of_model(model)), backend.stack_bytes(target, placed)
+    if not 1 <= threads <= (1 if flash else 64):
+        raise error("B0704", f"{threads} threads", exit_code=2, help=f"target {target.name} has one" if flash else "1 to 64")
     report = Report(
         name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=backend_of(target).code_bytes(target, placed, of_model(model)), stack=target.stack,
-        threads=target.thread_stack * (threads - 1), system=target.kernel_pages, device=backend_of(target).launches(placed))
+        code=backend.code_bytes(target, placed, of_model(model)), stack=stack, threads=each * (threads - 1), workers=threads - 1,
+        system=target.kernel_pages, device=backend.launches(placed),
+        flash=flash, region=options.region if flash else 0)
     return Planned(model, placed, report, target, threads, trace)
 
 
@@ -164,15 +168,15 @@ def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | N
 
 
 def build_planned(planned: Planned, out: Path, k: knobs.Knobs | None = None) -> tuple[Planned, Source]:
-    """Emit and build.  Returns the plan that holds: corrected, and the program built again, where this compiler's code
-    is larger than the bound."""
-    from .backends.c.build import CodeTooLarge  # noqa: PLC0415
+    """Emit and build.  Returns the plan that holds: corrected, and the program built again, where this compiler needs
+    other bytes than was foreseen."""
+    from .backends.c.build import OtherSizes  # noqa: PLC0415
 
     source = emit_source(planned, k)
     try:
         build_source(source, planned, out, k)
-    except CodeTooLarge as e:
-        planned = replace(planned, report=replace(planned.report, code=e.code))
+    except OtherSizes as e:
+        planned = replace(planned, report=replace(planned.report, **e.sizes))
         source = emit_source(planned, k)
         build_source(source, planned, out, k)
     return planned, source

@@ -153,6 +153,9 @@ def totals_table(plan: Plan) -> Table:
               ("system", r.system, "what the operating system maps into every process")]
     if r.device:
         beside = [("barrier, constants", r.code, f"on the GPU, as the arena; {r.device}")]
+    if r.flash:
+        beside = [("variables", r.code, "the runtime's; the build puts the figure right"),
+                  ("stack", r.stack, "an upper bound; the build checks it, and the linker script sets it")]
     for label, n, note in (("arena", r.arena, bound), *beside):
         table.add_row(label, number(n), note)
     kib = f"{r.total / 1024:,.1f} KiB".replace(",", " ")
@@ -167,9 +170,21 @@ def title(plan: Plan) -> str:
 
 def card(p: Plan, save_every: int = 60) -> str:
     """What training writes to a disk or SD card with the trainer's default of --save-every."""
-    size = p.planned.report.checkpoint
+    size, flash = p.planned.report.checkpoint, p.planned.report.flash
+    if flash:
+        return (f"in flash: {number(flash)} B of code and constants at most, the samples, and two slots of {number(size)} B where the "
+                "firmware keeps checkpoints")
     return (f"writes: a checkpoint of {number(size)} B every {save_every} s ({size * 3600 / save_every / 2**20:,.1f} MiB an hour; "
             "--save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an epoch")
+
+
+def cost(plan: Plan) -> str:
+    """What a training step takes, before anything is built; `bench` sets it against the time it measures."""
+    c = plan.planned.report.cost
+    parts = ((c.bits, "products of bits"), (c.signed, "additions by sign"), (c.numbers, "products of numbers"),
+             (c.elements, "other operations"))
+    counts = ", ".join(f"{n / 1e6:,.1f} million {what}" for n, what in parts if n)
+    return f"a step: {counts}; {c.moved / 1e6:,.1f} MB moved between memory and kernels"
 
 
 def not_counted(plan: Plan) -> str:

@@ -10,6 +10,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,7 +18,9 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
@@ -25,40 +28,50 @@ from bnnc.diag import BnncError, InternalError, error
 from bnnc.emit import Source
 from bnnc.plan.report import Report
 
+from . import stack
 from .targets import Target, find_target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror")
 FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie",
                 "-fno-asynchronous-unwind-tables")
 GNU_LINKER = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code")  # zig's linker knows neither, and adds no build-id
+BARE = ("-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Wl,--gc-sections")
 HOSTED = ("-lm", "-lpthread")
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
 
 
-class CodeTooLarge(InternalError):
-    """The program is right, but this compiler made more code than the plan counts; ``code``: what it needs."""
+class OtherSizes(InternalError):
+    """The program is right, but this compiler needs other bytes than the plan foresaw; ``sizes``: fields of the Report."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, sizes: dict[str, Any]) -> None:
         super().__init__(message)
-        self.code = code
+        self.sizes = sizes
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a plan promises of a program: bytes of the arena, of code and constants, and of the threads' stacks."""
+    """What a plan promises of a program: bytes of the arena, of code and constants, of the stacks, and in flash."""
 
     arena: int
     code: int
     threads: int
+    stack: int = 0
+    flash: int = 0
+    workers: int = 0
 
 
 @dataclass(frozen=True)
 class ElfFacts:
-    """Sizes in bytes: ``loaded`` is the memory of all loaded segments, ``arena`` the symbol's; and the allocators linked."""
+    """Sizes in bytes: ``loaded`` is the memory of all loaded segments, ``arena`` the symbol's; and the allocators linked.
+
+    Without an operating system also ``ram``, from its start to the end of the last section there, and ``flash``, without samples.
+    """
 
     loaded: int
     arena: int
     allocators: tuple[str, ...]
+    ram: int = 0
+    flash: int = 0
 
 
 def find_compiler(target: Target, wanted: str = "") -> str:
@@ -85,8 +98,13 @@ def installed(target: Target) -> str:
 
 def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, ...] = ()) -> list[str]:
     """The compiler's command line; shown to users, and run."""
-    words, mode = shlex.split(cc), FREESTANDING if target.freestanding and (target.emulator or platform.system() == "Linux") else ()
-    linker = GNU_LINKER if mode and "ziglang" not in words and Path(words[0]).name != "zig" else ()
+    words = shlex.split(cc)
+    zig = "ziglang" in words or Path(words[0]).name == "zig"
+    if target.bare:
+        script, flags = f"-Wl,-T,{Path(main).stem}.ld", tuple(f for f in target.flags if not (zig and f == "-mno-unaligned-access"))
+        return [*words, *flags, *WARNINGS, *BARE, script, *extra, main, "-o", output, *(("-lcompiler_rt",) if zig else target.libraries)]
+    mode = FREESTANDING if target.freestanding and (target.emulator or platform.system() == "Linux") else ()
+    linker = GNU_LINKER if mode and not zig else ()
     return [*words, *target.flags, *WARNINGS, *mode, *linker, *extra, main, "-o", output, *(() if mode else HOSTED)]
 
 
@@ -97,25 +115,43 @@ def read_elf(path: Path) -> ElfFacts:
         loaded = sum(_pages(s["p_vaddr"], s["p_memsz"]) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD")
         tables = [t for name in (".symtab", ".dynsym") if isinstance(t := elf.get_section_by_name(name), SymbolTableSection)]
         symbols = [s for t in tables for s in t.iter_symbols()]
-        arena = next((s["st_size"] for s in symbols if s.name == "bnnc_arena"), 0)
-        return ElfFacts(loaded, arena, tuple(sorted({s.name for s in symbols} & set(ALLOCATORS))))
+        size = {s.name: s["st_size"] for s in symbols}
+        lies = [(s["sh_addr"], s["sh_size"], s["sh_type"]) for s in elf.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC]
+        start = next((s["st_value"] for s in symbols if s.name == "bnnc_ram_start"), None)
+        ram = flash = 0
+        if start is not None:
+            ram = max(at + n for at, n, _ in lies) - start
+            flash = sum(n for _, n, kind in lies if kind != "SHT_NOBITS") - size.get("BNNC_SAMPLE", 0) - size.get("BNNC_LABEL", 0)
+        return ElfFacts(loaded, size.get("bnnc_arena", 0), tuple(sorted(set(size) & set(ALLOCATORS))), ram, flash)
 
 
 def _pages(start: int, size: int, page: int = 4096) -> int:
     return -(-(start % page + size) // page) * page
 
 
-def verify_elf(path: Path, report: Report | Sizes, target: Target) -> ElfFacts:
-    """Raises InternalError where the program is not what the plan said, CodeTooLarge where only its code is larger."""
+def verify_elf(path: Path, report: Report | Sizes, target: Target, calls: stack.Calls | None = None) -> ElfFacts:
+    """Raises InternalError where the program is not what the plan said, OtherSizes where only this compiler's code, or the
+    stacks it needs, are larger; without an operating system, where the bytes of RAM are others at all."""
     facts = read_elf(path)
     if facts.arena != report.arena:
         raise InternalError(f"the program's arena has {facts.arena} bytes, the plan says {report.arena}")
     if target.freestanding and facts.allocators:
         raise InternalError(f"the program links {', '.join(facts.allocators)}")
+    other: dict[str, Any] = {}
     allowed = report.arena + report.code + report.threads
-    if target.freestanding and facts.loaded > allowed:
-        raise CodeTooLarge(f"the program loads {facts.loaded} bytes, the plan allows {allowed}",
-                           report.code + facts.loaded - allowed)
+    first, each = stack.bounds(calls, target.bare) if calls else (0, 0)
+    if first > report.stack:
+        other["stack"] = first
+    if each * report.workers > report.threads:
+        other["threads"] = each * report.workers
+    if target.bare and facts.ram != report.stack + report.arena + report.code:
+        other["code"] = facts.ram - report.stack - report.arena
+    if target.bare and facts.flash > report.flash:
+        other["flash"] = facts.flash
+    if target.freestanding and not target.bare and facts.loaded > allowed:
+        other["code"] = report.code + facts.loaded - allowed
+    if other:
+        raise OtherSizes(f"the program has {facts}, its stacks need {first} and {each}; the plan says less than {other}", other)
     return facts
 
 
@@ -134,8 +170,21 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
         folder = Path(tmp)
         source.write(folder)
-        run_compiler(command(compiler, target, source.main, "program"), folder)
-        verify_elf(folder / "program", report, target)
+        if target.bare and f"{source.name}_samples.h" not in source.text:
+            raise error("B0715", f"a program for {target.name} holds its data, and there is none", exit_code=5,
+                        help="put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of yours")
+        tell = (stack.FLAG,) if stack.known(tuple(shlex.split(compiler)[:1])) else ()
+        argv = command(compiler, target, source.main, "program", tell)
+        try:
+            run_compiler(argv, folder)
+        except BnncError:
+            if target.bare:  # what it would need, had it no bounds
+                script = folder / f"{source.name}.ld"
+                script.write_text(re.sub(r"(RAM .*LENGTH = )\d+", r"\g<1>512M", script.read_text()))
+                run_compiler(argv, folder)
+                verify_elf(folder / "program", report, target, stack.read(folder))
+            raise
+        verify_elf(folder / "program", report, target, stack.read(folder))
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(out.name + ".part")
         shutil.copy2(folder / "program", part)
@@ -155,9 +204,10 @@ def read_source(folder: Path) -> tuple[Source, Sizes, Target]:
     name = plans[0].name.removesuffix(".plan.json")
     try:
         plan = json.loads(plans[0].read_text(encoding="utf-8"))
-        sizes = Sizes(plan["arena_bytes"], plan["code_bytes"], plan["thread_stack_bytes"])
+        sizes = Sizes(plan["arena_bytes"], plan["code_bytes"], plan["thread_stack_bytes"], plan["stack_bytes"],
+                      plan.get("flash_bytes", 0), plan["workers"])
         target = find_target(plan["target"])
-        paths = sorted(p for p in folder.rglob("*") if p.suffix in (".c", ".h"))
+        paths = sorted(p for p in folder.rglob("*") if p.suffix in (".c", ".h", ".ld"))
         files = tuple((p.relative_to(folder).as_posix(), p.read_text(encoding="utf-8")) for p in paths)
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise error("B0708", f"{plans[0]}: not a plan that bnnc wrote ({e})", exit_code=2,

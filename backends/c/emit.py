@@ -24,8 +24,10 @@ from bnnc.sched.kernel import Kernel
 
 from ..render import render, template_text
 from .expr import ident, literal
+from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, linker_script, samples
 from .kernels import Memory, kernel_text
 from .size import sample_bytes
+from .stack import PAGE, arrays
 from .targets import Target
 
 DTYPE = {"f32": "BNNC_F32", "f16": "BNNC_F16", "bit": "BNNC_BIT", "u8": "BNNC_U8", "i32": "BNNC_I32", "i16": "BNNC_I16",
@@ -82,6 +84,16 @@ def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
         out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": kernel_doc(k),
                     "title": f"{k.name}: {k.phase} of {where}"})
     return out
+
+
+def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
+    """What the first stack, and each other thread's, may grow to; the build checks it.  Where the target says how many lanes its
+    vectors have, no more than this network's kernels need."""
+    if not target.lanes:
+        return target.stack, target.thread_stack
+    texts = [k["text"] for ps, prefix in ((placed.packed.train, ""), (placed.packed.evaluate, EVAL)) for k in _kernels(ps, prefix)]
+    deepest, unit = max((arrays(t, target.lanes) for t in texts), default=0), 64 if target.bare else PAGE
+    return -(-(target.stack + deepest) // unit) * unit, -(-(target.thread_stack + deepest) // unit) * unit
 
 
 def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
@@ -182,6 +194,7 @@ def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list
         ("seed", f"{model.seed}u"), ("holdout", literal(model.holdout)),
         ("train_images", c_string(files["train"][0])), ("train_labels_file", c_string(files["train"][1])),
         ("test_images", c_string(files["test"][0])), ("test_labels_file", c_string(files["test"][1])), ("source_kind", "0"),
+        ("step_operations", str(report.cost.operations)), ("step_moved", str(report.cost.moved)),
         ("arena_bytes", "ARENA_BYTES"), ("total_bytes", str(report.total)), ("max_threads", "BNNC_MAX_THREADS")]
 
 
@@ -195,6 +208,13 @@ def state_table(placed: Placed) -> list[dict[str, Any]]:
         "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
 
 
+def how(name: str, target: Target) -> str:
+    """The command that compiles the text."""
+    if not target.bare:
+        return f"cc -O2 -std=gnu11 -ffp-contract=off -fno-math-errno {name}.c -lm -lpthread -o {name}"
+    return f"{target.compilers[0]} {' '.join(target.flags)} -ffreestanding -c {name}.c"
+
+
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
     """Deterministic text: the same Model, Plan and target give the same bytes.  Raises BnncError B0710 for an arena beyond 2 GiB."""
     if placed.plan.arena_bytes > MAX_ARENA:
@@ -204,20 +224,26 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
     name = model.name
     embedded = list(constants(placed).values())
+    flash = samples(model, target) if target.bare else ""
+    each = report.threads // (threads - 1) if threads > 1 else target.thread_stack
+    system = [("MAX_THREADS", threads), ("BARE", 1) if target.bare else ("THREAD_STACK", each)]
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
-        "threads": threads, "thread_stack": target.thread_stack, "arena": placed.plan.arena_bytes,
+        "bare": target.bare, "how": how(name, target), "headers": BARE_HEADERS if target.bare else HEADERS,
+        "beside": BARE_BESIDE if target.bare else BESIDE, "samples": bool(flash), "arena": placed.plan.arena_bytes,
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
         "loops": [(n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
                   for n, ps in ((0, train), (len(train.kernels), evaluate)) for loop in ps.loops],
-        "defines": defines(model, placed), "constants": embedded, "states": state_table(placed),
+        "defines": [*system, *defines(model, placed)], "constants": embedded, "states": state_table(placed),
         "net": net_table(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]
+    files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
+    files += [(f"{name}_samples.h", flash)] if flash else []
     runtime = resources.files("bnnc.templates") / "c/runtime"
     files += [(f"runtime/{f}", template_text(f"c/runtime/{f}")) for f in sorted(p.name for p in runtime.iterdir() if p.name.endswith(".h"))]
     return Source(name, f"{name}.c", tuple(files))

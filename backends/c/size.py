@@ -64,11 +64,28 @@ def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
     return need if room < need else 0
 
 
+def variable_bytes(target: Target, placed: Placed) -> int:
+    """Without an operating system: the runtime's variables, from the arena's end on (the build puts right what is not so)."""
+    results = placed.packed.train.schedule.program.results
+    return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * sum(role.count(":") == 2 for role, _ in results)
+
+
 def code_bytes(target: Target, placed: Placed, e: Encoding | None = None) -> int:
-    """Code, constants and the runtime's own data, at most; in whole pages."""
+    """Code, constants and the runtime's own data, at most; in whole pages.  Without an operating system: the data alone, exactly."""
+    return variable_bytes(target, placed) if target.bare else text_bytes(target, placed, e, PAGE) + -(
+        -(target.data_fixed + scratch_bytes(placed, e)) // PAGE) * PAGE
+
+
+def flash_bytes(target: Target, placed: Placed, e: Encoding | None = None) -> int:
+    """Code and constants that are not in RAM, at most, without samples."""
+    return text_bytes(target, placed, None, 4) if target.bare else 0
+
+
+def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int) -> int:
+    """Code and constants, at most, in whole units."""
     kernels = sum(kernel_bytes(k, ps, target) for ps in placed.packed for k in ps.kernels)
     tables = BUFFER * len(placed.plan.buffers) + 8 * len(target.levels) * sum(len(ps.kernels) for ps in placed.packed)
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else ENCODE + 8 * len(e.onehot) + 8 * e.bits
-    text = int(MARGIN * kernels) + target.code_fixed + tables
-    return -(-text // PAGE) * PAGE + -(-(target.data_fixed + scratch_bytes(placed, e)) // PAGE) * PAGE
+    text = int(MARGIN * target.code_scale * kernels) + target.code_fixed + tables
+    return -(-text // unit) * unit

@@ -21,11 +21,15 @@ class Target:
     """Where a program runs and how it is built.
 
     ``stack``: bytes the main thread may use, ``thread_stack`` those of each further thread (static); the deepest kernel
-    needs 24 KiB, and a signal 4 KiB.  ``code_fixed`` and ``data_fixed``: the runtime's text with constants, and its
-    data; the kernels are added by :mod:`.size`.  ``ram``: bytes on the smallest board;
+    needs 24 KiB, and a signal 5 KiB; where ``lanes`` says how many there are in a vector, both are what is needed beside a
+    kernel's arrays.  ``code_fixed`` and ``data_fixed``: the runtime's text with constants, and its data; the kernels are added
+    by :mod:`.size`, ``code_scale`` times what they take on x86-64.  ``ram``: bytes on the smallest board;
     ``install``: how to get a compiler; ``emulator``: QEMU with the oldest CPU that the target promises to run on.
     ``kernel_pages``: what the operating system maps into every process:
-    Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.
+    Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.  For ARM only what of it is
+    in memory counts, since boards have limits of memory, not of addresses.
+    ``flash``: bytes of it where there is no operating system: a linker script then sets the memory's bounds, and
+    ``ram``, code and constants (``code_fixed``) are in flash; ``libraries``: what is linked last.
     """
 
     name: str
@@ -44,6 +48,15 @@ class Target:
     kernel_pages: int = (100 + 32) * 1024
     install: str = "sudo apt install gcc"
     emulator: tuple[str, ...] = ()
+    lanes: int = 0
+    code_scale: float = 1.0
+    flash: int = 0
+    libraries: tuple[str, ...] = ()
+
+    @property
+    def bare(self) -> bool:
+        """No operating system."""
+        return self.flash > 0
 
 
 X86 = "defined(__x86_64__)"
@@ -53,9 +66,11 @@ PORTABLE = (
     Level("avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86),
 )
 RUNTIME_TEXT, RUNTIME_DATA = 46 * 1024, 15 * 1024
+ARM_TEXT = 66 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 NEON = (Level("neon"),)
 MIB = 1 << 20
+M4 = "-mthumb -mfloat-abi=hard -mcpu"
 
 
 def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int, levels: tuple[Level, ...], threads: int,
@@ -64,7 +79,9 @@ def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int
     prefix = "aarch64-linux-gnu" if isa.startswith("aarch64") else "arm-linux-gnueabihf"
     package = f"gcc-{prefix}" if isa.startswith("aarch64") else "gcc-arm-linux-gnueabihf"
     return Target(name, doc, isa, (f"{prefix}-gcc {gcc}", f"zig cc {zig}", f"clang --target={prefix} -fuse-ld=lld {clang}"), COMMON, levels,
-                  code_fixed=RUNTIME_TEXT, data_fixed=RUNTIME_DATA, ram=ram, threads=threads, emulator=emulator,
+                  code_fixed=ARM_TEXT, data_fixed=RUNTIME_DATA, ram=ram, threads=threads, emulator=emulator, stack=7 * 1024,
+                  thread_stack=3 * 1024, kernel_pages=16 * 1024, lanes=4 if levels == NEON else 1,
+                  code_scale=0.45 if isa.startswith("aarch64") else 0.76,
                   install=f'pip install "bnnc[arm]" (the zig compiler, for all Raspberry Pis), or sudo apt install {package}')
 
 
@@ -86,6 +103,11 @@ TARGETS: dict[str, Target] = {t.name: t for t in (
     _arm("rpi-zero", "Raspberry Pi Zero, Zero W and 1", "ARMv6, VFP", "-mcpu=arm1176jzf-s -mfpu=vfp -marm",
          "-target arm-linux-musleabihf -mcpu=arm1176jzf_s", "-mcpu=arm1176jzf-s -marm", 256 * MIB, (Level("scalar"),), 1,
          "qemu-arm", "-cpu", "arm1176"),
+    Target("cortex-m", "no operating system: part of a firmware, or a program with its data in flash", "ARMv7E-M, FPU (Cortex-M4F, M7)",
+           (f"arm-none-eabi-gcc {M4}=cortex-m4 -mfpu=fpv4-sp-d16", f"zig cc -target thumb-freestanding-eabihf {M4}=cortex_m4 -g0"),
+           (*COMMON, "-ffunction-sections", "-fdata-sections", "-mno-unaligned-access"), (Level("scalar"),), ram=64 * 1024, threads=1,
+           stack=1216, lanes=1, code_fixed=16 * 1024, data_fixed=260, kernel_pages=0, flash=MIB, libraries=("-lgcc",),
+           install='sudo apt install gcc-arm-none-eabi, or pip install "bnnc[arm]" (the zig compiler)'),
 )}
 
 

@@ -18,9 +18,11 @@ from bnnc.backends.c.targets import TARGETS, Target
 ARM = [n for n, t in TARGETS.items() if t.emulator]
 
 
-def need(target: Target, compiler: bool = True) -> None:
-    """Skip, or fail where that is asked for, unless programs for ``target`` can be made and run here."""
-    missing = [] if shutil.which(target.emulator[0]) else [f"{target.emulator[0]} (sudo apt install qemu-user)"]
+def need(target: Target, compiler: bool = True, system: str = "") -> None:
+    """Skip, or fail where that is asked for, unless programs for ``target`` can be made and run here, by ``system`` or the target's."""
+    system = system or ("qemu-system-arm" if target.bare else "")
+    emulator, package = (system, "qemu-system-arm") if system else (target.emulator[0], "qemu-user")
+    missing = [] if shutil.which(emulator) else [f"{emulator} (sudo apt install {package})"]
     if compiler and not installed(target):
         missing.append(f"a compiler for {target.name}: {target.install}")
     if missing:

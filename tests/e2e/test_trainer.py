@@ -18,6 +18,7 @@ import pytest
 
 import bnnc
 from bnnc import tensors
+from bnnc.backends.c import stack
 from bnnc.backends.c.build import command, find_compiler
 
 SPEC = """network tiny {
@@ -275,14 +276,15 @@ def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None
 
 @pytest.mark.parametrize("name", ["mlp_edge", "mlp_standard", "tiny_fitted"])
 def test_stack_bounds(tmp_path: Path, name: str) -> None:
-    """No frame comes near the stacks that the plan counts, and each has a size that is known when it is compiled."""
+    """The deepest path of calls fits in the stacks that the plan counts, with a signal on the first; every build checks it too."""
     planned = helpers.plan(NETWORKS[name][0])
     source = helpers.driver.emit_source(planned)
     source.write(tmp_path)
-    argv = command(find_compiler(planned.target), planned.target, source.main, "program", ("-fstack-usage",))
+    argv = command(find_compiler(planned.target), planned.target, source.main, "program", (stack.FLAG,))
     shell(*argv, cwd=tmp_path)
-    rows = [line.split("\t") for su in tmp_path.glob("*.su") for line in su.read_text().splitlines()]
-    assert rows and all("dynamic" not in how or "bounded" in how for _, _, how in rows)
-    deepest = max(int(size) for _, size, _ in rows)
-    callers_and_signal = 6 * 1024
-    assert deepest + callers_and_signal <= min(planned.target.stack, planned.target.thread_stack)
+    calls = stack.read(tmp_path)
+    assert calls is not None
+    deepest = max(n for f, n in calls.frame.items() if stack.KERNEL.fullmatch(f.split(":")[-1].split(".")[0]))
+    assert deepest < calls.depth("bnnc_worker") <= planned.target.thread_stack
+    assert calls.depth("bnnc_worker") < calls.depth("bnnc_start") < calls.depth("bnnc_start") + stack.SIGNAL <= calls.main
+    assert calls.main <= stack.bounds(calls, False)[0] <= planned.report.stack == planned.target.stack

@@ -59,7 +59,7 @@ static const bnnc_net NET = {
     0, STATE_END, STATE, sizeof STATE / sizeof STATE[0],
     SCHEDULE, 3, 1, HOLDOUT,
     TRAIN_IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 0,
-    END, 131072 + END, BNNC_MAX_THREADS};
+    0, 0, END, 131072 + END, BNNC_MAX_THREADS};
 
 static _Alignas(64) uint8_t bnnc_arena[END];
 

@@ -9,6 +9,7 @@
 #ifndef BNNC_DATA_H
 #define BNNC_DATA_H
 #include "bnnc_encode.h"
+#include "bnnc_sample.h"
 
 typedef struct {
   int fd, label_fd;               /* the same file where a record holds both */
@@ -20,17 +21,8 @@ typedef struct {
 
 static const char *const bnnc_kind_names[] = {"u8", "bit", "f32"}; /* as .bnnd counts them */
 
-BNNC_FN uint32_t bnnc_kind_as_bnnd(uint32_t kind) { return kind == BNNC_U8 ? 0 : kind == BNNC_BIT ? 1 : 2; }
-BNNC_FN uint32_t bnnc_net_kind(void) { return bnnc_kind_as_bnnd(NET.in_kind); }
-BNNC_FN uint32_t bnnc_kind_bytes(uint32_t kind) {
-  return kind == 0 ? NET.elems : kind == 1 ? (NET.elems + 7) / 8 : NET.elems * 4;
-}
-BNNC_FN uint32_t bnnc_row_bytes(void) { /* of x in the arena */
-  return NET.in_kind == BNNC_BIT ? (NET.elems + 31) / 32 * 4 : bnnc_kind_bytes(bnnc_net_kind());
-}
-
-/* Sample i into a row of the batch buffer, and its label. */
-BNNC_FN void bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t *label) {
+/* Sample i into a row of the batch buffer, and its label. False would end the step, but here the process ends. */
+BNNC_FN bool bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t *label) {
   int64_t r;
   if (s->fd == s->label_fd) r = bnnc_read2_at(s->fd, row, s->x_bytes, label, 1, s->x_off + (uint64_t)i * s->x_step);
   else {
@@ -40,8 +32,8 @@ BNNC_FN void bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t 
   if (r != (int64_t)s->x_bytes + 1 || *label >= NET.classes)
     bnnc_fail(BNNC_E_DATA, "cannot read sample %u of %s: %s\n  hint: leave data files alone while training", i, s->path,
               r < 0 ? bnnc_errname(r) : "the file has changed");
-  for (uint32_t b = s->x_bytes; b < bnnc_row_bytes(); b++) row[b] = 0;
-  if (NET.in_kind == BNNC_BIT && NET.elems % 8 != 0) row[s->x_bytes - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
+  bnnc_pad_row(row);
+  return true;
 }
 
 BNNC_COLD void bnnc_check_label(const char *path, uint32_t sample, uint64_t label) {

@@ -198,6 +198,7 @@ BNNC_COLD __attribute__((noinline)) void bnnc_say(int fd, const char *f, ...) {
   bnnc_flush(&t);
 }
 
+#ifndef BNNC_BARE /* there is no process to end */
 BNNC_COLD __attribute__((noinline, cold)) _Noreturn void bnnc_fail(int code, const char *f, ...) {
   char line[256];
   bnnc_text t = {line, sizeof line, 0, 2};
@@ -211,6 +212,7 @@ BNNC_COLD __attribute__((noinline, cold)) _Noreturn void bnnc_fail(int code, con
   if (bnnc_unfinished) (void)bnnc_unlink(bnnc_unfinished);
   bnnc_exit(code);
 }
+#endif
 
 /* Decimal text to u32. False where it is not a number or too large. */
 BNNC_COLD bool bnnc_parse_u32(const char *s, uint32_t *out) {

@@ -101,17 +101,7 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
   bnnc_open_slots(true);
   bool resumed = bnnc_resume();
   if (!resumed) {
-    bnnc_cur = (bnnc_cursor){.lr0 = (double)(float)bnnc_opt.lr,
-                             .lr_scale = 1,
-                             .best_hold = -1,
-                             .best_test = -1,
-                             .last_test = -1,
-                             .seed = bnnc_opt.seed,
-                             .n_fit = n_fit,
-                             .n_hold = n_hold,
-                             .errors = 1,
-                             .samples = 1};
-    bnnc_state_init(bnnc_cur.seed);
+    bnnc_start_afresh(bnnc_opt.seed, bnnc_opt.lr, n_fit, n_hold);
     if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
     BNNC_STATES_WRITTEN();
     return false;
@@ -140,18 +130,7 @@ BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
   if (test >= 0) bnnc_cur.last_test = test;
   if (test > bnnc_cur.best_test) bnnc_cur.best_test = test;
   bnnc_show_epoch((double)rate, train_seconds, held, test);
-  if (NET.schedule == BNNC_SCHED_PLATEAU) {
-    const double seen = bnnc_cur.n_hold ? held : bnnc_mean((double)bnnc_cur.hits);
-    if (seen > bnnc_cur.best_hold) bnnc_cur.best_hold = seen, bnnc_cur.bad_epochs = 0;
-    else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a) {
-      bnnc_cur.bad_epochs = 0;
-      if (NET.level != BNNC_NOWHERE) bnnc_cur.level++;
-      else bnnc_cur.lr_scale *= (double)NET.sched_b;
-    }
-  }
-  bnnc_cur.errors = (uint32_t)(bnnc_cur.seen - bnnc_cur.hits), bnnc_cur.samples = (uint32_t)bnnc_cur.seen;
-  bnnc_cur.epoch++, bnnc_cur.step = 0, bnnc_cur.hits = bnnc_cur.seen = 0, bnnc_cur.loss_sum = 0;
-  memset(bnnc_cur.count, 0, sizeof bnnc_cur.count);
+  bnnc_next_epoch(held);
 }
 
 BNNC_FN int bnnc_train(void) {
@@ -176,13 +155,13 @@ BNNC_FN int bnnc_train(void) {
   bool changed = !resumed; /* since the last checkpoint */
   while (bnnc_cur.epoch < bnnc_opt.epochs && bnnc_cur.step_total < most) {
     bnnc_perm order;
-    float rate = bnnc_lr(per_epoch);
+    float rate = bnnc_lr(per_epoch, bnnc_opt.epochs);
     bnnc_perm_init(&order, bnnc_cur.seed, (uint32_t)BNNC_STREAM_ORDER, bnnc_cur.epoch, n_fit);
     bnnc_view.epoch_start = bnnc_clock_ns();
     bnnc_view.epoch_first_step = bnnc_cur.step;
     while (bnnc_cur.step < per_epoch && bnnc_cur.step_total < most) {
-      rate = bnnc_lr(per_epoch);
-      bnnc_train_batch(&order, rate);
+      rate = bnnc_lr(per_epoch, bnnc_opt.epochs);
+      (void)bnnc_train_batch(&bnnc_train_set, &order, rate);
       changed = true;
       bnnc_stop_on_signal();
       bnnc_show_step();
@@ -308,22 +287,33 @@ BNNC_FN int bnnc_bench(void) {
     for (; at && ns16[at - 1] > v; at--) ns16[at] = ns16[at - 1];
     ns16[at] = v;
   }
+  char line[256];
   const double median = 16.0 * ns16[n / 2], least = 16.0 * ns16[0];
   if (bnnc_opt.json)
     bnnc_say(
         1,
         "{\"name\":%q,\"batch\":%u,\"threads\":%d,\"isa\":%q,\"steps\":%u,\"median_ms\":%j,"
              "\"min_ms\":%j,\"steps_per_s\":%j,"
-        "\"samples_per_s\":%j,\"state\":\"%X\"}\n",
+        "\"samples_per_s\":%j,\"predicted_operations\":%U,\"predicted_bytes\":%U,\"state\":\"%X\"}\n",
         NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], n, median * 1e-6, least * 1e-6,
-        1e9 / median, 1e9 / median * NET.batch, bnnc_state_hash());
-  else
+        1e9 / median, 1e9 / median * NET.batch, NET.step_operations, NET.step_moved, bnnc_state_hash());
+  else {
     bnnc_say(
         1,
         "%s  batch %u  threads %d  isa %s: median %.3f ms a step, min %.3f ms, %.1f steps/s, "
              "%.0f samples/s (%u steps)\n",
         NET.name, NET.batch, bnnc_pool.n, bnnc_cpu_names[bnnc_cpu_level()], median * 1e-6, least * 1e-6, 1e9 / median,
         1e9 / median * NET.batch, n);
+    bnnc_text t = {line, sizeof line, 0, 1};
+    bnnc_put(&t,
+             "predicted: %.1f million operations and %.1f MB moved a step; measured: %.2f operations and %.2f bytes a ns\n"
+             "ETA of %u epochs: ",
+             (double)NET.step_operations * 1e-6, (double)NET.step_moved * 1e-6, (double)NET.step_operations / median,
+             (double)NET.step_moved / median, NET.epochs);
+    bnnc_put_time(&t, median * 1e-9 * NET.epochs * 1000 / NET.batch);
+    bnnc_put(&t, " for each 1000 training samples\n");
+    bnnc_flush(&t);
+  }
   return BNNC_OK;
 }
 

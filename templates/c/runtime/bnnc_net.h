@@ -117,6 +117,7 @@ typedef struct {
   const char *train_images, *train_labels_file, *test_images, *test_labels_file; /* the spec's; may be "" */
   uint32_t source_kind;        /* kept for information: files are recognised by their first bytes */
 
+  uint64_t step_operations, step_moved; /* counted by the plan: what a training step computes, and the bytes it moves */
   uint64_t arena_bytes, total_bytes; /* predicted by the plan: the arena; the whole process */
   uint32_t max_threads;
 } bnnc_net;

@@ -111,6 +111,7 @@ BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char
   return 0;
 }
 
+#ifndef BNNC_BARE
 /* ---- slots that are files ---- */
 typedef struct {
   int fd;
@@ -139,5 +140,6 @@ BNNC_COLD int64_t bnnc_file_size(void *ctx) {
 BNNC_COLD bnnc_store bnnc_file_store(bnnc_file_ctx *ctx) {
   return (bnnc_store){bnnc_file_read, bnnc_file_write, bnnc_file_sync, bnnc_file_size, ctx};
 }
+#endif
 
 #endif

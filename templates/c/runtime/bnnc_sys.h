@@ -1,12 +1,15 @@
 /* bnnc_sys.h: the one door to the operating system.
  *
- * Two builds of the same trainer:
+ * Three builds of the same trainer:
  *   freestanding  -DBNNC_FREESTANDING -static -nostdlib -ffreestanding -fno-stack-protector: raw system calls, own
  *                 _start, no libc at all, so that the process holds nothing but what the memory plan lists
  *                 (bnnc_sys_raw.h: x86-64, aarch64 with -mno-outline-atomics, arm EABI). Not -static-pie.
  *   hosted        any C11 compiler with POSIX and Linux futexes, -lpthread: for sanitizers and ports (bnnc_sys_posix.h).
  *
- * Both files give the same functions; what can fail returns a negative errno value. Nothing here allocates memory.
+ *   bare          -DBNNC_BARE: no operating system at all; the firmware brings samples and takes text (bnnc_sys_bare.h,
+ *                 bnnc_firmware.h).
+ *
+ * The first two give the same functions; what can fail returns a negative errno value. Nothing here allocates memory.
  * This file adds what is the same in both: reads and writes that survive EINTR and short transfers, mkdir -p, getenv.
  */
 #ifndef BNNC_SYS_H
@@ -42,15 +45,20 @@ enum { BNNC_ENOENT = 2, BNNC_EINTR = 4, BNNC_EIO = 5, BNNC_EEXIST = 17 };
 static _Atomic int bnnc_signal; /* SIGINT or SIGTERM once one has come, else 0 */
 
 /* Scratch of whichever function is moving bytes between files; holds nothing between calls. */
-static _Alignas(8) __attribute__((unused)) uint8_t bnnc_io[4096];
+#ifdef BNNC_BARE
+enum { BNNC_IO_BYTES = 64 };
+#else
+enum { BNNC_IO_BYTES = 4096 };
+#endif
+static _Alignas(8) __attribute__((unused)) uint8_t bnnc_io[BNNC_IO_BYTES];
 
-#ifdef BNNC_FREESTANDING
+#ifdef BNNC_BARE
+#include "bnnc_sys_bare.h"
+#elif defined(BNNC_FREESTANDING)
 #include "bnnc_sys_raw.h"
 #else
 #include "bnnc_sys_posix.h"
 #endif
-
-static char **bnnc_environ; /* set by bnnc_main */
 
 BNNC_FN bool bnnc_streq(const char *a, const char *b) {
   while (*a && *a == *b) a++, b++;
@@ -62,6 +70,9 @@ BNNC_FN uint32_t bnnc_strlen(const char *s) {
   while (s[n]) n++;
   return n;
 }
+
+#ifndef BNNC_BARE /* all that follows asks the operating system */
+static char **bnnc_environ; /* set by bnnc_main */
 
 BNNC_FN const char *bnnc_getenv(const char *name) {
   uint32_t n = bnnc_strlen(name);
@@ -187,5 +198,6 @@ BNNC_FN const char *bnnc_errname(int64_t error) {
     default: return "system error";
   }
 }
+#endif
 
 #endif

@@ -1,0 +1,33 @@
+"""Memory in the books of a real Linux kernel for ARM (benchmarks/arm_rss.py): at most the plan's total, and 128 KiB less at most."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "benchmarks")]
+import arm_rss  # noqa: E402
+import cross  # noqa: E402
+
+import bnnc  # noqa: E402
+from bnnc.backends.c.targets import TARGETS  # noqa: E402
+
+pytestmark = pytest.mark.arm
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Path:
+    cross.need(TARGETS["rpi"], system="qemu-system-aarch64")
+    try:
+        return arm_rss.fetch_kernel()
+    except RuntimeError as e:
+        pytest.skip(f"Debian's arm64 kernel cannot be fetched: {e}")
+
+
+@pytest.mark.parametrize(("rule", "batch"), [("edge", 100), ("standard", 1000)])
+def test_the_peak_is_as_planned(kernel: Path, tmp_path: Path, rule: str, batch: int) -> None:
+    net = bnnc.load(arm_rss.EXAMPLES / "mnist_mlp" / "mnist_mlp.bnn").with_(rule=rule)
+    r = arm_rss.measure(kernel, net, arm_rss.mnist(tmp_path), batch)
+    assert r["planned"] - arm_rss.WITHIN <= r["peak"] <= r["planned"] and r["arena"] < r["peak"] and r["own"] == r["peak"]
