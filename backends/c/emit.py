@@ -225,7 +225,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     name = model.name
     embedded = list(constants(placed).values())
     flash = samples(model, target) if target.bare else ""
-    each = report.threads // (threads - 1) if threads > 1 else target.thread_stack
+    each = max(stack_bytes(target, placed)[1], report.threads // max(1, report.workers))
     system = [("MAX_THREADS", threads), ("BARE", 1) if target.bare else ("THREAD_STACK", each)]
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
