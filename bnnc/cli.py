@@ -236,10 +236,8 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
     else:
         out = show.console()
         out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
-        if line := show.normalised(p):
-            out.print(line)
-        if p.choices:
-            out.print("", show.front_table(p), sep="\n")
+        for part in show.changes(p):
+            out.print(part)
         out.print(show.not_counted(p), show.card(p), show.cost(p), sep="\n", style="dim")
         if other is not None:
             out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
@@ -431,11 +429,7 @@ def explain(code: str | None, peak: str | None, target: str, batch: int | None, 
     if peak is not None:
         net = network(peak, rule)
         p = net.plan(target, batch, threads)
-        changes = budget.what_if(net.options(target, batch, threads), p.planned)
-        if as_json:
-            click.echo(json.dumps({**show.peak_json(p), "changes": [asdict(w) for w in changes]}, indent=1))
-        else:
-            show.console().print(show.title(p), "", *show.peak_tables(p, changes), sep="\n")
+        show.peak(p, budget.what_if(net.options(target, batch, threads), p.planned), as_json)
         return
     assert code is not None
     text = codes.explain(code)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -62,11 +64,14 @@ def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timelin
         table.add_row(f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), "", style="dim")
 
 
-def normalised(plan: Plan) -> str:
-    """With parts of batches: what that means for normalisation; else nothing."""
+def changes(plan: Plan) -> Iterable[Any]:
+    """What a limit of memory led to, and what parts of batches mean."""
     m = plan.planned.model
-    return "" if m.microbatch == 1 else (
-        f"microbatch: each batch of {m.batch} is trained as {m.microbatch} parts of {m.part}; normalisation sees a part, not the batch")
+    if m.microbatch > 1:
+        yield (f"microbatch: each batch of {m.batch} is trained as {m.microbatch} parts of {m.part}; "
+               "normalisation sees a part, not the batch")
+    if plan.choices:
+        yield from ("", front_table(plan))
 
 
 def front_table(plan: Plan) -> Table:
@@ -92,6 +97,14 @@ def peak_json(plan: Plan) -> dict[str, Any]:
     return {"peak_step": placed.steps[placed.peak_step].name, "live_bytes": placed.lower_bound, "arena_bytes": placed.arena_bytes,
             "live": [{"name": b.name, "line": b.span.line if b.span.file != "<builtin>" else None, "type": str(b.storage),
                       "bytes": b.nbytes, "region": b.region} for b in _at_peak(plan)]}
+
+
+def peak(plan: Plan, changes: Sequence[WhatIf], as_json: bool) -> None:
+    """Print where a network's memory goes."""
+    if as_json:
+        print(json.dumps({**peak_json(plan), "changes": [asdict(w) for w in changes]}, indent=1))
+    else:
+        console().print(title(plan), "", *peak_tables(plan, changes), sep="\n")
 
 
 def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
