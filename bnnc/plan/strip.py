@@ -355,6 +355,10 @@ class _Stripper:
         readers = [d.kernels[i] for i in later[value]]
         changed = [_renamed(k, {v: names[v] for v in wanted}) for k in readers]
         d = self.insert(self.swap(d, readers, changed), at, copies)
+        read = {n for k in d.kernels for n in k.reads}
+        still = tuple(o for o in maker.outputs if o.value in read or self.is_kept(o.value))
+        if still:
+            d = self.swap(d, [maker], [replace(maker, outputs=still)])
         ways = self.column_ways(copies[-1])
         joined = [k for k in changed if ways and self.legal(k, names[value], COLUMNS, ways[-1])]
         members = {i for i, k in enumerate(d.kernels) if any(k is x for x in (*copies, *joined))}

@@ -44,7 +44,8 @@ def power(folder: Path) -> None:
         np.savetxt(folder / f"ItalyPowerDemand_{part}.tsv", table, fmt=["%d"] + ["%.6f"] * 24, delimiter="\t")
 
 
-@pytest.mark.parametrize("example", ["prototypes_bep", "fashion_bep", "digits_local", "rnn_digits", "rnn_power"])
+@pytest.mark.parametrize("example", [
+    "prototypes_bep", "fashion_bep", "digits_local", "rnn_digits", pytest.param("rnn_power", marks=pytest.mark.slow)])
 def test_the_commands_of_the_readme(tmp_path: Path, example: str) -> None:
     if "digits" in example:
         pytest.importorskip("sklearn.datasets")

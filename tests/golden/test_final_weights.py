@@ -129,7 +129,8 @@ def weights_hash(weights: Arrays) -> str:
     return h.hexdigest()[:32]
 
 
-MARKS = {"triton": pytest.mark.slow, **{name: pytest.mark.arm for name in cross.ARM}}
+MARKS = {"triton": pytest.mark.slow, **{f"host-{isa}": pytest.mark.slow for isa in LEVELS[: cpu_levels() - 1]},
+         **{name: pytest.mark.arm for name in cross.ARM}}
 
 
 @pytest.mark.parametrize("trainer", [pytest.param(t, marks=MARKS.get(t, ())) for t in TRAINERS])

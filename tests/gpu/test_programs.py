@@ -81,7 +81,7 @@ def state(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("state ")[1].split()[0]
 
 
-SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "images")), "integers", "encoded"]
+SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "images", "encoded")), "integers"]
 REAL = ("floats", "images")  # nothing is counted
 
 

@@ -79,7 +79,8 @@ def test_groups_of_too_many_channels() -> None:
     assert e.value.diagnostics[0].code == "B0702"
 
 
-@pytest.mark.parametrize("name", ["same", "bit-input", "pool-overlap", "pool-mean", "pool-bits"])
+@pytest.mark.parametrize("name", ["same", "pool-overlap", *(pytest.param(n, marks=pytest.mark.slow)
+                                                            for n in ("bit-input", "pool-mean", "pool-bits"))])
 def test_with_every_value_in_memory(name: str) -> None:
     lib = Library(plan(NETS[name], disable=("fuse", "sink", "simplify")))
     check_net(lib, special=True, threads=(3,))

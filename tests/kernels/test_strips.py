@@ -34,7 +34,10 @@ def on(text: str) -> str:
     return text.replace("train {", "train { recompute = on;")
 
 
-@pytest.mark.parametrize("name", [n for n in NETS if n != "odd-channels"])
+QUICK = ("columns", "rows", "real")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETS if n != "odd-channels"])
 def test_the_same_bits(name: str) -> None:
     """Against the interpreter after each of three steps, and where dead buffers are overwritten."""
     planned = plan(on(NETS[name]))

@@ -52,10 +52,10 @@ static const bnnc_state STATE[] = {
 
 static const bnnc_net NET = {
     "dummy", HASH, "0.1.0", "test", "softmax", "momentum", "no memory table: written by hand\n", "{\"name\":\"dummy\"}",
-    BATCH, ELEMS, CLASSES, KIND,
+    BATCH, 1, ELEMS, CLASSES, KIND,
     {KIND == BNNC_BIT ? BNNC_SIGN : BNNC_NUMBERS, 0, 0, 0, BNNC_U8, 1, ELEMS, 1, 128.0f, 0, 0, 0, 0, NULL, NULL},
     X, LABELS, LOSS, PRED, X, LABELS, LOSS, PRED, LR, STEP,
-    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, NULL, 0,
+    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, NULL, 0,
     0, STATE_END, STATE, sizeof STATE / sizeof STATE[0],
     SCHEDULE, 3, 1, HOLDOUT,
     TRAIN_IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 0,
