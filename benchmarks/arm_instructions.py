@@ -27,6 +27,7 @@ HERE = Path(__file__).resolve().parent
 SPEC = HERE.parent / "examples" / "mnist_mlp" / "mnist_mlp.bnn"
 SCALAR = ("-U__ARM_NEON",)
 STEPS = (1, 6)
+WIDTHS = {"aarch64": (128, 128), "ARMv7": (128, 32), "ARMv6": (32, 32)}  # bits of a vector of bits, and of one of floats
 
 
 def count(target: Target, plugin: Path, binary: Path, steps: int) -> int:
@@ -53,7 +54,7 @@ def measure(target: Target, rule: str, flags: tuple[str, ...], plugin: Path, fol
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The results for people; the bound is that of ``bnnc.plan.cost`` for vectors of 128 bits, which aarch64 has for floats too."""
+    """The results for people; the bound is that of ``bnnc.plan.cost`` for the target's vectors, WIDTHS."""
     text = [f"# {__doc__.splitlines()[0]}", "", "| target | CPU | rule | vectors | scalar | ratio | bound |",
             "| --- | --- | --- | ---: | ---: | ---: | ---: |"]
     for row in (r for r in rows if r["vectors"]):
@@ -61,12 +62,14 @@ def table(rows: list[dict[str, Any]]) -> str:
         n, m = row["instructions_per_step"], plain[0]["instructions_per_step"] if plain else None
         cost = bnnc.load(SPEC).with_(rule=row["rule"]).plan(row["target"]).planned.report.cost
         have = [f"{n / 1e6:.1f} M" if "NEON" in row["isa"] else "", f"{(m or n) / 1e6:.1f} M", f"{m / n:.2f}" if m else "",
-                f"{cost.instructions(128) / 1e6:.1f} M" if row["isa"].startswith("aarch64") else ""]
+                f"{cost.instructions(*next(w for isa, w in WIDTHS.items() if row['isa'].startswith(isa))) / 1e6:.1f} M"]
         text.append(f"| {row['target']} | {row['cpu']} | {row['rule']} | {' | '.join(have)} |")
     return "\n".join([*text, "", "MLP 784-256-256-256-256-10, batch 100, one thread; `python benchmarks/arm_instructions.py`.", "",
-                      "Bound, for this way of computing, from the counts of `bnnc plan`: for each 128 bits of a product of bits three "
-                      "instructions, for four terms of an addition by sign in each of four lanes one, for a vector of other operations "
-                      "or of bytes moved one; nothing for loops, addresses, packing, or the tables of sums.", ""])
+                      "Bound, for this way of computing, from the counts of `bnnc plan`: for each vector of bits in a product three "
+                      "instructions, for four terms of an addition by sign in each lane one, for a vector of other operations or of "
+                      "bytes moved one; nothing for loops, addresses, packing, or the tables of sums.  Vectors have 128 bits; floats "
+                      "lie one by one on ARMv7, whose vectors take subnormal numbers for 0, and all is 32 bits wide on ARMv6, which "
+                      "has no instruction that counts bits either.", ""])
 
 
 def main() -> None:

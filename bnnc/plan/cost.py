@@ -32,10 +32,11 @@ class Cost:
     def operations(self) -> int:
         return self.bits + self.signed + self.numbers + self.elements
 
-    def instructions(self, width: int) -> float:
-        """The fewest with vectors of ``width`` bits: three for a vector of bits (exclusive or, count, add), one for four terms
-        of a lane where signs choose (a table of sums), two for a product, one for an operation, one for a vector moved."""
-        lanes = width / 32
+    def instructions(self, width: int, floats: int = 0) -> float:
+        """The fewest with vectors of ``width`` bits, ``floats`` bits for numbers (0: as many): three for a vector of bits
+        (exclusive or, count, add), one for four terms of a lane where signs choose (a table of sums), two for a product, one for
+        an operation, one for a vector moved."""
+        lanes = (floats or width) / 32
         return 3 * self.bits / width + self.signed / (4 * lanes) + 2 * self.numbers / lanes + self.elements / lanes + 8 * self.moved / width
 
 
