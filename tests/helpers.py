@@ -268,6 +268,15 @@ class Library:
         return {role: self.read(side.place(v)) for role, v in side.program.results}
 
 
+def with_slow(names: Iterable[str], slow: Iterable[str]) -> list[Any]:
+    """Parameters for these names; those in ``slow`` are for the slow tier."""
+    import pytest  # noqa: PLC0415
+
+    names, slow = list(names), set(slow)
+    assert slow <= set(names), slow - set(names)
+    return [pytest.param(n, marks=pytest.mark.slow if n in slow else ()) for n in names]
+
+
 def levels_of(names: Iterable[str] = LEVELS) -> list[Any]:
     """Parameters for the instruction sets of target host; a level that this CPU lacks is skipped with its name."""
     import pytest  # noqa: PLC0415

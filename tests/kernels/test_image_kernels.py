@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers import Library, compile_library, plan
+from helpers import Library, compile_library, plan, with_slow
 from test_locked import check_net, check_steps
 
 from bnnc.backends.c.targets import Level
@@ -58,7 +58,11 @@ NETS: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
+LATER = ("same-standard", "plus", "gaps", "large-window", "sgd-bits-in-order", "pool-gaps", "pool-mean", "groups-wide", "groups-standard",
+         "groups-bits")
+
+
+@pytest.mark.parametrize("name", with_slow(NETS, LATER))
 def test_kernels_and_steps(name: str) -> None:
     lib = Library(plan(NETS[name]))
     assert check_net(lib, special=False) > 10
@@ -79,8 +83,8 @@ def test_groups_of_too_many_channels() -> None:
     assert e.value.diagnostics[0].code == "B0702"
 
 
-@pytest.mark.parametrize("name", ["same", "pool-overlap", *(pytest.param(n, marks=pytest.mark.slow)
-                                                            for n in ("bit-input", "pool-mean", "pool-bits"))])
+@pytest.mark.parametrize("name", with_slow(("same", "bit-input", "pool-overlap", "pool-mean", "pool-bits"),
+                                           ("same", "bit-input", "pool-mean", "pool-bits")))
 def test_with_every_value_in_memory(name: str) -> None:
     lib = Library(plan(NETS[name], disable=("fuse", "sink", "simplify")))
     check_net(lib, special=True, threads=(3,))
