@@ -193,8 +193,8 @@ class Network:
         """
         options = self.options(target, batch, threads, ram)
         planned = driver.plan_text(options)
-        _, planned, found = budget.fit(options, planned, _size(ram))
-        return replace(_plan(planned), choices=tuple(found))
+        _, taken, found = budget.fit(options, planned, _size(ram))
+        return replace(_plan(taken), choices=tuple(found or (budget.choices(options, planned) if ram is not None else ())))
 
     def compile(self, target: str = "host", out: PathLike | None = None, threads: int | None = None,
                 batch: int | None = None, ram: str | int | None = None, cache: bool = False) -> Program:

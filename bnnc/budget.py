@@ -19,7 +19,7 @@ from typing import Any
 from . import driver, knobs, registry
 from .diag import NOWHERE, BnncError, error
 from .model import Call, Model
-from .plan.cost import Cost, step_cost
+from .plan.cost import Cost
 
 UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "kb": 1000, "m": 1 << 20, "mib": 1 << 20, "mb": 10**6,
          "g": 1 << 30, "gib": 1 << 30, "gb": 10**9}
@@ -90,12 +90,15 @@ class Choice:
     changes: tuple[tuple[str, Any], ...]
     planned: driver.Planned
     options: driver.Options
-    cost: Cost
     rank: int = 0  # where `allow` names the changes of what is learnt: 0 before all others
 
     @property
     def total(self) -> int:
         return self.planned.report.total
+
+    @property
+    def cost(self) -> Cost:
+        return self.planned.report.cost
 
     @property
     def learning(self) -> int:
@@ -113,8 +116,10 @@ class Choice:
 
 
 def choices(options: driver.Options, planned: driver.Planned) -> list[Choice]:
-    """The plan and every combination of the settings that its spec allows, in order of preference."""
+    """The plan and every combination of the settings that its spec allows, in order of preference; nothing if it allows none."""
     model, out = planned.model, []
+    if not model.allow:
+        return []
     written = [(key, text) for key, value, text in model.allow if value != getattr(model, key)]
     table: dict[str, list[str]] = {}
     for key, text in written:
@@ -125,7 +130,7 @@ def choices(options: driver.Options, planned: driver.Planned) -> list[Choice]:
         p = planned if not changes else _planned(o)
         if p is not None:
             rank = sum(written.index(change) for change in changes if change[0] != "recompute")
-            out.append(Choice(changes, p, o if changes else options, step_cost(p.placed.packed.train), rank))
+            out.append(Choice(changes, p, o if changes else options, rank))
     return sorted(out, key=lambda c: (c.learning, c.rank, c.operations))
 
 
@@ -145,9 +150,9 @@ def taken(found: Sequence[Choice], planned: driver.Planned) -> str:
 
 
 def fit(options: driver.Options, planned: driver.Planned, ram: int | None) -> tuple[driver.Options, driver.Planned, list[Choice]]:
-    """The plan, or of those that the spec allows the gentlest that fits in ``ram`` bytes, with all that there are.  Raises
-    BnncError B0601 (exit code 3) where none fits."""
-    found = choices(options, planned) if ram is not None and planned.model.allow else []
+    """The plan where it fits in ``ram`` bytes; or else, of those that the spec allows, the gentlest that fits, with all that there
+    are.  Raises BnncError B0601 (exit code 3) where none fits."""
+    found = choices(options, planned) if ram is not None and planned.report.total > ram else []
     taken = next((c for c in found if ram is not None and c.total <= ram), None)
     if taken is not None:
         return taken.options, taken.planned, found

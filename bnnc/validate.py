@@ -172,9 +172,7 @@ def run_kernels(s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping
                 place = alias.get(name, name)
                 if name in moves:
                     assert shapes is not None
-                    whole = memory[place].copy() if strip else np.zeros(shapes[name].shape, x.dtype)
-                    if not strip and place in seen:
-                        whole = memory[place].copy()
+                    whole = memory[place].copy() if strip or place in seen else np.zeros(shapes[name].shape, x.dtype)
                     whole[_strip(k, moves[name], strip, parts, whole.shape)] = x
                     made[name] = x = whole
                 memory[place] = x

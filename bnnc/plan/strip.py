@@ -1,6 +1,6 @@
 """strip: Packed -> Packed in which neighbouring kernels run over one strip of a matrix after the other (``recompute = on``).
 
-What only the kernels of such a loop read exists for one strip at a time: for 32 columns, or for the images of a few samples.
+What only the kernels of such a loop read exists for one strip at a time: for 16 columns, say, or for the images of a few samples.
 A convolution's sums, their statistics, the pools and the signs work column by column, so a strip of channels goes through all
 of them before the next one begins, and nothing is computed twice.  A reader that needs all columns at once (the convolution
 further back) makes the value again, for some samples at a time.  Every element comes from the same operations in the same
@@ -12,8 +12,9 @@ a given limit, allows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..sched.kernel import Expr, Kernel, Output, Shape
@@ -22,6 +23,7 @@ from .place import live_bytes
 from .types import Loop, Storage
 
 COLUMNS, ROWS = 1, 0
+MOVE = ("rows", "columns")  # how what is cut along an axis moves from strip to strip
 WIDTH = 16  # the narrowest strip of columns: the lanes of a vector; half a word, where no bits outside the loop are cut
 TRIED = 12  # buffers at the peak that are tried
 # ops that know where in the matrix they are
@@ -34,7 +36,7 @@ class _Illegal(Exception):
 
 @dataclass(frozen=True)
 class _Cut:
-    """A loop in the making: a range of kernels, the axis and its extent there, and into how many strips it may be cut."""
+    """A loop in the making: a range of kernels, the axis that is cut, into how many strips, and into how many it may be."""
 
     first: int
     last: int
@@ -49,6 +51,11 @@ class _Draft:
 
     kernels: tuple[Kernel, ...]
     cuts: tuple[_Cut, ...] = ()
+
+
+def _first(name: str) -> str:
+    """The storage that was made first, of one that is made again: ``conv1.y~3`` -> ``conv1.y``."""
+    return name.partition("~")[0]
 
 
 def _part(shape: Shape, axis: int, parts: int) -> Shape:
@@ -76,7 +83,7 @@ class _Narrow:
         change["accs"] = tuple(replace(c, expr=change["a"] if convolves else self.cut(c.expr)) for c in k.accs)
         change["outputs"] = tuple(Output(o.value, self.cut(o.expr)) for o in k.outputs)
         for o in k.outputs:
-            self.note(o.value, ("rows", "columns")[axis])
+            self.note(o.value, MOVE[axis])
         domain = _part(k.domain, axis, parts)
         self.kernel = replace(k, domain=domain, moves=tuple(self.moves.items()), **change)
 
@@ -103,7 +110,7 @@ class _Narrow:
         if e.op in PLACED or size % self.parts and size > 1 or not moving and size > 1:
             raise _Illegal
         if e.op == "load":
-            self.note(e.attr, ("rows", "columns")[self.axis] if moving else "")
+            self.note(e.attr, MOVE[self.axis] if moving else "")
         shape = _part(e.shape, self.axis, self.parts) if moving else e.shape
         return replace(e, args=tuple(self.cut(a) for a in e.args), shape=shape)
 
@@ -160,7 +167,7 @@ class _Stripper:
         kernels, storage = list(d.kernels), dict(self.storage)
         loops: list[Loop] = []
         for n in (n for k in d.kernels for n in k.writes if n not in storage):
-            storage[n] = replace(storage[n.partition("~")[0]], name=n)  # made another time
+            storage[n] = replace(storage[_first(n)], name=n)  # made another time
         for cut in d.cuts:
             for parts in (n for n in reversed(cut.ways) if n <= cut.parts):
                 if self.cut(d, replace(cut, parts=parts), kernels, storage, loops):
@@ -182,7 +189,7 @@ class _Stripper:
             for n, move in one.moves.items():
                 moves.setdefault(self.alias.get(n, n), set()).add(move)
         written = {n for i in body for n in self.places(d.kernels[i].writes)}
-        if any(moves[n] - {"rows", "columns"} or len(moves[n]) > 1 for n in written):
+        if any(moves[n] - {*MOVE} or len(moves[n]) > 1 for n in written):
             return False
         outside = {n for i, k in enumerate(d.kernels) if i not in body for n in self.places(k.reads)}
         inside = frozenset(n for n in written if n not in outside and not self.is_kept(n))
@@ -225,8 +232,8 @@ class _Stripper:
                     continue
                 block = loop_of.get(i)
                 after = any(self.needs(d.kernels[i], d.kernels[j]) for j in (*late, *(m for m in members if m < i)))
-                after |= block is not None and any(j in loop_of and loop_of[j] is block for j in late)
-                if block is not None and after and any(j in loop_of and loop_of[j] is block for j in early):
+                after |= block is not None and any(loop_of.get(j) is block for j in late)
+                if block is not None and after and any(loop_of.get(j) is block for j in early):
                     raise _Illegal
                 (late if after else early).append(i)
             if not between:
@@ -249,15 +256,15 @@ class _Stripper:
 
     def legal(self, k: Kernel, value: str, axis: int, parts: int) -> bool:
         try:
-            return self.narrow(k, axis, parts).moves.get(value) == ("rows", "columns")[axis]
+            return self.narrow(k, axis, parts).moves.get(value) == MOVE[axis]
         except _Illegal:
             return False
 
-    def around(self, d: _Draft, value: str) -> Iterator[_Draft]:
+    def around(self, d: _Draft, value: str) -> _Draft | None:
         """``d`` with ``value`` made for a strip at a time: for its first readers, and again for those that need other strips."""
         maker = next((k for k in d.kernels if value in k.writes), None)
         if maker is None or self.is_kept(value):
-            return
+            return None
         columns = self.column_ways(maker)
         columns = columns if columns and self.legal(maker, value, COLUMNS, columns[-1]) else ()
         rows = tuple(n for n in range(2, self.samples + 1) if self.samples % n == 0 and self.legal(maker, value, ROWS, n))
@@ -272,19 +279,23 @@ class _Stripper:
             else:
                 runs.append((axis, ways, [k]))
         if not all(ways for _, ways, _ in runs) or (len(runs) > 1 and len(maker.writes) > 1):
-            return
+            return None
         if len(runs) > 1:
             d = self.delayed(d, maker, runs[-1][2][-1])
         for n, (axis, ways, readers) in enumerate(runs):
             if n:
-                d, maker, readers = self.again(d, maker, value, f"{value.partition('~')[0]}~{n + 1}", readers)
-            members = {i for i, k in enumerate(d.kernels) if any(k is x for x in (maker, *readers))}
-            d = self.gather(d, members, axis, ways)
-        yield d
+                d, maker, readers = self.again(d, maker, value, f"{_first(value)}~{n + 1}", readers)
+            d = self.gather(d, self.at(d, (maker, *readers)), axis, ways)
+        return d
+
+    def at(self, d: _Draft, kernels: Iterable[Kernel]) -> set[int]:
+        """Where these kernels are."""
+        wanted = {id(k) for k in kernels}
+        return {i for i, k in enumerate(d.kernels) if id(k) in wanted}
 
     def delayed(self, d: _Draft, maker: Kernel, last: Kernel) -> _Draft:
         """``d`` with whatever overwrites what ``maker`` reads after the kernel ``last``.  Raises _Illegal where that cannot be."""
-        first, end = (next(i for i, k in enumerate(d.kernels) if k is x) for x in (maker, last))
+        first, end = sorted(self.at(d, (maker, last)))
         late: list[int] = []
         for i in range(first + 1, end + 1):
             k = d.kernels[i]
@@ -302,7 +313,7 @@ class _Stripper:
         """``d`` with ``value`` made a second time, as ``name``, just before ``readers``; the new kernels."""
         (old,) = maker.outputs
         copy = replace(maker, outputs=(replace(old, value=name),), name=f"{maker.name.removesuffix('_again')}_again")
-        at = min(i for i, k in enumerate(d.kernels) if any(k is x for x in readers))
+        at = min(self.at(d, readers))
         if any(c.first <= at <= c.last for c in d.cuts):
             raise _Illegal
         changed = [_renamed(k, {value: name}) for k in readers]
@@ -333,13 +344,12 @@ class _Stripper:
         todo = [maker]
         while todo:
             for n in todo.pop().reads:
-                big = n in position and min(self.storage[n.partition("~")[0]].shape) > 1
-                if big and not self.storage[n.partition("~")[0]].one_bit and not self.is_kept(n):
+                s = self.storage.get(_first(n))
+                if n in position and s is not None and min(s.shape) > 1 and not s.one_bit and not self.is_kept(n):
                     if position[n] not in chain:
                         todo.append(d.kernels[position[n]])
                     chain.setdefault(position[n], []).append(n)
-        names = {v: f"{v.partition('~')[0]}~{2 + sum(v.partition('~')[0] == w.partition('~')[0] for w in position)}"
-                 for vs in chain.values() for v in vs}
+        names = {v: f"{_first(v)}~{2 + sum(_first(v) == _first(w) for w in position)}" for vs in chain.values() for v in vs}
         copies = []
         for i in sorted(chain):
             k = d.kernels[i]
@@ -361,8 +371,7 @@ class _Stripper:
             d = self.swap(d, [maker], [replace(maker, outputs=still)])
         ways = self.column_ways(copies[-1])
         joined = [k for k in changed if ways and self.legal(k, names[value], COLUMNS, ways[-1])]
-        members = {i for i, k in enumerate(d.kernels) if any(k is x for x in (*copies, *joined))}
-        return self.gather(d, members, COLUMNS, ways) if ways else d
+        return self.gather(d, self.at(d, (*copies, *joined)), COLUMNS, ways) if ways else d
 
     def is_kept(self, n: str) -> bool:
         return n in self.kept or base_name(n) in self.kept
@@ -377,17 +386,15 @@ class _Stripper:
         here = [n for n, (first, last) in life.items() if first <= peak <= last and n not in inside]
         storage = now.storage
         largest = sorted(here, key=lambda n: (-storage[n].nbytes, n))[:TRIED]
-        for name in largest:
-            try:
-                yield from self.around(d, name)
-            except _Illegal:
-                continue
-        for name in largest:
-            try:
-                if (new := self.remade(d, name, peak - 1)) is not None:
+        ways: tuple[Callable[[_Draft, str], _Draft | None], ...] = (self.around, partial(self.remade, peak=peak - 1))
+        for way in ways:
+            for name in largest:
+                try:
+                    new = way(d, name)
+                except _Illegal:
+                    continue
+                if new is not None:
                     yield new
-            except _Illegal:
-                continue
 
     def run(self, limit: int = 0) -> PackedSchedule:
         """The schedule whose peak is lowest; as few strips as that peak, or ``limit`` bytes, allows."""

@@ -57,6 +57,14 @@ def torch_convolution(x: Array, w: Array, n: int, g: Geometry, groups: int, fill
     return padded.requires_grad_(), kernel.requires_grad_(), tf.conv2d(padded, kernel, stride=g.stride, groups=groups)
 
 
+def check_gradients(x: Array, w: Array, dy: Array, a: dict[str, Any], g: Geometry, dx: Any, dw: Any, atol: float) -> None:
+    """Against torch's, of the padded input and of the kernel; ``atol``: for the weight's gradient."""
+    inside = dx[:, :, g.top:g.top + g.height, g.left:g.left + g.width]
+    np.testing.assert_allclose(OPS["convolve_back"].run([dy, w], a, "f32"), rows(inside), rtol=1e-4, atol=1e-4)
+    weight = dw.permute(2, 3, 1, 0).reshape(w.shape).numpy()
+    np.testing.assert_allclose(OPS["convolve_weight"].run([x, dy], a, "f32"), weight, rtol=1e-4, atol=atol)
+
+
 @pytest.mark.parametrize("kind", ["bit", "u8"])
 @pytest.mark.parametrize("fill", [-1, 0, 1])
 @pytest.mark.parametrize("case", CASES)
@@ -72,10 +80,7 @@ def test_convolution_is_torchs(case: str, fill: int, kind: str) -> None:
     np.testing.assert_array_equal(got, rows(want.detach()))
     dy = rng.standard_normal(got.shape).astype(np.float32)
     want.backward(nchw(dy, n, g.out_height, g.out_width))
-    dx = padded.grad[:, :, g.top:g.top + g.height, g.left:g.left + g.width]
-    np.testing.assert_allclose(OPS["convolve_back"].run([dy, w], a, "f32"), rows(dx), rtol=1e-4, atol=1e-4)
-    dw = kernel.grad.permute(2, 3, 1, 0).reshape(w.shape).numpy()
-    np.testing.assert_allclose(OPS["convolve_weight"].run([x, dy], a, "f32"), dw, rtol=1e-4, atol=1e-4 * np.abs(real).max())
+    check_gradients(x, w, dy, a, g, padded.grad, kernel.grad, 1e-4 * np.abs(real).max())
 
 
 @pytest.mark.parametrize("kind", ["f32", "f16"])
@@ -94,10 +99,7 @@ def test_convolution_with_real_weights_is_torchs(case: str, fill: int, kind: str
     np.testing.assert_allclose(got, rows(want.detach()), rtol=1e-4, atol=1e-4)
     dy = rng.standard_normal(got.shape).astype(np.float32)
     want.backward(nchw(dy, n, g.out_height, g.out_width))
-    dx = padded.grad[:, :, g.top:g.top + g.height, g.left:g.left + g.width]
-    np.testing.assert_allclose(OPS["convolve_back"].run([dy, w], a, "f32"), rows(dx), rtol=1e-4, atol=1e-4)
-    dw = kernel.grad.permute(2, 3, 1, 0).reshape(w.shape).numpy()
-    np.testing.assert_allclose(OPS["convolve_weight"].run([x, dy], a, "f32"), dw, rtol=1e-4, atol=1e-4)
+    check_gradients(x, w, dy, a, g, padded.grad, kernel.grad, 1e-4)
 
 
 def test_the_order_of_a_real_convolutions_sums() -> None:
