@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import astuple
 from importlib import resources
 from typing import Any
 
@@ -17,6 +18,7 @@ from bnnc.encode import Encoding, of_model
 from bnnc.ir.interp import constant_array
 from bnnc.model import Model
 from bnnc.plan.codec import encode
+from bnnc.plan.cost import kernel_costs
 from bnnc.plan.pack import PackedSchedule, base_name
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
@@ -92,6 +94,7 @@ def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
     if not target.lanes:
         return target.stack, target.thread_stack
     texts = [k["text"] for ps, prefix in ((placed.packed.train, ""), (placed.packed.evaluate, EVAL)) for k in _kernels(ps, prefix)]
+    texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
     deepest, unit = max((arrays(t, target.lanes) for t in texts), default=0), 64 if target.bare else PAGE
     return -(-(target.stack + deepest) // unit) * unit, -(-(target.thread_stack + deepest) // unit) * unit
 
@@ -208,6 +211,13 @@ def state_table(placed: Placed) -> list[dict[str, Any]]:
         "cols": program.value[s.name].shape[1], "offset": at[s.name].offset, "nbytes": at[s.name].nbytes} for s in program.states]
 
 
+def costs(ps: PackedSchedule) -> list[dict[str, Any]]:
+    """The rows of COSTS: what the plan counts of each kernel of a training step."""
+    rows = zip(ps.kernels, kernel_costs(ps), strict=True)
+    return [{"name": c_string(k.name), "line": k.span.line if k.layer and k.span.file != "<builtin>" else 0,
+             "counts": [literal(float(n)) for n in astuple(cost)]} for k, cost in rows]
+
+
 def how(name: str, target: Target) -> str:
     """The command that compiles the text."""
     if not target.bare:
@@ -238,7 +248,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "loops": [(n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
                   for n, ps in ((0, train), (len(train.kernels), evaluate)) for loop in ps.loops],
         "defines": [*system, *defines(model, placed)], "constants": embedded, "states": state_table(placed),
-        "net": net_table(model, placed, report, target)}
+        "costs": costs(train), "net": net_table(model, placed, report, target)}
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]

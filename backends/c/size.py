@@ -23,6 +23,8 @@ BITS = 102  # a packed operand
 RAGGED = 59  # an operand whose rows do not fill vectors
 SOFT_F16 = 220  # an f16 operand where the instruction set cannot convert f16
 BUFFER = 124  # its lines in `info`, and its state's record
+RATES = 2900  # an instruction set's inner loops for `bench`
+COST = 74  # a training kernel's name, counts and times, likewise
 INFLATE = 40_400  # the decompressor's state, which lies in the arena where that is large enough
 FIT_MIN = 4096  # BNNC_FIT_MIN
 ENCODE = 5 * 1024  # the encoder's code
@@ -87,5 +89,8 @@ def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int) ->
     tables = BUFFER * len(placed.plan.buffers) + 8 * len(target.levels) * sum(len(ps.kernels) for ps in placed.packed)
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else ENCODE + 8 * len(e.onehot) + 8 * e.bits
+    if not target.bare:
+        kernels += RATES * len(target.levels)
+        tables += COST * len(placed.packed.train.kernels)
     text = int(MARGIN * target.code_scale * kernels) + target.code_fixed + tables
     return -(-text // unit) * unit

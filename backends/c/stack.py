@@ -20,7 +20,7 @@ from bnnc.diag import InternalError
 
 FLAG = "-fcallgraph-info=su"
 STEPS = ("net_train_step", "net_eval_step", "bnnc_run", "bnnc_worker")  # who calls kernels through pointers
-KERNEL = re.compile(r"(eval_)?k\d+_\w+")
+KERNEL = re.compile(r"(eval_)?k\d+_\w+|bnnc_rate_\w+")
 POINTER = "__indirect_call"  # gcc's name for a call through one
 LIBRARY = 64  # what a function of the compiler's library takes: arithmetic that the CPU has no instruction for
 SIGNAL = 5 * 1024  # what Linux pushes for a signal: on aarch64 4.6 KiB, with AVX-512 3.6 KiB

@@ -81,7 +81,12 @@ def added(costs: Iterable[Cost]) -> Cost:
     return Cost(*(sum(column) for column in zip(*map(astuple, costs), strict=True)))
 
 
+def kernel_costs(ps: PackedSchedule) -> list[Cost]:
+    """Of each kernel of a step."""
+    strips = {i: loop.parts for loop in ps.loops for i in range(loop.first, loop.last + 1)}
+    return [kernel_cost(k, ps, strips.get(i, 1)) for i, k in enumerate(ps.kernels)]
+
+
 def step_cost(ps: PackedSchedule) -> Cost:
     """Of all kernels of a step."""
-    strips = {i: loop.parts for loop in ps.loops for i in range(loop.first, loop.last + 1)}
-    return added(kernel_cost(k, ps, strips.get(i, 1)) for i, k in enumerate(ps.kernels))
+    return added(kernel_costs(ps))

@@ -179,6 +179,19 @@ def test_bench(home: Path) -> None:
     assert result["steps"] == 20 and 0 < result["min_ms"] <= result["median_ms"]
 
 
+def test_bench_predicts_the_step_and_each_kernel(home: Path) -> None:
+    result = json.loads(shell(home / "net", "bench", "--json", "--kernels", "--steps", "5").stdout)
+    kernels = result["kernels"]
+    assert sorted(k["name"] for k in kernels) == sorted(k.name for k in bnnc.load(home / "net.bnn").plan().planned.placed.packed.train.kernels)
+    assert sum(k["predicted_ms"] for k in kernels) == pytest.approx(result["predicted_ms"], rel=1e-4)
+    measured = [k["measured_ms"] for k in kernels]
+    assert measured == sorted(measured, reverse=True) and measured[-1] > 0
+    plain = json.loads(shell(home / "net", "bench", "--json", "--steps", "5").stdout)
+    assert plain["state"] == result["state"] and "kernels" not in plain
+    text = shell(home / "net", "bench", "--kernels", "--steps", "5").stdout
+    assert all(text.count(k["name"]) == 1 for k in kernels) and "at this machine's rates" in text
+
+
 def test_help_fits_a_screen(home: Path) -> None:
     assert len(shell(home / "net", "--help").stdout.splitlines()) <= 40
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import astuple
+
+import pytest
+
 import bnnc
+from bnnc.driver import emit_source
 from bnnc.plan.cost import Cost, added
 
 MLP = "network n {{ input {0}; dense 32; batchnorm; sign; dense 10; batchnorm; loss; }}\nrule standard;\ntrain {{ batch = 8; }}"
@@ -39,3 +45,13 @@ def test_instructions_at_least() -> None:
     c = Cost(bits=1280, signed=160, numbers=40, elements=400, moved=1600)
     assert c.instructions(128) == 3 * 10 + 10 + 20 + 100 + 100 and added([c, c]) == Cost(2560, 320, 80, 800, 3200)
     assert c.operations == 1880
+
+
+def test_the_program_holds_what_the_plan_counts() -> None:
+    """Its table of costs, which `bench` predicts with, adds up to the plan's."""
+    planned = bnnc.parse(CONV).plan().planned
+    source = emit_source(planned)
+    rows = re.findall(r'\{ "(k\d+_\w+)", (\d+), \{ ([^}]*) \} \}', source.text[source.main])
+    assert [name for name, _, _ in rows] == [k.name for k in planned.placed.packed.train.kernels]
+    columns = zip(*([float(x.rstrip("f")) for x in counts.split(", ")] for _, _, counts in rows), strict=True)
+    assert [sum(c) for c in columns] == pytest.approx(astuple(planned.report.cost), rel=1e-6)

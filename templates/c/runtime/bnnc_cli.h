@@ -9,7 +9,7 @@ static struct {
   const char *verb, *train, *test, *data, *out, *cache, *resume, *log, *init, *export_to, *isa;
   double lr, save_every;
   uint32_t epochs, steps, seed, threads, save_every_steps, eval_every;
-  bool lr_given, seed_given, steps_given, threads_given, quiet, json;
+  bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels;
 } bnnc_opt;
 
 enum { BNNC_TRAIN = 1, BNNC_EVAL = 2, BNNC_INFO = 4, BNNC_BENCH = 8 };
@@ -44,6 +44,7 @@ static const bnnc_flag bnnc_flags[] = {
     {"--threads", 'u', BNNC_TRAIN | BNNC_EVAL | BNNC_BENCH, &bnnc_opt.threads, &bnnc_opt.threads_given},
     {"--isa", 's', BNNC_TRAIN | BNNC_EVAL | BNNC_BENCH, &bnnc_opt.isa, NULL},
     {"--json", 'b', BNNC_EVAL | BNNC_INFO | BNNC_BENCH, &bnnc_opt.json, NULL},
+    {"--kernels", 'b', BNNC_BENCH, &bnnc_opt.kernels, NULL},
 };
 enum { BNNC_N_FLAGS = sizeof bnnc_flags / sizeof bnnc_flags[0] };
 
@@ -53,7 +54,7 @@ static const char bnnc_help[] =
     "  train    train the network; the same command after an interruption goes on where it stopped\n"
     "  eval     accuracy on the test set, of the checkpoint in --out or of --init\n"
     "  info     what this program is: network, rule, memory table (--json: the whole plan)\n"
-    "  bench    time of one training step on random data (--json)\n"
+    "  bench    time of a training step, predicted and measured (--json; --kernels: of each kernel)\n"
     "\n"
     "data\n"
     "  --data FOLDER            where the files named in the spec are\n"

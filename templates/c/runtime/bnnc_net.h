@@ -83,6 +83,14 @@ typedef struct {
 #endif
 #define BNNC_FIT_MIN 4096
 
+/* What the plan counts of one kernel's work; the kinds of it, and what it takes to run a kernel at all (bnnc_rate.h). */
+enum { BNNC_RATE_BITS, BNNC_RATE_SIGNED, BNNC_RATE_NUMBERS, BNNC_RATE_ELEMENTS, BNNC_RATE_MOVED, BNNC_RATE_RUN, BNNC_RATES };
+typedef struct {
+  const char *name;
+  uint32_t line;               /* of the spec; 0: of none */
+  float work[BNNC_RATE_RUN];   /* BNNC_RATE_..: products of bits, additions by a bit, products, operations, bytes */
+} bnnc_cost;
+
 typedef struct {
   const char *name, *hash;     /* "mnist_mlp"; 16 hex digits that name the layout of the state */
   const char *version, *target, *rule, *optimizer;
