@@ -89,10 +89,7 @@ def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
 
 
 def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
-    """What the first stack, and each other thread's, may grow to; the build checks it.  Where the target says how many lanes its
-    vectors have, no more than this network's kernels need."""
-    if not target.lanes:
-        return target.stack, target.thread_stack
+    """What the first stack, and each other thread's, may grow to with this network's kernels; the build checks it."""
     texts = [k["text"] for ps, prefix in ((placed.packed.train, ""), (placed.packed.evaluate, EVAL)) for k in _kernels(ps, prefix)]
     texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
     deepest, unit = max((arrays(t, target.lanes) for t in texts), default=0), 64 if target.bare else PAGE

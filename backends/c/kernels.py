@@ -39,8 +39,20 @@ GROUP_COLUMNS = 6144  # what a thread's stack holds
 SCATTER_TERMS = 8192
 WINDOW_SUMS = 192  # vectors of a thread's stack
 BACK_SUMS = 256
+BACK_BYTES = 112 * 1024  # of a thread's stack, for the gradients of a few rows of pixels
+BACK_PIXELS = 64
 SIDE = 4000  # where the skeletons' division is exact
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
+
+
+def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
+    """How many rows of pixels an input gradient takes at a time; 0: pixels are looked up one by one, since windows do not move in steps
+    of one or few pixels meet one, or because what a few rows take is much beside the [rows, cols] of the result."""
+    if g.stride != 1 or g.out_height > g.height or g.out_width > g.width or 2 * g.out_pixels < g.pixels:
+        return 0
+    room = min(BACK_BYTES, 4 * rows * cols // 16) // (4 * channels) - (g.kx - 1 + g.left + LANES)
+    band = min(room // g.width - (g.ky - 1), ceil_div(BACK_PIXELS, g.width), rows // g.width)
+    return band if band * g.width >= LANES else 0
 
 
 @dataclass(frozen=True)
@@ -315,10 +327,14 @@ class _Kernel:
         load = pr.print([a])
         rows, cols = self.k.domain
         block = min(BACK_SUMS, ceil_div(cols, LANES) * LANES)
-        return KernelText("convolve_back", context | {
-            "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
-            "load": load, "value": pr.vec(a), "pitch": b.shape[0] // g.positions, "bits": self.pointers[b.attr],
-            "stride": self.mem.storages[b.attr].stride, "step": g.stride, "terms": 32 if block <= BACK_SUMS // 2 else 16})
+        band, images = back_band(g, a.shape[1], rows, cols), rows // g.pixels
+        tiles = g.pixels * ceil_div(images, LANES) if images >= LANES else ceil_div(rows, LANES)
+        return KernelText("convolve_back" if band else "convolve_back_window", context | {
+            "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": tiles, "images": images,
+            "many": images >= LANES, "pixels": g.pixels, "out_pixels": g.out_pixels,
+            "load": load, "value": pr.vec(a), "pitch": b.shape[0] // g.positions, "bits": self.pointers[b.attr], "ky": g.ky,
+            "lines": rows // g.width, "band": band, "stride": self.mem.storages[b.attr].stride,
+            "terms": 32 if block <= BACK_SUMS // 2 else 16})
 
     def convolve_weight(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
         """Sums over output pixels; lanes are output channels."""

@@ -119,6 +119,8 @@ def arrays(kernel: str, lanes: int) -> int:
     total, named = 0, {"VL": lanes, "W": 2}
 
     def size(factor: str) -> int:
+        if "+" in factor:
+            return sum(map(size, factor.split("+")))
         number, _, by = (x.strip() for x in factor.partition("/"))
         return (named.get(number) or int(number)) // (named.get(by) or int(by or 1))
 

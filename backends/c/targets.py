@@ -20,10 +20,10 @@ class Level:
 class Target:
     """Where a program runs and how it is built.
 
-    ``stack``: bytes the main thread may use, ``thread_stack`` those of each further thread (static); the deepest kernel
-    needs 24 KiB, and a signal 5 KiB; where ``lanes`` says how many there are in a vector, both are what is needed beside a
-    kernel's arrays.  ``code_fixed`` and ``data_fixed``: the runtime's text with constants, and its data; the kernels are added
-    by :mod:`.size`, ``code_scale`` times what they take on x86-64.  ``ram``: bytes on the smallest board;
+    ``stack``: bytes the main thread may use beside a kernel's arrays, 5 KiB for a signal among them, ``thread_stack`` those of each
+    further thread (static); ``lanes``: how many its widest vectors have, which those arrays depend on.  ``code_fixed`` and
+    ``data_fixed``: the runtime's text with constants, and its data; the kernels are added by :mod:`.size`, ``code_scale`` times
+    what they take on x86-64.  ``ram``: bytes on the smallest board;
     ``install``: how to get a compiler; ``emulator``: QEMU with the oldest CPU that the target promises to run on.
     ``kernel_pages``: what the operating system maps into every process:
     Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.  For ARM only what of it is
@@ -40,15 +40,15 @@ class Target:
     levels: tuple[Level, ...]
     freestanding: bool = True
     ram: int | None = None
-    stack: int = 36 * 1024
-    thread_stack: int = 32 * 1024
+    stack: int = 8 * 1024
+    thread_stack: int = 2 * 1024
     threads: int = 2
     code_fixed: int = 0
     data_fixed: int = 0
     kernel_pages: int = (100 + 32) * 1024
     install: str = "sudo apt install gcc"
     emulator: tuple[str, ...] = ()
-    lanes: int = 0
+    lanes: int = 16
     code_scale: float = 1.0
     flash: int = 0
     libraries: tuple[str, ...] = ()

@@ -182,7 +182,8 @@ def test_bench(home: Path) -> None:
 def test_bench_predicts_the_step_and_each_kernel(home: Path) -> None:
     result = json.loads(shell(home / "net", "bench", "--json", "--kernels", "--steps", "5").stdout)
     kernels = result["kernels"]
-    assert sorted(k["name"] for k in kernels) == sorted(k.name for k in bnnc.load(home / "net.bnn").plan().planned.placed.packed.train.kernels)
+    train = bnnc.load(home / "net.bnn").plan().planned.placed.packed.train
+    assert sorted(k["name"] for k in kernels) == sorted(k.name for k in train.kernels)
     assert sum(k["predicted_ms"] for k in kernels) == pytest.approx(result["predicted_ms"], rel=1e-4)
     measured = [k["measured_ms"] for k in kernels]
     assert measured == sorted(measured, reverse=True) and measured[-1] > 0

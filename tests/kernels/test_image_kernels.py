@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
-from helpers import Library, compile_library, plan, with_slow
+from helpers import Library, plan, with_slow
 from test_locked import check_net, check_steps
 
 from bnnc.backends.c.targets import Level
@@ -35,6 +36,12 @@ NETS: dict[str, str] = {
     "large-window": net("8, 8, 3", f"conv 4 kernel = 5; {BN}", f"conv 33 kernel = 4; {BN}", batch=2),
     "bop": net("5, 5, 3", f"conv 20; {BN}", f"conv 9; {BN}", optimizer="bop(tau = 0.001, gamma = 0.4)"),
     "sgd-bits-in-order": net("4, 4, 33", f"conv 32 padding = same; {BN}", rule="standard", optimizer="sgd", kind="bit", batch=2),
+    # gradients of some rows of pixels at a time (backends/c/kernels.py, back_band), and of one pixel of many images
+    "bands": net("9, 10, 3", f"conv 33 padding = same; {BN}", f"conv 35; {BN}", f"conv 17 kernel = 2; {BN}", f"conv 9 1; {BN}", batch=21),
+    "bands-standard": net("7, 18, 2", f"conv 40 padding = same; {BN}", f"conv 6 padding = same; {BN}; maxpool", rule="standard", batch=9),
+    "many-images": net("5, 6, 3", f"conv 20; {BN}", f"conv 35; {BN}", batch=19),
+    "many-images-stride": net("7, 8, 2", f"conv 6 stride = 2 padding = same; {BN}", f"conv 37 kernel = 2 stride = 2 pad = 1; {BN}",
+                              rule="standard", batch=33),
     # pools
     "pool-integers": net("6, 6, 3", "conv 20 padding = same; maxpool; " + BN, "conv 33 padding = same; maxpool; " + BN),
     "pool-bits": net("6, 7, 3", f"conv 20 padding = same; {BN}; maxpool", f"conv 33 padding = same; {BN}; maxpool"),
@@ -69,12 +76,13 @@ def test_kernels_and_steps(name: str) -> None:
     check_steps(lib, 3)
 
 
-@pytest.mark.parametrize("name", ["wide", "same", "large-window", "pool-overlap"])
-def test_a_kernel_fits_a_threads_stack(name: str) -> None:
-    """24 KiB is what a target's stacks are made for (``backends/c/targets.py``)."""
-    planned = plan(NETS[name])
-    target = replace(planned.target, flags=(*planned.target.flags, "-Wframe-larger-than=24576"))
-    compile_library(emit_source(planned), target, "-O2")
+def test_each_way_to_an_input_gradient_is_taken() -> None:
+    """What names them in the generated text."""
+    way = re.compile(r"dy\[.*VL\]|real = |from\[VL\]")
+    names = ("bands", "bands-standard", "many-images", "many-images-stride", "same")
+    ways = {name: set(way.findall(emit_source(plan(NETS[name])).text["net_kernels.h"])) for name in names}
+    assert ways["same"] == {"from[VL]"} and ways["many-images"] == ways["many-images-stride"] == {"real = "}
+    assert all(w and all(x.startswith("dy") for x in w) for w in (ways["bands"], ways["bands-standard"])), ways
 
 
 def test_groups_of_too_many_channels() -> None:
