@@ -24,7 +24,7 @@ from bnnc.sched.kernel import Kernel
 
 from ..render import render, template_text
 from .expr import ident, literal
-from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, linker_script, samples
+from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
 from .kernels import Memory, kernel_text
 from .size import sample_bytes
 from .stack import PAGE, arrays
@@ -243,6 +243,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
              (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]
     files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
+    files += [(f"{name}.ld", apart_script(name, target))] if target.apart else []
     files += [(f"{name}_samples.h", flash)] if flash else []
     runtime = resources.files("bnnc.templates") / "c/runtime"
     files += [(f"runtime/{f}", template_text(f"c/runtime/{f}")) for f in sorted(p.name for p in runtime.iterdir() if p.name.endswith(".h"))]

@@ -54,6 +54,11 @@ class Target:
     libraries: tuple[str, ...] = ()
 
     @property
+    def apart(self) -> bool:
+        """Of several instruction sets' kernels only the chosen one's are ever in memory (``build.apart``)."""
+        return self.freestanding and len(self.levels) > 1
+
+    @property
     def bare(self) -> bool:
         """No operating system."""
         return self.flash > 0

@@ -8,6 +8,9 @@
 #ifndef BNNC_CPU_H
 #define BNNC_CPU_H
 #include "bnnc_fmt.h"
+#ifdef BNNC_APART
+#include "bnnc_apart.h"
+#endif
 
 #if defined(__x86_64__) || defined(__i386__)
 #define BNNC_CPU_NAMES "base, avx2, avx512"
@@ -57,6 +60,9 @@ BNNC_COLD void bnnc_cpu_choose(const char *asked) {
                 from, asked, bnnc_cpu_names[have]);
   }
   bnnc_cpu_chosen = want;
+#ifdef BNNC_APART
+  bnnc_map_kernels(want);
+#endif
 }
 
 #endif

@@ -25,7 +25,11 @@
 #define VINLINE static inline __attribute__((always_inline, unused))
 /* no_icf: kernels on the same bytes of the arena may be the same code, and gcc 12 then loses one of them (aarch64, -O2: the
  * function that is left counts as one that stores nothing) */
-#if defined(__GNUC__) && !defined(__clang__)
+#ifdef BNNC_APART
+#define BNNC_TEXT2(x) #x
+#define BNNC_TEXT(x) BNNC_TEXT2(x)
+#define BNNC_KERNEL static __attribute__((no_icf, section("bnnc_" BNNC_TEXT(BNNC_LEVEL)))) void
+#elif defined(__GNUC__) && !defined(__clang__)
 #define BNNC_KERNEL static __attribute__((no_icf)) void
 #else
 #define BNNC_KERNEL static void
