@@ -45,7 +45,9 @@ def kernel_bytes(k: Kernel, ps: PackedSchedule, target: Target) -> int:
     ragged = len(operands) if any(s.shape[1] > 1 and s.shape[1] % 16 for s in operands) else 0
     one = KERNEL[_anchor(k)] + NODE * nodes + BITS * sum(s.one_bit for s in operands) + RAGGED * ragged
     soft = SOFT_F16 * sum(s.dtype == "f16" for s in operands)
-    return one * (1 if target.apart else len(target.levels)) + soft * any(not level.target for level in target.levels)
+    several = sum(not x.only or (_anchor(k) in ("popcount", "convolve:forward") and k.a is not None and k.a.dtype == "u8")
+                  for x in target.levels)
+    return one * (1 if target.apart else several) + soft * any(not level.target for level in target.levels)
 
 
 def sample_bytes(e: Encoding | None) -> int:

@@ -8,16 +8,14 @@
 #define BNNC_APART_H
 typedef struct { uint32_t type, flags; uint64_t offset, at, physical, in_file, bytes, align; } bnnc_segment;
 extern const uint8_t bnnc_image[]; /* the ELF header */
-enum { BNNC_SEGMENT = 0x626e6e63, NR_mmap = 9, BNNC_AT_EXECFN = 31 };
+enum { BNNC_SEGMENT = 0x626e6e63, NR_mmap = 9 };
 
 BNNC_COLD void bnnc_map_kernels(int level) {
   const bnnc_segment *s = (const bnnc_segment *)(const void *)(bnnc_image + 64) + 1 + level;
   if (s->type != BNNC_SEGMENT) return; /* loaded with the rest */
-  const unsigned long *aux = (const unsigned long *)(void *)bnnc_environ;
-  while (*aux) aux++;
-  for (aux++; aux[0] && aux[0] != BNNC_AT_EXECFN; aux += 2) {}
+  const char *name = (const char *)bnnc_told(31 /* AT_EXECFN */);
   int fd = bnnc_open("/proc/self/exe", BNNC_READ);
-  if (fd < 0 && aux[0]) fd = bnnc_open((const char *)aux[1], BNNC_READ); /* no /proc: as it was started */
+  if (fd < 0 && name) fd = bnnc_open(name, BNNC_READ); /* no /proc: as it was started */
   const long want = (long)s->at, got = fd < 0 ? fd : bnnc_call(NR_mmap, want, (long)s->bytes, 1 | 4 /* PROT_READ | EXEC */,
                                                                2 | 16 /* MAP_PRIVATE | FIXED */, fd, (long)s->offset);
   if (got != want)

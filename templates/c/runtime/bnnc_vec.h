@@ -50,8 +50,19 @@
 #endif
 #undef BNNC_NEON
 #undef BNNC_NEON_F16
+#undef BNNC_DOT
+#undef BNNC_DOT_ARCH
 #if VL == 4 && defined(__ARM_NEON)
 #define BNNC_NEON 1
+#if defined(__ARM_FEATURE_DOTPROD) || (defined(__aarch64__) && defined(BNNC_DOTPROD))
+#ifdef __ARM_FEATURE_DOTPROD
+#define BNNC_DOT_ARCH ""
+#else
+#define BNNC_DOT_ARCH ".arch armv8.2-a+dotprod\n\t"
+#endif
+/* In each lane of acc the products of four bytes of a with the four of one lane of b are added up. */
+#define BNNC_DOT(acc, a, b, lane) __asm__(BNNC_DOT_ARCH "udot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(acc) : "w"(a), "w"(b))
+#endif
 #if defined(__aarch64__) || (defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP) && (__ARM_FP & 2))
 #define BNNC_NEON_F16 1
 #endif
@@ -114,6 +125,7 @@
 #define vpopsum BNNC_AT_LEVEL(vpopsum)
 #define vwinner BNNC_AT_LEVEL(vwinner)
 #define vtally BNNC_AT_LEVEL(vtally)
+#define vweigh BNNC_AT_LEVEL(vweigh)
 #define vmulwide BNNC_AT_LEVEL(vmulwide)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
