@@ -44,7 +44,8 @@ class Remote:
         argv = command(find_compiler(target), target, str(HERE / "micro_server.c"), str(folder / "server"), places)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        self.process = subprocess.Popen([*target.emulator[:2], level.cpu or target.emulator[2], str(folder / "server")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        argv = [*target.emulator[:2], level.cpu or target.emulator[2], str(folder / "server")]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, name: str, *args: object) -> int:
         into, out = self.process.stdin, self.process.stdout
