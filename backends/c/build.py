@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding",
 GNU_LINKER = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code")  # zig's linker knows neither, and adds no build-id
 BARE = ("-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Wl,--gc-sections")
 HOSTED = ("-lm", "-lpthread")
+KERNELS = 0x626E6E63  # the type of segments that bnnc_apart.h maps
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
 
 
@@ -62,7 +64,8 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ElfFacts:
-    """Sizes in bytes: ``loaded`` is the memory of all loaded segments, ``arena`` the symbol's; and the allocators linked.
+    """Sizes in bytes: ``loaded`` is the memory of all loaded segments, and of the largest of those of which one is chosen at the
+    start; ``arena`` the symbol's; and the allocators linked.
 
     Without an operating system also ``ram``, from its start to the end of the last section there, and ``flash``, without samples.
     """
@@ -108,11 +111,21 @@ def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, .
     return [*words, *target.flags, *WARNINGS, *mode, *linker, *extra, main, "-o", output, *(() if mode else HOSTED)]
 
 
+@cache
+def apart(cc: str, target: Target) -> bool:
+    """Whether kernels of instruction sets that are not chosen stay out of memory: gcc and GNU ld for x86-64 Linux."""
+    if not target.apart or platform.system() != "Linux" or platform.machine() != "x86_64":
+        return False
+    told = subprocess.run([*shlex.split(cc), "-Wl,--version"], capture_output=True, text=True, check=False).stdout
+    return stack.known(tuple(shlex.split(cc)[:1])) and told.startswith("GNU ld")
+
+
 def read_elf(path: Path) -> ElfFacts:
     """Facts about an executable or shared library."""
     with path.open("rb") as f:
         elf = ELFFile(f)
-        loaded = sum(_pages(s["p_vaddr"], s["p_memsz"]) for s in elf.iter_segments() if s["p_type"] == "PT_LOAD")
+        segments = [(s["p_type"], _pages(s["p_vaddr"], s["p_memsz"])) for s in elf.iter_segments()]
+        loaded = sum(n for kind, n in segments if kind == "PT_LOAD") + max((n for kind, n in segments if kind == KERNELS), default=0)
         tables = [t for name in (".symtab", ".dynsym") if isinstance(t := elf.get_section_by_name(name), SymbolTableSection)]
         symbols = [s for t in tables for s in t.iter_symbols()]
         size = {s.name: s["st_size"] for s in symbols}
@@ -174,6 +187,8 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
             raise error("B0715", f"a program for {target.name} holds its data, and there is none", exit_code=5,
                         help="put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of yours")
         tell = (stack.FLAG,) if stack.known(tuple(shlex.split(compiler)[:1])) else ()
+        if apart(compiler, target):
+            tell = (*tell, "-DBNNC_APART", f"-Wl,-T,{source.name}.ld")
         argv = command(compiler, target, source.main, "program", tell)
         try:
             run_compiler(argv, folder)

@@ -26,7 +26,7 @@ from bnnc.sched.kernel import Kernel
 
 from ..render import render, template_text
 from .expr import ident, literal
-from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, linker_script, samples
+from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
 from .kernels import Memory, kernel_text
 from .size import sample_bytes
 from .stack import PAGE, arrays
@@ -86,6 +86,11 @@ def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
         out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": kernel_doc(k),
                     "title": f"{k.name}: {k.phase} of {where}"})
     return out
+
+
+def _levels(text: str, target: Target) -> list[str]:
+    """For each level the one whose function a kernel is there."""
+    return [x.name if not x.only or x.only in text else target.levels[0].name for x in target.levels]
 
 
 def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
@@ -233,7 +238,8 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     embedded = list(constants(placed).values())
     flash = samples(model, target) if target.bare else ""
     each = max(stack_bytes(target, placed)[1], report.threads // max(1, report.workers))
-    system = [("MAX_THREADS", threads), ("BARE", 1) if target.bare else ("THREAD_STACK", each)]
+    system = [*((f"HAS_{x.name.upper()}", 1) for x in target.levels if x.only), ("MAX_THREADS", threads),
+              ("BARE", 1) if target.bare else ("THREAD_STACK", each)]
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
@@ -241,15 +247,18 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "beside": BARE_BESIDE if target.bare else BESIDE, "samples": bool(flash), "arena": placed.plan.arena_bytes,
         "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
-        "kernels": [k["name"] for k in kernels], "poison": _poison(placed, len(train.kernels)) if poison else [],
+        "kernels": [(k["name"], _levels(k["text"], target)) for k in kernels],
+        "poison": _poison(placed, len(train.kernels)) if poison else [],
         "loops": [(n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
                   for n, ps in ((0, train), (len(train.kernels), evaluate)) for loop in ps.loops],
         "defines": [*system, *defines(model, placed)], "constants": embedded, "states": state_table(placed),
         "costs": costs(train), "net": net_table(model, placed, report, target)}
+    only = next((x.only for x in target.levels if x.only), "")
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
-             (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels)),
+             (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels, only=only)),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]
     files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
+    files += [(f"{name}.ld", apart_script(name, target))] if target.apart else []
     files += [(f"{name}_samples.h", flash)] if flash else []
     runtime = resources.files("bnnc.templates") / "c/runtime"
     files += [(f"runtime/{f}", template_text(f"c/runtime/{f}")) for f in sorted(p.name for p in runtime.iterdir() if p.name.endswith(".h"))]

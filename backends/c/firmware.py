@@ -1,4 +1,4 @@
-"""What a target without an operating system has beside its C: the linker script, and the samples in flash."""
+"""What a target may have beside its C: a linker script, and without an operating system the samples in flash."""
 
 from __future__ import annotations
 
@@ -28,6 +28,11 @@ def linker_script(name: str, report: Report, target: Target) -> str:
     """A GNU linker script; its RAM is ``report.region`` bytes, or exactly what the plan needs."""
     return render("c/link.ld.j2", name=name, version=__version__, total=report.total, stack=report.stack, arena=report.arena,
                   variables=report.code, flash=target.flash, ram=report.region or report.total)
+
+
+def apart_script(name: str, target: Target) -> str:
+    """A GNU linker script for a program with kernels for several instruction sets; without it all of them are loaded."""
+    return render("c/apart.ld.j2", name=name, version=__version__, levels=[x.name for x in target.levels])
 
 
 def samples(model: Model, target: Target) -> str:

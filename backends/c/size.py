@@ -16,7 +16,7 @@ from .targets import Target
 
 MARGIN = 1.08
 KERNEL = {"map": 171, "reduce_cols": 60, "reduce_rows": 139, "group": 700, "contract": 1348, "popcount": 1370, "scatter": 2300,
-          "fold": 200, "recur": 900, "recur_back": 900, "convolve": 2600, "window": 450,
+          "fold": 200, "recur": 1150, "recur_back": 1150, "convolve": 2600, "window": 450,
           "convolve:forward": 1900, "convolve:back": 2100, "convolve:weight": 2200, "convolve:outer": 300}
 NODE = 5  # an operation of its expressions
 BITS = 102  # a packed operand
@@ -41,13 +41,15 @@ def _anchor(k: Kernel) -> str:
 
 
 def kernel_bytes(k: Kernel, ps: PackedSchedule, target: Target) -> int:
-    """Machine code of one kernel, over all instruction sets."""
+    """Machine code of one kernel: for all instruction sets, or for the largest of them where no other is in memory."""
     operands = [ps.storage[n] for n in (*k.reads, *k.writes)]
     nodes = len({e for x in k.exprs() for e in x.walk()})
     ragged = len(operands) if any(s.shape[1] > 1 and s.shape[1] % 16 for s in operands) else 0
     one = KERNEL[_anchor(k)] + NODE * nodes + BITS * sum(s.one_bit for s in operands) + RAGGED * ragged
     soft = SOFT_F16 * sum(s.dtype == "f16" for s in operands)
-    return one * len(target.levels) + soft * any(not level.target for level in target.levels)
+    several = sum(not x.only or (_anchor(k) in ("popcount", "convolve:forward") and k.a is not None and k.a.dtype == "u8")
+                  for x in target.levels)
+    return one * (1 if target.apart else several) + soft * any(not level.target for level in target.levels)
 
 
 def sample_bytes(e: Encoding | None) -> int:
@@ -90,7 +92,7 @@ def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int) ->
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else ENCODE + 8 * len(e.onehot) + 8 * e.bits
     if not target.bare:
-        kernels += RATES * len(target.levels)
+        kernels += RATES * (1 if target.apart else len(target.levels))
         tables += COST * len(placed.packed.train.kernels)
-    text = int(MARGIN * target.code_scale * kernels) + target.code_fixed + tables
+    text = int(MARGIN * target.code_scale * kernels) + target.code_fixed + tables + (2 * PAGE if target.apart else 0)  # three segments
     return -(-text // unit) * unit

@@ -9,11 +9,18 @@ from bnnc.diag import did_you_mean, error
 
 @dataclass(frozen=True)
 class Level:
-    """One instruction set that the kernels are compiled for: GCC target options and the guard around it."""
+    """One instruction set that the kernels are compiled for: GCC target options, a macro for the runtime, and the guard around it.
+
+    ``only``: kernels whose text does not hold this word gain nothing, and are those of the first level.  ``cpu``: QEMU's oldest,
+    where it is not the target's.
+    """
 
     name: str
     target: str = ""
     guard: str = ""
+    macro: str = ""
+    only: str = ""
+    cpu: str = ""
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,11 @@ class Target:
     libraries: tuple[str, ...] = ()
 
     @property
+    def apart(self) -> bool:
+        """Of several instruction sets' kernels only the chosen one's are ever in memory (``build.apart``)."""
+        return self.freestanding and len(self.levels) > 1 and not any(level.only for level in self.levels)
+
+    @property
     def bare(self) -> bool:
         """No operating system."""
         return self.flash > 0
@@ -69,6 +81,7 @@ RUNTIME_TEXT, RUNTIME_DATA = 48 * 1024, 15 * 1024
 ARM_TEXT = 68 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 NEON = (Level("neon"),)
+DOTPROD = Level("dotprod", guard="defined(__aarch64__)", macro="BNNC_DOTPROD", only="vweigh", cpu="cortex-a76")
 MIB = 1 << 20
 M4 = "-mthumb -mfloat-abi=hard -mcpu"
 
@@ -80,7 +93,7 @@ def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int
     package = f"gcc-{prefix}" if isa.startswith("aarch64") else "gcc-arm-linux-gnueabihf"
     return Target(name, doc, isa, (f"{prefix}-gcc {gcc}", f"zig cc {zig}", f"clang --target={prefix} -fuse-ld=lld {clang}"), COMMON, levels,
                   code_fixed=ARM_TEXT, data_fixed=RUNTIME_DATA, ram=ram, threads=threads, emulator=emulator, stack=7 * 1024,
-                  thread_stack=3 * 1024, kernel_pages=16 * 1024, lanes=4 if levels == NEON else 1,
+                  thread_stack=3 * 1024, kernel_pages=16 * 1024, lanes=1 if levels[0].name == "scalar" else 4,
                   code_scale=0.45 if isa.startswith("aarch64") else 0.76,
                   install=f'pip install "bnnc[arm]" (the zig compiler, for all Raspberry Pis), or sudo apt install {package}')
 
@@ -91,11 +104,11 @@ TARGETS: dict[str, Target] = {t.name: t for t in (
     Target("native", "this machine only: compiled for exactly this CPU", "x86-64, -march=native",
            ("cc", "gcc", "clang"), (*COMMON, "-march=native"), (Level("native"),), code_fixed=RUNTIME_TEXT,
            data_fixed=RUNTIME_DATA),
-    _arm("rpi", "Raspberry Pi 3, 4, 5, Zero 2 W with a 64-bit system", "aarch64, NEON", "-mcpu=cortex-a53 -mno-outline-atomics",
-         "-target aarch64-linux-musl -mcpu=cortex_a53", "-mcpu=cortex-a53 -mno-outline-atomics", 512 * MIB, NEON, 4,
+    _arm("rpi", "Raspberry Pi 3, 4, 5, Zero 2 W with a 64-bit system", "aarch64, NEON; dotprod where there is",
+         "-mcpu=cortex-a53 -mno-outline-atomics", "-target aarch64-linux-musl -mcpu=cortex_a53", "-mcpu=cortex-a53 -mno-outline-atomics", 512 * MIB, (*NEON, DOTPROD), 4,
          "qemu-aarch64", "-cpu", "cortex-a53"),
     _arm("rpi5", "Raspberry Pi 5, tuned for it", "aarch64, NEON, ARMv8.2 with fp16 and dotprod", "-mcpu=cortex-a76 -mno-outline-atomics",
-         "-target aarch64-linux-musl -mcpu=cortex_a76", "-mcpu=cortex-a76 -mno-outline-atomics", 2048 * MIB, NEON, 4,
+         "-target aarch64-linux-musl -mcpu=cortex_a76", "-mcpu=cortex-a76 -mno-outline-atomics", 2048 * MIB, (Level("dotprod"),), 4,
          "qemu-aarch64", "-cpu", "cortex-a76"),
     _arm("rpi2", "Raspberry Pi 2, and 3, 4, Zero 2 W with a 32-bit system", "ARMv7-A, NEON",
          "-mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfp16-format=ieee", "-target arm-linux-musleabihf -mcpu=cortex_a7", "-mcpu=cortex-a7",

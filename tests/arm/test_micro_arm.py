@@ -18,7 +18,7 @@ import test_micro  # noqa: E402
 from test_micro import *  # noqa: E402, F403  (its tests, with the fixtures below)
 
 from bnnc.backends.c.build import command, find_compiler  # noqa: E402
-from bnnc.backends.c.targets import TARGETS, Target  # noqa: E402
+from bnnc.backends.c.targets import TARGETS, Level, Target  # noqa: E402
 
 pytestmark = pytest.mark.arm
 HERE = Path(__file__).parent
@@ -31,11 +31,12 @@ del test_levels_are_the_widths_that_the_header_promises  # noqa: F821  (of x86)
 class Remote:
     """The functions of micro.c in a process under QEMU."""
 
-    def __init__(self, target: Target, folder: Path) -> None:
-        self.native = target.levels[0].name
+    def __init__(self, target: Target, level: Level, folder: Path) -> None:
+        self.native = level.name
         names = ["".join(x) for x in ONCE] + [f"{''.join(x)}_{v}" for v in (self.native, "none") for x in AT_LEVEL]
         self.number = {n: i for i, n in enumerate(names)}
-        text = f'#define BNNC_LEVEL {self.native}\n#include "micro.c"\n#undef BNNC_LEVEL\n#undef __ARM_NEON\n'
+        macro = f"#define {level.macro} 1\n" if level.macro else ""
+        text = f'{macro}#define BNNC_LEVEL {self.native}\n#include "micro.c"\n#undef BNNC_LEVEL\n#undef __ARM_NEON\n'
         text += '#define BNNC_LEVEL none\n#include "micro.c"\ntypedef int (*entry)(unsigned long, unsigned long, unsigned long, '
         text += "unsigned long, unsigned long, unsigned long);\nstatic const entry TABLE[] = {\n"
         (folder / "micro_table.h").write_text(text + "".join(f"    (entry)(void (*)(void)){n},\n" for n in names) + "};\n")
@@ -43,7 +44,8 @@ class Remote:
         argv = command(find_compiler(target), target, str(HERE / "micro_server.c"), str(folder / "server"), places)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        self.process = subprocess.Popen([*target.emulator, str(folder / "server")], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        argv = [*target.emulator[:2], level.cpu or target.emulator[2], str(folder / "server")]
+        self.process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, name: str, *args: object) -> int:
         into, out = self.process.stdin, self.process.stdout
@@ -62,10 +64,11 @@ class Remote:
         return int(struct.unpack("<i", result)[0])
 
 
-@pytest.fixture(scope="module", params=cross.ARM)
+@pytest.fixture(scope="module", params=[f"{t}-{level.name}" for t in cross.ARM for level in TARGETS[t].levels])
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
-    cross.need(TARGETS[request.param])
-    remote = Remote(TARGETS[request.param], tmp_path_factory.mktemp(request.param))
+    name, _, level = request.param.rpartition("-")
+    cross.need(TARGETS[name])
+    remote = Remote(TARGETS[name], next(x for x in TARGETS[name].levels if x.name == level), tmp_path_factory.mktemp(name))
     yield remote
     remote.process.stdin.close()  # type: ignore[union-attr]
     assert remote.process.wait() == 0
@@ -83,4 +86,4 @@ def level(request: pytest.FixtureRequest, library: Remote) -> Callable[[str], te
 
 
 def test_lanes_are_as_the_header_promises(library: Remote) -> None:
-    assert library(f"lanes_{library.native}") == (4 if library.native == "neon" else 1) and library("lanes_none") == 1
+    assert library(f"lanes_{library.native}") == (1 if library.native == "scalar" else 4) and library("lanes_none") == 1

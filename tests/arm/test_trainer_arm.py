@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -38,6 +39,15 @@ train { batch = 100; epochs = 10; seed = 1; }
 SPECS = {"edge": FLOAT, "standard": FLOAT.replace("rule edge;", "rule standard;"),
          "bop": FLOAT.replace("adam(lr = 3e-3)", "bop(tau = 1e-7, gamma = 1e-3)"),
          "bep": INTEGER.replace("RULE", "bep"), "local": INTEGER.replace("RULE", "local")}
+BYTES = """network bytes {
+  input u8[19, 19, 3];
+  conv 21 padding = same; batchnorm; sign; maxpool; flatten;
+  dense 10; batchnorm; loss;
+}
+rule edge;
+train { batch = 10; epochs = 1; seed = 1; }
+"""
+NUMBERS = BYTES.replace("conv 21 padding = same; batchnorm; sign; maxpool; flatten;", "flatten; dense 35; batchnorm; sign;")
 STEPS, TRAIN, TEST = 50, 5000, 200
 OLDER = {"rpi5": "cortex-a53", "rpi2": "arm1176", "rpi-zero": "arm926"}
 
@@ -96,6 +106,39 @@ def test_a_convolutional_network_gives_the_bits_of_the_host(tmp_path: Path) -> N
     assert states[0] == states[1]
 
 
+@pytest.fixture(scope="module")
+def bytes_(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small images of random bytes."""
+    path, rng = tmp_path_factory.mktemp("bytes") / "data.bnnd", np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (40, 19, 19, 3), dtype=np.uint8), np.arange(40, dtype=np.uint8) % 10
+    write_bnnd(path, Dataset(x, y, classes=10, n_test=10))
+    return path
+
+
+@pytest.mark.parametrize("spec", [BYTES, NUMBERS], ids=["image", "numbers"])
+def test_one_program_takes_the_instructions_that_the_cpu_has(spec: str, bytes_: Path, tmp_path: Path) -> None:
+    """Products of bytes: the level is that of the CPU, or the one asked for; what is not there is refused; the bits are the host's."""
+    cross.need(TARGETS["rpi"])
+    for target in ("host", "rpi", "rpi5"):
+        bnnc.parse(spec).compile(target, tmp_path / target, threads=2)
+    flags = ("train", "--train", bytes_, "--quiet", "--resume", "never", "--steps", 3, "--out", tmp_path / "run")
+    want = cross.state_of(cross.run(TARGETS["host"], tmp_path / "host", *flags))
+    names = {}
+    for target, cpu, isa in (("rpi", "cortex-a53", "auto"), ("rpi", "cortex-a76", "auto"), ("rpi", "cortex-a76", "neon"),
+                             ("rpi5", "cortex-a76", "auto")):
+        def run(*argv: object, code: int = 0, at: tuple[str, str] = (target, cpu)) -> subprocess.CompletedProcess[str]:
+            return cross.run(TARGETS[at[0]], tmp_path / at[0], *argv, cpu=at[1], code=code)
+
+        assert cross.state_of(run(*flags, "--isa", isa)) == want
+        names[target, cpu, isa] = json.loads(run("bench", "--steps", 1, "--json", "--isa", isa).stdout)["isa"]
+        if isa == "auto" and target == "rpi":
+            assert f"isa {names[target, cpu, isa]}" in run("bench", "--steps", 1).stdout
+        if cpu == "cortex-a53":
+            done = run("bench", "--isa", "dotprod", code=7)
+            assert "this CPU (or its operating system) has only neon" in done.stderr and not done.stdout
+    assert list(names.values()) == ["neon", "dotprod", "neon", "dotprod"]
+
+
 @pytest.mark.parametrize("target", cross.ARM)
 def test_killed_and_resumed(home: Path, tmp_path: Path, target: str) -> None:
     """SIGKILL in the middle, SIGTERM later, then to the end: the same bits as without; checkpoints of the host fit too."""
@@ -128,23 +171,27 @@ def test_an_older_cpu_is_refused(home: Path, target: str) -> None:
     assert "newer CPU" in done.stderr and "bnnc targets" in done.stderr and not done.stdout
 
 
-@pytest.mark.parametrize("target", cross.ARM)
-def test_zig_makes_the_same_bits(home: Path, tmp_path: Path, target: str) -> None:
-    """What `pip install bnnc[arm]` brings."""
+@pytest.mark.parametrize(("target", "spec"), [*((t, "edge") for t in cross.ARM), ("rpi", "bytes")])
+def test_zig_makes_the_same_bits(home: Path, bytes_: Path, tmp_path: Path, target: str, spec: str) -> None:
+    """What `pip install bnnc[arm]` brings; `rpi` at each of its levels."""
     words = next(c for c in TARGETS[target].compilers if c.startswith("zig"))
     only = replace(TARGETS[target], compilers=(words,))
     cross.need(only)
     assert shlex.split(build.find_compiler(only))[1:4] == ["-m", "ziglang", "cc"]
-    source = bnnc.parse(SPECS["edge"]).compile(target, tmp_path / "first", threads=2)
+    text, data, steps = (SPECS["edge"], home / "data.bnnd", 20) if spec == "edge" else (BYTES, bytes_, 3)
+    source = bnnc.parse(text).compile(target, tmp_path / "first", threads=2)
     planned = source.plan.planned
     try:
         build.build(bnnc.driver.emit_source(planned), planned.report, only, tmp_path / "net")
     except build.OtherSizes as e:
         planned = replace(planned, report=replace(planned.report, **e.sizes))
         build.build(bnnc.driver.emit_source(planned), planned.report, only, tmp_path / "net")
-    flags = ("train", "--train", home / "data.bnnd", "--quiet", "--steps", 20)
-    want = cross.run(TARGETS["host"], program(home, "edge", "host"), *flags, "--out", tmp_path / "a")
-    assert cross.state_of(cross.run(only, tmp_path / "net", *flags, "--out", tmp_path / "b")) == cross.state_of(want)
+    flags = ("train", "--train", data, "--quiet", "--steps", steps)
+    bnnc.parse(text).compile("host", tmp_path / "host", threads=2)
+    want = cross.run(TARGETS["host"], tmp_path / "host", *flags, "--out", tmp_path / "a")
+    for cpu in dict.fromkeys(level.cpu for level in TARGETS[target].levels):
+        done = cross.run(only, tmp_path / "net", *flags, "--out", tmp_path / f"b{cpu}", cpu=cpu)
+        assert cross.state_of(done) == cross.state_of(want)
 
 
 @pytest.mark.parametrize("target", cross.ARM)

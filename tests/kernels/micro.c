@@ -139,8 +139,22 @@ void NAME(popcount)(const uint32_t *x, int32_t *y, int n)
         vst_i32(y + c, vpopcnt(vld_u32(x + c)), VL);
 }
 
-API int32_t NAME(planes)(uint32_t *plane, int words, const uint8_t *x, int n);
-int32_t NAME(planes)(uint32_t *plane, int words, const uint8_t *x, int n) { return bnnc_planes(plane, words, x, n); }
+/* Four rows of n <= 1024 bytes against 16 columns of bits. */
+API void NAME(weigh)(const uint8_t *x, int n, const uint32_t *b, int32_t *sums, int32_t *y);
+void NAME(weigh)(const uint8_t *x, int n, const uint32_t *b, int32_t *sums, int32_t *y)
+{
+    VARRAY uint32_t plane[4 * 8 * 32];
+    const int words = (n + 31) / 32;
+    memset(plane, 0xEE, sizeof plane);
+    for (int i = 0; i < 4; i++)
+        sums[i] = bnnc_planes(plane + i * 8 * words, words, x + i * n, n);
+    for (int c = 0; c < 16; c += VL) {
+        vi sum[4];
+        vweigh(sum, 4, plane, words, b + c, 16);
+        for (int i = 0; i < 4; i++)
+            vst_i32(y + 16 * i + c, sum[i], VL);
+    }
+}
 
 /* A VL x VL tile. */
 API void NAME(transpose)(float *y, const float *x);

@@ -23,11 +23,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Arrays, Library, assert_same, batch_of, element_bytes, equal, plan, sequence_spec, spec
+from elftools.elf.elffile import ELFFile
+from helpers import LEVELS, Arrays, Library, assert_same, batch_of, cpu_levels, element_bytes, equal, plan, sequence_spec, spec
 
 import bnnc
 from bnnc import driver
-from bnnc.backends.c.build import read_elf, verify_elf
+from bnnc.backends.c.build import KERNELS, apart, find_compiler, read_elf, verify_elf
 from bnnc.diag import BnncError, InternalError
 from bnnc.ir import interp
 from bnnc.plan.place import EVAL
@@ -101,6 +102,35 @@ def test_all_that_is_loaded_is_in_the_plan(built: tuple[driver.Planned, Path]) -
     facts = read_elf(path)
     assert planned.report.arena <= facts.loaded <= planned.report.total
     verify_elf(path, planned.report, planned.target)
+
+
+def test_of_the_instruction_sets_only_the_chosen_one_is_in_memory(built: tuple[driver.Planned, Path], tmp_path: Path) -> None:
+    """Each trains to the same bits under a limit of the predicted bytes, although the file holds all of them; without /proc too."""
+    planned, path = built
+    if not apart(find_compiler(planned.target), planned.target):
+        pytest.skip("needs gcc and GNU ld on x86-64")
+    with path.open("rb") as f:
+        parts = [s["p_memsz"] for s in ELFFile(f).iter_segments() if s["p_type"] == KERNELS]
+    assert len(parts) == len(LEVELS) and sum(parts) - max(parts) > 0.5 * max(parts)
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy2(path, alone / "net")
+    total, told = planned.report.total, []
+
+    def limit(root: Path | None = None) -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (total, total))
+        if root is not None:
+            os.chroot(root)
+
+    for isa in LEVELS[:cpu_levels()]:
+        for root in (None, alone) if os.getuid() == 0 else (None,):
+            argv = ["/net" if root else str(path), "bench", "--steps", "2", "--json", "--isa", isa]
+            done = subprocess.run(argv, capture_output=True, text=True, check=False,
+                                  env={}, preexec_fn=lambda root=root: limit(root))
+            assert done.returncode == 0, done.stderr
+            told.append(json.loads(done.stdout))
+            assert told[-1]["isa"] == isa
+    assert len({t["state"] for t in told}) == 1
 
 
 def test_the_build_refuses_a_program_that_is_not_the_plans(built: tuple[driver.Planned, Path]) -> None:

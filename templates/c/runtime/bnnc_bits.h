@@ -178,13 +178,22 @@ VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
     return acc;
 }
 
-/* (*) Splits n bytes into bit planes: bit j%32 of plane[p * words + j/32] is bit p of x[j].  Returns the sum of the bytes. */
+/* (*) Lays n bytes out for vweigh, 32 to 8 words; returns their sum.  Bit j%32 of plane[p * words + j/32] is bit p of x[j]; with dot
+ * products, byte j%32/8 of plane[8 * (j/32) + j%8] is x[j]. */
 VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n) {
     int32_t total = 0;
     for (int k = 0; k < words; k++) {
         uint8_t byte[32] = {0};
-        for (int j = 0; j < 32 && 32 * k + j < n; j++)
-            byte[j] = x[32 * k + j];
+        if (32 * k + 32 <= n)
+            __builtin_memcpy(byte, x + 32 * k, 32);
+        else
+            for (int j = 0; 32 * k + j < n; j++)
+                byte[j] = x[32 * k + j];
+#ifdef BNNC_DOT
+        const uint8x8x4_t v = {{vld1_u8(byte), vld1_u8(byte + 8), vld1_u8(byte + 16), vld1_u8(byte + 24)}};
+        total += vaddlvq_u8(vcombine_u8(v.val[0], v.val[1])) + vaddlvq_u8(vcombine_u8(v.val[2], v.val[3]));
+        vst4_u8((uint8_t *)(plane + 8 * k), v);
+#else
         for (int j = 0; j < 32; j++)
             total += byte[j];
 #if defined(__AVX2__)
@@ -207,8 +216,68 @@ VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n)
         for (int p = 0; p < 8; p++)
             __builtin_memcpy(plane + p * words + k, turned[p], 4);
 #endif
+#endif
     }
     return total;
+}
+
+/* (*) Bytes weighed with bits, exactly: sum[i], of at most 4 rows as bnnc_planes laid them out, is the sum of those bytes whose bit
+ * in the lane's column of b is set.  Bit j of a column is bit j%32 of its word in row j/32 of b, which are `stride` words apart. */
+VINLINE void vweigh(vi *sum, int rows, const uint32_t *plane, int words, const uint32_t *b, int stride) {
+#ifdef BNNC_DOT
+    uint32x4_t acc[4] = {{0}};
+    for (int k = 0; k < words; k++) {
+        const uint8x16_t w = (uint8x16_t)vld_u32(b + k * stride);
+        uint8x16_t set[8]; /* bits j, j + 8, j + 16, j + 24 of each lane as bytes: 255 or 0 */
+#pragma GCC unroll 8
+        for (int j = 0; j < 8; j++)
+            set[j] = vtstq_u8(w, vdupq_n_u8((uint8_t)(1 << j)));
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) {
+            const uint32x4_t low = vld1q_u32(plane + 8 * (i * words + k)), high = vld1q_u32(plane + 8 * (i * words + k) + 4);
+            BNNC_DOT(acc[i], set[0], low, 0);
+            BNNC_DOT(acc[i], set[1], low, 1);
+            BNNC_DOT(acc[i], set[2], low, 2);
+            BNNC_DOT(acc[i], set[3], low, 3);
+            BNNC_DOT(acc[i], set[4], high, 0);
+            BNNC_DOT(acc[i], set[5], high, 1);
+            BNNC_DOT(acc[i], set[6], high, 2);
+            BNNC_DOT(acc[i], set[7], high, 3);
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++)
+        sum[i] = (vi)(acc[i] * 0xfefefeffu); /* divided by 255: its inverse modulo 2^32 */
+#else
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++)
+        sum[i] = (vi){0};
+    for (int p = 7; p >= 0; p--) {
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++)
+            sum[i] += sum[i];
+        for (int k = 0; k < words;) { /* parts of 30 words, three at a time */
+            const int end = k + 30 < words ? k + 30 : words;
+            const uint32_t *x = plane + p * words;
+            vu count[4] = {{0}};
+            for (; k + 3 <= end; k += 3) {
+                const vu w0 = vld_u32(b + k * stride), w1 = vld_u32(b + (k + 1) * stride), w2 = vld_u32(b + (k + 2) * stride);
+#pragma GCC unroll 4
+                for (int i = 0; i < rows; i++)
+                    count[i] += vpop3(w0 & x[8 * i * words + k], w1 & x[8 * i * words + k + 1], w2 & x[8 * i * words + k + 2]);
+            }
+            for (; k < end; k++) {
+                const vu w = vld_u32(b + k * stride);
+#pragma GCC unroll 4
+                for (int i = 0; i < rows; i++)
+                    count[i] += vpop1(w & x[8 * i * words + k]);
+            }
+#pragma GCC unroll 4
+            for (int i = 0; i < rows; i++)
+                sum[i] += vpopsum(count[i]);
+        }
+    }
+#endif
 }
 
 /* (*) Columns become rows: out[j][i] = in[i][j] of a VL x VL tile. */

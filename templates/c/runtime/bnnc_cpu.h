@@ -1,17 +1,26 @@
 /* bnnc_cpu.h: which kernels this CPU can run.
  *
- * bnnc_cpu_level(): 0 base, 1 avx2 (AVX2, F16C, POPCNT), 2 avx512 (also AVX-512 F, BW, DQ, VL, VPOPCNTDQ); always 0
- * where the CPU is not x86:
- * an ARM program has one level, neon or scalar, and refuses an older CPU before it begins (bnnc_sys_arm.h). Asks cpuid and, since the operating system must save the registers, xgetbv. All levels
- * compute the same bits. The flag --isa, or else BNNC_ISA, chooses a lower level; bnnc_cpu_choose has the last word.
+ * bnnc_cpu_level(): on x86 0 base, 1 avx2 (AVX2, F16C, POPCNT), 2 avx512 (also AVX-512 F, BW, DQ, VL, VPOPCNTDQ), asking cpuid and,
+ * since the operating system must save the registers, xgetbv; on a 64-bit ARM 0 neon, 1 dotprod (products of bytes, ARMv8.2), asking
+ * what Linux says of the CPU; elsewhere 0. What a whole program was compiled to need is asked before it begins (bnnc_sys_arm.h).
+ * All levels compute the same bits. The flag --isa, or else BNNC_ISA, chooses a lower level; bnnc_cpu_choose has the last word.
  */
 #ifndef BNNC_CPU_H
 #define BNNC_CPU_H
 #include "bnnc_fmt.h"
+#ifdef BNNC_APART
+#include "bnnc_apart.h"
+#endif
 
 #if defined(__x86_64__) || defined(__i386__)
 #define BNNC_CPU_NAMES "base, avx2, avx512"
 static const char *const bnnc_cpu_names[] = {"base", "avx2", "avx512"};
+#elif defined(__aarch64__) && defined(__ARM_NEON) && defined(BNNC_HAS_DOTPROD)
+#define BNNC_CPU_NAMES "neon, dotprod"
+static const char *const bnnc_cpu_names[] = {"neon", "dotprod"};
+#elif defined(__ARM_FEATURE_DOTPROD) && defined(__ARM_NEON)
+#define BNNC_CPU_NAMES "dotprod"
+static const char *const bnnc_cpu_names[] = {"dotprod"};
 #elif defined(__ARM_NEON)
 #define BNNC_CPU_NAMES "neon"
 static const char *const bnnc_cpu_names[] = {"neon"};
@@ -36,6 +45,8 @@ BNNC_COLD int bnnc_cpu_detect(void) {
   if ((b & need7) != need7 || !(c & 1u << 14 /* VPOPCNTDQ */)) return 1;
   return (xcr0 & 0xE6) == 0xE6 ? 2 : 1; /* opmask, upper halves of ZMM */
 }
+#elif defined(__aarch64__)
+BNNC_COLD int bnnc_cpu_detect(void) { return BNNC_CPU_LEVELS > 1 && (bnnc_told(16 /* AT_HWCAP */) >> 20 & 1) /* ASIMDDP */; }
 #else
 BNNC_COLD int bnnc_cpu_detect(void) { return 0; }
 #endif
@@ -57,6 +68,9 @@ BNNC_COLD void bnnc_cpu_choose(const char *asked) {
                 from, asked, bnnc_cpu_names[have]);
   }
   bnnc_cpu_chosen = want;
+#ifdef BNNC_APART
+  bnnc_map_kernels(want);
+#endif
 }
 
 #endif

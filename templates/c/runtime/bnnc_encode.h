@@ -61,7 +61,7 @@ BNNC_COLD void bnnc_move_sequence(const bnnc_file *a, uint32_t sample) {
 /* Sample number `sample`, the next of the stream, into bnnc_values; -0 becomes 0. */
 BNNC_FN void bnnc_next_values(const bnnc_file *a, uint32_t sample) {
   const uint64_t n = bnnc_raw_elems(), bytes = a->width ? n * a->width : (n + 7) / 8;
-  const uint32_t width = NET.encoding.channels;
+  const uint32_t width = NET.encoding.channels ? NET.encoding.channels : 1; /* without an encoder: not called */
   bnnc_value *v = bnnc_values;
   uint8_t *raw = (uint8_t *)v + n * 4 - bytes; /* at the end: number i is written after byte i has been read */
   if (a->format == BNNC_CIFAR) bnnc_next_cifar(a);

@@ -84,6 +84,16 @@ BNNC_FN const char *bnnc_getenv(const char *name) {
   return NULL;
 }
 
+/* An entry of what Linux tells a new process behind its environment (the auxiliary vector, getauxval(3)); 0: there is none. */
+BNNC_FN unsigned long bnnc_told(unsigned long type) {
+  char **e = bnnc_environ;
+  if (!e) return 0;
+  while (*e) e++;
+  const unsigned long *told = (const unsigned long *)(void *)(e + 1);
+  while (told[0] && told[0] != type) told += 2;
+  return told[0] ? told[1] : 0;
+}
+
 BNNC_FN int bnnc_cores(void) {
   uint64_t mask[16]; /* 1024 CPUs */
   int n = 0;

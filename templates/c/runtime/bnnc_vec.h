@@ -25,7 +25,11 @@
 #define VINLINE static inline __attribute__((always_inline, unused))
 /* no_icf: kernels on the same bytes of the arena may be the same code, and gcc 12 then loses one of them (aarch64, -O2: the
  * function that is left counts as one that stores nothing) */
-#if defined(__GNUC__) && !defined(__clang__)
+#ifdef BNNC_APART
+#define BNNC_TEXT2(x) #x
+#define BNNC_TEXT(x) BNNC_TEXT2(x)
+#define BNNC_KERNEL static __attribute__((no_icf, section("bnnc_" BNNC_TEXT(BNNC_LEVEL)))) void
+#elif defined(__GNUC__) && !defined(__clang__)
 #define BNNC_KERNEL static __attribute__((no_icf)) void
 #else
 #define BNNC_KERNEL static void
@@ -46,8 +50,19 @@
 #endif
 #undef BNNC_NEON
 #undef BNNC_NEON_F16
+#undef BNNC_DOT
+#undef BNNC_DOT_ARCH
 #if VL == 4 && defined(__ARM_NEON)
 #define BNNC_NEON 1
+#if defined(__ARM_FEATURE_DOTPROD) || (defined(__aarch64__) && defined(BNNC_DOTPROD))
+#ifdef __ARM_FEATURE_DOTPROD
+#define BNNC_DOT_ARCH ""
+#else
+#define BNNC_DOT_ARCH ".arch armv8.2-a+dotprod\n\t"
+#endif
+/* In each lane of acc the products of four bytes of a with the four of one lane of b are added up. */
+#define BNNC_DOT(acc, a, b, lane) __asm__(BNNC_DOT_ARCH "udot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(acc) : "w"(a), "w"(b))
+#endif
 #if defined(__aarch64__) || (defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP) && (__ARM_FP & 2))
 #define BNNC_NEON_F16 1
 #endif
@@ -110,6 +125,7 @@
 #define vpopsum BNNC_AT_LEVEL(vpopsum)
 #define vwinner BNNC_AT_LEVEL(vwinner)
 #define vtally BNNC_AT_LEVEL(vtally)
+#define vweigh BNNC_AT_LEVEL(vweigh)
 #define vmulwide BNNC_AT_LEVEL(vmulwide)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
