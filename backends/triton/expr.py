@@ -25,9 +25,9 @@ from ..printing import LONG, Names, all_const, kind
 TYPES = {"u8": "uint8", "i8": "int8", "i16": "int16", "i32": "int32", "f16": "float16", "f32": "float32", "bit": "uint32", "bool": "uint32"}
 CALLS = {"sqrt": "tl.sqrt_rn", "exp": "num.exp", "log": "num.log", "powi": "num.powi"}
 RESERVED = ("arena", "t", "r", "c", "q", "p", "k", "d", "i", "x", "s", "num", "tl", "rows_ok", "cols_ok", "q_ok", "p_ok", "other_ok",
-            "first", "second", "left", "right", "total", "differ", "row", "col", "open", "size", "value", "other", "rival",
-            "up", "down", "high", "low", "c0", "at", "at_ok", "step", "state", "init", "position", "channel", "w", "now",
-            "more", "seen", "have")  # of skeletons
+            "first", "second", "total", "differ", "row", "col", "open", "size", "value", "other", "rival", "c0", "pick", "at", "at_ok",
+            "step", "state", "init", "position", "channel", "w", "now", "more", "seen", "have",
+            *(f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low")))  # of skeletons
 SMALLEST = float(np.float32(2.0**-126))
 
 

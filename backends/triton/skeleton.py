@@ -8,7 +8,7 @@ from typing import Any
 
 from bnnc.diag import error
 from bnnc.plan.types import Storage, ceil_div
-from bnnc.sched.kernel import Expr, Kernel
+from bnnc.sched.kernel import Expr, Kernel, bare
 
 from ..printing import Names, Places
 from .expr import RESERVED, TYPES, Frame, Printed, Printer, ident, word_index
@@ -55,7 +55,7 @@ def extents(k: Kernel) -> tuple[int, int, int]:
     if k.geometry is None:
         m, q, n = k.dims
         return m, n, q
-    return *k.domain, k.b.shape[0] if k.form == "weight" else k.a.shape[1]
+    return *k.domain, k.b.shape[0] if k.form == "weight" else k.a.shape[1] // k.groups
 
 
 def terms(k: Kernel) -> int:
@@ -176,13 +176,26 @@ class Skeleton:
     @property
     def large(self) -> bool:
         """Is this a product for tensor cores?"""
-        return not self.mem.exact and terms(self.k) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
+        return not self.mem.exact and self.k.groups == 1 and terms(self.k) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
         """Tiles of a product of ``q`` terms."""
         (m, n), (bm0, bn0) = self.k.out_shape, self.least()
         context, frame, tiles = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
         return {**context, "q": q, "acc": self.names.new("y"), "positions": 0, "walk": [], "type": "float32", "rolled": False}, frame, tiles
+
+    def split(self, context: dict[str, Any], frame: Frame, tiles: int, *operands: tuple[Expr, str, Printed, str]) -> KernelText:
+        """A product with a float on f16 tensor cores.  ``operands``: each with its value, its statements and the mask of its terms."""
+        values, floats = [], []
+        for side, (e, value, _, ok) in zip(("left", "right"), operands, strict=True):
+            value = f"tl.where({ok}, {bare(value)}, 0.0)" if ok else value
+            small = e.dtype in ("bit", "u8")  # whole numbers that f16 holds
+            floats += [] if small else [side]
+            values.append(f"({bare(value)}).to(tl.float16)" if small else value)
+        block = 32  # with 64 terms at once registers spill
+        return KernelText("contract_split", tiles, self.epilogue({
+            **context, "block": block, "ragged": any(o[3] for o in operands), "a_code": operands[0][2], "b_code": operands[1][2],
+            "a_value": values[0], "b_value": values[1], "floats": floats}, frame), warps=8 if context["bm"] > 32 else 4)
 
     def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
         code, stores = self.outputs(frame, context["bm"], context["bn"], {0: context["acc"]})
