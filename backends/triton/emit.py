@@ -31,7 +31,7 @@ from .targets import Target
 
 BARRIER_BYTES = 64
 PERSISTENT_TERMS = LARGE
-SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level")  # inputs that the trainer writes before a step
+SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level", "part")  # inputs that the trainer writes before a step
 
 
 @dataclass(frozen=True)
@@ -141,8 +141,6 @@ def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str
 def launches(placed: Placed) -> str:
     """The variant, in words, for the plan.  Raises BnncError B0701 for what only C targets can do."""
     for ps in placed.packed:
-        if "part" in ps.schedule.program.inputs:
-            raise error("B0701", "the GPU backend trains whole batches", ps.kernels[0].span, help="leave out `microbatch`")
         if ps.loops:
             raise error("B0701", "the GPU backend runs no loops over strips", ps.kernels[ps.loops[0].first].span,
                         label="the first loop begins here", help="leave out `recompute = on`")
@@ -160,7 +158,8 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
     trainer needs to know, where the module is one."""
     train, evaluate = (kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True))
     return render("triton/module.py.j2", name=model.name, version=__version__, hash=model.hash, rule=model.rule.name,
-                  optimizer=model.optimizer.name, batch=model.batch, table=table_lines(report), train=train, evaluate=evaluate,
+                  optimizer=model.optimizer.name, batch=model.batch, part=model.part, table=table_lines(report),
+                  train=train, evaluate=evaluate,
                   train_phases=_phased(placed.packed.train, placed, "", train),
                   eval_phases=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
                   counter=placed.plan.arena_bytes, persistent=persistent(placed), steps=_steps(placed, net),
@@ -194,7 +193,7 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
     dev = device(placed)
     return {
         "name": model.name, "hash": spec_hash(model, placed), "version": __version__, "target": target.name, "rule": model.rule.name,
-        "optimizer": model.optimizer.name, "batch": model.batch, "elements": first.output.elements,
+        "optimizer": model.optimizer.name, "batch": model.part, "parts": model.microbatch, "elements": first.output.elements,
         "classes": model.classes, "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
         "encoding": asdict(encoder) if encoder else None, "counters": c_emit.counters(placed), "epochs": model.epochs, "seed": model.seed,
         "holdout": model.holdout, "lr": float(model.optimizer["lr"]), "schedule": model.schedule.name,

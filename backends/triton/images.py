@@ -1,7 +1,8 @@
 """Kernels on images: convolutions as products that walk over a window's positions, and pools.
 
 Rows are pixels, columns channels.  At each position a row of the result meets one pixel of an operand, or none: ``at`` is that
-pixel's row, ``at_ok`` says whether there is one.  Then a position is a product, and the skeletons are those of products (the second one: large networks', on tensor cores):
+pixel's row, ``at_ok`` says whether there is one.  Then a position is a product, and the skeletons are those of products; large
+networks' are the second ones, on tensor cores:
 
     form        operands            skeleton          what it sums
     forward     bit x bit           convolve, dot     a position's words of channels (large: int8 tiles)
@@ -26,7 +27,7 @@ from bnnc.ir.image import Geometry
 from bnnc.plan.types import ceil_div
 from bnnc.sched.kernel import Expr, bare
 
-from .expr import Frame, Printer
+from .expr import Frame, Printer, shared
 from .skeleton import TENSOR_TILE, KernelText, Skeleton, bare_int8, tile
 
 WEIGHT_TILES = (TENSOR_TILE, (64, 64), (32, 32))  # of a weight's gradient on tensor cores: the first that makes enough of them
@@ -128,7 +129,7 @@ class Images(Skeleton):
     def back(self, a: Expr, b: Expr) -> KernelText:
         """Sums over positions and output channels of a float, at the output pixel that meets this one, times a weight."""
         tensors, signs, q = self.large, b.dtype == "bit", a.shape[1] // self.k.groups
-        rolled = any(e.op == "unwindow" for e in a.walk())  # what many windows share takes registers, and four times as much text
+        rolled = any(shared(e) for e in a.walk())  # what many windows share takes registers, and four times as much text
         most = ((64, 32) if rolled else TENSOR_TILE) if tensors else (8, 32) if rolled else (32, 32)
         context, frame, tiles = self.product(q, most, 16 if tensors else 1)
         walk, ok = self.meet("target", "r", "position", frame.row_ok)
@@ -174,7 +175,8 @@ class Images(Skeleton):
                 "s_code": a_code, "s_value": s_value if self.geometry.padded else there}, frame))
         value = self.beyond(self.number(left, a), str(float(fill)))
         if tensors:
-            return self.split(context, frame, tiles, (a, value, a_code, "" if self.geometry.padded or a.dtype == "bit" else q_ok), (b, number, b_code, p_ok))
+            a_ok = "" if self.geometry.padded or a.dtype == "bit" else q_ok
+            return self.split(context, frame, tiles, (a, value, a_code, a_ok), (b, number, b_code, p_ok))
         return KernelText("contract_outer", tiles, self.epilogue({
             **context, "a_code": a_code, "a_value": value, "b_code": b_code, "b_value": number}, frame))
 

@@ -11,9 +11,10 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
     through time           bit x bit             recur      exact integers; a program has some samples and all their units
 
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time (``Memory.exact`` is
-false), large ones use tensor cores: bit x bit by ``dot``, and a float times bits or u8 by ``split``: the float, scaled by a power of
-two for each row, as the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times 255 for u8), and sums over many rows add
-32 at a time: float results are not those of other backends to the bit, integers and bits that come from integers are.
+false), large ones use tensor cores: bit x bit by ``dot``, and what has floats by ``split``: a float, scaled by a power of two for each
+row, is the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times 255 for u8; Q 2**-20 max|left| max|right| for two
+floats), and sums over many rows add 32 at a time: float results are not those of other backends to the bit, integers and bits that come
+from integers are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.types import ceil_div
-from bnnc.sched.kernel import Acc, Expr, Kernel, bare
+from bnnc.sched.kernel import Acc, Expr, Kernel
 
 from .expr import Frame, Printer
 from .images import Images
@@ -107,11 +108,11 @@ class Matrices(Skeleton):
             if self.k.form == "tn" or a.dtype == "u8" or self.large:
                 return self.dot(a, b)
             return self.popcount(a, b)
-        if self.large:
+        if self.large and not all(bits):
             return self.tensors(a, b)
         if bits[0] != bits[1]:
             return self.grouped(a, b)
-        if not any(bits) and (self.k.form == "tn" or "u8" not in (a.dtype, b.dtype)):
+        if not any(bits):
             return self.outer(a, b)
         raise error("B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
 

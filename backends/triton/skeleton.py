@@ -176,7 +176,9 @@ class Skeleton:
     @property
     def large(self) -> bool:
         """Is this a product for tensor cores?"""
-        return not self.mem.exact and self.k.groups == 1 and terms(self.k) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
+        if self.mem.exact or self.k.groups > 1:
+            return False
+        return terms(self.k) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
         """Tiles of a product of ``q`` terms."""

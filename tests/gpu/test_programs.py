@@ -28,6 +28,7 @@ NETS = {
     "integers": spec((20, 9, 3), kind="sign", rule="bep(group = 3)", batch=10).replace("optimizer = adam; ", "epochs = 2; "),
     "encoded": sequence_spec(4, 5, 9, 0, 3, batch=10, encoder="thermometer(3, kind = gauss)").replace("f32[", "u8[").replace(
         "train { ", "train { epochs = 2; schedule = plateau(1, 0.5); "),
+    "parts": spec((20, 9, 3), kind="sign", batch=12).replace("optimizer =", "epochs = 2; microbatch = 3; optimizer ="),
     "images": """network net {
   input u8[4, 5, 1]; conv 5 kernel = 2; maxpool; batchnorm; sign; conv 3 kernel = 2 padding = same; batchnorm; sign; flatten;
   dense 3; batchnorm; loss; }
@@ -81,8 +82,8 @@ def state(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("state ")[1].split()[0]
 
 
-SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "images", "encoded")), "integers"]
-REAL = ("floats", "images")  # nothing is counted
+SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "parts", "images", "encoded")), "integers"]
+REAL = ("floats", "parts", "images")  # nothing is counted
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
@@ -97,7 +98,7 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
             for p, log, file in ((c, logs[0], files[0]), (py, logs[1], files[1])))
     assert state(a) == state(b)
     for x, y in zip(*([json.loads(line) for line in log.read_text().splitlines()] for log in logs), strict=True):
-        for k in ("event", "epoch", "step", "test_samples", "state", "hash", "train_samples"):
+        for k in ("event", "epoch", "step", "test_samples", "state", "hash", "train_samples", "batch"):
             assert x.get(k) == y.get(k), k
         for k in ("loss", "train_acc", "test_acc", "best_test_acc", "lr"):
             assert x.get(k, 0) == pytest.approx(y.get(k, 0), rel=1e-5), k
@@ -128,8 +129,10 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     lines = log.read_text().splitlines()
     assert f"alloc {planned.report.total}" in lines and planned.report.total == emit.device(planned.placed).nbytes
     assert lines.count("image cubin sm_90") == 2
-    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == int(a.stdout.split(" steps")[0].split()[-1]) >= 6
-    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == (4 if net == "encoded" else 2)  # held-out samples, too
+    steps = int(a.stdout.split(" steps")[0].split()[-1])
+    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == steps * planned.model.microbatch and steps >= 6
+    evaluated = 4 if net == "encoded" else 2 * -(-10 // planned.model.part)  # encoded: held-out samples, too
+    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == evaluated
     run(c, folder, "train", "--out", f"{net}-h1", "--steps", "4")
     run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
     assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)
