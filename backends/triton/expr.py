@@ -32,8 +32,8 @@ SMALLEST = float(np.float32(2.0**-126))
 
 
 def ident(name: str) -> str:
-    """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``."""
-    return name.split(":")[-1].replace("@0", "_t").replace("@2", "_w").replace(".", "_")
+    """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``, ``conv1.y~3`` (made again) -> ``conv1_y_again3``."""
+    return name.split(":")[-1].replace("~", "_again").replace("@0", "_t").replace("@2", "_w").replace(".", "_")
 
 
 def literal(x: float) -> str:
@@ -136,7 +136,7 @@ class Printer:
 
     def _hint(self, e: Expr) -> str:
         if e.op == "load":
-            parts = e.attr.partition("@")[0].split(":")[-1].split(".")
+            parts = e.attr.partition("@")[0].partition("~")[0].split(":")[-1].split(".")
             return "_".join(parts[1:] or parts) + "_"
         return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
 

@@ -133,7 +133,7 @@ class Images(Skeleton):
         most = ((64, 32) if rolled else TENSOR_TILE) if tensors else (8, 32) if rolled else (32, 32)
         context, frame, tiles = self.product(q, most, 16 if tensors else 1)
         walk, ok = self.meet("target", "r", "position", frame.row_ok)
-        walk.append(f"w = position * {self.own} + {'c' if self.k.groups == 1 else f'c % {self.own}'}")
+        walk.append(f"w = position * {b.shape[0] // self.geometry.positions} + {'c' if self.k.groups == 1 else f'c % {self.own}'}")
         context |= {"positions": self.geometry.positions, "walk": walk, "rolled": rolled}
         ragged = bool(q % (32 if tensors else 4 if signs else 1))
         q_ok, p_ok = ("q_ok", "p_ok") if ragged else ("", "")

@@ -10,7 +10,7 @@ from bnnc.diag import error
 from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.kernel import Expr, Kernel, bare
 
-from ..printing import Names, Places
+from ..printing import Names, Places, pace
 from .expr import RESERVED, TYPES, Frame, Printed, Printer, ident, word_index
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
@@ -19,11 +19,12 @@ TENSOR_TILE = (128, 64)  # of a product on tensor cores
 
 @dataclass(frozen=True)
 class Memory(Places):
-    """Places of one schedule with their byte offsets."""
+    """Places of one schedule with their byte offsets; ``parts``: the strips of kernels in loops."""
 
     offsets: dict[str, int]
     constants: dict[str, int]
     exact: bool = True
+    parts: dict[str, int] = field(default_factory=dict)
 
     def at(self, name: str) -> int:
         return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
@@ -59,7 +60,7 @@ def extents(k: Kernel) -> tuple[int, int, int]:
 
 
 def terms(k: Kernel) -> int:
-    """Terms of all sums of a product or a convolution; 0 for other kernels."""
+    """Terms of all sums of a product or a convolution (of a strip, in a loop); 0 for other kernels."""
     if k.a is None:
         return 0
     return prod(extents(k)) * (k.geometry.positions if k.geometry is not None and k.form != "weight" else 1)
@@ -86,7 +87,9 @@ class Skeleton:
                 if s.stored_rows * s.stride > 2**31 - 1:
                     raise error("B0702", f"`{place}` has more elements than a kernel can count", k.span, help="use a smaller batch")
                 places[place] = self.names.new(ident(place))
-                self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))  # {s}")
+                step = pace(k, n, s, mem.parts.get(k.name, 1))
+                self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))"
+                                  f"{f' + strip * {step}' if step else ''}  # {s}")
             self.pointers[n] = places[place]
 
     def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
@@ -155,7 +158,7 @@ class Skeleton:
         origin = self.origin(frame, by_rows)
         lines.append(f"{start} = {origin}tl.arange(0, {rows if by_rows else cols}){axis} * 32")
         at, _ = word_index(s, start if by_rows else row, col if by_rows else start)
-        inside = [f"({start} < {s.shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
+        inside = [f"({start} < {self.k.out_shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
         inside += [frame.ok(not by_rows and tall, by_rows and wide)]
         guard = " & ".join(x for x in inside if x)
         return [*lines, f"tl.store({pointer} + {at}, {first}{f', mask={guard}' if guard else ''})"]
@@ -178,7 +181,7 @@ class Skeleton:
         """Is this a product for tensor cores?"""
         if self.mem.exact or self.k.groups > 1:
             return False
-        return terms(self.k) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
+        return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
         """Tiles of a product of ``q`` terms."""

@@ -50,13 +50,13 @@ class GpuLibrary(TritonLibrary):
         self.names: dict[str, Any] = vars(load_module(text, Path(self.folder.name), interpret=False))
         self.gpu = Gpu(self.names)
 
-    def launch(self, name: str, grid: int) -> None:
+    def launch(self, name: str, grid: int, *strip: int) -> None:
         self.gpu.write(0, self.memory)
         if name.endswith("_step"):
             self.gpu.one_launch(name.removesuffix("_step"))
         else:
             warps = next(k.warps for k in self.entries if k.name == name)
-            self.names[name][(grid,)](self.gpu.memory, num_warps=warps, enable_fp_fusion=False)
+            self.names[name][(grid,)](self.gpu.memory, *strip, num_warps=warps, enable_fp_fusion=False)
         self.memory[:] = self.gpu.read(0, self.memory.size)
 
 

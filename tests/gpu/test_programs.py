@@ -34,6 +34,19 @@ NETS = {
   dense 3; batchnorm; loss; }
 rule standard; train { epochs = 2; batch = 10; optimizer = adam; }
 """,
+    "strips": """network net {
+  input u8[4, 5, 1]; conv 8 kernel = 1; batchnorm; sign; conv 64 kernel = 1; batchnorm; sign; conv 8 kernel = 1; maxpool; batchnorm; sign;
+  flatten; dense 3; batchnorm; loss; }
+rule edge; train { epochs = 1; batch = 10; optimizer = adam; recompute = on; }
+""",
+    "residuals": """network net {
+  input u8[4, 5, 1]; conv 4 kernel = 2 weights = real; batchnorm; relu; maxpool 2 stride = 1; batchnorm;
+  residual { sign clip = 1.25; conv 4 padding = same groups = 2; batchnorm; }
+  residual { shortcut { avgpool 2; conv 6 kernel = 1 weights = real; batchnorm; }
+             sign clip = 1.25; conv 6 kernel = 2 stride = 2 scale = mean; batchnorm; }
+  globalavgpool; flatten; dense 3 weights = real bias = on; loss; }
+rule edge(clip_at = 1.25); train { epochs = 2; batch = 10; optimizer = adam; }
+""",
 }
 
 
@@ -82,8 +95,8 @@ def state(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("state ")[1].split()[0]
 
 
-SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "parts", "images", "encoded")), "integers"]
-REAL = ("floats", "parts", "images")  # nothing is counted
+SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "parts", "images", "residuals", "encoded")), "integers"]
+REAL = ("floats", "parts", "images", "residuals")  # nothing is counted
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
@@ -160,19 +173,25 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
     assert "needs an NVIDIA GPU and its driver" in missing.stderr and "hint:" in missing.stderr
 
 
-def test_one_launch_a_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("net", ["integers", pytest.param("strips", marks=pytest.mark.slow)])
+def test_one_launch_a_kernel(net: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a step is not one launch: as many programs as a kernel has tiles, in the schedule's order; the same states."""
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
-    planned = plan(text_of("integers"), target="cuda:sm_90")
-    gpu = driver.build_source(driver.emit_source(planned), planned, folder / "many")
-    _, c = built("integers", "host", folder)
-    log = folder / "many.driver"
-    a = run(c, folder, "train", "--out", "many-c", "--steps", "1", "--test", "none")
-    b = run(gpu, folder, "train", "--out", "many-g", "--steps", "1", "--test", "none", net="integers", FAKE_LOG=str(log))
+    planned = plan(text_of(net), target="cuda:sm_90")
+    gpu = driver.build_source(driver.emit_source(planned), planned, folder / f"many-{net}")
+    _, c = built(net, "host", folder)
+    log = folder / f"many-{net}.driver"
+    a = run(c, folder, "train", "--out", f"many-{net}-c", "--steps", "2", "--test", "none")
+    b = run(gpu, folder, "train", "--out", f"many-{net}-g", "--steps", "2", "--test", "none", net=net, FAKE_LOG=str(log))
     assert state(a) == state(b)
-    launched = [x.split()[1:4] for x in log.read_text().splitlines() if x.startswith("launch")]
+    launched = [x.split() for x in log.read_text().splitlines() if x.startswith("launch")]
     train, _ = emit.entries(planned.placed)
-    assert launched == [[e.name, str(e.tiles), str(32 * e.warps)] for e in train]
+    want = []
+    for i, e in enumerate(train):  # a loop's kernels, once a strip
+        first, strips = e.loop or (i, 1)
+        some = [x for x in train if x.loop == e.loop] if e.loop else [e]
+        want += [["launch", x.name, str(x.tiles), str(32 * x.warps), str(s)] for s in range(strips) for x in some] if first == i else []
+    assert [[*x[:4], x[5]] for x in launched] == 2 * want and (net == "strips") == any(x[5] == "1" for x in launched)
 
 
 def test_the_same_source_gives_the_same_images(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
