@@ -153,6 +153,14 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
 
 
+@pytest.mark.slow
+def test_the_python_trainer_runs_strips(folder: Path) -> None:
+    """Several steps in one launch, each with its loops."""
+    programs = [built("strips", target, folder)[1] for target in ("host", "triton")]
+    a, b = (run(p, folder, "train", "--out", f"strips-{p.name}", "--steps", "2", "--test", "none") for p in programs)
+    assert state(a) == state(b)
+
+
 def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
     """Which of the images is loaded; each reason not to start has its message, and exit code 7 or 8."""
     _, gpu = built("floats", "cuda", folder)

@@ -75,7 +75,8 @@ def test_the_same_bits_on_a_gpu(name: str) -> None:
     check_steps(lib, 1)
 
 
-@pytest.mark.parametrize("one", [pytest.param(True, marks=pytest.mark.slow), False])
+@pytest.mark.slow
+@pytest.mark.parametrize("one", [True, False])
 def test_a_step_as_the_trainer_runs_it(one: bool) -> None:
     """In one launch, which holds the loops, or as the device goes through them."""
     lib = TritonLibrary(p := plan(on(SMALL["both"])))
