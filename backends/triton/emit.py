@@ -110,7 +110,7 @@ def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
 def persistent(placed: Placed) -> bool:
     """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that launches, not
     arithmetic, take the time."""
-    return all(terms(k) * parts(ps).get(k.name, 1) < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels)
+    return all(terms(k) * strips.get(k.name, 1) < PERSISTENT_TERMS for ps in placed.packed for strips in [parts(ps)] for k in ps.kernels)
 
 
 def phases(ps: PackedSchedule, placed: Placed, prefix: str, first: int = 0, end: int | None = None) -> list[list[int]]:
