@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bnnc.plan.types import Storage
-from bnnc.sched.kernel import Expr
+from bnnc.sched.kernel import Expr, Kernel
 
 INTS = ("u8", "i8", "i16", "i32")
 LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
@@ -34,6 +34,12 @@ def kind(e: Expr) -> str:
 
 def all_const(e: Expr) -> bool:
     return e.op == "const" or (bool(e.args) and all(all_const(a) for a in e.args))
+
+
+def pace(k: Kernel, name: str, s: Storage, parts: int) -> int:
+    """Elements (words, of bits) from where one of a loop's ``parts`` strips of a storage begins to the next; 0: the kernel sees it all."""
+    move = dict(k.moves).get(name)
+    return s.pace(move, parts, k.geometry.positions if move == "taps" and k.geometry else 1) if move else 0
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from helpers import Library, Side
 from bnnc import driver
 from bnnc.backends.triton import emit
 from bnnc.backends.triton.compile import load_module
-from bnnc.backends.triton.device import Pointer
+from bnnc.backends.triton.device import Pointer, in_order
 from bnnc.plan.place import EVAL
 
 
@@ -46,14 +46,20 @@ class TritonLibrary(Library):
         self.entries = both[0] + both[1]
         self.levels = range(1)
 
-    def launch(self, name: str, grid: int) -> None:
+    def launch(self, name: str, grid: int, *strip: int) -> None:
         with np.errstate(all="ignore"):
-            getattr(self.module, name)[(grid,)](Pointer(self.memory))
+            getattr(self.module, name)[(grid,)](Pointer(self.memory), *strip)
 
     def run(self, index: int, level: int = 0, nt: int = 1) -> None:
         """One kernel, all its tiles; ``nt`` programs where more than one is asked for."""
         k = self.entries[index]
         self.launch(k.name, k.tiles if nt == 1 else nt)
+
+    def step(self, side: Side, inputs: Any, level: int = 0, nt: int = 1) -> dict[str, np.ndarray]:
+        self.load(side, inputs)
+        for (name, tiles, *_), strip in in_order(self.entries[side.first :][: len(side.packed.kernels)]):
+            self.launch(name, tiles if nt == 1 else nt, *strip)
+        return {role: self.read(side.place(v)) for role, v in side.program.results}
 
     def persistent(self, side: Side, inputs: Any) -> dict[str, np.ndarray]:
         """A whole step in one launch of one program."""

@@ -27,7 +27,7 @@ from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.kernel import Expr, Kernel, Output, bare
 
-from ..printing import Names, Places
+from ..printing import Names, Places, pace
 from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store
 
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
@@ -112,10 +112,8 @@ class _Kernel:
 
     def moved(self, n: str) -> str:
         """Where the strip of a storage begins, in a loop over strips."""
-        move, g = dict(self.k.moves).get(n), self.k.geometry
-        if not move:
-            return ""
-        return f" + net_strip * {self.mem.storages[n].pace(move, self.mem.parts[self.k.name], g.positions if move == 'taps' and g else 1)}"
+        step = pace(self.k, n, self.mem.storages[n], self.mem.parts.get(self.k.name, 1))
+        return f" + net_strip * {step}" if step else ""
 
     def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
         return Printer(mode, inner, self.names, self.mem.storages, self.pointers, accs)

@@ -96,9 +96,10 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     from triton.compiler import ASTSource  # noqa: PLC0415
 
     function = getattr(module, entry.name)
-    more = [(i, name) for i, name in enumerate(function.arg_names) if i]  # constants of which 0 is the default
-    source = ASTSource(fn=function, signature={"arena": "*u8", **{name: "constexpr" for _, name in more}},
-                       constexprs={(i,): 0 for i, _ in more}, attrs={(0,): [["tt.divisibility", 16]]})
+    kinds = {"arena": "*u8", "strip": "i32"}
+    signature = {name: kinds.get(name, "constexpr") for name in function.arg_names}  # of which 0 is the default
+    constants = {(i,): 0 for i, name in enumerate(signature) if name not in kinds}
+    source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs={(0,): [["tt.divisibility", 16]]})
     options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False}
     for stages, most in ATTEMPTS:
         limit = {"maxnreg": MOST_REGISTERS} if most or not entry.tiles else {}

@@ -7,8 +7,9 @@ stream; a step is one cooperative launch, or a CUDA graph of one launch a kernel
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,8 +39,8 @@ class Interpreted:
 
     def step(self, side: str) -> None:
         with np.errstate(all="ignore"):
-            for name, tiles, _ in self.module[side.upper()]:
-                self.module[name][(tiles,)](Pointer(self.memory))
+            for (name, tiles, *_), strip in in_order(self.module[side.upper()]):
+                self.module[name][(tiles,)](Pointer(self.memory), *strip)
 
     def keep(self, rows: np.ndarray, labels: np.ndarray) -> None:
         """Samples for :meth:`steps`."""
@@ -123,8 +124,8 @@ class Gpu:
 
     def kernels(self, side: str) -> None:
         """One launch a kernel."""
-        for name, tiles, warps in self.module[side.upper()]:
-            self.module[name][(tiles,)](self.memory, num_warps=warps, enable_fp_fusion=False)
+        for (name, tiles, warps, *_), strip in in_order(self.module[side.upper()]):
+            self.module[name][(tiles,)](self.memory, *strip, num_warps=warps, enable_fp_fusion=False)
 
     def one_launch(self, side: str) -> None:
         self.module[f"{side}_step"][(self.programs,)](self.memory, num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
@@ -172,6 +173,13 @@ def need_triton() -> None:
         e = error("B0714", "this program needs Triton, which is not installed", exit_code=7, help="pip install 'bnnc[gpu]'")
         print(render(e.diagnostics, e.sources, False), file=sys.stderr)
         sys.exit(e.exit_code)
+
+
+def in_order(kernels: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]:
+    """Launches of a step: each kernel, and in a loop over strips (its fourth field) the strip's number."""
+    for loop, some in itertools.groupby(kernels, lambda k: k[3] if len(k) > 3 else None):
+        group = list(some)
+        yield from ((k, (strip,)) for strip in range(loop[1]) for k in group) if loop else ((k, ()) for k in group)
 
 
 def counted(module: Mapping[str, Any]) -> int:

@@ -10,10 +10,9 @@ import pprint
 from dataclasses import asdict, dataclass
 from importlib import resources
 from math import isfinite
-from typing import Any
+from typing import Any, NamedTuple
 
 from bnnc import __version__
-from bnnc.diag import error
 from bnnc.emit import Source
 from bnnc.encode import of_model
 from bnnc.ir.interp import constant_array
@@ -31,17 +30,17 @@ from .targets import Target
 
 BARRIER_BYTES = 64
 PERSISTENT_TERMS = LARGE
-SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level")  # inputs that the trainer writes before a step
+SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level", "part")  # inputs that the trainer writes before a step
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A Triton function that is launched: its name, how many tiles it has (0: one program for each multiprocessor, all of them
-    at once), how many warps each."""
+    at once), how many warps each; ``loop``: the first kernel of the loop that it is in, and that loop's strips."""
 
     name: str
     tiles: int
     warps: int
+    loop: tuple[int, int] | None = None
 
 
 PERSISTENT = (Entry("train_step", 0, 8), Entry("eval_step", 0, 8))
@@ -75,40 +74,48 @@ def device(placed: Placed) -> Device:
 
 
 def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
+    constants = {n: at for n, at, _ in device(placed).constants}
     return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
-                  {b.name: b.offset for b in placed.plan.buffers}, {n: at for n, at, _ in device(placed).constants}, persistent(placed))
+                  {b.name: b.offset for b in placed.plan.buffers}, constants, persistent(placed), parts(ps))
+
+
+def parts(ps: PackedSchedule) -> dict[str, int]:
+    """The strips of each kernel in a loop."""
+    return {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first:loop.last + 1]}
 
 
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
     memory = _memory(ps, placed, prefix)
+    loops = {i: (loop.first, loop.parts) for loop in ps.loops for i in range(loop.first, loop.last + 1)}
     out = []
-    for k in ps.kernels:
+    for i, k in enumerate(ps.kernels):
         text, decls = kernel_text(k, memory)
         body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
         body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
         where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
         out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": c_emit.kernel_doc(k),
-                    "title": f"{k.phase} of {where}" if where else k.phase, "tiles": text.tiles, "warps": text.warps})
+                    "title": f"{k.phase} of {where}" if where else k.phase, "tiles": text.tiles, "warps": text.warps,
+                    "loop": loops.get(i)})
     return out
 
 
 def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
     """The kernels of a training and of an evaluation step, in order."""
     both = [kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True)]
-    train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"]) for k in side] for side in both)
+    train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"], k["loop"]) for k in side] for side in both)
     return train, evaluate
 
 
 def persistent(placed: Placed) -> bool:
     """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that launches, not
     arithmetic, take the time."""
-    return all(terms(k) < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels)
+    return all(terms(k) * strips.get(k.name, 1) < PERSISTENT_TERMS for ps in placed.packed for strips in [parts(ps)] for k in ps.kernels)
 
 
-def phases(ps: PackedSchedule, placed: Placed, prefix: str) -> list[list[int]]:
-    """Kernels, by number, that can run at the same time: none writes a byte that another touches.  A kernel is in the phase after the
-    last one that holds a kernel before it in the schedule with which it shares bytes so."""
+def phases(ps: PackedSchedule, placed: Placed, prefix: str, first: int = 0, end: int | None = None) -> list[list[int]]:
+    """Kernels ``first`` .. ``end - 1``, by number, that can run at the same time: none writes a byte that another touches.  A kernel is
+    in the phase after the last one that holds a kernel before it in the schedule with which it shares bytes so."""
     memory = _memory(ps, placed, prefix)
     spans = {b.name: (b.offset, b.end) for b in placed.plan.buffers}
 
@@ -118,34 +125,33 @@ def phases(ps: PackedSchedule, placed: Placed, prefix: str) -> list[list[int]]:
     def meet(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> bool:
         return any(lo < end and at < hi for lo, hi in a for at, end in b)
 
-    level: list[int] = []
-    for i, k in enumerate(ps.kernels):
+    level: dict[int, int] = {}
+    for i, k in enumerate(ps.kernels[first:end], first):
         reads, writes = touched(k.reads), touched(k.writes)
-        level.append(1 + max((level[j] for j, o in enumerate(ps.kernels[:i]) if meet(writes, touched((*o.reads, *o.writes))) or
-                              meet(reads, touched(o.writes))), default=-1))
-    return [[i for i, at in enumerate(level) if at == phase] for phase in range(max(level) + 1)]
+        level[i] = 1 + max((level[j] for j, o in enumerate(ps.kernels[first:i], first) if meet(writes, touched((*o.reads, *o.writes))) or
+                            meet(reads, touched(o.writes))), default=-1)
+    return [[i for i, at in level.items() if at == phase] for phase in range(max(level.values(), default=-1) + 1)]
 
 
-def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Phases with names, each kernel's tiles given to other programs than those of the kernels before it."""
-    out = []
-    for phase in phases(ps, placed, prefix):
-        shift, row = 0, []
-        for i in phase:
-            row.append({"name": made[i]["name"], "shift": shift})
-            shift += made[i]["tiles"]
-        out.append(row)
-    return out
+def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str, Any]]) -> list[str]:
+    """The calls of a step, with a barrier after each phase: each kernel's tiles are given to other programs than those of the kernels
+    before it.  The kernels of a loop are phases of their own."""
+    lines, at = [], 0
+    for loop in (*ps.loops, None):
+        for first, end, strips in ((at, loop.first, 0), (loop.first, loop.last + 1, loop.parts)) if loop else ((at, len(made), 0),):
+            lines += [f"for strip in range({strips}):"] * bool(strips)
+            for phase in phases(ps, placed, prefix, first, end):
+                shift = 0
+                for i in phase:
+                    lines.append(f"{'    ' * bool(strips)}{made[i]['name']}(arena, {'strip, ' * bool(strips)}{shift})")
+                    shift += made[i]["tiles"]
+                lines.append(f"{'    ' * bool(strips)}num.grid_barrier(barrier)")
+            at = end
+    return lines
 
 
 def launches(placed: Placed) -> str:
-    """The variant, in words, for the plan.  Raises BnncError B0701 for what only C targets can do."""
-    for ps in placed.packed:
-        if "part" in ps.schedule.program.inputs:
-            raise error("B0701", "the GPU backend trains whole batches", ps.kernels[0].span, help="leave out `microbatch`")
-        if ps.loops:
-            raise error("B0701", "the GPU backend runs no loops over strips", ps.kernels[ps.loops[0].first].span,
-                        label="the first loop begins here", help="leave out `recompute = on`")
+    """The variant, in words, for the plan."""
     return ("one launch a step, the bits of every other backend" if persistent(placed) else
             "one launch a kernel, large float products on tensor cores")
 
@@ -160,9 +166,11 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
     trainer needs to know, where the module is one."""
     train, evaluate = (kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True))
     return render("triton/module.py.j2", name=model.name, version=__version__, hash=model.hash, rule=model.rule.name,
-                  optimizer=model.optimizer.name, batch=model.batch, table=table_lines(report), train=train, evaluate=evaluate,
-                  train_phases=_phased(placed.packed.train, placed, "", train),
-                  eval_phases=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
+                  optimizer=model.optimizer.name, batch=model.batch, part=model.part, table=table_lines(report),
+                  train=train, evaluate=evaluate,
+                  train_lines=_phased(placed.packed.train, placed, "", train),
+                  eval_lines=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
+                  loops=any(ps.loops for ps in placed.packed),
                   counter=placed.plan.arena_bytes, persistent=persistent(placed), steps=_steps(placed, net),
                   net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "")
 
@@ -194,7 +202,7 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
     dev = device(placed)
     return {
         "name": model.name, "hash": spec_hash(model, placed), "version": __version__, "target": target.name, "rule": model.rule.name,
-        "optimizer": model.optimizer.name, "batch": model.batch, "elements": first.output.elements,
+        "optimizer": model.optimizer.name, "batch": model.part, "parts": model.microbatch, "elements": first.output.elements,
         "classes": model.classes, "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
         "encoding": asdict(encoder) if encoder else None, "counters": c_emit.counters(placed), "epochs": model.epochs, "seed": model.seed,
         "holdout": model.holdout, "lr": float(model.optimizer["lr"]), "schedule": model.schedule.name,

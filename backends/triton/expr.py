@@ -17,7 +17,7 @@ import numpy as np
 from bnnc.diag import InternalError
 from bnnc.ir.image import Geometry, geometry
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
-from bnnc.plan.types import Storage
+from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.kernel import INFIX, Expr, bare
 
 from ..printing import LONG, Names, all_const, kind
@@ -25,15 +25,15 @@ from ..printing import LONG, Names, all_const, kind
 TYPES = {"u8": "uint8", "i8": "int8", "i16": "int16", "i32": "int32", "f16": "float16", "f32": "float32", "bit": "uint32", "bool": "uint32"}
 CALLS = {"sqrt": "tl.sqrt_rn", "exp": "num.exp", "log": "num.log", "powi": "num.powi"}
 RESERVED = ("arena", "t", "r", "c", "q", "p", "k", "d", "i", "x", "s", "num", "tl", "rows_ok", "cols_ok", "q_ok", "p_ok", "other_ok",
-            "first", "second", "left", "right", "total", "differ", "row", "col", "open", "size", "value", "other", "rival",
-            "up", "down", "high", "low", "c0", "at", "at_ok", "step", "state", "init", "position", "channel", "w", "now",
-            "more", "seen", "have")  # of skeletons
+            "first", "second", "total", "differ", "row", "col", "open", "size", "value", "other", "rival", "c0", "pick", "at", "at_ok",
+            "step", "state", "init", "position", "channel", "w", "now", "more", "seen", "have",
+            *(f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low")))  # of skeletons
 SMALLEST = float(np.float32(2.0**-126))
 
 
 def ident(name: str) -> str:
-    """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``."""
-    return name.split(":")[-1].replace("@0", "_t").replace("@2", "_w").replace(".", "_")
+    """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``, ``conv1.y~3`` (made again) -> ``conv1_y_again3``."""
+    return name.split(":")[-1].replace("~", "_again").replace("@0", "_t").replace("@2", "_w").replace(".", "_")
 
 
 def literal(x: float) -> str:
@@ -72,6 +72,14 @@ class Printed:
     @property
     def lines(self) -> list[str]:
         return self.pre + self.body
+
+
+def shared(e: Expr) -> bool:
+    """Does this sum up over several windows that a pixel is in?"""
+    if e.op != "unwindow":
+        return False
+    g = geometry(dict(e.attr))
+    return min(g.out_height, ceil_div(g.ky, g.stride)) * min(g.out_width, ceil_div(g.kx, g.stride)) > 1
 
 
 def shown(e: Expr) -> tuple[Expr, ...]:
@@ -128,7 +136,7 @@ class Printer:
 
     def _hint(self, e: Expr) -> str:
         if e.op == "load":
-            parts = e.attr.partition("@")[0].split(":")[-1].split(".")
+            parts = e.attr.partition("@")[0].partition("~")[0].split(":")[-1].split(".")
             return "_".join(parts[1:] or parts) + "_"
         return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
 
@@ -287,16 +295,21 @@ class Printer:
         planes = [f"({self.load(x.attr, at, also=ok)} == (({place} >> {p} & 1) != 0))" for p, x in enumerate(route)]
         return f"({' & '.join(conditions + planes)})"
 
+    def _met(self, hint: str, at: str, k: int, stride: int, count: int) -> list[tuple[str, str, str]]:
+        """Along an axis, in order, windows that a pixel ``at`` may be in (all there are, where those are few), where in them, and if."""
+        if count <= (most := ceil_div(k, stride)):
+            return [(str(o), f"{at} - {o * stride}", f"({at} >= {o * stride}) & ({at} < {o * stride + k})") for o in range(count)]
+        lines = [self._line(hint, f"{at} // {stride} - {back}") for back in range(most - 1, -1, -1)]
+        return [(o, f"{at} - {o} * {stride}", f"({o} >= 0) & ({o} < {count}) & ({at} - {o} * {stride} < {k})") for o in lines]
+
     def _unwindow(self, e: Expr) -> str:
         """The gradients of the windows that pixel ``r`` is in, in their order."""
         source, *route = e.args
         g, text = geometry(dict(e.attr)), "0.0"
         py, px = self._pixel(g)
-        for up, along in itertools.product(*(range(-(-k // g.stride) - 1, -1, -1) for k in (g.ky, g.kx))):
-            oy, ox = self._line("oy", f"{py} // {g.stride} - {up}"), self._line("ox", f"{px} // {g.stride} - {along}")
-            dy, dx = f"{py} - {oy} * {g.stride}", f"{px} - {ox} * {g.stride}"
-            meets = self._line("meets", f"({oy} >= 0) & ({oy} < {g.out_height}) & ({dy} < {g.ky}) & "
-                                        f"({ox} >= 0) & ({ox} < {g.out_width}) & ({dx} < {g.kx})")
+        down, along = self._met("oy", py, g.ky, g.stride, g.out_height), self._met("ox", px, g.kx, g.stride, g.out_width)
+        for (oy, dy, in_y), (ox, dx, in_x) in itertools.product(down, along):
+            meets = self._line("meets", f"{in_y} & {in_x}")
             at = self._line("window", f"({self.frame.row} // {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}")
             place = self._line("place", f"({dy}) * {g.kx} + {dx}") if route else ""
             chosen = self._chosen([meets], place, tuple(route), at, meets)

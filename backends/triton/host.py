@@ -17,6 +17,7 @@ from bnnc.plan.report import Report
 
 from ..c.build import WARNINGS, Sizes, find_compiler, read_elf, run_compiler
 from . import compile as aot
+from .device import in_order
 from .targets import Target
 
 PTX_ARCH = 80  # of the text that the driver compiles for GPUs newer than all that is listed
@@ -26,12 +27,16 @@ IMAGES = """/* The kernels of this program: written by the build, beside bnnc_im
 #define BNNC_IMAGES_H
 #include <stdbool.h>
 #include <stdint.h>
-enum {{ BNNC_GPU_ARCHS = {archs}, BNNC_GPU_TRAIN = {train}, BNNC_GPU_KERNELS = {kernels} }};
+enum {{ BNNC_GPU_ARCHS = {archs}, BNNC_GPU_KERNELS = {kernels}, BNNC_GPU_TRAIN = {train}, BNNC_GPU_LAUNCHES = {launches} }};
 static const struct {{ int arch; bool ptx; }} bnnc_gpu_arch[] = {{ {arch_list} }};
 typedef struct {{ uint32_t at, shared, registers; }} bnnc_gpu_image;
 typedef struct {{ const char *name; uint32_t grid, warps; bnnc_gpu_image image[{archs}]; }} bnnc_gpu_kernel;
 static const bnnc_gpu_kernel bnnc_gpu_kernels[] = {{
 {table}
+}};
+/* Launches of a training step, then of an evaluation step: a kernel's number, and which strip. */
+static const struct {{ uint16_t kernel, strip; }} bnnc_gpu_launches[] = {{
+{order}
 }};
 __asm__(".section .rodata\\n.balign 64\\nbnnc_images:\\n.incbin \\"bnnc_images.bin\\"\\n.byte 0\\n.previous");
 extern const uint8_t bnnc_images[] __attribute__((visibility("hidden")));
@@ -54,8 +59,10 @@ def images(text: str, target: Target) -> tuple[str, bytes]:
             blob += image.ptx.encode() + b"\0" if ptx else image.cubin
         rows.append(f'    {{ "{e.name}", {e.tiles}, {e.warps}, {{ {", ".join(cells)} }} }},')
     arch_list = ", ".join(f"{{ {a}, {'true' if ptx else 'false'} }}" for a, ptx in columns)
-    return IMAGES.format(archs=len(columns), train=len(train), kernels=len(train) + len(evaluate), arch_list=arch_list,
-                         table="\n".join(rows)), bytes(blob)
+    number = {e.name: i for i, e in enumerate((*train, *evaluate))}
+    order = [[f"{{ {number[name]}, {sum(strip)} }}" for (name, *_), strip in in_order(side)] for side in (train, evaluate)]
+    return IMAGES.format(archs=len(columns), train=len(order[0]), launches=sum(map(len, order)), kernels=len(number), arch_list=arch_list,
+                         table="\n".join(rows), order=",\n".join(f"    {x}" for side in order for x in side)), bytes(blob)
 
 
 def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:

@@ -11,9 +11,10 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
     through time           bit x bit             recur      exact integers; a program has some samples and all their units
 
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time (``Memory.exact`` is
-false), large ones use tensor cores: bit x bit by ``dot``, and a float times bits or u8 by ``split``: the float, scaled by a power of
-two for each row, as the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times 255 for u8), and sums over many rows add
-32 at a time: float results are not those of other backends to the bit, integers and bits that come from integers are.
+false), large ones use tensor cores: bit x bit by ``dot``, and what has floats by ``split``: a float, scaled by a power of two for each
+row, is the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times 255 for u8; Q 2**-20 max|left| max|right| for two
+floats), and sums over many rows add 32 at a time: float results are not those of other backends to the bit, integers and bits that come
+from integers are.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.types import ceil_div
-from bnnc.sched.kernel import Acc, Expr, Kernel, bare
+from bnnc.sched.kernel import Acc, Expr, Kernel
 
 from .expr import Frame, Printer
 from .images import Images
@@ -107,11 +108,11 @@ class Matrices(Skeleton):
             if self.k.form == "tn" or a.dtype == "u8" or self.large:
                 return self.dot(a, b)
             return self.popcount(a, b)
-        if self.large and (bits[0] != bits[1] or a.dtype == "u8"):
-            return self.split(a, b)
+        if self.large and not all(bits):
+            return self.tensors(a, b)
         if bits[0] != bits[1]:
             return self.grouped(a, b)
-        if not any(bits) and (self.k.form == "tn" or "u8" not in (a.dtype, b.dtype)):
+        if not any(bits):
             return self.outer(a, b)
         raise error("B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
 
@@ -160,24 +161,14 @@ class Matrices(Skeleton):
             "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""), "offset": a.dtype == "u8"}, frame),
             warps=8 if self.large else 4)
 
-    def split(self, a: Expr, b: Expr) -> KernelText:
-        """A float times bits or u8 on f16 tensor cores, the float as two f16 numbers."""
+    def tensors(self, a: Expr, b: Expr) -> KernelText:
+        """A product with a float on f16 tensor cores."""
         context, frame, tiles = self.product(self.k.dims[1], TENSOR_TILE, 16)
-        block = 32  # with 64 terms at once registers spill
-        ragged = bool(context["q"] % block)
-        on_left = self.k.form != "tn"  # where the float operand is
-        q_ok, p_ok = ("q_ok", "p_ok") if ragged else ("", "")
+        q_ok, p_ok = ("q_ok", "p_ok") if context["q"] % 32 else ("", "")
         left = self.printer(Frame("q", "r", q_ok, frame.row_ok) if self.k.form == "tn" else Frame("r", "q", frame.row_ok, q_ok))
         right = self.printer(Frame("c", "p", frame.col_ok, p_ok) if self.k.form == "nt" else Frame("p", "c", p_ok, frame.col_ok))
-        codes = [left.print([a]), right.print([b])]
-        values = []
-        for e, pr, ok in ((a, left, q_ok), (b, right, p_ok)):
-            x = pr.num(e)
-            x = f"tl.where({ok}, {bare(x)}, 0.0)" if ok else x
-            values.append(x if (e is a) == on_left else f"({bare(x)}).to(tl.float16)")
-        return KernelText("contract_split", tiles, self.epilogue({
-            **context, "block": block, "ragged": ragged, "a_code": codes[0], "b_code": codes[1], "a_value": values[0], "b_value": values[1],
-            "on_left": on_left}, frame), warps=8)
+        a_code, b_code = left.print([a]), right.print([b])
+        return self.split(context, frame, tiles, (a, left.num(a), a_code, q_ok), (b, right.num(b), b_code, p_ok))
 
     def grouped(self, a: Expr, b: Expr) -> KernelText:
         """Sums over q of a float times a sign, the float operand along rows or columns of the tile."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from bnnc.diag import error
 from bnnc.plan.types import Storage, ceil_div
-from bnnc.sched.kernel import Expr, Kernel
+from bnnc.sched.kernel import Expr, Kernel, bare
 
-from ..printing import Names, Places
+from ..printing import Names, Places, pace
 from .expr import RESERVED, TYPES, Frame, Printed, Printer, ident, word_index
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
@@ -19,11 +19,12 @@ TENSOR_TILE = (128, 64)  # of a product on tensor cores
 
 @dataclass(frozen=True)
 class Memory(Places):
-    """Places of one schedule with their byte offsets."""
+    """Places of one schedule with their byte offsets; ``parts``: the strips of kernels in loops."""
 
     offsets: dict[str, int]
     constants: dict[str, int]
     exact: bool = True
+    parts: dict[str, int] = field(default_factory=dict)
 
     def at(self, name: str) -> int:
         return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
@@ -55,11 +56,11 @@ def extents(k: Kernel) -> tuple[int, int, int]:
     if k.geometry is None:
         m, q, n = k.dims
         return m, n, q
-    return *k.domain, k.b.shape[0] if k.form == "weight" else k.a.shape[1]
+    return *k.domain, k.b.shape[0] if k.form == "weight" else k.a.shape[1] // k.groups
 
 
 def terms(k: Kernel) -> int:
-    """Terms of all sums of a product or a convolution; 0 for other kernels."""
+    """Terms of all sums of a product or a convolution (of a strip, in a loop); 0 for other kernels."""
     if k.a is None:
         return 0
     return prod(extents(k)) * (k.geometry.positions if k.geometry is not None and k.form != "weight" else 1)
@@ -86,7 +87,9 @@ class Skeleton:
                 if s.stored_rows * s.stride > 2**31 - 1:
                     raise error("B0702", f"`{place}` has more elements than a kernel can count", k.span, help="use a smaller batch")
                 places[place] = self.names.new(ident(place))
-                self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))  # {s}")
+                step = pace(k, n, s, mem.parts.get(k.name, 1))
+                self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))"
+                                  f"{f' + strip * {step}' if step else ''}  # {s}")
             self.pointers[n] = places[place]
 
     def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
@@ -155,7 +158,7 @@ class Skeleton:
         origin = self.origin(frame, by_rows)
         lines.append(f"{start} = {origin}tl.arange(0, {rows if by_rows else cols}){axis} * 32")
         at, _ = word_index(s, start if by_rows else row, col if by_rows else start)
-        inside = [f"({start} < {s.shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
+        inside = [f"({start} < {self.k.out_shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
         inside += [frame.ok(not by_rows and tall, by_rows and wide)]
         guard = " & ".join(x for x in inside if x)
         return [*lines, f"tl.store({pointer} + {at}, {first}{f', mask={guard}' if guard else ''})"]
@@ -176,13 +179,28 @@ class Skeleton:
     @property
     def large(self) -> bool:
         """Is this a product for tensor cores?"""
-        return not self.mem.exact and terms(self.k) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
+        if self.mem.exact or self.k.groups > 1:
+            return False
+        return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
         """Tiles of a product of ``q`` terms."""
         (m, n), (bm0, bn0) = self.k.out_shape, self.least()
         context, frame, tiles = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
         return {**context, "q": q, "acc": self.names.new("y"), "positions": 0, "walk": [], "type": "float32", "rolled": False}, frame, tiles
+
+    def split(self, context: dict[str, Any], frame: Frame, tiles: int, *operands: tuple[Expr, str, Printed, str]) -> KernelText:
+        """A product with a float on f16 tensor cores.  ``operands``: each with its value, its statements and the mask of its terms."""
+        values, floats = [], []
+        for side, (e, value, _, ok) in zip(("left", "right"), operands, strict=True):
+            value = f"tl.where({ok}, {bare(value)}, 0.0)" if ok else value
+            small = e.dtype in ("bit", "u8")  # whole numbers that f16 holds
+            floats += [] if small else [side]
+            values.append(f"({bare(value)}).to(tl.float16)" if small else value)
+        block = 32  # with 64 terms at once registers spill
+        return KernelText("contract_split", tiles, self.epilogue({
+            **context, "block": block, "ragged": any(o[3] for o in operands), "a_code": operands[0][2], "b_code": operands[1][2],
+            "a_value": values[0], "b_value": values[1], "floats": floats}, frame), warps=8 if context["bm"] > 32 else 4)
 
     def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
         code, stores = self.outputs(frame, context["bm"], context["bn"], {0: context["acc"]})

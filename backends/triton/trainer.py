@@ -225,11 +225,12 @@ class Trainer:
                 lr *= float(np.float32(args["factor"]))
         return np.float32(lr * c.lr_scale if net["schedule"] == "plateau" else lr)
 
-    def scalars(self, lr: np.float32, t: int) -> np.ndarray:
-        """What step t = 1, 2, ... reads besides its batch and the states, as 32-bit words in the order of NET."""
+    def scalars(self, lr: np.float32, t: int, part: int) -> np.ndarray:
+        """What a part of step t = 1, 2, ... reads besides its samples and the states, as 32-bit words in the order of NET."""
         c = self.cursor
         values = {"lr": np.float32(lr), "step": np.float32(t), "tick": np.uint32(t & 0xFFFFFFFF), "seed": np.uint32(c.seed),
-                  "errors": np.uint32(c.errors), "samples": np.uint32(c.samples), "level": np.uint32(c.level)}
+                  "errors": np.uint32(c.errors), "samples": np.uint32(c.samples), "level": np.uint32(c.level),
+                  "part": np.float32(part)}
         return np.array([values[name].view(np.uint32) for name in self.net["scalars"]], np.uint32)
 
     def evaluate(self, source: Samples, index: np.ndarray) -> tuple[float, float]:
@@ -249,9 +250,9 @@ class Trainer:
         return hits / len(index), total / len(index)
 
     def advance(self, order: np.ndarray, rates: list[np.float32]) -> None:
-        """Steps on batches i32[steps, batch]: one launch for all of them where samples are on the device."""
-        first = self.cursor.step_total + 1
-        scalars = np.stack([self.scalars(lr, first + i) for i, lr in enumerate(rates)])
+        """Steps on parts of batches i32[steps * parts, batch]: one launch for all of them where samples are on the device."""
+        first, parts = self.cursor.step_total + 1, self.net["parts"]
+        scalars = np.stack([self.scalars(lr, first + i, k) for i, lr in enumerate(rates) for k in range(parts)])
         ends = np.cumsum([n for _, _, _, n, _ in self.net["counters"]], dtype=int)[:-1]
         if self.device.persistent:
             words, preds, counts = self.device.steps(order, scalars)
@@ -268,11 +269,12 @@ class Trainer:
             self.count(*self.results("train", self.train.labels[index]), counted)
 
     def count(self, loss: float, hits: int, counted: list[np.ndarray]) -> None:
-        """A step is done."""
+        """A part of a batch is done; with the last one, a step."""
         c = self.cursor
         c.count = [k + int(x.sum(dtype=np.int64)) for k, x in zip(c.count, counted, strict=False)]
         c.loss_sum, c.hits, c.seen = c.loss_sum + loss, c.hits + hits, c.seen + self.net["batch"]
-        c.step, c.step_total = c.step + 1, c.step_total + 1
+        if c.seen % (self.net["batch"] * self.net["parts"]) == 0:
+            c.step, c.step_total = c.step + 1, c.step_total + 1
 
     def save(self) -> Path:
         return self.store.save(self.cursor, self.state_bytes())
@@ -283,8 +285,8 @@ def begin(run: Trainer) -> bool:
     o, net, n = run.options, run.net, run.train.n
     n_hold = int(np.float32(net["holdout"]) * np.float64(n))
     n_fit = n - n_hold
-    if n_fit < net["batch"]:
-        raise error("B0804", f"{n_fit} samples to train on, fewer than one batch of {net['batch']}", exit_code=5)
+    if n_fit < (batch := net["batch"] * net["parts"]):
+        raise error("B0804", f"{n_fit} samples to train on, fewer than one batch of {batch}", exit_code=5)
     if o.resume == "never":
         run.store.clear()
     kept = run.store.load()
@@ -374,7 +376,7 @@ def train(run: Trainer) -> int:
     resumed = begin(run)
     if run.device.persistent:
         run.device.keep(run.train.rows, run.train.labels)
-    c, batch = run.cursor, net["batch"]
+    c, batch = run.cursor, net["batch"] * net["parts"]
     per_epoch = c.n_fit // batch
     most = o.steps if o.steps is not None else 1 << 62
     if not o.quiet:
@@ -396,7 +398,7 @@ def train(run: Trainer) -> int:
             if o.save_every_steps:
                 n = min(n, o.save_every_steps - c.step_total % o.save_every_steps)
             rates = [run.rate(per_epoch, i) for i in range(n)]
-            run.advance(order[c.step * batch : (c.step + n) * batch].astype(np.int32).reshape(n, batch), rates)
+            run.advance(order[c.step * batch : (c.step + n) * batch].astype(np.int32).reshape(-1, net["batch"]), rates)
             lr, changed = rates[-1], True
             due = c.step_total % o.save_every_steps == 0 if o.save_every_steps else time.monotonic() - saved >= o.save_every
             if due and not STOP:
@@ -450,7 +452,7 @@ def evaluate(run: Trainer) -> int:
 def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespace:
     """The command line: the C trainer's flags."""
     top = argparse.ArgumentParser(prog=f"{net['name']}_triton.py", description=f"{net['name']}: rule {net['rule']}, {net['optimizer']}, "
-                                  f"batch {net['batch']}; {net['device_bytes']} bytes of GPU memory",
+                                  f"batch {net['batch'] * net['parts']}; {net['device_bytes']} bytes of GPU memory",
                                   epilog="exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 no GPU, 130/143 interrupted")
     verbs = top.add_subparsers(dest="verb", required=True)
     shared = argparse.ArgumentParser(add_help=False)

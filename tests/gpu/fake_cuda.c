@@ -77,25 +77,28 @@ int cuGetErrorName(int r, const char **name) { return *name = r == 2 ? "CUDA_ERR
 static int launch(const char *name, unsigned grid, unsigned block, unsigned shared, void **args)
 {
     static void (*step)(int);
-    static int (*kernel)(int, int, int, int);
+    static int (*kernel)(int, int, int, int), (*next)(int); /* next: of networks with loops over strips */
     static uint8_t *(*arena)(void);
     const size_t bytes = (size_t)number("FAKE_ARENA", 0);
     const int whole = !strcmp(name, "train_step") || !strcmp(name, "eval_step");
     int r = 0;
-    if (*(ptr *)args[0] != (ptr)(uintptr_t)memory || *(ptr *)args[1] || *(ptr *)args[2] || block % 32) return 1;
+    if (*(ptr *)args[0] != (ptr)(uintptr_t)memory || *(ptr *)args[1] > 0xFFFF || *(ptr *)args[2] || *(ptr *)args[3] || block % 32) return 1;
     if (!net) {
         net = dlopen(getenv("FAKE_NET"), RTLD_NOW | RTLD_LOCAL);
         if (!net) return fprintf(stderr, "%s\n", dlerror()), 1;
         *(void **)&step = dlsym(net, "bnnc_test_step"), *(void **)&kernel = dlsym(net, "bnnc_test_kernel");
-        *(void **)&arena = dlsym(net, "bnnc_test_arena");
+        *(void **)&arena = dlsym(net, "bnnc_test_arena"), *(void **)&next = dlsym(net, "bnnc_test_next");
     }
     memcpy(arena(), memory, bytes);
     if (whole) step(name[0] == 'e');
     else
         for (int i = 0; i < n_functions; i++)
-            if (!strcmp(functions[i].name, name)) r = kernel(0, i, 0, 1);
+            if (!strcmp(functions[i].name, name)) {
+                r = kernel(0, i, 0, 1);
+                if (next) next(i);
+            }
     memcpy(memory, arena(), bytes);
-    note("launch %s %u %u %u\n", name, grid, block, shared);
+    note("launch %s %u %u %u %u\n", name, grid, block, shared, *(unsigned *)args[1]);
     return r;
 }
 int cuLaunchKernel(void *f, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, void *stream,

@@ -28,6 +28,7 @@ from bnnc.ir import interp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
 from test_locked import NETS, SPECIAL, check_net, check_steps  # noqa: E402
+from test_strips import SMALL, on  # noqa: E402
 from test_triton_images import NETS as IMAGES  # noqa: E402
 
 pytestmark = pytest.mark.gpu
@@ -50,13 +51,13 @@ class GpuLibrary(TritonLibrary):
         self.names: dict[str, Any] = vars(load_module(text, Path(self.folder.name), interpret=False))
         self.gpu = Gpu(self.names)
 
-    def launch(self, name: str, grid: int) -> None:
+    def launch(self, name: str, grid: int, *strip: int) -> None:
         self.gpu.write(0, self.memory)
         if name.endswith("_step"):
             self.gpu.one_launch(name.removesuffix("_step"))
         else:
             warps = next(k.warps for k in self.entries if k.name == name)
-            self.names[name][(grid,)](self.gpu.memory, num_warps=warps, enable_fp_fusion=False)
+            self.names[name][(grid,)](self.gpu.memory, *strip, num_warps=warps, enable_fp_fusion=False)
         self.memory[:] = self.gpu.read(0, self.memory.size)
 
 
@@ -65,6 +66,17 @@ def test_kernels(net: str) -> None:
     lib = GpuLibrary(plan((NETS | IMAGES)[net], target="triton"))
     assert check_net(lib, net in SPECIAL, threads=(1,)) > 10
     check_steps(lib, 3)
+
+
+@pytest.mark.parametrize("net", SMALL)
+def test_loops_over_strips(net: str) -> None:
+    """A launch for each kernel and strip, and then whole steps in one launch."""
+    lib = GpuLibrary(plan(on(SMALL[net]), target="triton"))
+    check_steps(lib, 3)
+    states, inputs = interp.init_states(lib.train.program, 3), batch_of(lib.planned, 0)
+    lib.set_states(states)
+    lib.persistent(lib.train, inputs)
+    assert_same(lib.states(), interp.step(lib.train.program, {**states, **inputs})[1])
 
 
 @pytest.mark.parametrize("net", ["edge-adam-keep", "standard-adam", "bep", "local", "edge-long-sums"])

@@ -28,10 +28,24 @@ NETS = {
     "integers": spec((20, 9, 3), kind="sign", rule="bep(group = 3)", batch=10).replace("optimizer = adam; ", "epochs = 2; "),
     "encoded": sequence_spec(4, 5, 9, 0, 3, batch=10, encoder="thermometer(3, kind = gauss)").replace("f32[", "u8[").replace(
         "train { ", "train { epochs = 2; schedule = plateau(1, 0.5); "),
+    "parts": spec((20, 9, 3), kind="sign", batch=12).replace("optimizer =", "epochs = 2; microbatch = 3; optimizer ="),
     "images": """network net {
   input u8[4, 5, 1]; conv 5 kernel = 2; maxpool; batchnorm; sign; conv 3 kernel = 2 padding = same; batchnorm; sign; flatten;
   dense 3; batchnorm; loss; }
 rule standard; train { epochs = 2; batch = 10; optimizer = adam; }
+""",
+    "strips": """network net {
+  input u8[4, 5, 1]; conv 8 kernel = 1; batchnorm; sign; conv 64 kernel = 1; batchnorm; sign; conv 8 kernel = 1; maxpool; batchnorm; sign;
+  flatten; dense 3; batchnorm; loss; }
+rule edge; train { epochs = 1; batch = 10; optimizer = adam; recompute = on; }
+""",
+    "residuals": """network net {
+  input u8[4, 5, 1]; conv 4 kernel = 2 weights = real; batchnorm; relu; maxpool 2 stride = 1; batchnorm;
+  residual { sign clip = 1.25; conv 4 padding = same groups = 2; batchnorm; }
+  residual { shortcut { avgpool 2; conv 6 kernel = 1 weights = real; batchnorm; }
+             sign clip = 1.25; conv 6 kernel = 2 stride = 2 scale = mean; batchnorm; }
+  globalavgpool; flatten; dense 3 weights = real bias = on; loss; }
+rule edge(clip_at = 1.25); train { epochs = 2; batch = 10; optimizer = adam; }
 """,
 }
 
@@ -81,8 +95,8 @@ def state(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("state ")[1].split()[0]
 
 
-SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "images", "encoded")), "integers"]
-REAL = ("floats", "images")  # nothing is counted
+SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "parts", "images", "residuals", "encoded")), "integers"]
+REAL = ("floats", "parts", "images", "residuals")  # nothing is counted
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
@@ -97,7 +111,7 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
             for p, log, file in ((c, logs[0], files[0]), (py, logs[1], files[1])))
     assert state(a) == state(b)
     for x, y in zip(*([json.loads(line) for line in log.read_text().splitlines()] for log in logs), strict=True):
-        for k in ("event", "epoch", "step", "test_samples", "state", "hash", "train_samples"):
+        for k in ("event", "epoch", "step", "test_samples", "state", "hash", "train_samples", "batch"):
             assert x.get(k) == y.get(k), k
         for k in ("loss", "train_acc", "test_acc", "best_test_acc", "lr"):
             assert x.get(k, 0) == pytest.approx(y.get(k, 0), rel=1e-5), k
@@ -128,13 +142,23 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     lines = log.read_text().splitlines()
     assert f"alloc {planned.report.total}" in lines and planned.report.total == emit.device(planned.placed).nbytes
     assert lines.count("image cubin sm_90") == 2
-    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == int(a.stdout.split(" steps")[0].split()[-1]) >= 6
-    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == (4 if net == "encoded" else 2)  # held-out samples, too
+    steps = int(a.stdout.split(" steps")[0].split()[-1])
+    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == steps * planned.model.microbatch and steps >= 6
+    evaluated = 4 if net == "encoded" else 2 * -(-10 // planned.model.part)  # encoded: held-out samples, too
+    assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == evaluated
     run(c, folder, "train", "--out", f"{net}-h1", "--steps", "4")
     run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
     assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)
     assert state(run(gpu, folder, "eval", "--out", f"{net}-h1", net=net)) == state(a)
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
+
+
+@pytest.mark.slow
+def test_the_python_trainer_runs_strips(folder: Path) -> None:
+    """Several steps in one launch, each with its loops."""
+    programs = [built("strips", target, folder)[1] for target in ("host", "triton")]
+    a, b = (run(p, folder, "train", "--out", f"strips-{p.name}", "--steps", "2", "--test", "none") for p in programs)
+    assert state(a) == state(b)
 
 
 def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
@@ -157,19 +181,25 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
     assert "needs an NVIDIA GPU and its driver" in missing.stderr and "hint:" in missing.stderr
 
 
-def test_one_launch_a_kernel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("net", ["integers", pytest.param("strips", marks=pytest.mark.slow)])
+def test_one_launch_a_kernel(net: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a step is not one launch: as many programs as a kernel has tiles, in the schedule's order; the same states."""
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
-    planned = plan(text_of("integers"), target="cuda:sm_90")
-    gpu = driver.build_source(driver.emit_source(planned), planned, folder / "many")
-    _, c = built("integers", "host", folder)
-    log = folder / "many.driver"
-    a = run(c, folder, "train", "--out", "many-c", "--steps", "1", "--test", "none")
-    b = run(gpu, folder, "train", "--out", "many-g", "--steps", "1", "--test", "none", net="integers", FAKE_LOG=str(log))
+    planned = plan(text_of(net), target="cuda:sm_90")
+    gpu = driver.build_source(driver.emit_source(planned), planned, folder / f"many-{net}")
+    _, c = built(net, "host", folder)
+    log = folder / f"many-{net}.driver"
+    a = run(c, folder, "train", "--out", f"many-{net}-c", "--steps", "2", "--test", "none")
+    b = run(gpu, folder, "train", "--out", f"many-{net}-g", "--steps", "2", "--test", "none", net=net, FAKE_LOG=str(log))
     assert state(a) == state(b)
-    launched = [x.split()[1:4] for x in log.read_text().splitlines() if x.startswith("launch")]
+    launched = [x.split() for x in log.read_text().splitlines() if x.startswith("launch")]
     train, _ = emit.entries(planned.placed)
-    assert launched == [[e.name, str(e.tiles), str(32 * e.warps)] for e in train]
+    want = []
+    for i, e in enumerate(train):  # a loop's kernels, once a strip
+        first, strips = e.loop or (i, 1)
+        some = [x for x in train if x.loop == e.loop] if e.loop else [e]
+        want += [["launch", x.name, str(x.tiles), str(32 * x.warps), str(s)] for s in range(strips) for x in some] if first == i else []
+    assert [[*x[:4], x[5]] for x in launched] == 2 * want and (net == "strips") == any(x[5] == "1" for x in launched)
 
 
 def test_the_same_source_gives_the_same_images(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import Library, batch_of, codes_of, plan, spec
-from test_locked import check_steps
+from test_locked import check_net, check_steps
+from triton_helpers import TritonLibrary
 
 import bnnc
 from bnnc import rng
@@ -46,6 +47,15 @@ def test_c_computes_what_the_interpreter_says(rule: str, optimizer: str) -> None
     """Two batches of three parts, every state after every part."""
     planned = plan(in_parts(spec((33, 17, 5), rule=rule, optimizer=optimizer, batch=21), 3))
     check_steps(Library(planned), 6)
+
+
+@pytest.mark.parametrize(("rule", "optimizer"), [
+    ("edge", "bop(tau = 0.001, gamma = 0.4)"), pytest.param("edge", "adam", marks=pytest.mark.slow),
+    pytest.param("standard", "sgd", marks=pytest.mark.slow)])
+def test_the_gpu_computes_what_the_interpreter_says(rule: str, optimizer: str) -> None:
+    lib = TritonLibrary(plan(in_parts(spec((20, 9, 5), rule=rule, optimizer=optimizer, batch=12), 3)))
+    assert check_net(lib, special=False, threads=(1,)) > 10
+    check_steps(lib, 4)
 
 
 def test_the_trainer_goes_through_the_batch_in_its_order() -> None:

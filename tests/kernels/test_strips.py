@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from helpers import Library, assert_same, plan
+from helpers import Library, assert_same, plan, with_slow
 from test_image_kernels import BN, net
 from test_locked import batch_of, check_steps
+from test_triton import make_large
+from test_triton_images import no_spills
+from triton_helpers import TritonLibrary, interpreted_module
 
+from bnnc.backends.triton import emit
+from bnnc.backends.triton.device import Interpreted
 from bnnc.ir import interp
 from bnnc.plan.place import live_bytes
 
@@ -27,6 +32,12 @@ NETS = {
                     "residual { sign; conv 96 padding = same; batchnorm; } sign", batch=4),
     "odd-channels": net("6, 6, 3", f"conv 33 padding = same; {BN}", f"conv 50 padding = same; {BN}", batch=6),
     "pool-overlap": net("9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6),
+}
+
+
+SMALL = {  # steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
+    "both": net("4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {BN}", f"conv 8 kernel = 1; {POOL}", batch=4),
+    "windows": net("4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {POOL}", f"conv 8 kernel = 1; {BN}", batch=4),
 }
 
 
@@ -54,6 +65,53 @@ def test_the_same_bits(name: str) -> None:
     lib.c.bnnc_test_step(1)
     assert_same({r: lib.read(lib.evaluate.place(v)) for r, v in lib.evaluate.program.results},
                 {r: values[v] for r, v in lib.evaluate.program.results})
+
+
+@pytest.mark.parametrize("name", with_slow(SMALL, ("windows",)))
+def test_the_same_bits_on_a_gpu(name: str) -> None:
+    """One launch a kernel and strip."""
+    lib = TritonLibrary(plan(on(SMALL[name])))
+    assert len({k.loop for k in lib.entries}) > 2
+    check_steps(lib, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("one", [True, False])
+def test_a_step_as_the_trainer_runs_it(one: bool) -> None:
+    """In one launch, which holds the loops, or as the device goes through them."""
+    lib = TritonLibrary(p := plan(on(SMALL["both"])))
+    states, inputs = interp.init_states(lib.train.program, 3), batch_of(p, 0)
+    lib.set_states(states)
+    lib.load(lib.train, inputs)
+    if one:
+        lib.launch("train_step", 1)
+    else:
+        net = emit.net_record(p.model, p.placed, p.report, p.target)
+        device = Interpreted(vars(interpreted_module(emit.module_text(p.model, p.placed, p.report, net))))
+        device.write(0, lib.memory)
+        device.step("train")
+        lib.memory[:] = device.memory
+    assert_same(lib.states(), interp.step(lib.train.program, {**states, **inputs})[1])
+
+
+def test_the_same_bits_on_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With strips and without; a strip's products are as large as the whole's."""
+    make_large(monkeypatch)
+    text = SMALL["both"].replace("conv 8", "conv 16")
+    libs = [TritonLibrary(plan(x)) for x in (text, on(text))]
+    inputs = batch_of(libs[0].planned, 0)
+    for lib in libs:
+        lib.set_states(interp.init_states(lib.train.program, 3))
+        lib.step(lib.train, inputs)
+    assert all(lib.source.count("out_dtype=tl.int32") > 2 and "num.scales" in lib.source for lib in libs)
+    assert_same(libs[0].states(), libs[1].states())
+    assert [any(k.loop for k in lib.entries) for lib in libs] == [False, True]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("persistent", [False, True])
+def test_kernels_compile_without_spills(persistent: bool) -> None:
+    no_spills(on(SMALL["both"]), persistent)
 
 
 def test_both_axes_and_second_makings_occur() -> None:

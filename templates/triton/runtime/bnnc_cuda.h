@@ -137,10 +137,11 @@ BNNC_COLD void bnnc_gpu_states_read(void) {
 }
 BNNC_COLD void bnnc_gpu_states_written(void) { bnnc_gpu.host_is_newer = true, bnnc_gpu.device_is_newer = false; }
 
-BNNC_FN void bnnc_gpu_launch(int i) {
+BNNC_FN void bnnc_gpu_launch(int i, uint64_t strip) {
   const bnnc_gpu_kernel *k = &bnnc_gpu_kernels[i];
   bnnc_cu_ptr none = 0;
-  void *arguments[] = {&bnnc_gpu.memory, &none, &none}; /* the arena; Triton's two scratch pointers */
+  /* the arena; in a loop, the strip's number (int32); Triton's two scratch pointers, 0 as the strip of kernels in no loop is */
+  void *arguments[] = {&bnnc_gpu.memory, &strip, &none, &none};
   const unsigned shared = k->image[bnnc_gpu.arch].shared;
   if (k->grid)
     BNNC_CU(cuLaunchKernel, bnnc_gpu.kernel[i], k->grid, 1, 1, 32 * k->warps, 1, 1, shared, NULL, arguments, NULL);
@@ -149,16 +150,16 @@ BNNC_FN void bnnc_gpu_launch(int i) {
             arguments);
 }
 
-/* Kernels first .. end - 1 on the batch in bnnc_arena. */
+/* Launches first .. end - 1 on the batch in bnnc_arena. */
 BNNC_FN void bnnc_gpu_step(bool train, int first, int end) {
-  const uint32_t scalars[] = {NET.lr, NET.step, NET.tick, NET.seed_at, NET.errors, NET.samples, NET.level};
+  const uint32_t scalars[] = {NET.lr, NET.step, NET.tick, NET.seed_at, NET.errors, NET.samples, NET.level, NET.part};
   if (bnnc_gpu.host_is_newer) bnnc_gpu_send(NET.state_begin, NET.state_bytes);
   bnnc_gpu.host_is_newer = false;
   bnnc_gpu_send(train ? NET.train_x : NET.eval_x, BNNC_X_BYTES);
   bnnc_gpu_send(train ? NET.train_labels : NET.eval_labels, NET.batch);
   for (uint32_t i = 0; train && i < sizeof scalars / sizeof scalars[0]; i++)
     if (scalars[i] != BNNC_NOWHERE) bnnc_gpu_send(scalars[i], 4);
-  for (int i = first; i < end; i++) bnnc_gpu_launch(i);
+  for (int i = first; i < end; i++) bnnc_gpu_launch(bnnc_gpu_launches[i].kernel, bnnc_gpu_launches[i].strip);
   bnnc_gpu_fetch(train ? NET.train_loss : NET.eval_loss, (uint64_t)NET.batch * 4);
   bnnc_gpu_fetch(train ? NET.train_pred : NET.eval_pred, (uint64_t)NET.batch * 4);
   for (int k = 0; train && k < BNNC_COUNTERS; k++) bnnc_gpu_fetch(NET.counter[k].offset, (uint64_t)NET.counter[k].n * 4);
