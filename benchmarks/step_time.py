@@ -35,9 +35,7 @@ MODES = {"eager": (), "compile": ("--compile",), "compile-step": ("--compile-ste
 
 @dataclass(frozen=True)
 class Network:
-    """What is measured.  ``floor_ms``: lower bounds of a step by (batch, threads): a grouped-add ("four Russians") roofline
-    measured on one Zen 4 core with AVX-512, no overlap, no packing cost, perfect split over two cores, first layer on real
-    inputs.  They say nothing about another CPU, nor about a network with 1-bit inputs."""
+    """What is measured."""
 
     title: str
     example: str
@@ -45,7 +43,6 @@ class Network:
     steps: int
     warm_up: int  # steps of PyTorch's
     modes: str
-    floor_ms: dict[tuple[int, int], float]
     peer: tuple[str, ...] = ()
 
     @property
@@ -55,15 +52,11 @@ class Network:
 
 
 NETWORKS = {
-    "mlp": Network("the binary MLP 784-256-256-256-256-10", "mnist_mlp", "100,1000", 200, 20, ",".join(MODES),
-                   {(100, 1): 1.02, (100, 2): 0.52, (1000, 1): 9.0, (1000, 2): 4.5}),
-    # the rates of the floor of BinaryNet: 61.4, 5.8 G multiply-adds of bits in each of three products; 0.35, 0.16 G in the first layer
-    "cnv": Network("CNV on CIFAR-10's shape", "cnv_cifar10", "100", 10, 3, "eager,compile", {(100, 1): 106, (100, 2): 57},
-                   ("--network", "cnv")),
+    "mlp": Network("the binary MLP 784-256-256-256-256-10", "mnist_mlp", "100,1000", 200, 20, ",".join(MODES)),
+    "cnv": Network("CNV on CIFAR-10's shape", "cnv_cifar10", "100", 10, 3, "eager,compile", ("--network", "cnv")),
     "binarynet": Network("BinaryNet on CIFAR-10's shape", "binarynet_cifar10", "100", 4, 2, "eager,compile",
-                         {(100, 1): 964, (100, 2): 505}, ("--network", "binarynet")),
+                         ("--network", "binarynet")),
 }
-FLOOR_SOURCE = "grouped-add roofline on one Zen 4 core"
 
 
 def output_of(command: Sequence[str], cwd: Path | None = None) -> str:
@@ -94,13 +87,11 @@ def bench_command(exe: Path, threads: int, steps: int) -> list[str]:
     return [str(exe), "bench", "--steps", str(steps), "--threads", str(threads), "--json"]
 
 
-def bnnc_step(exe: Path, threads: int, steps: int) -> float:
-    """Median milliseconds of one training step, from the trainer's JSON: ``median_ms``, else ``ms_per_step``."""
+def bnnc_step(exe: Path, threads: int, steps: int) -> tuple[float, float]:
+    """Median milliseconds of one training step, and the least that it could take: what the plan counts at the rates of inner loops
+    that the trainer measures first."""
     answer = json.loads(output_of(bench_command(exe, threads, steps)).strip().splitlines()[-1])
-    for key in ("median_ms", "ms_per_step", "step_ms"):
-        if key in answer:
-            return float(answer[key])
-    sys.exit(f"step_time: the trainer's JSON has no step time, only {', '.join(answer)}")
+    return float(answer["median_ms"]), float(answer["predicted_ms"])
 
 
 def bnnc_peak_mib(exe: Path, threads: int, steps: int) -> float:
@@ -140,18 +131,19 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 def measure(network: Network, exe: Path, batch: int, threads: int, mode: str, pairs: int, steps: int) -> dict[str, Any]:
     """Alternating pairs for one configuration: times (ms), ratios peer / bnnc, share of the floor."""
-    ours, theirs, peaks = [], [], []
+    ours, floors, theirs, peaks = [], [], [], []
     for _ in range(pairs):
-        ours.append(bnnc_step(exe, threads, steps))
+        step, floor = bnnc_step(exe, threads, steps)
+        ours.append(step)
+        floors.append(floor)
         peer = torch_step(batch, threads, steps, mode, more=(*network.peer, "--warm-up", str(network.warm_up)))
         theirs.append(peer["median_ms"])
         peaks.append(peer["peak_rss_mib"])
     peak = bnnc_peak_mib(exe, threads, steps)
-    floor = network.floor_ms.get((batch, threads))
     return {"batch": batch, "threads": threads, "mode": mode, "pairs": pairs, "steps": steps,
             "bnnc_ms": spread(ours), "torch_ms": spread(theirs),
             "speedup": spread([b / a for a, b in zip(ours, theirs, strict=True)]),
-            "floor_ms": floor, "floor_share": None if floor is None else floor / statistics.median(ours),
+            "floor_ms": spread(floors), "floor_share": spread([f / a for f, a in zip(floors, ours, strict=True)]),
             "bnnc_peak_mib": peak, "torch_peak_mib": statistics.median(peaks),
             "memory_ratio": statistics.median(peaks) / peak}
 
@@ -185,7 +177,7 @@ def markdown(network: Network, result: dict[str, Any]) -> str:
     """The result as the text of the ``.md`` file."""
     rows = []
     for r in result["rows"]:
-        share = "-" if r["floor_share"] is None else f"{100 * r['floor_share']:.0f} %"
+        share = f"{100 * r['floor_share']['median']:.0f} % ({r['floor_ms']['median']:.2f} ms)"
         rows.append(f"| {r['batch']} | {r['threads']} | {r['mode']} | {cell(r['bnnc_ms'])} | {cell(r['torch_ms'])} "
                     f"| **{cell(r['speedup'])}** | {share} | {r['bnnc_peak_mib']:.1f} | {r['torch_peak_mib']:.0f} "
                     f"| {r['memory_ratio']:.0f} |")
@@ -197,10 +189,10 @@ def markdown(network: Network, result: dict[str, Any]) -> str:
         machine_line(result["machine"]), "",
         "| batch | threads | PyTorch mode | bnnc ms | PyTorch ms | speed-up | share of the floor | bnnc MiB "
         "| PyTorch MiB | memory ratio |", "|" + " --- |" * 10, *rows, "",
-        f"Share of the floor: floor / bnnc, from a {FLOOR_SOURCE} (ms: "
-        + ", ".join(f"batch {b}, {t} thread{'s' * (t > 1)}: {v}" for (b, t), v in network.floor_ms.items())
-        + "). It means something on that CPU only, and counts a first layer on real inputs: with 1-bit inputs "
-        "there is less to do than this floor.", "",
+        "Share of the floor: the least that a step could take, over what it takes, within a run. That least is what the plan counts "
+        "(products by kind, operations, bytes; `bnnc/plan/cost.py`) at the rates of one inner loop of each kind, which the trainer "
+        "measures on the same threads just before (`bench`, `bnnc_rate.h`): sums from tables of four signed terms, popcounts, one multiply "
+        "and one add, all from the first-level cache; no packing, no gathering, no waiting.", "",
         "PyTorch trains the standard rule in f32, on f32 inputs in memory; `compile` compiles forward and loss, "
         "`compile-step` the whole step with the optimiser.", ""])
 
@@ -212,7 +204,7 @@ def measure_all(network: Network, a: argparse.Namespace, scratch: Path) -> dict[
     spec = a.spec or network.spec
     if spec is None and not set(batches) <= set(ready):
         sys.exit(f"step_time: no .bnn file in examples/{network.example}: give --spec or --exe")
-    result: dict[str, Any] = {"machine": machine(), "pairs": a.pairs, "steps": steps, "floor_source": FLOOR_SOURCE, "rows": []}
+    result: dict[str, Any] = {"machine": machine(), "pairs": a.pairs, "steps": steps, "rows": []}
     for batch in batches:
         exe = ready.get(batch) or build_bnnc(spec, batch, max(threads), scratch / f"{spec.stem}_{batch}")
         for t in threads:
