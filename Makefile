@@ -38,9 +38,9 @@ test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
 test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing (ONLY=slow: just those)
 	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu and not arm' $(ARGS)
 
-test-arm: $(TEST)/ok ## the programs for Raspberry Pi and Cortex-M, under QEMU (needs qemu-user, qemu-system-arm, and gcc or zig for ARM)
+test-arm: $(TEST)/ok ## the programs for Raspberry Pi and Cortex-M, under QEMU (needs qemu-user, qemu-system-arm, gcc or zig; ONLY=arm: the slow ones too)
 	@$(TEST)/bin/python -c 'import ziglang' 2> /dev/null || $(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[arm]'
-	$(PYTEST) -n auto -m arm $(ARGS)
+	$(PYTEST) -n auto -m '$(or $(ONLY),arm and not slow)' $(ARGS)
 
 lint: $(TEST)/ok ## ruff and mypy
 	$(TEST)/bin/ruff check bnnc backends tests examples benchmarks

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import shutil
@@ -192,6 +193,7 @@ def main() -> None:
     before = {(r["network"], r["rule"], r["level"]): r["total"]
               for r in (json.loads(a.before.read_text(encoding="utf-8"))["instructions"] if a.before else result.get("instructions", []))}
     result["instructions"] = []
+    os.environ.setdefault("BNNC_CC", "cc -g")  # callgrind names functions of loaded segments
     with tempfile.TemporaryDirectory() as scratch:
         for name in a.networks.split(";"):
             widths, batch, args = NETWORKS[name]

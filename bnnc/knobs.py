@@ -4,7 +4,7 @@ BNNC_DUMP=dir       write what each pass made to ``dir`` (``30.expand.txt`` ...)
 BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, strip, place
 BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / also interpret before and after
 BNNC_POISON=1       generated code overwrites dead buffers
-BNNC_CC=compiler    the C compiler to use
+BNNC_CC=compiler    the C compiler to use, with options; "gcc -g" for debuggers and profilers
 """
 
 from __future__ import annotations

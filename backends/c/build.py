@@ -113,8 +113,9 @@ def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, .
 
 @cache
 def apart(cc: str, target: Target) -> bool:
-    """Whether kernels of instruction sets that are not chosen stay out of memory: gcc and GNU ld for x86-64 Linux."""
-    if not target.apart or platform.system() != "Linux" or platform.machine() != "x86_64":
+    """Whether kernels of instruction sets that are not chosen stay out of memory: gcc and GNU ld for x86-64 Linux.  Not with ``-g``:
+    debuggers and profilers find names in loaded segments only."""
+    if not target.apart or platform.system() != "Linux" or platform.machine() != "x86_64" or "-g" in shlex.split(cc):
         return False
     told = subprocess.run([*shlex.split(cc), "-Wl,--version"], capture_output=True, text=True, check=False).stdout
     return stack.known(tuple(shlex.split(cc)[:1])) and told.startswith("GNU ld")
@@ -187,7 +188,7 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
             raise error("B0715", f"a program for {target.name} holds its data, and there is none", exit_code=5,
                         help="put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of yours")
         tell = (stack.FLAG,) if stack.known(tuple(shlex.split(compiler)[:1])) else ()
-        if apart(compiler, target):
+        if f"{source.name}.ld" in source.text and apart(compiler, target):
             tell = (*tell, "-DBNNC_APART", f"-Wl,-T,{source.name}.ld")
         argv = command(compiler, target, source.main, "program", tell)
         try:

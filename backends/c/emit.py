@@ -238,7 +238,8 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     embedded = list(constants(placed).values())
     flash = samples(model, target) if target.bare else ""
     each = max(stack_bytes(target, placed)[1], report.threads // max(1, report.workers))
-    system = [*((f"HAS_{x.name.upper()}", 1) for x in target.levels if x.only), ("MAX_THREADS", threads),
+    partial = [x for x in target.levels if x.only]
+    system = [*((f"HAS_{x.name.upper()}", 1) for x in partial), ("MAX_THREADS", threads),
               ("BARE", 1) if target.bare else ("THREAD_STACK", each)]
     context = {
         "name": name, "file": name, "version": __version__, "hash": spec_hash(model, embedded), "rule": model.rule.name,
@@ -253,9 +254,8 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
                   for n, ps in ((0, train), (len(train.kernels), evaluate)) for loop in ps.loops],
         "defines": [*system, *defines(model, placed)], "constants": embedded, "states": state_table(placed),
         "costs": costs(train), "net": net_table(model, placed, report, target)}
-    only = next((x.only for x in target.levels if x.only), "")
     files = [(f"{name}.c", render("c/net.c.j2", **context)),
-             (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels, only=only)),
+             (f"{name}_kernels.h", render("c/kernels.h.j2", name=name, file=name, kernels=kernels, only="".join(x.only for x in partial))),
              (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")]
     files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
     files += [(f"{name}.ld", apart_script(name, target))] if target.apart else []

@@ -31,3 +31,9 @@ def test_the_peak_is_as_planned(kernel: Path, tmp_path: Path, rule: str, batch: 
     net = bnnc.load(arm_rss.EXAMPLES / "mnist_mlp" / "mnist_mlp.bnn").with_(rule=rule)
     r = arm_rss.measure(kernel, net, arm_rss.mnist(tmp_path), batch)
     assert r["planned"] - arm_rss.WITHIN <= r["peak"] <= r["planned"] and r["arena"] < r["peak"] and r["own"] == r["peak"]
+
+
+def test_with_a_smaller_limit_it_does_not_even_start(kernel: Path, tmp_path: Path) -> None:
+    net = bnnc.load(arm_rss.EXAMPLES / "mnist_mlp" / "mnist_mlp.bnn")
+    with pytest.raises(RuntimeError, match="the guest did not train"):
+        arm_rss.measure(kernel, net, arm_rss.mnist(tmp_path), 100, less=arm_rss.GAP)

@@ -107,8 +107,10 @@ def test_all_that_is_loaded_is_in_the_plan(built: tuple[driver.Planned, Path]) -
 def test_of_the_instruction_sets_only_the_chosen_one_is_in_memory(built: tuple[driver.Planned, Path], tmp_path: Path) -> None:
     """Each trains to the same bits under a limit of the predicted bytes, although the file holds all of them; without /proc too."""
     planned, path = built
-    if not apart(find_compiler(planned.target), planned.target):
+    cc = find_compiler(planned.target)
+    if not apart(cc, planned.target):
         pytest.skip("needs gcc and GNU ld on x86-64")
+    assert not apart(f"{cc} -g", planned.target), "then a profiler would find no names"
     with path.open("rb") as f:
         parts = [s["p_memsz"] for s in ELFFile(f).iter_segments() if s["p_type"] == KERNELS]
     assert len(parts) == len(LEVELS) and sum(parts) - max(parts) > 0.5 * max(parts)
