@@ -344,6 +344,7 @@ class _Kernel:
             raise error("B0701", f"the C backend has no kernel for a convolution of {a.dtype}", self.k.span, help="put `sign;` before it")
         return KernelText("convolve_weight", context | {
             "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
+            "side_by_side": next(n for n in (4, 3, 2, 1) if channels % n == block % n == 0),
             "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load,
             "value": pr.vec(b),
             "edges": g.padded, "aligned": g.aligned, "stride": g.stride, "words": ceil_div(a.shape[0], 32),
