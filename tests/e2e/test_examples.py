@@ -45,7 +45,7 @@ def power(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("example", [
-    "prototypes_bep", "rnn_digits", *(pytest.param(n, marks=pytest.mark.slow) for n in ("fashion_bep", "digits_local", "rnn_power"))])
+    "prototypes_bep", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rnn_digits", "fashion_bep", "digits_local", "rnn_power"))])
 def test_the_commands_of_the_readme(tmp_path: Path, example: str) -> None:
     if "digits" in example:
         pytest.importorskip("sklearn.datasets")

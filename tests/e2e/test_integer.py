@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import LEVELS, compile_library, cpu_levels, sequence_spec, spec
+from helpers import LEVELS, compile_library, cpu_levels, sequence_spec, spec, with_slow
 from helpers import plan as text_plan
 
 from bnnc import driver, knobs, registry, rng
@@ -234,7 +234,7 @@ def test_resume_gives_the_same_bits(programs, tmp_path, name):
     assert len(events[0]) == 8
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", with_slow(MODELS, ("bep16", "level")))
 def test_threads_and_instruction_sets_give_the_same_bits(programs, tmp_path, name):
     found = {}
     for isa in LEVELS[: cpu_levels()]:

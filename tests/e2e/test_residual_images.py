@@ -41,7 +41,8 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("kind", ["resnete", pytest.param("bireal", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["resnete", "bireal"])
 def test_a_residual_network_learns(kind: str) -> None:
     """The blocks of the ImageNet examples on 32 x 32 pixels."""
     datasets = pytest.importorskip("sklearn.datasets", reason="needs scikit-learn (extra `test`)")

@@ -265,9 +265,9 @@ def limit(total: int) -> None:
         resource.setrlimit(what, (total, total))
 
 
-@pytest.mark.parametrize(("name", "threads"), [("tiny", 1), ("tiny", 2), ("mlp_edge", 1), ("mlp_edge", 4),
-                                               ("mlp_standard", 1), ("mlp_standard", 4),
-                                               ("tiny_fitted", 1), ("mlp_fitted", 1)])
+@pytest.mark.parametrize(("name", "threads"), [
+    ("tiny", 1), ("tiny", 2), ("mlp_edge", 4), ("mlp_standard", 4), ("tiny_fitted", 1),
+    *(pytest.param(n, 1, marks=pytest.mark.slow) for n in ("mlp_edge", "mlp_standard", "mlp_fitted"))])
 def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None:
     """The whole process: at most the prediction, at least the prediction less 256 KiB, and it runs under that limit."""
     text, shape = NETWORKS[name]
@@ -288,7 +288,7 @@ def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None
     assert end["memory_measured"] <= total <= end["memory_measured"] + SPARE
 
 
-@pytest.mark.parametrize("name", ["mlp_edge", "mlp_standard", "tiny_fitted"])
+@pytest.mark.parametrize("name", helpers.with_slow(("mlp_edge", "mlp_standard", "tiny_fitted"), ("mlp_standard",)))
 def test_stack_bounds(tmp_path: Path, name: str) -> None:
     """The deepest path of calls fits in the stacks that the plan counts, with a signal on the first; every build checks it too."""
     planned = helpers.plan(NETWORKS[name][0])

@@ -49,7 +49,7 @@ def network(name: str, features: int, options: str = "r = 0.25") -> bnnc.Network
     return bnnc.parse(TEXT.replace("NAME", name).replace("FEATURES", str(features)).replace("OPTIONS", options))
 
 
-@pytest.mark.parametrize(("data", "least"), [(cancer, 0.92), (three_or_not, 0.93)])
+@pytest.mark.parametrize(("data", "least"), [(cancer, 0.92), pytest.param(three_or_not, 0.93, marks=pytest.mark.slow)])
 def test_two_classes_are_learnt(data, least):
     x, y = data()
     order = np.random.default_rng(0).permutation(len(y))

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from helpers import LEVELS, Arrays, cpu_levels, plan, spec
+from helpers import LEVELS, Arrays, cpu_levels, plan, spec, with_slow
 
 from bnnc import driver, rng, tensors
 from bnnc.backends.c.targets import TARGETS
@@ -134,7 +134,7 @@ MARKS = {"triton": pytest.mark.slow, **{f"host-{isa}": pytest.mark.slow for isa 
 
 
 @pytest.mark.parametrize("trainer", [pytest.param(t, marks=MARKS.get(t, ())) for t in TRAINERS])
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", with_slow(NETS, ("bep-8-bits-keep", "local-5-bits")))
 def test_final_weights(name: str, trainer: str, tmp_path: Path, update_golden: bool) -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
     got = weights_hash(TRAINERS[trainer](NETS[name], *samples(NETS[name]), tmp_path))
