@@ -29,8 +29,8 @@ class Target:
 
     ``stack``: bytes the main thread may use beside a kernel's arrays, 5 KiB for a signal among them, ``thread_stack`` those of each
     further thread (static); ``lanes``: how many its widest vectors have, which those arrays depend on.  ``code_fixed`` and
-    ``data_fixed``: the runtime's text with constants, and its data; the kernels are added by :mod:`.size`, ``code_scale`` times
-    what they take on x86-64.  ``ram``: bytes on the smallest board;
+    ``data_fixed``: the runtime's text with constants, and its data; the kernels are added by :mod:`.size`, which knows how large
+    they are in instructions like these (``code``).  ``ram``: bytes on the smallest board;
     ``install``: how to get a compiler; ``emulator``: QEMU with the oldest CPU that the target promises to run on.
     ``kernel_pages``: what the operating system maps into every process:
     Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.  For ARM only what of it is
@@ -56,7 +56,7 @@ class Target:
     install: str = "sudo apt install gcc"
     emulator: tuple[str, ...] = ()
     lanes: int = 16
-    code_scale: float = 1.0
+    code: str = "x86"
     flash: int = 0
     libraries: tuple[str, ...] = ()
 
@@ -78,7 +78,7 @@ PORTABLE = (
     Level("avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86),
 )
 RUNTIME_TEXT, RUNTIME_DATA = 48 * 1024, 15 * 1024
-ARM_TEXT = 68 * 1024
+ARM_TEXT = 64 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 NEON = (Level("neon"),)
 DOTPROD = Level("dotprod", guard="defined(__aarch64__)", macro="BNNC_DOTPROD", only="vweigh", cpu="cortex-a76")
@@ -94,7 +94,7 @@ def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int
     return Target(name, doc, isa, (f"{prefix}-gcc {gcc}", f"zig cc {zig}", f"clang --target={prefix} -fuse-ld=lld {clang}"), COMMON, levels,
                   code_fixed=ARM_TEXT, data_fixed=RUNTIME_DATA, ram=ram, threads=threads, emulator=emulator, stack=7 * 1024,
                   thread_stack=3 * 1024, kernel_pages=16 * 1024, lanes=1 if levels[0].name == "scalar" else 4,
-                  code_scale=0.45 if isa.startswith("aarch64") else 0.76,
+                  code="aarch64" if isa.startswith("aarch64") else "armv7" if levels == NEON else "scalar",
                   install=f'pip install "bnnc[arm]" (the zig compiler, for all Raspberry Pis), or sudo apt install {package}')
 
 
@@ -120,7 +120,7 @@ TARGETS: dict[str, Target] = {t.name: t for t in (
     Target("cortex-m", "no operating system: part of a firmware, or a program with its data in flash", "ARMv7E-M, FPU (Cortex-M4F, M7)",
            (f"arm-none-eabi-gcc {M4}=cortex-m4 -mfpu=fpv4-sp-d16", f"zig cc -target thumb-freestanding-eabihf {M4}=cortex_m4 -g0"),
            (*COMMON, "-ffunction-sections", "-fdata-sections", "-mno-unaligned-access"), (Level("scalar"),), ram=64 * 1024, threads=1,
-           stack=1216, lanes=1, code_fixed=16 * 1024, data_fixed=260, kernel_pages=0, flash=MIB, libraries=("-lgcc",),
+           stack=1216, lanes=1, code="scalar", code_fixed=16 * 1024, data_fixed=260, kernel_pages=0, flash=MIB, libraries=("-lgcc",),
            install='sudo apt install gcc-arm-none-eabi, or pip install "bnnc[arm]" (the zig compiler)'),
 )}
 

@@ -90,6 +90,30 @@ def test_fifty_steps_give_the_bits_of_the_host(home: Path, tmp_path: Path, spec:
     assert here.split('"seconds"')[0] == there.split('"seconds"')[0] and '"test_acc":0' in here
 
 
+@pytest.mark.parametrize("target", cross.ARM)
+def test_a_batch_of_one_compiles(tmp_path: Path, target: str) -> None:
+    """Sums of one term, of which compilers see more than of others."""
+    cross.need(TARGETS[target])
+    for rule in ("bep", "local", "edge"):
+        norm = "" if rule != "edge" else "batchnorm; "
+        text = f"network one {{ input bit[35]; dense 17; {norm}sign; dense 5; {norm}loss; }}\nrule {rule};\ntrain {{ batch = 1; }}\n"
+        net = bnnc.parse(text)
+        found = []
+        for name in (target, "host"):
+            program = net.compile(name, tmp_path / name, threads=1).binary
+            found.append(json.loads(cross.run(TARGETS[name], program, "bench", "--steps", 3, "--json").stdout)["state"])
+        assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("target", ["rpi", "rpi2", "rpi-zero"])
+@pytest.mark.parametrize("example", ["mnist_mlp/mnist_mlp_u8", "cnv_cifar10/cnv_cifar10", "rnn_digits/rnn_digits"])
+def test_the_plan_before_the_build_is_the_programs(tmp_path: Path, example: str, target: str) -> None:
+    """Its bound of the code holds: `bnnc plan` says what `bnnc compile` will."""
+    cross.need(TARGETS[target])
+    net = bnnc.load(EXAMPLE.parent / f"{example}.bnn")
+    assert net.compile(target, tmp_path / "net").plan.total_bytes == net.plan(target).total_bytes
+
+
 def test_a_convolutional_network_gives_the_bits_of_the_host(tmp_path: Path) -> None:
     """The example's, at a batch that QEMU can bear: eight convolutions and products, two steps and an evaluation."""
     cross.need(TARGETS["rpi"])
