@@ -35,7 +35,7 @@ def count(target: Target, cpu: str, isa: str, plugin: Path, binary: Path, steps:
     """Guest instructions of a whole run."""
     log = binary.with_suffix(".log")
     argv = [target.emulator[0], "-cpu", cpu, "-plugin", str(plugin), "-d", "plugin", "-D", str(log), str(binary), "bench", "--steps",
-            str(steps), "--threads", "1", "--isa", isa]
+            str(steps), "--threads", "1", "--isa", isa, "--quiet"]
     subprocess.run(argv, check=True, capture_output=True, env={})
     found = re.search(r"insns (\d+)", log.read_text())
     assert found, "QEMU ran without the plugin"

@@ -1,7 +1,8 @@
 /* bnnc_bench.h: the verb bench: how long a training step takes, how long it should by what the plan counts and by how fast this machine
  * is, and with --kernels the same of each kernel.
  *
- * The generated file has COSTS, RATES and BNNC_NEXT(i) (the kernel after i) where kernels run on this CPU; elsewhere nothing is predicted.
+ * The generated file has COSTS, RATES and BNNC_NEXT(i) (the kernel after i) where kernels run on this CPU; elsewhere, and with
+ * --quiet, nothing is predicted, and the program does the same work in each run.
  */
 #ifndef BNNC_BENCH_H
 #define BNNC_BENCH_H
@@ -123,11 +124,12 @@ BNNC_FN void bnnc_show_kernels(bnnc_text *t, bool json) { (void)t, (void)json; }
 BNNC_FN int bnnc_bench(void) {
   static uint32_t ns16[1000]; /* times of the steps in 16 ns (a step may take a minute), sorted as they come */
   const uint32_t n = bnnc_opt.steps_given ? bnnc_opt.steps : 50;
+  const bool predicts = !bnnc_opt.quiet || bnnc_opt.kernels;
   const float lr = NET.lr0;
   if (n < 1 || n > 1000) bnnc_fail(BNNC_E_USAGE, "--steps %u: bench takes 1 to 1000", n);
   bnnc_prepare();
   bnnc_catch_signals();
-  bnnc_measure_rates();
+  if (predicts) bnnc_measure_rates();
   bnnc_state_init(bnnc_opt.seed);
   BNNC_STATES_WRITTEN();
   bnnc_cur.seed = bnnc_opt.seed, bnnc_cur.errors = bnnc_cur.samples = 1;
@@ -148,7 +150,7 @@ BNNC_FN int bnnc_bench(void) {
   if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
   char line[256];
   bnnc_text t = {line, sizeof line, 0, 1};
-  const double median = 16.0 * ns16[n / 2], least = 16.0 * ns16[0], predicted = bnnc_predict();
+  const double median = 16.0 * ns16[n / 2], least = 16.0 * ns16[0], predicted = predicts ? bnnc_predict() : -1;
   if (bnnc_opt.json) {
     bnnc_put(&t,
              "{\"name\":%q,\"batch\":%u,\"threads\":%d,\"isa\":%q,\"steps\":%u,\"median_ms\":%j,\"min_ms\":%j,\"steps_per_s\":%j,"
