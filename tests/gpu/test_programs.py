@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +128,9 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     assert first[0] == {**first[1], "seconds": first[0]["seconds"], "samples_per_s": first[0]["samples_per_s"]}
     assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
     assert state(run(py, folder, "eval", "--out", f"{net}-1")) == state(a)
+    for more in ((), ("--test", "xt.npy"), ("--json",)):
+        want, got = (run(p, folder, "predict", "--out", f"{net}-1", *more).stdout for p in (c, py))
+        assert got == want and got.count("\n") == 10
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
@@ -150,6 +154,11 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
     assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)
     assert state(run(gpu, folder, "eval", "--out", f"{net}-h1", net=net)) == state(a)
+    args = ("predict", "--test", "xt.npy", "--out", f"{net}-h1")
+    assert run(gpu, folder, *args, net=net).stdout == run(c, folder, *args).stdout
+    ways = [re.findall(r"^steps (.*)  threads . +state (.*)  ok$", run(p, folder, "selftest", net=n).stdout, re.M)
+            for p, n in ((c, ""), (gpu, net))]
+    assert [w for w, _ in ways[1]] == ["5  cuda    "] * 2 and len({s for w in ways for _, s in w}) == 1
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
 
 
