@@ -21,6 +21,7 @@ import bnnc
 from bnnc import tensors
 from bnnc.backends.c import stack
 from bnnc.backends.c.build import command, find_compiler
+from bnnc.backends.c.targets import find_target
 
 SPEC = """network tiny {
   input u8[5, 7];
@@ -173,7 +174,8 @@ def test_predict_gives_what_eval_counts(home: Path, tmp_path: Path) -> None:
         done = shell(home / "net", "predict", *flags, "--out", tmp_path / "run", "--threads", 2)
         hits = np.array(done.stdout.split(), int) == np.load(home / "yt.npy")
         assert len(hits) == 200 and hits.mean() == pytest.approx(result["test_acc"], rel=1e-5) and not done.stderr
-    again = shell(sys.executable, "-m", "bnnc", "run", "--json", home / "net.bnn", "predict", "--out", tmp_path / "run", "--test", home / "xt.npy")
+    compiled_too = (sys.executable, "-m", "bnnc", "run", "--json", home / "net.bnn", "predict")
+    again = shell(*compiled_too, "--out", tmp_path / "run", "--test", home / "xt.npy")
     assert [json.loads(line)["class"] for line in again.stdout.splitlines()] == [int(x) for x in done.stdout.split()]
 
 
@@ -185,8 +187,20 @@ def test_selftest_runs_every_instruction_set_on_all_threads_and_on_one(home: Pat
 
     here = [level for level in reversed(helpers.LEVELS[:helpers.cpu_levels()])]
     found = ways("--threads", 4)
-    assert [f[:3] for f in found] == [("5", level, n) for level in here for n in "41"] and len({f[3] for f in found}) == 1
-    assert [f[1:3] for f in ways("--threads", 1, "--isa", "base")] == [("base", "1")] * 2
+    assert [f[:3] for f in found] == [("5", level, n) for n in "41" for level in here] and len({f[3] for f in found}) == 1
+    assert [f[:3] for f in ways("--threads", 1, "--isa", "base", "--steps", 2)] == [("2", "base", "1")] * 2
+    assert "takes 1 to 1000" in shell(home / "net", "selftest", "--steps", 0, code=2).stderr
+
+
+def test_selftest_of_a_slow_network_says_what_it_leaves_out(tmp_path: Path) -> None:
+    if helpers.cpu_levels() == 1:
+        pytest.skip("one instruction set: nothing to leave out")
+    (tmp_path / "net.bnn").write_text(SPEC)
+    cc = f"{find_compiler(find_target('host'))} -DBNNC_SELFTEST_SECONDS=0"
+    shell(sys.executable, "-m", "bnnc", "compile", tmp_path / "net.bnn", "-o", tmp_path / "net", env={**os.environ, "BNNC_CC": cc})
+    text = shell(tmp_path / "net", "selftest", "--threads", 2).stdout
+    assert len(re.findall("^steps", text, re.M)) == 2 and f"{2 * helpers.cpu_levels() - 2} of {2 * helpers.cpu_levels()} ways" in text
+    assert len(re.findall("^steps 1 ", shell(tmp_path / "net", "selftest", "--steps", 1).stdout, re.M)) >= helpers.cpu_levels()
 
 
 def test_info_holds_the_plan(home: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -160,6 +161,34 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
             for p, n in ((c, ""), (gpu, net))]
     assert [w for w, _ in ways[1]] == ["5  cuda    "] * 2 and len({s for w in ways for _, s in w}) == 1
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
+
+
+def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_path: Path) -> None:
+    """With a checkpoint, from which the same command goes on; `predict` ends too, and says so where a line is lost."""
+    _, py = built("integers", "triton", folder)
+    env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    argv = [sys.executable, "-W", "ignore", str(py)]
+
+    def begun(verb: str, *args: object) -> subprocess.Popen[str]:
+        p = subprocess.Popen([*argv, verb, *map(str, args)], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert p.stdout is not None and p.stdout.readline()
+        return p
+
+    for number in (signal.SIGPIPE, signal.SIGHUP):
+        p = begun("train", "--out", tmp_path / f"{number}", "--epochs", 1000)
+        assert p.stdout is not None
+        if number == signal.SIGPIPE:
+            p.stdout.close()
+            p.stdout = None
+        else:
+            p.send_signal(number)
+        _, complaint = p.communicate(timeout=60)
+        assert p.returncode == 128 + number and "the same command goes on from here" in complaint and "Error" not in complaint
+        assert "resumed epoch" in run(py, folder, "train", "--out", str(tmp_path / f"{number}"), "--steps", "0").stdout
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*argv, "predict", "--out", tmp_path / "1"], cwd=folder, env=env, stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False)
+    assert done.returncode == 5 and "cannot write to standard output: No space left" in done.stderr and "Exception" not in done.stderr
 
 
 @pytest.mark.slow

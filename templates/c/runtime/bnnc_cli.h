@@ -31,7 +31,7 @@ static const bnnc_flag bnnc_flags[] = {
     {"--test", 's', BNNC_RUNS, &bnnc_opt.test, NULL},
     {"--data", 's', BNNC_RUNS, &bnnc_opt.data, NULL},
     {"--epochs", 'u', BNNC_TRAIN, &bnnc_opt.epochs, NULL},
-    {"--steps", 'u', BNNC_TRAIN | BNNC_BENCH, &bnnc_opt.steps, &bnnc_opt.steps_given},
+    {"--steps", 'u', BNNC_TRAIN | BNNC_BENCH | BNNC_SELFTEST, &bnnc_opt.steps, &bnnc_opt.steps_given},
     {"--seed", 'u', BNNC_TRAIN | BNNC_BENCH, &bnnc_opt.seed, &bnnc_opt.seed_given},
     {"--lr", 'f', BNNC_TRAIN, &bnnc_opt.lr, &bnnc_opt.lr_given},
     {"--eval-every", 'u', BNNC_TRAIN, &bnnc_opt.eval_every, NULL},
@@ -68,7 +68,7 @@ static const char bnnc_help[] =
     "  --cache FOLDER           for data that must be expanded once (default: the --out folder)\n"
     "training\n"
     "  --epochs N               (default %u); an epoch is full batches, what is left over sits it out\n"
-    "  --steps N                stop after N steps in total; bench: time N steps (default 50)\n"
+    "  --steps N                stop after N steps in total; of bench (default 50), selftest (5 or less)\n"
     "  --lr X                   first learning rate (default %g)\n"
     "  --seed N                 first weights and order of the samples (default %u)\n"
     "  --eval-every N           test after every N epochs (default 1)\n"

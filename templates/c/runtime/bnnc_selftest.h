@@ -3,11 +3,16 @@
  * First known answers: of Philox those of its authors (Random123's kat_vectors), of the checksums those that their definitions give
  * for "123456789" and "foobar"; the other answers are CRC-32s of what bnnc/rng.py and bnnc/ir/num.py compute in NumPy
  * (tests/runtime/test_verbs.py does so again). Then steps on random batches, on each instruction set that the CPU has, on all
- * threads and on one: each must leave the same states, losses and classes. Where there is only one way, it is gone twice.
+ * threads and on one: each must leave the same states, losses and classes. Where there is only one way, it is gone twice. What
+ * would take longer than some seconds is left out, but for two ways, unless --steps says how many steps are wanted.
  */
 #ifndef BNNC_SELFTEST_H
 #define BNNC_SELFTEST_H
 #include "bnnc_num.h"
+
+#ifndef BNNC_SELFTEST_SECONDS
+#define BNNC_SELFTEST_SECONDS 5
+#endif
 
 enum { BNNC_A_CRC, BNNC_A_ADLER, BNNC_A_FNV, BNNC_A_PHILOX, BNNC_A_STREAM, BNNC_A_UNIFORM, BNNC_A_NORMAL, BNNC_A_BERNOULLI,
        BNNC_A_ORDER, BNNC_A_RATE, BNNC_A_TO_HALF, BNNC_A_FROM_HALF, BNNC_A_EXP, BNNC_A_LOG, BNNC_A_POWER, BNNC_A_ROOT, BNNC_ANSWERS };
@@ -83,6 +88,8 @@ BNNC_FN uint64_t bnnc_fingerprint(uint32_t steps) {
 
 BNNC_FN int bnnc_selftest(void) {
   uint32_t wrong = 0;
+  if (bnnc_opt.steps_given && (bnnc_opt.steps < 1 || bnnc_opt.steps > 1000))
+    bnnc_fail(BNNC_E_USAGE, "--steps %u: selftest takes 1 to 1000", bnnc_opt.steps);
   for (int i = 0; i < BNNC_ANSWERS; i++) {
     const uint32_t got = bnnc_answer(i);
     const bool same = got == bnnc_answers[i].crc;
@@ -100,12 +107,17 @@ BNNC_FN int bnnc_selftest(void) {
             ways = levels * each > 1 ? levels * each : 2;
   /* by what the plan counts, so that all machines do the same: a second's work of a small board, but at least one step */
   const uint64_t most = 1000000000u / (NET.step_operations * NET.parts + 1);
-  const uint32_t steps = most < 1 ? 1 : most < 5 ? (uint32_t)most : 5;
+  const uint32_t steps = bnnc_opt.steps_given ? bnnc_opt.steps : most < 1 ? 1 : most < 5 ? (uint32_t)most : 5;
+  const uint64_t start = bnnc_clock_ns();
   uint64_t first = 0;
   for (int i = 0; i < ways; i++) {
-    const int level = top - i / each % levels;
+    const int level = top - i % levels;
+    if (i > 1 && !bnnc_opt.steps_given && bnnc_seconds(start, bnnc_clock_ns()) >= BNNC_SELFTEST_SECONDS) {
+      bnnc_say(1, "left out, since steps are slow: %d of %d ways to run them (--steps 1 takes the time)\n", ways - i, ways);
+      break;
+    }
     if (level != bnnc_cpu_level()) bnnc_cpu_switch(level);
-    bnnc_pool.n = i % each ? 1 : all;
+    bnnc_pool.n = i / levels ? 1 : all;
     const uint64_t h = bnnc_fingerprint(steps);
     if (i == 0) first = h;
     wrong += h != first;
