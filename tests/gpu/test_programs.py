@@ -132,6 +132,8 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     for more in ((), ("--test", "xt.npy"), ("--json",)):
         want, got = (run(p, folder, "predict", "--out", f"{net}-1", *more).stdout for p in (c, py))
         assert got == want and got.count("\n") == 10
+    hits = np.array(run(c, folder, "predict", "--out", f"{net}-1").stdout.split(), int) == np.load(folder / "yt.npy")
+    assert hits.mean() == pytest.approx(json.loads(run(c, folder, "eval", "--out", f"{net}-1", "--json").stdout)["test_acc"])
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
@@ -170,7 +172,8 @@ def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_pa
     argv = [sys.executable, "-W", "ignore", str(py)]
 
     def begun(verb: str, *args: object) -> subprocess.Popen[str]:
-        p = subprocess.Popen([*argv, verb, *map(str, args)], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        p = subprocess.Popen([*argv, verb, *map(str, args)], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
         assert p.stdout is not None and p.stdout.readline()
         return p
 

@@ -19,6 +19,7 @@ BUILDS = {  # name: (source, flags)
     "hosted": ("dummy_net.c", HOSTED),
     "asan": ("dummy_net.c", SANITIZED),
     "slow": ("dummy_net.c", [*FREESTANDING, "-DSLOW=2"]),
+    "slow_asan": ("dummy_net.c", [*SANITIZED, "-DSLOW=2"]),
     "u8": (
         "dummy_net.c",
         [

@@ -30,7 +30,7 @@ F = np.float32
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
-    return Programs(tmp_path_factory.mktemp("programs"), ("free", "asan", "slow", "u8", "f32", "cifar"))
+    return Programs(tmp_path_factory.mktemp("programs"), ("free", "asan", "slow", "slow_asan", "u8", "f32"))
 
 
 def run(program: Path, *args: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -161,9 +161,10 @@ def test_predict_ends_with_its_reader(programs: Programs, home: Path, tmp_path: 
         assert ("nobody reads it any more" in complaint) == ignored
 
 
-def test_a_closed_pipe_stops_training_with_a_checkpoint(programs: Programs, home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["slow", "slow_asan"])
+def test_a_closed_pipe_stops_training_with_a_checkpoint(programs: Programs, home: Path, tmp_path: Path, name: str) -> None:
     """``train | head``: 141 and a checkpoint, and the same command goes on; where SIGPIPE is ignored only the lines are lost."""
-    argv = [str(a) for a in (programs["slow"], "train", "--data", home, "--epochs", 4, "--cache", tmp_path)]
+    argv = [str(a) for a in (programs[name], "train", "--data", home, "--epochs", 4, "--cache", tmp_path)]
     for how, code in ((signal.SIG_DFL, 141), (signal.SIG_IGN, 0)):
         out = tmp_path / f"run{code}"
         p = subprocess.Popen([*argv, "--out", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -174,15 +175,16 @@ def test_a_closed_pipe_stops_training_with_a_checkpoint(programs: Programs, home
         p.stdout.close()
         complaint = p.stderr.read()
         assert p.wait(timeout=60) == code and ("checkpoint" in complaint) == (code == 141)
-    last = run(programs["slow"], *argv[1:], "--out", tmp_path / "run141").stdout
+    last = run(programs[name], *argv[1:], "--out", tmp_path / "run141").stdout
     assert re.search(r"resumed epoch [23] ", last)
-    finished = run(programs["slow"], *argv[1:], "--out", tmp_path / "run0").stdout
+    finished = run(programs[name], *argv[1:], "--out", tmp_path / "run0").stdout
     assert last.rsplit("state ", 1)[1] == finished.rsplit("state ", 1)[1] and "resumed epoch 5" in finished
 
 
-def test_a_closed_terminal_stops_training_with_a_checkpoint(programs: Programs, home: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["slow", "slow_asan"])
+def test_a_closed_terminal_stops_training_with_a_checkpoint(programs: Programs, home: Path, tmp_path: Path, name: str) -> None:
     """129; but not where SIGHUP is ignored, as after nohup."""
-    argv = [programs["slow"], "train", "--data", home, "--cache", tmp_path]
+    argv = [programs[name], "train", "--data", home, "--cache", tmp_path]
     for how, epochs, code in ((signal.SIG_DFL, "3000", 129), (signal.SIG_IGN, "2", 0)):
         main, child = os.openpty()
         p = subprocess.Popen([*argv, "--out", tmp_path / f"run{code}", "--epochs", epochs], stdin=child, stdout=child,
