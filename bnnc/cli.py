@@ -336,7 +336,7 @@ def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule
     """Compile a spec for this machine and train it.
 
     Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec,
-    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, info or bench found.
+    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, predict, info or bench found.
 
     Example: bnnc run net.bnn -- --epochs 3 --threads 2
     """
@@ -349,7 +349,7 @@ def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
     verb = [] if args and not args[0].startswith("-") else ["train"]
     given = [*verb, *args]
-    if given[0] in ("train", "eval"):
+    if given[0] in ("train", "eval", "predict"):
         beside = str(Path(file).parent) if file != "-" else "."
         for flag, value in (("--data", beside), ("--out", f"run/{net.model.name}")):
             if not any(a == flag or a.startswith(flag + "=") for a in given):

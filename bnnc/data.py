@@ -134,7 +134,7 @@ def _missing(x: np.ndarray) -> np.ndarray:
     return np.logical_and.accumulate(gone, axis=1)[:, ::-1, None]
 
 
-def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None) -> tuple[Any, ...]:
+def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None, labelled: bool = True) -> tuple[Any, ...]:
     """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
     if sources and all(map(is_cifar, sources)):
         xs, ys = zip(*map(read_cifar, sources), strict=True)
@@ -159,11 +159,11 @@ def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | 
         if len(sources) == 1 and Path(source).suffix.lower() == ".bin":
             raise fail("B0802", source, f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
                        "fetch it again; of other formats, give .npz")
-        if len(sources) == 1:
+        if len(sources) == 1 and labelled:
             raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
         arrays.append(read_npy(source) if magic[:6] == b"\x93NUMPY" else read_idx(source))
     x = _samples(sources[0], arrays[0])
-    return x, labels(sources[1], arrays[1], len(x)), None, None, (), False
+    return x, labels(sources[1], arrays[1], len(x)) if arrays[1:] else np.zeros(len(x), np.uint8), None, None, (), False
 
 
 def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
@@ -189,16 +189,16 @@ def _from_npz(path: Source) -> tuple[Any, ...]:
 
 
 def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: Sequence[Source] = (),
-         label: str | int = "last", output: Source | None = None) -> Dataset:
+         label: str | int = "last", output: Source | None = None, labelled: bool = True) -> Dataset:
     """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
 
     ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, a folder of images,
     CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other numbers f32; a
     CSV of whole numbers 0..255 is u8.
     ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only with
-    ``output``.  Raises BnncError.
+    ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  Raises BnncError.
     """
-    x, y, xt, yt, names, text = _load(sources, label, None)
+    x, y, xt, yt, names, text = _load(sources, label, None, labelled)
     if test:
         xt, yt, _, _, _, text_t = _load(test, label, names or None)
         text = text and text_t

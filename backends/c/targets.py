@@ -77,8 +77,8 @@ PORTABLE = (
     Level("avx2", "avx2,f16c,popcnt,bmi,bmi2", X86),
     Level("avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86),
 )
-RUNTIME_TEXT, RUNTIME_DATA = 48 * 1024, 15 * 1024
-ARM_TEXT = 64 * 1024
+RUNTIME_TEXT, RUNTIME_DATA = 53 * 1024, 15 * 1024
+ARM_TEXT = 70 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 NEON = (Level("neon"),)
 DOTPROD = Level("dotprod", guard="defined(__aarch64__)", macro="BNNC_DOTPROD", only="vweigh", cpu="cortex-a76")

@@ -7,9 +7,10 @@ samples of a small network are copied to the device, which runs many steps in on
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
-import signal
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -28,10 +29,10 @@ from bnnc.plan.codec import decode, encode
 from bnnc.plan.types import Storage
 
 from .checkpoint import Cursor, Store
+from .console import LOST, STOP, catch_signals, options, say
 from .device import open_device
 
 STEPS = 50  # in one launch: a signal or a checkpoint waits for so many at most
-STOP: list[int] = []  # the signal that came
 KINDS = {"uint8": "u8", "bool": "bit", "float32": "f32"}
 THRESHOLDS = "input.thresholds"
 
@@ -119,7 +120,10 @@ class Trainer:
             beside = Path(self.options.data or ".") / f
             names = [beside, beside.with_name(beside.name + ".gz"), Path(self.options.data or ".") / Path(f).name]
             found.append(str(next((p for p in names if p.exists()), beside)) if not flag else f)
-        d = data.pack(*found)
+        bare = self.options.verb == "predict"
+        if bare and not flag and not Path(found[-1]).exists():
+            found = found[:1]
+        d = data.pack(*found, labelled=not bare)
         return self.samples(d.x, d.y, found[0], d.n - d.n_test * split if which == "train" else 0), d.n_test
 
     def open_data(self, need_train: bool) -> None:
@@ -344,8 +348,8 @@ def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
     loss, acc, speed = c.loss_sum / c.seen, c.hits / c.seen, c.seen / max(seconds, 1e-9)
     counted, line = counts(run)
     if not o.quiet:
-        print(f"epoch {c.epoch + 1:2}/{o.epochs}  loss {loss:.4f}{percent('train', acc)}{percent('held out', held)}"
-              f"{percent('test', test)}{percent('best', c.best_test)}{line}  {speed:.0f} samples/s  {seconds:.1f} s", flush=True)
+        say(f"epoch {c.epoch + 1:2}/{o.epochs}  loss {loss:.4f}{percent('train', acc)}{percent('held out', held)}"
+            f"{percent('test', test)}{percent('best', c.best_test)}{line}  {speed:.0f} samples/s  {seconds:.1f} s")
     extra = {"holdout_acc": held} if held >= 0 else {}
     extra |= {"test_acc": test, "best_test_acc": c.best_test} if test >= 0 else {}
     extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {"level": c.level} if net["schedule"] == "plateau" else {}
@@ -380,9 +384,9 @@ def train(run: Trainer) -> int:
     per_epoch = c.n_fit // batch
     most = o.steps if o.steps is not None else 1 << 62
     if not o.quiet:
-        print(f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes"
-              + (f" and {run.device.extra} of samples" if run.device.extra else "") + f"  seed {c.seed}"
-              + (f"  resumed epoch {c.epoch + 1}" if resumed else ""), flush=True)
+        say(f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes"
+            + (f" and {run.device.extra} of samples" if run.device.extra else "") + f"  seed {c.seed}"
+            + (f"  resumed epoch {c.epoch + 1}" if resumed else ""))
     if o.log and not resumed:
         Path(o.log).unlink(missing_ok=True)
     record(run, event="start", name=net["name"], hash=net["hash"], version=net["version"], target=net["target"], rule=net["rule"],
@@ -410,27 +414,30 @@ def train(run: Trainer) -> int:
     if changed:
         where = run.save()
         if STOP:
-            print(f"checkpoint {where} written; the same command goes on from here", file=sys.stderr)
+            with contextlib.suppress(OSError):
+                print(f"checkpoint {where} written; the same command goes on from here", file=sys.stderr)
     if STOP:
         return 128 + STOP[0]
     test = run.evaluate(run.test, np.arange(run.test.n))[0] if c.step else c.last_test
     if o.export:
         run.export(o.export)
     took, state = time.monotonic() - started, run.state_hash()
-    print(f"done: {c.epoch} epochs, {c.step_total} steps{percent('test', test)}{percent('best', c.best_test)}  {took:.1f} s\n"
-          f"device memory: {run.device.nbytes} bytes, as planned\nstate {state}")
+    say(f"done: {c.epoch} epochs, {c.step_total} steps{percent('test', test)}{percent('best', c.best_test)}  {took:.1f} s\n"
+        f"device memory: {run.device.nbytes} bytes, as planned\nstate {state}")
     record(run, event="end", epochs=c.epoch, steps=c.step_total, **({"test_acc": test} if test >= 0 else {}),
            **({"best_test_acc": c.best_test} if c.best_test >= 0 else {}), seconds=took, memory_predicted=net["plan"]["total_bytes"],
            memory_measured=run.device.nbytes, resident_samples=run.device.extra, state=state)
     return 0
 
 
-def evaluate(run: Trainer) -> int:
-    o, started = run.options, time.monotonic()
+def open_test(run: Trainer) -> None:
+    """The test set and the states.  Raises BnncError B0805, B0807."""
+    o = run.options
     run.find_thresholds(False)
     run.open_data(False)
     if not run.test.n:
-        raise error("B0805", "no test data: the spec names none", exit_code=2, help="--test IMAGES,LABELS or --test FILE.bnnd")
+        wanted = "FILE, of samples" if o.verb == "predict" else "IMAGES,LABELS or --test FILE.bnnd"
+        raise error("B0805", "no test data: the spec names none", exit_code=2, help=f"--test {wanted}")
     kept = None if o.init else run.store.load()
     if o.init:
         run.init_states(run.net["seed"])
@@ -438,58 +445,51 @@ def evaluate(run: Trainer) -> int:
         raise error("B0807", f"no checkpoint in {o.out}", exit_code=6, help="--out FOLDER of a training run, or --init FILE.safetensors")
     else:
         run.device.write(0, np.frombuffer(kept[1], np.uint8))
+
+
+def evaluate(run: Trainer) -> int:
+    o, started = run.options, time.monotonic()
+    open_test(run)
     acc, loss = run.evaluate(run.test, np.arange(run.test.n))
+    if STOP:
+        return 128 + STOP[0]
     if o.export:
         run.export(o.export)
     took, state = time.monotonic() - started, run.state_hash()
     if o.json:
-        print(json.dumps({"samples": run.test.n, "test_acc": acc, "loss": loss, "seconds": took, "state": state}))
+        say(json.dumps({"samples": run.test.n, "test_acc": acc, "loss": loss, "seconds": took, "state": state}))
     else:
-        print(f"test {100 * acc:.2f} %  loss {loss:.4f}  {run.test.n} samples  {took:.1f} s\nstate {state}")
+        say(f"test {100 * acc:.2f} %  loss {loss:.4f}  {run.test.n} samples  {took:.1f} s\nstate {state}")
     return 0
 
 
-def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespace:
-    """The command line: the C trainer's flags."""
-    top = argparse.ArgumentParser(prog=f"{net['name']}_triton.py", description=f"{net['name']}: rule {net['rule']}, {net['optimizer']}, "
-                                  f"batch {net['batch'] * net['parts']}; {net['device_bytes']} bytes of GPU memory",
-                                  epilog="exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 no GPU, 130/143 interrupted")
-    verbs = top.add_subparsers(dest="verb", required=True)
-    shared = argparse.ArgumentParser(add_help=False)
-    for flag, text in (("--data", "where the files named in the spec are"), ("--train", "other training data: FILE[,LABELS]"),
-                       ("--test", "other test data: FILE[,LABELS], or none"), ("--init", "first weights from a .safetensors file"),
-                       ("--export", "weights to a .safetensors file at the end")):
-        shared.add_argument(flag, help=text)
-    shared.add_argument("--out", default="run", help="checkpoints (default run)")
-    t = verbs.add_parser("train", parents=[shared], help="train; the same command after an interruption goes on where it stopped")
-    t.add_argument("--epochs", type=int, default=net["epochs"])
-    t.add_argument("--steps", type=int, help="stop after N steps in total")
-    t.add_argument("--lr", type=float, help=f"first learning rate (default {net['lr']:g})")
-    t.add_argument("--seed", type=int, help=f"first weights and order of the samples (default {net['seed']})")
-    t.add_argument("--eval-every", type=int, default=1, help="test after every N epochs")
-    t.add_argument("--resume", choices=("auto", "never"), default="auto")
-    t.add_argument("--save-every", type=float, default=60, help="seconds between checkpoints")
-    t.add_argument("--save-every-steps", type=int, default=0)
-    t.add_argument("--log", help="one JSON object an epoch")
-    t.add_argument("--quiet", action="store_true")
-    e = verbs.add_parser("eval", parents=[shared], help="accuracy on the test set, of the checkpoint in --out or of --init")
-    e.add_argument("--json", action="store_true")
-    i = verbs.add_parser("info", help="what this program is")
-    i.add_argument("--json", action="store_true")
-    return top.parse_args(args)
+def predict(run: Trainer) -> int:
+    """One line a sample, written batch by batch."""
+    open_test(run)
+    batch, n, at = run.net["batch"], run.test.n, run.net["at"]["eval"]["pred"]
+    for first in range(0, n, batch):
+        if STOP or LOST:
+            break
+        run.batch("eval", run.test, np.arange(first, first + batch) % n)
+        run.device.step("eval")
+        found = enumerate(run.device.read(at, 4 * min(batch, n - first)).view("<i4").tolist(), first)
+        say("\n".join(f'{{"sample":{i},"class":{k}}}' if run.options.json else str(k) for i, k in found))
+    return 128 + STOP[0] if STOP else 0
 
 
 def main(module: Mapping[str, Any], args: list[str] | None = None) -> None:
     """The entry of a generated trainer; ``module`` is its global names."""
     net = module["NET"]
     o = options(net, args)
-    for s in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(s, lambda number, _: STOP.append(number))
+    catch_signals()
     try:
         if o.verb == "info":
             print(json.dumps(net["plan"], sort_keys=True) if o.json else module["__doc__"])
             sys.exit(0)
-        sys.exit((train if o.verb == "train" else evaluate)(Trainer(module, o)))
+        code = {"train": train, "eval": evaluate, "predict": predict}[o.verb](Trainer(module, o))
+        if LOST and o.verb != "train" and code == 0:
+            raise error("B0801", f"cannot write to standard output: {os.strerror(LOST[0].errno or 0)}", exit_code=5)
+        sys.exit(code)
     except BnncError as e:
         print(render(e.diagnostics, e.sources, False), file=sys.stderr)
         sys.exit(e.exit_code)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -112,6 +113,25 @@ def test_the_plan_before_the_build_is_the_programs(tmp_path: Path, example: str,
     cross.need(TARGETS[target])
     net = bnnc.load(EXAMPLE.parent / f"{example}.bnn")
     assert net.compile(target, tmp_path / "net").plan.total_bytes == net.plan(target).total_bytes
+
+
+@pytest.mark.parametrize("target", cross.ARM)
+def test_predict_and_selftest_give_what_the_host_gives(home: Path, tmp_path: Path, target: str) -> None:
+    """Classes of samples without labels; known answers, and the same fingerprint in every way to run a step."""
+    cross.need(TARGETS[target])
+    np.save(tmp_path / "x.npy", read_bnnd(home / "data.bnnd").x[-130:].reshape(130, -1).astype(np.uint8) * 255)
+    spec = "edge"
+    train(home, tmp_path / "run", spec, "host", "--steps", 10)
+    found = []
+    for t in ("host", target):
+        def run(*argv: object, t: str = t) -> str:
+            return cross.run(TARGETS[t], program(home, spec, t), *argv).stdout
+        classes = run("predict", "--test", tmp_path / "x.npy", "--out", tmp_path / "run", "--threads", 2)
+        answers, _, ways = run("selftest", "--threads", 2).partition("steps ")
+        states = set(re.findall("state (.*)  ok", ways))
+        assert classes.count("\n") == 130 and answers.count(" ok\n") > 10 and len(states) == 1 and ways.endswith("\nok\n")
+        found.append((classes, answers, states))
+    assert found[0] == found[1]
 
 
 def test_a_convolutional_network_gives_the_bits_of_the_host(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import bnnc
 from bnnc import tensors
 from bnnc.backends.c import stack
 from bnnc.backends.c.build import command, find_compiler
+from bnnc.backends.c.targets import find_target
 
 SPEC = """network tiny {
   input u8[5, 7];
@@ -165,6 +167,42 @@ def test_eval_sees_what_training_saw(home: Path, tmp_path: Path) -> None:
     assert (result["test_acc"], result["state"], result["samples"]) == (end["test_acc"], end["state"], 200)
 
 
+def test_predict_gives_what_eval_counts(home: Path, tmp_path: Path) -> None:
+    train(home, tmp_path / "run")
+    result = json.loads(shell(home / "net", "eval", "--data", home, "--out", tmp_path / "run", "--json").stdout)
+    for flags in (("--data", home), ("--test", home / "xt.npy")):  # labels may be missing
+        done = shell(home / "net", "predict", *flags, "--out", tmp_path / "run", "--threads", 2)
+        hits = np.array(done.stdout.split(), int) == np.load(home / "yt.npy")
+        assert len(hits) == 200 and hits.mean() == pytest.approx(result["test_acc"], rel=1e-5) and not done.stderr
+    compiled_too = (sys.executable, "-m", "bnnc", "run", "--json", home / "net.bnn", "predict")
+    again = shell(*compiled_too, "--out", tmp_path / "run", "--test", home / "xt.npy")
+    assert [json.loads(line)["class"] for line in again.stdout.splitlines()] == [int(x) for x in done.stdout.split()]
+
+
+def test_selftest_runs_every_instruction_set_on_all_threads_and_on_one(home: Path) -> None:
+    def ways(*flags: Any) -> list[tuple[str, str, str, str]]:
+        text = shell(home / "net", "selftest", *flags).stdout
+        assert text.endswith("\nok\n") and "DIFFERS" not in text
+        return re.findall(r"^steps (\d)  (\w+) +threads (\d)  state (\w{16})  ok$", text, re.M)
+
+    here = [level for level in reversed(helpers.LEVELS[:helpers.cpu_levels()])]
+    found = ways("--threads", 4)
+    assert [f[:3] for f in found] == [("5", level, n) for n in "41" for level in here] and len({f[3] for f in found}) == 1
+    assert [f[:3] for f in ways("--threads", 1, "--isa", "base", "--steps", 2)] == [("2", "base", "1")] * 2
+    assert "takes 1 to 1000" in shell(home / "net", "selftest", "--steps", 0, code=2).stderr
+
+
+def test_selftest_of_a_slow_network_says_what_it_leaves_out(tmp_path: Path) -> None:
+    if helpers.cpu_levels() == 1:
+        pytest.skip("one instruction set: nothing to leave out")
+    (tmp_path / "net.bnn").write_text(SPEC)
+    cc = f"{find_compiler(find_target('host'))} -DBNNC_SELFTEST_SECONDS=0"
+    shell(sys.executable, "-m", "bnnc", "compile", tmp_path / "net.bnn", "-o", tmp_path / "net", env={**os.environ, "BNNC_CC": cc})
+    text = shell(tmp_path / "net", "selftest", "--threads", 2).stdout
+    assert len(re.findall("^steps", text, re.M)) == 2 and f"{2 * helpers.cpu_levels() - 2} of {2 * helpers.cpu_levels()} ways" in text
+    assert len(re.findall("^steps 1 ", shell(tmp_path / "net", "selftest", "--steps", 1).stdout, re.M)) >= helpers.cpu_levels()
+
+
 def test_info_holds_the_plan(home: Path) -> None:
     plan = shell(sys.executable, "-m", "bnnc", "plan", "--json", "--threads", "4", home / "net.bnn")
     planned = json.loads(plan.stdout)
@@ -286,6 +324,19 @@ def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None
     if not end["memory_measured"]:
         pytest.skip("this system does not tell a process how much memory it has")
     assert end["memory_measured"] <= total <= end["memory_measured"] + SPARE
+
+
+@pytest.mark.parametrize(("name", "threads"), [("tiny_fitted", 4), ("mlp_edge", 1)])
+def test_predict_and_selftest_run_in_the_predicted_memory(tmp_path: Path, name: str, threads: int) -> None:
+    text, shape = NETWORKS[name]
+    program = bnnc.parse(text).compile(threads=threads)
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (230, *shape)).astype(np.uint8))
+    np.save(tmp_path / "y.npy", (np.arange(230) % 6).astype(np.uint8))
+    own = ("--out", tmp_path / "run", "--threads", threads)
+    shell(program.binary, "train", "--train", f"{tmp_path}/x.npy,{tmp_path}/y.npy", "--test", "none", "--steps", 2, *own)
+    for verb in (("predict", "--test", tmp_path / "x.npy", *own), ("selftest", "--threads", threads)):
+        done = shell(program.binary, *verb, env={"PATH": os.defpath}, preexec_fn=lambda: limit(program.plan.total_bytes))
+        assert len(done.stdout.splitlines()) == 230 or done.stdout.endswith("\nok\n")
 
 
 @pytest.mark.parametrize("name", helpers.with_slow(("mlp_edge", "mlp_standard", "tiny_fitted"), ("mlp_standard",)))

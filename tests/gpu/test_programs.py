@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -127,6 +129,11 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     assert first[0] == {**first[1], "seconds": first[0]["seconds"], "samples_per_s": first[0]["samples_per_s"]}
     assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
     assert state(run(py, folder, "eval", "--out", f"{net}-1")) == state(a)
+    for more in ((), ("--test", "xt.npy"), ("--json",)):
+        want, got = (run(p, folder, "predict", "--out", f"{net}-1", *more).stdout for p in (c, py))
+        assert got == want and got.count("\n") == 10
+    hits = np.array(run(c, folder, "predict", "--out", f"{net}-1").stdout.split(), int) == np.load(folder / "yt.npy")
+    assert hits.mean() == pytest.approx(json.loads(run(c, folder, "eval", "--out", f"{net}-1", "--json").stdout)["test_acc"])
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
@@ -150,7 +157,41 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
     assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)
     assert state(run(gpu, folder, "eval", "--out", f"{net}-h1", net=net)) == state(a)
+    args = ("predict", "--test", "xt.npy", "--out", f"{net}-h1")
+    assert run(gpu, folder, *args, net=net).stdout == run(c, folder, *args).stdout
+    ways = [re.findall(r"^steps (.*)  threads . +state (.*)  ok$", run(p, folder, "selftest", net=n).stdout, re.M)
+            for p, n in ((c, ""), (gpu, net))]
+    assert [w for w, _ in ways[1]] == ["5  cuda    "] * 2 and len({s for w in ways for _, s in w}) == 1
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
+
+
+def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_path: Path) -> None:
+    """With a checkpoint, from which the same command goes on; `predict` ends too, and says so where a line is lost."""
+    _, py = built("integers", "triton", folder)
+    env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    argv = [sys.executable, "-W", "ignore", str(py)]
+
+    def begun(verb: str, *args: object) -> subprocess.Popen[str]:
+        p = subprocess.Popen([*argv, verb, *map(str, args)], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+        assert p.stdout is not None and p.stdout.readline()
+        return p
+
+    for number in (signal.SIGPIPE, signal.SIGHUP):
+        p = begun("train", "--out", tmp_path / f"{number}", "--epochs", 1000)
+        assert p.stdout is not None
+        if number == signal.SIGPIPE:
+            p.stdout.close()
+            p.stdout = None
+        else:
+            p.send_signal(number)
+        _, complaint = p.communicate(timeout=60)
+        assert p.returncode == 128 + number and "the same command goes on from here" in complaint and "Error" not in complaint
+        assert "resumed epoch" in run(py, folder, "train", "--out", str(tmp_path / f"{number}"), "--steps", "0").stdout
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*argv, "predict", "--out", tmp_path / "1"], cwd=folder, env=env, stdout=full, stderr=subprocess.PIPE,
+                              text=True, check=False)
+    assert done.returncode == 5 and "cannot write to standard output: No space left" in done.stderr and "Exception" not in done.stderr
 
 
 @pytest.mark.slow

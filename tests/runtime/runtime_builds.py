@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +19,7 @@ BUILDS = {  # name: (source, flags)
     "hosted": ("dummy_net.c", HOSTED),
     "asan": ("dummy_net.c", SANITIZED),
     "slow": ("dummy_net.c", [*FREESTANDING, "-DSLOW=2"]),
+    "slow_asan": ("dummy_net.c", [*SANITIZED, "-DSLOW=2"]),
     "u8": (
         "dummy_net.c",
         [
@@ -44,9 +46,9 @@ BUILDS = {  # name: (source, flags)
 
 
 class Programs:
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, names: Iterable[str] = BUILDS) -> None:
         self.folder, self.pool = folder, ThreadPoolExecutor(2)
-        self.built: dict[str, Future[Path]] = {name: self.pool.submit(self.build, name) for name in BUILDS}
+        self.built: dict[str, Future[Path]] = {name: self.pool.submit(self.build, name) for name in names}
 
     def build(self, name: str) -> Path:
         source, flags = BUILDS[name]

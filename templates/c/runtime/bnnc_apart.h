@@ -8,10 +8,19 @@
 #define BNNC_APART_H
 typedef struct { uint32_t type, flags; uint64_t offset, at, physical, in_file, bytes, align; } bnnc_segment;
 extern const uint8_t bnnc_image[]; /* the ELF header */
-enum { BNNC_SEGMENT = 0x626e6e63, NR_mmap = 9 };
+enum { BNNC_SEGMENT = 0x626e6e63, NR_mmap = 9, NR_munmap = 11 };
+
+BNNC_COLD const bnnc_segment *bnnc_kernels_of(int level) {
+  return (const bnnc_segment *)(const void *)(bnnc_image + 64) + 1 + level;
+}
+
+BNNC_COLD void bnnc_unmap_kernels(int level) {
+  const bnnc_segment *s = bnnc_kernels_of(level);
+  if (s->type == BNNC_SEGMENT) (void)bnnc_call(NR_munmap, (long)s->at, (long)s->bytes, 0, 0, 0, 0);
+}
 
 BNNC_COLD void bnnc_map_kernels(int level) {
-  const bnnc_segment *s = (const bnnc_segment *)(const void *)(bnnc_image + 64) + 1 + level;
+  const bnnc_segment *s = bnnc_kernels_of(level);
   if (s->type != BNNC_SEGMENT) return; /* loaded with the rest */
   const char *name = (const char *)bnnc_told(31 /* AT_EXECFN */);
   int fd = bnnc_open("/proc/self/exe", BNNC_READ);

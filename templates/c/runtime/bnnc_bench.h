@@ -7,12 +7,12 @@
 #ifndef BNNC_BENCH_H
 #define BNNC_BENCH_H
 
-/* Random samples and labels, the same in every run. */
-BNNC_COLD void bnnc_random_batch(uint32_t seed) {
+/* Random samples and labels at two places in the arena, the same in every run. */
+BNNC_COLD void bnnc_random_batch(uint32_t at, uint32_t labels, uint32_t seed) {
   const uint32_t row = bnnc_row_bytes(), used = bnnc_kind_bytes(bnnc_net_kind());
   uint32_t w[4] = {0};
   for (uint32_t b = 0; b < NET.batch; b++) {
-    uint8_t *x = bnnc_arena + NET.train_x + (uint64_t)b * row;
+    uint8_t *x = bnnc_arena + at + (uint64_t)b * row;
     for (uint32_t i = 0; i < row; i++) {
       if (i % 16 == 0) bnnc_random4(seed, 1000 + b, i / 16, w);
       x[i] = (uint8_t)(i < used ? w[i / 4 % 4] >> 8 * (i % 4) : 0);
@@ -24,7 +24,7 @@ BNNC_COLD void bnnc_random_batch(uint32_t seed) {
     }
     if (NET.in_kind == BNNC_BIT && NET.elems % 8 != 0) x[used - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
     bnnc_random4(seed, 999, b, w);
-    bnnc_arena[NET.train_labels + b] = (uint8_t)(w[0] % NET.classes);
+    bnnc_arena[labels + b] = (uint8_t)(w[0] % NET.classes);
   }
 }
 
@@ -65,7 +65,7 @@ BNNC_COLD double bnnc_predict(void) {
 BNNC_COLD void bnnc_measure_kernels(uint32_t steps, float lr) {
   const bnnc_kernel *kernel = net_kernels();
   for (uint32_t s = 0; s < steps && !atomic_load(&bnnc_signal); s++) {
-    bnnc_random_batch(bnnc_opt.seed + s);
+    bnnc_random_batch(NET.train_x, NET.train_labels, bnnc_opt.seed + s);
     bnnc_put_scalars(lr, (uint64_t)s + 1);
     for (int i = 0; i < TRAIN_KERNELS; i++) bnnc_times[i].step = 0;
     for (int i = 0; i < TRAIN_KERNELS;) {
@@ -134,7 +134,8 @@ BNNC_FN int bnnc_bench(void) {
   BNNC_STATES_WRITTEN();
   bnnc_cur.seed = bnnc_opt.seed, bnnc_cur.errors = bnnc_cur.samples = 1;
   for (uint32_t i = 0; i < n + 3; i++) { /* three to warm up */
-    bnnc_random_batch(bnnc_opt.seed + i); /* new ones, or a rule that stops when it is right would soon have nothing to do */
+    /* new ones, or a rule that stops when it is right would soon have nothing to do */
+    bnnc_random_batch(NET.train_x, NET.train_labels, bnnc_opt.seed + i);
     const uint64_t start = bnnc_clock_ns();
     bnnc_put_scalars(lr, (uint64_t)i + 1);
     net_train_step();

@@ -12,9 +12,12 @@ static struct {
   bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels;
 } bnnc_opt;
 
-enum { BNNC_TRAIN = 1, BNNC_EVAL = 2, BNNC_INFO = 4, BNNC_BENCH = 8 };
+enum { BNNC_TRAIN = 1, BNNC_EVAL = 2, BNNC_INFO = 4, BNNC_BENCH = 8, BNNC_PREDICT = 16, BNNC_SELFTEST = 32,
+       BNNC_MEASURES = BNNC_EVAL | BNNC_PREDICT, BNNC_RUNS = BNNC_TRAIN | BNNC_MEASURES, BNNC_COMPUTES = BNNC_RUNS | BNNC_BENCH };
 static const struct { const char *name; int bit; } bnnc_verbs[] = {
-    {"train", BNNC_TRAIN}, {"eval", BNNC_EVAL}, {"info", BNNC_INFO}, {"bench", BNNC_BENCH}};
+    {"train", BNNC_TRAIN}, {"eval", BNNC_EVAL}, {"predict", BNNC_PREDICT},
+    {"info", BNNC_INFO}, {"bench", BNNC_BENCH}, {"selftest", BNNC_SELFTEST}};
+enum { BNNC_N_VERBS = sizeof bnnc_verbs / sizeof bnnc_verbs[0] };
 
 typedef struct {
   const char *name;
@@ -24,26 +27,26 @@ typedef struct {
   bool *given;
 } bnnc_flag;
 static const bnnc_flag bnnc_flags[] = {
-    {"--train", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.train, NULL},
-    {"--test", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.test, NULL},
-    {"--data", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.data, NULL},
+    {"--train", 's', BNNC_RUNS, &bnnc_opt.train, NULL},
+    {"--test", 's', BNNC_RUNS, &bnnc_opt.test, NULL},
+    {"--data", 's', BNNC_RUNS, &bnnc_opt.data, NULL},
     {"--epochs", 'u', BNNC_TRAIN, &bnnc_opt.epochs, NULL},
-    {"--steps", 'u', BNNC_TRAIN | BNNC_BENCH, &bnnc_opt.steps, &bnnc_opt.steps_given},
+    {"--steps", 'u', BNNC_TRAIN | BNNC_BENCH | BNNC_SELFTEST, &bnnc_opt.steps, &bnnc_opt.steps_given},
     {"--seed", 'u', BNNC_TRAIN | BNNC_BENCH, &bnnc_opt.seed, &bnnc_opt.seed_given},
     {"--lr", 'f', BNNC_TRAIN, &bnnc_opt.lr, &bnnc_opt.lr_given},
     {"--eval-every", 'u', BNNC_TRAIN, &bnnc_opt.eval_every, NULL},
-    {"--init", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.init, NULL},
+    {"--init", 's', BNNC_RUNS, &bnnc_opt.init, NULL},
     {"--export", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.export_to, NULL},
-    {"--out", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.out, NULL},
-    {"--cache", 's', BNNC_TRAIN | BNNC_EVAL, &bnnc_opt.cache, NULL},
+    {"--out", 's', BNNC_RUNS, &bnnc_opt.out, NULL},
+    {"--cache", 's', BNNC_RUNS, &bnnc_opt.cache, NULL},
     {"--resume", 's', BNNC_TRAIN, &bnnc_opt.resume, NULL},
     {"--save-every", 'f', BNNC_TRAIN, &bnnc_opt.save_every, NULL},
     {"--save-every-steps", 'u', BNNC_TRAIN, &bnnc_opt.save_every_steps, NULL},
     {"--log", 's', BNNC_TRAIN, &bnnc_opt.log, NULL},
-    {"--quiet", 'b', BNNC_TRAIN | BNNC_EVAL | BNNC_BENCH, &bnnc_opt.quiet, NULL},
-    {"--threads", 'u', BNNC_TRAIN | BNNC_EVAL | BNNC_BENCH, &bnnc_opt.threads, &bnnc_opt.threads_given},
-    {"--isa", 's', BNNC_TRAIN | BNNC_EVAL | BNNC_BENCH, &bnnc_opt.isa, NULL},
-    {"--json", 'b', BNNC_EVAL | BNNC_INFO | BNNC_BENCH, &bnnc_opt.json, NULL},
+    {"--quiet", 'b', BNNC_COMPUTES, &bnnc_opt.quiet, NULL},
+    {"--threads", 'u', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.threads, &bnnc_opt.threads_given},
+    {"--isa", 's', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.isa, NULL},
+    {"--json", 'b', BNNC_MEASURES | BNNC_INFO | BNNC_BENCH, &bnnc_opt.json, NULL},
     {"--kernels", 'b', BNNC_BENCH, &bnnc_opt.kernels, NULL},
 };
 enum { BNNC_N_FLAGS = sizeof bnnc_flags / sizeof bnnc_flags[0] };
@@ -53,8 +56,10 @@ static const char bnnc_help[] =
     "\n"
     "  train    train the network; the same command after an interruption goes on where it stopped\n"
     "  eval     accuracy on the test set, of the checkpoint in --out or of --init\n"
+    "  predict  the class of each test sample, a line each; labels may be missing (--json: objects)\n"
     "  info     what this program is: network, rule, memory table (--json: the whole plan)\n"
     "  bench    time of a training step, predicted and measured (--json; --kernels: of each kernel)\n"
+    "  selftest known answers, and steps that must give the same bits in every way to run them\n"
     "\n"
     "data\n"
     "  --data FOLDER            where the files named in the spec are\n"
@@ -63,7 +68,7 @@ static const char bnnc_help[] =
     "  --cache FOLDER           for data that must be expanded once (default: the --out folder)\n"
     "training\n"
     "  --epochs N               (default %u); an epoch is full batches, what is left over sits it out\n"
-    "  --steps N                stop after N steps in total; bench: time N steps (default 50)\n"
+    "  --steps N                stop after N steps in total; of bench (default 50), selftest (5 or less)\n"
     "  --lr X                   first learning rate (default %g)\n"
     "  --seed N                 first weights and order of the samples (default %u)\n"
     "  --eval-every N           test after every N epochs (default 1)\n"
@@ -78,7 +83,8 @@ static const char bnnc_help[] =
     "  --threads N              (default: as many as there are cores, at most %u)\n"
     "  --isa LEVEL              " BNNC_CPU_NAMES " or auto; all give the same bits\n"
     "\n"
-    "exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 CPU, 8 memory, 130/143 interrupted\n";
+    "exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 CPU, 8 memory, 9 self-test,\n"
+    "  129/130/141/143 closed terminal, Ctrl-C, closed pipe, kill; train has written a checkpoint\n";
 
 /* Edit distance of two short words; for suggestions only. */
 BNNC_COLD uint32_t bnnc_distance(const char *a, const char *b) {
@@ -103,7 +109,7 @@ BNNC_COLD uint32_t bnnc_distance(const char *a, const char *b) {
 BNNC_COLD _Noreturn void bnnc_unknown(const char *what, const char *word, bool flag) {
   const char *best = NULL;
   uint32_t nearest = 4;
-  for (uint32_t i = 0; i < (flag ? (uint32_t)BNNC_N_FLAGS : 4); i++) {
+  for (uint32_t i = 0; i < (flag ? (uint32_t)BNNC_N_FLAGS : (uint32_t)BNNC_N_VERBS); i++) {
     const char *name = flag ? bnnc_flags[i].name : bnnc_verbs[i].name;
     uint32_t d = bnnc_distance(word, name);
     if (d < nearest) nearest = d, best = name;
@@ -158,7 +164,7 @@ BNNC_COLD int bnnc_parse_args(int argc, char **argv) {
   for (int i = 1; i < argc; i++) {
     const char *arg = argv[i];
     if (!verb) {
-      for (uint32_t k = 0; k < 4; k++)
+      for (uint32_t k = 0; k < BNNC_N_VERBS; k++)
         if (bnnc_streq(arg, bnnc_verbs[k].name)) verb = bnnc_verbs[k].bit, bnnc_opt.verb = arg;
       if (!verb) bnnc_unknown("verb", arg, false);
       continue;

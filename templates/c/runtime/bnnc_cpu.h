@@ -53,6 +53,15 @@ BNNC_COLD int bnnc_cpu_detect(void) { return 0; }
 
 BNNC_FN int bnnc_cpu_level(void) { return bnnc_cpu_chosen >= 0 ? bnnc_cpu_chosen : bnnc_cpu_detect(); }
 
+/* From now on the kernels of this level, one that the CPU has; never while kernels run. */
+BNNC_COLD void bnnc_cpu_switch(int level) {
+#ifdef BNNC_APART
+  if (bnnc_cpu_chosen >= 0) bnnc_unmap_kernels(bnnc_cpu_chosen);
+  bnnc_map_kernels(level);
+#endif
+  bnnc_cpu_chosen = level;
+}
+
 /* Fixes the level for this run. `asked` is the flag's value, or NULL. */
 BNNC_COLD void bnnc_cpu_choose(const char *asked) {
   const char *from = "--isa";
@@ -67,10 +76,7 @@ BNNC_COLD void bnnc_cpu_choose(const char *asked) {
                 "  hint: leave it out, and the best level that there is will be used; all give the same bits",
                 from, asked, bnnc_cpu_names[have]);
   }
-  bnnc_cpu_chosen = want;
-#ifdef BNNC_APART
-  bnnc_map_kernels(want);
-#endif
+  bnnc_cpu_switch(want);
 }
 
 #endif

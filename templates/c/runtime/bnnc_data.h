@@ -12,13 +12,14 @@
 #include "bnnc_sample.h"
 
 typedef struct {
-  int fd, label_fd;               /* the same file where a record holds both */
+  int fd, label_fd;               /* the same file where a record holds both; label_fd -1: without labels, 0 takes their place */
   uint64_t x_off, y_off;          /* of sample 0 */
   uint32_t x_step, y_step;        /* bytes from one sample to the next */
   uint32_t x_bytes, n;            /* of one sample in the file; number of samples, 0: there is no such set */
   const char *path;
 } bnnc_set;
 
+static bool bnnc_labels_optional;  /* a file of samples alone will do */
 static const char *const bnnc_kind_names[] = {"u8", "bit", "f32"}; /* as .bnnd counts them */
 
 /* Sample i into a row of the batch buffer, and its label. False would end the step, but here the process ends. */
@@ -27,7 +28,8 @@ BNNC_FN bool bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t 
   if (s->fd == s->label_fd) r = bnnc_read2_at(s->fd, row, s->x_bytes, label, 1, s->x_off + (uint64_t)i * s->x_step);
   else {
     r = bnnc_read_at(s->fd, row, s->x_bytes, s->x_off + (uint64_t)i * s->x_step);
-    if (r == s->x_bytes) r += bnnc_read_at(s->label_fd, label, 1, s->y_off + (uint64_t)i * s->y_step);
+    if (s->label_fd < 0) *label = 0, r += r == s->x_bytes;
+    else if (r == s->x_bytes) r += bnnc_read_at(s->label_fd, label, 1, s->y_off + (uint64_t)i * s->y_step);
   }
   if (r != (int64_t)s->x_bytes + 1 || *label >= NET.classes)
     bnnc_fail(BNNC_E_DATA, "cannot read sample %u of %s: %s\n  hint: leave data files alone while training", i, s->path,
@@ -164,7 +166,7 @@ BNNC_COLD uint32_t bnnc_source_key(const bnnc_file *a, const bnnc_file *b) {
   return b ? bnnc_file_crc(crc, b) : crc;
 }
 
-/* Makes, or finds, the spool of a (samples) and b (labels, or NULL where a has both). On return *a is the spool. */
+/* Makes, or finds, the spool of a (samples) and b (labels; NULL where a has both, or there are none: 0). On return *a is the spool. */
 BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const char *cache, bool quiet, char *path) {
   char temp[BNNC_PATH_MAX];
   bnnc_text t = {path, BNNC_PATH_MAX, 0, -1}, u = {temp, BNNC_PATH_MAX, 0, -1};
@@ -191,6 +193,8 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
   bnnc_unfinished = temp;
   if (!quiet) bnnc_say(1, "expanding %s into %s (once)\n", a->path, path);
   if (b) bnnc_scan_labels(b, out, record);
+  else if (a->format != BNNC_BNND && a->format != BNNC_CIFAR && (r = bnnc_truncate(out, 96 + (uint64_t)a->n * record)) < 0)
+    bnnc_fail(BNNC_E_DATA, "cannot write the data cache %s: %s\n  hint: --cache FOLDER", path, bnnc_errname(r)); /* zeros: labels */
   memset(&h, 0, sizeof h);
   memcpy(h.magic, "BNNDATA1", 8);
   h.header_bytes = 96, h.kind = kind, h.n = a->n, h.elems = NET.elems, h.record_bytes = record;
@@ -258,22 +262,26 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
   } else if (a.format == BNNC_CIFAR) {
     bnnc_spool(&a, NULL, role, cache, quiet, path);
   } else {
-    if (!*labels) bnnc_fail(BNNC_E_DATA, "%s has no labels, and no file of labels was given\n%s", images, hint);
-    bnnc_describe(&b, labels, "labels");
-    if (b.format == BNNC_BNND || b.elems != 1 || b.is_float)
-      bnnc_fail(BNNC_E_DATA, "%s: expected a list of integer labels, found %u values a sample\n%s", labels, b.elems,
-                hint);
-    if (b.n != a.n)
-      bnnc_fail(BNNC_E_DATA, "%s has %u samples, but %s has %u labels\n%s", images, a.n, labels, b.n, hint);
-    if (direct && !b.gzip && b.width == 1) {
-      bnnc_scan_labels(&b, -1, 0);
+    const bool labelled = *labels != 0;
+    if (!labelled && !bnnc_labels_optional)
+      bnnc_fail(BNNC_E_DATA, "%s has no labels, and no file of labels was given\n%s", images, hint);
+    if (labelled) {
+      bnnc_describe(&b, labels, "labels");
+      if (b.format == BNNC_BNND || b.elems != 1 || b.is_float)
+        bnnc_fail(BNNC_E_DATA, "%s: expected a list of integer labels, found %u values a sample\n%s", labels, b.elems,
+                  hint);
+      if (b.n != a.n)
+        bnnc_fail(BNNC_E_DATA, "%s has %u samples, but %s has %u labels\n%s", images, a.n, labels, b.n, hint);
+    }
+    if (direct && (!labelled || (!b.gzip && b.width == 1))) {
+      if (labelled) bnnc_scan_labels(&b, -1, 0);
       *set = (bnnc_set){
-          a.fd, b.fd,  a.data_off, b.data_off, bnnc_kind_bytes(bnnc_net_kind()), 1, bnnc_kind_bytes(bnnc_net_kind()),
-          a.n,  images};
+          a.fd, labelled ? b.fd : -1, a.data_off, labelled ? b.data_off : 0, bnnc_kind_bytes(bnnc_net_kind()), 1,
+          bnnc_kind_bytes(bnnc_net_kind()), a.n, images};
       return;
     }
-    bnnc_spool(&a, &b, role, cache, quiet, path);
-    bnnc_close(b.fd);
+    bnnc_spool(&a, labelled ? &b : NULL, labelled ? role : "samples", cache, quiet, path);
+    if (labelled) bnnc_close(b.fd);
   }
   const uint32_t record = a.bnnd.record_bytes, n_fit = a.bnnd.n - (test ? a.bnnd.n_test : 0);
   if (bnnc_scan_records(a.path, a.fd, a.bnnd.n, record) != a.bnnd.payload_crc)

@@ -19,8 +19,17 @@ typedef struct {
   int fd;
 } bnnc_text; /* p[n] is not kept at 0: see bnnc_cstr */
 
+#ifndef BNNC_BARE
+static int bnnc_lost; /* why text for standard output was lost (a negative errno); 0: none was */
+#endif
+
 BNNC_COLD void bnnc_flush(bnnc_text *t) {
-  if (t->fd >= 0 && t->n) (void)bnnc_write_all(t->fd, t->p, t->n);
+  const int r = t->fd >= 0 && t->n ? bnnc_write_all(t->fd, t->p, t->n) : 0;
+#ifndef BNNC_BARE
+  if (r < 0 && t->fd == 1) bnnc_lost = r;
+#else
+  (void)r;
+#endif
   if (t->fd >= 0) t->n = 0;
 }
 

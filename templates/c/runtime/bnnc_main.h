@@ -1,4 +1,4 @@
-/* bnnc_main.h: the verbs train, eval, info, bench, and the program's entry. Include it last: see bnnc_net.h. */
+/* bnnc_main.h: the verbs train, eval, predict, info, and the program's entry. Include it last: see bnnc_net.h. */
 #ifndef BNNC_MAIN_H
 #define BNNC_MAIN_H
 #include "bnnc_progress.h"
@@ -194,18 +194,25 @@ BNNC_FN int bnnc_train(void) {
   return BNNC_OK;
 }
 
-/* ---- eval ---- */
+/* ---- eval, predict ---- */
 
-BNNC_FN int bnnc_eval(void) {
-  double loss = 0;
-  const uint64_t start = bnnc_clock_ns();
+/* The test set and the states. */
+BNNC_FN void bnnc_open_test(void) {
   bnnc_prepare();
   bnnc_catch_signals();
   bnnc_find_thresholds(false);
   bnnc_open_data(false);
-  if (!bnnc_test_set.n)
-    bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test IMAGES,LABELS or --test FILE.bnnd");
+  if (!bnnc_test_set.path)
+    bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test %s",
+              bnnc_labels_optional ? "FILE, of samples" : "IMAGES,LABELS or --test FILE.bnnd");
   bnnc_load();
+}
+
+BNNC_FN int bnnc_eval(void) {
+  double loss = 0;
+  const uint64_t start = bnnc_clock_ns();
+  bnnc_open_test();
+  if (!bnnc_test_set.n) bnnc_fail(BNNC_E_DATA, "%s has no samples", bnnc_test_set.path);
   const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss),
                s = bnnc_seconds(start, bnnc_clock_ns());
   if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
@@ -217,6 +224,24 @@ BNNC_FN int bnnc_eval(void) {
     bnnc_say(1, "test %.2f %%  %s %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, bnnc_loss_name(), loss,
              bnnc_test_set.n, s, bnnc_state_hash());
   return BNNC_OK;
+}
+
+/* One line a sample, written batch by batch for those who wait for it. */
+BNNC_FN int bnnc_classify(void) {
+  bnnc_text t = {(char *)bnnc_io, sizeof bnnc_io, 0, 1};
+  bnnc_labels_optional = true;
+  bnnc_open_test();
+  for (uint32_t at = 0, real; at < bnnc_test_set.n && !bnnc_lost && !atomic_load(&bnnc_signal); at += real) {
+    if (!(real = bnnc_eval_batch(&bnnc_test_set, false, bnnc_test_set.n, at))) break;
+    for (uint32_t b = 0; b < real; b++) {
+      int32_t class;
+      memcpy(&class, bnnc_arena + NET.eval_pred + (uint64_t)b * 4, 4);
+      if (bnnc_opt.json) bnnc_put(&t, "{\"sample\":%u,\"class\":%d}\n", at + b, class);
+      else bnnc_put(&t, "%d\n", class);
+    }
+    bnnc_flush(&t);
+  }
+  return atomic_load(&bnnc_signal) ? 128 + atomic_load(&bnnc_signal) : BNNC_OK;
 }
 
 /* ---- info ---- */
@@ -243,16 +268,28 @@ BNNC_COLD int bnnc_info(void) {
 }
 
 #include "bnnc_bench.h" /* needs bnnc_prepare */
+#include "bnnc_selftest.h"
 
-static int bnnc_main(int argc, char **argv, char **envp) {
-  bnnc_environ = envp;
-  switch (bnnc_parse_args(argc, argv)) {
+BNNC_FN int bnnc_do(int verb) {
+  switch (verb) {
     case BNNC_TRAIN: return bnnc_train();
     case BNNC_EVAL: return bnnc_eval();
+    case BNNC_PREDICT: return bnnc_classify();
     case BNNC_INFO: return bnnc_info();
     case BNNC_BENCH: return bnnc_bench();
+    case BNNC_SELFTEST: return bnnc_selftest();
     default: return BNNC_OK;
   }
+}
+
+/* Text that is lost is lost work, but for a training run's: its checkpoint is written. */
+static int bnnc_main(int argc, char **argv, char **envp) {
+  bnnc_environ = envp;
+  const int verb = bnnc_parse_args(argc, argv), code = bnnc_do(verb);
+  if (!bnnc_lost || verb == BNNC_TRAIN || code) return code;
+  if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
+  bnnc_fail(BNNC_E_DATA, "cannot write to standard output: %s",
+            bnnc_lost == -32 /* EPIPE */ ? "nobody reads it any more" : bnnc_errname(bnnc_lost));
 }
 
 #ifndef BNNC_NO_MAIN /* a test that has a main of its own defines it */

@@ -135,26 +135,31 @@ BNNC_FN bool bnnc_train_batch(const bnnc_set *set, const bnnc_perm *order, float
   return true;
 }
 
-/* Accuracy on n samples: of the test set, or of the hold-out (`held`). The last batch is filled up by starting again at
- * the front; what was filled in is not counted. -1 where a signal has come, a
- * sample cannot be had, or there is nothing to measure. */
+/* An evaluation step on the samples `at` and up of n: of the test set, or of the hold-out (`held`). The last batch is filled up by
+ * starting again at the front. Returns how many are not filled in; 0 where a sample cannot be had. */
+BNNC_FN uint32_t bnnc_eval_batch(const bnnc_set *set, bool held, uint32_t n, uint32_t at) {
+  const uint32_t real = n - at < NET.batch ? n - at : NET.batch;
+  for (uint32_t b = 0; b < NET.batch; b++) {
+    uint32_t p = b < real ? at + b : (at + b) % n;
+    if (!bnnc_set_read(set, held ? bnnc_split_at(bnnc_cur.n_fit + p) : p,
+                       bnnc_arena + NET.eval_x + (uint64_t)b * bnnc_row_bytes(), bnnc_arena + NET.eval_labels + b))
+      return 0;
+  }
+  net_eval_step();
+  return real;
+}
+
+/* Accuracy on n samples of a set. -1 where a signal has come, a sample cannot be had, or there is nothing to measure. */
 BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double *loss) {
   uint64_t hits = 0;
   double sum = 0;
   if (!n) return -1;
-  for (uint32_t at = 0; at < n;) {
-    const uint32_t real = n - at < NET.batch ? n - at : NET.batch;
+  for (uint32_t at = 0, real; at < n; at += real) {
     if (atomic_load_explicit(&bnnc_signal, memory_order_relaxed)) return -1;
-    for (uint32_t b = 0; b < NET.batch; b++) {
-      uint32_t p = b < real ? at + b : (at + b) % n;
-      if (!bnnc_set_read(set, held ? bnnc_split_at(bnnc_cur.n_fit + p) : p,
-                         bnnc_arena + NET.eval_x + (uint64_t)b * bnnc_row_bytes(), bnnc_arena + NET.eval_labels + b))
-        return -1;
-    }
-    net_eval_step();
+    real = bnnc_eval_batch(set, held, n, at);
+    if (!real) return -1;
     hits += bnnc_count_hits(NET.eval_pred, NET.eval_labels, real);
     sum += bnnc_sum_loss(NET.eval_loss, real);
-    at += real;
   }
   if (loss) *loss = sum / (double)n;
   return (double)hits / (double)n;

@@ -38,11 +38,11 @@ enum { BNNC_PATH_MAX = 512 };
 enum { BNNC_READ, BNNC_CREATE /* write, truncate */, BNNC_UPDATE /* read and write, keep */, BNNC_APPEND };
 /* exit codes: part of the command line's contract */
 enum { BNNC_OK = 0, BNNC_E_INTERNAL = 1, BNNC_E_USAGE = 2, BNNC_E_DATA = 5, BNNC_E_CHECKPOINT = 6, BNNC_E_CPU = 7,
-       BNNC_E_MEMORY = 8 };
+       BNNC_E_MEMORY = 8, BNNC_E_SELFTEST = 9 };
 /* the errno values that deserve words; the same numbers on every Linux that we run on */
 enum { BNNC_ENOENT = 2, BNNC_EINTR = 4, BNNC_EIO = 5, BNNC_EEXIST = 17 };
 
-static _Atomic int bnnc_signal; /* SIGINT or SIGTERM once one has come, else 0 */
+static _Atomic int bnnc_signal; /* SIGINT, SIGTERM, SIGHUP (the terminal is closed) or SIGPIPE once one has come, else 0 */
 
 /* Scratch of whichever function is moving bytes between files; holds nothing between calls. */
 #ifdef BNNC_BARE

@@ -75,6 +75,11 @@ BNNC_FN void bnnc_catch_signals(void) {
   a.sa_handler = bnnc_on_signal;
   sigaction(SIGINT, &a, NULL);
   sigaction(SIGTERM, &a, NULL);
+  for (int i = 0; i < 2; i++) { /* what nohup or a service manager has set to be ignored stays so */
+    const int number = i ? SIGPIPE : SIGHUP;
+    struct sigaction old;
+    if (!sigaction(number, NULL, &old) && old.sa_handler != SIG_IGN) sigaction(number, &a, NULL);
+  }
 }
 
 BNNC_FN void bnnc_futex_wait(_Atomic uint32_t *word, uint32_t expected) {

@@ -206,9 +206,14 @@ BNNC_FN void bnnc_catch_signals(void) {
     unsigned long flags;
     void (*restorer)(void);
     unsigned long mask[8 / sizeof(long)];
-  } a = {bnnc_on_signal, 0x04000004 /* SA_RESTORER, and SA_SIGINFO: a frame for rt_sigreturn */, bnnc_sigreturn, {0}};
+  } a = {bnnc_on_signal, 0x04000004 /* SA_RESTORER, and SA_SIGINFO: a frame for rt_sigreturn */, bnnc_sigreturn, {0}}, old = a;
   (void)bnnc_call(NR_rt_sigaction, 2 /* SIGINT */, (long)&a, 0, 8, 0, 0);
   (void)bnnc_call(NR_rt_sigaction, 15 /* SIGTERM */, (long)&a, 0, 8, 0, 0);
+  for (int i = 0; i < 2; i++) { /* what nohup or a service manager has set to be ignored (1, SIG_IGN) stays so */
+    const int number = i ? 13 /* SIGPIPE */ : 1 /* SIGHUP */;
+    if (!bnnc_call(NR_rt_sigaction, number, 0, (long)&old, 8, 0, 0) && (uintptr_t)old.handler != 1)
+      (void)bnnc_call(NR_rt_sigaction, number, (long)&a, 0, 8, 0, 0);
+  }
 }
 
 BNNC_FN void bnnc_futex_wait(_Atomic uint32_t *word, uint32_t expected) {

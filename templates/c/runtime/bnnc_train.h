@@ -79,6 +79,7 @@ BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const c
     if (!*spec_images) return false;
     bnnc_locate(images, spec_images, bnnc_strlen(spec_images), true);
     if (*spec_labels) bnnc_locate(labels, spec_labels, bnnc_strlen(spec_labels), true);
+    if (bnnc_labels_optional && !bnnc_exists(labels)) labels[0] = 0;
   }
   if (!labels[0]) {
     bnnc_guess_labels(labels, images);
@@ -87,13 +88,14 @@ BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const c
       memcpy(guess, labels, BNNC_PATH_MAX);
       bnnc_locate(labels, guess, bnnc_strlen(guess), false);
     }
+    if (bnnc_labels_optional && !bnnc_exists(labels)) labels[0] = 0;
   }
   return true;
 }
 
 /* Opens both sets as the flags and the spec say. `need_train`: a training set is a must. */
 BNNC_COLD void bnnc_open_data(bool need_train) {
-  bool quiet = bnnc_opt.quiet || bnnc_opt.json;
+  bool quiet = bnnc_opt.quiet || bnnc_opt.json || bnnc_labels_optional; /* of predict only the classes */
   const bool own_test = bnnc_opt.test || (!bnnc_opt.train && *NET.test_images != 0);
   bool train = bnnc_source(bnnc_path[0], bnnc_path[1], bnnc_opt.train, NET.train_images, NET.train_labels_file);
   if (need_train && !train)
