@@ -68,7 +68,8 @@ def test_hosted_builds_train_to_the_same_bits(tmp_path: Path, name: str) -> None
         command = ["cc", "-std=gnu11", "-ffp-contract=off", "-fno-math-errno", *flags, "tiny.c", "-o", str(out), "-lm", "-lpthread"]
         made = subprocess.run(command, cwd=tmp_path / "c", capture_output=True, text=True, check=False)
         assert made.returncode == 0, made.stderr
-        assert run(out, tmp_path) == want, f"{build} trains to other bits"
+        for _ in range(3):  # threads that share memory by mistake differ from run to run
+            assert run(out, tmp_path, "--resume", "never") == want, f"{build} trains to other bits"
 
 
 def test_with_too_little_memory_it_names_a_batch_that_fits(tmp_path: Path) -> None:

@@ -32,19 +32,19 @@ BNNC_COLD void bnnc_random_batch(uint32_t at, uint32_t labels, uint32_t seed) {
 static double bnnc_speed[BNNC_RATES];                            /* how much a ns, all threads together; BNNC_RATE_RUN: ns */
 static struct { double predicted, measured, step; } bnnc_times[TRAIN_KERNELS]; /* ns; measured: in the best step */
 
-/* Measures the rates: the best of three runs of some milliseconds each. Overwrites the arena. */
+/* Measures the rates: the best call of some milliseconds each. Overwrites the arena. */
 BNNC_COLD void bnnc_measure_rates(void) {
-  const double each = bnnc_pool.n, work[BNNC_RATES] = {each * 1024 * 30 * 4 * 32, each * 256 * 64 * 32, each * 1024 * 16 * 16,
-                                                      each * 1024 * 16 * 4, 2.0 * ARENA_BYTES}; /* of a call: see bnnc_rate.h */
+  const double each = bnnc_pool.n, work[BNNC_RATES] = {each * 16384 * 30 * 4 * 32, each * 4096 * 64 * 32, each * 16384 * 16 * 16,
+                                                      each * 16384 * 16 * 4, 2.0 * ARENA_BYTES}; /* of a call: see bnnc_rate.h */
   const int have = (int)(sizeof RATES / sizeof RATES[0]), level = bnnc_cpu_level() < have ? bnnc_cpu_level() : have - 1;
-  for (int what = 0; what < BNNC_RATES; what++) {
+  for (int what = BNNC_RATE_RUN; what >= 0; what--) {
     double best = 1e30;
-    for (int run = 0; run < 3; run++) {
-      uint64_t start = bnnc_clock_ns(), took = 0, calls = 0;
-      for (; took < 4000000u; took = bnnc_clock_ns() - start, calls++) bnnc_run(RATES[level][what]);
-      if ((double)took / (double)calls < best) best = (double)took / (double)calls;
+    for (uint64_t start = bnnc_clock_ns(), from = start, now = 0; now < start + 12000000u; from = now) {
+      bnnc_run(RATES[level][what]);
+      now = bnnc_clock_ns();
+      if ((double)(now - from) < best) best = (double)(now - from);
     }
-    bnnc_speed[what] = what == BNNC_RATE_RUN ? best : work[what] / best;
+    bnnc_speed[what] = what == BNNC_RATE_RUN ? best : work[what] / (best > bnnc_speed[BNNC_RATE_RUN] ? best - bnnc_speed[BNNC_RATE_RUN] : 1);
   }
 }
 

@@ -21,6 +21,9 @@
 #ifndef BNNC_THREAD_STACK
 #define BNNC_THREAD_STACK 65536
 #endif
+#ifndef BNNC_STACK_MORE
+#define BNNC_STACK_MORE 0
+#endif
 #ifndef BNNC_SPIN
 #define BNNC_SPIN 100 /* looks before sleeping, each with 64 pauses and a yield: 50 to 300 us */
 #endif
@@ -57,7 +60,7 @@ BNNC_FN bool bnnc_spin_while(_Atomic uint32_t *word, uint32_t value, bool equal)
 }
 
 #if BNNC_MAX_THREADS > 1
-static _Alignas(64) uint8_t bnnc_stacks[BNNC_MAX_THREADS - 1][BNNC_THREAD_STACK];
+static _Alignas(64) uint8_t bnnc_stacks[BNNC_MAX_THREADS - 1][BNNC_THREAD_STACK + BNNC_STACK_MORE];
 static bnnc_thread_call bnnc_calls[BNNC_MAX_THREADS - 1];
 
 static void bnnc_worker(void *arg) {
@@ -82,7 +85,7 @@ BNNC_FN void bnnc_pool_start(int n) {
   bnnc_pool.home = bnnc_this_cpu();
 #if BNNC_MAX_THREADS > 1
   for (int i = 1; i < bnnc_pool.n; i++) {
-    int r = bnnc_thread_start(bnnc_worker, (void *)(intptr_t)i, bnnc_stacks[i - 1], BNNC_THREAD_STACK,
+    int r = bnnc_thread_start(bnnc_worker, (void *)(intptr_t)i, bnnc_stacks[i - 1], sizeof bnnc_stacks[0],
                               &bnnc_calls[i - 1]);
     if (r < 0) bnnc_fail(BNNC_E_INTERNAL, "cannot start thread %d: %s\n  hint: --threads 1", i, bnnc_errname(r));
   }

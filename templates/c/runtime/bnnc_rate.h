@@ -14,14 +14,14 @@
 /* Nothing: what it costs to run a kernel. */
 BNNC_RATE(run) {}
 
-/* 1024 x 30 x 4 x 32 products of bits. */
+/* 16384 x 30 x 4 x 32 products of bits. */
 BNNC_RATE(bits) {
     VARRAY uint32_t row[4][30];
     VARRAY vu b[30];
     vi sum[4] = {{0}};
     BNNC_RATE_TOUCH(row);
     BNNC_RATE_TOUCH(b);
-    for (int times = 0; times < 1024 / VL; times++) {
+    for (int times = 0; times < 16384 / VL; times++) {
         vu count[4] = {{0}};
         for (int k = 0; k < 30; k += 3) {
             const vu w0 = b[k], w1 = b[k + 1], w2 = b[k + 2];
@@ -37,7 +37,7 @@ BNNC_RATE(bits) {
     BNNC_RATE_TOUCH(sum);
 }
 
-/* 256 x 64 x 32 numbers that are added or taken away: eight tables of signed sums, and what 64 words select from them. */
+/* 4096 x 64 x 32 numbers that are added or taken away: eight tables of signed sums, and what 64 words select from them. */
 BNNC_RATE(signed) {
     VARRAY vf table[8 * 16], term[32], sum[64];
     VARRAY uint32_t word[64];
@@ -46,7 +46,7 @@ BNNC_RATE(signed) {
     for (int j = 0; j < 32; j++)
         term[j] = vbc((float)j);
     BNNC_RATE_TOUCH(word);
-    for (int times = 0; times < 256 / VL; times++) {
+    for (int times = 0; times < 4096 / VL; times++) {
         BNNC_RATE_TOUCH(term);
         for (int g = 0; g < 8; g++)
             vtable(table + 16 * g, term[4 * g], term[4 * g + 1], term[4 * g + 2], term[4 * g + 3]);
@@ -56,7 +56,7 @@ BNNC_RATE(signed) {
     BNNC_RATE_TOUCH(sum);
 }
 
-/* 1024 x 16 x 16 products of numbers, added. */
+/* 16384 x 16 x 16 products of numbers, added. */
 BNNC_RATE(numbers) {
     VARRAY float left[16][8];
     VARRAY vf right[16][2];
@@ -69,7 +69,7 @@ BNNC_RATE(numbers) {
 #pragma GCC unroll 8
     for (int k = 0; k < 8; k++)
         sum[k][0] = sum[k][1] = vbc(0.0f);
-    for (int times = 0; times < 1024 / VL; times++) {
+    for (int times = 0; times < 16384 / VL; times++) {
         BNNC_RATE_TOUCH(left);
         for (int j = 0; j < 16; j++)
 #pragma GCC unroll 8
@@ -81,12 +81,12 @@ BNNC_RATE(numbers) {
     BNNC_RATE_TOUCH(sum);
 }
 
-/* 1024 x 16 x 4 operations of expressions, four for each element that is read and written. */
+/* 16384 x 16 x 4 operations of expressions, four for each element that is read and written. */
 BNNC_RATE(elements) {
     VARRAY vf x[16];
     for (int j = 0; j < 16; j++)
         x[j] = vbc((float)j);
-    for (int times = 0; times < 1024 / VL; times++) {
+    for (int times = 0; times < 16384 / VL; times++) {
         BNNC_RATE_TOUCH(x);
         for (int j = 0; j < 16; j++)
             x[j] = vmax((x[j] - 2.0f) * 0.5f, vbc(0.25f)) + 1.0f;

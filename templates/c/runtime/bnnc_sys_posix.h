@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#define BNNC_STACK_MORE (64 * 1024) /* of each thread's: pthreads keep data of their own there, and any compiler's frames must fit */
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h> /* rename; no stream is ever opened */
