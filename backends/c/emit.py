@@ -95,7 +95,11 @@ def _levels(text: str, target: Target) -> list[str]:
 
 def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
     """What the first stack, and each other thread's, may grow to with this network's kernels; the build checks it."""
-    texts = [k["text"] for ps, prefix in ((placed.packed.train, ""), (placed.packed.evaluate, EVAL)) for k in _kernels(ps, prefix)]
+    return _stacks(target, _kernels(placed.packed.train, "") + _kernels(placed.packed.evaluate, EVAL))
+
+
+def _stacks(target: Target, kernels: list[dict[str, Any]]) -> tuple[int, int]:
+    texts = [k["text"] for k in kernels]
     texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
     deepest, unit = max((arrays(t, target.lanes) for t in texts), default=0), 64 if target.bare else PAGE
     return -(-(target.stack + deepest) // unit) * unit, -(-(target.thread_stack + deepest) // unit) * unit
@@ -237,7 +241,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     name = model.name
     embedded = list(constants(placed).values())
     flash = samples(model, target) if target.bare else ""
-    each = max(stack_bytes(target, placed)[1], report.threads // max(1, report.workers))
+    each = max(_stacks(target, kernels)[1], report.threads // max(1, report.workers))
     partial = [x for x in target.levels if x.only]
     system = [*((f"HAS_{x.name.upper()}", 1) for x in partial), ("MAX_THREADS", threads),
               ("BARE", 1) if target.bare else ("THREAD_STACK", each)]

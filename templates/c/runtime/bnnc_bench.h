@@ -34,17 +34,20 @@ static struct { double predicted, measured, step; } bnnc_times[TRAIN_KERNELS]; /
 
 /* Measures the rates: the best call of some milliseconds each. Overwrites the arena. */
 BNNC_COLD void bnnc_measure_rates(void) {
-  const double each = bnnc_pool.n, work[BNNC_RATES] = {each * 16384 * 30 * 4 * 32, each * 4096 * 64 * 32, each * 16384 * 16 * 16,
-                                                      each * 16384 * 16 * 4, 2.0 * ARENA_BYTES}; /* of a call: see bnnc_rate.h */
-  const int have = (int)(sizeof RATES / sizeof RATES[0]), level = bnnc_cpu_level() < have ? bnnc_cpu_level() : have - 1;
+  const bnnc_kernel *rate = RATES[net_level()];
   for (int what = BNNC_RATE_RUN; what >= 0; what--) {
     double best = 1e30;
     for (uint64_t start = bnnc_clock_ns(), from = start, now = 0; now < start + 12000000u; from = now) {
-      bnnc_run(RATES[level][what]);
+      bnnc_run(rate[what]);
       now = bnnc_clock_ns();
       if ((double)(now - from) < best) best = (double)(now - from);
     }
-    bnnc_speed[what] = what == BNNC_RATE_RUN ? best : work[what] / (best > bnnc_speed[BNNC_RATE_RUN] ? best - bnnc_speed[BNNC_RATE_RUN] : 1);
+    if (what == BNNC_RATE_RUN) {
+      bnnc_speed[what] = best;
+      continue;
+    }
+    const double took = best > bnnc_speed[BNNC_RATE_RUN] ? best - bnnc_speed[BNNC_RATE_RUN] : 1;
+    bnnc_speed[what] = bnnc_rate_work[what] * (what == BNNC_RATE_MOVED ? 1 : bnnc_pool.n) / took;
   }
 }
 

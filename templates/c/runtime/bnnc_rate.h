@@ -9,19 +9,23 @@
 #define BNNC_RATE_ONCE
 /* The compiler must take it that the array has changed, and is read. */
 #define BNNC_RATE_TOUCH(array) __asm__ volatile("" : : "r"(array) : "memory")
+enum { BNNC_RATE_TIMES = 16384, BNNC_RATE_TABLES = 4096 }; /* lanes' turns of a call */
+/* How much a call does: on each thread, but of BNNC_RATE_MOVED all of them together. */
+static const double bnnc_rate_work[BNNC_RATE_RUN] __attribute__((unused)) = {
+    BNNC_RATE_TIMES * 30.0 * 4 * 32, BNNC_RATE_TABLES * 64.0 * 32, BNNC_RATE_TIMES * 16.0 * 16, BNNC_RATE_TIMES * 16.0 * 4, 2.0 * ARENA_BYTES};
 #endif
 
 /* Nothing: what it costs to run a kernel. */
 BNNC_RATE(run) {}
 
-/* 16384 x 30 x 4 x 32 products of bits. */
+/* Products of bits: 30 words of 32 by four rows a turn. */
 BNNC_RATE(bits) {
     VARRAY uint32_t row[4][30];
     VARRAY vu b[30];
     vi sum[4] = {{0}};
     BNNC_RATE_TOUCH(row);
     BNNC_RATE_TOUCH(b);
-    for (int times = 0; times < 16384 / VL; times++) {
+    for (int times = 0; times < BNNC_RATE_TIMES / VL; times++) {
         vu count[4] = {{0}};
         for (int k = 0; k < 30; k += 3) {
             const vu w0 = b[k], w1 = b[k + 1], w2 = b[k + 2];
@@ -37,7 +41,7 @@ BNNC_RATE(bits) {
     BNNC_RATE_TOUCH(sum);
 }
 
-/* 4096 x 64 x 32 numbers that are added or taken away: eight tables of signed sums, and what 64 words select from them. */
+/* Numbers that are added or taken away, 64 x 32 a turn: eight tables of signed sums, and what 64 words select from them. */
 BNNC_RATE(signed) {
     VARRAY vf table[8 * 16], term[32], sum[64];
     VARRAY uint32_t word[64];
@@ -46,7 +50,7 @@ BNNC_RATE(signed) {
     for (int j = 0; j < 32; j++)
         term[j] = vbc((float)j);
     BNNC_RATE_TOUCH(word);
-    for (int times = 0; times < 4096 / VL; times++) {
+    for (int times = 0; times < BNNC_RATE_TABLES / VL; times++) {
         BNNC_RATE_TOUCH(term);
         for (int g = 0; g < 8; g++)
             vtable(table + 16 * g, term[4 * g], term[4 * g + 1], term[4 * g + 2], term[4 * g + 3]);
@@ -56,7 +60,7 @@ BNNC_RATE(signed) {
     BNNC_RATE_TOUCH(sum);
 }
 
-/* 16384 x 16 x 16 products of numbers, added. */
+/* Products of numbers, added: 16 x 16 a turn. */
 BNNC_RATE(numbers) {
     VARRAY float left[16][8];
     VARRAY vf right[16][2];
@@ -69,7 +73,7 @@ BNNC_RATE(numbers) {
 #pragma GCC unroll 8
     for (int k = 0; k < 8; k++)
         sum[k][0] = sum[k][1] = vbc(0.0f);
-    for (int times = 0; times < 16384 / VL; times++) {
+    for (int times = 0; times < BNNC_RATE_TIMES / VL; times++) {
         BNNC_RATE_TOUCH(left);
         for (int j = 0; j < 16; j++)
 #pragma GCC unroll 8
@@ -81,12 +85,12 @@ BNNC_RATE(numbers) {
     BNNC_RATE_TOUCH(sum);
 }
 
-/* 16384 x 16 x 4 operations of expressions, four for each element that is read and written. */
+/* Operations of expressions, 16 x 4 a turn: four for each element that is read and written. */
 BNNC_RATE(elements) {
     VARRAY vf x[16];
     for (int j = 0; j < 16; j++)
         x[j] = vbc((float)j);
-    for (int times = 0; times < 16384 / VL; times++) {
+    for (int times = 0; times < BNNC_RATE_TIMES / VL; times++) {
         BNNC_RATE_TOUCH(x);
         for (int j = 0; j < 16; j++)
             x[j] = vmax((x[j] - 2.0f) * 0.5f, vbc(0.25f)) + 1.0f;
