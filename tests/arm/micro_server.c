@@ -6,18 +6,10 @@
 #include "bnnc_sys.h"
 #include "bnnc_num.h"
 #include "micro_table.h"
+#include "take.h"
 
 enum { ROOM = 8 << 20 };
 static _Alignas(64) uint8_t room[ROOM];
-
-static bool take(void *p, uint32_t n) {
-  for (uint32_t done = 0; done < n;) {
-    int64_t r = bnnc_read(0, (uint8_t *)p + done, n - done);
-    if (r <= 0) return false;
-    done += (uint32_t)r;
-  }
-  return true;
-}
 
 static int serve(int argc, char **argv, char **envp) {
   uint32_t head[2], kind[6], size[6];

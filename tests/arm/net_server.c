@@ -5,17 +5,9 @@
  * of the first stack kernels have used below this file's own, and of each other one, as two u32. */
 #define BNNC_LIBRARY 1
 #include NET_FILE
+#include "take.h"
 enum { PAINT = 0xC5, DEPTH = 64 << 10 };
 static uint8_t *painted; /* the lowest byte of the first stack that was painted */
-
-static bool take(void *p, uint32_t n) {
-  for (uint32_t done = 0; done < n;) {
-    int64_t r = bnnc_read(0, (uint8_t *)p + done, n - done);
-    if (r <= 0) return false;
-    done += (uint32_t)r;
-  }
-  return true;
-}
 
 static uint32_t unpainted(const uint8_t *p, uint32_t n) {
   uint32_t free = 0;
