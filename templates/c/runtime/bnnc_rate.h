@@ -12,7 +12,8 @@
 enum { BNNC_RATE_TIMES = 16384, BNNC_RATE_TABLES = 4096 }; /* lanes' turns of a call */
 /* How much a call does: on each thread, but of BNNC_RATE_MOVED all of them together. */
 static const double bnnc_rate_work[BNNC_RATE_RUN] __attribute__((unused)) = {
-    BNNC_RATE_TIMES * 30.0 * 4 * 32, BNNC_RATE_TABLES * 64.0 * 32, BNNC_RATE_TIMES * 16.0 * 16, BNNC_RATE_TIMES * 16.0 * 4, 2.0 * ARENA_BYTES};
+    (double)BNNC_RATE_TIMES * 30 * 4 * 32, (double)BNNC_RATE_TABLES * 64 * 32, (double)BNNC_RATE_TIMES * 16 * 16,
+    (double)BNNC_RATE_TIMES * 16 * 4, 2 * (double)ARENA_BYTES};
 #endif
 
 /* Nothing: what it costs to run a kernel. */
