@@ -10,6 +10,8 @@ from pathlib import Path
 import helpers
 import pytest
 
+os.environ.setdefault("BNNC_CFLAGS", "-Werror")  # a compiler's warning stops no user, but every test
+
 
 @pytest.fixture(scope="session", autouse=True)
 def library_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:

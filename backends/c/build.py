@@ -25,6 +25,7 @@ from elftools.elf.constants import SH_FLAGS
 from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
+from bnnc import knobs
 from bnnc.diag import BnncError, InternalError, error
 from bnnc.emit import Source
 from bnnc.plan.report import Report
@@ -32,12 +33,13 @@ from bnnc.plan.report import Report
 from . import stack
 from .targets import Target, find_target
 
-WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror")
+WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla")  # told, not fatal: who compiles has a compiler of their own
 FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie",
                 "-fno-asynchronous-unwind-tables")
 GNU_LINKER = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code")  # zig's linker knows neither, and adds no build-id
 BARE = ("-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Wl,--gc-sections")
 HOSTED = ("-lm", "-lpthread")
+QUIET = ("-Wno-unused-command-line-argument",)
 KERNELS = 0x626E6E63  # the type of segments that bnnc_apart.h maps
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
 
@@ -78,14 +80,18 @@ class ElfFacts:
 
 
 def find_compiler(target: Target, wanted: str = "") -> str:
-    """The first compiler there is, with its options, as a shell would read it.  Raises BnncError B0706, exit code 4."""
+    """The first compiler there is, with its options and those of BNNC_CFLAGS, as a shell would read it.
+
+    Raises BnncError B0706, exit code 4.
+    """
     names = (wanted,) if wanted else target.compilers
+    more = shlex.split(knobs.read().cflags)
     for name in names:
         program, *options = shlex.split(name)
         if shutil.which(program):
-            return name
+            return shlex.join([program, *options, *more])
         if program == "zig" and importlib.util.find_spec("ziglang"):
-            return shlex.join([sys.executable, "-m", "ziglang", *options])
+            return shlex.join([sys.executable, "-m", "ziglang", *options, *more])
     raise error("B0706", f"no C compiler for target `{target.name}`: looked for {', '.join(shlex.split(n)[0] for n in names)}",
                 exit_code=4, help=f"{target.install}; or set BNNC_CC, options for the machine included")
 
@@ -118,7 +124,7 @@ def apart(cc: str, target: Target) -> bool:
     if not target.apart or platform.system() != "Linux" or platform.machine() != "x86_64" or "-g" in shlex.split(cc):
         return False
     told = subprocess.run([*shlex.split(cc), "-Wl,--version"], capture_output=True, text=True, check=False).stdout
-    return stack.known(tuple(shlex.split(cc)[:1])) and told.startswith("GNU ld")
+    return stack.kind(cc) == "gcc" and told.startswith("GNU ld")
 
 
 def read_elf(path: Path) -> ElfFacts:
@@ -187,10 +193,14 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
         if target.bare and f"{source.name}_samples.h" not in source.text:
             raise error("B0715", f"a program for {target.name} holds its data, and there is none", exit_code=5,
                         help="put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of yours")
-        tell = (stack.FLAG,) if stack.known(tuple(shlex.split(compiler)[:1])) else ()
+        main, kind = source.main, stack.kind(compiler)
+        tell = {"gcc": (stack.FLAG,), "clang": (stack.LLVM_FLAG, *QUIET)}.get(kind, ())
         if f"{source.name}.ld" in source.text and apart(compiler, target):
             tell = (*tell, "-DBNNC_APART", f"-Wl,-T,{source.name}.ld")
-        argv = command(compiler, target, source.main, "program", tell)
+        if kind == "clang":  # in two steps: what it tells about calls is the text between them
+            main = str(Path(main).with_suffix(".ll"))
+            run_compiler(command(compiler, target, source.main, main, (*QUIET, "-S", "-emit-llvm")), folder)
+        argv = command(compiler, target, main, "program", tell)
         try:
             run_compiler(argv, folder)
         except BnncError:
@@ -198,9 +208,9 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
                 script = folder / f"{source.name}.ld"
                 script.write_text(re.sub(r"(RAM .*LENGTH = )\d+", r"\g<1>512M", script.read_text()))
                 run_compiler(argv, folder)
-                verify_elf(folder / "program", report, target, stack.read(folder))
+                verify_elf(folder / "program", report, target, stack.read(folder / "program"))
             raise
-        verify_elf(folder / "program", report, target, stack.read(folder))
+        verify_elf(folder / "program", report, target, stack.read(folder / "program"))
         out.parent.mkdir(parents=True, exist_ok=True)
         part = out.with_name(out.name + ".part")
         shutil.copy2(folder / "program", part)

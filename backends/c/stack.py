@@ -1,6 +1,7 @@
-"""How deep a program's stacks can grow: gcc's own figures, summed over the call graph.
+"""How deep a program's stacks can grow: the compiler's own figures, summed over the call graph.
 
-``-fcallgraph-info=su`` writes what each function takes of the stack, after inlining, and whom it calls.  The deepest path
+gcc's ``-fcallgraph-info=su`` writes what each function takes of the stack, after inlining, and whom it calls.  clang has it in two
+places: who calls whom in its IR after inlining, and the frames, with ``-fstack-size-section``, in the program.  The deepest path
 is a bound because nothing recurses and no frame has a size that depends on data; both are checked.  A call through a
 pointer may go to any function of its kind: from a step to any kernel, from elsewhere to any function that is nowhere
 called by name; and from below such a function only to one that makes no such calls itself (a store's functions, which
@@ -11,18 +12,24 @@ from __future__ import annotations
 
 import math
 import re
+import shlex
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache, cached_property
+from itertools import count
 from pathlib import Path
+
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
 
 from bnnc.diag import InternalError
 
-FLAG = "-fcallgraph-info=su"
+FLAG, LLVM_FLAG = "-fcallgraph-info=su", "-fstack-size-section"
 STEPS = ("net_train_step", "net_eval_step", "bnnc_run", "bnnc_worker")  # who calls kernels through pointers
 KERNEL = re.compile(r"(eval_)?k\d+_\w+|bnnc_rate_\w+")
 POINTER = "__indirect_call"  # gcc's name for a call through one
 LIBRARY = 64  # what a function of the compiler's library takes: arithmetic that the CPU has no instruction for
+LLVM_LIBRARY = 256  # of clang's, which its IR does not name
 SIGNAL = 5 * 1024  # what Linux pushes for a signal: on aarch64 4.6 KiB, with AVX-512 3.6 KiB
 EXCEPTION = 104  # what a Cortex-M pushes, with its FPU's registers
 ROOT, WORKER, HANDLER = ("bnnc_start", "main", "bnnc_reset"), "bnnc_worker", "bnnc_on_signal"
@@ -30,26 +37,51 @@ PAGE = 4096
 
 
 @cache
-def known(compiler: tuple[str, ...]) -> bool:
-    """Whether a compiler can tell."""
-    done = subprocess.run([*compiler, "--version"], capture_output=True, text=True, check=False)
-    return "Free Software Foundation" in done.stdout
+def kind(cc: str) -> str:
+    """Of a compiler with its options: "gcc", "clang", or "" for one that cannot tell."""
+    done = subprocess.run([*shlex.split(cc), "--version"], capture_output=True, text=True, check=False)
+    return "gcc" if "Free Software Foundation" in done.stdout else "clang" if "clang version" in done.stdout else ""
 
 
 class Calls:
     """The call graph of a program: bytes of each function's frame, and who calls whom."""
 
-    def __init__(self, text: str) -> None:
-        """``text``: what gcc wrote.  Raises InternalError for a frame whose size is not fixed."""
-        self.frame: dict[str, int] = {}
-        self.calls: dict[str, set[str]] = {}
+    def __init__(self, frame: dict[str, int], calls: dict[str, set[str]], library: int = 0) -> None:
+        """``library``: bytes that may be below each function."""
+        self.frame, self.calls, self.library = frame, calls, library
+
+    @classmethod
+    def of_gcc(cls, text: str) -> Calls:
+        """``text``: what -fcallgraph-info=su writes.  Raises InternalError for a frame whose size is not fixed."""
+        frame: dict[str, int] = {}
+        calls: dict[str, set[str]] = {}
         for title, label in re.findall(r'^node: \{ title: "([^"]+)" label: "([^"]*)"', text, re.M):
             if found := re.search(r"\\n(\d+) bytes \(([^)]*)\)", label):
                 if found[2] not in ("static", "dynamic,bounded"):
                     raise InternalError(f"the stack frame of {title} is {found[2]}")
-                self.frame[title] = int(found[1])
+                frame[title] = int(found[1])
         for caller, callee in re.findall(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"', text, re.M):
-            self.calls.setdefault(caller, set()).add(callee)
+            calls.setdefault(caller, set()).add(callee)
+        return cls(frame, calls)
+
+    @classmethod
+    def of_clang(cls, ir: str, program: Path) -> Calls:
+        """``ir``: LLVM's text after inlining; ``program``: what became of it.  Raises InternalError where it tells no frames."""
+        calls: dict[str, set[str]] = {}
+        for name, body in re.findall(r'^define [^@]*@([\w.]+)\((.*?)^}', ir, re.M | re.S):
+            named = re.findall(r"\bcall\b[^\n]*?[@%]([\w.]+)\(", body)
+            through = re.findall(r"\bcall\b[^\n@]*? %[\w.]+\(", body)
+            calls[name] = {re.sub(r"^llvm\.(mem\w+)\..*", r"\1", c) for c in named if not re.match(r"llvm\.(?!mem)|\d", c)}
+            calls[name] |= {POINTER} if through else set()
+        with program.open("rb") as f:
+            elf = ELFFile(f)
+            table, sizes, thumb = elf.get_section_by_name(".symtab"), elf.get_section_by_name(".stack_sizes"), elf["e_machine"] == "EM_ARM"
+            if not isinstance(table, SymbolTableSection) or not sizes:
+                raise InternalError("the program tells no stack sizes")
+            at = {s["st_value"] & ~thumb: s.name for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"}
+            told = _stack_sizes(sizes.data(), elf.elfclass // 8)
+        size = {at[address & ~thumb]: n for address, n in told if address & ~thumb in at}
+        return cls({f: size[f] for f in calls if f in size}, calls, LLVM_LIBRARY)
 
     @cached_property
     def _kernels(self) -> list[str]:
@@ -95,7 +127,7 @@ class Calls:
                 raise InternalError(f"{f} calls itself")
             if f not in done:
                 open_.add(f)
-                done[f] = self.frame.get(f, LIBRARY) + max(map(visit, self._callees(f)), default=0)
+                done[f] = self.frame.get(f, LIBRARY) + max(map(visit, self._callees(f)), default=self.library)
                 open_.discard(f)
             return done[f]
 
@@ -131,10 +163,24 @@ def arrays(kernel: str, lanes: int) -> int:
     return total
 
 
-def read(folder: Path) -> Calls | None:
-    """The call graph that a compilation left in a folder; None: it left none."""
-    found = sorted(folder.glob("*.ci"))
-    return Calls("\n".join(f.read_text(encoding="utf-8") for f in found)) if found else None
+def _stack_sizes(data: bytes, word: int) -> Iterator[tuple[int, int]]:
+    """Addresses and bytes, each an unsigned LEB128."""
+    at = 0
+    while at < len(data):
+        address, n, at = int.from_bytes(data[at:at + word], "little"), 0, at + word
+        for shift in count(0, 7):
+            n, at = n | (data[at] & 127) << shift, at + 1
+            if data[at - 1] < 128:
+                break
+        yield address, n
+
+
+def read(program: Path) -> Calls | None:
+    """The call graph that a compilation left beside a program; None: it left none."""
+    found = sorted(program.parent.glob("*.ci"))
+    if ir := sorted(program.parent.glob("*.ll")):
+        return Calls.of_clang("\n".join(f.read_text(encoding="utf-8") for f in ir), program)
+    return Calls.of_gcc("\n".join(f.read_text(encoding="utf-8") for f in found)) if found else None
 
 
 def bounds(calls: Calls, bare: bool) -> tuple[int, int]:

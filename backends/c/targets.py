@@ -9,7 +9,7 @@ from bnnc.diag import did_you_mean, error
 
 @dataclass(frozen=True)
 class Level:
-    """One instruction set that the kernels are compiled for: GCC target options, a macro for the runtime, and the guard around it.
+    """One instruction set that the kernels are compiled for: its target options, a macro for the runtime, and the guard around it.
 
     ``only``: kernels whose text does not hold this word gain nothing, and are those of the first level.  ``cpu``: QEMU's oldest,
     where it is not the target's.
@@ -21,6 +21,27 @@ class Level:
     macro: str = ""
     only: str = ""
     cpu: str = ""
+
+    @property
+    def begin(self) -> str:
+        """The lines of C before this level's kernels."""
+        return "\n".join([
+            *([f"#if {self.guard}"] if self.guard else []),
+            *([f'#ifdef __clang__\n#pragma clang attribute push(__attribute__((target("{self.target}"))), apply_to = function)\n#else\n'
+               f'#pragma GCC push_options\n#pragma GCC target("{self.target}")\n#endif'] if self.target else []),
+            f"#define BNNC_LEVEL {self.name}",
+            *([f"#define {self.macro} 1"] if self.macro else []),
+            *(["#define BNNC_ONLY 1 /* of the kernels, those that gain */"] if self.only else [])])
+
+    @property
+    def end(self) -> str:
+        """The lines of C behind them."""
+        return "\n".join([
+            "#undef BNNC_LEVEL",
+            *([f"#undef {self.macro}"] if self.macro else []),
+            *(["#undef BNNC_ONLY"] if self.only else []),
+            *(["#ifdef __clang__\n#pragma clang attribute pop\n#else\n#pragma GCC pop_options\n#endif"] if self.target else []),
+            *(["#endif"] if self.guard else [])])
 
 
 @dataclass(frozen=True)
@@ -53,7 +74,7 @@ class Target:
     code_fixed: int = 0
     data_fixed: int = 0
     kernel_pages: int = (100 + 32) * 1024
-    install: str = "sudo apt install gcc"
+    install: str = 'sudo apt install gcc, or pip install "bnnc[arm]" (the zig compiler)'
     emulator: tuple[str, ...] = ()
     lanes: int = 16
     code: str = "x86"
@@ -74,8 +95,8 @@ class Target:
 X86 = "defined(__x86_64__)"
 PORTABLE = (
     Level("base"),
-    Level("avx2", "avx2,f16c,popcnt,bmi,bmi2", X86),
-    Level("avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86),
+    Level("avx2", "avx2,f16c,popcnt,bmi,bmi2", X86, "BNNC_FOR_AVX2"),
+    Level("avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86, "BNNC_FOR_AVX512"),
 )
 RUNTIME_TEXT, RUNTIME_DATA = 53 * 1024, 15 * 1024
 ARM_TEXT = 70 * 1024
@@ -91,7 +112,8 @@ def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int
     """A Linux machine with an ARM CPU: Debian's cross gcc, zig, clang with lld, in this order."""
     prefix = "aarch64-linux-gnu" if isa.startswith("aarch64") else "arm-linux-gnueabihf"
     package = f"gcc-{prefix}" if isa.startswith("aarch64") else "gcc-arm-linux-gnueabihf"
-    return Target(name, doc, isa, (f"{prefix}-gcc {gcc}", f"zig cc {zig}", f"clang --target={prefix} -fuse-ld=lld {clang}"), COMMON, levels,
+    compilers = (f"{prefix}-gcc {gcc}", f"zig cc {zig} -g0", f"clang --target={prefix} -fuse-ld=lld {clang}")
+    return Target(name, doc, isa, compilers, COMMON, levels,
                   code_fixed=ARM_TEXT, data_fixed=RUNTIME_DATA, ram=ram, threads=threads, emulator=emulator, stack=7 * 1024,
                   thread_stack=3 * 1024, kernel_pages=16 * 1024, lanes=1 if levels[0].name == "scalar" else 4,
                   code="aarch64" if isa.startswith("aarch64") else "armv7" if levels == NEON else "scalar",
@@ -100,9 +122,9 @@ def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int
 
 TARGETS: dict[str, Target] = {t.name: t for t in (
     Target("host", "this machine: one static program, the best instruction set is chosen when it starts", "x86-64",
-           ("cc", "gcc", "clang"), COMMON, PORTABLE, code_fixed=RUNTIME_TEXT, data_fixed=RUNTIME_DATA),
+           ("cc", "gcc", "clang", "zig cc -mcpu=baseline -g0"), COMMON, PORTABLE, code_fixed=RUNTIME_TEXT, data_fixed=RUNTIME_DATA),
     Target("native", "this machine only: compiled for exactly this CPU", "x86-64, -march=native",
-           ("cc", "gcc", "clang"), (*COMMON, "-march=native"), (Level("native"),), code_fixed=RUNTIME_TEXT,
+           ("cc", "gcc", "clang", "zig cc -g0"), (*COMMON, "-march=native"), (Level("native"),), code_fixed=RUNTIME_TEXT,
            data_fixed=RUNTIME_DATA),
     _arm("rpi", "Raspberry Pi 3, 4, 5, Zero 2 W with a 64-bit system", "aarch64, NEON; dotprod where there is",
          "-mcpu=cortex-a53 -mno-outline-atomics", "-target aarch64-linux-musl -mcpu=cortex_a53",

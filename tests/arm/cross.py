@@ -18,6 +18,15 @@ from bnnc.backends.c.targets import TARGETS, Target
 ARM = [n for n, t in TARGETS.items() if t.emulator]
 
 
+def need_compiler(target: Target) -> None:
+    _need([] if installed(target) else [f"a compiler for {target.name}: {target.install}"])
+
+
+def _need(missing: list[str]) -> None:
+    if missing:
+        (pytest.fail if os.environ.get("BNNC_REQUIRE_ARM") == "1" else pytest.skip)(f"needs {'; '.join(missing)}")
+
+
 def need(target: Target, compiler: bool = True, system: str = "") -> None:
     """Skip, or fail where that is asked for, unless programs for ``target`` can be made and run here, by ``system`` or the target's."""
     system = system or ("qemu-system-arm" if target.bare else "")
@@ -25,8 +34,7 @@ def need(target: Target, compiler: bool = True, system: str = "") -> None:
     missing = [] if shutil.which(emulator) else [f"{emulator} (sudo apt install {package})"]
     if compiler and not installed(target):
         missing.append(f"a compiler for {target.name}: {target.install}")
-    if missing:
-        (pytest.fail if os.environ.get("BNNC_REQUIRE_ARM") == "1" else pytest.skip)(f"needs {'; '.join(missing)}")
+    _need(missing)
 
 
 def run(target: Target, *argv: Any, code: int = 0, cpu: str = "") -> subprocess.CompletedProcess[str]:

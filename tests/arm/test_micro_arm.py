@@ -35,8 +35,7 @@ class Remote:
         self.native = level.name
         names = ["".join(x) for x in ONCE] + [f"{''.join(x)}_{v}" for v in (self.native, "none") for x in AT_LEVEL]
         self.number = {n: i for i, n in enumerate(names)}
-        macro = f"#define {level.macro} 1\n" if level.macro else ""
-        text = f'{macro}#define BNNC_LEVEL {self.native}\n#include "micro.c"\n#undef BNNC_LEVEL\n#undef __ARM_NEON\n'
+        text = f'{level.begin}\n#include "micro.c"\n{level.end}\n#undef __ARM_NEON\n'
         text += '#define BNNC_LEVEL none\n#include "micro.c"\ntypedef int (*entry)(unsigned long, unsigned long, unsigned long, '
         text += "unsigned long, unsigned long, unsigned long);\nstatic const entry TABLE[] = {\n"
         (folder / "micro_table.h").write_text(text + "".join(f"    (entry)(void (*)(void)){n},\n" for n in names) + "};\n")

@@ -347,7 +347,7 @@ def test_stack_bounds(tmp_path: Path, name: str) -> None:
     source.write(tmp_path)
     argv = command(find_compiler(planned.target), planned.target, source.main, "program", (stack.FLAG,))
     shell(*argv, cwd=tmp_path)
-    calls = stack.read(tmp_path)
+    calls = stack.read(tmp_path / "program")
     assert calls is not None
     deepest = max(n for f, n in calls.frame.items() if stack.KERNEL.fullmatch(f.split(":")[-1].split(".")[0]))
     report = planned.report

@@ -29,16 +29,12 @@ F = np.float32
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    text = ""
-    for level in PORTABLE:
-        push = f'#pragma GCC push_options\n#pragma GCC target("{level.target}")\n' if level.target else ""
-        pop = "#pragma GCC pop_options\n" if level.target else ""
-        text += f'{push}#define BNNC_LEVEL {level.name}\n#include "micro.c"\n#undef BNNC_LEVEL\n{pop}'
+    text = "".join(f'{level.begin}\n#include "micro.c"\n{level.end}\n' for level in PORTABLE)
     text += '#undef __SSE2__\n#undef __ARM_NEON\n#define BNNC_LEVEL none\n#include "micro.c"\n'
     folder = tmp_path_factory.mktemp("micro")
     (folder / "all.c").write_text(text)
     argv = [
-        find_compiler(TARGETS["host"]),
+        *find_compiler(TARGETS["host"]).split(),
         *COMMON,
         *WARNINGS,
         f"-I{RUNTIME}",

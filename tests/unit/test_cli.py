@@ -164,6 +164,14 @@ def test_no_compiler(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert code == 4 and "B0706" in err and not (tmp_path / "x").exists()
 
 
+def test_a_warning_stops_nobody(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BNNC_CFLAGS", "-Wpadded -Werror=padded")
+    code, _, err = bnnc("compile", net, "-o", str(tmp_path / "x"))
+    assert code == 4 and "B0707" in err and "-Wpadded" in err and not (tmp_path / "x").exists()
+    monkeypatch.setenv("BNNC_CFLAGS", "-Wpadded")
+    assert bnnc("compile", net, "-o", str(tmp_path / "x"))[0] == 0 and (tmp_path / "x").exists()
+
+
 def test_emit_edit_and_build(bnnc, net: str, tmp_path: Path) -> None:
     folder = tmp_path / "c"
     assert bnnc("compile", net, "--emit-only", "--source", str(folder))[0] == 0

@@ -1,4 +1,4 @@
-"""The stack's bound of a call graph as gcc writes it."""
+"""The stack's bound of a call graph as gcc and clang write it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def graph(frames: dict[str, int | str], *calls: str) -> stack.Calls:
     size = {f: f"{n} bytes (static)" if isinstance(n, int) else n for f, n in frames.items()}
     nodes = [f'node: {{ title: "{f}" label: "{f}\\nnet.c:1:1\\n{n}" }}' for f, n in size.items()]
     edges = [f'edge: {{ sourcename: "{c.split()[0]}" targetname: "{c.split()[1]}" label: "net.c:2:2" }}' for c in calls]
-    return stack.Calls("\n".join(['graph: { title: "net.c"', *nodes, *edges, "}"]))
+    return stack.Calls.of_gcc("\n".join(['graph: { title: "net.c"', *nodes, *edges, "}"]))
 
 
 def test_the_deepest_path_counts() -> None:

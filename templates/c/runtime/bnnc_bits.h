@@ -3,9 +3,9 @@
  */
 /* (*) One bit a lane: lane 0 is bit 0. */
 VINLINE uint32_t vmovemask(vi m) {
-#if defined(__AVX512DQ__)
+#ifdef BNNC_AVX512
     return _mm512_movepi32_mask((__m512i)m);
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (uint32_t)_mm256_movemask_ps((__m256)m);
 #elif defined(__SSE2__)
     return (uint32_t)_mm_movemask_ps((__m128)m);
@@ -28,7 +28,7 @@ VINLINE uint32_t vmovemask(vi m) {
 /* (*) Bits at, at+1, ... of a word. */
 VINLINE vi vbits(uint32_t word, int at) {
     const uint32_t w = word >> at;
-#if defined(__AVX512DQ__)
+#ifdef BNNC_AVX512
     return (vi)_mm512_movm_epi32((__mmask16)w);
 #else
     vu bit = {0};
@@ -69,9 +69,9 @@ VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
 
 /* (*) Bit at, at+1, ... of a word as 0 or 1. */
 VINLINE vi vbit01(uint32_t word, int at) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vi)_mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int)word), (__m512i)vcol(at)), _mm512_set1_epi32(1));
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vi)_mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), (__m256i)vcol(at)), _mm256_set1_epi32(1));
 #else
     return vbits(word, at) & 1;
@@ -81,9 +81,9 @@ VINLINE vi vbit01(uint32_t word, int at) {
 /* (*) Population counts in parts: vpop1 of a word a lane, vpop3 of three words.  Parts of up to 30 words may be added up;
  * vpopsum turns them into numbers.  A part is four bytes of counts, or with AVX-512 the count. */
 VINLINE vu vpop1(vu x) {
-#if defined(__AVX512VPOPCNTDQ__)
+#ifdef BNNC_AVX512
     return (vu)_mm512_popcnt_epi32((__m512i)x);
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     const __m256i low = _mm256_set1_epi8(15), v = (__m256i)x;
     const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
                                          0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
@@ -98,13 +98,13 @@ VINLINE vu vpop1(vu x) {
 #endif
 }
 VINLINE vu vpop3(vu a, vu b, vu c) {
-#if defined(__AVX512VPOPCNTDQ__)
+#ifdef BNNC_AVX512
     return vpop1(a) + vpop1(b) + vpop1(c);
 #elif defined(BNNC_NEON)
     return (vu)vaddq_u8(vaddq_u8((uint8x16_t)vpop1(a), (uint8x16_t)vpop1(b)), (uint8x16_t)vpop1(c));
 #else
     const vu ab = a ^ b, one = ab ^ c, two = (a & b) | (ab & c); /* a full adder: a + b + c = one + 2 two */
-#if defined(__AVX2__)
+#ifdef BNNC_AVX2
     return (vu)_mm256_add_epi8(_mm256_add_epi8((__m256i)vpop1(one), (__m256i)vpop1(two)), (__m256i)vpop1(two));
 #else
     vu x = one - ((one >> 1) & 0x55555555u), y = two - ((two >> 1) & 0x55555555u);
@@ -116,9 +116,9 @@ VINLINE vu vpop3(vu a, vu b, vu c) {
 #endif
 }
 VINLINE vi vpopsum(vu x) {
-#if defined(__AVX512VPOPCNTDQ__)
+#ifdef BNNC_AVX512
     return (vi)x;
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
 #elif defined(BNNC_NEON)
     return (vi)vpaddlq_u16(vpaddlq_u8((uint8x16_t)x));
@@ -196,7 +196,7 @@ VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n)
 #else
         for (int j = 0; j < 32; j++)
             total += byte[j];
-#if defined(__AVX2__)
+#ifdef BNNC_AVX2
         __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)byte);
         for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */
             plane[p * words + k] = (uint32_t)_mm256_movemask_epi8(v);
@@ -282,7 +282,7 @@ VINLINE void vweigh(vi *sum, int rows, const uint32_t *plane, int words, const u
 
 /* (*) Columns become rows: out[j][i] = in[i][j] of a VL x VL tile. */
 VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     __m512 a[16], b[16];
 #pragma GCC unroll 8
     for (int i = 0; i < 16; i += 2) {
@@ -325,12 +325,12 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
 
 /* (*) The products of each lane with k: low halves, and the high ones to *high. */
 VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     const __m512i b = _mm512_set1_epi32((int)k), even = _mm512_mul_epu32((__m512i)a, b);
     const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), b);
     *high = (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
     return a * k;
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     const __m256i b = _mm256_set1_epi32((int)k), even = _mm256_mul_epu32((__m256i)a, b);
     const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), b);
     *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);

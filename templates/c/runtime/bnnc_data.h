@@ -223,7 +223,7 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
 
 BNNC_COLD void bnnc_check_samples(const bnnc_file *a) {
   const uint32_t how = NET.encoding.how, have = bnnc_kind_of(a);
-  const bool raw = !bnnc_as_it_is(a) && how && (have != 1 || how == BNNC_PAD); /* to be encoded */
+  const bool raw = !bnnc_as_it_is(a) && how != 0 && (have != 1 || how == BNNC_PAD); /* to be encoded */
   const uint32_t want = raw ? bnnc_kind_as_bnnd(NET.encoding.in_kind) : bnnc_net_kind(),
                  elems = raw ? bnnc_raw_elems() : NET.elems;
   if (a->elems != elems)
@@ -255,7 +255,7 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
   bnnc_check_samples(&a);
   const bool same = bnnc_as_it_is(&a);
   bool direct = !a.gzip && same;
-  if (!same && NET.encoding.rows && !bnnc_fitted) bnnc_fit(&a, a.n - (test ? a.bnnd.n_test : 0), quiet);
+  if (!same && NET.encoding.rows > 0 && !bnnc_fitted) bnnc_fit(&a, a.n - (test ? a.bnnd.n_test : 0), quiet);
   if (a.format == BNNC_BNND) {
     direct = !a.gzip && same && !a.bnnd.compression;
     if (!direct) bnnc_spool(&a, NULL, role, cache, quiet, path);

@@ -66,7 +66,7 @@ VINLINE void vturn(uint32_t *out, const uint32_t *in) {
         VARRAY uint8_t byte[32];
         for (int j = 0; j < 32; j++)
             byte[j] = (uint8_t)(in[j] >> (8 * b));
-#if defined(__AVX2__)
+#ifdef BNNC_AVX2
         __m256i v = _mm256_load_si256((const __m256i *)(const void *)byte);
 #pragma GCC unroll 8
         for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */

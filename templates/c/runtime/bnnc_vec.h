@@ -38,10 +38,19 @@
 #define VTYPE(name, bytes) name __attribute__((vector_size((bytes) * VL), aligned(bytes), may_alias))
 #endif
 
+/* What the level has: gcc's own macros follow its pragmas, clang's do not, and there the generated file says BNNC_FOR_.. */
+#undef BNNC_AVX512
+#undef BNNC_AVX2
+#if defined(BNNC_FOR_AVX512) || (defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VPOPCNTDQ__))
+#define BNNC_AVX512 1
+#endif
+#if defined(BNNC_AVX512) || defined(BNNC_FOR_AVX2) || (defined(__AVX2__) && defined(__F16C__))
+#define BNNC_AVX2 1
+#endif
 #undef VL
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
 #define VL 16
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
 #define VL 8
 #elif defined(__SSE2__) || (defined(__ARM_NEON) && (defined(__aarch64__) || !defined(__clang__)))
 #define VL 4 /* 32-bit NEON takes subnormal numbers for 0: gcc computes floats outside of it, clang does not */
@@ -170,7 +179,7 @@ VINLINE vi vseli(vi m, vi a, vi b) {
 }
 /* (*) The sum of all lanes. */
 VINLINE int32_t vsum(vi a) {
-#ifdef __AVX512F__
+#ifdef BNNC_AVX512
     return _mm512_reduce_add_epi32((__m512i)a);
 #elif defined(BNNC_NEON) && defined(__aarch64__)
     return vaddvq_s32((int32x4_t)a);
@@ -184,9 +193,9 @@ VINLINE int32_t vsum(vi a) {
 
 /* (*) The larger and the smaller of whole numbers. */
 VINLINE vi vmaxi(vi a, vi b) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vi)_mm512_max_epi32((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b);
 #elif defined(BNNC_NEON)
     return (vi)vmaxq_s32((int32x4_t)a, (int32x4_t)b);
@@ -195,9 +204,9 @@ VINLINE vi vmaxi(vi a, vi b) {
 #endif
 }
 VINLINE vi vmini(vi a, vi b) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vi)_mm512_min_epi32((__m512i)a, (__m512i)b);
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b);
 #elif defined(BNNC_NEON)
     return (vi)vminq_s32((int32x4_t)a, (int32x4_t)b);
@@ -235,9 +244,9 @@ VINLINE vf vmin(vf a, vf b) {
 
 /* (*) The correctly rounded square root. */
 VINLINE vf vsqrt(vf x) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vf)_mm512_sqrt_ps((__m512)x);
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vf)_mm256_sqrt_ps((__m256)x);
 #elif defined(__SSE2__)
     return (vf)_mm_sqrt_ps((__m128)x);
@@ -273,9 +282,9 @@ VINLINE vf vpowi(vf x, vf n) {
 
 /* (*) VL neighbouring small integers, widened; GCC does not find these instructions by itself. */
 VINLINE vi vwiden_u8(const uint8_t *p) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vi)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
 #elif defined(BNNC_NEON)
     uint32_t four;
@@ -286,9 +295,9 @@ VINLINE vi vwiden_u8(const uint8_t *p) {
 #endif
 }
 VINLINE vi vwiden_i8(const int8_t *p) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vi)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
 #elif defined(BNNC_NEON)
     uint32_t four;
@@ -299,9 +308,9 @@ VINLINE vi vwiden_i8(const int8_t *p) {
 #endif
 }
 VINLINE vi vwiden_i16(const int16_t *p) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vi)_mm512_cvtepi16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)p));
-#elif defined(__AVX2__)
+#elif defined(BNNC_AVX2)
     return (vi)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
 #elif defined(BNNC_NEON)
     return (vi)vmovl_s16(vld1_s16(p));
@@ -323,7 +332,7 @@ VINLINE vu vld_u32(const uint32_t *p) {
 }
 /* (*) The first n words; absent lanes read as 0. */
 VINLINE vu vld_words(const uint32_t *p, int n) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     return (vu)_mm512_maskz_loadu_epi32((__mmask16)(n < VL ? (1u << n) - 1u : 0xffffu), p);
 #else
     if (n >= VL)
@@ -372,10 +381,10 @@ VINLINE vi vld_u8(const uint8_t *p, int n) {
 
 /* (*) f16 storage: exact widening on load, round to nearest even on store. */
 VINLINE vf vld_f16(const uint16_t *p, int n) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     if (n == VL)
         return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
-#elif defined(__F16C__)
+#elif defined(BNNC_AVX2)
     if (n == VL)
         return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 #elif defined(BNNC_NEON_F16)
@@ -395,12 +404,12 @@ VINLINE vf vld_f16(const uint16_t *p, int n) {
     return v;
 }
 VINLINE void vst_f16(uint16_t *p, vf v, int n) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
     if (n == VL) {
         _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
         return;
     }
-#elif defined(__F16C__)
+#elif defined(BNNC_AVX2)
     if (n == VL) {
         _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
         return;
@@ -450,7 +459,7 @@ VINLINE void vst_i32(int32_t *p, vi v, int n) {
 }
 VINLINE void vst_i16(int16_t *p, vi v, int n) {
     if (n == VL) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
         _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16((__m512i)v));
 #else
         *(vs *)p = __builtin_convertvector(v, vs);
@@ -463,7 +472,7 @@ VINLINE void vst_i16(int16_t *p, vi v, int n) {
 
 VINLINE void vst_i8(int8_t *p, vi v, int n) {
     if (n == VL) {
-#if defined(__AVX512F__)
+#ifdef BNNC_AVX512
         _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8((__m512i)v));
 #else
         *(vc *)p = __builtin_convertvector(v, vc);
