@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -39,6 +38,7 @@ FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding",
 GNU_LINKER = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code")  # zig's linker knows neither, and adds no build-id
 BARE = ("-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Wl,--gc-sections")
 HOSTED = ("-lm", "-lpthread")
+NO_LIBRARY = ("-mno-outline-atomics",)  # else gcc for aarch64 calls libgcc
 QUIET = ("-Wno-unused-command-line-argument",)
 KERNELS = 0x626E6E63  # the type of segments that bnnc_apart.h maps
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
@@ -105,6 +105,12 @@ def installed(target: Target) -> str:
     return "zig (ziglang)" if "ziglang" in words else words[0]
 
 
+@cache
+def machine(cc: str) -> str:
+    """What a compiler with its options compiles for: `aarch64-linux-gnu`; empty where it does not say."""
+    return subprocess.run([*shlex.split(cc), "-dumpmachine"], capture_output=True, text=True, check=False).stdout.strip()
+
+
 def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, ...] = ()) -> list[str]:
     """The compiler's command line; shown to users, and run."""
     words = shlex.split(cc)
@@ -112,16 +118,17 @@ def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, .
     if target.bare:
         script, flags = f"-Wl,-T,{Path(main).stem}.ld", tuple(f for f in target.flags if not (zig and f == "-mno-unaligned-access"))
         return [*words, *flags, *WARNINGS, *BARE, script, *extra, main, "-o", output, *(("-lcompiler_rt",) if zig else target.libraries)]
-    mode = FREESTANDING if target.freestanding and (target.emulator or platform.system() == "Linux") else ()
+    mode = FREESTANDING if target.freestanding and "linux" in machine(cc) else ()
     linker = GNU_LINKER if mode and not zig else ()
-    return [*words, *target.flags, *WARNINGS, *mode, *linker, *extra, main, "-o", output, *(() if mode else HOSTED)]
+    atomics = NO_LIBRARY if mode and not zig and machine(cc).startswith("aarch64") else ()
+    return [*words, *target.flags, *WARNINGS, *mode, *linker, *atomics, *extra, main, "-o", output, *(() if mode else HOSTED)]
 
 
 @cache
 def apart(cc: str, target: Target) -> bool:
     """Whether kernels of instruction sets that are not chosen stay out of memory: gcc and GNU ld for x86-64 Linux.  Not with ``-g``:
     debuggers and profilers find names in loaded segments only."""
-    if not target.apart or platform.system() != "Linux" or platform.machine() != "x86_64" or "-g" in shlex.split(cc):
+    if not target.apart or not re.match("x86_64.*linux", machine(cc)) or "-g" in shlex.split(cc):
         return False
     told = subprocess.run([*shlex.split(cc), "-Wl,--version"], capture_output=True, text=True, check=False).stdout
     return stack.kind(cc) == "gcc" and told.startswith("GNU ld")

@@ -121,17 +121,17 @@ def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int
 
 
 TARGETS: dict[str, Target] = {t.name: t for t in (
-    Target("host", "this machine: one static program, the best instruction set is chosen when it starts", "x86-64",
+    Target("host", "this machine: one static program, the best instruction set is chosen when it starts", "x86-64; elsewhere the compiler's own",
            ("cc", "gcc", "clang", "zig cc -mcpu=baseline -g0"), COMMON, PORTABLE, code_fixed=RUNTIME_TEXT, data_fixed=RUNTIME_DATA),
     Target("native", "this machine only: compiled for exactly this CPU", "x86-64, -march=native",
            ("cc", "gcc", "clang", "zig cc -g0"), (*COMMON, "-march=native"), (Level("native"),), code_fixed=RUNTIME_TEXT,
            data_fixed=RUNTIME_DATA),
     _arm("rpi", "Raspberry Pi 3, 4, 5, Zero 2 W with a 64-bit system", "aarch64, NEON; dotprod where there is",
-         "-mcpu=cortex-a53 -mno-outline-atomics", "-target aarch64-linux-musl -mcpu=cortex_a53",
-         "-mcpu=cortex-a53 -mno-outline-atomics", 512 * MIB, (*NEON, DOTPROD), 4,
+         "-mcpu=cortex-a53", "-target aarch64-linux-musl -mcpu=cortex_a53",
+         "-mcpu=cortex-a53", 512 * MIB, (*NEON, DOTPROD), 4,
          "qemu-aarch64", "-cpu", "cortex-a53"),
-    _arm("rpi5", "Raspberry Pi 5, tuned for it", "aarch64, NEON, ARMv8.2 with fp16 and dotprod", "-mcpu=cortex-a76 -mno-outline-atomics",
-         "-target aarch64-linux-musl -mcpu=cortex_a76", "-mcpu=cortex-a76 -mno-outline-atomics", 2048 * MIB, (Level("dotprod"),), 4,
+    _arm("rpi5", "Raspberry Pi 5, tuned for it", "aarch64, NEON, ARMv8.2 with fp16 and dotprod", "-mcpu=cortex-a76",
+         "-target aarch64-linux-musl -mcpu=cortex_a76", "-mcpu=cortex-a76", 2048 * MIB, (Level("dotprod"),), 4,
          "qemu-aarch64", "-cpu", "cortex-a76"),
     _arm("rpi2", "Raspberry Pi 2, and 3, 4, Zero 2 W with a 32-bit system", "ARMv7-A, NEON",
          "-mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfp16-format=ieee", "-target arm-linux-musleabihf -mcpu=cortex_a7", "-mcpu=cortex-a7",

@@ -238,6 +238,20 @@ def test_zig_makes_the_same_bits(home: Path, bytes_: Path, tmp_path: Path, targe
         assert cross.state_of(done) == cross.state_of(want)
 
 
+@pytest.mark.parametrize("target", ["rpi", "rpi2"])
+def test_a_board_compiles_for_itself(home: Path, tmp_path: Path, target: str) -> None:
+    """The target `host` with the gcc of a Raspberry Pi, without options."""
+    board = TARGETS[target]
+    cc = board.compilers[0].split()[0]
+    cross.need_compiler(replace(board, compilers=(cc,)))
+    planned = bnnc.parse(SPECS["edge"]).plan("host").planned
+    build.build(bnnc.driver.emit_source(planned), planned.report, planned.target, tmp_path / "net", cc)
+    flags = ("train", "--train", home / "data.bnnd", "--quiet", "--steps", 20, "--threads", 2)
+    done = cross.run(board, tmp_path / "net", *flags, "--out", tmp_path / "a")
+    host = cross.run(TARGETS["host"], program(home, "edge", "host"), *flags, "--out", tmp_path / "b")
+    assert cross.state_of(done) == cross.state_of(host)
+
+
 @pytest.mark.parametrize("target", cross.ARM)
 def test_without_a_compiler_the_message_says_how_to_get_one(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
