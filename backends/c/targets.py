@@ -121,7 +121,8 @@ def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int
 
 
 TARGETS: dict[str, Target] = {t.name: t for t in (
-    Target("host", "this machine: one static program, the best instruction set is chosen when it starts", "x86-64; elsewhere the compiler's own",
+    Target("host", "this machine: one static program, the best instruction set is chosen when it starts",
+           "x86-64; elsewhere the compiler's own",
            ("cc", "gcc", "clang", "zig cc -mcpu=baseline -g0"), COMMON, PORTABLE, code_fixed=RUNTIME_TEXT, data_fixed=RUNTIME_DATA),
     Target("native", "this machine only: compiled for exactly this CPU", "x86-64, -march=native",
            ("cc", "gcc", "clang", "zig cc -g0"), (*COMMON, "-march=native"), (Level("native"),), code_fixed=RUNTIME_TEXT,
