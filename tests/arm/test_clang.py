@@ -28,18 +28,11 @@ FAST = ["cnv_half:rpi", "digits_bep:rpi", "rnn_digits:rpi", "digits_local:rpi2",
 ALL = [f"{path.stem}:{target}" for path in sorted(EXAMPLES.glob("*/*.bnn")) for target in ("rpi", "rpi2", "rpi-zero", "host")]
 
 
-def by_zig(target: Target, out: Path, planned: Planned) -> Planned:
-    """The program, and its plan with the sizes that this compiler's code has."""
+def by_zig(target: Target, out: Path, planned: Planned) -> None:
     only = replace(target, compilers=tuple(c for c in target.compilers if c.startswith("zig")))
     cross.need_compiler(only)
     assert shlex.split(build.find_compiler(only))[1:4] == ["-m", "ziglang", "cc"]
-    source = bnnc.driver.emit_source(planned)
-    try:
-        build.build(source, planned.report, only, out)
-    except build.OtherSizes as e:
-        planned = replace(planned, report=replace(planned.report, **e.sizes))
-        build.build(bnnc.driver.emit_source(planned), planned.report, only, out)
-    return planned
+    bnnc.driver.build_planned(replace(planned, target=only), out)
 
 
 @pytest.mark.parametrize("which", with_slow(dict.fromkeys([*FAST, *ALL]), set(ALL) - set(FAST)))

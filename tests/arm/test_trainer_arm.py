@@ -223,13 +223,7 @@ def test_zig_makes_the_same_bits(home: Path, bytes_: Path, tmp_path: Path, targe
     cross.need(only)
     assert shlex.split(build.find_compiler(only))[1:4] == ["-m", "ziglang", "cc"]
     text, data, steps = (SPECS["edge"], home / "data.bnnd", 20) if spec == "edge" else (BYTES, bytes_, 3)
-    source = bnnc.parse(text).compile(target, tmp_path / "first", threads=2)
-    planned = source.plan.planned
-    try:
-        build.build(bnnc.driver.emit_source(planned), planned.report, only, tmp_path / "net")
-    except build.OtherSizes as e:
-        planned = replace(planned, report=replace(planned.report, **e.sizes))
-        build.build(bnnc.driver.emit_source(planned), planned.report, only, tmp_path / "net")
+    bnnc.driver.build_planned(replace(bnnc.parse(text).plan(target, threads=2).planned, target=only), tmp_path / "net")
     flags = ("train", "--train", data, "--quiet", "--steps", steps)
     bnnc.parse(text).compile("host", tmp_path / "host", threads=2)
     want = cross.run(TARGETS["host"], tmp_path / "host", *flags, "--out", tmp_path / "a")
