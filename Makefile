@@ -35,8 +35,9 @@ $(TEST)/ok: pyproject.toml
 test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
 	$(PYTEST) -n auto
 
-test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing (ONLY=slow: just those)
+test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing, kernels as -O2 makes them (ONLY=slow: just those)
 	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu and not arm' $(ARGS)
+	BNNC_TEST_OPTIMIZE=-O2 $(PYTEST) -n auto tests/kernels $(ARGS)
 
 test-arm: $(TEST)/ok ## the programs for Raspberry Pi and Cortex-M, under QEMU (needs qemu-user, qemu-system-arm, gcc or zig; ONLY=arm: the slow ones too)
 	@$(TEST)/bin/python -c 'import ziglang' 2> /dev/null || $(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[arm]'

@@ -162,13 +162,16 @@ def assert_same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], what: 
 # -- the generated C as a library ------------------------------------------------------------------------------------
 
 
+OPTIMIZE = os.environ.get("BNNC_TEST_OPTIMIZE", "-Og")  # -O2, as in programs, takes twice as long: `make test-all` does
+
+
 def compiler(target: Target) -> str:
     from bnnc.backends.c.build import find_compiler  # noqa: PLC0415
 
     return find_compiler(target)
 
 
-def compile_library(source: Source, target: Target, optimize: str = "-O1") -> Path:
+def compile_library(source: Source, target: Target, optimize: str = OPTIMIZE) -> Path:
     """The shared library of a Source, compiled once per session for each text and set of flags."""
     from bnnc.backends.c.build import WARNINGS  # noqa: PLC0415
 
@@ -213,7 +216,7 @@ class Side:
 class Library:
     """Kernels on an arena of its own (each Library loads a private copy of the shared object)."""
 
-    def __init__(self, planned: driver.Planned, poison: bool = False, optimize: str = "-O1") -> None:
+    def __init__(self, planned: driver.Planned, poison: bool = False, optimize: str = OPTIMIZE) -> None:
         self.planned, self.plan = planned, planned.placed.plan
         self.source = driver.emit_source(planned, knobs.Knobs(poison=poison))
         self.path = compile_library(self.source, planned.target, optimize)

@@ -1,7 +1,8 @@
-"""Builds the test programs, each once a session, two at a time."""
+"""Builds the test programs, each once a session for all its workers, two at a time."""
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -52,21 +53,13 @@ class Programs:
 
     def build(self, name: str) -> Path:
         source, flags = BUILDS[name]
-        out = self.folder / name
-        r = subprocess.run(
-            [
-                "gcc",
-                *STRICT,
-                *flags,
-                str(HERE / source),
-                "-o",
-                str(out),
-                *([] if "-nostdlib" in flags else ["-lpthread"]),
-            ],
-            capture_output=True,
-            text=True,
-        )
-        assert r.returncode == 0, f"{name}: {r.stderr}"
+        out = self.folder / f"runtime_{name}"
+        argv = ["gcc", *STRICT, *flags, str(HERE / source), "-o", str(out), *([] if "-nostdlib" in flags else ["-lpthread"])]
+        with out.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not out.exists():
+                r = subprocess.run(argv, capture_output=True, text=True, check=False)
+                assert r.returncode == 0, f"{name}: {r.stderr}"
         return out
 
     def __getitem__(self, name: str) -> Path:

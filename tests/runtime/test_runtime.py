@@ -29,10 +29,10 @@ XT, YT = samples(N_TEST, 2)
 
 
 @pytest.fixture(scope="session")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+def programs(library_cache: Path) -> Programs:
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
-    return Programs(tmp_path_factory.mktemp("programs"))
+    return Programs(library_cache)
 
 
 def run(program: Path, *args: object, code: int = 0, cwd: Path | None = None) -> str:

@@ -27,10 +27,10 @@ F = np.float32
 
 
 @pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
+def programs(library_cache: Path) -> Programs:
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
-    return Programs(tmp_path_factory.mktemp("programs"), ("free", "asan", "slow", "slow_asan", "u8", "f32"))
+    return Programs(library_cache, ("free", "asan", "slow", "slow_asan", "u8", "f32"))
 
 
 def run(program: Path, *args: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
