@@ -223,16 +223,16 @@ class Network:
         binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.name
         stored = _cached(driver.emit_source(planned, k), k) if cache else None
         if stored is not None and (stored / "program").exists():
-            planned = replace(planned, report=replace(planned.report, code=int((stored / "code").read_text())))
+            planned = replace(planned, report=replace(planned.report, **json.loads((stored / "sizes.json").read_text())))
+            budget.check(options, planned, _size(ram))
             source = driver.emit_source(planned, k)
             binary.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(stored / "program", binary)
         else:
-            planned, source = driver.build_planned(planned, binary, k)
-            budget.check(options, planned, _size(ram))
+            planned, source = driver.build_planned(planned, binary, k, lambda p: budget.check(options, p, _size(ram)))
             if stored is not None:
                 stored.mkdir(parents=True, exist_ok=True)
-                (stored / "code").write_text(str(planned.report.code))
+                (stored / "sizes.json").write_text(json.dumps({f: getattr(planned.report, f) for f in driver.SIZES}))
                 shutil.copy2(binary, stored / "program.part")
                 (stored / "program.part").replace(stored / "program")
         return Program(replace(_plan(planned), choices=tuple(found)), source.text, binary, folder)
@@ -439,7 +439,7 @@ def _size(ram: str | int | None) -> int | None:
 
 def _cached(source: Any, k: knobs.Knobs) -> Path:
     root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    key = hashlib.sha256(repr((source.files, k.cc)).encode()).hexdigest()[:32]
+    key = hashlib.sha256(repr((source.files, k.cc, k.cflags)).encode()).hexdigest()[:32]
     return Path(root) / "bnnc" / key
 
 

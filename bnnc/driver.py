@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,13 @@ def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | N
     return backend_of(planned.target).build(source, planned.report, planned.target, out, (k or knobs.read()).cc)
 
 
-def build_planned(planned: Planned, out: Path, k: knobs.Knobs | None = None) -> tuple[Planned, Source]:
+SIZES = ("code", "stack", "threads", "flash")  # of a Report: what a compiler may need other bytes for
+
+
+def build_planned(planned: Planned, out: Path, k: knobs.Knobs | None = None,
+                  accept: Callable[[Planned], None] = lambda planned: None) -> tuple[Planned, Source]:
     """Emit and build.  Returns the plan that holds: corrected, and the program built again, where this compiler needs
-    other bytes than was foreseen."""
+    other bytes than was foreseen; ``accept`` may refuse them before there is a program."""
     from .backends.c.build import OtherSizes  # noqa: PLC0415
 
     for last in (False, False, True):  # the figures are in the program too, and may need other instructions
@@ -181,4 +185,5 @@ def build_planned(planned: Planned, out: Path, k: knobs.Knobs | None = None) -> 
             if last:
                 raise
             planned = replace(planned, report=replace(planned.report, **e.sizes))
+            accept(planned)
     return planned, source

@@ -215,3 +215,19 @@ def test_damaged_tensors(tmp_path: Path) -> None:
             tensors.read(path)
     with pytest.raises(bnnc.BnncError, match="B0801"):
         tensors.read(tmp_path / "none")
+
+
+def test_a_compiler_whose_code_is_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plan becomes what this compiler needs, cached or not; over the budget nothing is written."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("BNNC_CFLAGS", "-falign-functions=4096")
+    net = bnnc.parse(TEXT)
+    planned = net.plan("native")
+    with pytest.raises(bnnc.BnncError) as e:
+        net.compile(out=tmp_path / "net", target="native", ram=planned.total_bytes, cache=True)
+    assert e.value.diagnostics[0].code == "B0601" and e.value.exit_code == 3 and not (tmp_path / "net").exists()
+    first, second = (net.compile(target="native", cache=True).plan.total_bytes for _ in range(2))
+    assert planned.total_bytes < first == second
+    with pytest.raises(bnnc.BnncError):
+        net.compile(out=tmp_path / "net", target="native", ram=planned.total_bytes, cache=True)
+    assert not (tmp_path / "net").exists()
