@@ -8,6 +8,7 @@ A maximum passes its gradient to the first of equals; what crosses to the backwa
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from typing import Any
 
 from ..ir.image import Geometry
@@ -44,10 +45,6 @@ def geometry_of(name: str, t: TensorType, args: Call) -> Geometry:
     return g
 
 
-def key(g: Geometry) -> tuple[int, ...]:
-    return (g.height, g.width, g.ky, g.kx, g.stride, g.top, g.bottom, g.left, g.right)
-
-
 def _infer_conv(t: TensorType, args: Call, body: Any = None) -> TensorType:
     g, channels, groups = geometry_of("conv", t, args), args["channels"], args["groups"]
     check_weights("conv", args)
@@ -61,7 +58,7 @@ def _infer_conv(t: TensorType, args: Call, body: Any = None) -> TensorType:
 
 
 def _attrs(layer: Layer) -> dict[str, Any]:
-    return {"geometry": key(geometry_of("conv", layer.input, layer.args)), "groups": layer["groups"], "fill": FILL[layer["fill"]]}
+    return {"geometry": astuple(geometry_of("conv", layer.input, layer.args)), "groups": layer["groups"], "fill": FILL[layer["fill"]]}
 
 
 def conv_forward(cx: Any, layer: Layer, x: T) -> T:
@@ -138,9 +135,9 @@ def _infer_pool(name: str, kind: str = "") -> Any:
 def max_forward(cx: Any, layer: Layer, x: T) -> T:
     g = _pool_geometry(layer)
     if cx.training:
-        cx.save(**{f"route{p}": cx.b.op("window", x, how="route", plane=p, geometry=key(g), name=f"route{p}")
+        cx.save(**{f"route{p}": cx.b.op("window", x, how="route", plane=p, geometry=astuple(g), name=f"route{p}")
                    for p in range(max(1, (g.positions - 1).bit_length()))})
-    return cx.rule.on_value(cx, cx.b.op("window", x, how="max", geometry=key(g), name="out"))  # type: ignore[no-any-return]
+    return cx.rule.on_value(cx, cx.b.op("window", x, how="max", geometry=astuple(g), name="out"))  # type: ignore[no-any-return]
 
 
 def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
@@ -149,14 +146,14 @@ def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     route = [cx.get(region, role) for role, _ in region.saved]
     window = _pool_geometry(region.layer)
     if window.disjoint:
-        hit = cx.b.op("hit", *route, geometry=key(window), name="hit")
-        return hit.where(cx.b.op("spread", g, geometry=key(window), name="spread"), 0.0).named("g")
-    return cx.b.op("unwindow", cx.rule.on_grad(cx, g), *route, geometry=key(window), name="g")
+        hit = cx.b.op("hit", *route, geometry=astuple(window), name="hit")
+        return hit.where(cx.b.op("spread", g, geometry=astuple(window), name="spread"), 0.0).named("g")
+    return cx.b.op("unwindow", cx.rule.on_grad(cx, g), *route, geometry=astuple(window), name="g")
 
 
 def mean_forward(cx: Any, layer: Layer, x: T) -> T:
     g = _pool_geometry(layer)
-    total = cx.b.op("window", cx.real(x), how="sum", geometry=key(g), name="sum")
+    total = cx.b.op("window", cx.real(x), how="sum", geometry=astuple(g), name="sum")
     return cx.rule.on_value(cx, (total * (1.0 / g.positions)).named("out"))  # type: ignore[no-any-return]
 
 
@@ -164,7 +161,7 @@ def mean_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     if not wanted:
         return None
     window = _pool_geometry(region.layer)
-    return (cx.b.op("unwindow", cx.rule.on_grad(cx, g), geometry=key(window), name="shares") * (1.0 / window.positions)).named("g")
+    return (cx.b.op("unwindow", cx.rule.on_grad(cx, g), geometry=astuple(window), name="shares") * (1.0 / window.positions)).named("g")
 
 
 def _infer_global(t: TensorType, args: Call, body: Any = None) -> TensorType:
