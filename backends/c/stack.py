@@ -14,7 +14,7 @@ import math
 import re
 import shlex
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache, cached_property
 from itertools import count
 from pathlib import Path
@@ -70,18 +70,11 @@ class Calls:
         calls: dict[str, set[str]] = {}
         for name, body in re.findall(r'^define [^@]*@([\w.]+)\((.*?)^}', ir, re.M | re.S):
             named = re.findall(r"\bcall\b[^\n]*?[@%]([\w.]+)\(", body)
-            through = re.findall(r"\bcall\b[^\n@]*? %[\w.]+\(", body)
             calls[name] = {re.sub(r"^llvm\.(mem\w+)\..*", r"\1", c) for c in named if not re.match(r"llvm\.(?!mem)|\d", c)}
-            calls[name] |= {POINTER} if through else set()
-        with program.open("rb") as f:
-            elf = ELFFile(f)
-            table, sizes, thumb = elf.get_section_by_name(".symtab"), elf.get_section_by_name(".stack_sizes"), elf["e_machine"] == "EM_ARM"
-            if not isinstance(table, SymbolTableSection) or not sizes:
-                raise InternalError("the program tells no stack sizes")
-            at = {s["st_value"] & ~thumb: s.name for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"}
-            told = _stack_sizes(sizes.data(), elf.elfclass // 8)
-        size = {at[address & ~thumb]: n for address, n in told if address & ~thumb in at}
-        return cls({f: size[f] for f in calls if f in size}, calls, LLVM_LIBRARY)
+            if re.search(r"\bcall\b[^\n@]*? %[\w.]+\(", body):
+                calls[name].add(POINTER)
+        frames = _frames(program)
+        return cls({f: frames[f] for f in calls if f in frames}, calls, LLVM_LIBRARY)
 
     @cached_property
     def _kernels(self) -> list[str]:
@@ -163,16 +156,24 @@ def arrays(kernel: str, lanes: int) -> int:
     return total
 
 
-def _stack_sizes(data: bytes, word: int) -> Iterator[tuple[int, int]]:
-    """Addresses and bytes, each an unsigned LEB128."""
-    at = 0
+def _frames(program: Path) -> dict[str, int]:
+    """Of each function, from the section .stack_sizes: addresses, and bytes as unsigned LEB128."""
+    with program.open("rb") as f:
+        elf = ELFFile(f)
+        symbols, sizes, word = elf.get_section_by_name(".symtab"), elf.get_section_by_name(".stack_sizes"), elf.elfclass // 8
+        if not isinstance(symbols, SymbolTableSection) or not sizes:
+            raise InternalError("the program tells no stack sizes")
+        unmarked = -2 if elf["e_machine"] == "EM_ARM" else -1  # bit 0 says Thumb
+        name = {s["st_value"] & unmarked: s.name for s in symbols.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"}
+        data, at, found = sizes.data(), 0, {}
     while at < len(data):
-        address, n, at = int.from_bytes(data[at:at + word], "little"), 0, at + word
+        function, size, at = name.get(int.from_bytes(data[at:at + word], "little") & unmarked, ""), 0, at + word
         for shift in count(0, 7):
-            n, at = n | (data[at] & 127) << shift, at + 1
+            size, at = size | (data[at] & 127) << shift, at + 1
             if data[at - 1] < 128:
                 break
-        yield address, n
+        found[function] = size
+    return found
 
 
 def read(program: Path) -> Calls | None:
