@@ -254,7 +254,7 @@ _ALL = (
          "`bnnc targets` lists what is installed."),
     Code("B0707", "the C compiler failed",
          "The message holds the command and the compiler's first complaints.  If the source was not edited by hand, this "
-         "is a mistake in bnnc, or a compiler that it does not know."),
+         "is a mistake in bnnc, or a compiler that it does not know.  BNNC_CC names another one, BNNC_CFLAGS gives it more options."),
     Code("B0708", "a folder that holds no source written by bnnc",
          "A program is built from the C files and the NAME.plan.json beside them, as `bnnc compile --source` writes them."),
     Code("B0709", "a program that cannot be brought to another machine",
