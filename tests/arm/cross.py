@@ -6,14 +6,18 @@ Where a compiler or QEMU is missing the tests skip with a reason; with BNNC_REQU
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bnnc.backends.c.build import installed
+from bnnc.backends.c.build import find_compiler, installed
 from bnnc.backends.c.targets import TARGETS, Target
+from bnnc.driver import Planned, build_planned
 
 ARM = [n for n, t in TARGETS.items() if t.emulator]
 
@@ -35,6 +39,14 @@ def need(target: Target, compiler: bool = True, system: str = "") -> None:
     if compiler and not installed(target):
         missing.append(f"a compiler for {target.name}: {target.install}")
     _need(missing)
+
+
+def by_zig(target: Target, out: Path, planned: Planned) -> Planned:
+    """The program as zig makes it, and its plan with the sizes that this compiler's code has."""
+    only = replace(target, compilers=tuple(c for c in target.compilers if c.startswith("zig")))
+    need_compiler(only)
+    assert shlex.split(find_compiler(only))[1:4] == ["-m", "ziglang", "cc"]
+    return build_planned(replace(planned, target=only), out)[0]
 
 
 def run(target: Target, *argv: Any, code: int = 0, cpu: str = "") -> subprocess.CompletedProcess[str]:

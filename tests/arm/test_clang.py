@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from dataclasses import replace
 from itertools import product
@@ -18,8 +17,7 @@ from test_trainer_arm import BYTES, FLOAT, NUMBERS  # noqa: E402
 
 import bnnc  # noqa: E402
 from bnnc.backends.c import build, stack  # noqa: E402
-from bnnc.backends.c.targets import PORTABLE, TARGETS, Target  # noqa: E402
-from bnnc.driver import Planned  # noqa: E402
+from bnnc.backends.c.targets import PORTABLE, TARGETS  # noqa: E402
 
 pytestmark = pytest.mark.arm
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -28,24 +26,17 @@ FAST = ["cnv_half:rpi", "digits_bep:rpi", "rnn_digits:rpi", "digits_local:rpi2",
 ALL = [f"{path.stem}:{target}" for path in sorted(EXAMPLES.glob("*/*.bnn")) for target in ("rpi", "rpi2", "rpi-zero", "host")]
 
 
-def by_zig(target: Target, out: Path, planned: Planned) -> None:
-    only = replace(target, compilers=tuple(c for c in target.compilers if c.startswith("zig")))
-    cross.need_compiler(only)
-    assert shlex.split(build.find_compiler(only))[1:4] == ["-m", "ziglang", "cc"]
-    bnnc.driver.build_planned(replace(planned, target=only), out)
-
-
 @pytest.mark.parametrize("which", with_slow(dict.fromkeys([*FAST, *ALL]), set(ALL) - set(FAST)))
 def test_examples_compile_without_a_warning(tmp_path: Path, which: str) -> None:
     name, target = which.split(":")
     (path,) = EXAMPLES.glob(f"*/{name}.bnn")
-    by_zig(TARGETS[target], tmp_path / "net", bnnc.load(path).plan(target).planned)
+    cross.by_zig(TARGETS[target], tmp_path / "net", bnnc.load(path).plan(target).planned)
     assert build.read_elf(tmp_path / "net").arena > 0
 
 
 @pytest.mark.parametrize("spec", [FLOAT, BYTES, NUMBERS], ids=["mlp", "conv", "bytes"])
 def test_this_machine_makes_the_bits_that_gcc_makes(tmp_path: Path, spec: str) -> None:
-    by_zig(TARGETS["host"], tmp_path / "clang", bnnc.parse(spec).plan("host").planned)
+    cross.by_zig(TARGETS["host"], tmp_path / "clang", bnnc.parse(spec).plan("host").planned)
     bnnc.parse(spec).compile("host", tmp_path / "gcc")
     states = set()
     for program, level in product(("clang", "gcc"), PORTABLE[:cpu_levels()]):

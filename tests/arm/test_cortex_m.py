@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -138,10 +137,8 @@ def test_a_firmware_is_interrupted_and_goes_on(digits: Path, tmp_path: Path) -> 
 
 
 def test_zig_makes_the_same_bits(digits: Path, tmp_path: Path) -> None:
-    only = replace(TARGET, compilers=tuple(c for c in TARGET.compilers if c.startswith("zig")))
-    cross.need(only)
-    planned = replace(network(digits, "edge").plan("cortex-m").planned, target=only)
-    planned, _ = bnnc.driver.build_planned(planned, tmp_path / "net.elf")
+    cross.need(TARGET, compiler=False)
+    planned = cross.by_zig(TARGET, tmp_path / "net.elf", network(digits, "edge").plan("cortex-m").planned)
     assert build.read_elf(tmp_path / "net.elf").ram == planned.report.total
     assert qemu(tmp_path / "net.elf").rsplit("state ", 1)[1].strip() == on_host(digits, "edge", tmp_path)
 

@@ -1,4 +1,4 @@
-"""The stack's bound of a call graph as gcc and clang write it."""
+"""The stack's bound of a call graph as gcc writes it; clang's is read in tests/arm/test_clang.py."""
 
 from __future__ import annotations
 
