@@ -87,6 +87,7 @@ MIDDLE: tuple[Pass, ...] = (
     Pass("place", "Packed", "Plan", "every value has an offset in one arena; checked by independent code",
          lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
 )
+KEPT = MIDDLE[:2]  # what `check` runs of these: a rule's `keep` is a promise about the Programs
 PIPELINE: tuple[Pass, ...] = (*FRONT, *MIDDLE)
 
 
@@ -103,15 +104,27 @@ class Planned:
 
 
 def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
-    """parse and check.  Raises BnncError with every mistake found."""
+    """parse and check; then what only the Programs show, that the rule keeps what it promises.  Raises BnncError with every
+    mistake found."""
+    k = k or knobs.read()
+    model = _front(options, k)
+    _run(KEPT, model, options, replace(k, dump=""))
+    return model
+
+
+def _front(options: Options, k: knobs.Knobs) -> Model:
     registry.load_builtin()
+    _run(FRONT, options.text, options, k)
+    assert options.model is not None
+    return options.model
+
+
+def _run(passes: tuple[Pass, ...], ir: Any, options: Options, k: knobs.Knobs) -> Trace:
     try:
-        run_passes(FRONT, options.text, options, k or knobs.read())
+        return run_passes(passes, ir, options, k)
     except BnncError as e:
         e.sources.setdefault(options.file, options.text)
         raise
-    assert options.model is not None
-    return options.model
 
 
 def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
@@ -120,7 +133,7 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
 
     k = k or knobs.read()
     target = find_target(options.target)
-    check_text(options, k)
+    _front(options, k)
     return plan_model(options, target, k)
 
 
@@ -130,11 +143,7 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
 
     model = options.model
     assert model is not None
-    try:
-        trace = run_passes(MIDDLE, model, options, k)
-    except BnncError as e:
-        e.sources.setdefault(options.file, options.text)
-        raise
+    trace = _run(MIDDLE, model, options, k)
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads
     backend = backend_of(target)

@@ -87,7 +87,10 @@ class Context:
 
     def operand(self, x: T) -> T:
         """What a layer with real weights reads: data as real numbers (made again where they are read), else a stored value."""
-        return self.real(x) if x.name in self.b.inputs else self.rule.on_value(self, x)  # type: ignore[no-any-return]
+        if x.name in self.b.inputs:
+            return self.real(x)
+        v: T = self.rule.on_value(self, x)
+        return v.to("f32") if v.dtype in ("i16", "i32") else v
 
     def real_wgrad(self, w: T, dw: T) -> None:
         """Report the gradient of a real weight."""

@@ -22,7 +22,7 @@ def on_grad(cx: Any, g: T) -> T:
 
 
 def on_value(cx: Any, v: T) -> T:
-    return v.to("f16") if v.dtype == "f32" else v
+    return v if v.dtype == "bit" else v.to("f16")
 
 
 def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:

@@ -149,8 +149,12 @@ LAYERS = {
 
 
 def rewrite(model: Model) -> Model:
-    """Leave batch norm out; the dense layer before the loss becomes the classifier."""
-    layers = [y for y in model.layers if y.kind != "batchnorm"]
+    """Leave batch norm out, and signs of what is bits already; the dense layer before the loss becomes the classifier."""
+    layers: list[Layer] = []
+    for y in model.layers:
+        given = next((x for x in reversed(layers) if x.kind != "flatten"), None)
+        if y.kind != "batchnorm" and not (y.kind == "sign" and given is not None and given.output.kind == "bit"):
+            layers.append(y)
     last = max((i for i, y in enumerate(layers) if y.kind == "dense"), default=-1)
     if last >= 0:
         layers[last] = replace(layers[last], kind="classifier")

@@ -115,8 +115,9 @@ class _Fuser:
         return Expr(e.op, tuple(self.spread(a, as_) for a in e.args), e.attr, e.dtype, shape)
 
     def before(self, expr: Expr, index: int, inside: bool) -> bool:
-        """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it)?"""
-        return all(self.made_by.get(n, -1) < index or (inside and self.made_by[n] == index) for n in expr.loads())
+        """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it, at the same element)?"""
+        far = expr.elsewhere() if inside else set()
+        return all(self.made_by.get(n, -1) < index or (inside and self.made_by[n] == index and n not in far) for n in expr.loads())
 
     def inside(self, k: Kernel) -> dict[str, Expr]:
         """Values a kernel makes itself, as expressions, so that it need not load them back."""

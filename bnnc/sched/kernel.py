@@ -16,6 +16,7 @@ from ..diag import NOWHERE, Span
 from ..ir.image import Geometry
 from ..ir.ops import contract_dims
 from ..ir.program import Module, Program
+from ..ir.sequence import FROM_MEMORY
 
 Shape = tuple[int, int]
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "gt": ">", "eq": "=="}
@@ -53,6 +54,10 @@ class Expr:
 
     def loads(self) -> list[str]:
         return [e.attr for e in self.walk() if e.op == "load"]
+
+    def elsewhere(self) -> set[str]:
+        """Values that are read at other places than the element that is computed: they must be in memory before it is."""
+        return {a.attr for e in self.walk() if e.op in FROM_MEMORY for a in e.args if a.op == "load"}
 
     def substitute(self, table: dict[str, Expr]) -> Expr:
         """Replace loads of the named values."""

@@ -43,6 +43,8 @@ def _target(kernels: list[Kernel], i: int, state_of: dict[str, str], made_by: di
     anchor = kernels[at]
     if not anchor.accs or anchor.out_shape != k.domain or (sums and not anchor.whole_rows):
         return None
+    if set(anchor.writes) & set().union(*(o.expr.elsewhere() for o in k.outputs)):
+        return None
     helpers = set(k.writes) - set(state_of)  # what only the sums may read
     if len(helpers) == len(k.writes) or helpers & results or any(helpers & set(x.reads) for j, x in enumerate(kernels) if j not in sums):
         return None
