@@ -42,7 +42,7 @@ def inputs(p: Program, seed: int = 0) -> Values:
             np.where(x >= 0, 1, -1).astype(np.int8)
             if v.dtype == "bit"
             else (
-                rng.integers(0, 3, v.shape).astype(np.uint8)
+                rng.integers(0, 2, v.shape).astype(np.uint8)  # of any number of classes
                 if name == "labels"
                 else (100 * x if v.dtype in INTEGERS and v.dtype != "u8" else 127.5 * (x + 1) if v.dtype == "u8" else x).astype(
                     NUMPY[v.dtype]
@@ -172,7 +172,8 @@ def run_kernels(s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping
                 place = alias.get(name, name)
                 if name in moves:
                     assert shapes is not None
-                    whole = memory[place].copy() if strip or place in seen else np.zeros(shapes[name].shape, x.dtype)
+                    there = place in memory  # another strip's, or the old value that this one replaces strip by strip
+                    whole = memory[place].copy() if there else np.zeros(shapes[name].shape, x.dtype)
                     whole[_strip(k, moves[name], strip, parts, whole.shape)] = x
                     made[name] = x = whole
                 memory[place] = x

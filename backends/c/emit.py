@@ -24,6 +24,7 @@ from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
 from bnnc.sched.kernel import Kernel
 
+from ..printing import Names
 from ..render import render, template_text
 from .expr import ident, literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
@@ -52,8 +53,15 @@ def c_string(text: str) -> str:
     return out[0] if len(out) == 1 else "\n        " + "\n        ".join(out)
 
 
-def _memory(ps: PackedSchedule, prefix: str) -> Memory:
-    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
+def identifiers(placed: Placed) -> dict[str, str]:
+    """For each buffer and embedded constant an identifier of its own: layers may be named so that simple ones would meet."""
+    names = Names(())
+    places = (*(b.name for b in placed.plan.buffers), *(s.name for ps in placed.packed for s in ps.constants))
+    return {n: names.new(ident(n)) for n in dict.fromkeys(places)}
+
+
+def _memory(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> Memory:
+    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix, idents,
                   frozenset(s.name for s in ps.constants),
                   {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first:loop.last + 1]})
 
@@ -76,10 +84,16 @@ def kernel_doc(k: Kernel) -> list[str]:
     return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
 
 
-def _kernels(ps: PackedSchedule, prefix: str) -> list[dict[str, Any]]:
-    out = []
+def _kernels(placed: Placed) -> list[dict[str, Any]]:
+    """The functions of the training step, then those of the evaluation step."""
+    idents = identifiers(placed)
+    return _functions(placed.packed.train, "", idents) + _functions(placed.packed.evaluate, EVAL, idents)
+
+
+def _functions(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> list[dict[str, Any]]:
+    out, memory = [], _memory(ps, prefix, idents)
     for k in ps.kernels:
-        text, decls = kernel_text(k, _memory(ps, prefix))
+        text, decls = kernel_text(k, memory)
         body = render(f"c/kernels/{text.template}.c.j2", **text.context)
         body = "".join(line for line in body.splitlines(keepends=True) if line.strip())
         where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
@@ -95,7 +109,7 @@ def _levels(text: str, target: Target) -> list[str]:
 
 def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
     """What the first stack, and each other thread's, may grow to with this network's kernels; the build checks it."""
-    return _stacks(target, _kernels(placed.packed.train, "") + _kernels(placed.packed.evaluate, EVAL))
+    return _stacks(target, _kernels(placed))
 
 
 def _stacks(target: Target, kernels: list[dict[str, Any]]) -> tuple[int, int]:
@@ -119,13 +133,14 @@ def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
 def constants(placed: Placed) -> dict[str, dict[str, Any]]:
     """Embedded bit matrices by storage, as words in each packing that is read."""
     out: dict[str, dict[str, Any]] = {}
+    idents = identifiers(placed)
     for ps in placed.packed:
         for s in ps.constants:
             program = ps.schedule.program
             name = base_name(s.name)
             array = constant_array(program.value[name], next(c for c in program.constants if c.name == name))
             words = [f"0x{w:08x}" for w in np.frombuffer(encode(s, array), "<u4")]
-            out[s.name] = {"ident": ident(s.name), "what": str(s),
+            out[s.name] = {"ident": idents[s.name], "what": str(s),
                            "lines": [", ".join(words[i:i + 10]) for i in range(0, len(words), 10)], "n": len(words)}
     return out
 
@@ -237,7 +252,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         raise error("B0710", f"a C program has at most 2 GiB of memory, and this one needs {placed.plan.arena_bytes / 2**30:.2f} GiB",
                     help="use a smaller `batch`; `bnnc plan` is for any size")
     train, evaluate = placed.packed.train, placed.packed.evaluate
-    kernels = _kernels(train, "") + _kernels(evaluate, EVAL)
+    kernels, idents = _kernels(placed), identifiers(placed)
     name = model.name
     embedded = list(constants(placed).values())
     flash = samples(model, target) if target.bare else ""
@@ -250,7 +265,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "optimizer": model.optimizer.name, "batch": model.batch, "target": target.name, "table": table_lines(report),
         "bare": target.bare, "how": how(name, target), "headers": BARE_HEADERS if target.bare else HEADERS,
         "beside": BARE_BESIDE if target.bare else BESIDE, "samples": bool(flash), "arena": placed.plan.arena_bytes,
-        "buffers": [{"ident": ident(b.name), "offset": b.offset} for b in placed.plan.buffers],
+        "buffers": [{"ident": idents[b.name], "offset": b.offset} for b in placed.plan.buffers],
         "levels": target.levels, "n_train": len(train.kernels), "n_eval": len(evaluate.kernels),
         "kernels": [(k["name"], _levels(k["text"], target)) for k in kernels],
         "poison": _poison(placed, len(train.kernels)) if poison else [],

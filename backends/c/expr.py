@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -39,7 +40,7 @@ def literal(x: float) -> str:
 
 
 def ident(name: str) -> str:
-    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``."""
+    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``.  Two names may give one: see ``emit.identifiers``."""
     return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace("~", "_").replace(".", "_")
 
 
@@ -125,7 +126,7 @@ class Printer:
     def _hint(self, e: Expr) -> str:
         if e.op == "load":
             base = e.attr.partition("@")[0].split(":")[-1].split(".")[1:] or [e.attr.split(":")[-1]]
-            return "_".join(base) + "_"
+            return re.sub(r"\W", "_", "_".join(base)) + "_"
         return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
 
     def num(self, e: Expr) -> str:
@@ -288,16 +289,25 @@ class Printer:
             return f"({r} % {steps} ? {self._load(x, f'{r} - 1')} : {'vbci(-1)' if v else '1'})"
         return self._load(x, f"{r} * {steps} + {steps - 1}" if e.op == "last" else f"{r} / {steps}")
 
+    def _of_row(self, e: Expr) -> tuple[list[str], str]:
+        """Where statements stand that depend on a node's row alone, and that row."""
+        if e.shape[0] == 1:
+            return self.out.pre, "0"
+        return (self.out.body if self.inner == "r" else self.out.outer), "r"
+
     def _window(self, e: Expr) -> str:
         """``spread``: a load from the row of the window that pixel ``r`` is in; ``hit``: is the pixel that window's?"""
         g, v = geometry(dict(e.attr)), self.mode == "v"
+        if e.op == "spread" and self.storages[e.args[0].attr].shape[0] == 1:  # there is one window
+            return self._load(e.args[0], "0")
         if g not in self.windows:
             py, px, oy, ox, at = (self.names.new(x) for x in ("py", "px", "oy", "ox", "window_"))
             clip = [f"const int {o} = {p} / {g.stride} < {n} ? {p} / {g.stride} : {n - 1};"
                     for o, p, n in ((oy, py, g.out_height), (ox, px, g.out_width))]
-            (self.out.body if self.inner == "r" else self.out.outer).extend([
-                f"const int {py} = r / {g.width} % {g.height} + {g.top}, {px} = r % {g.width} + {g.left};", *clip,
-                f"const int {at} = (r / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};"])
+            level, r = self._of_row(e)
+            level.extend([f"const int {py} = {r} / {g.width} % {g.height} + {g.top}, {px} = {r} % {g.width} + {g.left};", *clip])
+            if self.storages[e.args[0].attr].shape[0] > 1:
+                level.append(f"const int {at} = ({r} / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};")
             self.windows[g] = at, f"{py} - {oy} * {g.stride}", f"{px} - {ox} * {g.stride}"
         at, dy, dx = self.windows[g]
         if e.op == "spread":
@@ -313,15 +323,17 @@ class Printer:
         """The gradients of the windows that pixel ``r`` is in, in their order."""
         source, *route = e.args
         g, v = geometry(dict(e.attr)), self.mode == "v"
-        level = self.out.body if self.inner == "r" else self.out.outer
+        level, r = self._of_row(e)
+        many = self.storages[source.attr].shape[0] > 1  # windows
         py, px = self.names.new("py"), self.names.new("px")
-        level.append(f"const int {py} = r / {g.width} % {g.height} + {g.top}, {px} = r % {g.width} + {g.left};")
+        level.append(f"const int {py} = {r} / {g.width} % {g.height} + {g.top}, {px} = {r} % {g.width} + {g.left};")
         zero = "vbc(0.0f)" if v else "0.0f"
         text = zero
         for back in itertools.product(*(range(-(-k // g.stride) - 1, -1, -1) for k in (g.ky, g.kx))):
             oy, ox, at, k = (self.names.new(x) for x in ("oy", "ox", "from", "place"))
             level.append(f"const int {oy} = {py} / {g.stride} - {back[0]}, {ox} = {px} / {g.stride} - {back[1]};")
-            level.append(f"const int {at} = (r / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};")
+            if many:
+                level.append(f"const int {at} = ({r} / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};")
             if route:
                 level.append(f"const int {k} = ({py} - {oy} * {g.stride}) * {g.kx} + {px} - {ox} * {g.stride};")
             inside = [f"{oy} >= 0", f"{ox} >= 0", f"{oy} < {g.out_height}", f"{ox} < {g.out_width}",

@@ -57,8 +57,10 @@ def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
 
 @dataclass(frozen=True)
 class Memory(Places):
-    """Places of one schedule; ``constants`` are embedded in the program, ``parts`` the strips of kernels in loops."""
+    """Places of one schedule; ``idents``: the identifier of each place, no two alike; ``constants`` are embedded in the program,
+    ``parts`` the strips of kernels in loops."""
 
+    idents: dict[str, str]
     constants: frozenset[str] = frozenset()
     parts: dict[str, int] = field(default_factory=dict)
 
@@ -98,17 +100,17 @@ class _Kernel:
         written = {mem.place(n) for n in k.writes}
         self.pointers: dict[str, str] = {}
         self.decls: list[str] = []
+        at: dict[str, str] = {}  # place -> pointer
         for n in dict.fromkeys((*k.reads, *k.writes)):
-            place = mem.place(n)
-            name = ident(place.split(":")[-1])
-            at = f"CONST_{ident(n)}" if n in mem.constants else f"(bnnc_arena + AT_{ident(place)})"
-            if name not in self.names.taken:
+            constant = n in mem.constants
+            place = n if constant else mem.place(n)
+            if place not in at:
                 s = mem.storages[n]
-                self.names.taken.add(name)
+                name = at[place] = self.names.new(ident(place.split(":")[-1]))
                 const = "" if place in written else "const "
-                ctype = CTYPE[s.dtype]
-                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *){at}{self.moved(n)}; /* {s} */")
-            self.pointers[n] = name
+                ctype, where = CTYPE[s.dtype], f"CONST_{mem.idents[n]}" if constant else f"(bnnc_arena + AT_{mem.idents[place]})"
+                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *){where}{self.moved(n)}; /* {s} */")
+            self.pointers[n] = at[place]
 
     def moved(self, n: str) -> str:
         """Where the strip of a storage begins, in a loop over strips."""
@@ -301,7 +303,7 @@ class _Kernel:
         if max(g.height, g.width, g.out_height, g.out_width) > SIDE:
             raise error("B0702", f"an image has at most {SIDE} pixels a side here", self.k.span, help="use smaller images")
         acc = self.names.new("y")
-        code, stores = self.outputs("v", "c" if self.k.form == "weight" else "r", {0: acc})
+        code, stores = self.outputs("v", "r", {0: acc})
         rows, cols = self.k.domain
         context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "acc": acc,
                    "code": code, "stores": stores, "fill": self.k.fill, "masked": g.padded and not self.k.fill, "kx": g.kx, "top": g.top,

@@ -26,6 +26,7 @@ from helpers import Arrays, Library, assert_same, batch_of, cpu_levels, element_
 
 from bnnc import driver, fmt, knobs
 from bnnc.backends.c.build import verify_elf
+from bnnc.data import pack, write_bnnd
 from bnnc.diag import BnncError
 from bnnc.encode import of_model
 from bnnc.ir import interp
@@ -178,7 +179,7 @@ def samples(model: Model, count: int, seed: int) -> tuple[np.ndarray, np.ndarray
     if t.kind == "u8":
         x = rng.integers(0, 256, (count, *t.shape)).astype(np.uint8)
     elif t.kind == "bit":
-        x = rng.integers(0, 2, (count, *t.shape)).astype(np.uint8)
+        x = rng.random((count, *t.shape)) < 0.5
     else:
         x = rng.normal(0, 1, (count, *t.shape)).astype(np.float32)
     e = of_model(model)
@@ -212,7 +213,11 @@ def program(case: Case) -> None:
         x, y = samples(model, max(2 * model.batch + 1, 16) + int(model.holdout * 4 * model.batch), 1)
         np.save(folder / "x.npy", x)
         np.save(folder / "y.npy", y)
-        train = [folder / "net", "train", "--train", "x.npy,y.npy", "--test", "x.npy,y.npy", "--epochs", 3]
+        given = "x.npy,y.npy"
+        if x.dtype == bool:  # files of bits are bnnc's own
+            write_bnnd(folder / "xy.bnnd", pack(folder / "x.npy", folder / "y.npy"))
+            given = "xy.bnnd"
+        train = [folder / "net", "train", "--train", given, "--test", given, "--epochs", 3]
         states = {}
         for level, threads in [(level, 1 + i) for i, level in enumerate(("base", "avx2", "avx512")[: cpu_levels()])] + [("base", 4)]:
             out = f"run-{level}-{threads}"
