@@ -27,12 +27,12 @@ SMALL = (1, 2, 3, 4, 5, 7)
 BATCHES = (1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 16, 20, 31, 32, 33, 63, 64, 65, 127, 128, 130)
 # names that C, Python, the runtime or the plan have a use for
 NAMES = (
-    *("eval evaluate train step state x labels lr loss pred part tick seed level errors".split()),
-    *("eval_dense1 eval_x dense1_weight conv1_y input dense sign_ net NET main bnnc_arena CONST STATE AT_x k00_map".split()),
-    *("r c n t tid nt acc x2 y sum window py ox int while register default restrict uint32_t NULL vf VL".split()),
-    *("def lambda None class import tl triton np pass _ __init__ a_b a__b".split()),
-    "A" * 60,
-    "b" * 59 + "1",
+    "eval", "evaluate", "train", "step", "state", "x", "labels", "lr", "loss", "pred", "part", "tick", "seed", "level", "errors",
+    "eval_dense1", "eval_x", "dense1_weight", "conv1_y", "input", "dense", "sign_", "net", "NET", "main", "bnnc_arena", "CONST",
+    "STATE", "AT_x", "k00_map", "r", "c", "n", "t", "tid", "nt", "acc", "x2", "y", "sum", "window", "py", "ox", "int", "while",
+    "register", "default", "restrict", "uint32_t", "NULL", "vf", "VL", "def", "lambda", "None", "class", "import", "tl", "triton",
+    "np", "pass", "_", "__init__", "a_b", "a__b",
+    "A" * 60, "b" * 59 + "1",
 )
 MAX_VALUES, MAX_WEIGHTS = 40_000, 20_000  # of a batch in one layer, and of a layer: so that a step takes well under a second
 

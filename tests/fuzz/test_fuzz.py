@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fuzz.generate import draw
+from fuzz.judge import ALL, QUICK, TRIALS, C, judge
+from fuzz.run import CORPUS, many, share, table
 
 from bnnc import registry
 from bnnc.lower import simplify
 from bnnc.plan import pack, place
 from bnnc.sched import order, sink
 from bnnc.sched.kernel import Expr, Kernel, Schedule
-
-from .generate import draw
-from .judge import ALL, C, QUICK, TRIALS, judge
-from .run import CORPUS, many, share, table
 
 TODAY = int(os.environ.get("BNNC_FUZZ_SEED") or f"{date.today():%Y%m%d}00")
 DAILY = 40
