@@ -8,7 +8,7 @@ SOURCES := $(shell find bnnc grammar templates backends -type f -not -path '*/__
 PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-arm lint clean
+.PHONY: help demo test test-all test-arm fuzz lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -38,6 +38,10 @@ test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
 test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing, kernels as -O2 makes them (ONLY=slow: just those)
 	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu and not arm' $(ARGS)
 	BNNC_TEST_OPTIMIZE=-O2 $(PYTEST) -n auto tests/kernels $(ARGS)
+	$(MAKE) fuzz
+
+fuzz: $(TEST)/ok ## judge random specs (SEEDS=0:2000), and print what they covered
+	$(TEST)/bin/python tests/fuzz/run.py $(or $(SEEDS),0:2000)
 
 test-arm: $(TEST)/ok ## the programs for Raspberry Pi and Cortex-M, under QEMU (needs qemu-user, qemu-system-arm, gcc or zig; ONLY=arm: the slow ones too)
 	@$(TEST)/bin/python -c 'import ziglang' 2> /dev/null || $(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[arm]'

@@ -212,9 +212,9 @@ class Printer:
         if op == "neg" and (not v or ints):
             return f"(-{self.whole(e.args[0]) if ints else self.num(e.args[0])})"
         if ints and op in EXACT_CALLS:
-            args = [self.veci(x) for x in e.args]
             if v:
-                return f"{EXACT_CALLS[op]}({', '.join(args)})"
+                return f"{EXACT_CALLS[op]}({', '.join(self.veci(x) for x in e.args)})"
+            args = [self.whole(x) for x in e.args]
             if op == "abs":
                 return f"({args[0]} < 0 ? -{args[0]} : {args[0]})"
             return f"({args[0]} {'>' if op == 'max' else '<'} {args[1]} ? {args[0]} : {args[1]})"

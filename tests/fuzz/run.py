@@ -7,7 +7,9 @@ A failing seed is blamed on a pass or an option, shrunk to a few lines, and with
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
+import signal
 import sys
 import time
 from collections import Counter
@@ -67,8 +69,9 @@ def pairs(d: Drawn) -> Counter[tuple[str, str]]:
 
 
 def share(seed: int) -> tuple[str, ...]:
-    """Trials of a seed: the quick ones and the kernels always, whole programs and Triton's interpreter of every fourth."""
-    dear = {"program": seed % 4 == 0, "triton": seed % 4 == 2}
+    """Trials of a seed: the quick ones always; kernels of the default pipeline, or with passes off, by turns; of every sixteenth the
+    whole program, and of another one Triton's interpreter."""
+    dear = {"kernels": seed % 2 == 0, "kernels_off": seed % 2 == 1, "program": seed % 16 == 4, "triton": seed % 16 == 10}
     return tuple(t.__name__ for t in ALL if dear.get(t.__name__, True))
 
 
@@ -110,8 +113,9 @@ def keep(v: Verdict) -> Path:
 
 
 def many(seeds: Iterable[int], jobs: int, names: tuple[str, ...] = (), keeps: bool = False) -> list[Verdict]:
+    """Verdicts of all seeds, or of those that were done when it was interrupted."""
     found = []
-    with multiprocessing.Pool(jobs, maxtasksperchild=50) as pool:
+    with multiprocessing.Pool(jobs, ignore_interrupts, maxtasksperchild=50) as pool, contextlib.suppress(KeyboardInterrupt):
         for v in pool.imap_unordered(_one, [(s, names) for s in seeds]):
             found.append(v)
             if v.failure:
@@ -120,6 +124,10 @@ def many(seeds: Iterable[int], jobs: int, names: tuple[str, ...] = (), keeps: bo
                 if keeps:
                     print(f"  kept as {keep(v)}", flush=True)
     return found
+
+
+def ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _one(given: tuple[int, tuple[str, ...]]) -> Verdict:
