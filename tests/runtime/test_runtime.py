@@ -721,6 +721,22 @@ def test_data_refusals(train, tmp_path):
     )  # all before the first step
 
 
+@pytest.mark.parametrize("program", ["asan", "u8"])
+def test_gzip_files_cut_anywhere_near_their_end(train, tmp_path, program):
+    """A member's last eight bytes are its checksum and length: of samples and labels alike."""
+    whole = {"x": gz(idx(X)), "y": gz(idx(Y)), "y8": gz(npy(Y.astype("<i8"))), "z": gz(bnnd(X, Y, 1 if program == "asan" else 0))}
+    for name, content in whole.items():
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "plain").write_bytes(idx(X))
+    for name, source in (("x", "x,y"), ("y", "x,y"), ("y", "plain,y"), ("y8", "plain,y8"), ("z", "z")):
+        given = ",".join(str(tmp_path / f) for f in source.split(","))
+        for content, why in ((whole[name] + gz(b"!"), "more data"), *((whole[name][:-cut], "ends too early") for cut in range(1, 13))):
+            (tmp_path / name).write_bytes(content)
+            refusal(train(program, "--train", given, "--test", "none", "--steps", 1, code=5), f"/{name}", why)
+        (tmp_path / name).write_bytes(whole[name])
+        train(program, "--train", given, "--test", "none", "--steps", 1)
+
+
 def test_damaged_headers_do_no_harm(train, programs, tmp_path):
     sources = {
         "x.npy": npy(X),

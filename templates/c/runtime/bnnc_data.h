@@ -76,6 +76,7 @@ BNNC_COLD void bnnc_scan_labels(const bnnc_file *f, int spool, uint32_t record) 
       if (r < 0) bnnc_fail(BNNC_E_DATA, "cannot write the data cache: %s\n  hint: --cache FOLDER", bnnc_errname(r));
     }
   }
+  bnnc_stream_end(f);
 }
 
 /* One pass over raw records: CRC of all, and each label is in range. */
@@ -132,10 +133,7 @@ BNNC_FN void bnnc_spool_payload(const bnnc_file *a, int out, uint32_t record) {
     if (bnnc_write_at(out, &label, 1, at) < 0)
       bnnc_fail(BNNC_E_DATA, "cannot write the data cache\n  hint: --cache FOLDER");
   }
-  uint8_t extra;
-  if (bnnc_inflate_read(&bnnc_z, &extra, 1) != 0) /* also verifies the checksum at the stream's end */
-    bnnc_fail(BNNC_E_DATA, "%s: %s\n  hint: copy or download the file again", a->path,
-              bnnc_z.error ? bnnc_z.error : "more data than its header promises");
+  bnnc_stream_end(a);
   if (encode && a->format == BNNC_BNND && bnnc_raw_crc != a->bnnd.payload_crc) bnnc_damaged(a->path, "");
 }
 

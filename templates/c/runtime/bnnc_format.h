@@ -93,6 +93,14 @@ BNNC_COLD void bnnc_stream_skip(const bnnc_file *f, uint64_t n) {
   for (uint64_t part; n; n -= part) bnnc_stream_get(f, bnnc_io, part = n < sizeof bnnc_io ? n : sizeof bnnc_io);
 }
 
+/* The file's bytes end here: a stream of its own says so too, and its checksum is right. */
+BNNC_COLD void bnnc_stream_end(const bnnc_file *f) {
+  uint8_t more;
+  if (bnnc_inflate_read(&bnnc_z, &more, 1) != 0)
+    bnnc_fail(BNNC_E_DATA, "%s: %s\n  hint: copy or download the file again", f->path,
+              bnnc_z.error ? bnnc_z.error : "more data than its header promises");
+}
+
 /* The next record of a CIFAR-10 file (a label, all reds, all greens, all blues) into bnnc_io, as one of .bnnd: pixel by
  * pixel, the label last. */
 BNNC_FN void bnnc_next_cifar(const bnnc_file *f) {
