@@ -63,15 +63,16 @@ class Store:
         self.cursor_bytes = CURSOR.size + 8 * counters
         self.folder, self.spec, self.length = folder, spec.encode(), self.cursor_bytes + state_bytes
         self.slot, self.generation = -1, 0
+        self.note = ""  # on what `load` has found
 
     def _look(self, path: Path) -> tuple[str, int, bytes]:
-        """(empty, damaged, foreign or valid; generation; payload) of a slot."""
+        """(empty, torn: without a whole header, damaged, foreign or valid; generation; payload) of a slot."""
         raw = path.read_bytes() if path.exists() else b""
-        if len(raw) < HEADER.size or not any(raw[: HEADER.size]):
+        if not raw:
             return "empty", 0, b""
-        magic, version, _, spec, generation, length, crc, _, _, own = HEADER.unpack(raw[: HEADER.size])
+        magic, version, _, spec, generation, length, crc, _, _, own = HEADER.unpack(raw[: HEADER.size].ljust(HEADER.size, b"\0"))
         if magic != MAGIC or zlib.crc32(raw[: HEADER.size - 4]) != own:
-            return "damaged", 0, b""
+            return "torn", 0, b""
         if version != VERSION or spec != self.spec or length != self.length:
             return "foreign", 0, b""
         payload = raw[PAYLOAD : PAYLOAD + length]
@@ -80,25 +81,41 @@ class Store:
     def load(self) -> tuple[Cursor, bytes] | None:
         """The latest whole checkpoint: (cursor, states), or None where there is none.
 
-        Raises BnncError B0807, exit code 6: another network's, or both damaged."""
+        Raises BnncError B0807, exit code 6: another network's, or one that no power cut has left damaged (``bnnc_ckpt_lost``)."""
         seen = [self._look(p) for p in self.paths]
-        valid = [i for i in (0, 1) if seen[i][0] == "valid"]
+        kinds = [s[0] for s in seen]
+        valid = [i for i in (0, 1) if kinds[i] == "valid"]
+        self.note = ""
         if valid:
             self.slot = max(valid, key=lambda i: seen[i][1])
+            if kinds[1 - self.slot] in ("torn", "damaged"):
+                self.note = f"{self.paths[1 - self.slot]} is incomplete, as after a power cut; going on from the other one"
             _, self.generation, payload = seen[self.slot]
             return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
-        kinds = [s[0] for s in seen]
         if "foreign" in kinds:
             raise error("B0807", f"{self.paths[kinds.index('foreign')]} belongs to another network, rule or batch size than this "
                         f"program's ({self.spec.decode()})", exit_code=6, help="--out ANOTHER_FOLDER, or --resume never to remove it")
-        if kinds == ["damaged", "damaged"]:
-            raise error("B0807", f"both checkpoints in {self.folder} are damaged: no power cut does that, the medium may be failing",
-                        exit_code=6, help="--resume never starts again")
+        if "damaged" in kinds or kinds[1] == "torn":
+            there = [p for p, kind in zip(self.paths, kinds, strict=True) if kind != "empty"]
+            what = f"both checkpoints in {self.folder} are damaged" if there[1:] else f"{there[0]} is damaged, and there is no other checkpoint"
+            raise error("B0807", f"{what}: no power cut does that, the medium may be failing", exit_code=6,
+                        help="put a copy of the folder back; train --resume never starts again from nothing")
+        if kinds[0] == "torn":
+            self.note = f"{self.paths[0]} is incomplete, as after a power cut in the first save; training starts again"
         return None
 
     def clear(self) -> None:
         for p in self.paths:
             p.unlink(missing_ok=True)
+        if self.folder.is_dir():
+            self._sync_folder()  # or a power cut brings them back
+
+    def _sync_folder(self) -> None:
+        entry = os.open(self.folder, os.O_RDONLY)
+        try:
+            os.fsync(entry)
+        finally:
+            os.close(entry)
 
     def save(self, cursor: Cursor, states: bytes) -> Path:
         """Writes the next generation.  Raises BnncError B0807, exit code 6."""
@@ -118,11 +135,7 @@ class Store:
                     os.fsync(fd)
             finally:
                 os.close(fd)
-            entry = os.open(self.folder, os.O_RDONLY)
-            try:
-                os.fsync(entry)
-            finally:
-                os.close(entry)
+            self._sync_folder()
         except OSError as e:
             raise error("B0807", f"cannot write the checkpoint {self.paths[slot]}: {e.strerror}", exit_code=6,
                         help="the one before it is whole; make room and give the same command again") from e

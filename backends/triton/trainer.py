@@ -294,6 +294,9 @@ def begin(run: Trainer) -> bool:
     if o.resume == "never":
         run.store.clear()
     kept = run.store.load()
+    if run.store.note:
+        with contextlib.suppress(OSError):
+            print(f"note: {run.store.note}", file=sys.stderr)
     if kept is not None:
         run.cursor, states = kept
         if (run.cursor.n_fit, run.cursor.n_hold) != (n_fit, n_hold) or o.seed not in (None, run.cursor.seed):

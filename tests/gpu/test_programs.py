@@ -7,6 +7,7 @@ run must end in the states of the C trainer, and checkpoints go from one program
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from helpers import Library, plan, sequence_spec, spec
 
 from bnnc import data, driver, knobs, tensors
 from bnnc.backends import select
-from bnnc.backends.triton import emit, host
+from bnnc.backends.triton import checkpoint, emit, host
 from bnnc.diag import BnncError
 
 HERE = Path(__file__).parent
@@ -192,6 +193,38 @@ def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_pa
         done = subprocess.run([*argv, "predict", "--out", tmp_path / "1"], cwd=folder, env=env, stdout=full, stderr=subprocess.PIPE,
                               text=True, check=False)
     assert done.returncode == 5 and "cannot write to standard output: No space left" in done.stderr and "Exception" not in done.stderr
+
+
+def test_both_trainers_judge_checkpoints_alike(folder: Path, tmp_path: Path) -> None:
+    """Every pair of a slot that is missing, empty, cut off, torn or damaged: resumed, begun anew or refused, in the same words."""
+    _, c = built("integers", "host", folder)
+    out = tmp_path / "run"
+    for steps in (1, 2):
+        run(c, folder, "train", "--out", str(out), "--steps", str(steps))
+    paths = [out / f"slot_{s}.bnnck" for s in "ab"]
+    whole = [p.read_bytes() for p in paths]
+    _, _, _, spec_hash, _, length, *_ = checkpoint.HEADER.unpack(whole[0][:64])
+    store_of = (out, spec_hash.decode(), length - checkpoint.CURSOR.size, 0)
+
+    def damages(good: bytes) -> list[bytes | None]:
+        return [None, b"", good[:40], bytes(64) + good[64:], good[:9] + b"?" + good[10:], good[:-1], good[:-1] + bytes([good[-1] ^ 1]), good]
+
+    met = set()
+    for contents in itertools.product(*map(damages, whole)):
+        for p, content in zip(paths, contents, strict=True):
+            p.unlink(missing_ok=True)
+            if content is not None:
+                p.write_bytes(content)
+        store, words = checkpoint.Store(*store_of), ""
+        try:
+            what = "resumed" if store.load() else "anew"
+            words = f"note: {store.note}" if store.note else ""
+        except BnncError as e:
+            what, words = "refused", f"error: {e.diagnostics[0].message}\n  hint: {e.diagnostics[0].help}"
+        done = run(c, folder, "train", "--out", str(out), "--steps", "0", code=6 if what == "refused" else 0)
+        assert ("resumed epoch" in done.stdout) == (what == "resumed") and done.stderr.strip() == words
+        met.add((what, bool(words)))
+    assert met == {("resumed", False), ("resumed", True), ("anew", False), ("anew", True), ("refused", True)}
 
 
 @pytest.mark.slow

@@ -629,7 +629,7 @@ def test_resume_after_a_signal(train, programs, data, tmp_path, number, name):
     assert interrupted >= 3 and state(text) == whole
 
 
-def test_checkpoint_refusals(train, tmp_path, data):
+def test_checkpoint_refusals(train, programs, tmp_path, data):
     out = tmp_path / "run"
     train("free", "--out", out, "--epochs", 1)
     train("free", "--out", out, "--epochs", 2)
@@ -645,10 +645,38 @@ def test_checkpoint_refusals(train, tmp_path, data):
     for slot in (a, b):
         slot.write_bytes(slot.read_bytes()[:-5])
     assert "both checkpoints" in train("free", "--out", out, code=6)
+    assert "both checkpoints" in train("free", "--out", out, code=6)
+    a.unlink()
+    for refused in (train("free", "--out", out, code=6), run(programs["free"], "eval", "--data", data, "--out", out, code=6)):
+        assert f"{b} is damaged, and there is no other checkpoint" in refused and "train --resume never starts again" in refused
     fresh = train("free", "--out", out, "--resume", "never")
     assert "resumed" not in fresh and state(fresh) == state(train("free"))
     (tmp_path / "file").write_bytes(b"")
     assert "hint" in train("free", "--out", tmp_path / "file" / "run", code=5)
+
+
+def test_the_only_checkpoint_is_damaged(train, tmp_path):
+    """Refused, and left as it is; but what a power cut in the first save can leave is begun anew, with a note."""
+    whole = state(train("free", "--out", tmp_path / "run", "--epochs", 1))
+    a, b = (tmp_path / "run" / f"slot_{s}.bnnck" for s in "ab")
+    good = a.read_bytes()
+    assert b.stat().st_size == 0
+    for damaged in (good[:700] + bytes([good[700] ^ 1]) + good[701:], good[:-5], good[:600]):
+        for missing in (False, True):
+            a.write_bytes(damaged)
+            b.unlink(missing_ok=True) if missing else b.write_bytes(b"")
+            text = train("free", "--out", tmp_path / "run", "--epochs", 1, code=6)
+            refusal(text, f"{a} is damaged, and there is no other checkpoint", "train --resume never starts again")
+            assert a.read_bytes() == damaged
+    assert state(train("free", "--out", tmp_path / "run", "--epochs", 1, "--resume", "never")) == whole
+    for torn in (bytes(64) + good[64:], bytes(512) + good[512:700], good[:20] + bytes(44) + good[64:], good[:40]):
+        a.write_bytes(torn)
+        b.write_bytes(b"")
+        text = train("free", "--out", tmp_path / "run", "--epochs", 1)
+        assert f"note: {a} is incomplete" in text and "starts again" in text and "resumed" not in text and state(text) == whole
+    for nothing in (b"", None):
+        a.unlink() if nothing is None else a.write_bytes(nothing)
+        assert "note" not in train("free", "--out", tmp_path / "run", "--epochs", 1)
 
 
 # ---- refusals ----

@@ -34,18 +34,17 @@ typedef struct {
 _Static_assert(sizeof(bnnc_slot_header) == 64, "the header of a checkpoint");
 enum { BNNC_PAYLOAD = 512, BNNC_CKPT_VERSION = 1 };
 
-enum { BNNC_SLOT_EMPTY, BNNC_SLOT_DAMAGED, BNNC_SLOT_FOREIGN /* another spec's */, BNNC_SLOT_VALID };
+enum { BNNC_SLOT_EMPTY, BNNC_SLOT_TORN /* no whole header: a save that did not end */,
+       BNNC_SLOT_DAMAGED /* a whole header over another payload */, BNNC_SLOT_FOREIGN /* another spec's */, BNNC_SLOT_VALID };
 
 /* What a slot holds; its header too, where it is foreign or valid. */
 BNNC_COLD int bnnc_slot_look(const bnnc_store *s, const char *hash, uint64_t length, bnnc_slot_header *h) {
-  static const bnnc_slot_header none; /* a first save that never got to its header leaves zeros there */
   uint32_t crc = 0;
   int64_t r = s->size(s->ctx);
   memset(h, 0, sizeof *h);
   if (r <= 0) return BNNC_SLOT_EMPTY;
   r = s->read(s->ctx, h, sizeof *h, 0);
-  if (r < (int64_t)sizeof *h || !memcmp(h, &none, sizeof *h)) return BNNC_SLOT_EMPTY;
-  if (memcmp(h->magic, "BNNCKPT1", 8) || bnnc_crc32(0, h, 60) != h->header_crc) return BNNC_SLOT_DAMAGED;
+  if (r < (int64_t)sizeof *h || memcmp(h->magic, "BNNCKPT1", 8) || bnnc_crc32(0, h, 60) != h->header_crc) return BNNC_SLOT_TORN;
   if (h->version != BNNC_CKPT_VERSION || memcmp(h->hash, hash, 16) || h->length != length) return BNNC_SLOT_FOREIGN;
   for (uint64_t at = 0, part; at < length; at += part) {
     part = length - at < sizeof bnnc_io ? length - at : sizeof bnnc_io;
@@ -69,6 +68,12 @@ BNNC_COLD bnnc_boot bnnc_ckpt_find(const bnnc_store store[2], const char *hash, 
     if (b.state[i] == BNNC_SLOT_VALID && h.generation > b.generation) b.slot = i, b.generation = h.generation;
   }
   return b;
+}
+
+/* No slot is valid, and no power cut leaves it so: the first save goes into slot 0 and writes its header when the payload is
+ * on the medium, so a cut there leaves slot 0 torn and slot 1 empty; from then on one of the two is valid. */
+BNNC_COLD bool bnnc_ckpt_lost(const bnnc_boot *b) {
+  return b->slot < 0 && (b->state[0] == BNNC_SLOT_DAMAGED || b->state[1] == BNNC_SLOT_DAMAGED || b->state[1] == BNNC_SLOT_TORN);
 }
 
 /* Reads the payload of a slot that was found valid. False: it no longer is. */

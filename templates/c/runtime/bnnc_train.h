@@ -131,24 +131,30 @@ BNNC_COLD void bnnc_open_slots(bool write) {
                 bnnc_errname(bnnc_slot_file[i].fd));
     bnnc_slot[i] = bnnc_file_store(&bnnc_slot_file[i]);
   }
+  if (write && bnnc_streq(bnnc_opt.resume, "never")) (void)bnnc_sync_folder(bnnc_opt.out); /* or a power cut brings them back */
   bnnc_booted = bnnc_ckpt_find(bnnc_slot, NET.hash, sizeof bnnc_cur + NET.state_bytes);
-  if (bnnc_booted.slot >= 0) {
+  if (write && bnnc_booted.slot >= 0) {
     const int other = 1 - bnnc_booted.slot;
-    if (write && bnnc_booted.state[other] == BNNC_SLOT_DAMAGED)
+    if (bnnc_booted.state[other] == BNNC_SLOT_DAMAGED || bnnc_booted.state[other] == BNNC_SLOT_TORN)
       bnnc_say(2, "note: %s is incomplete, as after a power cut; going on from the other one\n", bnnc_slot_path[other]);
-    return;
   }
+  if (bnnc_booted.slot >= 0) return;
   for (int i = 0; i < 2; i++)
     if (bnnc_booted.state[i] == BNNC_SLOT_FOREIGN)
       bnnc_fail(BNNC_E_CHECKPOINT,
                 "%s belongs to another network, rule or batch size than this program's (%s)\n"
                 "  hint: --out ANOTHER_FOLDER, or --resume never to remove it",
                 bnnc_slot_path[i], NET.hash);
-  if (bnnc_booted.state[0] == BNNC_SLOT_DAMAGED && bnnc_booted.state[1] == BNNC_SLOT_DAMAGED)
+  if (bnnc_ckpt_lost(&bnnc_booted)) {
+    const bool first = bnnc_booted.state[0] != BNNC_SLOT_EMPTY, both = first && bnnc_booted.state[1] != BNNC_SLOT_EMPTY;
     bnnc_fail(BNNC_E_CHECKPOINT,
-              "both checkpoints in %s are damaged: no power cut does that, the medium may be failing\n"
-              "  hint: --resume never starts again",
-              bnnc_opt.out);
+              "%s%s %s: no power cut does that, the medium may be failing\n"
+              "  hint: put a copy of the folder back; train --resume never starts again from nothing",
+              both ? "both checkpoints in " : "", both ? bnnc_opt.out : bnnc_slot_path[!first],
+              both ? "are damaged" : "is damaged, and there is no other checkpoint");
+  }
+  if (write && bnnc_booted.state[0] == BNNC_SLOT_TORN)
+    bnnc_say(2, "note: %s is incomplete, as after a power cut in the first save; training starts again\n", bnnc_slot_path[0]);
 }
 
 /* True: bnnc_cur and the states are those of the checkpoint. */
