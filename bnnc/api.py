@@ -19,7 +19,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -28,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from . import budget, data, driver, knobs, registry, tensors
+from . import budget, data, driver, knobs, process, registry, tensors
 from .diag import BnncError, InternalError, Span, did_you_mean, error
 from .encode import of_model
 from .gates import Gates
@@ -84,7 +83,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of training: means over its samples; accuracies are 0..1, None where not measured; ``lr`` is None for a rule without."""
+    """One epoch of training: means over its samples; accuracies are 0..1, None where not measured; ``lr`` is None for a rule without.
+
+    ``state`` is a hash of all trained bits, the optimiser's too; ``weights_hash`` of the weights alone, as in :class:`Evaluation`.
+    """
 
     epoch: int
     step: int
@@ -93,6 +95,7 @@ class Epoch:
     seconds: float
     samples_per_s: float
     state: str
+    weights_hash: str
     lr: float | None = None
     test_acc: float | None = None
     best_test_acc: float | None = None
@@ -118,12 +121,12 @@ class History:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy."""
+    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy.  ``weights_hash``: equal weights, equal hash."""
 
     accuracy: float
     loss: float
     samples: int
-    state: str
+    weights_hash: str
 
     def __float__(self) -> float:
         return float(self.accuracy)
@@ -271,12 +274,12 @@ class Program:
         """
         done = subprocess.run([str(self.binary), *args], capture_output=True, text=True, check=False)
         if check and done.returncode:
-            raise failed(done.returncode, done.stderr)
+            raise process.failed(done.returncode, done.stderr)
         return done
 
     def fit(self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray | None = None, y_test: np.ndarray | None = None,
             epochs: int | None = None, seed: int | None = None, threads: int | None = None,
-            callback: Callable[[Epoch], None] | None = None, resume: bool = False) -> History:
+            callback: Callable[[Epoch], bool | None] | None = None, resume: bool = False) -> History:
         """Train on arrays.
 
         Parameters
@@ -291,7 +294,9 @@ class Program:
         epochs, seed, threads
             Replace what the spec and the plan say.
         callback
-            Called with each :class:`Epoch` as it ends.
+            Called with each :class:`Epoch` as it ends; the trainer waits for it.  Returning True stops training there, and so
+            does an exception, which comes out of ``fit``: weights and checkpoint are those of that epoch, and ``resume`` goes
+            on from it.  (An interrupt within an epoch leaves those of the step that it met.)
         resume
             Go on from the last ``fit`` of this Program (with the same data) up to ``epochs`` in total.  Otherwise
             training starts from :meth:`set_weights` if that was called since the last ``fit``, else afresh.
@@ -300,6 +305,8 @@ class Program:
         ------
         BnncError
             Samples or labels that do not fit (exit code 5), or what the trainer complained about.
+        Exception
+            What ``callback`` raises.
         """
         args = ["train", "--train", str(self._store("train", x, y)), "--out", str(self._work / "run")]
         if (x_test is None) != (y_test is None):
@@ -313,8 +320,11 @@ class Program:
             args += ["--resume", "never"]
             args += ["--init", str(given)] if given.exists() else []
         log = self._work / "log.jsonl"
-        records = self._watch([*args, "--log", str(log), "--export", str(self._weights), "--quiet"], log, callback)
-        given.unlink(missing_ok=True)
+        try:
+            records = process.train(self.binary, [*args, "--export", str(self._weights)], log, callback and (lambda r: callback(_epoch(r))))
+        finally:
+            if log.exists():  # training has begun
+                given.unlink(missing_ok=True)
         return _history(records)
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> Evaluation:
@@ -324,7 +334,7 @@ class Program:
         done = self.run(["eval", "--json", "--test", str(test), "--init", str(self._weights), "--cache",
                          str(self._work)])
         r = json.loads(done.stdout)
-        return Evaluation(float(r["test_acc"]), float(r["loss"]), r["samples"], r["state"])
+        return Evaluation(float(r["test_acc"]), float(r["loss"]), r["samples"], r["weights_hash"])
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -400,34 +410,6 @@ class Program:
         e.sources[self.model.file] = self.model.source
         return e
 
-    def _watch(self, args: list[str], log: Path, callback: Callable[[Epoch], None] | None) -> list[dict[str, Any]]:
-        """Run the trainer, handing out epochs as its log grows; returns this run's records."""
-        before = log.stat().st_size if log.exists() and "never" not in args else 0
-        if not before:
-            log.unlink(missing_ok=True)
-        shown = 0
-        with tempfile.TemporaryFile("w+") as complaints:
-            process = subprocess.Popen([str(self.binary), *args], stdout=subprocess.DEVNULL, stderr=complaints)
-            try:
-                while True:
-                    ended = process.poll() is not None
-                    records = _records(log, before)
-                    for r in [r for r in records if r["event"] == "epoch"][shown:]:
-                        shown += 1
-                        if callback:
-                            callback(_epoch(r))
-                    if ended:
-                        break
-                    time.sleep(0.02)
-            finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
-            if process.returncode:
-                complaints.seek(0)
-                raise failed(process.returncode, complaints.read())
-        return records
-
 
 def _plan(planned: driver.Planned) -> Plan:
     return Plan(planned, planned.report.arena, planned.report.total)
@@ -443,17 +425,8 @@ def _cached(source: Any, k: knobs.Knobs) -> Path:
     return Path(root) / "bnnc" / key
 
 
-def _records(log: Path, start: int) -> list[dict[str, Any]]:
-    """The complete lines of a log from byte ``start`` on."""
-    if not log.exists():
-        return []
-    with log.open("rb") as f:
-        f.seek(start)
-        return [json.loads(line) for line in f.read().split(b"\n")[:-1]]
-
-
 def _epoch(r: Mapping[str, Any]) -> Epoch:
-    types = {"epoch": int, "step": int, "state": str}
+    types = {"epoch": int, "step": int, "state": str, "weights_hash": str}
     return Epoch(**{"lr": None} | {k: types.get(k, float)(r[k]) for k in Epoch.__dataclass_fields__ if k in r})
 
 
@@ -463,15 +436,6 @@ def _history(records: list[dict[str, Any]]) -> History:
         raise InternalError("the trainer ended without a result")
     return History(tuple(_epoch(r) for r in records if r["event"] == "epoch"), end["state"], end["seconds"],
                    end["memory_predicted"], end["memory_measured"], end.get("test_acc"), end.get("best_test_acc"))
-
-
-def failed(code: int, complaint: str) -> BnncError:
-    lines = complaint.strip().splitlines() or [f"it gave no reason (exit code {code})"]
-    hints = [x.strip().removeprefix("hint:").strip() for x in lines if x.strip().startswith("hint:")]
-    text = " ".join(x.strip() for x in lines if not x.strip().startswith("hint:"))
-    text = text.removeprefix("error: ")
-    return error("B0901", f"the trainer stopped: {text}", help="; ".join(hints),
-                 exit_code=code if code > 0 else 128 - code)
 
 
 def parse(text: str, file: str = "<text>") -> Network:

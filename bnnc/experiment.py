@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import __version__, api, ast, budget, registry, scale
+from . import __version__, api, ast, budget, process, registry, scale
 from .api import Network, PathLike, Program
 from .check import TRAIN
 from .diag import BnncError, did_you_mean, error
@@ -149,20 +149,20 @@ class Experiment:
             log = Path(tmp) / "log.jsonl"
             argv = [str(program.binary), "train", "--data", str(self.data), "--log", str(log), "--seed", str(seed), "--out",
                     str(Path(tmp) / "run"), "--resume", "never", "--save-every", "86400", "--quiet"]
-            process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=complaints)
+            trainer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=complaints)
             while True:
                 with suppress(subprocess.TimeoutExpired):
-                    process.wait(0.2)
-                if self.stop.is_set() and process.poll() is None:
-                    process.terminate()
-                    process.wait()
-                if process.returncode is not None:
+                    trainer.wait(0.2)
+                if self.stop.is_set() and trainer.poll() is None:
+                    trainer.terminate()
+                    trainer.wait()
+                if trainer.returncode is not None:
                     break
             if self.stop.is_set():
                 raise _Stopped
-            if process.returncode:
+            if trainer.returncode:
                 complaints.seek(0)
-                raise api.failed(process.returncode, complaints.read())
+                raise process.failed(trainer.returncode, complaints.read())
             records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         epochs, end = [r for r in records if r["event"] == "epoch"], records[-1]
         if "test_acc" not in end or not epochs:

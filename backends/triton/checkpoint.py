@@ -19,6 +19,14 @@ CURSOR = struct.Struct("<3Q6d10I")
 PAYLOAD, VERSION, MAGIC = 512, 1, b"BNNCKPT1"
 
 
+def fnv64(data: bytes) -> str:
+    """FNV-1a, as the C trainer prints it."""
+    h = 0xCBF29CE484222325
+    for b in data:
+        h = (h ^ b) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return f"{h:016x}"
+
+
 @dataclass
 class Cursor:
     """All that a run is, beside the states; the fields of ``bnnc_cursor`` in its order."""
@@ -89,7 +97,7 @@ class Store:
         if valid:
             self.slot = max(valid, key=lambda i: seen[i][1])
             if kinds[1 - self.slot] in ("torn", "damaged"):
-                self.note = f"{self.paths[1 - self.slot]} is incomplete, as after a power cut; going on from the other one"
+                self.note = f"note: {self.paths[1 - self.slot]} is incomplete, as after a power cut; going on from the other one"
             _, self.generation, payload = seen[self.slot]
             return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
         if "foreign" in kinds:
@@ -97,11 +105,12 @@ class Store:
                         f"program's ({self.spec.decode()})", exit_code=6, help="--out ANOTHER_FOLDER, or --resume never to remove it")
         if "damaged" in kinds or kinds[1] == "torn":
             there = [p for p, kind in zip(self.paths, kinds, strict=True) if kind != "empty"]
-            what = f"both checkpoints in {self.folder} are damaged" if there[1:] else f"{there[0]} is damaged, and there is no other checkpoint"
+            what = (f"both checkpoints in {self.folder} are damaged" if there[1:] else
+                    f"{there[0]} is damaged, and there is no other checkpoint")
             raise error("B0807", f"{what}: no power cut does that, the medium may be failing", exit_code=6,
                         help="put a copy of the folder back; train --resume never starts again from nothing")
         if kinds[0] == "torn":
-            self.note = f"{self.paths[0]} is incomplete, as after a power cut in the first save; training starts again"
+            self.note = f"note: {self.paths[0]} is incomplete, as after a power cut in the first save; training starts again"
         return None
 
     def clear(self) -> None:

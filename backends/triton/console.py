@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import os
+import select
 import signal
 import sys
 from collections.abc import Mapping
@@ -32,6 +34,24 @@ def say(text: str) -> None:
             STOP.append(signal.SIGPIPE)
 
 
+def note(text: str) -> None:
+    """A line on standard error, where there is one and anybody reads it."""
+    with contextlib.suppress(OSError):
+        print(text, end="\n" if text else "", file=sys.stderr)
+
+
+def asked(question: str) -> bool:
+    """Whether a line comes on standard input; False at its end, and where a signal comes first."""
+    say(question)
+    line = b""
+    while not STOP and not line.endswith(b"\n"):
+        if select.select([0], [], [], 0.1)[0]:
+            if not (c := os.read(0, 1)):
+                return False
+            line += c
+    return not STOP
+
+
 def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespace:
     """The command line: the C trainer's flags."""
     top = argparse.ArgumentParser(prog=f"{net['name']}_triton.py", description=f"{net['name']}: rule {net['rule']}, {net['optimizer']}, "
@@ -45,7 +65,7 @@ def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespac
         shared.add_argument(flag, help=text)
     shared.add_argument("--out", default="run", help="checkpoints (default run)")
     exports = argparse.ArgumentParser(add_help=False)
-    exports.add_argument("--export", help="weights to a .safetensors file at the end")
+    exports.add_argument("--export", help="weights to a .safetensors file at the end, or where it is stopped")
     t = verbs.add_parser("train", parents=[shared, exports], help="train; the same command after an interruption goes on where it stopped")
     t.add_argument("--epochs", type=int, default=net["epochs"])
     t.add_argument("--steps", type=int, help="stop after N steps in total")
@@ -56,6 +76,7 @@ def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespac
     t.add_argument("--save-every", type=float, default=60, help="seconds between checkpoints")
     t.add_argument("--save-every-steps", type=int, default=0)
     t.add_argument("--log", help="one JSON object an epoch")
+    t.add_argument("--ask", action="store_true", help="wait after each epoch: a line on standard input goes on, its end stops")
     t.add_argument("--quiet", action="store_true")
     e = verbs.add_parser("eval", parents=[shared, exports], help="accuracy on the test set, of the checkpoint in --out or of --init")
     e.add_argument("--json", action="store_true")

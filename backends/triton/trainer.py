@@ -7,7 +7,6 @@ samples of a small network are copied to the device, which runs many steps in on
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
@@ -28,8 +27,8 @@ from bnnc.ir.program import State, Value
 from bnnc.plan.codec import decode, encode
 from bnnc.plan.types import Storage
 
-from .checkpoint import Cursor, Store
-from .console import LOST, STOP, catch_signals, options, say
+from .checkpoint import Cursor, Store, fnv64
+from .console import LOST, STOP, asked, catch_signals, note, options, say
 from .device import open_device
 
 STEPS = 50  # in one launch: a signal or a checkpoint waits for so many at most
@@ -148,10 +147,12 @@ class Trainer:
 
     def state_hash(self) -> str:
         """FNV-1a of the states, as the C trainer prints it."""
-        h = 0xCBF29CE484222325
-        for b in self.state_bytes():
-            h = (h ^ b) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-        return f"{h:016x}"
+        return fnv64(self.state_bytes())
+
+    def weights_hash(self) -> str:
+        """The same of those that ``export`` writes."""
+        raw, kept = self.state_bytes(), (s for s in self.net["states"] if s[1] != "moment")
+        return fnv64(b"".join(raw[at : at + Storage(name, dtype, tuple(shape)).nbytes] for name, *_, dtype, shape, at in kept))
 
     def put_states(self, values: Mapping[str, np.ndarray]) -> None:
         raw = bytearray(self.state_bytes())
@@ -294,9 +295,7 @@ def begin(run: Trainer) -> bool:
     if o.resume == "never":
         run.store.clear()
     kept = run.store.load()
-    if run.store.note:
-        with contextlib.suppress(OSError):
-            print(f"note: {run.store.note}", file=sys.stderr)
+    note(run.store.note)
     if kept is not None:
         run.cursor, states = kept
         if (run.cursor.n_fit, run.cursor.n_hold) != (n_fit, n_hold) or o.seed not in (None, run.cursor.seed):
@@ -357,8 +356,9 @@ def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
     extra |= {"test_acc": test, "best_test_acc": c.best_test} if test >= 0 else {}
     extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {"level": c.level} if net["schedule"] == "plateau" else {}
     extra |= counted
+    hashes = {"state": run.state_hash(), "weights_hash": run.weights_hash()} if o.log else {}  # loops over all bytes
     record(run, event="epoch", epoch=c.epoch + 1, step=c.step_total, loss=loss, train_acc=acc, **extra, seconds=seconds,
-           samples_per_s=speed, state=run.state_hash())
+           samples_per_s=speed, **hashes)
     if net["schedule"] == "plateau":
         seen = held if c.n_hold else acc
         if seen > c.best_hold:
@@ -414,16 +414,17 @@ def train(run: Trainer) -> int:
         if c.step == per_epoch and not STOP:
             end_epoch(run, lr, time.monotonic() - epoch_started)
             changed = True
+            if o.ask and not STOP and not asked(f"epoch {c.epoch} is done; a line goes on, the end of standard input stops"):
+                break
     if changed:
         where = run.save()
         if STOP:
-            with contextlib.suppress(OSError):
-                print(f"checkpoint {where} written; the same command goes on from here", file=sys.stderr)
+            note(f"checkpoint {where} written; the same command goes on from here")
+    if o.export:
+        run.export(o.export)
     if STOP:
         return 128 + STOP[0]
     test = run.evaluate(run.test, np.arange(run.test.n))[0] if c.step else c.last_test
-    if o.export:
-        run.export(o.export)
     took, state = time.monotonic() - started, run.state_hash()
     say(f"done: {c.epoch} epochs, {c.step_total} steps{percent('test', test)}{percent('best', c.best_test)}  {took:.1f} s\n"
         f"device memory: {run.device.nbytes} bytes, as planned\nstate {state}")
@@ -460,7 +461,8 @@ def evaluate(run: Trainer) -> int:
         run.export(o.export)
     took, state = time.monotonic() - started, run.state_hash()
     if o.json:
-        say(json.dumps({"samples": run.test.n, "test_acc": acc, "loss": loss, "seconds": took, "state": state}))
+        facts = {"samples": run.test.n, "test_acc": acc, "loss": loss, "seconds": took}
+        say(json.dumps({**facts, "state": state, "weights_hash": run.weights_hash()}))
     else:
         say(f"test {100 * acc:.2f} %  loss {loss:.4f}  {run.test.n} samples  {took:.1f} s\nstate {state}")
     return 0

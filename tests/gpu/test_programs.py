@@ -14,6 +14,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -114,7 +115,7 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
             for p, log, file in ((c, logs[0], files[0]), (py, logs[1], files[1])))
     assert state(a) == state(b)
     for x, y in zip(*([json.loads(line) for line in log.read_text().splitlines()] for log in logs), strict=True):
-        for k in ("event", "epoch", "step", "test_samples", "state", "hash", "train_samples", "batch"):
+        for k in ("event", "epoch", "step", "test_samples", "state", "weights_hash", "hash", "train_samples", "batch"):
             assert x.get(k) == y.get(k), k
         for k in ("loss", "train_acc", "test_acc", "best_test_acc", "lr"):
             assert x.get(k, 0) == pytest.approx(y.get(k, 0), rel=1e-5), k
@@ -129,7 +130,9 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
              for log in (logs[1], folder / f"{net}-resumed.jsonl")]
     assert first[0] == {**first[1], "seconds": first[0]["seconds"], "samples_per_s": first[0]["samples_per_s"]}
     assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
-    assert state(run(py, folder, "eval", "--out", f"{net}-1")) == state(a)
+    of_both = [json.loads(run(p, folder, "eval", "--out", f"{net}-1", "--json").stdout) for p in (c, py)]
+    last = json.loads(logs[0].read_text().splitlines()[-2])
+    assert [(x["state"], x["weights_hash"]) for x in of_both] == [(state(a), last["weights_hash"])] * 2
     for more in ((), ("--test", "xt.npy"), ("--json",)):
         want, got = (run(p, folder, "predict", "--out", f"{net}-1", *more).stdout for p in (c, py))
         assert got == want and got.count("\n") == 10
@@ -195,6 +198,38 @@ def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_pa
     assert done.returncode == 5 and "cannot write to standard output: No space left" in done.stderr and "Exception" not in done.stderr
 
 
+@pytest.mark.parametrize(("target", "code"), [
+    ("host", 0), ("host", 128 + signal.SIGTERM), ("triton", 128 + signal.SIGTERM), pytest.param("triton", 0, marks=pytest.mark.slow)])
+def test_a_trainer_asks_after_each_epoch(target: str, code: int, folder: Path, tmp_path: Path) -> None:
+    """A line goes on; the end of the input ends the run there, a signal stops it: both with that epoch's checkpoint and weights."""
+    _, program = built("integers", target, folder)
+    _, c = built("integers", "host", folder)
+    argv, env = [str(program)], dict(os.environ)
+    if target == "triton":
+        argv = [sys.executable, "-W", "ignore", *argv]
+        env |= {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+
+    log, file, out = tmp_path / "log.jsonl", tmp_path / "w.safetensors", str(tmp_path / "run")
+    p = subprocess.Popen([*argv, "train", "--out", out, "--epochs", "1000", "--ask", "--quiet", "--log", str(log), "--export", str(file)],
+                         cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert p.stdin is not None and p.stdout is not None
+    for k in (1, 2):
+        assert p.stdout.readline() == f"epoch {k} is done; a line goes on, the end of standard input stops\n"
+        time.sleep(0.1)
+        last = [json.loads(line) for line in log.read_text().splitlines()][-1]
+        assert last["epoch"] == k, "it waits"
+        if k == 1:
+            p.stdin.write("yes\n")
+            p.stdin.flush()
+    p.send_signal(signal.SIGTERM) if code else p.stdin.close()
+    p.stdout.read()
+    assert p.wait(timeout=60) == code
+    p.stdin.close(), p.stdout.close()
+    assert state(run(c, folder, "eval", "--out", out)) == last["state"]
+    assert json.loads(run(c, folder, "eval", "--init", str(file), "--json").stdout)["weights_hash"] == last["weights_hash"]
+    assert state(run(c, folder, "train", "--out", str(tmp_path / "whole"), "--epochs", "2")) == last["state"]
+
+
 def test_both_trainers_judge_checkpoints_alike(folder: Path, tmp_path: Path) -> None:
     """Every pair of a slot that is missing, empty, cut off, torn or damaged: resumed, begun anew or refused, in the same words."""
     _, c = built("integers", "host", folder)
@@ -207,7 +242,8 @@ def test_both_trainers_judge_checkpoints_alike(folder: Path, tmp_path: Path) -> 
     store_of = (out, spec_hash.decode(), length - checkpoint.CURSOR.size, 0)
 
     def damages(good: bytes) -> list[bytes | None]:
-        return [None, b"", good[:40], bytes(64) + good[64:], good[:9] + b"?" + good[10:], good[:-1], good[:-1] + bytes([good[-1] ^ 1]), good]
+        torn = (good[:40], bytes(64) + good[64:], good[:9] + b"?" + good[10:])
+        return [None, b"", *torn, good[:-1], good[:-1] + bytes([good[-1] ^ 1]), good]
 
     met = set()
     for contents in itertools.product(*map(damages, whole)):
@@ -218,7 +254,7 @@ def test_both_trainers_judge_checkpoints_alike(folder: Path, tmp_path: Path) -> 
         store, words = checkpoint.Store(*store_of), ""
         try:
             what = "resumed" if store.load() else "anew"
-            words = f"note: {store.note}" if store.note else ""
+            words = store.note
         except BnncError as e:
             what, words = "refused", f"error: {e.diagnostics[0].message}\n  hint: {e.diagnostics[0].help}"
         done = run(c, folder, "train", "--out", str(out), "--steps", "0", code=6 if what == "refused" else 0)

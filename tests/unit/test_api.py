@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import subprocess
+import time
 from pathlib import Path
+from typing import Any
 
 import helpers
 import numpy as np
@@ -167,6 +171,103 @@ def test_resume_goes_on(program: bnnc.Program) -> None:
     rest = program.fit(x, y, epochs=5, resume=True)
     assert [e.epoch for e in rest.epochs] == [3, 4, 5]
     assert rest.state == program.fit(x, y, epochs=5).state
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The processes that were started."""
+    found, popen = [], subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: found.append(popen(*a, **k)) or found[-1])
+    return found
+
+
+@pytest.mark.parametrize(("pace", "how"), [("fast epochs", "true"), ("fast epochs", "exception"), ("slow epochs", "true"),
+                                           ("slow epochs", "interrupt")])
+def test_a_callback_stops_at_the_epoch_it_saw(program: bnnc.Program, started: list[Any], pace: str, how: str) -> None:
+    """Weights and checkpoint are those of that epoch, however far the trainer could have gone meanwhile; training goes on from there."""
+    x, y = samples(96 if pace == "fast epochs" else 6_000)
+    seen: list[bnnc.Epoch] = []
+
+    def callback(e: bnnc.Epoch) -> bool | None:
+        seen.append(e)
+        time.sleep(0.1)  # a hundred fast epochs
+        if e.epoch < 3:
+            return None
+        if how != "true":
+            raise _Stop if how == "exception" else KeyboardInterrupt
+        return True
+
+    program.set_weights(first := program.weights)
+    if how == "true":
+        history = program.fit(x, y, epochs=400, callback=callback)
+        assert history.epochs == tuple(seen) and history.state == seen[-1].state
+    else:
+        with pytest.raises(_Stop if how == "exception" else KeyboardInterrupt):
+            program.fit(x, y, epochs=400, callback=callback)
+    assert [e.epoch for e in seen] == [1, 2, 3] and started[-1].returncode is not None, "the trainer has ended"
+    stopped, weights = program.evaluate(x, y), program.weights
+    assert any((weights[n] != first[n]).any() for n in first)
+    assert program.fit(x, y, epochs=5, resume=True, callback=seen.append).state == seen[-1].state and [e.epoch for e in seen[3:]] == [4, 5]
+    whole = program.fit(x, y, epochs=3)
+    assert whole.state == seen[2].state and program.evaluate(x, y) == stopped
+    assert all((program.weights[n] == weights[n]).all() for n in weights)
+    assert program.fit(x, y, epochs=5).state == seen[-1].state
+
+
+def test_an_interrupt_within_an_epoch_leaves_the_checkpoint_and_its_weights(program: bnnc.Program) -> None:
+    x, y = samples(20_000)
+    before = program.weights
+    log = program._work / "log.jsonl"
+
+    def tick(*_: Any) -> None:
+        if log.exists() and '"epoch",' in log.read_text():
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, tick)
+    signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            program.fit(x, y, epochs=100_000)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    stopped, weights = program.evaluate(x, y), program.weights
+    assert any((weights[n] != before[n]).any() for n in before)
+    rest = program.fit(x, y, epochs=1, resume=True)  # further than that: nothing is left to train
+    assert not rest.epochs and program.evaluate(x, y) == stopped
+
+
+def test_a_trainer_that_dies_between_epochs_is_an_error(program: bnnc.Program, started: list[Any]) -> None:
+    x, y = samples()
+    with pytest.raises(bnnc.BnncError) as e:
+        program.fit(x, y, epochs=50, callback=lambda _: started[-1].kill())
+    assert e.value.diagnostics[0].code == "B0901" and e.value.exit_code == 128 + 9
+
+
+BITS = TEXT.replace("u8[3, 4]", "u8[3, 4] sign(128)").replace("dense 20", "dense 45").replace("= 16", "= 12")
+
+
+@pytest.mark.parametrize("text", [
+    pytest.param(TEXT, id="adam"), pytest.param(BITS.replace("adam(lr = 1e-2)", "bop"), id="bop"),
+    pytest.param(BITS.replace("edge", "bep(group = 5)").replace("optimizer = adam(lr = 1e-2);", ""), id="integers", marks=pytest.mark.slow)])
+def test_equal_weights_have_equal_hashes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an epoch and of an evaluation, whatever the optimiser remembers; the state is the hash of that too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(helpers.CACHE))
+    program, (x, y) = bnnc.parse(text).compile(threads=2, cache=True), samples()
+    last = program.fit(x, y, epochs=2).epochs[-1]
+    now = program.evaluate(x, y)
+    assert now.weights_hash == last.weights_hash and len(now.weights_hash) == 16 and not hasattr(now, "state")
+    weights = program.weights
+    program.set_weights(weights)
+    assert program.evaluate(x, y) == now
+    name = next(n for n in weights if n.endswith("weight"))
+    program.set_weights({**weights, name: -weights[name]})
+    assert program.evaluate(x, y).weights_hash != now.weights_hash
 
 
 def test_program_describes_itself(program: bnnc.Program) -> None:

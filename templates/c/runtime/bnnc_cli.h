@@ -9,7 +9,7 @@ static struct {
   const char *verb, *train, *test, *data, *out, *cache, *resume, *log, *init, *export_to, *isa;
   double lr, save_every;
   uint32_t epochs, steps, seed, threads, save_every_steps, eval_every;
-  bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels;
+  bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels, ask;
 } bnnc_opt;
 
 enum { BNNC_TRAIN = 1, BNNC_EVAL = 2, BNNC_INFO = 4, BNNC_BENCH = 8, BNNC_PREDICT = 16, BNNC_SELFTEST = 32,
@@ -43,6 +43,7 @@ static const bnnc_flag bnnc_flags[] = {
     {"--save-every", 'f', BNNC_TRAIN, &bnnc_opt.save_every, NULL},
     {"--save-every-steps", 'u', BNNC_TRAIN, &bnnc_opt.save_every_steps, NULL},
     {"--log", 's', BNNC_TRAIN, &bnnc_opt.log, NULL},
+    {"--ask", 'b', BNNC_TRAIN, &bnnc_opt.ask, NULL},
     {"--quiet", 'b', BNNC_COMPUTES, &bnnc_opt.quiet, NULL},
     {"--threads", 'u', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.threads, &bnnc_opt.threads_given},
     {"--isa", 's', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.isa, NULL},
@@ -73,12 +74,13 @@ static const char bnnc_help[] =
     "  --seed N                 first weights and order of the samples (default %u)\n"
     "  --eval-every N           test after every N epochs (default 1)\n"
     "  --init FILE              first weights from a .safetensors file\n"
-    "  --export FILE            weights to a .safetensors file at the end\n"
+    "  --export FILE            weights to a .safetensors file at the end, or where it is stopped\n"
     "run\n"
     "  --out FOLDER             checkpoints (default run)\n"
     "  --resume auto|never      never: start again, and remove the checkpoints (default auto)\n"
     "  --save-every SECONDS     time between checkpoints, 0: every step (default 60)\n"
     "  --log FILE.jsonl         one JSON object an epoch\n"
+    "  --ask                    wait after each epoch: a line on standard input goes on, its end stops\n"
     "  --quiet                  only the result, and errors\n"
     "  --threads N              (default: as many as there are cores, at most %u)\n"
     "  --isa LEVEL              " BNNC_CPU_NAMES " or auto; all give the same bits\n"

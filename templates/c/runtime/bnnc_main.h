@@ -61,7 +61,20 @@ BNNC_COLD void bnnc_stop_on_signal(void) {
   bnnc_save();
   bnnc_say(2, "%scheckpoint %s written (%U bytes); the same command goes on from here\n", bnnc_view.live ? "\n" : "",
            bnnc_slot_path[bnnc_booted.slot], (uint64_t)BNNC_PAYLOAD + sizeof bnnc_cur + NET.state_bytes);
+  if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
   bnnc_exit(128 + number);
+}
+
+/* With --ask the run waits after each epoch for who has read its record in the log. False: stop here. */
+BNNC_COLD bool bnnc_go_on(void) {
+  char c = 0;
+  int64_t r;
+  if (!bnnc_opt.ask) return true;
+  bnnc_say(1, "epoch %u is done; a line goes on, the end of standard input stops\n", bnnc_cur.epoch);
+  do r = bnnc_read(0, &c, 1);
+  while ((r > 0 && c != '\n') || (r == -BNNC_EINTR && !atomic_load(&bnnc_signal)));
+  bnnc_stop_on_signal();
+  return r > 0;
 }
 
 /* The states of --init, or of the checkpoint: one of them must be there. */
@@ -181,6 +194,7 @@ BNNC_FN int bnnc_train(void) {
       bnnc_save();
       changed = false, saved_at = bnnc_clock_ns(), saved_step = bnnc_cur.step_total;
     }
+    if (!bnnc_go_on()) break;
   }
   if (changed) bnnc_save();
   double test = bnnc_cur.last_test;
@@ -218,8 +232,8 @@ BNNC_FN int bnnc_eval(void) {
   if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
   if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
   if (bnnc_opt.json)
-    bnnc_say(1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\"}\n", bnnc_test_set.n, hits,
-             loss, s, bnnc_state_hash());
+    bnnc_say(1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"}\n",
+             bnnc_test_set.n, hits, loss, s, bnnc_state_hash(), bnnc_weights_hash());
   else
     bnnc_say(1, "test %.2f %%  %s %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, bnnc_loss_name(), loss,
              bnnc_test_set.n, s, bnnc_state_hash());

@@ -139,7 +139,8 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
   else if (NET.schedule == BNNC_SCHED_PLATEAU) bnnc_put(&t, ",\"level\":%u", bnnc_cur.level);
   bnnc_put_counters(&t, true);
   bnnc_put_saturation(&t, true);
-  bnnc_put(&t, ",\"seconds\":%j,\"samples_per_s\":%j,\"state\":\"%X\"}\n", s, speed, bnnc_state_hash());
+  bnnc_put(&t, ",\"seconds\":%j,\"samples_per_s\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"}\n", s, speed, bnnc_state_hash(),
+           bnnc_weights_hash());
   bnnc_flush(&t);
 }
 

@@ -124,9 +124,19 @@ BNNC_COLD void bnnc_state_init(uint32_t seed) {
   }
 }
 
+/* Of all states: equal where a run would go on with equal bits. */
 BNNC_COLD uint64_t bnnc_state_hash(void) {
   BNNC_STATES_READ();
   return bnnc_fnv64(0xCBF29CE484222325u, bnnc_arena + NET.state_begin, NET.state_bytes);
+}
+
+/* Of the states that --export writes: equal where the networks are. */
+BNNC_COLD uint64_t bnnc_weights_hash(void) {
+  uint64_t h = 0xCBF29CE484222325u;
+  BNNC_STATES_READ();
+  for (uint32_t k = 0; k < NET.n_state; k++)
+    if (NET.state[k].exported) h = bnnc_fnv64(h, bnnc_arena + NET.state[k].offset, NET.state[k].nbytes);
+  return h;
 }
 
 #endif
