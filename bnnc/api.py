@@ -74,7 +74,7 @@ class Plan:
 
     @property
     def _rule(self) -> Any:
-        return registry.rules[self.planned.model.rule.name].impl
+        return registry.builtin().rules[self.planned.model.rule.name].impl
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, as ``bnnc plan --json`` prints it."""
@@ -245,13 +245,19 @@ class Network:
 class Program:
     """A compiled trainer.  ``source`` maps paths to texts, ``binary`` is the executable, ``plan`` what it needs.
 
-    Weights, checkpoints and data given as arrays lie in a private temporary folder.
+    Weights, checkpoints and data given as arrays lie in a private temporary folder.  A Program can be pickled and copied: the
+    executable, weights and checkpoints go along (not the data), into a folder of the new one's own.
     """
 
     plan: Plan
     source: dict[str, str] = field(repr=False)
     binary: Path
     folder: tempfile.TemporaryDirectory[str] = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kept = [p for p in self._work.rglob("*") if p.suffix in (".safetensors", ".bnnck", ".jsonl")]
+        files = {str(p.relative_to(self._work)): p.read_bytes() for p in kept}
+        return _unpickled, (self.plan, self.source, self.binary.name, self.binary.read_bytes(), files)
 
     @property
     def model(self) -> Model:
@@ -409,6 +415,19 @@ class Program:
         e = error(code, message, span, help=help, exit_code=5)
         e.sources[self.model.file] = self.model.source
         return e
+
+
+def _unpickled(plan: Plan, source: dict[str, str], name: str, binary: bytes, files: Mapping[str, bytes]) -> Program:
+    registry.load_builtin()  # a new process has parsed nothing yet
+    folder = tempfile.TemporaryDirectory(prefix="bnnc-")
+    made = Program(plan, source, Path(folder.name) / name, folder)
+    made.binary.write_bytes(binary)
+    made.binary.chmod(0o755)
+    for path, content in files.items():
+        at = made._work / path
+        at.parent.mkdir(exist_ok=True)
+        at.write_bytes(content)
+    return made
 
 
 def _plan(planned: driver.Planned) -> Plan:

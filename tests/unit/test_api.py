@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import multiprocessing
+import pickle
 import signal
 import subprocess
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +259,7 @@ BITS = TEXT.replace("u8[3, 4]", "u8[3, 4] sign(128)").replace("dense 20", "dense
 
 @pytest.mark.parametrize("text", [
     pytest.param(TEXT, id="adam"), pytest.param(BITS.replace("adam(lr = 1e-2)", "bop"), id="bop"),
-    pytest.param(BITS.replace("edge", "bep(group = 5)").replace("optimizer = adam(lr = 1e-2);", ""), id="integers", marks=pytest.mark.slow)])
+    pytest.param(BITS.replace("edge", "bep(group = 5)").replace("optimizer = adam(lr = 1e-2);", ""), id="bep", marks=pytest.mark.slow)])
 def test_equal_weights_have_equal_hashes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an epoch and of an evaluation, whatever the optimiser remembers; the state is the hash of that too."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(helpers.CACHE))
@@ -268,6 +273,30 @@ def test_equal_weights_have_equal_hashes(text: str, monkeypatch: pytest.MonkeyPa
     name = next(n for n in weights if n.endswith("weight"))
     program.set_weights({**weights, name: -weights[name]})
     assert program.evaluate(x, y).weights_hash != now.weights_hash
+
+
+def test_a_pickled_program_works_in_a_new_process(program: bnnc.Program, tmp_path: Path) -> None:
+    """Where nothing of the old one is left: its executable, weights and checkpoint come along; so they do to a spawned process."""
+    x, y = samples()
+    program.set_weights(program.weights)
+    program.fit(x, y, epochs=2)
+    expected = program.evaluate(x, y)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(program.evaluate, x, y).result() == expected
+    there = copy.deepcopy(program)
+    there.fit(x, y, epochs=9)
+    assert there.binary != program.binary and there.evaluate(x, y) != expected == program.evaluate(x, y)
+    (tmp_path / "pickled").write_bytes(pickle.dumps((program, x, y)))
+    gone, whole = Path(program.folder.name), program.fit(x, y, epochs=4)
+    program.folder.cleanup()
+    assert not gone.exists()
+    code = ("import pickle, sys; p, x, y = pickle.load(open(sys.argv[1], 'rb')); e = p.evaluate(x, y);"
+            "print(e.weights_hash, e.accuracy, p.fit(x, y, epochs=4, resume=True).state, p.plan.total_bytes, p.binary)")
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "pickled"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    *facts, binary = done.stdout.split()
+    assert facts == [expected.weights_hash, str(expected.accuracy), whole.state, str(program.plan.total_bytes)]
+    assert not Path(binary).exists(), "its folder went with it"
 
 
 def test_program_describes_itself(program: bnnc.Program) -> None:
