@@ -5,8 +5,9 @@
     result.rows[0].final.mean, result.rows[0].final.half       # test accuracy and its 95 % interval
 
 Every run is a program of its own, trained by its own command line; programs are kept in the cache of :meth:`Network.compile`.  A
-run that ended is a line of ``runs.jsonl`` in the output folder, named by a hash of all that decides its bits; the same experiment
-again takes it from there.  A seed decides first weights, the order of samples and, of rules that have one, the fixed classifier.
+run that ended is a line of ``runs.jsonl`` in the output folder, named by a hash of all that decides its bits: the program of
+operations that rules, layers and optimisers make, your own too, the settings, the data, and bnnc's version and source; the same
+experiment again takes it from there.  A seed decides first weights, the order of samples and, of rules that have one, the fixed classifier.
 Accuracies depend neither on the number of jobs nor on the machine; times do on both.
 """
 
@@ -23,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from . import __version__, api, ast, budget, process, registry, scale
 from .api import Network, PathLike, Program
 from .check import TRAIN
 from .diag import BnncError, did_you_mean, error
+from .ir.text import print_program
 from .model import Call
 from .parse import parse
 from .published import data_files
@@ -76,6 +79,26 @@ class Store:
             f.write(json.dumps(self.found[key]) + "\n")
 
 
+def source_files() -> list[Path]:
+    """bnnc's own source, installed or not."""
+    own = Path(__file__).parent
+    roots = [own] if (own / "templates").is_dir() else [own, *(own.parent / name for name in ("backends", "grammar", "templates"))]
+    return sorted(p for root in roots for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+
+
+def digest(*files: Path) -> str:
+    """A hash of files' names and contents."""
+    h = hashlib.sha256()
+    for p in files:
+        h.update(repr((p.name, hashlib.sha256(p.read_bytes()).hexdigest())).encode())
+    return h.hexdigest()
+
+
+@cache
+def own_source() -> str:
+    return digest(*source_files())
+
+
 class _Stopped(Exception):
     """The experiment ends early; this run is not recorded."""
 
@@ -89,6 +112,7 @@ class Experiment:
         self.jobs = jobs or max(1, len(os.sched_getaffinity(0)) // threads)
         self.progress, self.stop = progress, threading.Event()
         self.folder = out
+        self.programs: dict[str, str] = {}
         first = next((v.net for v in variants if v.net), None)
         if first is None:
             reasons = "; ".join(f"{v.label}: {v.reason}" for v in variants)
@@ -102,8 +126,17 @@ class Experiment:
 
     def key(self, net: Network, *more: Any) -> str:
         m = net.model
-        parts = (__version__, m.hash, str(m.schedule), m.epochs, m.holdout, self.threads, self.digest.hexdigest(), *more)
+        parts = (__version__, own_source(), m.hash, self.operations(net), str(m.schedule), m.epochs, m.holdout, m.recompute, self.threads,
+                 self.digest.hexdigest(), *more)
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+    def operations(self, net: Network) -> str:
+        """The program of operations as text, with the same seed whatever the network's: a run's own is in its key."""
+        which = repr((net.text, net.overrides, net.widths))
+        if which not in self.programs:
+            module = net.with_(seed=1).plan(threads=self.threads).planned.trace.results["simplify"]
+            self.programs[which] = "".join(map(print_program, module))
+        return self.programs[which]
 
     # -- before training -----------------------------------------------------------------------------------------------
 

@@ -14,11 +14,12 @@ import pytest
 from helpers import spec
 
 import bnnc
-from bnnc import cli_experiment, experiment, results, scale
+from bnnc import cli_experiment, experiment, registry, results, scale
 from bnnc.cli_experiment import split
 from bnnc.data import write_bnnd
 from bnnc.generate import prototypes
 from bnnc.model import Call
+from bnnc.registry import Named
 from bnnc.results import Interval, Result, Row, Run, interval, student
 from bnnc.rules.integer import good_width, group_sizes
 
@@ -161,6 +162,56 @@ def test_a_torn_line_is_dropped_and_a_strange_file_refused(tmp_path: Path) -> No
     with pytest.raises(bnnc.BnncError) as e:
         experiment.Store(tmp_path)
     assert e.value.diagnostics[0].code == "B0906" and "line 1" in str(e.value)
+
+
+def test_a_run_is_named_by_what_decides_its_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of one's own too, and bnnc's; not by the spec's comments, nor by code that does the same."""
+    write_bnnd(tmp_path / "d.bnnd", prototypes(20, 10, bits=20, classes=5))
+    registry.load_builtin()
+    sgd = registry.optimizers["sgd"]
+
+    def own(factor: float) -> Named:
+        def update(cx: Any, w: Any, role: str, g: Any, unit: Any, scalars: Any) -> None:
+            sgd.impl.update(cx, w, role, g * factor, unit, scalars)
+
+        return Named("own", "sgd of another rate", sgd.params, replace(sgd.impl, update=update))
+
+    def key(comment: str = "", seed: int = 1) -> str:
+        text = comment + spec((20, 15, 5), "bit", "edge", optimizer="own(lr = 0.1)") + 'data { train = bnnd("d.bnnd"); }'
+        net = bnnc.parse(text).with_(seed=seed)
+        v = experiment.Variant("edge", (("rule", "edge"),), net)
+        return experiment.Experiment("net", [v], 1, 1, tmp_path, tmp_path / "out", 1, str).key(net, "run", 7)
+
+    monkeypatch.setitem(registry.optimizers, "own", own(0.5))
+    first = key()
+    assert key("# the same\n") == first == key(seed=3)
+    monkeypatch.setitem(registry.optimizers, "own", own(0.5))
+    assert key() == first
+    monkeypatch.setitem(registry.optimizers, "own", own(0.25))
+    assert key() != first
+    monkeypatch.setitem(registry.optimizers, "own", own(0.5))
+    monkeypatch.setattr(experiment, "__version__", "0.1.1")
+    assert key() != first
+    monkeypatch.undo()
+    monkeypatch.setitem(registry.optimizers, "own", own(0.5))
+    monkeypatch.setattr(experiment, "own_source", lambda: "another")
+    assert key() != first
+
+
+def test_the_digest_of_bnncs_own_source(tmp_path: Path) -> None:
+    at = tmp_path / "a.py"
+    at.write_text("1")
+    first = experiment.digest(at)
+    at.write_text("2")
+    assert experiment.digest(at) != first == experiment.digest(_written(at, "1")) != experiment.digest(_written(tmp_path / "b.py", "1"))
+    files = experiment.source_files()
+    assert {".py", ".j2", ".h", ".lark"} <= {p.suffix for p in files} and len(files) == len(set(files))
+    assert {"experiment.py", "emit.py", "bnnc_train.h"} <= {p.name for p in files} and not any(p.suffix == ".pyc" for p in files)
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
 
 
 # -- tables and plots ------------------------------------------------------------------------------------------------
