@@ -52,10 +52,12 @@ def pack(files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: b
     """
     d = data.pack(*files, encoder=encode, compress=compress, test=test, label=label, output=output)
     if as_json:
-        click.echo(json.dumps(data.info(output)))
+        click.echo(json.dumps({**data.info(output), **({"labels_from": d.labels_from} if d.labels_from else {})}))
     else:
         click.echo(f"{output}: {d.n - d.n_test} training and {d.n_test} test samples, {d.kind}{list(d.shape)}, "
                    f"{d.classes} classes")
+    if d.labels_from:
+        click.echo(f"labels: {d.labels_from}", err=True)
     click.echo(f"Next: bnnc data preview {output}", err=True)
 
 

@@ -275,7 +275,8 @@ _ALL = (
          "the spec, and must fit there.  With --emit-only they are left out where they are missing: a firmware brings its own."),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
     Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
-    Code("B0803", "labels that do not fit", "There is one label a sample, a whole number from 0 to 255."),
+    Code("B0803", "labels that do not fit", "There is one label a sample, a whole number from 0 to 255; of a CSV also a name.  "
+         "Real numbers are no classes: is it another column that holds the labels?  `bnnc data pack --label COLUMN` says which."),
     Code("B0804", "samples that do not fit", "Samples are finite numbers, all of one shape."),
     Code("B0805", "data sources that do not fit together", "The message lists what can be given."),
     Code("B0806", "weights that do not fit", "The arrays of another network: a name is missing or unknown, or a shape differs."),

@@ -48,6 +48,7 @@ from .readers import (
     fail,
     guard,
     is_cifar,
+    label_column,
     labels,
     read_cifar,
     read_csv,
@@ -75,7 +76,7 @@ class Dataset:
     ``x``: (n, *shape) with 1 to 4 axes in ``shape``; ``uint8``, ``float32`` (finite, but for NaN in all of a sequence's
     last steps: they do not exist), or ``bool`` where True means +1.
     ``y``: (n,) ``uint8``, each below ``classes``.  ``encoder``: ``none`` or ``sign`` (how the bits were made, with
-    ``threshold`` in units of the source data).
+    ``threshold`` in units of the source data).  ``labels_from``: the column of a CSV that was taken for the labels.
     """
 
     x: np.ndarray
@@ -84,6 +85,7 @@ class Dataset:
     threshold: float = 0.0
     classes: int = 0
     n_test: int = 0
+    labels_from: str = ""
 
     @property
     def n(self) -> int:
@@ -198,7 +200,8 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
     ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only with
     ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  Raises BnncError.
     """
-    x, y, xt, yt, names, text = _load(sources, label, None, labelled)
+    x, y, xt, yt, names, from_text = _load(sources, label, None, labelled)
+    text = from_text
     if test:
         xt, yt, _, _, _, text_t = _load(test, label, names or None)
         text = text and text_t
@@ -222,7 +225,7 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
             raise fail("B0804", sources[0], str(problem), "change the samples or the encoder") from problem
     sign = e is not None and e.how == "sign" and not e.pad_odd
     data = Dataset(x, y, "sign" if sign else "none", float(np.float32(e.threshold)) if sign and e else 0.0,
-                   max(int(y.max()) + 1, len(names)), n_test)
+                   max(int(y.max()) + 1, len(names)), n_test, label_column(sources[0], label) if from_text else "")
     if output is not None:
         write_bnnd(output, data, compress=compress)
     return data

@@ -11,7 +11,6 @@ import gzip
 import itertools
 import math
 import os
-import re
 import struct
 import tokenize
 import zipfile
@@ -126,15 +125,9 @@ def read_csv(path: Source, label: str | int = "last",
     """
     x: list[np.ndarray] = []
     tags, at = [], []
-    with guard(path, "CSV"), open(path, encoding="utf-8-sig", newline="") as f, np.errstate(over="ignore"):
-        delimiter = max(",;\t", key=f.readline().count)
-        f.seek(0)
-        reader = csv.reader(f, delimiter=delimiter)
-        lines = ((reader.line_num, [c.strip() for c in r]) for r in reader if any(c.strip() for c in r))
+    with _csv(path) as lines, np.errstate(over="ignore"):
         top = list(itertools.islice(lines, 2))
-        if not top:
-            raise fail("B0804", path, "no samples", "the file is empty")
-        header, column = _csv_header(path, label, [r for _, r in top])
+        header, column, taken = _csv_header(path, label, [r for _, r in top])
         width = len(top[0][1])
         for line, cells in itertools.chain(top[header:], lines):
             if len(cells) != width:
@@ -149,15 +142,51 @@ def read_csv(path: Source, label: str | int = "last",
             x.append(np.array(values, np.float32))
     if not x or width < 2:
         raise fail("B0804", path, "no samples", "give at least one line with one value and one label")
-    if names is None and all(re.fullmatch(r"\d+(\.0*)?", t) for t in tags):
-        return np.stack(x), labels(path, np.array([float(t) for t in tags]), len(x)), ()
+    return np.stack(x), *_classes(path, taken, tags, at, names)
+
+
+def _classes(path: Source, taken: str, tags: list[str], at: list[int], names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels of a column of cells, and the classes' names (none: the cells are whole numbers).  Raises BnncError B0803."""
+    hint = "say which column holds the labels, by name or number from 0: --label COLUMN"
+    numbers = [n if n is not None and math.isfinite(n) else None for n in map(_number, tags)]
+    for line, tag, number in zip(at, tags, numbers, strict=True):
+        if not tag:
+            raise fail("B0803", path, f"line {line} has no label in {taken}", f"fill it in, or {hint}", line)
+        if number is not None and number != math.floor(number):
+            raise fail("B0803", path, f"{taken} is taken for the labels, but holds real numbers, such as {tag} in line {line}: "
+                       "no classes", hint, line)
+    if names is None and all(n is not None and n >= 0 for n in numbers):
+        line, most = max(zip(at, numbers, strict=True), key=lambda x: x[1] or 0)
+        if most is not None and most > 255:
+            raise fail("B0803", path, f"label {most:.0f} in line {line}: {taken} is taken for the labels, whole numbers 0..255",
+                       f"number the classes from 0, or {hint}", line)
+        return np.array(numbers).astype(np.uint8), ()
     known = tuple(names) if names else tuple(sorted(set(tags)))
+    if len(known) > 256:
+        raise fail("B0803", path, f"{taken} is taken for the labels, but holds {len(known)} different labels: at most 256 are classes",
+                   hint)
     index = {t: k for k, t in enumerate(known)}
     for line, t in zip(at, tags, strict=True):
         if t not in index:
             raise fail("B0803", path, f"line {line}: class `{t}` is not in the training file",
                         "use the same class names in both files", line)
-    return np.stack(x), labels(path, np.array([index[t] for t in tags]), len(x)), known
+    return np.array([index[t] for t in tags], np.uint8), known
+
+
+def label_column(path: Source, label: str | int = "last") -> str:
+    """Which column of a CSV file :func:`read_csv` takes for the labels, in words.  Raises BnncError."""
+    with _csv(path) as lines:
+        return _csv_header(path, label, [r for _, r in itertools.islice(lines, 2)])[2]
+
+
+@contextlib.contextmanager
+def _csv(path: Source) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The lines of a CSV file that are not empty, with their numbers."""
+    with guard(path, "CSV"), open(path, encoding="utf-8-sig", newline="") as f:
+        delimiter = max(",;\t", key=f.readline().count)
+        f.seek(0)
+        reader = csv.reader(f, delimiter=delimiter)
+        yield ((reader.line_num, [c.strip() for c in r]) for r in reader if any(c.strip() for c in r))
 
 
 def _number(cell: str) -> float | None:
@@ -167,14 +196,18 @@ def _number(cell: str) -> float | None:
         return None
 
 
-def _csv_header(path: Source, label: str | int, top: list[list[str]]) -> tuple[bool, int]:
-    """Whether the first of the ``top`` two lines is a header, and the column of the labels."""
+def _csv_header(path: Source, label: str | int, top: list[list[str]]) -> tuple[bool, int, str]:
+    """Whether the first of the ``top`` two lines is a header, and the column of the labels, also in words."""
+    if not top:
+        raise fail("B0804", path, "no samples", "the file is empty")
     first, second, last, number = top[0], top[-1], label == "last", str(label).isdecimal()
     column = len(first) - 1 if last else int(label) if number else first.index(str(label)) if label in first else -1
     if not 0 <= column < len(first):
         raise fail("B0805", path, f"no column `{label}`", f"the first line is: {', '.join(first)[:200]}")
     odd = _number(first[column]) is None and column < len(second) and _number(second[column]) is not None
-    return not (last or number) or odd or all(_number(c) is None for c in first), column
+    header = not (last or number) or odd or all(_number(c) is None for c in first)
+    name = f" `{first[column]}`" if header else ""
+    return header, column, f"column {column}{name} ({'the last; ' if last else ''}columns are counted from 0)"
 
 
 def labels(file: Source, y: np.ndarray, n: int) -> np.ndarray:

@@ -227,6 +227,35 @@ def test_csv(tmp_path: Path) -> None:
     refused("B0802", lambda: data.read_csv(p))
 
 
+def test_the_labels_column_of_a_csv(tmp_path: Path) -> None:
+    """A file without one is refused where its last column cannot be classes; else it is said which column was taken."""
+    p = tmp_path / "a.csv"
+
+    def read(text: str, **kw: object) -> tuple[list[int], tuple[str, ...]]:
+        p.write_text(text, encoding="utf-8")
+        _, y, names = data.read_csv(p, **kw)  # type: ignore[arg-type]
+        return y.tolist(), names
+
+    numbers = "".join(f"{i},{i / 7}\n" for i in range(1, 201))
+    refused("B0803", lambda: read(numbers), "column 1 (the last; columns are counted from 0)", "real numbers", "0.14285714285714285", ":1:",
+            "--label")
+    refused("B0803", lambda: read("a,width\n" + numbers), "column 1 `width` (the last", ":2:")
+    refused("B0803", lambda: read("l,w\n0.5,7\n", label="l"), "column 0 `l` (columns are counted from 0)", "0.5")
+    refused("B0803", lambda: read("1,2\n3,1.5\n"), ":2:", "1.5")
+    refused("B0803", lambda: read("1,1e-3\n3,high\n"), ":1:", "1e-3")
+    refused("B0803", lambda: read("1,a\n2,\n"), ":2:", "no label", "column 1")
+    refused("B0803", lambda: read("".join(f"{i},n{i}\n" for i in range(257))), "257 different labels", "at most 256", "column 1")
+    refused("B0803", lambda: read("1,7\n2,999\n"), "999", "column 1", "--label")
+    assert read("1,-1\n2,1\n") == ([0, 1], ("-1", "1")) and read("1,1e1\n2,2.0\n") == ([10, 2], ())
+    assert read("1,2.5T\n2,3T\n3,nan\n") == ([0, 1, 2], ("2.5T", "3T", "nan")), "names, not numbers"
+    p.write_text("a,b,kind\n1,2,0\n3,4,1\n")
+    assert data.pack(p).labels_from == "column 2 `kind` (the last; columns are counted from 0)"
+    assert data.pack(p, label="b").labels_from == "column 1 `b` (columns are counted from 0)"
+    np.savez(tmp_path / "a.npz", x=np.zeros((2, 3)), y=np.arange(2))
+    assert data.pack(tmp_path / "a.npz").labels_from == ""
+    data.write_bnnd(tmp_path / "a.bnnd", data.pack(p))
+
+
 def test_pack_merges_the_test_split_and_encodes(tmp_path: Path) -> None:
     x, y = RNG.integers(0, 256, (9, 4, 4)), RNG.integers(0, 4, 9)
     y[8] = 9  # only the test split has class 9
