@@ -25,6 +25,7 @@ from .backends.c.targets import TARGETS
 from .cli_data import data_group
 from .cli_deploy import deploy
 from .cli_experiment import compare, sweep
+from .cli_pipe import Piped, quiet
 from .diag import BnncError, InternalError, did_you_mean, error, nearest, render, to_json
 from .parse import parse
 from .published import Published, training_samples
@@ -50,16 +51,17 @@ def wants_colour(stream: Any = None) -> bool:
 
 def fail(e: BnncError, as_json: bool) -> NoReturn:
     """Print what is wrong and end with the error's exit code."""
-    if as_json:
-        click.echo(json.dumps({"diagnostics": to_json(e.diagnostics, e.sources), "exit_code": e.exit_code}, indent=1))
-    note(render(e.diagnostics, e.sources, wants_colour()))
-    coded = [d.code for d in e.diagnostics if d.code in codes.CODES]
-    if coded and not as_json:
-        note(f"\nbnnc explain {coded[0]} says more")
+    with quiet():
+        if as_json:
+            click.echo(json.dumps({"diagnostics": to_json(e.diagnostics, e.sources), "exit_code": e.exit_code}, indent=1))
+        note(render(e.diagnostics, e.sources, wants_colour()))
+        coded = [d.code for d in e.diagnostics if d.code in codes.CODES]
+        if coded and not as_json:
+            note(f"\nbnnc explain {coded[0]} says more")
     sys.exit(e.exit_code)
 
 
-class Group(click.Group):
+class Group(Piped):
     """Unknown commands get a suggestion; errors get their exit code and never a traceback."""
 
     def resolve_command(
@@ -106,8 +108,6 @@ def cli() -> None:
             bnnc plan net.bnn
             bnnc run net.bnn
     """
-
-
 
 
 def network(file: str, rule: str | None = None) -> api.Network:

@@ -23,10 +23,15 @@ SECTIONS = (("forward", 8), ("back+update", 12), ("test", 6))  # cells of the ti
 SMALL = 0.002  # buffers below this share of the arena are summed up, unless all are asked for
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # the command line's business
+
+
 def console(stderr: bool = False) -> Console:
     """A console that folds nothing when its output is not a terminal; rich itself respects NO_COLOR."""
-    c = Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return c if c.is_terminal else Console(stderr=stderr, highlight=False, soft_wrap=True, width=140)
+    c = _Console(stderr=stderr, highlight=False, soft_wrap=True)
+    return c if c.is_terminal else _Console(stderr=stderr, highlight=False, soft_wrap=True, width=140)
 
 
 def kib(n: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnnc import cli, driver
+from bnnc import cli, data, driver
 from bnnc.data import read_bnnd
 from bnnc.diag import InternalError
 from bnnc.generate import prototypes
@@ -283,3 +284,20 @@ def test_knobs_that_mean_nothing(bnnc, net: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("BNNC_DISABLE", "fuze")
     code, _, err = bnnc("plan", net)
     assert code == 2 and "did you mean `fuse`?" in err
+
+
+@pytest.mark.parametrize("stream", ["stdout", "both"])
+def test_a_closed_pipe_ends_every_command_quietly(net: str, tmp_path: Path, stream: str) -> None:
+    """``| head -1``: exit code 141, as of other tools, and no word of it."""
+    np.savez(tmp_path / "d.npz", x=np.zeros((4, 3), np.uint8), y=np.arange(4) % 2)
+    data.pack(tmp_path / "d.npz", output=tmp_path / "d.bnnd")
+    commands = [["data", "info", "d.bnnd"], ["plan", net], ["fmt", net], ["--help"], ["plan", "--help"], ["targets", "--json"],
+                ["explain", "B0301"], ["check", "none.bnn"]]
+    reader, writer = os.pipe()
+    os.close(reader)
+    started = [subprocess.Popen([sys.executable, "-m", "bnnc", *c], stdout=writer, stderr=writer if stream == "both" else subprocess.PIPE,
+                                text=True, cwd=tmp_path) for c in (commands[:7] if stream == "stdout" else commands[-1:])]
+    os.close(writer)
+    for p in started:
+        said = p.communicate(timeout=120)[1] or ""
+        assert p.returncode == 141 and "Error" not in said and "Exception" not in said and "Traceback" not in said, (p.args, said)
