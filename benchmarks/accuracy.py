@@ -1,7 +1,9 @@
 """Best test accuracy, each rule with each optimiser, through the compiled trainer: full 8-bit MNIST, or CIFAR-10.
 
-    python benchmarks/accuracy.py --data MNIST_FOLDER                      # 50 epochs each; writes results/accuracy.json and .md
-    python benchmarks/accuracy.py --network cnv_half --data FILE.bnnd      # 15 epochs each; results/accuracy_cnv_half
+    python benchmarks/accuracy.py --data MNIST_FOLDER                      # 50 epochs each; accuracy.json and .md
+    python benchmarks/accuracy.py --network cnv_half --data FILE.bnnd      # 15 epochs each; accuracy_cnv_half.json and .md
+
+Written to a new folder, accuracy-1 or the next that is free, unless told; benchmarks/results holds those of --out benchmarks/results.
 
 Batch 100, seed 1 unless --seeds says more.  MNIST's folder holds the four idx files, plain or .gz; CIFAR-10's file is what
 ``bnnc data pack data_batch_*.bin --test test_batch.bin -o FILE.bnnd`` wrote.  The test set is only looked at, never used to
@@ -11,6 +13,8 @@ choose anything but the "best" column, as the published figures do.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import itertools
 import json
 import platform
 import subprocess
@@ -71,14 +75,24 @@ def train(task: Task, rule: str, optimizer: str, seed: int, epochs: int, data: P
                 "seconds": round(time.perf_counter() - start, 1), "arena_bytes": net.plan(threads=1).arena_bytes}
 
 
+def new_folder() -> Path:
+    """The first of accuracy-1, accuracy-2, ... here that there is not, made."""
+    for n in itertools.count(1):
+        with contextlib.suppress(FileExistsError):
+            (folder := Path(f"accuracy-{n}")).mkdir()
+            return folder
+    raise AssertionError
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--network", choices=list(TASKS), default="mlp")
     args.add_argument("--data", type=Path, required=True)
     args.add_argument("--epochs", type=int, help="default: mlp 50, cnv_half 15")
     args.add_argument("--seeds", type=int, default=1)
-    args.add_argument("--out", type=Path, default=HERE / "results")
+    args.add_argument("--out", type=Path, help="folder for the results (default: a new one, accuracy-N)")
     a = args.parse_args()
+    a.out = a.out or new_folder()
     task, file = TASKS[a.network], a.out / ("accuracy" if a.network == "mlp" else f"accuracy_{a.network}")
     epochs, results = a.epochs or task.epochs, []
     for rule, optimizer in task.runs:
@@ -98,6 +112,7 @@ def main() -> None:
         facts = datafiles.info(a.data)
         lines += ["", f"{facts['n_train']:,} training and {facts['n_test']:,} test images."]
     file.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    print(f"results: {file}.json, {file}.md", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from dataclasses import replace
@@ -212,6 +213,18 @@ def test_the_digest_of_bnncs_own_source(tmp_path: Path) -> None:
 def _written(path: Path, text: str) -> Path:
     path.write_text(text)
     return path
+
+
+def test_the_accuracy_benchmark_writes_to_a_new_folder_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "accuracy.py"))
+    found = {"rule": "edge", "optimizer": "adam", "seed": 1, "epochs": 1, "best": 9.0, "last": 8.0, "seconds": 1.0, "arena_bytes": 7}
+    monkeypatch.setitem(program["main"].__globals__, "train", lambda *_: found)
+    monkeypatch.chdir(tmp_path)
+    for more, folder in (((), "accuracy-1"), ((), "accuracy-2"), (("--out", "mine"), "mine"), (("--out", "mine"), "mine")):
+        monkeypatch.setattr(sys, "argv", ["accuracy.py", "--data", "x", "--epochs", "1", *more])
+        program["main"]()
+        assert sorted(p.name for p in (tmp_path / folder).iterdir()) == ["accuracy.json", "accuracy.md"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["accuracy-1", "accuracy-2", "mine"]
 
 
 # -- tables and plots ------------------------------------------------------------------------------------------------
