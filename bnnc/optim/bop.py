@@ -2,6 +2,8 @@
 
 m <- (1 - gamma) m + gamma g;  flip w where w m >= tau c
 c is the gradient's size: 1/sqrt(fan-in) for a 1-bit gradient (so tau is a share of what m can reach), 1 otherwise.
+The momentum decides before it is rounded to its storage.  With the default numbers gamma**2 is tau: gradients +c, -c leave a momentum
+at the threshold, and how f16 rounds gamma c says whether the weight flips.
 Everything that is not a binary weight is trained by Adam.
 """
 
