@@ -6,6 +6,7 @@ The reference is written from the paper's equations (2512.04189) and knows nothi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -30,9 +31,9 @@ def winner_mask(s: Array, size: int) -> Array:
     return out
 
 
-def reference(x: Array, labels: Array, h: dict[str, Array], e: Array | None, p: Array, bits: int, groups: tuple[int, int], nu: float,
-              r: float, keep: bool, horizon: int) -> dict[str, Array]:
-    """New weights after one step without reinforcement.  x [n, T, F]; h: hx, hs, hy (or none)."""
+def reference(x: Sequence[Array], labels: Array, h: dict[str, Array], e: Array | None, p: Array, bits: int, groups: tuple[int, int],
+              nu: float, r: float, keep: bool, horizon: int) -> dict[str, Array]:
+    """New weights after one step without reinforcement.  x: n sequences [T, F]; h: hx, hs, hy (or none)."""
     w = {k: sgn(v) for k, v in h.items()}
     delta = {k: np.zeros(v.shape, int) for k, v in h.items()}
     for sample, label in zip(x, labels, strict=True):
@@ -56,7 +57,7 @@ def reference(x: Array, labels: Array, h: dict[str, Array], e: Array | None, p: 
             target = sgn(2 * v + s[-1] if keep else v)
         y = {len(a): target}
         fan_in = w["hx"].shape[1] + w["hs"].shape[1]
-        start = len(a) - horizon + 1 if horizon else 1
+        start = max(1, len(a) - horizon + 1) if horizon else 1
         for t in range(len(a) - 1, start - 1, -1):
             v = w["hs"].T @ (y[t + 1] * (abs(z[t + 1]) <= math.floor(nu * fan_in)))
             y[t] = sgn(2 * v + s[t] if keep else v)
@@ -92,6 +93,35 @@ def test_one_step_is_the_papers(steps: int, features: int, units: int, expand: i
     for k, n in names.items():
         np.testing.assert_array_equal(new[n], want[k], n)
     assert any((new[n] != states[n]).any() for n in names.values())
+
+
+@pytest.mark.parametrize(("steps", "features", "units", "expand", "dense", "horizon"), [
+    (6, 3, 21, 33, 15, 0), (9, 2, 15, 0, 0, 0), (7, 4, 33, 17, 9, 3)])
+def test_twenty_steps_of_sequences_of_all_lengths(steps: int, features: int, units: int, expand: int, dense: int, horizon: int) -> None:
+    """`lengths`: each sample by itself is a sequence as long as it is.  What lies in the steps before it is of no importance."""
+    bits = 2
+    hidden, rule = f"dense {dense}; sign;" if dense else "", "bep(nu = 0.2, reinforce = 0, bits = 8, std = 6)"
+    planned = plan(sequence_spec(steps, features, units, expand, 3, hidden, 11, rule, horizon, f"thermometer({bits}, lengths = on)"))
+    program = planned.placed.packed.train.schedule.program
+    states, moved = interp.init_states(program, 5), 0
+    names = {"hx": "rnn1.weight_x", "hs": "rnn1.weight_s", **({"hy": "dense1.weight"} if dense else {})}
+    constant = {c.name: interp.constant_array(program.value[c.name], c).astype(int) for c in program.constants}
+    sizes = [max(d for d in range(1, 16) if n % d == 0) for n in (units, dense or 1)]
+    for t in range(20):
+        rng = np.random.default_rng(t)
+        lengths = rng.integers(1, steps + 1, 11)
+        x = rng.choice(np.array([-1, 1], np.int8), (11, steps, features * bits + 1))
+        x[:, :, -1] = np.where(np.arange(steps) >= steps - lengths[:, None], 1, -1)
+        inputs = {**batch_of(planned, t), "x": x.reshape(11, -1)}
+        _, new = interp.step(program, {**states, **{n: inputs[n] for n in program.inputs}})
+        want = reference([v[steps - n:, :-1].astype(int) for v, n in zip(x, lengths, strict=True)], inputs["labels"][:, 0],
+                         {k: states[n].astype(int) for k, n in names.items()}, constant.get("rnn1.expansion"), constant["classifier"], 8,
+                         (sizes[0], sizes[1]), 0.2, 0.5, True, horizon)
+        for k, n in names.items():
+            np.testing.assert_array_equal(new[n], want[k], f"{n}, step {t}")
+            moved += int((new[n] != states[n]).sum())
+        states = new
+    assert moved > 1000
 
 
 def test_a_step_that_does_not_exist_changes_nothing() -> None:
