@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from . import budget, data, driver, knobs, process, registry, tensors
+from . import budget, data, driver, knobs, padding, process, registry, tensors
 from .diag import BnncError, InternalError, Span, did_you_mean, error
 from .encode import of_model
 from .gates import Gates
@@ -315,6 +315,7 @@ class Program:
             What ``callback`` raises.
         """
         args = ["train", "--train", str(self._store("train", x, y)), "--out", str(self._work / "run")]
+        padding.warn(self.model, np.asarray(x))
         if (x_test is None) != (y_test is None):
             raise error("B0805", "x_test and y_test belong together", exit_code=5, help="give both, or none")
         if x_test is not None and y_test is not None:
@@ -383,8 +384,7 @@ class Program:
 
     def _store(self, name: str, x: np.ndarray, y: np.ndarray) -> Path:
         """Write samples in the form that the trainer streams without a copy."""
-        first, e = self.model.layers[0], of_model(self.model)
-        x, y = np.asarray(x), np.asarray(y)
+        first, e, x, y = self.model.layers[0], of_model(self.model), np.asarray(x), np.asarray(y)
         encoded = e is None or (x.dtype == np.bool_ and x.size == len(x) * first.output.elements)
         kind, shape = (first.output.kind, first.output.shape) if encoded else (first["tensor"].kind, first["tensor"].shape)
         if x.ndim < 2 or x.size != len(x) * math.prod(shape):

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import click
 
-from . import __version__, api, budget, codes, driver, fmt, knobs, show
+from . import __version__, api, budget, codes, driver, fmt, knobs, padding, show
 from .backends import select
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
@@ -111,11 +111,11 @@ def cli() -> None:
 
 
 def network(file: str, rule: str | None = None) -> api.Network:
-    """The spec in ``file`` (``-``: standard input), with its warnings shown."""
+    """The spec in ``file`` (``-``: standard input), with its warnings, and those of its training data, shown."""
     text = sys.stdin.read() if file == "-" else api.read_text(file)
     net = api.parse(text, "<stdin>" if file == "-" else file)
-    if net.warnings:
-        note(render(net.warnings, {net.file: net.text}, wants_colour()) + "\n")
+    if found := padding.warnings_of(net.model, net.file):
+        note(render(found, {net.file: net.text}, wants_colour()) + "\n")
     return net.with_(rule=rule) if rule else net
 
 
@@ -150,7 +150,8 @@ def check(file: str, as_json: bool) -> None:
     m = net.model
     if as_json:
         click.echo(json.dumps({"name": m.name, "hash": m.hash, "rule": m.rule.name, "optimizer": m.optimizer.name,
-                               "batch": m.batch, "diagnostics": to_json(net.warnings, {net.file: net.text})}, indent=1))
+                               "batch": m.batch,
+                               "diagnostics": to_json(padding.warnings_of(net.model, file), {net.file: net.text})}, indent=1))
     else:
         click.echo(f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
                    f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")

@@ -43,6 +43,11 @@ def _int(rule: str, width: int, batch: int = 100) -> str:
     return f"{layers}rule {rule};\ntrain {{ batch = {batch}; }}\n"
 
 
+def _sequence(steps: int, columns: int) -> str:
+    layers = _net(f"input f32[{steps}, {columns}] thermometer(8);", "rnn 255;", "dense 255;", "sign;", "dense 4;", "loss;")
+    return f"{layers}rule bep;\ntrain {{ batch = 100; }}\n"
+
+
 _ALL = (
     Code("B0101", "something is missing or does not belong here",
          "The text cannot be read at this place.  Most often the `;` of the statement before is missing: every "
@@ -226,6 +231,11 @@ _ALL = (
          "The best of one class is always that class.  Give the last layer a unit for each class, or use a rule that reads "
          "the sign of one output as label 0 or 1.",
          _net("input u8[9];", "dense 1;", "batchnorm;", "loss;"), _net("input u8[9];", *_END)),
+    Code("B0509", "a sequence of many steps (a warning)",
+         "In a recurrent layer of bits each step halves, roughly, what the state still says of the steps before, and so it is with the "
+         "errors on their way back.  Published results have at most 28 steps.  Put several steps side by side into one: the last axis "
+         "gets longer, nothing is lost.",
+         _sequence(48, 4), _sequence(12, 16), warning=True),
     Code("B0601", "the plan needs more memory than there is",
          "The total of the plan exceeds `--ram`.  The message names the step at which most memory is in use, the buffers "
          "that make it, and ways to make them smaller with the bytes that each saves."),
@@ -282,6 +292,10 @@ _ALL = (
     Code("B0806", "weights that do not fit", "The arrays of another network: a name is missing or unknown, or a shape differs."),
     Code("B0807", "checkpoints that cannot be used",
          "They belong to another network, rule, batch size or seed, are damaged, or cannot be written."),
+    Code("B0808", "sequences that all end alike (a warning)",
+         "A recurrent layer gives its last state.  Where most samples end with the same step, mostly because short sequences are "
+         "filled up, that step acts on all of them as a strong bias, and the last state says little about the sample.  Give f32 samples "
+         "in which the steps that do not exist are NaN, and write `lengths = on` in the encoder; or fill up in front.", warning=True),
     Code("B0901", "the trainer stopped", "The message is the trainer's own, and so is the exit code."),
     Code("B0902", "a spec that cannot be read", "The message names the file and the reason."),
     Code("B0903", "a file that cannot be written", "The message names the file and the reason."),

@@ -53,6 +53,7 @@ class LayerDef:
     ``infer`` says what its body may give.
     ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
     ``images``: it takes [height, width, channels], one row a pixel.
+    ``sequences``: it reads [steps, features] step by step, and what it gives is made at the last step.
     ``binary_weights``: its weights are of one bit, unless it has an argument ``weights`` that says otherwise.
     """
 
@@ -68,6 +69,7 @@ class LayerDef:
     normalises: bool = False
     binary_weights: bool = False
     images: bool = False
+    sequences: bool = False
 
     def binary(self, args: Any) -> bool:
         """Are the weights of a layer with these arguments (a Call) of one bit?"""

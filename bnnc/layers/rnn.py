@@ -30,4 +30,4 @@ layers.add(LayerDef(
         Param("expand", "int", 255, "width of the fixed random expansion of each step; 0: none", minimum=0, maximum=1 << 16,
               positional=True),
         Param("horizon", "int", 0, "how many steps errors go back in time; 0: all", minimum=0, maximum=1 << 16),
-    ), _infer, None, input_kinds=("bit",)))
+    ), _infer, None, input_kinds=("bit",), sequences=True))

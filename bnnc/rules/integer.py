@@ -23,6 +23,7 @@ from ..model import Call, Layer, Model, TensorType
 from ..registry import LayerDef, Param, classifiers
 from .base import Rule
 
+MANY_STEPS = 32  # published results end at 28 (2512.04189, Fig. 3)
 BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
 
 PARAMS = (
@@ -222,6 +223,11 @@ def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
     if model.batch < 100 and args["reinforce"] > most:
         yield "B0506", "", f"`reinforce = {args['reinforce']:g}` is too strong for a batch of {model.batch}: it acts once a step", \
             f"write `{args.name}(reinforce = {most:g})` or less"
+    if before.kind == "rnn" and before.input.shape[0] > MANY_STEPS:
+        steps, columns = before.input.shape[0], model.layers[0]["tensor"].shape[1]
+        several = math.ceil(steps / 10)
+        yield "B0509", before.name, f"a sequence of {steps} steps: what its first ones say is lost before the last state", \
+            f"put several steps into one, e.g. {several} of {columns} columns: samples of shape [{steps // several}, {several * columns}]"
     if "nu" in dict(args.args):
         for y in dense[1:-1]:
             if 0 < args["nu"] * y.input.elements < 1:

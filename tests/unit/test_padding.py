@@ -1,0 +1,81 @@
+"""Sequences that all end alike: `check`, `run` and `fit` say so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bnnc
+from bnnc import cli, data, padding
+
+SPEC = """network net {{ input {kind}[6, 3] {encoder}; rnn 15, expand = 15; dense 4; loss; }}
+rule bep; train {{ batch = 100; }} data {{ train = {data}; }}
+"""
+PLAIN, LENGTHS = "thermometer(3)", "thermometer(3, lengths = on)"
+
+
+def samples(fill: float, front: bool = False, kind: type = np.float32) -> np.ndarray:
+    """120 sequences of 1 to 5 steps, filled up to 6."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 200, (120, 6, 3)).astype(np.float32)
+    for s, n in zip(x, rng.integers(1, 6, 120), strict=True):
+        s[: 6 - n] = fill if front else s[: 6 - n]
+        s[n:] = s[n:] if front else fill
+    return x.astype(kind)
+
+
+def found(x: np.ndarray, encoder: str = PLAIN, kind: str = "f32") -> list[str]:
+    net = bnnc.parse(SPEC.format(kind=kind, encoder=encoder, data='bnnd("x")'))
+    return [d.code for d in padding.of_samples(net.model, x)]
+
+
+def test_which_samples_are_padded() -> None:
+    assert found(samples(0)) == found(samples(0).reshape(120, 18)) == ["B0808"]
+    assert found(samples(0, kind=np.uint8), kind="u8") == ["B0808"]
+    assert found(samples(0, front=True)) == []
+    assert found(samples(np.nan), LENGTHS) == []
+    assert found(samples(0), LENGTHS) == ["B0808"]  # nothing says that those steps do not exist
+    short = samples(0, front=True)
+    short[:50, -1] = 0
+    assert found(short) == []  # fewer than half
+    short[:70, -1] = 0
+    assert found(short) == ["B0808"]
+
+
+def test_other_networks_are_not_asked() -> None:
+    net = bnnc.parse("network net { input f32[6, 3] thermometer(3); flatten; dense 15; sign; dense 4; loss; } rule bep;")
+    assert padding.of_samples(net.model, samples(0)) == []
+
+
+@pytest.mark.parametrize("source", ["npy", "bnnd"])
+def test_check_and_run(capfd: pytest.CaptureFixture[str], tmp_path: Path, source: str) -> None:
+    def command(*args: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as e:
+            cli.cli(args=list(args), prog_name="bnnc")
+        return (int(e.value.code or 0), *capfd.readouterr())
+
+    x, y = samples(0), (np.arange(120) % 4).astype(np.uint8)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    data.write_bnnd(tmp_path / "x.bnnd", data.Dataset(x, y, classes=4))
+    spec = tmp_path / "net.bnn"
+    spec.write_text(SPEC.format(kind="f32", encoder=PLAIN, data={"npy": 'npy("x.npy", "y.npy")', "bnnd": 'bnnd("x.bnnd")'}[source]))
+    code, out, err = command("check", str(spec))
+    assert code == 0 and "warning[B0808]: 100 % of the training samples end with the same step" in err
+    assert "rnn 15" in err and "lengths = on" in err
+    assert '"B0808"' in command("check", "--json", str(spec))[1]
+    code, _, err = command("run", str(spec), "--epochs", "1", "--out", str(tmp_path / "run"))
+    assert code == 0 and "warning[B0808]" in err
+    (tmp_path / "x.npy").unlink()
+    (tmp_path / "x.bnnd").unlink()
+    code, out, err = command("check", str(spec))  # no data yet: nothing to say
+    assert code == 0 and "B0808" not in err
+
+
+def test_fit() -> None:
+    program = bnnc.parse(SPEC.format(kind="f32", encoder=PLAIN, data='bnnd("x")')).compile()
+    y = np.arange(120) % 4
+    with pytest.warns(UserWarning, match=r"B0808: 100 % of the training samples end with the same step.*lengths = on"):
+        program.fit(samples(0), y, epochs=1)
