@@ -233,8 +233,8 @@ _ALL = (
          _net("input u8[9];", "dense 1;", "batchnorm;", "loss;"), _net("input u8[9];", *_END)),
     Code("B0509", "a sequence of many steps (a warning)",
          "In a recurrent layer of bits each step halves, roughly, what the state still says of the steps before, and so it is with the "
-         "errors on their way back.  Published results have at most 28 steps.  Put several steps side by side into one: the last axis "
-         "gets longer, nothing is lost.",
+         "errors on their way back.  Published results on Sequential MNIST end at 28 steps.  Put several steps side by side "
+         "into one: the last axis gets longer, nothing is lost.",
          _sequence(48, 4), _sequence(12, 16), warning=True),
     Code("B0601", "the plan needs more memory than there is",
          "The total of the plan exceeds `--ram`.  The message names the step at which most memory is in use, the buffers "

@@ -23,7 +23,7 @@ from ..model import Call, Layer, Model, TensorType
 from ..registry import LayerDef, Param, classifiers
 from .base import Rule
 
-MANY_STEPS = 32  # published results end at 28 (2512.04189, Fig. 3)
+MANY_STEPS = 32  # published results on Sequential MNIST end at 28 (2512.04189, Fig. 3)
 BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
 
 PARAMS = (
