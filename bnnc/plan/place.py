@@ -66,6 +66,8 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
         begin = steps[loop.first + 1]
         steps[loop.first + 1] = replace(begin, writes=tuple(dict.fromkeys((*begin.writes, *made))))
         end = steps[loop.last + 1]
+        if loop.first == loop.last:  # what one kernel makes, it does not read
+            used = [n for n in used if n not in made]
         steps[loop.last + 1] = replace(end, reads=tuple(dict.fromkeys((*end.reads, *used))))
     steps.append(Step(f"{prefix}done", (*(name(v) for _, v in p.results), name("labels")), ()))  # the accuracy needs both
     return steps

@@ -370,8 +370,21 @@ class _Stripper:
         if still:
             d = self.swap(d, [maker], [replace(maker, outputs=still)])
         ways = self.column_ways(copies[-1])
-        joined = [k for k in changed if ways and self.legal(k, names[value], COLUMNS, ways[-1])]
-        return self.gather(d, self.at(d, (*copies, *joined)), COLUMNS, ways) if ways else d
+        together = [*copies, *(k for k in changed if ways and self.legal(k, names[value], COLUMNS, ways[-1]))]
+        if ways and len(together) > 1:
+            d = self.gather(d, self.at(d, together), COLUMNS, ways)
+        return self.alive_only(d)
+
+    def alive_only(self, d: _Draft) -> _Draft:
+        """``d`` without kernels whose values nobody reads any more; a loop that is left with one kernel is none."""
+        kernels, cuts = list(d.kernels), list(d.cuts)
+        while True:
+            read = {n for k in kernels for n in k.reads}
+            dead = next((i for i, k in enumerate(kernels) if not any(n in read or self.is_kept(n) for n in k.writes)), None)
+            if dead is None:
+                return _Draft(tuple(kernels), tuple(c for c in cuts if c.first < c.last))
+            del kernels[dead]
+            cuts = [replace(c, first=c.first - (dead < c.first), last=c.last - (dead <= c.last)) for c in cuts]
 
     def is_kept(self, n: str) -> bool:
         return n in self.kept or base_name(n) in self.kept

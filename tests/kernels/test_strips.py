@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from helpers import Library, assert_same, plan, with_slow
 from test_image_kernels import BN, net
@@ -13,7 +15,9 @@ from triton_helpers import TritonLibrary, interpreted_module
 from bnnc.backends.triton import emit
 from bnnc.backends.triton.device import Interpreted
 from bnnc.ir import interp
-from bnnc.plan.place import live_bytes
+from bnnc.plan.check import check_plan
+from bnnc.plan.place import live_bytes, place, timeline
+from bnnc.plan.types import Loop
 
 POOL = "maxpool; batchnorm; sign"
 NETS = {
@@ -32,6 +36,9 @@ NETS = {
                     "residual { sign; conv 96 padding = same; batchnorm; } sign", batch=4),
     "odd-channels": net("6, 6, 3", f"conv 33 padding = same; {BN}", f"conv 50 padding = same; {BN}", batch=6),
     "pool-overlap": net("9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6),
+    "integer": """network net { input bit[65]; dense 64; sign; dense 64; sign; dense 64; sign; dense 10; loss; }
+rule local; train { batch = 20; }
+""",
 }
 
 
@@ -112,6 +119,27 @@ def test_the_same_bits_on_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("persistent", [False, True])
 def test_kernels_compile_without_spills(persistent: bool) -> None:
     no_spills(on(SMALL["both"]), persistent)
+
+
+def test_weights_that_are_signed_again_are_signed_once() -> None:
+    """A value whose readers all stand behind the peak is made there only, and one kernel is no loop."""
+    packed = plan(on(NETS["integer"])).placed.packed
+    assert any("~" in n for k in packed.train.kernels for n in k.writes)
+    for ps in packed:
+        p, read = ps.schedule.program, {n for k in ps.kernels for n in k.reads}
+        kept = {*dict(ps.schedule.alias), *p.state_names, *(v for _, v in p.results), *(v for _, v in p.updates)}
+        assert all(any(n in read | kept for n in k.writes) for k in ps.kernels)
+        assert all(loop.first < loop.last for loop in ps.loops)
+
+
+def test_a_kernel_alone_in_a_loop_reads_nothing_that_it_makes() -> None:
+    """Its strips are written from the loop's first step on; the plan's checker wants a value written before it is read."""
+    packed = plan(NETS["integer"]).placed.packed
+    (i,) = (i for i, k in enumerate(packed.train.kernels) if k.writes == ("dense2.wb",))
+    train = replace(packed.train, loops=(Loop(i, i, 1, 2),))
+    step = timeline(train, "")[i + 1]
+    assert step.reads == ("dense2.weight",) and step.writes == ("dense2.wb",)
+    check_plan(place(replace(packed, train=train)).plan)
 
 
 def test_both_axes_and_second_makings_occur() -> None:
