@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import driver, knobs, registry
-from .diag import NOWHERE, BnncError, error
+from .diag import NOWHERE, BnncError, InternalError, error
 from .model import Call, Model
 from .plan.cost import Cost
 
@@ -69,18 +69,30 @@ def _changed(options: driver.Options, **changes: Any) -> driver.Options:
     return replace(options, threads=threads, overrides={**options.overrides, **changes}, model=None)
 
 
-def _planned(options: driver.Options) -> driver.Planned | None:
-    """None where the network cannot have these settings."""
-    try:
-        return driver.plan_text(options, replace(knobs.read(), dump=""))
-    except BnncError:
-        return None
+class Left:
+    """What is no way out although the network could have it, and why: for a bug in bnnc, say, it is left out and named."""
 
+    def __init__(self) -> None:
+        self.reasons: dict[str, str] = {}
 
-def _total(options: driver.Options, **changes: Any) -> int | None:
-    """The total with some settings replaced; None where the network cannot have them."""
-    planned = _planned(_changed(options, **changes))
-    return None if planned is None else planned.report.total
+    def planned(self, change: str, options: driver.Options) -> driver.Planned | None:
+        """The plan with this change; None where the network cannot have it, or must not."""
+        try:
+            return driver.plan_text(options, replace(knobs.read(), dump=""))
+        except BnncError:
+            return None
+        except InternalError as e:
+            self.reasons[change] = f"{e} (a bug in bnnc: please report it)"
+            return None
+
+    def total(self, change: str, options: driver.Options, **changes: Any) -> int | None:
+        """The total with some settings replaced; None where there is no such plan."""
+        planned = self.planned(change, _changed(options, **changes))
+        return None if planned is None else planned.report.total
+
+    @property
+    def notes(self) -> list[tuple[None, str]]:
+        return [(None, f"no way out: {change}: {reason}") for change, reason in self.reasons.items()]
 
 
 @dataclass(frozen=True)
@@ -115,9 +127,9 @@ class Choice:
         return self.cost.operations / self.planned.model.batch
 
 
-def choices(options: driver.Options, planned: driver.Planned) -> list[Choice]:
+def choices(options: driver.Options, planned: driver.Planned, left: Left | None = None) -> list[Choice]:
     """The plan and every combination of the settings that its spec allows, in order of preference; nothing if it allows none."""
-    model, out = planned.model, []
+    model, out, left = planned.model, [], left or Left()
     if not model.allow:
         return []
     written = [(key, text) for key, value, text in model.allow if value != getattr(model, key)]
@@ -127,7 +139,7 @@ def choices(options: driver.Options, planned: driver.Planned) -> list[Choice]:
     for picked in itertools.product(*([None, *values] for values in table.values())):
         changes = tuple((key, value) for key, value in zip(table, picked, strict=True) if value is not None)
         o = _changed(options, **dict(changes))
-        p = planned if not changes else _planned(o)
+        p = planned if not changes else left.planned(", ".join(f"{key} = {value}" for key, value in changes), o)
         if p is not None:
             rank = sum(written.index(change) for change in changes if change[0] != "recompute")
             out.append(Choice(changes, p, o if changes else options, rank))
@@ -152,14 +164,15 @@ def taken(found: Sequence[Choice], planned: driver.Planned) -> str:
 def fit(options: driver.Options, planned: driver.Planned, ram: int | None) -> tuple[driver.Options, driver.Planned, list[Choice]]:
     """The plan where it fits in ``ram`` bytes; or else, of those that the spec allows, the gentlest that fits, with all that there
     are.  Raises BnncError B0601 (exit code 3) where none fits."""
-    found = choices(options, planned) if ram is not None and planned.report.total > ram else []
+    left = Left()
+    found = choices(options, planned, left) if ram is not None and planned.report.total > ram else []
     taken = next((c for c in found if ram is not None and c.total <= ram), None)
     if taken is not None:
         return taken.options, taken.planned, found
     smallest = min(found, key=lambda c: c.total, default=None)
     if smallest is not None:
         options, planned = smallest.options, smallest.planned
-    check(options, planned, ram, f"the least that `allow` gives: {smallest.text}" if smallest is not None else "")
+    check(options, planned, ram, f"the least that `allow` gives: {smallest.text}" if smallest is not None else "", left)
     return options, planned, found
 
 
@@ -201,24 +214,24 @@ class WhatIf:
     learns_differently: bool
 
 
-def what_if(options: driver.Options, planned: driver.Planned) -> list[WhatIf]:
+def what_if(options: driver.Options, planned: driver.Planned, left: Left | None = None) -> list[WhatIf]:
     """Every single change that makes the arena smaller, smallest first."""
-    out = []
+    out, left = [], left or Left()
     for change, learns, changes in single_changes(planned):
-        p = _planned(_changed(options, **changes))
+        p = left.planned(change, _changed(options, **changes))
         if p is not None and p.report.arena < planned.report.arena:
             plan = p.placed.plan
             out.append(WhatIf(change, p.report.arena, plan.steps[plan.peak_step].name, p.report.total, learns))
     return sorted(out, key=lambda w: w.arena)
 
 
-def ways_out(options: driver.Options, planned: driver.Planned, ram: int) -> list[WayOut]:
+def ways_out(options: driver.Options, planned: driver.Planned, ram: int, left: Left | None = None) -> list[WayOut]:
     """Changes that make the total smaller: first those that fit, gentlest first; then the others, smallest first."""
-    model, total = planned.model, planned.report.total
+    model, total, left = planned.model, planned.report.total, left or Left()
     found: list[WayOut] = []
 
     def add(change: str, learns: bool, **changes: Any) -> None:
-        n = _total(options, **changes)
+        n = left.total(change, options, **changes)
         if n is not None and n < total:
             found.append(WayOut(change, n, learns, tuple(changes.items())))
 
@@ -241,13 +254,14 @@ def largest_batch(options: driver.Options, model: Model, ram: int) -> int:
     low, high = 0, model.batch
     while high - low > 1:
         middle = (low + high) // 2
-        n = _total(options, batch=middle)
+        n = Left().total("", options, batch=middle)
         low, high = (middle, high) if n is not None and n <= ram else (low, middle)
     return low
 
 
-def check(options: driver.Options, planned: driver.Planned, ram: int | None, first: str = "") -> None:
-    """Raise BnncError B0601 (exit code 3) where the plan's total exceeds ``ram`` bytes; ``first``: what to say before all else."""
+def check(options: driver.Options, planned: driver.Planned, ram: int | None, first: str = "", left: Left | None = None) -> None:
+    """Raise BnncError B0601 (exit code 3) where the plan's total exceeds ``ram`` bytes; ``first``: what to say before all else,
+    ``left``: what was no choice."""
     report = planned.report
     if ram is None or report.total <= ram:
         return
@@ -263,8 +277,9 @@ def check(options: driver.Options, planned: driver.Planned, ram: int | None, fir
     others = report.total - report.arena
     notes.append((None, f"the arena is {number(report.arena)} B; code, stacks and what the system maps are "
                   f"{number(others)} B"))
-    ways = ways_out(options, planned, ram)
-    notes += [(None, f"way out: {w.text(ram)}") for w in ways]
+    left = left or Left()
+    ways = ways_out(options, planned, ram, left)
+    notes += [*((None, f"way out: {w.text(ram)}") for w in ways), *left.notes]
     best = f"the gentlest way out that fits: {ways[0].change}" if ways and ways[0].total <= ram else (
         "no single change is enough: make the network smaller, or give it more memory")
     span = next((s for s in (peak.span, *(b.span for b in live)) if s.file != "<builtin>"), NOWHERE)

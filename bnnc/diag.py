@@ -64,7 +64,9 @@ class BnncError(Exception):
 
 
 class InternalError(Exception):
-    """A bug in bnnc: a verifier or a contract between passes failed."""
+    """A bug in bnnc: a verifier or a contract between passes failed.  ``stage``: the pass, once that is known."""
+
+    stage = ""
 
 
 def error(code: str, message: str, span: Span = NOWHERE, *, exit_code: int = 1, **kw: object) -> BnncError:

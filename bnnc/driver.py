@@ -24,7 +24,7 @@ from .lower.expand import expand
 from .lower.simplify import simplify
 from .model import Model, verify_model
 from .parse import parse
-from .passes import Pass, Trace, run_passes
+from .passes import Pass, Trace, run_passes, stage
 from .plan.check import check_plan
 from .plan.pack import pack
 from .plan.place import Placed, place
@@ -147,14 +147,16 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads
     backend = backend_of(target)
-    flash, (stack, each) = backend.flash_bytes(target, placed, of_model(model)), backend.stack_bytes(target, placed)
+    with stage("report"):
+        flash, (main, each) = backend.flash_bytes(target, placed, of_model(model)), backend.stack_bytes(target, placed)
     if not 1 <= threads <= (1 if flash else 64):
         raise error("B0704", f"{threads} threads", exit_code=2, help=f"target {target.name} has one" if flash else "1 to 64")
-    report = Report(
-        name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=backend.code_bytes(target, placed, of_model(model)), stack=stack, threads=each * (threads - 1), workers=threads - 1,
-        system=target.kernel_pages, device=backend.launches(placed),
-        flash=flash, region=options.region if flash else 0)
+    with stage("report"):
+        report = Report(
+            name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
+            code=backend.code_bytes(target, placed, of_model(model)), stack=main, threads=each * (threads - 1), workers=threads - 1,
+            system=target.kernel_pages, device=backend.launches(placed),
+            flash=flash, region=options.region if flash else 0)
     return Planned(model, placed, report, target, threads, trace)
 
 
@@ -163,7 +165,8 @@ def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
     from .backends.select import backend_of  # noqa: PLC0415
 
     k = k or knobs.read()
-    source = backend_of(planned.target).emit(planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison)
+    with stage("emit"):
+        source = backend_of(planned.target).emit(planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison)
     if k.dump:
         source.write(Path(k.dump) / "source")
     return source
@@ -173,7 +176,8 @@ def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | N
     """Compile and check the program against the Plan; returns the executable."""
     from .backends.select import backend_of  # noqa: PLC0415
 
-    return backend_of(planned.target).build(source, planned.report, planned.target, out, (k or knobs.read()).cc)
+    with stage("build"):
+        return backend_of(planned.target).build(source, planned.report, planned.target, out, (k or knobs.read()).cc)
 
 
 SIZES = ("code", "stack", "threads", "flash")  # of a Report: what a compiler may need other bytes for

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,21 @@ class Trace:
     results: dict[str, Any] = field(default_factory=dict)
 
 
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """What goes wrong in here, and is neither a user's mistake nor a file's, becomes an InternalError that names the pass."""
+    try:
+        yield
+    except (BnncError, OSError):
+        raise
+    except Exception as e:
+        if isinstance(e, InternalError) and e.stage:
+            raise
+        bug = InternalError(f"internal error in pass `{name}`: {type(e).__name__}: {e}")
+        bug.stage = name
+        raise bug from e
+
+
 def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) -> Trace:
     """Run passes in order.  Raises BnncError for the user's mistakes and InternalError, naming the pass, for bnnc's."""
     trace = Trace()
@@ -52,17 +68,13 @@ def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) ->
     given = ir
     for number, p in enumerate(passes):
         start = time.perf_counter()
-        try:
+        with stage(p.name):
             run = p.off or _unchanged if p.name in knobs.disable and p.optional else p.run
             ir = run(ir, options)
             if knobs.verify and p.verify:
                 p.verify(ir)
             if knobs.verify >= 2 and p.preserves == "bits":
                 validate(given, ir)
-        except BnncError:
-            raise
-        except (InternalError, AssertionError, KeyError, TypeError, ValueError, IndexError, AttributeError) as e:
-            raise InternalError(f"internal error in pass `{p.name}`: {type(e).__name__}: {e}") from e
         trace.seconds[p.name] = time.perf_counter() - start
         trace.results[p.name] = given = ir
         if knobs.dump:

@@ -47,6 +47,8 @@ ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "s
 class OtherSizes(InternalError):
     """The program is right, but this compiler needs other bytes than the plan foresaw; ``sizes``: fields of the Report."""
 
+    stage = "build"
+
     def __init__(self, message: str, sizes: dict[str, Any]) -> None:
         super().__init__(message)
         self.sizes = sizes

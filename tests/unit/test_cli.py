@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bnnc import cli, data, driver
+from bnnc import __version__, cli, data, driver, show
+from bnnc.backends import select
+from bnnc.backends.c.targets import TARGETS
 from bnnc.data import read_bnnd
 from bnnc.diag import InternalError
 from bnnc.generate import prototypes
+from bnnc.plan.check import PlanError
+from bnnc.plan.place import place
 
 SPEC = "network toy { input u8[6]; dense 8; batchnorm; sign; dense 3; batchnorm; loss; }\nrule edge;\n"
 
@@ -271,13 +281,56 @@ def test_data_make_prototypes(bnnc, tmp_path: Path) -> None:
     assert "arXiv 2412.00119" in bnnc("data", "make", "prototypes", "--help")[1]
 
 
-def test_a_bug_in_bnnc_is_called_one(bnnc, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object) -> None:
-        raise InternalError("internal error in pass `fuse`: KeyError: 'x'")
+def plan_that_fails(monkeypatch: pytest.MonkeyPatch, error: type[Exception], where: Callable[[driver.Options], bool]) -> None:
+    """Make the pass `place` fail for some options."""
+    def run(packed: Any, options: driver.Options) -> Any:
+        if where(options):
+            raise error("dense2.wb is read before it is written")
+        return place(packed)
 
-    monkeypatch.setattr(driver, "plan_text", broken)
-    code, out, err = bnnc("plan", net)
-    assert (code, out) == (70, "") and "in pass `fuse`" in err and "bug in bnnc" in err and "BNNC_DUMP=DIR" in err
+    monkeypatch.setattr(driver, "MIDDLE", tuple(replace(p, run=run) if p.name == "place" else p for p in driver.MIDDLE))
+
+
+@pytest.mark.parametrize("wrong", [PlanError, KeyError, RecursionError, ZeroDivisionError, InternalError, NotImplementedError])
+def test_a_bug_in_bnnc_is_reported_as_one(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
+    """The pass, the version, the spec and the command, and exit code 70, whatever a stage raises."""
+    monkeypatch.setenv("BNNC_VERIFY", "0")
+    plan_that_fails(monkeypatch, partial(wrong, "order") if wrong is PlanError else wrong, lambda options: True)
+    code, out, err = bnnc("plan", net, "--rule", "edge(state = f32)")
+    assert (code, out) == (70, "") and "bug in bnnc" in err and "BNNC_DUMP=DIR" in err and "Traceback" not in err
+    assert f"internal error in pass `place`: {wrong.__name__}: " in err and f"version:   bnnc {__version__}, Python" in err
+    assert "pass:      place, unit/test_cli.py:" in err
+    assert re.search(rf"reproduce: .*BNNC_VERIFY=0 bnnc plan {net} --rule 'edge\(state = f32\)'\n", err)
+    assert f"spec:      {net}, sha256 {hashlib.sha256(SPEC.encode()).hexdigest()[:16]}" in err
+    code, out, _ = bnnc("plan", net, "--json")
+    found = json.loads(out)
+    assert code == found["exit_code"] == 70 and found["internal_error"]["pass"].startswith("place, ")
+
+
+@pytest.mark.parametrize(("module", "name", "stage"), [
+    (select.backend_of(TARGETS["host"]), "emit", "emit"), (select.backend_of(TARGETS["host"]), "code_bytes", "report"),
+    (select.backend_of(TARGETS["host"]), "build", "build"), (show, "plan_table", "none")])
+def test_no_stage_leaves_a_traceback(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Any, name: str,
+                                     stage: str) -> None:
+    def broken(*_: object) -> None:
+        raise KeyError("x")
+
+    if module is show:
+        monkeypatch.setattr(show, name, broken)
+    else:
+        monkeypatch.setattr(select, "backend_of", lambda target: replace(module, **{name: broken}))
+    code, _, err = bnnc(*(("plan", net) if stage in ("none", "report") else ("compile", net, "-o", str(tmp_path / "program"))))
+    assert code == 70 and f"pass:      {stage}, unit/test_cli.py:" in err and "KeyError: 'x'" in err
+
+
+def test_ways_out_go_on_behind_a_bug(bnnc, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A change that bnnc cannot plan is named, and the others are tried."""
+    want = bnnc("plan", net, "--ram", "10KiB")[2].splitlines()
+    plan_that_fails(monkeypatch, KeyError, lambda options: options.overrides.get("optimizer") == "bop")
+    code, _, err = bnnc("plan", net, "--ram", "10KiB")
+    rest = [line for line in want if "way out: " in line and "bop" not in line and "all together" not in line]
+    assert code == 3 and rest and set(rest) <= set(err.splitlines())
+    assert "no way out: optimizer = bop: internal error in pass `place`: KeyError" in err and "please report it" in err
 
 
 def test_knobs_that_mean_nothing(bnnc, net: str, monkeypatch: pytest.MonkeyPatch) -> None:
