@@ -5,7 +5,7 @@ learnt, then those that the spec names first, then the one with the fewest opera
 
 Every way out that is proposed has been planned, so its bytes are exact.  Candidates come from the registry: the other
 optimisers, the other rules, each other choice of the optimiser's and rule's own arguments, recomputing, fewer threads, and
-smaller batches.  Those that save nothing are left out.
+smaller batches.  Those that save nothing are left out; those with which nothing would be learnt are refused, with the reason.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import driver, knobs, registry
+from .check import starved
 from .diag import NOWHERE, BnncError, InternalError, error
 from .model import Call, Model
 from .plan.cost import Cost
@@ -70,20 +71,28 @@ def _changed(options: driver.Options, **changes: Any) -> driver.Options:
 
 
 class Left:
-    """What is no way out although the network could have it, and why: for a bug in bnnc, say, it is left out and named."""
+    """What is no way out from ``model`` although it could be planned, or should have been, and why: with it nothing would be
+    learnt, or bnnc has a bug."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: Model | None = None) -> None:
         self.reasons: dict[str, str] = {}
+        self.starved = starved(model) if model else None
+        self.judges = model is not None
 
     def planned(self, change: str, options: driver.Options) -> driver.Planned | None:
-        """The plan with this change; None where the network cannot have it, or must not."""
+        """The plan with this change; None where the network cannot have it, or should not."""
         try:
-            return driver.plan_text(options, replace(knobs.read(), dump=""))
+            planned = driver.plan_text(options, replace(knobs.read(), dump=""))
         except BnncError:
             return None
         except InternalError as e:
             self.reasons[change] = f"{e} (a bug in bnnc: please report it)"
             return None
+        found = starved(planned.model) if self.judges else None
+        if found is None or (self.starved is not None and found.rows >= self.starved.rows):
+            return planned
+        self.reasons[change] = found.text
+        return None
 
     def total(self, change: str, options: driver.Options, **changes: Any) -> int | None:
         """The total with some settings replaced; None where there is no such plan."""
@@ -129,7 +138,7 @@ class Choice:
 
 def choices(options: driver.Options, planned: driver.Planned, left: Left | None = None) -> list[Choice]:
     """The plan and every combination of the settings that its spec allows, in order of preference; nothing if it allows none."""
-    model, out, left = planned.model, [], left or Left()
+    model, out, left = planned.model, [], left or Left(planned.model)
     if not model.allow:
         return []
     written = [(key, text) for key, value, text in model.allow if value != getattr(model, key)]
@@ -164,7 +173,7 @@ def taken(found: Sequence[Choice], planned: driver.Planned) -> str:
 def fit(options: driver.Options, planned: driver.Planned, ram: int | None) -> tuple[driver.Options, driver.Planned, list[Choice]]:
     """The plan where it fits in ``ram`` bytes; or else, of those that the spec allows, the gentlest that fits, with all that there
     are.  Raises BnncError B0601 (exit code 3) where none fits."""
-    left = Left()
+    left = Left(planned.model)
     found = choices(options, planned, left) if ram is not None and planned.report.total > ram else []
     taken = next((c for c in found if ram is not None and c.total <= ram), None)
     if taken is not None:
@@ -216,7 +225,7 @@ class WhatIf:
 
 def what_if(options: driver.Options, planned: driver.Planned, left: Left | None = None) -> list[WhatIf]:
     """Every single change that makes the arena smaller, smallest first."""
-    out, left = [], left or Left()
+    out, left = [], left or Left(planned.model)
     for change, learns, changes in single_changes(planned):
         p = left.planned(change, _changed(options, **changes))
         if p is not None and p.report.arena < planned.report.arena:
@@ -227,7 +236,7 @@ def what_if(options: driver.Options, planned: driver.Planned, left: Left | None 
 
 def ways_out(options: driver.Options, planned: driver.Planned, ram: int, left: Left | None = None) -> list[WayOut]:
     """Changes that make the total smaller: first those that fit, gentlest first; then the others, smallest first."""
-    model, total, left = planned.model, planned.report.total, left or Left()
+    model, total, left = planned.model, planned.report.total, left or Left(planned.model)
     found: list[WayOut] = []
 
     def add(change: str, learns: bool, **changes: Any) -> None:
@@ -240,7 +249,9 @@ def ways_out(options: driver.Options, planned: driver.Planned, ram: int, left: L
     if model.batch > 1 and (largest := largest_batch(options, model, ram)):
         add(f"batch = {largest} (the largest that fits)", False, batch=largest)
     if not any(w.total <= ram for w in found):
-        best: dict[str, Any] = {"batch": 1, "threads": 1}
+        least = starved(replace(model, batch=model.microbatch))
+        batch = model.microbatch * (least.samples if least else 1)
+        best: dict[str, Any] = {**({"batch": batch} if batch < model.batch else {}), "threads": 1}
         for key in ("recompute", "optimizer", "rule"):
             candidates = [w for w in found if w.overrides and w.overrides[0][0] == key]
             if candidates:
@@ -277,7 +288,7 @@ def check(options: driver.Options, planned: driver.Planned, ram: int | None, fir
     others = report.total - report.arena
     notes.append((None, f"the arena is {number(report.arena)} B; code, stacks and what the system maps are "
                   f"{number(others)} B"))
-    left = left or Left()
+    left = left or Left(planned.model)
     ways = ways_out(options, planned, ram, left)
     notes += [*((None, f"way out: {w.text(ram)}") for w in ways), *left.notes]
     best = f"the gentlest way out that fits: {ways[0].change}" if ways and ways[0].total <= ram else (

@@ -10,8 +10,8 @@ Non-goals: memory, targets, and what a learning rule does with the layers (``low
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from . import ast
@@ -44,6 +44,41 @@ RULE = Param("rule", "call:rules", Call("standard"), "how the network learns", p
 
 def _names(params: Iterable[Param]) -> list[str]:
     return [p.name for p in params]
+
+
+@dataclass(frozen=True)
+class Starved:
+    """A layer that sees fewer rows of each channel in a step than anything can be learnt from."""
+
+    layer: Layer
+    rows: int
+    least: int
+    samples: int  # the least that a part of a batch must hold
+
+    @property
+    def text(self) -> str:
+        number = "one value" if self.rows == 1 else f"{self.rows} values"
+        return f"`{self.layer.name}` would see {number} of each channel in a step, and from fewer than {self.least} hardly anything is learnt"
+
+
+def starved(model: Model, tables: Tables | None = None) -> Starved | None:
+    """The layer that would want most samples more than it sees, as the rule trains the model; None where all see enough."""
+    tables = tables or builtin()
+    impl = tables.rules[model.rule.name].impl
+    own, found = getattr(impl, "layers", {}), []
+    layers = [(y, own.get(y.kind) or tables.layers[y.kind]) for y in getattr(impl, "rewrite", lambda m: m)(model).walk()]
+    images = any(d.images for _, d in layers)
+    for y, d in layers:
+        pixels = y.input.elements // y.input.shape[-1] if images and len(y.input.shape) == 3 else 1
+        if model.part * pixels < d.least_rows:
+            found.append(Starved(y, model.part * pixels, d.least_rows, -(-d.least_rows // pixels)))
+    return max(found, key=lambda s: s.samples, default=None)
+
+
+def ignored(model: Model, tables: Tables | None = None) -> dict[str, tuple[str, str]]:
+    """Settings of `train` that the model's rule does not read: (reason, help)."""
+    ignores = getattr((tables or builtin()).rules[model.rule.name].impl, "ignores", None)
+    return {name: (reason, help) for name, reason, help in (ignores(model) if ignores else ())}
 
 
 class _Checker:
@@ -229,6 +264,28 @@ class _Checker:
                          f"write `{sources[-1].kind} 2;` for labels 0 and 1" + (f", or use the rule {one_of(rules)}" if rules else ""),
                          [(model.rule.span, f"because of `{model.rule.name}`")])
 
+    def given(self, name: str, section: str = "train") -> list[Span]:
+        """Where a setting is given: on the command line, or else in its section."""
+        if section == "train" and name in self.settings:
+            return [self.settings[name].span]
+        s = self.sections.get(section)
+        return [x.span for x in (s.body or () if s else ()) if isinstance(x, ast.Setting) and x.name == name]
+
+    def warn_starved(self, model: Model) -> None:
+        if (found := starved(model, self.tables)) is None:
+            return
+        parts = model.microbatch
+        notes = [(span, "a part of a batch counts" if parts > 1 else "because of this") for span in (
+            *self.given("batch"), *self.given("microbatch"))]
+        self.log.add("B0511", found.text, found.layer.span, notes=notes, severity="warning", help=(
+            f"set `batch = {found.samples * parts};` or more" + (f", or fewer than {parts} parts" if parts > 1 else "")))
+
+    def warn_ignored(self, model: Model) -> None:
+        for name, (reason, help) in ignored(model, self.tables).items():
+            for span in (*self.given(name), *self.given(name, "allow")):
+                self.log.add("B0510", f"the rule `{model.rule.name}` ignores `{name}`: {reason}", span, help=help,
+                             severity="warning", notes=[(model.rule.span, "the rule is here")])
+
     def run(self, file: ast.File) -> Model:
         self.override(file.items)
         self.collect(file.items)
@@ -272,6 +329,8 @@ class _Checker:
         for code, layer, message, help in warnings(model) if warnings else ():
             span = next((y.span for y in model.walk() if y.name == layer), model.rule.span)
             self.log.add(code, message, span, help=help, severity="warning")
+        self.warn_starved(model)
+        self.warn_ignored(model)
         verify_model(model)
         return replace(model, warnings=tuple(by_position(self.log.diagnostics)))
 

@@ -140,13 +140,16 @@ def cli() -> None:
     """
 
 
-def network(file: str, rule: str | None = None) -> api.Network:
-    """The spec in ``file`` (``-``: standard input), with its warnings, and those of its training data, shown."""
+def network(file: str, rule: str | None = None, batch: int | None = None) -> api.Network:
+    """The spec in ``file`` (``-``: standard input) with what replaces its settings; all warnings, its training data's too, shown."""
     text = sys.stdin.read() if file == "-" else api.read_text(file)
     net = api.parse(text, "<stdin>" if file == "-" else file)
+    given = {key: value for key, value in (("rule", rule), ("batch", batch)) if value is not None}
+    if given:
+        net = net.with_(**given)
     if found := padding.warnings_of(net.model, net.file):
-        note(render(found, {net.file: net.text}, wants_colour()) + "\n")
-    return net.with_(rule=rule) if rule else net
+        note(render(found, {net.file: net.text, **{f"--{key}": str(value) for key, value in given.items()}}, wants_colour()) + "\n")
+    return net
 
 
 def options(*names: str) -> Callable[[Any], Any]:
@@ -170,13 +173,13 @@ def options(*names: str) -> Callable[[Any], Any]:
 
 @cli.command()
 @click.argument("file")
-@options("json")
-def check(file: str, as_json: bool) -> None:
+@options("batch", "rule", "json")
+def check(file: str, batch: int | None, rule: str | None, as_json: bool) -> None:
     """Find every mistake in a spec, without compiling it.
 
     Example: bnnc check net.bnn
     """
-    net = network(file)
+    net = network(file, rule, batch)
     m = net.model
     if as_json:
         click.echo(json.dumps({"name": m.name, "hash": m.hash, "rule": m.rule.name, "optimizer": m.optimizer.name,
@@ -240,7 +243,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
 
     Example: bnnc plan net.bnn --ram 2MiB --batch 50
     """
-    net = network(file, rule)
+    net = network(file, rule, batch)
     p = net.plan(target, batch, threads, ram)
     published = _published(p, samples, Path(data or Path(file).parent)) if literature else None
     other = None if csv or literature else _standard(net, p, target, batch, threads)
@@ -311,7 +314,7 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
 
     Example: bnnc compile net.bnn -o net --source net-c
     """
-    net = network(file, rule)
+    net = network(file, rule, batch)
     name = net.model.name
     if emit_only:
         opts = net.options(target, batch, threads, ram)
@@ -374,7 +377,7 @@ def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule
 
     Example: bnnc run net.bnn -- --epochs 3 --threads 2
     """
-    net = network(file, rule)
+    net = network(file, rule, batch)
     args = [a for i, a in enumerate(trainer_args) if not (i == 0 and a == "--")]
     wanted = _flag_value(args, "--threads")
     if threads is None and wanted.isdecimal() and 1 <= int(wanted) <= 64:
@@ -461,9 +464,12 @@ def explain(code: str | None, peak: str | None, target: str, batch: int | None, 
     if (code is None) == (peak is None):
         raise error("B0904", "what shall be explained?", exit_code=2, help="give a code, such as B0301, or `--peak FILE`")
     if peak is not None:
-        net = network(peak, rule)
+        net = network(peak, rule, batch)
         p = net.plan(target, batch, threads)
-        show.peak(p, budget.what_if(net.options(target, batch, threads), p.planned), as_json)
+        left = budget.Left(p.planned.model)
+        show.peak(p, budget.what_if(net.options(target, batch, threads), p.planned, left), as_json)
+        for _, text in left.notes:
+            note(text)
         return
     assert code is not None
     text = codes.explain(code)

@@ -236,6 +236,15 @@ _ALL = (
          "errors on their way back.  Published results on Sequential MNIST end at 28 steps.  Put several steps side by side "
          "into one: the last axis gets longer, nothing is lost.",
          _sequence(48, 4), _sequence(12, 16), warning=True),
+    Code("B0510", "a setting that the rule does not read (a warning)",
+         "A rule with whole numbers for weights has no gradients to follow and no learning rate to change.  The setting stays valid, so "
+         "that one spec can be trained under several rules.",
+         _int("bep", 45).replace("train {", "train { optimizer = sgd;"), _int("bep", 45), warning=True),
+    Code("B0511", "a batch from which hardly anything is learnt (a warning)",
+         "A normalisation over one or two values of a channel gives nearly the same result whatever the values are, so no gradient "
+         "to speak of passes it.  A dense layer's channel has one value a sample, a convolution's one a pixel of each; with `microbatch` a part of the "
+         "batch counts.",
+         _NET + "train { batch = 2; }\n", _NET + "train { batch = 4; }\n", warning=True),
     Code("B0601", "the plan needs more memory than there is",
          "The total of the plan exceeds `--ram`.  The message names the step at which most memory is in use, the buffers "
          "that make it, and ways to make them smaller with the bytes that each saves."),

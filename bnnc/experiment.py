@@ -20,7 +20,7 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ from typing import Any
 
 from . import __version__, api, ast, budget, process, registry, scale
 from .api import Network, PathLike, Program
-from .check import TRAIN
+from .check import TRAIN, ignored
 from .diag import BnncError, did_you_mean, error
 from .ir.text import print_program
 from .model import Call
@@ -335,6 +335,7 @@ def sweep(network: Network | PathLike, settings: Mapping[str, Sequence[str]], se
     for values in itertools.product(*([str(v) for v in dict.fromkeys(vs)] for vs in settings.values())):
         chosen = list(zip(settings, values, strict=True))
         variants.append(_variant(net, ", ".join(f"{k} = {v}" for k, v in chosen), chosen, _overrides(net, chosen)))
+    _heard(net, settings, variants)
     where = Path(out) if out is not None else Path(f"sweep-{net.model.name}")
     return Experiment(net.model.name, variants, seeds, threads, folder, where, jobs, progress).result()
 
@@ -349,6 +350,17 @@ def _known(net: Network, name: str) -> None:
     if name not in known:
         raise error("B0205", f"`{name}` cannot be swept", exit_code=2,
                     help=did_you_mean(name, known) or f"there are {', '.join(known)}")
+
+
+def _heard(net: Network, settings: Iterable[str], variants: Sequence[Variant]) -> None:
+    """Raise BnncError B0905 (usage) for a setting that the rule reads in no row."""
+    for name in settings:
+        section, _, key = name.rpartition(".")
+        setting = section if section == "optimizer" else key if section == "train" else ""
+        reasons = [ignored(v.net.model).get(setting) for v in variants if v.net]
+        if reasons and all(reasons):
+            raise error("B0905", f"`{name}` makes no difference: the rule `{net.model.rule.name}` ignores `{setting}`", exit_code=2,
+                        help="sweep one of the rule's own arguments, or give another rule with `--rule RULE`")
 
 
 def _overrides(net: Network, chosen: Sequence[tuple[str, str]]) -> dict[str, Any]:

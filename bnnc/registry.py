@@ -54,6 +54,7 @@ class LayerDef:
     ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
     ``images``: it takes [height, width, channels], one row a pixel.
     ``sequences``: it reads [steps, features] step by step, and what it gives is made at the last step.
+    ``least_rows``: the fewest rows (samples, and of images pixels) of a step from which it lets much be learnt.
     ``binary_weights``: its weights are of one bit, unless it has an argument ``weights`` that says otherwise.
     """
 
@@ -70,6 +71,7 @@ class LayerDef:
     binary_weights: bool = False
     images: bool = False
     sequences: bool = False
+    least_rows: int = 1
 
     def binary(self, args: Any) -> bool:
         """Are the weights of a layer with these arguments (a Call) of one bit?"""
@@ -83,7 +85,8 @@ class Named:
     ``check`` calls two methods of ``impl`` where they exist: a rule's ``defaults(layer kind, parameter)`` for arguments
     that a spec leaves to the rule, and, of a rule or optimiser, ``validate(model)``, which gives one
     ``(layer name or "", message, help)`` for each thing in the network that it cannot deal with.  A rule's
-    ``warnings(model)`` likewise gives ``(code, layer name or "", message, help)``.
+    ``warnings(model)`` likewise gives ``(code, layer name or "", message, help)``, and its ``ignores(model)``
+    ``(setting, reason, help)`` for each setting of `train` that it does not read.
     """
 
     name: str

@@ -6,7 +6,8 @@ l1    psi = mean |a|                      dy = v - mu(v) - mu(v x~) (q - mu(q)) 
 bnn   psi = mean |a|                      dy = v - mu(v) - mu(v q) q                 Algorithm 2, line 12
 In Algorithm 2's line 12 x excludes beta, which makes omega = mean|x~| identically 1, so it does not exist here; `bnn`
 keeps one bit (q) per element.  For l1 and bnn a channel whose psi is at most eps is constant over the batch: it
-normalises to beta and passes no gradient.  Running statistics (mean and psi, r <- m r + (1-m) s) serve evaluation.
+normalises to beta and passes no gradient.  Over one row x~ is 0, and over two it is +-1 whatever y is, so that dy is 0
+(but for eps) for every kind: what is below hardly learns from less than LEAST_ROWS.  Running statistics (mean and psi, r <- m r + (1-m) s) serve evaluation.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ..model import Layer, TensorType
 from ..registry import LayerDef, Param, layers
 
 KINDS = ("l2", "l1", "bnn")
+LEAST_ROWS = 3
 
 
 def _inverse(kind: str, psi: T, eps: float) -> T:
@@ -71,4 +73,4 @@ layers.add(LayerDef(
     (Param("kind", "name", None, "l2 (standard), l1, or bnn (keeps one bit per element)", KINDS, positional=True),
      Param("eps", "float", 1e-5, "added to the variance (l2); smallest psi that is not constant (l1, bnn)", minimum=0),
      Param("momentum", "float", 0.9, "share of the running statistic that is kept each step", minimum=0, maximum=1)),
-    lambda t, args, body=None: TensorType("real", t.shape), forward, backward, normalises=True))
+    lambda t, args, body=None: TensorType("real", t.shape), forward, backward, normalises=True, least_rows=LEAST_ROWS))

@@ -31,7 +31,8 @@ class Rule:
 
     A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the Model
     before it is expanded.  ``validate(model)`` yields (layer, message, help) for what it cannot train, ``warnings(model)``
-    (code, layer, message, help) for what trains badly.  ``inputs``: scalars that the trainer writes before each training step.
+    (code, layer, message, help) for what trains badly, ``ignores(model)`` (setting, reason, help) for settings of `train` that
+    it does not read.  ``inputs``: scalars that the trainer writes before each training step.
 
     ``gates(model)`` counts a training step as the papers do (None: nobody has), and ``published(model, samples)`` is the
     published memory accounting that covers such networks; both raise ValueError for one that they do not cover.
@@ -49,6 +50,7 @@ class Rule:
     rewrite: Callable[[Any], Any] = lambda model: model
     validate: Callable[[Any], Any] = lambda model: ()
     warnings: Callable[[Any], Any] = lambda model: ()
+    ignores: Callable[[Any], Any] = lambda model: ()
     binary_labels: bool = False  # a last dense layer of one unit tells labels 0 and 1 apart
     inputs: tuple[tuple[str, str], ...] = (("lr", "f32"), ("step", "f32"))
     gates: Callable[[Model], Gates] | None = None

@@ -235,6 +235,16 @@ def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
                     f"set `nu` to {math.ceil(1e4 / y.input.elements) / 1e4:g} or more"
 
 
+def ignores(model: Model) -> Iterable[tuple[str, str, str]]:
+    """Settings that an integer rule does not read, as (setting, reason, help)."""
+    yield "optimizer", "its weights are whole numbers, which move by 2 at a time", \
+        "leave `optimizer` out, or use a rule that follows gradients"
+    own = dict(model.rule.args).get("schedule")
+    if not own:
+        grow = "" if own is None else f", or write `{model.rule.name}(schedule = on)` and `schedule = plateau;` for groups that grow"
+        yield "schedule", "it has no learning rate", f"leave `schedule` out{grow}"
+
+
 # -- update ------------------------------------------------------------------------------------------------------------
 def hidden_layers(cx: Any, program: Any, schedule: bool, recurrent: bool = False) -> list[Hidden]:
     """The trained dense layers, first to last; in a recurrent network they stand behind its recurrent layer."""
@@ -307,5 +317,5 @@ def integer_rule(backward: Callable[..., None], *layers: LayerDef, **kw: Any) ->
         return dw, None
 
     return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
-                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, validate=validate, warnings=warnings, inputs=INPUTS,
+                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, validate=validate, warnings=warnings, ignores=ignores, inputs=INPUTS,
                 needs_normalisation=False, published=published.local_errors, width=good_width, **kw)

@@ -113,3 +113,61 @@ def test_explain_peak(tmp_path: Path) -> None:
     assert changes["recompute = on"]["arena"] == parse(NET).with_(recompute="on").plan().arena_bytes < plan.arena_bytes
     assert changes["optimizer = bop"]["learns_differently"]
     assert [c["arena"] for c in found["changes"]] == sorted(c["arena"] for c in found["changes"])
+
+
+# -- what cannot learn -------------------------------------------------------------------------------------------------
+
+SMALL = "network net { input u8[60]; dense 900; batchnorm; sign; dense 10; batchnorm; loss; }\nrule edge;\n"
+IMAGES = "network net { input u8[8, 8, 1]; conv 64; batchnorm; sign; flatten; dense 10; loss; }\nrule edge;\n"
+
+
+def notes_of(text: str, ram: int) -> list[str]:
+    with pytest.raises(BnncError) as e:
+        parse(text).plan(ram=ram)
+    (d,) = e.value.diagnostics
+    assert d.code == "B0601"
+    return [note for _, note in d.notes]
+
+
+def test_a_batch_that_cannot_learn_is_no_way_out() -> None:
+    """It is named with the reason; all together takes the least batch that can."""
+    notes = notes_of(SMALL + "train { batch = 4; }", 1000)
+    reason = "`batchnorm1` would see 2 values of each channel in a step, and from fewer than 3 hardly anything is learnt"
+    assert f"no way out: batch = 2: {reason}" in notes and f"no way out: microbatch = 2: {reason}" in notes
+    assert not any(n.startswith(("way out: batch", "way out: microbatch")) for n in notes)
+    assert any(n.startswith("way out: all together (batch = 3, ") for n in notes)
+    fits = parse(SMALL + "train { batch = 4; }").plan(batch=2).total_bytes
+    notes = notes_of(SMALL + "train { batch = 4; }", fits)
+    assert any(n.startswith("no way out: batch = 2 (the largest that fits): ") for n in notes)
+
+
+def test_pixels_are_rows_of_a_channel_too() -> None:
+    """A convolution's normalisation has 36 values of a channel for one sample; a rule without one is free."""
+    notes = notes_of(IMAGES + "train { batch = 2; }", 1000)
+    assert any(n.startswith("way out: all together (batch = 1, ") for n in notes) and not any(n.startswith("no way out") for n in notes)
+    bits = "network net { input bit[65]; dense 65; batchnorm; sign; dense 10; loss; }\nrule local;\ntrain { batch = 2; }"
+    assert not any(n.startswith("no way out: batch") for n in notes_of(bits, 1000))
+
+
+def test_what_is_allowed_is_not_taken_where_it_cannot_learn() -> None:
+    text = SMALL + "train { batch = 12; }\nallow { batch = 2; batch = 4; microbatch = 6; }"
+    net = parse(text)
+    least = net.plan(batch=4).total_bytes
+    plan = net.plan(ram=least)
+    assert plan.planned.model.batch == 4 and all(c.planned.model.part > 2 for c in plan.choices)
+    notes = notes_of(text, net.plan(batch=2).total_bytes)
+    assert any(n.startswith("no way out: batch = 2: ") for n in notes)
+
+
+@pytest.mark.parametrize(("text", "train", "warned"), [
+    (SMALL, "batch = 2;", True), (SMALL, "batch = 3;", False), (SMALL, "batch = 6; microbatch = 3;", True),
+    (SMALL, "batch = 6; microbatch = 2;", False), (IMAGES, "batch = 1;", False),
+    (IMAGES.replace("dense 10;", "dense 10; batchnorm;"), "batch = 1;", True),
+    (SMALL.replace("rule edge", "rule local").replace("u8[60]", "bit[60]"), "batch = 2;", False)])
+def test_check_warns_of_a_batch_that_cannot_learn(text: str, train: str, warned: bool) -> None:
+    found = [d for d in parse(text + f"train {{ {train} }}").warnings if d.code == "B0511"]
+    assert len(found) == warned
+    if found:
+        batch, least = found[0].help.split("`")[1], found[0].help.split("`")[1].split()[2].rstrip(";")
+        assert batch.startswith("batch = ") and not [
+            d for d in parse(text + f"train {{ {train} }}").with_(batch=int(least)).warnings if d.code == "B0511"]

@@ -157,10 +157,26 @@ def test_freeze_first():
 ])
 def test_warnings(widths, rule, batch, codes):
     text = spec(widths, kind="bit", rule=rule, batch=batch)
-    assert [d.code for d in check_text(Options(text)).warnings] == codes
+    assert [d.code for d in check_text(Options(text)).warnings] == [*codes, "B0510"]  # `optimizer = adam`
+    assert [d.code for d in check_text(Options(text.replace("optimizer = adam;", ""))).warnings] == codes
+
+
+@pytest.mark.parametrize(("rule", "train", "overrides", "ignored"), [
+    ("bep", "optimizer = sgd; schedule = cosine;", {}, ["optimizer", "schedule"]), ("local", "schedule = plateau;", {}, ["schedule"]),
+    ("bep(schedule = on)", "schedule = plateau;", {}, []), ("bep", "", {"optimizer": "bop"}, ["optimizer"]),
+    ("edge", "optimizer = sgd; schedule = cosine;", {}, []), ("edge", "optimizer = sgd;", {"rule": "bep"}, ["optimizer"]),
+])
+def test_settings_that_a_rule_does_not_read(rule, train, overrides, ignored):
+    text = integer((33, 21, 15, 4), rule=rule).replace("optimizer = adam;", train)
+    model = check_text(Options(text, overrides=overrides))
+    found = [d for d in model.warnings if d.code == "B0510"]
+    assert sorted(d.message.split("`")[3] for d in found) == ignored and all(d.help for d in found)
+    for d in found:
+        key = d.message.split("`")[3]
+        assert d.span.file == f"--{key}" if key in overrides else text[d.span.start:].startswith(f"{key} = ")
 
 
 def test_the_help_of_a_shut_gate_opens_it():
-    text = integer((33, 2025, 15, 4), rule="bep(nu = NU, reinforce = 0.1)")
+    text = integer((33, 2025, 15, 4), rule="bep(nu = NU, reinforce = 0.1)").replace("optimizer = adam;", "")
     (warning,) = check_text(Options(text.replace("NU", "0.0001"))).warnings
     assert not check_text(Options(text.replace("NU", warning.help.split()[3]))).warnings
