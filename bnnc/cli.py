@@ -49,6 +49,17 @@ def following(text: str) -> None:
     note(f"Next: {text}")
 
 
+def shell(*words: str) -> str:
+    """A command as a shell reads it."""
+    return shlex.join(words)
+
+
+def program(path: str) -> str:
+    """The command that runs a program built here; a Python program finds bnnc with the Python that runs bnnc now."""
+    shown = shlex.quote(path if "/" in path else f"./{path}")
+    return f"{shlex.quote(sys.executable)} {shown}" if path.endswith(".py") else shown
+
+
 def wants_colour(stream: Any = None) -> bool:
     return not os.environ.get("NO_COLOR") and (stream or sys.stderr).isatty()
 
@@ -188,7 +199,7 @@ def check(file: str, batch: int | None, rule: str | None, as_json: bool) -> None
     else:
         click.echo(f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
                    f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
-    following(f"bnnc plan {file}")
+    following(shell("bnnc", "plan", file))
 
 
 @cli.command("fmt")
@@ -213,7 +224,8 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_jso
         click.echo(json.dumps({"file": name, "canonical": new == text, "text": new}, indent=1))
     if only_check:
         if new != text:
-            note(f"{name}: not in canonical form\nNext: bnnc fmt -w {file}")
+            note(f"{name}: not in canonical form")
+            following(shell("bnnc", "fmt", "-w", file))
             sys.exit(1)
         note(f"{name}: in canonical form")
     elif write and file != "-":
@@ -226,7 +238,7 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_jso
         if not as_json:
             click.echo(new, nl=False)
         return
-    following(f"bnnc check {file}")
+    following(shell("bnnc", "check", file))
 
 
 @cli.command()
@@ -278,7 +290,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
                       f"({other.total_bytes / p.total_bytes:.2f}x)")
         if counts:
             out.print("", show.gates_table(counts), sep="\n")
-    following(f"bnnc run {file}   or   bnnc compile {file}")
+    following(f"{shell('bnnc', 'run', file)}   or   {shell('bnnc', 'compile', file)}")
 
 
 def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> api.Plan | None:
@@ -325,12 +337,11 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         if as_json:
             click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
         note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
-        following(f"bnnc build {folder}" if not planned.report.flash else f"call what {folder}/runtime/bnnc_firmware.h declares")
+        following(shell("bnnc", "build", folder) if not planned.report.flash else f"call what {folder}/runtime/bnnc_firmware.h declares")
         return
     at = select.find_target(target)
     out = output or select.backend_of(at).program(name, at)
-    if Path(out).is_dir():
-        raise error("B0903", f"{out} is a folder", exit_code=2, help="name the executable with -o PATH")
+    driver.free(Path(out))
     prog = net.compile(target, out, threads, batch, ram)
     if source:
         for path, text in prog.source.items():
@@ -346,8 +357,7 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
     if prog.plan.planned.report.flash:
         following(f"{qemu(out)}   or   --emit-only, for a firmware of your own")
         return
-    shown = out if "/" in out else f"./{out}"
-    following(f"{shown} train{_data_flag(file)}   or   {shown} --help")
+    following(f"{program(out)} train{_data_flag(file)}   or   {program(out)} --help")
 
 
 def _ram(n: int | None) -> str:
@@ -356,12 +366,12 @@ def _ram(n: int | None) -> str:
 
 def qemu(program: str) -> str:
     """A command that runs a program without an operating system here."""
-    return f"qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel {program}"
+    return f"qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel {shlex.quote(program)}"
 
 
 def _data_flag(file: str) -> str:
     folder = str(Path(file).parent) if file != "-" else "."
-    return f" --data {folder}" if folder != "." else ""
+    return f" --data {shlex.quote(folder)}" if folder != "." else ""
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -398,7 +408,7 @@ def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule
     if as_json and code == 0 and given[0] == "train":
         click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
     if code == 0 and given[0] == "train":
-        following(f"bnnc run {file} eval   or   bnnc compile {file}, to have the program as a file")
+        following(f"{shell('bnnc', 'run', file, 'eval')}   or   {shell('bnnc', 'compile', file)}   has the program as a file")
     prog.folder.cleanup()
     sys.exit(code)
 
@@ -444,11 +454,12 @@ def build(folder: str, output: str | None, as_json: bool) -> None:
     source, sizes, target = select.read_source(Path(folder))
     backend = select.backend_of(target)
     out = Path(output or backend.program(source.name, target))
+    driver.free(out)
     backend.build(source, sizes, target, out, knobs.read().cc)
     if as_json:
         click.echo(json.dumps({"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1))
     note(f"{out}: built from {folder}; the arena has {budget.number(sizes.arena)} bytes, as planned")
-    following(qemu(str(out)) if getattr(target, "flash", 0) else f"{out if '/' in str(out) else f'./{out}'} --help")
+    following(qemu(str(out)) if getattr(target, "flash", 0) else f"{program(str(out))} --help")
 
 
 @cli.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import click
 
@@ -58,7 +59,7 @@ def pack(files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: b
                    f"{d.classes} classes")
     if d.labels_from:
         click.echo(f"labels: {d.labels_from}", err=True)
-    click.echo(f"Next: bnnc data preview {output}", err=True)
+    click.echo("Next: " + shlex.join(("bnnc", "data", "preview", output)), err=True)
 
 
 @data_group.group("make")
@@ -88,7 +89,7 @@ def make_prototypes(flip: float, seed: int, n_train: int, n_test: int, bits: int
         raise error("B0805", str(e), exit_code=5, help="see `bnnc data make prototypes --help`") from e
     data.write_bnnd(output, d)
     click.echo(f"{output}: {n_train} training and {n_test} test samples, bit[{bits}], {classes} classes")
-    click.echo(f"Next: bnnc data info {output}", err=True)
+    click.echo("Next: " + shlex.join(("bnnc", "data", "info", output)), err=True)
 
 
 @data_group.command("info")
@@ -106,7 +107,7 @@ def info(file: str, as_json: bool) -> None:
         for key, value in facts.items():
             text = number(value) if isinstance(value, int) and key.endswith("bytes") else str(value)
             click.echo(f"{key.replace('_', ' '):<14} {text}")
-    click.echo(f"Next: bnnc data preview {file}", err=True)
+    click.echo("Next: " + shlex.join(("bnnc", "data", "preview", file)), err=True)
 
 
 @data_group.command("preview")

@@ -46,6 +46,9 @@ def deploy(file: str, host: str, target: str, folder: str, now: bool, as_json: b
     if find_target(target).bare:
         raise error("B0709", f"there is no scp to target `{target}`", exit_code=2, help="`bnnc compile`, and your way of flashing")
     todo = commands(net, Path(file), target, host, folder)
+    if Path(net.model.name).is_dir():
+        raise error("B0903", f"{net.model.name} is a folder, and the program would have its name", exit_code=2,
+                    help="run this in another folder, or give the network another name")
     if as_json:
         click.echo(json.dumps({"commands": todo, "run": now}, indent=1))
     if now:
@@ -57,4 +60,8 @@ def deploy(file: str, host: str, target: str, folder: str, now: bool, as_json: b
         if now and (code := subprocess.run(argv, check=False).returncode):
             raise error("B0709", f"`{shlex.join(argv)}` failed with exit code {code}", exit_code=4,
                         help="try that command by hand: the host must be up and let you in")
-    click.echo("Next: bnnc deploy --run does it" if not now else "Next: the same command goes on where training stopped", err=True)
+    if now:
+        click.echo("Next: the same command goes on where training stopped", err=True)
+    else:
+        again = ["bnnc", "deploy", file, host, "--target", target, "--folder", folder, "--run"]
+        click.echo(f"Next: {shlex.join(again)}", err=True)

@@ -172,12 +172,19 @@ def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
     return source
 
 
+def free(out: Path) -> Path:
+    """``out``, where an executable can be.  Raises BnncError B0903 (usage) for a folder of that name."""
+    if out.is_dir():
+        raise error("B0903", f"{out} is a folder", exit_code=2, help="name the executable with -o PATH")
+    return out
+
+
 def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | None = None) -> Path:
     """Compile and check the program against the Plan; returns the executable."""
     from .backends.select import backend_of  # noqa: PLC0415
 
     with stage("build"):
-        return backend_of(planned.target).build(source, planned.report, planned.target, out, (k or knobs.read()).cc)
+        return backend_of(planned.target).build(source, planned.report, planned.target, free(out), (k or knobs.read()).cc)
 
 
 SIZES = ("code", "stack", "threads", "flash")  # of a Report: what a compiler may need other bytes for

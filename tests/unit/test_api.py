@@ -137,6 +137,13 @@ def test_elision_is_a_way_out_only_where_it_saves() -> None:
         assert any("v = elide" in w.change for w in ways) is there
 
 
+def test_a_program_cannot_have_a_folders_name(tmp_path: Path) -> None:
+    (tmp_path / "toy").mkdir()
+    with pytest.raises(bnnc.BnncError, match="B0903"):
+        bnnc.parse(TEXT).compile(out=tmp_path / "toy")
+    assert [p.name for p in tmp_path.iterdir()] == ["toy"]
+
+
 # -- programs --------------------------------------------------------------------------------------------------------
 
 

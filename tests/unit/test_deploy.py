@@ -63,3 +63,16 @@ def test_what_fails_or_is_dangerous_is_refused(home: Path) -> None:
     assert "exit code 255" in deploy(home, "pi@down", "--run", "--target", "host", code=4, path=str(home / "bin")).stderr
     for args in (("pi@a;rm",), ("pi@a", "--folder", "x y"), ("pi@a", "--folder=-x"), ("pi@a", "--target", "rpy")):
         assert not deploy(home, *args, code=2).stdout
+
+
+@pytest.mark.parametrize("now", [(), ("--run",)])
+def test_a_folder_of_the_programs_name_is_in_the_way(home: Path, now: tuple[str, ...]) -> None:
+    (home / "tiny").mkdir()
+    done = deploy(home, "pi@zero", "--target", "host", *now, code=2, path=str(home / "bin"))
+    assert "B0903" in done.stderr and "tiny is a folder" in done.stderr and not done.stdout
+    assert sorted(p.name for p in home.iterdir()) == ["bin", "net", "tiny"] and not (home / "asked").exists()
+
+
+def test_the_next_line_is_the_whole_command(home: Path) -> None:
+    last = deploy(home, "pi@zero", "--target", "rpi5", "--folder", "a/b").stderr.splitlines()[-1]
+    assert last == "Next: bnnc deploy net/spec.bnn pi@zero --target rpi5 --folder a/b --run"
