@@ -10,7 +10,7 @@ Non-goals: memory, targets, and what a learning rule does with the layers (``low
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -58,7 +58,8 @@ class Starved:
     @property
     def text(self) -> str:
         number = "one value" if self.rows == 1 else f"{self.rows} values"
-        return f"`{self.layer.name}` would see {number} of each channel in a step, and from fewer than {self.least} hardly anything is learnt"
+        return f"`{self.layer.name}` would see {number} of each channel in a step, " \
+               f"and from fewer than {self.least} hardly anything is learnt"
 
 
 def starved(model: Model, tables: Tables | None = None) -> Starved | None:

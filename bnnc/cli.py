@@ -281,7 +281,7 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
             out.print(line, style="dim")
     else:
         out = show.console()
-        out.print(show.title(p), "", show.plan_table(p, everything), "", show.totals_table(p), sep="\n")
+        out.print(show.title(p), "", show.plan_table(p, everything, out.width), "", show.totals_table(p), sep="\n")
         for part in show.changes(p):
             out.print(part)
         out.print(show.not_counted(p), show.card(p), show.cost(p), sep="\n", style="dim")

@@ -242,8 +242,8 @@ _ALL = (
          _int("bep", 45).replace("train {", "train { optimizer = sgd;"), _int("bep", 45), warning=True),
     Code("B0511", "a batch from which hardly anything is learnt (a warning)",
          "A normalisation over one or two values of a channel gives nearly the same result whatever the values are, so no gradient "
-         "to speak of passes it.  A dense layer's channel has one value a sample, a convolution's one a pixel of each; with `microbatch` a part of the "
-         "batch counts.",
+         "to speak of passes it.  A dense layer's channel has one value a sample, a convolution's one a pixel of each; with "
+         "`microbatch` a part of the batch counts.",
          _NET + "train { batch = 2; }\n", _NET + "train { batch = 4; }\n", warning=True),
     Code("B0601", "the plan needs more memory than there is",
          "The total of the plan exceeds `--ram`.  The message names the step at which most memory is in use, the buffers "

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from textwrap import fill
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,21 +20,65 @@ from .gates import WEIGHTS, Gates
 from .plan.types import Buffer
 from .published import Published
 
-REGIONS = (("state", "state: kept from step to step"), ("io", "io: the batch and the results"),
-           ("temp", "temporary: alive for a part of a step, so they share"))
+REGIONS = (("state", "state: kept"), ("io", "io: batch, results"), ("temp", "temporary: shared"))
 SECTIONS = (("forward", 8), ("back+update", 12), ("test", 6))  # cells of the timeline
+NARROW = (("fwd", 4), ("back", 6), ("test", 4))
 SMALL = 0.002  # buffers below this share of the arena are summed up, unless all are asked for
 
 
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError  # the command line's business
+JOINT = "\ue000"  # stands for the blank within a number while lines are broken
+WITHIN = re.compile(r"(?<=\d) (?=\d{3}(?!\d)|(?:B|KiB|MiB|s)\b|%)")
+
+
+def whole(cell: Any) -> Any:
+    """A text in which no number can be broken, nor set apart from its unit."""
+    return WITHIN.sub(JOINT, cell) if isinstance(cell, str) else cell
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(cell_len, texts), default=0)
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table for so many columns of a terminal: cells that must not wrap stay whole, the others and headers wrap between words.
+    Where that is too wide all the same, lines are longer than the terminal."""
+    natural = 2 * (len(table.columns) - 1)
+    for column in table.columns:
+        column._cells[:] = [whole(c) for c in column._cells]
+        natural += _longest((str(column.header), *map(str, column.cells)))
+    for column in table.columns:
+        cells, header = [str(c) for c in column.cells], str(whole(column.header))
+        if natural <= width:
+            column.no_wrap = True
+        elif column.no_wrap or column.justify == "right":
+            column.no_wrap, column.min_width = True, max(_longest(cells), _longest(header.split()))
+            column.header = fill(header, max(1, column.min_width), break_long_words=False, break_on_hyphens=False)
+        else:
+            column.min_width = _longest(word for c in (header, *cells) for word in c.split())
+    least = sum(column.min_width or 0 for column in table.columns) + 2 * (len(table.columns) - 1)
+    if natural > width and least > width:
+        table.width = least
+    return table
+
+
+class Screen(Console):
+    """A console that keeps numbers and names whole, and folds texts between words in a terminal only; one object a line."""
+
+    def print(self, *objects: Any, **kw: Any) -> None:
+        for o in objects:
+            kw["sep"] = "\n"
+            with self.capture() as captured:
+                if isinstance(o, Table):
+                    super().print(fitted(o, self.width), **{**kw, "soft_wrap": False, "crop": False})
+                else:
+                    super().print(whole(o), **{**kw, "soft_wrap": not self.is_terminal})
+            self.file.write(captured.get().replace(JOINT, " "))
 
 
 def console(stderr: bool = False) -> Console:
     """A console that folds nothing when its output is not a terminal; rich itself respects NO_COLOR."""
-    c = _Console(stderr=stderr, highlight=False, soft_wrap=True)
-    return c if c.is_terminal else _Console(stderr=stderr, highlight=False, soft_wrap=True, width=140)
+    c = Screen(stderr=stderr, highlight=False)
+    return c if c.is_terminal else Screen(stderr=stderr, highlight=False, width=140)
 
 
 def kib(n: int) -> str:
@@ -41,17 +88,19 @@ def kib(n: int) -> str:
 class Timeline:
     """Which part of a step a buffer is alive in, as cells: forward, backward with updates, evaluation."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, room: int) -> None:
+        """As wide as there is room for; without a header where there is none."""
+        self.sections = next((s for s in (SECTIONS, NARROW) if sum(n + 1 for _, n in s) - 1 <= room), ())
         placed = plan.planned.placed
         kernels, steps = placed.packed.train.kernels, len(placed.plan.steps)
         middle = 1 + next((i for i, k in enumerate(kernels) if k.phase != "forward"), len(kernels))
         end = len(kernels) + 2
         self.parts = ((0, middle), (middle, end), (end, steps))
-        self.header = "│".join(name[:n].ljust(n) for name, n in SECTIONS)
+        self.header = "│".join(name[:n].ljust(n) for name, n in self.sections)
 
     def bar(self, b: Buffer) -> str:
         out = []
-        for (first, end), (_, cells) in zip(self.parts, SECTIONS, strict=True):
+        for (first, end), (_, cells) in zip(self.parts, self.sections, strict=False):
             span = max(1, end - first)
             out.append("".join(
                 "█" if b.first < max(first + (i + 1) * span / cells, first + i * span / cells + 1)
@@ -59,14 +108,17 @@ class Timeline:
         return "│".join(out)
 
 
+def _kind(b: Buffer) -> str:
+    return f"{b.storage.dtype}[{', '.join(map(str, b.storage.shape))}]"
+
+
 def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timeline) -> None:
     shown = [b for b in buffers if b.nbytes >= least]
     for b in shown:
         line = str(b.span.line) if b.span.file != "<builtin>" else ""
-        kind = f"{b.storage.dtype}[{', '.join(map(str, b.storage.shape))}]"
-        table.add_row(b.name, line, kind, number(b.nbytes), timeline.bar(b))
+        table.add_row(b.name, line, _kind(b), number(b.nbytes), *([timeline.bar(b)] if timeline.sections else []))
     if rest := buffers[len(shown):]:
-        table.add_row(f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), "", style="dim")
+        table.add_row(f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), style="dim")
 
 
 def changes(plan: Plan) -> Iterable[Any]:
@@ -136,22 +188,26 @@ def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
     return [*out, "", live, "", what if changes else "no single change needs less"]
 
 
-def plan_table(plan: Plan, everything: bool = False) -> Table:
-    """Every buffer of a plan by region, largest first."""
-    timeline = Timeline(plan)
+def plan_table(plan: Plan, everything: bool = False, width: int = 140) -> Table:
+    """Every buffer of a plan by region, largest first; what is left of ``width`` columns shows when each is alive."""
+    least = 0 if everything else int(SMALL * plan.arena_bytes)
+    shown = [b for b in plan.buffers if b.nbytes >= least]
+    names = max((len(b.name) for b in shown), default=0), *(len(title) for _, title in REGIONS), 20
+    used = max(names) + 4 + max((len(_kind(b)) for b in shown), default=0) + len(number(plan.arena_bytes))
+    timeline = Timeline(plan, width - used - 8)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("buffer", no_wrap=True)
     table.add_column("line", justify="right")
     table.add_column("type", no_wrap=True)
     table.add_column("bytes", justify="right", no_wrap=True)
-    table.add_column(timeline.header, no_wrap=True)
-    least = 0 if everything else int(SMALL * plan.arena_bytes)
+    if timeline.sections:
+        table.add_column(timeline.header, no_wrap=True)
     for region, title in REGIONS:
         found = sorted((b for b in plan.buffers if b.region == region), key=lambda b: (-b.nbytes, b.offset))
         if found:
             shared = plan.arena_bytes - plan.planned.placed.plan.state_bytes
             size = shared if region == "temp" else sum(b.nbytes for b in found)
-            table.add_row(Text(title, style="bold cyan"), "", "", Text(number(size), style="cyan"), "")
+            table.add_row(Text(title, style="bold cyan"), "", "", Text(number(size), style="cyan"))
             _rows(table, found, least, timeline)
     return table
 

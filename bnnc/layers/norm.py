@@ -7,7 +7,8 @@ bnn   psi = mean |a|                      dy = v - mu(v) - mu(v q) q            
 In Algorithm 2's line 12 x excludes beta, which makes omega = mean|x~| identically 1, so it does not exist here; `bnn`
 keeps one bit (q) per element.  For l1 and bnn a channel whose psi is at most eps is constant over the batch: it
 normalises to beta and passes no gradient.  Over one row x~ is 0, and over two it is +-1 whatever y is, so that dy is 0
-(but for eps) for every kind: what is below hardly learns from less than LEAST_ROWS.  Running statistics (mean and psi, r <- m r + (1-m) s) serve evaluation.
+(but for eps) for every kind: what is below hardly learns from less than LEAST_ROWS.  Running statistics (mean and psi, r <- m
+r + (1-m) s) serve evaluation.
 """
 
 from __future__ import annotations

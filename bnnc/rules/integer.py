@@ -317,5 +317,6 @@ def integer_rule(backward: Callable[..., None], *layers: LayerDef, **kw: Any) ->
         return dw, None
 
     return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
-                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, validate=validate, warnings=warnings, ignores=ignores, inputs=INPUTS,
+                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, validate=validate, warnings=warnings,
+                ignores=ignores, inputs=INPUTS,
                 needs_normalisation=False, published=published.local_errors, width=good_width, **kw)

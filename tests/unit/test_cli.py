@@ -18,8 +18,10 @@ import numpy as np
 import pytest
 
 from bnnc import __version__, cli, data, driver, show
+from bnnc import parse as parse_network
 from bnnc.backends import select
 from bnnc.backends.c.targets import TARGETS
+from bnnc.budget import front, number
 from bnnc.data import read_bnnd
 from bnnc.diag import InternalError
 from bnnc.generate import prototypes
@@ -116,6 +118,45 @@ def test_plan_table(bnnc, net: str) -> None:
         assert part in out
     assert "Next: bnnc run" in err
     assert "rule standard would need" not in bnnc("plan", "--rule", "standard", net)[1]
+
+
+LONG = f"""network net {{ input u8[784]; dense 2048 name = {"n" * 24}; batchnorm; sign; dense 10; batchnorm; loss; }}
+rule edge;
+train {{ batch = 100; }}
+allow {{ recompute = on; optimizer = adam(v = elide); optimizer = bop; batch = 50; }}
+"""
+
+
+@pytest.mark.parametrize("spec", [SPEC, LONG], ids=["short", "long"])
+@pytest.mark.parametrize("width", [80, 100, 120, 0], ids=str)
+def test_tables_in_a_terminal(bnnc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, width: int) -> None:
+    """Names, lines, types and numbers are whole at every width, and words and numbers of notes are not broken; 0: a pipe."""
+    (tmp_path / "net.bnn").write_text(spec)
+    if width:
+        monkeypatch.setattr(show, "console", lambda: show.Screen(width=width, force_terminal=True, color_system=None, highlight=False))
+    p = parse_network(spec).plan()
+    code, out, _ = bnnc("plan", str(tmp_path / "net.bnn"), "--all", "--ram", f"{p.total_bytes - 1}" if spec is LONG else "1GB")
+    lines = out.splitlines()
+    p = p if spec is SPEC else parse_network(spec).plan(ram=p.total_bytes - 1)
+    assert code == 0 and "…" not in out and show.JOINT not in out
+    for b in p.buffers:
+        kind = f"{b.storage.dtype}[{', '.join(map(str, b.storage.shape))}]"
+        line = str(b.span.line) if b.span.file != "<builtin>" else ""
+        assert any(re.match(rf"{re.escape(b.name)} +{line} +{re.escape(kind)} +{number(b.nbytes)}( |$)", x) for x in lines), b.name
+    blocks = sum("█" in x or "·" in x for x in lines if x.count("│"))
+    assert blocks >= len(p.buffers) or (spec is LONG and width == 80)
+    words = {w for part in (show.not_counted(p), show.card(p), show.cost(p)) for w in show.whole(part).split()}
+    texts = [w.replace(show.JOINT, " ") for w in words]
+    assert all(any(t in x for x in lines) for t in texts)
+    assert all(any(number(n) in x for x in lines) for n in (p.total_bytes, p.arena_bytes, p.planned.placed.plan.lower_bound))
+    if width and spec is SPEC:
+        assert max(len(x) for x in lines) <= width
+    if spec is LONG:
+        assert all(any(number(c.total) in x and c.text in x and ("differs" if c.learning else "same") in x for x in lines)
+                   for c in front(list(p.choices)))
+    code, out, _ = bnnc("explain", "--peak", str(tmp_path / "net.bnn"))
+    base = parse_network(spec).plan().buffers
+    assert code == 0 and "…" not in out and all(number(b.nbytes) in out for b in base if b.name.endswith("dense1.weight"))
 
 
 def test_plan_json_and_csv(bnnc, net: str) -> None:
