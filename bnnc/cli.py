@@ -6,16 +6,13 @@ Results go to standard output, prose and errors to standard error; with ``--json
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
-import platform
 import shlex
 import signal
 import subprocess
 import sys
-import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,6 +23,7 @@ from . import __version__, api, budget, codes, driver, fmt, knobs, padding, show
 from .backends import select
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
+from .bug import report_bug
 from .cli_data import data_group
 from .cli_deploy import deploy
 from .cli_experiment import compare, sweep
@@ -76,35 +74,6 @@ def fail(e: BnncError, as_json: bool) -> NoReturn:
     sys.exit(e.exit_code)
 
 
-def bug_lines(e: Exception, args: Sequence[str]) -> dict[str, str]:
-    """What a report of a bug in bnnc needs: what happened and where, the version, the spec and how to see it again."""
-    cause = e.__cause__ if isinstance(e, InternalError) and isinstance(e.__cause__, Exception) else e
-    frames = traceback.extract_tb(cause.__traceback__)
-    text = str(e) if isinstance(e, InternalError) else f"{type(e).__name__}: {e}"
-    at, name = Path(frames[-1].filename), frames[-1].name
-    specs = [a for a in args if a.endswith(".bnn") and Path(a).is_file()]
-    knob = [f"{k}={shlex.quote(v)}" for k, v in sorted(os.environ.items()) if k.startswith("BNNC_")]
-    return {
-        "error": text if text.startswith("internal error") else f"internal error: {text}",
-        "version": f"bnnc {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        "pass": f"{getattr(e, 'stage', '') or 'none'}, {at.parent.name}/{at.name}:{frames[-1].lineno} in {name}",
-        "spec": ", ".join(f"{a}, sha256 {hashlib.sha256(Path(a).read_bytes()).hexdigest()[:16]}" for a in specs) or (
-            "from standard input" if "-" in args else "none"),
-        "reproduce": " ".join((*knob, "bnnc", *map(shlex.quote, args)))}
-
-
-def report_bug(e: Exception, args: Sequence[str], as_json: bool) -> NoReturn:
-    """Say what to report of a bug in bnnc, and end with exit code 70."""
-    lines = bug_lines(e, args)
-    if as_json:
-        click.echo(json.dumps({"diagnostics": [], "internal_error": lines, "exit_code": 70}, indent=1))
-    note(lines.pop("error") + "\nthis is a bug in bnnc; please report it with the spec and these lines:")
-    for key, text in lines.items():
-        note(f"  {key + ':':11}{text}")
-    note("BNNC_DUMP=DIR before that command writes what each pass made")
-    sys.exit(70)
-
-
 class Group(Piped):
     """Unknown commands get a suggestion; errors get their exit code and never a traceback."""
 
@@ -136,7 +105,7 @@ class Group(Piped):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as e:
-            report_bug(e, ctx.meta["bnnc.args"], ctx.meta["bnnc.json"])
+            raise SystemExit(report_bug(e, ctx.meta["bnnc.args"], ctx.meta["bnnc.json"])) from e
 
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
