@@ -21,9 +21,8 @@ import click
 
 from . import __version__, api, budget, codes, driver, fmt, knobs, padding, show
 from .backends import select
-from .backends.c import build as c_build
-from .backends.c.targets import TARGETS
 from .bug import report_bug
+from .cli_about import passes, targets, version
 from .cli_data import data_group
 from .cli_deploy import deploy
 from .cli_experiment import compare, sweep
@@ -105,7 +104,8 @@ class Group(Piped):
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except Exception as e:
-            raise SystemExit(report_bug(e, ctx.meta["bnnc.args"], ctx.meta["bnnc.json"])) from e
+            with quiet():
+                raise SystemExit(report_bug(e, ctx.meta["bnnc.args"], ctx.meta["bnnc.json"])) from e
 
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
@@ -329,10 +329,6 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
     following(f"{program(out)} train{_data_flag(file)}   or   {program(out)} --help")
 
 
-def _ram(n: int | None) -> str:
-    return "" if not n else f"{n >> 20} MiB" if n >> 20 else f"{n >> 10} KiB"
-
-
 def qemu(program: str) -> str:
     """A command that runs a program without an operating system here."""
     return f"qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel {shlex.quote(program)}"
@@ -448,8 +444,8 @@ def explain(code: str | None, peak: str | None, target: str, batch: int | None, 
         p = net.plan(target, batch, threads)
         left = budget.Left(p.planned.model)
         show.peak(p, budget.what_if(net.options(target, batch, threads), p.planned, left), as_json)
-        for _, text in left.notes:
-            note(text)
+        for _, line in left.notes:
+            note(line)
         return
     assert code is not None
     text = codes.explain(code)
@@ -460,56 +456,7 @@ def explain(code: str | None, peak: str | None, target: str, batch: int | None, 
     click.echo(json.dumps(asdict(codes.CODES[code.upper()]), indent=1) if as_json else text, nl=as_json)
 
 
-@cli.command()
-@options("json")
-def targets(as_json: bool) -> None:
-    """List the machines that programs can be compiled for, and which compilers for them are installed."""
-    known = list(select.targets().values())
-    found = {t.name: select.backend_of(t).installed(t) for t in known}
-    if as_json:
-        click.echo(json.dumps([
-            {"name": t.name, "isa": t.isa, "doc": t.doc, "levels": [x.name for x in t.levels], "threads": t.threads,
-             "ram_bytes": t.ram, "compilers": list(t.compilers), "installed": found[t.name], "install": t.install}
-            for t in known], indent=1))
-    else:
-        show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "RAM", "compiler", "what"), (
-            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), _ram(t.ram),
-             found[t.name] or "none", t.doc) for t in known)))
-        for text in dict.fromkeys(t.install for t in known if not found[t.name]):
-            names = [t.name for t in known if t.install == text and not found[t.name]]
-            note(f"{', '.join(names)}: {text}")
-    following("bnnc compile FILE --target NAME")
-
-
-@cli.command()
-@options("json")
-def passes(as_json: bool) -> None:
-    """List the passes between a spec and its plan, in order."""
-    if as_json:
-        click.echo(json.dumps([
-            {"name": p.name, "takes": p.takes, "gives": p.gives, "doc": p.doc, "optional": p.optional,
-             "preserves": p.preserves} for p in driver.PIPELINE], indent=1))
-    else:
-        show.console().print(show.list_table(("pass", "from", "to", "optional", "what is true afterwards"), (
-            (p.name, p.takes, p.gives, "yes" if p.optional else "", p.doc) for p in driver.PIPELINE)))
-    following("BNNC_DUMP=DIR bnnc plan FILE   writes what each pass made")
-
-
-@cli.command()
-@options("json")
-def version(as_json: bool) -> None:
-    """Print the version, and the C compiler that would be used."""
-    try:
-        compiler = c_build.find_compiler(TARGETS["host"], knobs.read().cc)
-    except BnncError:
-        compiler = ""
-    if as_json:
-        click.echo(json.dumps({"version": __version__, "compiler": compiler, "python": sys.version.split()[0]}))
-    else:
-        click.echo(f"bnnc {__version__}, C compiler: {compiler or 'none found'}")
-
-
-for command in (compare, sweep, data_group, deploy):
+for command in (targets, passes, version, compare, sweep, data_group, deploy):
     cli.add_command(command)
 
 
