@@ -73,6 +73,7 @@ class Screen(Console):
                 else:
                     super().print(whole(o), **{**kw, "soft_wrap": not self.is_terminal})
             self.file.write(captured.get().replace(JOINT, " "))
+            self.file.flush()  # before what goes to standard error
 
 
 def console(stderr: bool = False) -> Console:
