@@ -1,13 +1,15 @@
 """The checker: is a Plan legal?  Shares no code with the planner and trusts none of its numbers.
 
-Lifetimes are recomputed from what the steps read and write, overlap is tested pair by pair, sizes are recomputed from
-shape and dtype.  Slow on purpose.  Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``size``,
+Lifetimes are recomputed from what the steps read and write, sizes from shape and dtype; overlap is tested by a walk through
+time, where each buffer that begins to live meets its neighbours among those that do.  Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``size``,
 ``align``, ``lifetime``, ``overlap``, ``bounds``, ``state``, ``arena``, ``bound``, ``peak``, ``duplicate``.
 """
 
 from __future__ import annotations
 
-from .types import Plan
+from bisect import bisect_left
+
+from .types import Buffer, Plan
 
 BITS = {"bit": 1, "bool": 1, "u8": 8, "i8": 8, "i16": 16, "f16": 16, "i32": 32, "f32": 32}
 
@@ -30,6 +32,25 @@ def _expected_bytes(dtype: str, rows: int, cols: int, axis: int) -> int:
     while side % 16:
         side += 1
     return ((summed + 31) // 32) * side * 4
+
+
+def check_overlap(buffers: list[Buffer]) -> None:
+    """Raise PlanError where two buffers share bytes while both live."""
+    events: list[tuple[int, int, int]] = []  # at one time what begins stands before what ends: it meets it
+    for i, b in enumerate(buffers):
+        if b.end > b.offset and b.first <= b.last:
+            events += [(b.first, 0, i), (b.last, 1, i)]
+    alive: list[tuple[int, int]] = []  # (offset, number), ascending
+    for _, ends, i in sorted(events):
+        b = buffers[i]
+        at = bisect_left(alive, (b.offset, i))
+        if ends:
+            del alive[at]
+            continue
+        for _, j in alive[max(0, at - 1):at + 1]:
+            if buffers[j].offset < b.end and b.offset < buffers[j].end:
+                raise PlanError("overlap", f"{buffers[j].storage.name} and {b.storage.name} share bytes while both live")
+        alive.insert(at, (b.offset, i))
 
 
 def check_plan(plan: Plan) -> None:
@@ -76,16 +97,19 @@ def check_plan(plan: Plan) -> None:
             if b.offset < plan.state_bytes:
                 raise PlanError("state", f"{s.name} lies in the state range")
     buffers = list(plan.buffers)
-    for i, a in enumerate(buffers):
-        for b in buffers[i + 1:]:
-            together = not (a.last < b.first or b.last < a.first)
-            disjoint = a.end <= b.offset or b.end <= a.offset
-            if together and not disjoint:
-                raise PlanError("overlap", f"{a.storage.name} and {b.storage.name} share bytes while both live")
+    check_overlap(buffers)
     top = max(b.end for b in buffers)
     if not top <= plan.arena_bytes < top + 64 or plan.arena_bytes % 64:
         raise PlanError("arena", f"arena {plan.arena_bytes}, buffers end at {top}")
-    live = [sum(b.end - b.offset for b in buffers if b.first <= t <= b.last) for t in range(len(plan.steps))]
+    begin, end = [0] * len(plan.steps), [0] * len(plan.steps)
+    for b in buffers:
+        begin[b.first] += b.end - b.offset
+        end[b.last] += b.end - b.offset
+    live, now = [], 0
+    for t in range(len(plan.steps)):
+        now += begin[t]
+        live.append(now)
+        now -= end[t]
     if max(live) != plan.lower_bound:
         raise PlanError("bound", f"lower bound {plan.lower_bound}, but {max(live)} bytes live at once")
     if live[plan.peak_step] != max(live):

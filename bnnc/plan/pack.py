@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..ir.sequence import ROWS
@@ -34,7 +35,7 @@ class PackedSchedule:
     constants: tuple[Storage, ...] = ()
     loops: tuple[Loop, ...] = ()
 
-    @property
+    @cached_property
     def storage(self) -> dict[str, Storage]:
         return {s.name: s for s in (*self.storages, *self.constants)}
 

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from ..diag import NOWHERE, InternalError
 from .pack import Packed, PackedSchedule
 from .types import Buffer, Plan, Step, Storage
@@ -115,10 +117,17 @@ ORDERS: tuple[Callable[[int, int, int, str], Any], ...] = (
 def _offsets(names: list[str], storages: dict[str, Storage], life: dict[str, tuple[int, int]], floor: int, reuse: bool) -> dict[str, int]:
     """Each buffer in turn at the lowest offset that is free during its life; without ``reuse`` after all before it."""
     out: dict[str, int] = {}
-    for n in names:
+    top = floor
+    starts, stops, places, ends = (np.zeros(len(names), np.int64) for _ in range(4))  # of the buffers that have a place
+    for i, n in enumerate(names):
         size, (first, last) = storages[n].nbytes, life[n]
-        taken = [(at, at + storages[m].nbytes) for m, at in out.items() if not reuse or (life[m][0] <= last and first <= life[m][1])]
-        out[n] = _first_fit(size, _align(size), taken, floor) if reuse else _up(max([floor, *(e for _, e in taken)]), _align(size))
+        if reuse:
+            met = np.flatnonzero((starts[:i] <= last) & (stops[:i] >= first))
+            at = _first_fit(size, _align(size), list(zip(places[met].tolist(), ends[met].tolist(), strict=True)), floor)
+        else:
+            at = _up(top, _align(size))
+        out[n], top = at, max(top, at + size)
+        starts[i], stops[i], places[i], ends[i] = first, last, at, at + size
     return out
 
 
@@ -162,6 +171,10 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
         buffers.append(Buffer(st, offsets[n], *life[n], "io" if n in external else "temp", _align(st.nbytes),
                               step.layer if step else "", step.span if step else steps[0].span))
     arena = _up(max(b.end for b in buffers), 64)
-    weight = [sum(b.nbytes for b in buffers if b.first <= t <= b.last) for t in range(len(steps))]
+    change = [0] * (len(steps) + 1)
+    for b in buffers:
+        change[b.first] += b.nbytes
+        change[b.last + 1] -= b.nbytes
+    weight = list(itertools.accumulate(change))[:-1]
     peak = max(range(len(steps)), key=lambda t: (weight[t], -t))
     return Placed(packed, Plan(tuple(buffers), tuple(steps), arena, state_bytes, weight[peak], peak))

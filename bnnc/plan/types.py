@@ -9,6 +9,7 @@ per row).  For 0 and 2 the words of a row are padded to a multiple of 16, so tha
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..diag import NOWHERE, Span
 from ..ir.dtype import NUMBER_BYTES
@@ -141,7 +142,7 @@ class Plan:
     lower_bound: int
     peak_step: int
 
-    @property
+    @cached_property
     def buffer(self) -> dict[str, Buffer]:
         return {b.name: b for b in self.buffers}
 

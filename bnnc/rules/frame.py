@@ -8,6 +8,7 @@ bef      binary equiangular frame (BEP, 2512.04189, appendix C): coordinate desc
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -31,31 +32,66 @@ def random_prototypes(seed: int, number: int, classes: int, width: int) -> np.nd
 def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: float = 0.0, trials: int = 40) -> np.ndarray:
     """int8 [classes, width], after ``trials`` trials per entry.  ``alpha`` 0: 1 up to ten classes and 25 beyond, which keeps
     the spread of the products small."""
-    rows = random_prototypes(seed, number, classes, width).astype(int).tolist()
-    gram = [[sum(a * b for a, b in zip(x, y, strict=True)) for y in rows] for x in rows]
+    rows = random_prototypes(seed, number, classes, width).astype(np.int32)
     pairs = classes * (classes - 1) // 2
     if pairs == 0:
-        return np.array(rows, np.int8)
+        return rows.astype(np.int8)
     alpha = alpha or (1.0 if classes <= 10 else 25.0)
-    s1 = sum(gram[i][j] for i in range(classes) for j in range(i))
-    s2 = sum(gram[i][j] ** 2 for i in range(classes) for j in range(i))
+    f = _Frame(rows)
+    s1, s2 = f.sums()
     trials *= classes * width
     draws = rng.philox(seed, CLASSIFIER_STREAM + 0x1000 + number, 2 * trials).astype(np.uint64)
-    which, where = ((draws[0::2] * classes) >> np.uint64(32)).tolist(), ((draws[1::2] * width) >> np.uint64(32)).tolist()
-    for i, k in zip(which, where, strict=True):
-        flip = -2 * rows[i][k]
-        change = [flip * rows[j][k] for j in range(classes)]
-        d1 = sum(change) - change[i]
-        d2 = sum((2 * gram[i][j] + change[j]) * change[j] for j in range(classes) if j != i)
+    which, where = ((draws[0::2] * classes) >> np.uint64(32)).astype(np.int64), ((draws[1::2] * width) >> np.uint64(32)).astype(np.int64)
+
+    def change(d1: Any, d2: Any) -> Any:
+        """How J changes with the sum of the products and with that of their squares."""
         new1, new2 = s1 + d1, s2 + d2
-        if d1 + alpha * ((new2 / pairs - (new1 / pairs) ** 2) - (s2 / pairs - (s1 / pairs) ** 2)) < 0:
-            rows[i][k] = -rows[i][k]
-            for j in range(classes):
-                if j != i:
-                    gram[i][j] += change[j]
-                    gram[j][i] = gram[i][j]
-            s1, s2 = new1, new2
-    return np.array(rows, np.int8)
+        return d1 + alpha * ((new2 / pairs - (new1 / pairs) ** 2) - (s2 / pairs - (s1 / pairs) ** 2))
+
+    t, block = 0, 64
+    while t < trials:  # most flips are refused: judge many at once, up to the first that is not
+        d1, d2 = f.flips(which[t:t + block], where[t:t + block])
+        slack = 1e-9 * (abs(s2) + 1) * (1 + alpha)  # NumPy rounds a square as Python does not always
+        for at in np.flatnonzero(change(d1, d2) < slack).tolist():
+            if change(int(d1[at]), int(d2[at])) < 0:
+                s1, s2 = s1 + int(d1[at]), s2 + int(d2[at])
+                f.flip(int(which[t + at]), int(where[t + at]))
+                t, block = t + at + 1, max(64, 2 * at)
+                break
+        else:
+            t, block = t + block, min(1 << 16, 2 * block)
+    return f.rows.astype(np.int8)
+
+
+class _Frame:
+    """Rows of +-1, their products, and of each entry (i, k) the sum over the other rows j of product[i][j] rows[j][k]."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows, self.columns = rows, rows.sum(0)
+        self.products = (rows @ rows.T).astype(np.int64)
+        np.fill_diagonal(self.products, 0)
+        self.pull = (self.products.astype(np.float64) @ rows).astype(np.int32)  # at most classes * width
+        self.room = np.empty_like(self.pull)
+
+    def sums(self) -> tuple[int, int]:
+        """Of the products of all pairs, and of their squares."""
+        return int(self.products.sum()) // 2, int((self.products**2).sum()) // 2
+
+    def flips(self, which: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How both sums change with one entry's flip, for many entries."""
+        old = self.rows[which, where].astype(np.int64)
+        return -2 * old * (self.columns[where] - old), -4 * old * self.pull[which, where] + 4 * (len(self.rows) - 1)
+
+    def flip(self, i: int, k: int) -> None:
+        old, row, column = int(self.rows[i, k]), self.rows[i], self.rows[:, k]
+        step = -2 * old * column  # of the products of row i
+        step[i] = 0
+        self.pull += np.multiply.outer(step, row, out=self.room)
+        self.pull[i] += step @ self.rows
+        self.products[i] += step
+        self.products[:, i] += step
+        self.pull[:, k] -= 2 * old * self.products[i].astype(np.int32)
+        self.rows[i, k], self.columns[k] = -old, self.columns[k] - 2 * old
 
 
 classifiers.add(Named("random", "independent random prototypes", (),

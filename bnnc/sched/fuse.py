@@ -12,6 +12,7 @@ each reader.  Updates are not moved into contractions here: that is ``sink``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from ..diag import InternalError
 from ..ir.dtype import ONE_BIT
@@ -44,6 +45,7 @@ class _Fuser:
         self.expr: dict[str, Expr] = {}  # how a reader writes a value: inlined, or a load
         self.made_by: dict[str, int] = {}  # value -> draft index
         self.drafts: list[_Draft] = []
+        self.alike: dict[Any, list[int]] = {}  # drafts, ascending, that something else may join: by what they walk over
         self.required = {v for _, v in program.updates} | {v for _, v in program.results}
         self.readers: dict[str, list[Op]] = {}
         for op in program.ops:
@@ -80,8 +82,7 @@ class _Fuser:
         if at is None and self.on and op.kind not in ROWS:
             at = self.map_kernel_for(op, expr)
         if at is None:
-            self.drafts.append(_Draft(Kernel("map", v.shape, (), phase=op.phase, layer=op.layer, span=op.span)))
-            at = len(self.drafts) - 1
+            at = self.begin(Kernel("map", v.shape, (), phase=op.phase, layer=op.layer, span=op.span))
         d = self.drafts[at]
         d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)))
         self.made_by[op.output] = at
@@ -149,14 +150,23 @@ class _Fuser:
 
     def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
         """The latest kernel over the same extent, and of the same phase, that could make this value too."""
-        v = self.p.value[op.output]
-        for at in range(len(self.drafts) - 1, -1, -1):
+        v, loads = self.p.value[op.output], set(expr.loads())
+        earliest = max((self.made_by.get(n, -1) for n in loads), default=-1)
+        for at in reversed(self.alike.get(("map", v.shape, op.phase), ())):
+            if at < earliest:
+                break
             k = self.drafts[at].kernel
-            shared = set(expr.loads()) & (set(k.reads) | set(k.writes))
-            related = bool(shared) if _is_full(v.shape) else op.phase != "update" or k.layer == op.layer
-            if k.kind in ("map", "group") and k.domain == v.shape and k.phase == op.phase and related and self.before(expr, at, True):
+            if not loads.isdisjoint((*k.reads, *k.writes)) if _is_full(v.shape) else op.phase != "update" or k.layer == op.layer:
                 return at
         return None
+
+    def begin(self, k: Kernel) -> int:
+        """A new draft; its number."""
+        self.drafts.append(_Draft(k))
+        at = len(self.drafts) - 1
+        key = ("map", k.domain, k.phase) if k.kind in ("map", "group") else (k.kind, k.domain, k.phase, k.geometry)
+        self.alike.setdefault(key, []).append(at)
+        return at
 
     # -- anchors ------------------------------------------------------------------------------------------------------
     def anchor(self, op: Op) -> None:
@@ -199,15 +209,16 @@ class _Fuser:
         else:
             raise InternalError(f"no anchor for {op.kind}")
         k = replace(k, outputs=(Output(op.output, Expr("acc", (), 0, v.dtype, v.shape)),))
-        self.drafts.append(_Draft(k))
-        self.made_by[op.output] = len(self.drafts) - 1
+        self.made_by[op.output] = self.begin(k)
 
     def joins(self, new: Kernel, acc: Acc) -> bool:
         """Add ``acc`` to the latest kernel that walks as ``new`` does, if there is one."""
-        for at in range(len(self.drafts) - 1, -1, -1) if self.on else ():
+        earliest = max((self.made_by.get(n, -1) for n in acc.expr.loads()), default=-1)
+        for at in reversed(self.alike.get((new.kind, new.domain, new.phase, new.geometry), ()) if self.on else ()):
+            if at <= earliest:
+                break
             k = self.drafts[at].kernel
-            same = (k.kind, k.domain, k.phase, k.geometry) == (new.kind, new.domain, new.phase, new.geometry)
-            if same and self.before(acc.expr, at, False) and (k.kind != "window" or k.accs[0].expr == acc.expr):
+            if k.kind != "window" or k.accs[0].expr == acc.expr:
                 shape = self.p.value[acc.value].shape
                 self.drafts[at].kernel = replace(k, accs=(*k.accs, acc), outputs=(*k.outputs, Output(
                     acc.value, Expr("acc", (), len(k.accs), acc.dtype, shape))))

@@ -8,6 +8,7 @@ copied at the end.
 
 from __future__ import annotations
 
+import heapq
 from dataclasses import replace
 
 from ..diag import InternalError
@@ -24,23 +25,56 @@ def _edges(kernels: list[Kernel], alias: dict[str, str]) -> list[set[int]]:
     before: list[set[int]] = [set() for _ in kernels]
     for i, k in enumerate(kernels):
         before[i] |= {made_by[n] for n in k.reads if n in made_by} - {i}
+    readers = _readers(kernels)
     for new, state in alias.items():
         writer = made_by[new]
-        before[writer] |= {i for i, k in enumerate(kernels) if state in k.reads} - {writer}
+        before[writer] |= readers.get(state, set()) - {writer}
     return before
 
 
+def _readers(kernels: list[Kernel]) -> dict[str, set[int]]:
+    readers: dict[str, set[int]] = {}
+    for i, k in enumerate(kernels):
+        for n in k.reads:
+            readers.setdefault(n, set()).add(i)
+    return readers
+
+
+def _after(before: list[set[int]]) -> list[set[int]]:
+    """For each kernel, those that must run after it."""
+    after: list[set[int]] = [set() for _ in before]
+    for i, some in enumerate(before):
+        for j in some:
+            after[j].add(i)
+    return after
+
+
+def _reaches(after: list[set[int]], start: int, ends: set[int]) -> bool:
+    """Must one of ``ends`` run after ``start``?"""
+    seen, todo = {start}, [start]
+    while todo:
+        new = after[todo.pop()] - seen
+        if new & ends:
+            return True
+        seen |= new
+        todo += new
+    return False
+
+
 def _topological(kernels: list[Kernel], before: list[set[int]], updates: set[str]) -> list[int] | None:
+    """Of the kernels that may run, an update goes first, then the one that stands first."""
     order: list[int] = []
-    left = set(range(len(kernels)))
-    while left:
-        ready = [i for i in left if not before[i] & left]
-        if not ready:
-            return None
-        ready.sort(key=lambda i: (not set(kernels[i].writes) <= updates, i))
-        order.append(ready[0])
-        left.remove(ready[0])
-    return order
+    after, waits = _after(before), [len(b) for b in before]
+    ready = [(not set(k.writes) <= updates, i) for i, k in enumerate(kernels) if not waits[i]]
+    heapq.heapify(ready)
+    while ready:
+        i = heapq.heappop(ready)[1]
+        order.append(i)
+        for j in after[i]:
+            waits[j] -= 1
+            if not waits[j]:
+                heapq.heappush(ready, (not set(kernels[j].writes) <= updates, j))
+    return order if len(order) == len(kernels) else None
 
 
 class _Bytes:
@@ -104,16 +138,19 @@ def order_one(s: Schedule) -> Schedule:
     updates = s.program.updates
     alias: dict[str, str] = {}
     plain: list[tuple[str, str]] = []
-    made = {n for k in kernels for n in k.writes}
+    made_by = {n: i for i, k in enumerate(kernels) for n in k.writes}
+    readers, after = _readers(kernels), _after(_edges(kernels, alias))
     for state, new in updates:
-        if new in alias or new not in made:  # one value updates two states, or a state is replaced by another
+        if new in alias or new not in made_by:  # one value updates two states, or a state is replaced by another
             plain.append((state, new))
             continue
-        trial = {**alias, new: state}
-        if _topological(kernels, _edges(kernels, trial), set()) is None:
+        first = readers.get(state, set()) - {made_by[new]}  # must run before the state is overwritten
+        if _reaches(after, made_by[new], first):
             plain.append((state, new))
         else:
-            alias = trial
+            alias[new] = state
+            for i in first:
+                after[i].add(made_by[new])
     news = {new for _, new in updates}
     order = _topological(kernels, _edges(kernels, alias), news)
     if order is None:
