@@ -8,6 +8,7 @@ it where that kernel has whole rows at hand.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ..ir.dtype import INTEGERS
@@ -15,44 +16,83 @@ from .fuse import drop_unread
 from .kernel import Expr, Kernel, Output, Schedule, Scheduled
 
 
-def _depends(kernels: list[Kernel], start: int) -> set[int]:
-    """Indices of kernels that need, directly or not, what kernel ``start`` makes."""
-    tainted, out = set(kernels[start].writes), set()
-    for i in range(start + 1, len(kernels)):
-        if tainted & set(kernels[i].reads):
-            out.add(i)
-            tainted |= set(kernels[i].writes)
-    return out
+class _Sinker:
+    """One walk over the kernels of a schedule: a kernel that moves leaves its place empty, so that numbers stay."""
 
+    def __init__(self, kernels: list[Kernel], state_of: dict[str, str], results: set[str]) -> None:
+        self.kernels: list[Kernel | None] = list(kernels)
+        self.state_of, self.results = state_of, results
+        self.made_by = {n: i for i, k in enumerate(kernels) for n in k.writes}
+        self.readers: dict[str, set[int]] = {}
+        for i, k in enumerate(kernels):
+            for n in k.reads:
+                self.readers.setdefault(n, set()).add(i)
 
-def _row_sums(kernels: list[Kernel], i: int) -> set[int]:
-    """Kernels that do nothing but sum rows of what map kernel ``i`` makes."""
-    made = set(kernels[i].writes)
-    return {j for j, k in enumerate(kernels) if k.kind == "reduce_cols" and set(k.reads) <= made
-            and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in k.accs) and all(o.expr.op == "acc" for o in k.outputs)}
+    def at(self, i: int) -> Kernel:
+        k = self.kernels[i]
+        assert k is not None
+        return k
 
+    def reading(self, names: Iterable[str]) -> set[int]:
+        return {i for n in names for i in self.readers.get(n, ())}
 
-def _target(kernels: list[Kernel], i: int, state_of: dict[str, str], made_by: dict[str, int], sums: set[int],
-            results: set[str]) -> int | None:
-    """The anchor kernel into which map kernel ``i``, with the row sums ``sums`` of it, can move, or None."""
-    k = kernels[i]
-    sources = [made_by[n] for n in k.reads if n in made_by]
-    if k.kind != "map" or not sources:
-        return None
-    at = max(sources)
-    anchor = kernels[at]
-    if not anchor.accs or anchor.out_shape != k.domain or (sums and not anchor.whole_rows):
-        return None
-    if set(anchor.writes) & set().union(*(o.expr.elsewhere() for o in k.outputs)):
-        return None
-    helpers = set(k.writes) - set(state_of)  # what only the sums may read
-    if len(helpers) == len(k.writes) or helpers & results or any(helpers & set(x.reads) for j, x in enumerate(kernels) if j not in sums):
-        return None
-    later = _depends(kernels, at) - {i} - sums
-    states = {state_of[n] for n in k.writes if n in state_of}
-    if any(states & set(kernels[j].reads) for j in later):  # would read the new weights
-        return None
-    return at
+    def replace(self, i: int, k: Kernel | None) -> None:
+        for n in self.at(i).reads:
+            self.readers[n].discard(i)
+        self.kernels[i] = k
+        for n in k.reads if k else ():
+            self.readers.setdefault(n, set()).add(i)
+        self.made_by |= dict.fromkeys(k.writes if k else (), i)
+
+    def depends(self, start: int) -> set[int]:
+        """Kernels that need, directly or not, what kernel ``start`` makes."""
+        out: set[int] = set()
+        todo = [start]
+        while todo:
+            i = todo.pop()
+            new = {j for j in self.reading(self.at(i).writes) if j > i} - out
+            out |= new
+            todo += new
+        return out
+
+    def row_sums(self, i: int) -> set[int]:
+        """Kernels that do nothing but sum rows of what map kernel ``i`` makes."""
+        made = set(self.at(i).writes)
+        return {j for j in self.reading(made) if (k := self.at(j)).kind == "reduce_cols" and set(k.reads) <= made
+                and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in k.accs) and all(o.expr.op == "acc" for o in k.outputs)}
+
+    def target(self, i: int, sums: set[int]) -> int | None:
+        """The anchor kernel into which map kernel ``i``, with the row sums ``sums`` of it, can move, or None."""
+        k = self.at(i)
+        sources = [self.made_by[n] for n in k.reads if n in self.made_by]
+        if k.kind != "map" or not sources:
+            return None
+        at = max(sources)
+        anchor = self.at(at)
+        if not anchor.accs or anchor.out_shape != k.domain or (sums and not anchor.whole_rows):
+            return None
+        if set(anchor.writes) & set().union(*(o.expr.elsewhere() for o in k.outputs)):
+            return None
+        helpers = set(k.writes) - set(self.state_of)  # what only the sums may read
+        if len(helpers) == len(k.writes) or helpers & self.results or self.reading(helpers) - sums:
+            return None
+        states = {self.state_of[n] for n in k.writes if n in self.state_of}
+        if self.reading(states) & (self.depends(at) - {i} - sums):  # would read the new weights
+            return None
+        return at
+
+    def move(self, i: int, at: int, sums: set[int]) -> None:
+        """Kernel ``i`` and the row sums of it become outputs of the kernel ``at``."""
+        anchor = self.at(at)
+        inside = {c.value: Expr("acc", (), n, c.dtype, anchor.out_shape) for n, c in enumerate(anchor.accs)}
+        inside |= {o.value: o.expr for o in anchor.outputs if not o.row_sum}
+        moved = [Output(o.value, o.expr.substitute(inside)) for o in self.at(i).outputs]
+        inside = {o.value: o.expr for o in moved}
+        moved = [o for o in moved if o.value in self.state_of] + [
+            Output(o.value, self.at(j).accs[o.expr.attr].expr.substitute(inside), True) for j in sorted(sums) for o in self.at(j).outputs]
+        for j in (i, *sums):
+            self.replace(j, None)
+        self.replace(at, replace(anchor, outputs=(*anchor.outputs, *moved)))
 
 
 def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
@@ -68,25 +108,16 @@ def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
 
 def _sink_once(kernels: list[Kernel], state_of: dict[str, str], results: set[str]) -> list[Kernel] | None:
     """One walk over the kernels; None where nothing moved."""
-    kernels = list(kernels)
-    i, given = 0, len(kernels)
-    while i < len(kernels):
-        made_by = {n: j for j, k in enumerate(kernels) for n in k.writes}
-        sums = _row_sums(kernels, i) if kernels[i].kind == "map" else set()
-        at = _target(kernels, i, state_of, made_by, sums, results)
-        if at is None:
-            i += 1
+    s, moved = _Sinker(kernels, state_of, results), False
+    for i in range(len(kernels)):
+        if s.kernels[i] is None or s.at(i).kind != "map":
             continue
-        anchor = kernels[at]
-        inside = {c.value: Expr("acc", (), n, c.dtype, anchor.out_shape) for n, c in enumerate(anchor.accs)}
-        inside |= {o.value: o.expr for o in anchor.outputs if not o.row_sum}
-        moved = [Output(o.value, o.expr.substitute(inside)) for o in kernels[i].outputs]
-        inside = {o.value: o.expr for o in moved}
-        moved = [o for o in moved if o.value in state_of] + [
-            Output(o.value, kernels[j].accs[o.expr.attr].expr.substitute(inside), True) for j in sorted(sums) for o in kernels[j].outputs]
-        kernels[at] = replace(anchor, outputs=(*anchor.outputs, *moved))
-        kernels = [k for j, k in enumerate(kernels) if j != i and j not in sums]
-    return kernels if len(kernels) < given else None
+        sums = s.row_sums(i)
+        at = s.target(i, sums)
+        if at is not None:
+            s.move(i, at, sums)
+            moved = True
+    return [k for k in s.kernels if k is not None] if moved else None
 
 
 def sink_one(s: Schedule) -> Schedule:
