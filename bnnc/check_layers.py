@@ -19,7 +19,7 @@ from .diag import InternalError, Span, did_you_mean
 from .model import Call, Layer, TensorType
 from .registry import LayerDef, Param, ShapeError, Tables
 
-MAX_LAYERS, MAX_STEPS, MAX_USES, MAX_NESTING = 10_000, 100_000, 32, 100
+MAX_LAYERS, MAX_STEPS, MAX_USES, MAX_NESTING = 1000, 100_000, 32, 100
 REPEAT = "repeat"
 BODIES = ("container", "branch")
 _COUNT = Param("count", "int", doc="how often the body is repeated", minimum=0, maximum=10_000, positional=True)

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from ..diag import NOWHERE, InternalError, Span
 from .ops import OPS
 
@@ -184,7 +186,8 @@ class Builder:
     def constant(self, name: str, bits: Any) -> T:
         """A bit matrix (an array of +-1) that is embedded in the program; the same name again is the same constant."""
         if name not in self.values:
-            rows = tuple(f"{sum(1 << c for c, x in enumerate(row) if x > 0):x}" for row in bits.tolist())
+            packed = np.packbits(bits > 0, axis=1, bitorder="little")[:, ::-1]
+            rows = tuple(row.tobytes().hex().lstrip("0") or "0" for row in packed)
             self.values[name] = Value(name, bits.shape, "bit")
             self.constants.append(Constant(name, rows))
         return T(self, self.values[name])

@@ -18,7 +18,16 @@ from ..registry import LayerDef, Param, ShapeError, layers
 
 def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
     check_weights("dense", args)
+    check_sum("dense", t, args, t.elements)
     return TensorType("real", (args["units"],))
+
+
+def check_sum(name: str, t: TensorType, args: Call, terms: int) -> None:
+    """ShapeError where a sum of so many terms, which binary weights make of whole numbers, does not fit 32 bits."""
+    size = {"u8": 255, "bit": 1}.get(t.kind, 0) if args["weights"] == "binary" else 0
+    if terms * size > 2**31 - 1:
+        raise ShapeError("B0307", f"`{name}` sums {terms} values of {t.kind}, which 32 bits do not hold", f"input here is {t}",
+                         f"at most {(2**31 - 1) // size} values go into a sum")
 
 
 def scaled(cx: Any, layer: Layer, w: T, y: T) -> T:

@@ -15,7 +15,7 @@ from ..ir.image import Geometry
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
 from ..registry import LayerDef, Param, ShapeError, layers
-from .dense import WEIGHTS, bias_grad, check_weights, real_forward, real_input, scaled, unscaled
+from .dense import WEIGHTS, bias_grad, check_sum, check_weights, real_forward, real_input, scaled, unscaled
 
 FILL = {"zero": 0, "plus": 1, "minus": -1}
 
@@ -54,6 +54,7 @@ def _infer_conv(t: TensorType, args: Call, body: Any = None) -> TensorType:
     if t.shape[2] % groups or channels % groups:
         raise ShapeError("B0314", f"{groups} groups do not divide {t.shape[2]} and {channels} channels", f"input here is {t}",
                          "use a number that divides both")
+    check_sum("conv", t, args, args["kernel"] ** 2 * t.shape[2] // groups)
     return TensorType("real", (g.out_height, g.out_width, channels))
 
 

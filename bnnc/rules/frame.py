@@ -17,6 +17,8 @@ from ..model import Call
 from ..registry import Named, Param, classifiers
 
 CLASSIFIER_STREAM = 0xF0000000  # + the layer's number: apart from the streams of initial weights
+MAX_BITS, MAX_TRIALS = 1 << 26, 1 << 25  # of a program's fixed matrices; of a frame, whose trials take seconds
+DRAWN = 1 << 20  # random numbers at a time
 RANDOM = Call("random")
 BEF = Call("bef", (("alpha", 0.0), ("trials", 40)))
 
@@ -24,7 +26,8 @@ BEF = Call("bef", (("alpha", 0.0), ("trials", 40)))
 @lru_cache(maxsize=64)
 def random_prototypes(seed: int, number: int, classes: int, width: int) -> np.ndarray:
     """int8 [classes, width] of +-1."""
-    bits = rng.signs(seed, CLASSIFIER_STREAM + number, classes * width)
+    n = classes * width
+    bits = np.concatenate([rng.signs(seed, CLASSIFIER_STREAM + number, min(DRAWN, n - i), i) for i in range(0, n, DRAWN)])
     return np.where(bits, 1, -1).astype(np.int8).reshape(classes, width)
 
 
@@ -34,32 +37,34 @@ def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: f
     the spread of the products small."""
     rows = random_prototypes(seed, number, classes, width).astype(np.int32)
     pairs = classes * (classes - 1) // 2
-    if pairs == 0:
+    if not pairs or not trials:
         return rows.astype(np.int8)
     alpha = alpha or (1.0 if classes <= 10 else 25.0)
     f = _Frame(rows)
     s1, s2 = f.sums()
     trials *= classes * width
-    draws = rng.philox(seed, CLASSIFIER_STREAM + 0x1000 + number, 2 * trials).astype(np.uint64)
-    which, where = ((draws[0::2] * classes) >> np.uint64(32)).astype(np.int64), ((draws[1::2] * width) >> np.uint64(32)).astype(np.int64)
 
     def change(d1: Any, d2: Any) -> Any:
         """How J changes with the sum of the products and with that of their squares."""
         new1, new2 = s1 + d1, s2 + d2
         return d1 + alpha * ((new2 / pairs - (new1 / pairs) ** 2) - (s2 / pairs - (s1 / pairs) ** 2))
 
-    t, block = 0, 64
-    while t < trials:  # most flips are refused: judge many at once, up to the first that is not
-        d1, d2 = f.flips(which[t:t + block], where[t:t + block])
-        slack = 1e-9 * (abs(s2) + 1) * (1 + alpha)  # NumPy rounds a square as Python does not always
-        for at in np.flatnonzero(change(d1, d2) < slack).tolist():
-            if change(int(d1[at]), int(d2[at])) < 0:
-                s1, s2 = s1 + int(d1[at]), s2 + int(d2[at])
-                f.flip(int(which[t + at]), int(where[t + at]))
-                t, block = t + at + 1, max(64, 2 * at)
-                break
-        else:
-            t, block = t + block, min(1 << 16, 2 * block)
+    block = 64
+    for first in range(0, 2 * trials, 2 * DRAWN):
+        draws = rng.philox(seed, CLASSIFIER_STREAM + 0x1000 + number, min(2 * DRAWN, 2 * trials - first), first).astype(np.uint64)
+        which, where = (((draws[i::2] * n) >> np.uint64(32)).astype(np.int64) for i, n in enumerate((classes, width)))
+        t = 0
+        while t < len(which):  # most flips are refused: judge many at once, up to the first that is not
+            d1, d2 = f.flips(which[t:t + block], where[t:t + block])
+            slack = 1e-9 * (abs(s2) + 1) * (1 + alpha)  # NumPy rounds a square as Python does not always
+            for at in np.flatnonzero(change(d1, d2) < slack).tolist():
+                if change(int(d1[at]), int(d2[at])) < 0:
+                    s1, s2 = s1 + int(d1[at]), s2 + int(d2[at])
+                    f.flip(int(which[t + at]), int(where[t + at]))
+                    t, block = t + at + 1, max(64, 2 * at)
+                    break
+            else:
+                t, block = t + block, min(1 << 16, 2 * block)
     return f.rows.astype(np.int8)
 
 
@@ -92,6 +97,19 @@ class _Frame:
         self.products[:, i] += step
         self.pull[:, k] -= 2 * old * self.products[i].astype(np.int32)
         self.rows[i, k], self.columns[k] = -old, self.columns[k] - 2 * old
+
+
+def too_large(call: Call, classes: int, widths: list[int]) -> tuple[str, str] | None:
+    """Message and help where the classifiers of layers of these widths are too large to be made."""
+    entries = classes * sum(widths)
+    trials = dict(call.args).get("trials", 0)
+    if trials and max(trials * entries, classes * classes) > MAX_TRIALS:
+        fewer = MAX_TRIALS // entries if classes * classes <= MAX_TRIALS else 0
+        return (f"a classifier of {classes} x {sum(widths)} bits, with {trials} trials each, takes too long to make",
+                f"write `classifier = {call.name}(trials = {fewer})` or less" if fewer else "write `classifier = random`, or use fewer units")
+    if entries > MAX_BITS:
+        return f"fixed classifiers of {entries} bits are too large: at most 2^{MAX_BITS.bit_length() - 1}", "use fewer units"
+    return None
 
 
 classifiers.add(Named("random", "independent random prototypes", (),

@@ -22,6 +22,7 @@ from ..ir.program import T
 from ..model import Call, Layer, Model, TensorType
 from ..registry import LayerDef, Param, classifiers
 from .base import Rule
+from .frame import MAX_BITS, too_large
 
 MANY_STEPS = 32  # published results on Sequential MNIST end at 28 (2512.04189, Fig. 3)
 BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
@@ -189,6 +190,14 @@ def validate(model: Model) -> Iterable[tuple[str, str, str]]:
     trained = [*recurrent, *dense[:-1]]
     if dict(model.rule.args).get("freeze_first") and len(trained) == 1:
         yield trained[0].name, "`freeze_first` leaves nothing to train: there is one hidden layer", "remove it, or add a layer"
+    every = dict(model.rule.args).get("freeze_first") is not None  # a classifier a layer
+    if dense and (wrong := too_large(model.rule["classifier"], dense[-1]["units"],
+                                     [y.input.elements for y in (dense[1:] if every else dense[-1:])])):
+        yield dense[-1].name, *wrong
+    for y in recurrent:
+        if (bits := y["expand"] * y.input.shape[1]) > MAX_BITS:
+            yield y.name, f"an expansion of {bits} bits is too large: at most 2^{MAX_BITS.bit_length() - 1}", \
+                f"write `expand = {MAX_BITS // y.input.shape[1]}` or less"
     sizes = model.rule["group"]
     if len(sizes) not in (1, len(trained)):
         yield "", f"`group` lists {len(sizes)} sizes for {len(trained)} hidden layers", "give one size, or one for each layer"

@@ -153,6 +153,9 @@ data { train = idx(a); }
     (body("residual { foo; }"), ["B0202"]),
     (body("repeat 100 { dense 0; }"), ["B0402"]),
     (body("let n = n / 2;"), ["B0201"]),
+    ("network x { input u8[8421505]; dense 4; loss; }", ["B0307"]),  # sums of up to 255 times as much, in 32 bits
+    ("network x { input bit[16777216, 128]; flatten; dense 4; loss; }", ["B0307"]),
+    ("network x { input u8[255, 255, 130]; conv 4 255; flatten; loss; }", ["B0307"]),
     (body("block b { sign; }"), ["B0206"]),
     (body("batch = 3;"), ["B0206"]),
     (body("dense 4 name = dense2;"), ["B0209"]),

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from helpers import batch_of, codes_of, plan, spec
 
-from bnnc import registry
+from bnnc import registry, rng
 from bnnc.budget import call_text
+from bnnc.diag import BnncError
 from bnnc.driver import Options, check_text
 from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
+from bnnc.rules.frame import CLASSIFIER_STREAM, equiangular_frame, random_prototypes
 
 registry.load_builtin()
 integer = partial(spec, kind="bit", batch=20)
@@ -97,6 +99,43 @@ def test_a_classifier_is_what_the_spec_names():
 def test_the_frame_of_ten_classes_has_alpha_1():
     text = integer((33, 21, 45, 10), rule="bep(classifier = bef(ALPHA))")
     assert (classifier(text.replace("ALPHA", "alpha = 1")) == classifier(text.replace("ALPHA", "trials = 40"))).all()
+
+
+@pytest.mark.parametrize("classes, width, alpha, trials", [(10, 45, 0.0, 40), (3, 7, 0.0, 40), (2, 1, 0.0, 9), (17, 33, 3.3, 20),
+                                                           (24, 31, 0.0, 10), (5, 9, 1e-3, 40), (9, 16, 1000.0, 20), (1, 9, 0.0, 40)])
+def test_a_frame_is_made_by_coordinate_descent(classes, width, alpha, trials):
+    """Flip by flip, as the method is written down."""
+    rows = random_prototypes(3, 1, classes, width).astype(int).tolist()
+    pairs, weight = classes * (classes - 1) // 2, alpha or (1.0 if classes <= 10 else 25.0)
+    n = trials * classes * width
+    draws = [int(x) for x in rng.philox(3, CLASSIFIER_STREAM + 0x1001, 2 * n)]
+
+    def sums() -> tuple[int, int]:
+        products = [sum(a * b for a, b in zip(rows[i], rows[j], strict=True)) for i in range(classes) for j in range(i)]
+        return sum(products), sum(p * p for p in products)
+
+    s1, s2 = sums()
+    for t in range(n if pairs else 0):
+        i, k = draws[2 * t] * classes >> 32, draws[2 * t + 1] * width >> 32
+        change = [-2 * rows[i][k] * row[k] for row in rows]
+        own = [sum(a * b for a, b in zip(rows[i], row, strict=True)) for row in rows]
+        d1 = sum(c for j, c in enumerate(change) if j != i)
+        d2 = sum((2 * own[j] + c) * c for j, c in enumerate(change) if j != i)
+        new1, new2 = s1 + d1, s2 + d2
+        if d1 + weight * ((new2 / pairs - (new1 / pairs) ** 2) - (s2 / pairs - (s1 / pairs) ** 2)) < 0:
+            rows[i][k], s1, s2 = -rows[i][k], new1, new2
+            assert t % 50 or sums() == (s1, s2)
+    assert equiangular_frame(3, 1, classes, width, alpha, trials).tolist() == rows
+
+
+@pytest.mark.parametrize("layers, rule, wanted", [
+    ("dense 60000; sign; dense 256;", "bep", "trials = 2"), ("dense 9; sign; dense 65536;", "bep", "random"),
+    ("dense 60000; sign; dense 2048;", "local", "fewer units"), ("rnn 15 expand = 65536; dense 3;", "bep", "expand = 33554"),
+    ("dense 60000; sign; dense 60000; sign; dense 600;", "local", "fewer units")])
+def test_fixed_matrices_have_a_bound_that_check_tells(layers, rule, wanted):
+    with pytest.raises(BnncError) as e:
+        check_text(Options(f"network net {{ input bit[{'4, 2000' if 'rnn' in layers else 9}]; {layers} loss; }} rule {rule};"))
+    assert [d.code for d in e.value.diagnostics] == ["B0501"] and wanted in e.value.diagnostics[0].help
 
 
 def test_hidden_layers_have_classifiers_of_their_own():
