@@ -133,6 +133,7 @@ class _Stripper:
         self.alias = dict(ps.schedule.alias)
         self.kept = {*p.inputs, *p.state_names, *self.alias, *(v for _, v in p.results), *(v for _, v in p.updates)}
         self.memo: dict[tuple[int, int, int], _Narrow | None] = {}
+        self.reads: dict[int, set[str]] = {}
         self.order: dict[tuple[int, int], bool] = {}
         self.alive: list[Kernel] = []  # so that identities in `memo` stay unique
 
@@ -162,25 +163,43 @@ class _Stripper:
     def places(self, names: tuple[str, ...]) -> set[str]:
         return {self.alias.get(n, n) for n in names}
 
-    def made(self, d: _Draft) -> PackedSchedule:
-        """The schedule with its loops, each in as many strips as it can have.  Raises _Illegal where strips would meet."""
+    def made(self, d: _Draft, weighed: bool = False) -> PackedSchedule:
+        """The schedule with its loops, each in as many strips as it can have; ``weighed``: with the kernels of the draft, for what
+        lives when.  Raises _Illegal where strips would meet."""
         kernels, storage = list(d.kernels), dict(self.storage)
+        spans: dict[str, tuple[int, int]] = {}  # where the first and the last reader stand
+        for i, k in enumerate(d.kernels):
+            for n in self.read(k):
+                spans[n] = (spans[n][0] if n in spans else i, i)
         loops: list[Loop] = []
         for n in (n for k in d.kernels for n in k.writes if n not in storage):
             storage[n] = replace(storage[_first(n)], name=n)  # made another time
         for cut in d.cuts:
             for parts in (n for n in reversed(cut.ways) if n <= cut.parts):
-                if self.cut(d, replace(cut, parts=parts), kernels, storage, loops):
+                if self.cut(d, replace(cut, parts=parts), spans, kernels, storage, loops):
                     break
             else:
                 raise _Illegal
-        named = tuple(replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1]}") for i, k in enumerate(kernels))
+        if weighed:
+            named = d.kernels
+        else:
+            inside = {i: loop.inside for loop in loops for i in range(loop.first, loop.last + 1)}
+            named = tuple(replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1]}", moves=tuple(
+                (n, m) for n, m in k.moves if m and n not in inside.get(i, ()))) for i, k in enumerate(kernels))
         constants = {s.name for s in self.ps.constants}
         used = {n for k in named for n in (*k.reads, *k.writes)} | {s.name for s in self.ps.storages if s.name in self.kept}
         return replace(self.ps, kernels=named, loops=tuple(sorted(loops, key=lambda x: x.first)),
                        storages=tuple(s for n, s in storage.items() if n in used and n not in constants))
 
-    def cut(self, d: _Draft, cut: _Cut, kernels: list[Kernel], storage: dict[str, Storage], loops: list[Loop]) -> bool:
+    def read(self, k: Kernel) -> set[str]:
+        """The places that a kernel reads."""
+        if id(k) not in self.reads:
+            self.alive.append(k)
+            self.reads[id(k)] = self.places(k.reads)
+        return self.reads[id(k)]
+
+    def cut(self, d: _Draft, cut: _Cut, spans: dict[str, tuple[int, int]], kernels: list[Kernel], storage: dict[str, Storage],
+            loops: list[Loop]) -> bool:
         """Narrow the kernels of one loop and the storages that only they use; False, and nothing done, where they cannot be."""
         body = range(cut.first, cut.last + 1)
         narrow = [self.narrow(d.kernels[i], cut.axis, cut.parts) for i in body]
@@ -191,20 +210,20 @@ class _Stripper:
         written = {n for i in body for n in self.places(d.kernels[i].writes)}
         if any(moves[n] - {*MOVE} or len(moves[n]) > 1 for n in written):
             return False
-        outside = {n for i, k in enumerate(d.kernels) if i not in body for n in self.places(k.reads)}
-        inside = frozenset(n for n in written if n not in outside and not self.is_kept(n))
+        within = {n for n in written if n not in spans or (cut.first <= spans[n][0] and spans[n][1] <= cut.last)}
+        inside = frozenset(n for n in within if not self.is_kept(n))
         if any(move and storage[n].pace(move, cut.parts) < 0 for n in moves if n not in inside for move in moves[n]):
             return False
         for n in inside:
             storage[n] = replace(storage[n], shape=_part(storage[n].shape, cut.axis, cut.parts))
         for i, one in zip(body, narrow, strict=True):
-            kernels[i] = replace(one.kernel, moves=tuple((n, m) for n, m in one.kernel.moves if m and n not in inside))
+            kernels[i] = one.kernel
         loops.append(Loop(cut.first, cut.last, cut.axis, cut.parts, inside))
         return True
 
     def live(self, d: _Draft) -> list[int] | None:
         try:
-            return live_bytes(self.made(d))[0]
+            return live_bytes(self.made(d, True))[0]
         except _Illegal:
             return None
 
@@ -392,7 +411,7 @@ class _Stripper:
     # -- the search ---------------------------------------------------------------------------------------------------
     def tried(self, d: _Draft) -> Iterator[_Draft]:
         """Drafts with one loop more, around each of the largest buffers that are alive at the peak."""
-        now = self.made(d)
+        now = self.made(d, True)
         weight, life = live_bytes(now)
         peak = weight.index(max(weight))
         inside = {n for loop in now.loops for n in loop.inside}
