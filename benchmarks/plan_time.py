@@ -14,8 +14,8 @@ from bnnc import driver
 
 LAYERS = (10, 20, 40, 80)
 DENSE = "network net {{ input u8[784]; repeat {n} {{ dense 256; batchnorm; sign; }} dense 10; batchnorm; loss; }}\nrule edge;\n"
-CONV = ("network net {{ input u8[32, 32, 3]; repeat {n} {{ conv 64 padding = same; batchnorm; sign; }} flatten; dense 10; batchnorm; loss; }}\n"
-        "rule edge;\n")
+CONV = ("network net {{ input u8[32, 32, 3]; repeat {n} {{ conv 64 padding = same; batchnorm; sign; }} flatten; dense 10; batchnorm; "
+        "loss; }}\nrule edge;\n")
 BEP = "network net {{ input bit[785]; repeat {n} {{ dense 255; sign; }} dense 10; loss; }}\nrule bep;\n"
 NETS = {"dense": DENSE, "conv": CONV, "dense, recompute": DENSE + "train {{ recompute = on; }}\n",
         "conv, recompute": CONV + "train {{ recompute = on; }}\n", "dense, bep": BEP}

@@ -139,7 +139,8 @@ _ALL = (
          "The layer adds real values; a body that ends in bits would lose them.  Start the body with `sign;` "
          "instead.",
          _mid("residual { dense 9; batchnorm; sign; }"), _mid("residual { sign; dense 9; batchnorm; }")),
-    Code("B0307", "too large", "A network has at most 1000 layers, a sample at most 8 axes and 2^31 elements, and a sum of whole numbers fits 32 bits.",
+    Code("B0307", "too large",
+         "A network has at most 1000 layers, a sample at most 8 axes and 2^31 elements, and a sum of whole numbers fits 32 bits.",
          _mid("repeat 9999 { sign; sign; }"), _mid("repeat 9 { sign; sign; }")),
     Code("B0308",
          "the input is not the first layer", "A network starts with its only `input`, outside of any other layer.",

@@ -1,13 +1,12 @@
 """The checker: is a Plan legal?  Shares no code with the planner and trusts none of its numbers.
 
 Lifetimes are recomputed from what the steps read and write, sizes from shape and dtype; overlap is tested by a walk through
-time, where each buffer that begins to live meets its neighbours among those that do.  Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``size``,
+time, where each buffer that begins to live meets its neighbours among those that do.
+Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``size``,
 ``align``, ``lifetime``, ``overlap``, ``bounds``, ``state``, ``arena``, ``bound``, ``peak``, ``duplicate``.
 """
 
 from __future__ import annotations
-
-from bisect import bisect_left
 
 from .types import Buffer, Plan
 
@@ -34,6 +33,15 @@ def _expected_bytes(dtype: str, rows: int, cols: int, axis: int) -> int:
     return ((summed + 31) // 32) * side * 4
 
 
+def _position(ascending: list[tuple[int, int]], x: tuple[int, int]) -> int:
+    """How many entries are less than ``x``."""
+    low, high = 0, len(ascending)
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (middle + 1, high) if ascending[middle] < x else (low, middle)
+    return low
+
+
 def check_overlap(buffers: list[Buffer]) -> None:
     """Raise PlanError where two buffers share bytes while both live."""
     events: list[tuple[int, int, int]] = []  # at one time what begins stands before what ends: it meets it
@@ -43,7 +51,7 @@ def check_overlap(buffers: list[Buffer]) -> None:
     alive: list[tuple[int, int]] = []  # (offset, number), ascending
     for _, ends, i in sorted(events):
         b = buffers[i]
-        at = bisect_left(alive, (b.offset, i))
+        at = _position(alive, (b.offset, i))
         if ends:
             del alive[at]
             continue

@@ -17,7 +17,9 @@ from ..model import Call
 from ..registry import Named, Param, classifiers
 
 CLASSIFIER_STREAM = 0xF0000000  # + the layer's number: apart from the streams of initial weights
-MAX_BITS, MAX_TRIALS = 1 << 26, 1 << 25  # of a program's fixed matrices; of a frame, whose trials take seconds
+MAX_BITS = 1 << 26  # of a program's fixed matrices
+MAX_ENTRIES, MAX_ROWS, MAX_TRIALS = 1 << 17, 4096, 1 << 25  # of frames, which take seconds to make
+NARROW = 16  # times the trials: up to here what a flip changes is worth keeping for every entry
 DRAWN = 1 << 20  # random numbers at a time
 RANDOM = Call("random")
 BEF = Call("bef", (("alpha", 0.0), ("trials", 40)))
@@ -40,7 +42,7 @@ def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: f
     if not pairs or not trials:
         return rows.astype(np.int8)
     alpha = alpha or (1.0 if classes <= 10 else 25.0)
-    f = _Frame(rows)
+    f = _Frame(rows, width <= NARROW * trials)
     s1, s2 = f.sums()
     trials *= classes * width
 
@@ -64,49 +66,55 @@ def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: f
                     t, block = t + at + 1, max(64, 2 * at)
                     break
             else:
-                t, block = t + block, min(1 << 16, 2 * block)
+                t, block = t + block, min(1 << 16, 2 * block, max(64, DRAWN // classes))
     return f.rows.astype(np.int8)
 
 
 class _Frame:
-    """Rows of +-1, their products, and of each entry (i, k) the sum over the other rows j of product[i][j] rows[j][k]."""
+    """Rows of +-1, their products, and where it is ``kept`` of each entry (i, k) its pull: the sum over the other rows j of
+    product[i][j] rows[j][k], at most classes * width."""
 
-    def __init__(self, rows: np.ndarray) -> None:
-        self.rows, self.columns = rows, rows.sum(0)
-        self.products = (rows @ rows.T).astype(np.int64)
+    def __init__(self, rows: np.ndarray, kept: bool) -> None:
+        self.rows, self.columns, self.turned = rows, rows.sum(0), np.ascontiguousarray(rows.T)
+        wide = rows.astype(np.float64)  # exact, and much faster than integers
+        self.products = (wide @ wide.T).astype(np.int32)
         np.fill_diagonal(self.products, 0)
-        self.pull = (self.products.astype(np.float64) @ rows).astype(np.int32)  # at most classes * width
-        self.room = np.empty_like(self.pull)
+        self.pull = (self.products @ wide).astype(np.int32) if kept else None
+        self.room = np.empty_like(self.pull) if kept else None
 
     def sums(self) -> tuple[int, int]:
         """Of the products of all pairs, and of their squares."""
-        return int(self.products.sum()) // 2, int((self.products**2).sum()) // 2
+        return int(self.products.sum(dtype=np.int64)) // 2, int((self.products.astype(np.int64) ** 2).sum()) // 2
 
     def flips(self, which: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How both sums change with one entry's flip, for many entries."""
         old = self.rows[which, where].astype(np.int64)
-        return -2 * old * (self.columns[where] - old), -4 * old * self.pull[which, where] + 4 * (len(self.rows) - 1)
+        pull = (np.einsum("ij,ij->i", self.products[which], self.turned[where]) if self.pull is None else self.pull[which, where])
+        return -2 * old * (self.columns[where] - old), -4 * old * pull + 4 * (len(self.rows) - 1)
 
     def flip(self, i: int, k: int) -> None:
-        old, row, column = int(self.rows[i, k]), self.rows[i], self.rows[:, k]
-        step = -2 * old * column  # of the products of row i
+        old, row = int(self.rows[i, k]), self.rows[i]
+        step = -2 * old * self.turned[k]  # of the products of row i
         step[i] = 0
-        self.pull += np.multiply.outer(step, row, out=self.room)
-        self.pull[i] += step @ self.rows
         self.products[i] += step
         self.products[:, i] += step
-        self.pull[:, k] -= 2 * old * self.products[i].astype(np.int32)
-        self.rows[i, k], self.columns[k] = -old, self.columns[k] - 2 * old
+        if self.pull is not None:
+            self.pull += np.multiply.outer(step, row, out=self.room)
+            self.pull[i] += step @ self.rows
+            self.pull[:, k] -= 2 * old * self.products[i]
+        self.rows[i, k] = self.turned[k, i] = -old
+        self.columns[k] -= 2 * old
 
 
 def too_large(call: Call, classes: int, widths: list[int]) -> tuple[str, str] | None:
     """Message and help where the classifiers of layers of these widths are too large to be made."""
     entries = classes * sum(widths)
     trials = dict(call.args).get("trials", 0)
-    if trials and max(trials * entries, classes * classes) > MAX_TRIALS:
-        fewer = MAX_TRIALS // entries if classes * classes <= MAX_TRIALS else 0
+    if trials and (entries > MAX_ENTRIES or classes > MAX_ROWS or trials * entries > MAX_TRIALS):
+        fewer = MAX_TRIALS // entries if entries <= MAX_ENTRIES and classes <= MAX_ROWS else 0
         return (f"a classifier of {classes} x {sum(widths)} bits, with {trials} trials each, takes too long to make",
-                f"write `classifier = {call.name}(trials = {fewer})` or less" if fewer else "write `classifier = random`, or use fewer units")
+                f"write `classifier = {call.name}(trials = {fewer})` or less" if fewer else
+                "write `classifier = random`, or use fewer units")
     if entries > MAX_BITS:
         return f"fixed classifiers of {entries} bits are too large: at most 2^{MAX_BITS.bit_length() - 1}", "use fewer units"
     return None

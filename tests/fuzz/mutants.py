@@ -40,12 +40,14 @@ SECONDS, BYTES = 10, 2 << 30
 LATER = {"B0503", "B0701", "B0702", "B0710", "B0715"}
 TOKEN = re.compile(r'#[^\n]*|"[^"\n]*"|\d[\w.]*%?|\w+|\s+|[^\w\s]')
 STATEMENT = re.compile(r"[^;{}]*;\n?")
-NUMBERS = ("0", "-1", "1", "2", "3", "7", "33", "127", "1e3", "65535", "65536", "65537", "1000000", "2147483647", "2147483648", "4294967295",
+NUMBERS = (
+    "0", "-1", "1", "2", "3", "7", "33", "127", "1e3", "65535", "65536", "65537", "1000000", "2147483647", "2147483648", "4294967295",
            "9223372036854775807", "9223372036854775808", "1e18", "1e400", "1e-400", "0.5", "2.5", "-0.5", "1/3", "(1 / 0)", "100%", "0.1%",
            "1KiB", "0x10", "1" * 50)
 KEYWORDS = ("network", "block", "repeat", "let", "rule", "train", "data", "allow", "on", "off", "name", "input", "loss")
 SIGNS = ("{", "}", "(", ")", "[", "]", ";", ",", "=", "-", "*", "/", "%", '"', "#", "\\")
-CHARACTERS = ("\u00e9", "\u4e2d", "\U0001f600", "\u200b", "\u202e", "\x00", "\ufeff", "\u00b2", "\u0663", "\u2212", "\t", "\r", "\x1b", "\x7f")
+CHARACTERS = (
+    "\u00e9", "\u4e2d", "\U0001f600", "\u200b", "\u202e", "\x00", "\ufeff", "\u00b2", "\u0663", "\u2212", "\t", "\r", "\x1b", "\x7f")
 
 
 @cache
@@ -246,7 +248,8 @@ def _judge(text: str, whole: bool) -> Verdict:
         return _refused(stage, e)
     if not whole:
         return Verdict("plan")
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()) as said:
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
+            contextlib.redirect_stderr(io.StringIO()) as said:
         file = Path(folder) / "mutant.bnn"
         file.write_text(text, encoding="utf-8", newline="")
         try:
@@ -299,7 +302,8 @@ class Count:
     def __str__(self) -> str:
         rows = [f"{n:6}  {what}" for what, n in self.verdicts.most_common()]
         slow = ", ".join(f"{s:.1f} s (seed {seed})" for s, seed in self.slowest[:5])
-        return "\n".join([*rows, f"slowest: {slow}", f"{self.verdicts.total()} mutants, {len(self.faults)} failures", *map(told, self.faults)])
+        return "\n".join([*rows, f"slowest: {slow}", f"{self.verdicts.total()} mutants, {len(self.faults)} failures",
+                          *map(told, self.faults)])
 
 
 def told(fault: tuple[Mutant, Verdict]) -> str:

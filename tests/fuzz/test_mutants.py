@@ -42,7 +42,8 @@ SPEC = "network net { input u8[9]; dense 4; batchnorm; loss; }"
 
 @pytest.mark.parametrize("stage, mistake, fault", [
     ("check_text", "raise KeyError('a')", "KeyError"), ("plan_text", "raise RecursionError", "RecursionError"),
-    ("plan_text", "raise error('B0402', 'late')", "refused after `check`: late"), ("check_text", "raise error('', 'bare')", "without a code"),
+    ("plan_text", "raise error('B0402', 'late')", "refused after `check`: late"),
+    ("check_text", "raise error('', 'bare')", "without a code"),
     ("plan_text", "\nwhile True: pass", "more than 1 s"), ("plan_text", "bytearray(1 << 28)", "MemoryError")])
 def test_a_mistake_of_a_stage_is_a_fault(monkeypatch: pytest.MonkeyPatch, stage: str, mistake: str, fault: str) -> None:
     from bnnc.diag import error

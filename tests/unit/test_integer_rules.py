@@ -101,8 +101,10 @@ def test_the_frame_of_ten_classes_has_alpha_1():
     assert (classifier(text.replace("ALPHA", "alpha = 1")) == classifier(text.replace("ALPHA", "trials = 40"))).all()
 
 
-@pytest.mark.parametrize("classes, width, alpha, trials", [(10, 45, 0.0, 40), (3, 7, 0.0, 40), (2, 1, 0.0, 9), (17, 33, 3.3, 20),
-                                                           (24, 31, 0.0, 10), (5, 9, 1e-3, 40), (9, 16, 1000.0, 20), (1, 9, 0.0, 40)])
+@pytest.mark.parametrize("classes, width, alpha, trials", [(10, 45, 0.0, 40), (3, 7, 0.0, 40),
+                                                           (2, 1, 0.0, 9), (17, 33, 3.3, 20), (9, 16, 1000.0, 20),
+                                                           (24, 31, 0.0, 10), (5, 9, 1e-3, 40),
+                                                           (5, 99, 0.0, 2), (12, 65, 0.0, 4), (1, 9, 0.0, 40)])
 def test_a_frame_is_made_by_coordinate_descent(classes, width, alpha, trials):
     """Flip by flip, as the method is written down."""
     rows = random_prototypes(3, 1, classes, width).astype(int).tolist()
@@ -129,7 +131,9 @@ def test_a_frame_is_made_by_coordinate_descent(classes, width, alpha, trials):
 
 
 @pytest.mark.parametrize("layers, rule, wanted", [
-    ("dense 60000; sign; dense 256;", "bep", "trials = 2"), ("dense 9; sign; dense 65536;", "bep", "random"),
+    ("dense 60000; sign; dense 256;", "bep", "random"),
+    ("dense 500; sign; dense 256;", "bep(classifier = bef(trials = 300))", "trials = 262"),
+    ("dense 9; sign; dense 65536;", "bep", "random"),
     ("dense 60000; sign; dense 2048;", "local", "fewer units"), ("rnn 15 expand = 65536; dense 3;", "bep", "expand = 33554"),
     ("dense 60000; sign; dense 60000; sign; dense 600;", "local", "fewer units")])
 def test_fixed_matrices_have_a_bound_that_check_tells(layers, rule, wanted):
