@@ -8,7 +8,7 @@ Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``si
 
 from __future__ import annotations
 
-from .types import Buffer, Plan
+from .types import Plan
 
 BITS = {"bit": 1, "bool": 1, "u8": 8, "i8": 8, "i16": 16, "f16": 16, "i32": 32, "f32": 32}
 
@@ -42,8 +42,9 @@ def _position(ascending: list[tuple[int, int]], x: tuple[int, int]) -> int:
     return low
 
 
-def check_overlap(buffers: list[Buffer]) -> None:
+def check_overlap(plan: Plan) -> None:
     """Raise PlanError where two buffers share bytes while both live."""
+    buffers = plan.buffers
     events: list[tuple[int, int, int]] = []  # at one time what begins stands before what ends: it meets it
     for i, b in enumerate(buffers):
         if b.end > b.offset and b.first <= b.last:
@@ -105,7 +106,7 @@ def check_plan(plan: Plan) -> None:
             if b.offset < plan.state_bytes:
                 raise PlanError("state", f"{s.name} lies in the state range")
     buffers = list(plan.buffers)
-    check_overlap(buffers)
+    check_overlap(plan)
     top = max(b.end for b in buffers)
     if not top <= plan.arena_bytes < top + 64 or plan.arena_bytes % 64:
         raise PlanError("arena", f"arena {plan.arena_bytes}, buffers end at {top}")
