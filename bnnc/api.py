@@ -78,7 +78,7 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, as ``bnnc plan --json`` prints it."""
-        return {**self.planned.report.to_json(), "threads": self.planned.threads}
+        return {**self.planned.report.to_json(), "compiler": self.planned.report.compiler, "threads": self.planned.threads}
 
 
 @dataclass(frozen=True)

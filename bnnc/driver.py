@@ -139,25 +139,30 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
 
 def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     """The middle passes for an already checked Model (``options.model``)."""
-    from .backends.select import backend_of  # noqa: PLC0415
-
     model = options.model
     assert model is not None
     trace = _run(MIDDLE, model, options, k)
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads
-    backend = backend_of(target)
     with stage("report"):
-        flash, (main, each) = backend.flash_bytes(target, placed, of_model(model)), backend.stack_bytes(target, placed)
+        report = report_of(model, placed, target, threads, options.region, k)
+    return Planned(model, placed, report, target, threads, trace)
+
+
+def report_of(model: Model, placed: Placed, target: Any, threads: int, region: int, k: knobs.Knobs) -> Report:
+    """What a program needs beside the arena too, as the compiler that would be used makes it.  Raises BnncError B0704."""
+    from .backends.select import backend_of  # noqa: PLC0415
+
+    backend, encoding = backend_of(target), of_model(model)
+    compiler = backend.foresee(target, k.cc)
+    flash, (stack, each) = backend.flash_bytes(target, placed, encoding, compiler), backend.stack_bytes(target, placed, compiler)
     if not 1 <= threads <= (1 if flash else 64):
         raise error("B0704", f"{threads} threads", exit_code=2, help=f"target {target.name} has one" if flash else "1 to 64")
-    with stage("report"):
-        report = Report(
-            name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-            code=backend.code_bytes(target, placed, of_model(model)), stack=main, threads=each * (threads - 1), workers=threads - 1,
-            system=target.kernel_pages, device=backend.launches(placed),
-            flash=flash, region=options.region if flash else 0)
-    return Planned(model, placed, report, target, threads, trace)
+    return Report(
+        name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
+        code=backend.code_bytes(target, placed, encoding, compiler), stack=stack, threads=each * (threads - 1), workers=threads - 1,
+        system=target.kernel_pages, device=backend.launches(placed),
+        flash=flash, region=region if flash else 0, compiler=str(compiler or ""))
 
 
 def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:

@@ -223,7 +223,7 @@ def totals_table(plan: Plan) -> Table:
     table.add_column()
     bound = (f"lower bound {number(p.lower_bound)}, gap {number(gap)} B ({100 * gap / p.lower_bound:.2f} %); "
              f"peak in {p.steps[p.peak_step].name}")
-    beside = [("code and constants", r.code, "an upper bound; the build checks it"), ("stack", r.stack, "an upper bound"),
+    beside = [("code and constants", r.code, f"an upper bound {r.compiler}; the build checks it"), ("stack", r.stack, "an upper bound"),
               ("thread stacks", r.threads, f"{plan.planned.threads} threads, the first has the stack above"),
               ("system", r.system, "what the operating system maps into every process")]
     if r.device:
@@ -245,10 +245,11 @@ def title(plan: Plan) -> str:
 
 def card(p: Plan, save_every: int = 60) -> str:
     """What training writes to a disk or SD card with the trainer's default of --save-every."""
-    size, flash = p.planned.report.checkpoint, p.planned.report.flash
+    r = p.planned.report
+    size, flash = r.checkpoint, r.flash
     if flash:
-        return (f"in flash: {number(flash)} B of code and constants at most, the samples, and two slots of {number(size)} B where the "
-                "firmware keeps checkpoints")
+        return (f"in flash: {number(flash)} B of code and constants at most {r.compiler}, the samples, and two slots of "
+                f"{number(size)} B where the firmware keeps checkpoints")
     return (f"writes: a checkpoint of {number(size)} B every {save_every} s ({size * 3600 / save_every / 2**20:,.1f} MiB an hour; "
             "--save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an epoch")
 

@@ -5,10 +5,13 @@ libraries.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import helpers
 import pytest
+
+from bnnc.backends.c import build, stack
 
 os.environ.setdefault("BNNC_CFLAGS", "-Werror")  # a compiler's warning stops no user, but every test
 
@@ -36,3 +39,18 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
     if update and os.environ.get("CI"):
         pytest.fail("--update-golden is refused when CI is set")
     return update
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """What compilers say of themselves, whatever is installed: gcc 12, for this machine, unless a test changes it."""
+    says = {"version": "gcc (Debian 12.2.0-14) 12.2.0\nFree Software Foundation", "machine": "x86_64-linux-gnu"}
+    monkeypatch.setattr(stack, "_told", lambda cc: says["version"])
+    monkeypatch.setattr(build, "machine", lambda cc: says["machine"])
+    monkeypatch.setattr(build, "find_compiler", lambda target, wanted="": wanted or target.compilers[0])
+    monkeypatch.setattr(build, "apart", lambda cc, target: True)
+    for f in (stack.kind, stack.version):
+        f.cache_clear()
+    yield says
+    for f in (stack.kind, stack.version):
+        f.cache_clear()

@@ -30,6 +30,7 @@ from bnnc.emit import Source
 from bnnc.plan.report import Report
 
 from . import stack
+from .fits import Compiler, measured
 from .targets import Target, find_target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla")  # told, not fatal: who compiles has a compiler of their own
@@ -39,6 +40,8 @@ GNU_LINKER = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code")  # zig's linker k
 BARE = ("-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Wl,--gc-sections")
 HOSTED = ("-lm", "-lpthread")
 NO_LIBRARY = ("-mno-outline-atomics",)  # else gcc for aarch64 calls libgcc
+# clang unrolls in part what it cannot unroll whole: a program for NEON was five times as large, no faster, and its frames as large
+WHOLE_LOOPS = ("-mllvm", "-unroll-allow-partial=0", "-mllvm", "-unroll-runtime=0")
 QUIET = ("-Wno-unused-command-line-argument",)
 KERNELS = 0x626E6E63  # the type of segments that bnnc_apart.h maps
 ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
@@ -98,6 +101,30 @@ def find_compiler(target: Target, wanted: str = "") -> str:
                 exit_code=4, help=f"{target.install}; or set BNNC_CC, options for the machine included")
 
 
+def foresee(target: Target, wanted: str = "") -> Compiler:
+    """Whose code a plan foresees: the compiler that would be used, where it was measured with the options that it has."""
+    try:
+        cc = find_compiler(target, wanted)
+    except BnncError:
+        return Compiler(what="no compiler for it is here")
+    kind, version, words = stack.kind(cc), stack.version(cc), shlex.split(cc)
+    name = f"{kind or words[0]} {version or ''}".strip()
+    if version not in measured(kind):
+        return Compiler(what=f"{name} has not been measured", apart=apart(cc, target))
+    if not target.emulator and not target.bare and not machine(cc).startswith("x86_64"):
+        return Compiler(what=f"{machine(cc)} has not been measured", apart=apart(cc, target))
+    zig = "ziglang" in words or Path(words[0]).name == "zig"
+    known = [_code_options(shlex.split(c)[1:]) for c in target.compilers if c.startswith("zig") == zig]
+    if _code_options(words[3 if "ziglang" in words else 1:]) not in known:
+        return Compiler(what=f"{name} has not been measured with these options", apart=apart(cc, target))
+    return Compiler(kind, name, apart(cc, target))
+
+
+def _code_options(words: list[str]) -> set[str]:
+    """Of a compiler's options those that the size of code may depend on."""
+    return {w for w in words if not w.startswith(("-g", "-D", "-I", "-W", "-std", "-fuse-ld"))}
+
+
 def installed(target: Target) -> str:
     """The program that would compile for a target; empty: there is none."""
     try:
@@ -117,6 +144,7 @@ def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, .
     """The compiler's command line; shown to users, and run."""
     words = shlex.split(cc)
     zig = "ziglang" in words or Path(words[0]).name == "zig"
+    extra = (*(WHOLE_LOOPS if stack.kind(cc) == "clang" else ()), *extra)
     if target.bare:
         script, flags = f"-Wl,-T,{Path(main).stem}.ld", tuple(f for f in target.flags if not (zig and f == "-mno-unaligned-access"))
         return [*words, *flags, *WARNINGS, *BARE, script, *extra, main, "-o", output, *(("-lcompiler_rt",) if zig else target.libraries)]
@@ -193,30 +221,41 @@ def run_compiler(argv: list[str], folder: Path) -> None:
                     help="if the source was not edited this is a bug in bnnc; BNNC_CC chooses another compiler")
 
 
+def prepare(folder: Path, source: Source, target: Target, compiler: str) -> None:
+    """Everything in a folder that :func:`link` needs.  Raises BnncError B0707, B0715."""
+    source.write(folder)
+    if target.bare and f"{source.name}_samples.h" not in source.text:
+        raise error("B0715", f"a program for {target.name} holds its data, and there is none", exit_code=5,
+                    help="put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of yours")
+    if stack.kind(compiler) == "clang":  # in two steps: what it tells about calls is the text between them
+        text = str(Path(source.main).with_suffix(".ll"))
+        run_compiler(command(compiler, target, source.main, text, (*QUIET, "-S", "-emit-llvm")), folder)
+
+
+def link(folder: Path, source: Source, target: Target, compiler: str) -> Path:
+    """The executable ``program`` in a folder, and beside it what the compiler tells of its stacks.  Raises BnncError B0707."""
+    kind = stack.kind(compiler)
+    tell = {"gcc": (stack.FLAG,), "clang": (stack.LLVM_FLAG, *QUIET)}.get(kind, ())
+    if f"{source.name}.ld" in source.text and apart(compiler, target):
+        tell = (*tell, "-DBNNC_APART", f"-Wl,-T,{source.name}.ld")
+    main = str(Path(source.main).with_suffix(".ll")) if kind == "clang" else source.main
+    run_compiler(command(compiler, target, main, "program", tell), folder)
+    return folder / "program"
+
+
 def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:
     """Compile ``source`` to the executable ``out``; it appears whole or not at all."""
     compiler = find_compiler(target, cc)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
         folder = Path(tmp)
-        source.write(folder)
-        if target.bare and f"{source.name}_samples.h" not in source.text:
-            raise error("B0715", f"a program for {target.name} holds its data, and there is none", exit_code=5,
-                        help="put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of yours")
-        main, kind = source.main, stack.kind(compiler)
-        tell = {"gcc": (stack.FLAG,), "clang": (stack.LLVM_FLAG, *QUIET)}.get(kind, ())
-        if f"{source.name}.ld" in source.text and apart(compiler, target):
-            tell = (*tell, "-DBNNC_APART", f"-Wl,-T,{source.name}.ld")
-        if kind == "clang":  # in two steps: what it tells about calls is the text between them
-            main = str(Path(main).with_suffix(".ll"))
-            run_compiler(command(compiler, target, source.main, main, (*QUIET, "-S", "-emit-llvm")), folder)
-        argv = command(compiler, target, main, "program", tell)
+        prepare(folder, source, target, compiler)
         try:
-            run_compiler(argv, folder)
+            link(folder, source, target, compiler)
         except BnncError:
             if target.bare:  # what it would need, had it no bounds
                 script = folder / f"{source.name}.ld"
                 script.write_text(re.sub(r"(RAM .*LENGTH = )\d+", r"\g<1>512M", script.read_text()))
-                run_compiler(argv, folder)
+                link(folder, source, target, compiler)
                 verify_elf(folder / "program", report, target, stack.read(folder / "program"))
             raise
         verify_elf(folder / "program", report, target, stack.read(folder / "program"))

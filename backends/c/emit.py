@@ -28,6 +28,7 @@ from ..printing import Names
 from ..render import render, template_text
 from .expr import ident, literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
+from .fits import Compiler, fits
 from .kernels import Memory, kernel_text
 from .size import sample_bytes
 from .stack import PAGE, arrays
@@ -107,15 +108,24 @@ def _levels(text: str, target: Target) -> list[str]:
     return [x.name if not x.only or x.only in text else target.levels[0].name for x in target.levels]
 
 
-def stack_bytes(target: Target, placed: Placed) -> tuple[int, int]:
+def stack_bytes(target: Target, placed: Placed, compiler: Compiler | None = None) -> tuple[int, int]:
     """What the first stack, and each other thread's, may grow to with this network's kernels; the build checks it."""
-    return _stacks(target, _kernels(placed))
+    return _stacks(target, _kernels(placed), max(f.stack for f in fits(target, compiler)))
 
 
-def _stacks(target: Target, kernels: list[dict[str, Any]]) -> tuple[int, int]:
+def deepest_arrays(target: Target, placed: Placed) -> int:
+    """The most bytes of local arrays in a kernel, or in an inner loop for `bench`."""
+    return _deepest(target, _kernels(placed))
+
+
+def _deepest(target: Target, kernels: list[dict[str, Any]]) -> int:
     texts = [k["text"] for k in kernels]
     texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
-    deepest, unit = max((arrays(t, target.lanes) for t in texts), default=0), 64 if target.bare else PAGE
+    return max((arrays(t, target.lanes) for t in texts), default=0)
+
+
+def _stacks(target: Target, kernels: list[dict[str, Any]], more: int = 0) -> tuple[int, int]:
+    deepest, unit = _deepest(target, kernels) + more, 64 if target.bare else PAGE
     return -(-(target.stack + deepest) // unit) * unit, -(-(target.thread_stack + deepest) // unit) * unit
 
 

@@ -1,8 +1,7 @@
 """How large the program's code will be, before it is compiled: a bound that the plan's total needs.
 
-The figures are least-squares fits to gcc 12 -O2 on 34 networks (1 to 21 layers, four rules, all optimisers, ragged and round
-widths), one for each kind of instruction set; ``MARGIN`` covers what they miss, and other compilers.  A program that is
-larger all the same is compiled again with its true size in the plan (see ``driver.build_planned``).
+The figures are those of the compiler that would be used (:mod:`.fits`), or the largest where that is not known.  A program that
+is larger all the same is compiled again with its true size in the plan (see ``driver.build_planned``).
 """
 
 from __future__ import annotations
@@ -12,36 +11,17 @@ from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.sched.kernel import Kernel
 
+from .fits import Compiler, Fit, fits
 from .targets import Target
 
-MARGIN = 1.2
-# Bytes of machine code by kind of kernel, and for each operation of its expressions, packed operand, operand whose rows do not fill
-# vectors, and f16 operand
-CODE: dict[str, dict[str, int]] = {
-    "x86": {
-        "contract": 1384, "convolve": 1900, "convolve:back": 2862, "convolve:forward": 2150, "convolve:outer": 1127,
-        "convolve:weight": 2113, "fold": 313, "group": 457, "map": 200, "popcount": 1455, "recur": 4058, "recur_back": 3633,
-        "reduce_cols": 0, "reduce_rows": 154, "scatter": 2999, "window": 317, "node": 8, "bit": 108, "ragged": 37, "f16": 216},
-    "aarch64": {
-        "contract": 788, "convolve": 1200, "convolve:back": 1398, "convolve:forward": 1048, "convolve:outer": 393,
-        "convolve:weight": 1595, "fold": 185, "group": 269, "map": 190, "popcount": 591, "recur": 2247, "recur_back": 2445,
-        "reduce_cols": 74, "reduce_rows": 115, "scatter": 1211, "window": 253, "node": 8, "bit": 109, "ragged": 32},
-    "armv7": {
-        "contract": 2359, "convolve": 1900, "convolve:back": 2836, "convolve:forward": 981, "convolve:outer": 856,
-        "convolve:weight": 4215, "fold": 150, "group": 165, "map": 167, "popcount": 524, "recur": 1899, "recur_back": 2026,
-        "reduce_cols": 0, "reduce_rows": 128, "scatter": 922, "window": 230, "node": 24, "bit": 99, "ragged": 22, "f16": 47},
-    "scalar": {
-        "contract": 783, "convolve": 1200, "convolve:back": 1388, "convolve:forward": 1549, "convolve:outer": 849,
-        "convolve:weight": 1809, "fold": 163, "group": 258, "map": 192, "popcount": 1017, "recur": 3186, "recur_back": 2808,
-        "reduce_cols": 202, "reduce_rows": 112, "scatter": 1334, "window": 307, "node": 11, "bit": 128, "ragged": 0, "f16": 134},
-}
 BUFFER = 124  # its lines in `info`, and its state's record
-RATES = 2900  # an instruction set's inner loops for `bench`
 COST = 74  # a training kernel's name, counts and times, likewise
 INFLATE = 40_400  # the decompressor's state, which lies in the arena where that is large enough
 FIT_MIN = 4096  # BNNC_FIT_MIN
 ENCODE = 5 * 1024  # the encoder's code
 PAGE = 4096
+FEW = 16  # columns of a vector register's lanes
+LONG = 30  # a buffer's, a kernel's name up to which those figures hold
 
 
 def _anchor(k: Kernel) -> str:
@@ -53,15 +33,40 @@ def _anchor(k: Kernel) -> str:
     return k.kind
 
 
-def kernel_bytes(k: Kernel, ps: PackedSchedule, target: Target) -> int:
-    """Machine code of one kernel: for all instruction sets, or for the largest of them where no other is in memory."""
-    operands, size, kind = [ps.storage[n] for n in (*k.reads, *k.writes)], CODE[target.code], _anchor(k)
-    nodes = len({e for x in k.exprs() for e in x.walk()})
+def _detail(k: Kernel, kind: str) -> str:
+    """What divides kinds further for compilers that unroll loops of few steps."""
+    if kind in ("contract", "popcount"):
+        return k.form + ("+gate" if k.gate is not None else "")
+    if kind == "reduce_cols":
+        return f"{len(k.accs)} whole" if any(a.how == "argmax" and a.expr.dtype in ("i16", "i32") for a in k.accs) else ""
+    return "few" if kind in ("map", "reduce_rows") and 1 < k.domain[1] <= FEW else "row" if k.domain[0] == 1 else ""
+
+
+def features(k: Kernel, ps: PackedSchedule) -> tuple[str, dict[str, int]]:
+    """A kernel's kind, and how much of what a Fit counts it holds."""
+    operands = [ps.storage[n] for n in (*k.reads, *k.writes)]
     ragged = len(operands) if any(s.shape[1] > 1 and s.shape[1] % 16 for s in operands) else 0
-    one = (size[kind] + size["node"] * nodes + size["bit"] * sum(s.one_bit for s in operands) + size["ragged"] * ragged
-           + size.get("f16", 0) * sum(s.dtype == "f16" for s in operands))
-    several = sum(not x.only or (kind in ("popcount", "convolve:forward") and k.a is not None and k.a.dtype == "u8") for x in target.levels)
-    return one * (1 if target.apart else several)
+    kind, nodes = _anchor(k), len({e for x in k.exprs() for e in x.walk()})
+    return f"{kind}/{_detail(k, kind)}", {"node": nodes, "bit": sum(s.one_bit for s in operands), "ragged": ragged,
+                                          "f16": sum(s.dtype == "f16" for s in operands)}
+
+
+def one_bytes(code: dict[str, int], kind: str, counts: dict[str, int]) -> int:
+    """What a Fit says of a kernel for one instruction set; a kind that was not measured in detail is one of its kind."""
+    coarse = kind.partition("/")[0]
+    base = next((code[n] for n in (kind, f"{coarse}/", coarse) if n in code), max(code.values()))
+    return base + sum(code.get(what, 0) * n for what, n in counts.items())
+
+
+def copies(k: Kernel, target: Target) -> int:
+    """For how many instruction sets a kernel is compiled."""
+    bytes_by_bits = _anchor(k) in ("popcount", "convolve:forward") and k.a is not None and k.a.dtype == "u8"
+    return sum(not x.only or bytes_by_bits for x in target.levels)
+
+
+def kernel_bytes(k: Kernel, ps: PackedSchedule, target: Target, fit: Fit, apart: bool) -> int:
+    """Machine code of one kernel: for all instruction sets, or for the largest of them where no other is in memory."""
+    return one_bytes(fit.code, *features(k, ps)) * (1 if apart else copies(k, target))
 
 
 def sample_bytes(e: Encoding | None) -> int:
@@ -86,25 +91,34 @@ def variable_bytes(target: Target, placed: Placed) -> int:
     return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * sum(role.count(":") == 2 for role, _ in results)
 
 
-def code_bytes(target: Target, placed: Placed, e: Encoding | None = None) -> int:
+def code_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
     """Code, constants and the runtime's own data, at most; in whole pages.  Without an operating system: the data alone, exactly."""
-    return variable_bytes(target, placed) if target.bare else text_bytes(target, placed, e, PAGE) + -(
+    return variable_bytes(target, placed) if target.bare else text_bytes(target, placed, e, PAGE, compiler) + -(
         -(target.data_fixed + scratch_bytes(placed, e)) // PAGE) * PAGE
 
 
-def flash_bytes(target: Target, placed: Placed, e: Encoding | None = None) -> int:
+def flash_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
     """Code and constants that are not in RAM, at most, without samples."""
-    return text_bytes(target, placed, None, 4) if target.bare else 0
+    return text_bytes(target, placed, None, 4, compiler) if target.bare else 0
 
 
-def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int) -> int:
-    """Code and constants, at most, in whole units."""
-    kernels = sum(kernel_bytes(k, ps, target) for ps in placed.packed for k in ps.kernels)
+def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int, compiler: Compiler | None) -> int:
+    """Code and constants, at most, in whole units: of the compiler that is known, or the most that one of them needs."""
+    found, apart = fits(target, compiler), target.apart and compiler is not None and compiler.apart
+    return max(-(-_text(target, placed, e, fit, apart) // unit) * unit for fit in found)
+
+
+def beside(target: Target, placed: Placed, e: Encoding | None, fit: Fit, apart: bool) -> int:
+    """What is there of code and constants beside kernels and inner loops for `bench`."""
     tables = BUFFER * len(placed.plan.buffers) + 8 * len(target.levels) * sum(len(ps.kernels) for ps in placed.packed)
+    tables += sum(2 * max(0, len(b.name) - LONG) for b in placed.plan.buffers)
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else ENCODE + 8 * len(e.onehot) + 8 * e.bits
-    if not target.bare:
-        kernels += RATES * (1 if target.apart else len(target.levels))
-        tables += COST * len(placed.packed.train.kernels)
-    text = int(MARGIN * kernels) + target.code_fixed + tables + (2 * PAGE if target.apart else 0)  # three segments
-    return -(-text // unit) * unit
+    tables += 0 if target.bare else sum(COST + max(0, len(k.name) - LONG) for k in placed.packed.train.kernels)
+    return (fit.fixed or target.code_fixed) + tables + (2 * PAGE if apart else 0)  # three segments
+
+
+def _text(target: Target, placed: Placed, e: Encoding | None, fit: Fit, apart: bool) -> int:
+    kernels = sum(kernel_bytes(k, ps, target, fit, apart) for ps in placed.packed for k in ps.kernels)
+    rates = 0 if target.bare else fit.rates * (1 if apart else len(target.levels))
+    return int(fit.margin * (kernels + rates)) + beside(target, placed, e, fit, apart)

@@ -39,8 +39,20 @@ PAGE = 4096
 @cache
 def kind(cc: str) -> str:
     """Of a compiler with its options: "gcc", "clang", or "" for one that cannot tell."""
-    done = subprocess.run([*shlex.split(cc), "--version"], capture_output=True, text=True, check=False)
-    return "gcc" if "Free Software Foundation" in done.stdout else "clang" if "clang version" in done.stdout else ""
+    told = _told(cc)
+    return "gcc" if "Free Software Foundation" in told else "clang" if "clang version" in told else ""
+
+
+@cache
+def version(cc: str) -> int:
+    """The first number of a compiler's version; 0: it does not say."""
+    found = re.search(r"clang version (\d+)\." if kind(cc) == "clang" else r"\) (\d+)\.\d", _told(cc))
+    return int(found[1]) if found else 0
+
+
+@cache
+def _told(cc: str) -> str:
+    return subprocess.run([*shlex.split(cc), "--version"], capture_output=True, text=True, check=False).stdout
 
 
 class Calls:

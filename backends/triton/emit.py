@@ -156,7 +156,7 @@ def launches(placed: Placed) -> str:
             "one launch a kernel, large float products on tensor cores")
 
 
-def device_bytes(target: Target, placed: Placed, e: Any = None) -> int:
+def device_bytes(target: Target, placed: Placed, *_: Any) -> int:
     """What lies in device memory beside the arena."""
     return device(placed).nbytes - placed.plan.arena_bytes
 

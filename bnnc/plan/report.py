@@ -25,7 +25,7 @@ class Report:
     pages that the operating system maps into every process. ``device``: for a GPU, how steps are launched; the total is then
     its memory, and ``code`` the grid's barrier and embedded constants. ``flash``: code and constants where there is no
     operating system (at most, without samples); the total is then the RAM, ``code`` the runtime's variables, and ``region`` the
-    RAM there is, if that was said."""
+    RAM there is, if that was said. ``compiler``: whose code and stacks were foreseen, or why the most that is known was taken."""
 
     name: str
     rule: str
@@ -41,6 +41,7 @@ class Report:
     flash: int = 0
     region: int = 0
     workers: int = 0
+    compiler: str = ""
 
     @property
     def not_counted(self) -> tuple[str, ...]:

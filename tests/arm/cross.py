@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
+from bnnc import knobs
 from bnnc.backends.c.build import find_compiler, installed
 from bnnc.backends.c.targets import TARGETS, Target
-from bnnc.driver import Planned, build_planned
+from bnnc.driver import Planned, build_planned, report_of
 
 ARM = [n for n, t in TARGETS.items() if t.emulator]
 
@@ -42,11 +43,16 @@ def need(target: Target, compiler: bool = True, system: str = "") -> None:
 
 
 def by_zig(target: Target, out: Path, planned: Planned) -> Planned:
-    """The program as zig makes it, and its plan with the sizes that this compiler's code has."""
+    """The program as zig makes it, and its plan, which was as large before the build."""
     only = replace(target, compilers=tuple(c for c in target.compilers if c.startswith("zig")))
     need_compiler(only)
     assert shlex.split(find_compiler(only))[1:4] == ["-m", "ziglang", "cc"]
-    return build_planned(replace(planned, target=only), out)[0]
+    k, region = knobs.Knobs(), planned.report.region
+    report = report_of(planned.model, planned.placed, only, planned.threads, region, k)
+    assert report.compiler == "for clang 22"
+    built = build_planned(replace(planned, target=only, report=report), out, k)[0]
+    assert replace(built.report, code=0) == replace(report, code=0) and built.report.code <= report.code
+    return built
 
 
 def run(target: Target, *argv: Any, code: int = 0, cpu: str = "") -> subprocess.CompletedProcess[str]:

@@ -39,6 +39,7 @@ SPECS = {
         body="  dense 6; batchnorm;\n  residual { sign; dense 6; batchnorm; }\n  sign;\n",
     ),
 }
+pytestmark = pytest.mark.usefixtures("told")  # the plan foresees gcc 12's code, whatever compiler is here
 PASSES = ("simplify", "order", "place")
 
 
