@@ -44,6 +44,7 @@ class Log:
     uses: list[tuple[str, Span]] = field(default_factory=list)
     origins: dict[Span, tuple[str, Span]] = field(default_factory=dict)
     seen: set[tuple[str, Span, str]] = field(default_factory=set)
+    chosen: list[str] = field(default_factory=list)  # defaults that follow from more than the registry, in words
 
     def add(self, code: str, message: str, span: Span, label: str = "", help: str = "",
             notes: Iterable[tuple[Span | None, str]] = (), severity: str = "error") -> None:

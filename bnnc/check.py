@@ -308,6 +308,10 @@ class _Checker:
         model = Model(name, layers, rule, train["optimizer"], train["schedule"], train["batch"], train["epochs"],
                       train["seed"], train["holdout"], Data(data["train"], data["test"]), train["recompute"],
                       train["microbatch"], allow, self.text, self.path)
+        settle = getattr(self.tables.rules[model.rule.name].impl, "settle", None)
+        for argument, value, why in settle(model) if settle else ():
+            self.log.chosen.append(f"{argument} = {value} of `{model.rule.name}`: {why}")
+            model = replace(model, rule=model.rule.with_(**{argument: value}))
         own_backward = getattr(self.tables.rules[model.rule.name].impl, "backward", None) is not None
         if model.batch % model.microbatch or (own_backward and model.microbatch > 1):
             message, help = (f"the rule `{model.rule.name}` takes whole batches", "leave `microbatch` out") if own_backward else (
@@ -333,7 +337,7 @@ class _Checker:
         self.warn_starved(model)
         self.warn_ignored(model)
         verify_model(model)
-        return replace(model, warnings=tuple(by_position(self.log.diagnostics)))
+        return replace(model, warnings=tuple(by_position(self.log.diagnostics)), chosen=tuple(self.log.chosen))
 
 
 def check(file: ast.File, text: str = "", path: str = "<text>", overrides: Mapping[str, Any] | None = None,

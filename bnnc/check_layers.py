@@ -16,6 +16,7 @@ from typing import Any
 from . import ast
 from .bind import Binder, Log, Reported, Scope, Stop, describe
 from .diag import InternalError, Span, did_you_mean
+from .encode import settled
 from .model import Call, Layer, TensorType
 from .registry import LayerDef, Param, ShapeError, Tables
 
@@ -200,11 +201,16 @@ class Expander:
         for p in d.params:
             if values[p.name] is None and p.type == "name" and self.rule is not None:
                 values[p.name] = self.decide(d, p, self.rule)
-        call = Call(d.name, tuple((p.name, values[p.name]) for p in d.params), s.header)
         given = flow.type
         if d.role == "input":
             given = next((v for v in values.values() if isinstance(v, TensorType)), given)
             flow.guess = False
+            for p in d.params:
+                if p.type == "encoder" and (new := settled(values[p.name], given)) != values[p.name]:
+                    self.log.chosen += [f"{k} = {v} of `{new.name}`: the data is {given.kind}"
+                                        for (k, v), (_, old) in zip(new.args, values[p.name].args, strict=True) if v != old]
+                    values[p.name] = new
+        call = Call(d.name, tuple((p.name, values[p.name]) for p in d.params), s.header)
         taken = self.takes(d, s, given, flow)
         try:
             out = d.infer(taken, call, inner)

@@ -163,11 +163,13 @@ def check(file: str, batch: int | None, rule: str | None, as_json: bool) -> None
     m = net.model
     if as_json:
         click.echo(json.dumps({"name": m.name, "hash": m.hash, "rule": m.rule.name, "optimizer": m.optimizer.name,
-                               "batch": m.batch,
+                               "batch": m.batch, "chosen": m.chosen,
                                "diagnostics": to_json(padding.warnings_of(net.model, file), {net.file: net.text})}, indent=1))
     else:
         click.echo(f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
                    f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
+        for line in m.chosen:
+            click.echo(f"  chosen: {line}")
     following(shell("bnnc", "plan", file))
 
 

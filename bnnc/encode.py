@@ -184,12 +184,20 @@ class Encoding:
 # --- from a spec's words ----------------------------------------------------------------------------------------------
 
 
+def settled(call: Call, tensor: TensorType) -> Call:
+    """``call`` with what the data's form decides where the spec leaves it open: which values share a median.  Bytes are pixels of one
+    scale and share it; real numbers are measurements, and each column has a scale, or a time, of its own."""
+    if dict(call.args).get("per", "") is not None:
+        return call
+    return call.with_(per="column" if tensor.kind == "f32" else "global")
+
+
 def encoding(call: Call, tensor: TensorType) -> Encoding | None:
     """What the encoder ``call`` does to samples of type ``tensor``; None where numbers stay numbers.  Raises ShapeError."""
     make = encoders[call.name].impl
     if make is None:
         return None
-    e: Encoding = make(dict(call.args), tensor)
+    e: Encoding = make(dict(settled(call, tensor).args), tensor)
     if tensor.kind == "bit" and e.how != "pad":
         raise ShapeError("B0304", "bit data needs no encoder", "already bits", f"remove the `{call.name}(...)`")
     if tensor.kind != "bit" and e.how == "pad":

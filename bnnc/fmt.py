@@ -207,7 +207,7 @@ class _Explicit:
     def __init__(self, model: Model, tables: Tables, bound: set[str]) -> None:
         self.model, self.tables, self.bound = model, tables, bound
 
-    def missing(self, params: Sequence[Param], args: Sequence[ast.Arg], layer: str = "") -> Iterator[ast.Arg]:
+    def missing(self, params: Sequence[Param], args: Sequence[ast.Arg], layer: str = "", decided: Call | None = None) -> Iterator[ast.Arg]:
         positional = [p.name for p in params if p.positional]
         count = sum(a.name is None for a in args)
         given = {a.name for a in args} | set(positional[:count])
@@ -216,6 +216,8 @@ class _Explicit:
             default = p.default
             if default is None and layer and hasattr(impl, "defaults"):
                 default = impl.defaults(layer, p.name)
+            if default is None and decided:
+                default = decided[p.name]
             if p.name not in given and default not in (None, REQUIRED):
                 full = self.call(ast.Name(default.name), p) if isinstance(default, Call) else _literal(default)
                 yield ast.Arg(p.name, full)
@@ -227,7 +229,7 @@ class _Explicit:
         if name not in table or (isinstance(v, ast.Name) and name in self.bound):
             return v
         args = v.args if isinstance(v, ast.Call) else ()
-        more = tuple(self.missing(table[name].params, args))
+        more = tuple(self.missing(table[name].params, args, decided=self.model.layers[0][p.name] if p.type == "encoder" else None))
         return ast.Call(name, (*args, *more), v.span) if args or more else v
 
     def hidden(self, x: ast.Stmt) -> bool:

@@ -98,6 +98,7 @@ class Model:
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
+    chosen: tuple[str, ...] = field(default=(), compare=False)  # in words: defaults that follow from the data's form or other settings
 
     @property
     def hash(self) -> str:

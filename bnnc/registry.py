@@ -21,7 +21,7 @@ class Param:
     ``false``), ``str``, ``ints`` (list), ``tensor`` (``u8[28, 28]``, a TensorType), ``encoder`` or ``call:TABLE`` (a
     name or call of that table; the value and the default are Calls, and ``check`` fills in every argument).
     A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` with
-    ``type="name"`` means "decided by the rule".  Bounds are inclusive unless ``above``.
+    ``type="name"`` means "decided by the rule", of an encoder "by the form of the data".  Bounds are inclusive unless ``above``.
     """
 
     name: str
@@ -85,8 +85,9 @@ class Named:
     ``check`` calls two methods of ``impl`` where they exist: a rule's ``defaults(layer kind, parameter)`` for arguments
     that a spec leaves to the rule, and, of a rule or optimiser, ``validate(model)``, which gives one
     ``(layer name or "", message, help)`` for each thing in the network that it cannot deal with.  A rule's
-    ``warnings(model)`` likewise gives ``(code, layer name or "", message, help)``, and its ``ignores(model)``
-    ``(setting, reason, help)`` for each setting of `train` that it does not read.
+    ``settle(model)`` gives ``(argument, value, why)`` for arguments of its own that the network decides, its
+    ``warnings(model)`` ``(code, layer name or "", message, help)``, and its ``ignores(model)`` ``(setting, reason, help)`` for
+    each setting of `train` that it does not read.
     """
 
     name: str

@@ -41,8 +41,8 @@ encoders.add(Named("scale", "map u8 0..255 linearly to [-1, 1]; f32 is taken as 
 encoders.add(Named("sign", "one bit per element: +1 where the value is at least `threshold`, else -1", (
     Param("threshold", "float", 128.0, "in units of the data", positional=True), _PAD), _encoding("sign")))
 encoders.add(Named("median", "one bit per element: +1 above the median of the training samples", (
-    Param("per", "name", "global", "which values share a median: all, those of one index on the last axis, those of one element",
-          PER), *_COLUMNS), _encoding("median")))
+    Param("per", "name", None, "which values share a median: all (of u8 data, unless it is given), those of one index on the last "
+                               "axis, those of one element (of f32 data)", PER), *_COLUMNS), _encoding("median")))
 encoders.add(Named("thermometer", "`bits` bits per element: +1 where the value reaches a threshold fitted to the training samples", (
     Param("bits", "int", doc="thresholds per element", minimum=1, maximum=1024, positional=True),
     Param("kind", "name", "quantile", "thresholds at equal shares of the values, of their range, or of a normal distribution", KINDS),

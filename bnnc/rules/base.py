@@ -30,9 +30,10 @@ class Rule:
     have, or None for any.  ``backward(cx, program)`` replaces back-propagation altogether.
 
     A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the Model
-    before it is expanded.  ``validate(model)`` yields (layer, message, help) for what it cannot train, ``warnings(model)``
-    (code, layer, message, help) for what trains badly, ``ignores(model)`` (setting, reason, help) for settings of `train` that
-    it does not read.  ``inputs``: scalars that the trainer writes before each training step.
+    before it is expanded.  ``settle(model)`` yields (argument, value, why) for arguments of its own that the spec leaves open
+    and the network decides; ``check`` puts them into the Model.  ``validate(model)`` yields (layer, message, help) for what it
+    cannot train, ``warnings(model)`` (code, layer, message, help) for what trains badly, ``ignores(model)`` (setting, reason,
+    help) for settings of `train` that it does not read.  ``inputs``: scalars that the trainer writes before each training step.
 
     ``gates(model)`` counts a training step as the papers do (None: nobody has), and ``published(model, samples)`` is the
     published memory accounting that covers such networks; both raise ValueError for one that they do not cover.
@@ -48,6 +49,7 @@ class Rule:
     backward: Callable[..., None] | None = None
     layers: dict[str, Any] = field(default_factory=dict)
     rewrite: Callable[[Any], Any] = lambda model: model
+    settle: Callable[[Model], Any] = lambda model: ()
     validate: Callable[[Any], Any] = lambda model: ()
     warnings: Callable[[Any], Any] = lambda model: ()
     ignores: Callable[[Any], Any] = lambda model: ()

@@ -29,7 +29,8 @@ BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
 
 PARAMS = (
     Param("bits", "int", 16, "width of a hidden weight", minimum=4, maximum=16),
-    Param("std", "int", 0, "deviation of the initial hidden weights; 0: min(64, 2**(bits-1) / 2)", minimum=0, maximum=16384),
+    Param("std", "int", 0, "deviation of the initial hidden weights; 0: min(64, 2**(bits-1) / 2), and without rnn in batches of up to "
+          "16 at most 16", minimum=0, maximum=16384),
     Param("reinforce", "float", 0.5, "reinforcement probability p_r", minimum=0, maximum=1),
     Param("group", "ints", (0,), "group size, one number or one a layer; 0: the largest divisor of the width up to 105, with rnn 15",
           minimum=0),
@@ -80,6 +81,18 @@ def good_width(args: Call, at_most: int) -> int:
 
 def initial_std(args: Call) -> int:
     return args["std"] or min(64, 2 ** (args["bits"] - 1) // 2)
+
+
+FEW = 16  # samples of a batch, and the deviation of first weights that goes with so few
+
+
+def settle(model: Model) -> Iterable[tuple[str, Any, str]]:
+    """Arguments that the spec leaves open and the network decides, as (argument, value, why).  A step changes a weight by at most two a
+    sample, so in small batches weights of 64 take most of the training to turn round.  Whether bits are encoded here or were before makes
+    no difference.  A recurrent network is left as it is: its weights are shared by all steps, which add up too."""
+    usual, std = initial_std(model.rule), min(FEW, initial_std(model.rule))
+    if not model.rule["std"] and model.batch <= FEW and std < usual and not any(y.kind == "rnn" for y in model.layers):
+        yield "std", std, f"a batch of {model.batch}, at most {FEW}"
 
 
 def hidden_weight(cx: Any, name: str, fan_out: int, fan_in: int) -> T:
@@ -326,6 +339,5 @@ def integer_rule(backward: Callable[..., None], *layers: LayerDef, **kw: Any) ->
         return dw, None
 
     return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
-                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, validate=validate, warnings=warnings,
-                ignores=ignores, inputs=INPUTS,
-                needs_normalisation=False, published=published.local_errors, width=good_width, **kw)
+                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, settle=settle, validate=validate, warnings=warnings,
+                ignores=ignores, inputs=INPUTS, needs_normalisation=False, published=published.local_errors, width=good_width, **kw)

@@ -71,7 +71,16 @@ def test_check(bnnc, net: str) -> None:
     code, out, err = bnnc("check", net)
     assert code == 0 and "toy: no mistakes" in out and "Next: bnnc plan" in err
     code, out, _ = bnnc("check", "--json", net)
-    assert json.loads(out)["name"] == "toy"
+    assert json.loads(out)["name"] == "toy" and json.loads(out)["chosen"] == []
+
+
+def test_check_shows_what_was_chosen(bnnc, tmp_path: Path) -> None:
+    file = tmp_path / "few.bnn"
+    file.write_text("network few { input f32[9] median; dense 15; sign; dense 3; loss; } rule bep; train { batch = 10; }")
+    _, out, _ = bnnc("check", str(file))
+    assert "chosen: per = column of `median`: the data is f32\n" in out and "chosen: std = 16 of `bep`: a batch of 10, at most 16" in out
+    _, out, _ = bnnc("check", "--json", str(file))
+    assert [c.split(" of ")[0] for c in json.loads(out)["chosen"]] == ["per = column", "std = 16"]
 
 
 def test_mistakes(bnnc, tmp_path: Path) -> None:

@@ -120,6 +120,8 @@ def test_mistakes():
     ("u8[8, 8] thermometer(4)", "bit[8, 32]", (64, 4)),
     ("f32[24, 1] thermometer(10, kind = quantile, per = column)", "bit[24, 10]", (24, 10)),
     ("u8[28, 28] median", "bit[28, 28]", (1, 1)),
+    ("f32[9, 3] median", "bit[9, 3]", (27, 1)),
+    ("f32[9, 3] median(per = global)", "bit[9, 3]", (1, 1)),
     ("u8[28, 28, 3] median(per = channel, pad_odd = on)", "bit[28, 28, 3]", (3, 1)),
     ("bit[1000] pad_odd", "bit[1001]", None),
     ("u8[6] sign(100, pad_odd = on)", "bit[7]", None),
@@ -140,6 +142,21 @@ def test_types_and_thresholds(text, output, table):
         assert steps["load"] == steps["eval:load"] == ("input.thresholds",)
     again = api.parse(explicit(spec))
     assert again.model.layers[0] == net.model.layers[0] and again.model.hash == net.model.hash
+
+
+@pytest.mark.parametrize(("text", "per", "chosen"), [
+    ("u8[28, 28] median", "global", "the data is u8"), ("u8[9] median(per = channel)", "channel", ""),
+    ("f32[9] median", "column", "the data is f32"), ("f32[9] median(per = global)", "global", ""),
+    ("u8[9] thermometer(2)", "column", ""), ("f32[9] thermometer(2)", "column", ""),
+])
+def test_the_form_of_the_data_decides_what_shares_a_median(text, per, chosen):
+    spec = f"network n {{ input {text}; flatten; dense 3; batchnorm; loss; }}"
+    m = api.parse(spec).model
+    assert m.layers[0]["encoder"]["per"] == per and of_model(m).per == per
+    assert (m.chosen[0] if chosen else "") == (chosen and f"per = {per} of `median`: {chosen}")
+    assert f"per = {per}" in explicit(spec) and api.parse(explicit(spec)).model.hash == m.hash
+    tensor = TensorType(text[:text.index("[")], m.layers[0]["tensor"].shape)
+    assert parse_encoder(text.split("] ")[1], tensor) == of_model(m)
 
 
 def test_thresholds_shift_no_initial_weight():

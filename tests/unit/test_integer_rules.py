@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import batch_of, codes_of, plan, spec
 
-from bnnc import registry, rng
+from bnnc import fmt, registry, rng
 from bnnc.budget import call_text
 from bnnc.diag import BnncError
 from bnnc.driver import Options, check_text
@@ -151,6 +151,40 @@ def test_a_call_is_written_as_a_spec_reads_it():
     rule = check_text(Options(integer((33, 21, 15, 4), rule="bep(group = [7, 5], classifier = bef(trials = 3))"))).rule
     again = check_text(Options(integer((33, 21, 15, 4), rule=call_text(rule)))).rule
     assert again == rule and again["group"] == (7, 5) and again["classifier"]["trials"] == 3
+
+
+# -- first weights -----------------------------------------------------------------------------------------------------
+FEW = "network n { input f32[9] median; dense 15; sign; dense 3; loss; } rule RULE; train { batch = BATCH; }"
+
+
+def first_deviation(text: str) -> float:
+    return {s.init_value for s in plan(text).trace.results["simplify"].train.states if s.init == "normal"}.pop()
+
+
+@pytest.mark.parametrize("rule", ["bep", "local"])
+@pytest.mark.parametrize("data", ["f32[9] median", "bit[9]"])
+@pytest.mark.parametrize(("args", "batch", "std"), [
+    ("", 1, 16), ("", 16, 16), ("", 17, 64), ("", 100, 64), ("std = 64", 10, 64), ("std = 5", 100, 5), ("bits = 5", 10, 8),
+    ("bits = 8", 10, 16)])
+def test_small_batches_start_with_small_weights(rule, data, args, batch, std):
+    text = FEW.replace("RULE", f"{rule}({args})").replace("BATCH", str(batch)).replace("f32[9] median", data)
+    assert first_deviation(text) == std
+    model = check_text(Options(text))
+    assert [c for c in model.chosen if c.startswith("std")] == (
+        [f"std = {std} of `{rule}`: a batch of {batch}, at most 16"] if std == 16 else [])
+    assert check_text(Options(fmt.explicit(text))) == model
+
+
+def test_a_recurrent_network_starts_as_ever():
+    text = FEW.replace("RULE", "bep").replace("BATCH", "10").replace("f32[9] median", "f32[9, 1] median").replace("dense 15", "rnn 15", 1)
+    text = text.replace("rnn 15; sign", "rnn 15; dense 9; sign")
+    assert first_deviation(text) == 64 and check_text(Options(text)).rule["std"] == 0
+
+
+def test_another_batch_decides_anew():
+    text = FEW.replace("RULE", "bep").replace("BATCH", "10")
+    small, large = check_text(Options(text)), check_text(Options(text, overrides={"batch": 100}))
+    assert (small.rule["std"], large.rule["std"]) == (16, 0)
 
 
 # -- labels 0 and 1 ----------------------------------------------------------------------------------------------------
