@@ -165,11 +165,11 @@ changed. Single runs (one split, one seed) differ by as much as the last two col
 
 
 CHOSEN = """
-Chosen: `median` of f32 data is `per = column`, and `std = 16` where a batch has at most 16 samples and there is no rnn layer. `group` stays:
-on top of the two its sign changes from rule to rule. At batch 25 a deviation of 16 helps a little too, but 64 stays there: batches of 20
-and more are tied to committed weights, and 32 and more are the papers'. `per = column` is worse on Ionosphere (most values of some columns
-are the largest one, so no value lies above the median) and on GunPoint: write `per = global` there. Where a value repeats that
-often, `thermometer` may be better. Test accuracies of Coffee were seen while the bound of the batch was still open; they did not decide it.
+Chosen: `median` of f32 data is `per = column`, and `std = 16` where a batch has at most 16 samples and there is no rnn layer.
+`group` stays: on top of the two, what it gives changes its sign from rule to rule. At batch 25 a deviation of 16 helps a little
+too, but 64 stays there: batches of 20 and more are tied to committed weights, and 32 and more are the papers'. `per = column` is
+worse on Ionosphere and on GunPoint: write `per = global` there. Test accuracies of Coffee were seen while the bound of the batch
+was still open; they did not decide it.
 """
 
 
