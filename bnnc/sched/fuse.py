@@ -150,8 +150,8 @@ class _Fuser:
 
     def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
         """The latest kernel over the same extent, and of the same phase, that could make this value too."""
-        v, loads = self.p.value[op.output], set(expr.loads())
-        earliest = max((self.made_by.get(n, -1) for n in loads), default=-1)
+        v, loads, far = self.p.value[op.output], set(expr.loads()), expr.elsewhere()
+        earliest = max((self.made_by[n] + (n in far) for n in loads if n in self.made_by), default=-1)
         for at in reversed(self.alike.get(("map", v.shape, op.phase), ())):
             if at < earliest:
                 break
