@@ -350,7 +350,7 @@ class Printer:
     def _load(self, e: Expr, r: str = "r", as_stored: Storage | None = None) -> str:
         s, p = as_stored or self.storages[e.attr], self.pointers[e.attr]
         wide, v = s.shape[1] > 1, self.mode == "v"
-        r = f"({r})" if r != "r" else r
+        r = "0" if r == "r" and e.shape[0] == 1 else f"({r})" if r != "r" else r  # a strip may be one row of many
         row = f"{r} * {s.stride}" if s.stride > 1 else r
         if s.one_bit:
             if s.axis == 0:

@@ -42,10 +42,9 @@ def test_the_corpus(path: Path) -> None:
     assert failure is None, told(failure, text)
 
 
-@pytest.mark.parametrize("off", ["sink", "fuse"])
-def test_an_update_of_one_column_without_a_pass(off: str) -> None:
-    """The C of ``min(max(x, a), b)`` on whole numbers, one element at a time."""
-    case = Case((CORPUS / "one_column_clip.bnn").read_text(encoding="utf-8"), 1)
+@pytest.mark.parametrize(("name", "off"), [("one_column_clip", "sink"), ("one_column_clip", "fuse"), ("seed209_kernels_off", "fuse")])
+def test_what_failed_without_a_pass(name: str, off: str) -> None:
+    case = Case((CORPUS / f"{name}.bnn").read_text(encoding="utf-8"), 1)
     case.off, case.poison = frozenset([off]), False
     kernels_off(case)
 
