@@ -38,7 +38,6 @@ test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
 test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing, kernels as -O2 makes them (ONLY=slow: just those)
 	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu and not arm' $(ARGS)
 	BNNC_TEST_OPTIMIZE=-O2 $(PYTEST) -n auto tests/kernels $(ARGS)
-	$(MAKE) fuzz
 
 fuzz: $(TEST)/ok ## judge random specs (SEEDS=0:2000), and print what they covered
 	$(TEST)/bin/python tests/fuzz/run.py $(or $(SEEDS),0:2000)
