@@ -32,7 +32,7 @@ from bnnc.encode import of_model
 from bnnc.ir import interp
 from bnnc.knobs import OPTIONAL
 from bnnc.model import Model
-from bnnc.plan.cost import kernel_costs
+from bnnc.plan.cost import added, kernel_costs
 
 from .generate import Spec
 
@@ -226,8 +226,7 @@ def program(case: Case) -> None:
             end = json.loads((folder / f"{out}.log").read_text().splitlines()[-1])
             assert end["memory_measured"] <= planned.report.total == end["memory_predicted"], end
         assert len(set(states.values())) == 1, f"levels and threads differ: {states}"
-        again = [*train, "--out", "killed", "--threads", case.threads, "--checkpoint-every", 1] if checkpoints(folder) else [
-            *train, "--out", "killed", "--threads", case.threads]
+        again = [*train, "--out", "killed", "--threads", case.threads]
         for wait in (0.01, 0.03):
             with subprocess.Popen([str(a) for a in again], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -236,10 +235,6 @@ def program(case: Case) -> None:
         said = run(again, folder)
         if "state " in said:
             assert said.rsplit("state ", 1)[1].split()[0] in states.values(), "killed and resumed, it ends elsewhere"
-
-
-def checkpoints(folder: Path) -> bool:
-    return "--checkpoint-every" in run([folder / "net", "train", "--help"], folder, None)
 
 
 def triton(case: Case) -> None:
@@ -252,19 +247,11 @@ def triton(case: Case) -> None:
         if {d.code for d in e.diagnostics} == {"B0701"}:
             return
         raise
-    if sum(c.operations for c in map(_total, kernel_costs(planned.placed.packed.train))) > TRITON_WORK:
+    work = added(kernel_costs(planned.placed.packed.train))
+    if work.operations + work.moved > TRITON_WORK:
         return
     lib = TritonLibrary(planned)
     steps(lib, 1, 1)
-
-
-@dataclass
-class _Work:
-    operations: float
-
-
-def _total(cost: object) -> _Work:
-    return _Work(float(sum(v for v in vars(cost).values() if isinstance(v, (int, float)))))
 
 
 QUICK: tuple[Callable[[Case], None], ...] = (front, plan, passes)
