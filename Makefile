@@ -7,8 +7,11 @@ EXAMPLE := examples/mnist_mlp
 SOURCES := $(shell find bnnc grammar templates backends -type f -not -path '*/__pycache__/*')
 PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider
 
+PYTHON_CODE := bnnc backends tests examples benchmarks
+C_CODE := $(shell find templates tests examples benchmarks -name '*.[ch]' -not -path '*/__pycache__/*')
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-arm fuzz lint clean
+.PHONY: help demo test test-all test-arm fuzz format lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -46,8 +49,14 @@ test-arm: $(TEST)/ok ## the programs for Raspberry Pi and Cortex-M, under QEMU (
 	@$(TEST)/bin/python -c 'import ziglang' 2> /dev/null || $(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[arm]'
 	$(PYTEST) -n auto -m '$(or $(ONLY),arm and not slow)' $(ARGS)
 
-lint: $(TEST)/ok ## ruff and mypy
-	$(TEST)/bin/ruff check bnnc backends tests examples benchmarks
+format: $(TEST)/ok ## ruff format for Python, clang-format for C
+	$(TEST)/bin/ruff format $(PYTHON_CODE)
+	$(TEST)/bin/clang-format -i $(C_CODE)
+
+lint: $(TEST)/ok ## the formatters (nothing would change), ruff and mypy
+	$(TEST)/bin/ruff format --check -q $(PYTHON_CODE)
+	$(TEST)/bin/clang-format --dry-run --Werror $(C_CODE)
+	$(TEST)/bin/ruff check $(PYTHON_CODE)
 	@rm -rf build/lint && mkdir -p build/lint && cp -r bnnc build/lint/ && cp -r backends grammar templates build/lint/bnnc/
 	cd build/lint && ../../$(TEST)/bin/mypy --config-file ../../pyproject.toml
 

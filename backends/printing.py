@@ -37,7 +37,9 @@ def all_const(e: Expr) -> bool:
 
 
 def pace(k: Kernel, name: str, s: Storage, parts: int) -> int:
-    """Elements (words, of bits) from where one of a loop's ``parts`` strips of a storage begins to the next; 0: the kernel sees it all."""
+    """Elements (words, of bits) from where one of a loop's ``parts`` strips of a storage begins to the next; 0: the
+    kernel sees it all.
+    """
     move = dict(k.moves).get(name)
     return s.pace(move, parts, k.geometry.positions if move == "taps" and k.geometry else 1) if move else 0
 

@@ -17,8 +17,14 @@ def template_text(path: str) -> str:
 @cache
 def environment() -> Environment:
     """Undefined names are errors; block tags leave no blank lines."""
-    env = Environment(loader=FunctionLoader(template_text), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
-                       keep_trailing_newline=True, autoescape=False)
+    env = Environment(
+        loader=FunctionLoader(template_text),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     env.globals["declare"] = declare
     return env
 

@@ -1,4 +1,6 @@
-"""Which backend serves a target.  Everything outside of ``backends/`` that depends on the target goes through this table."""
+"""Which backend serves a target.  Everything outside of ``backends/`` that depends on the target goes through this
+table.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,12 @@ from .triton import targets as gpu_targets
 
 @dataclass(frozen=True)
 class Backend:
-    """``record``: the type of its targets.  ``find``: a target by name, or None.  ``foresee(target, cc)``: the compiler whose code a plan
-    foresees, as text too.  ``code_bytes(target, placed, encoding, compiler)``: what a program needs beside the arena.
-    ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out, cc)`` make the text and the
-    program, ``read_source(folder)`` reads a text back; ``program(name, target)``: what the program is called.  ``flash_bytes``: as
+    """``record``: the type of its targets.  ``find``: a target by name, or None.  ``foresee(target, cc)``: the compiler
+    whose code a plan foresees, as text too.  ``code_bytes(target, placed, encoding, compiler)``: what a program needs
+    beside the arena.
+    ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out, cc)`` make the text
+    and the program, ``read_source(folder)`` reads a text back; ``program(name, target)``: what the program is called.
+    ``flash_bytes``: as
     ``code_bytes``, what is in flash; ``stack_bytes(target, placed, compiler)``: the first stack, and each other.
     ``launches(placed)``: how a step starts on a device of its own, or nothing.  ``installed(target)``: the compiler
     that is there for a target, or nothing."""
@@ -47,13 +51,36 @@ class Backend:
 
 
 BACKENDS = (
-    Backend(c_targets.Target, c_targets.TARGETS, c_targets.TARGETS.get, c_build.foresee, c_size.code_bytes, c_size.flash_bytes,
-            c_emit.stack_bytes, c_emit.emit, c_build.build, c_build.read_source,
-            lambda name, target: f"{name}.elf" if target.bare else name, lambda placed: "", c_build.installed),
-    Backend(gpu_targets.Target, gpu_targets.TARGETS, gpu_targets.find, lambda *_: None, gpu_emit.device_bytes, lambda *_: 0,
-            lambda target, *_: (target.stack, target.thread_stack), gpu_emit.emit, gpu_build.build,
-            gpu_build.read_source, gpu_targets.program, gpu_emit.launches,
-            lambda target: "triton" if find_spec("triton") else ""),
+    Backend(
+        c_targets.Target,
+        c_targets.TARGETS,
+        c_targets.TARGETS.get,
+        c_build.foresee,
+        c_size.code_bytes,
+        c_size.flash_bytes,
+        c_emit.stack_bytes,
+        c_emit.emit,
+        c_build.build,
+        c_build.read_source,
+        lambda name, target: f"{name}.elf" if target.bare else name,
+        lambda placed: "",
+        c_build.installed,
+    ),
+    Backend(
+        gpu_targets.Target,
+        gpu_targets.TARGETS,
+        gpu_targets.find,
+        lambda *_: None,
+        gpu_emit.device_bytes,
+        lambda *_: 0,
+        lambda target, *_: (target.stack, target.thread_stack),
+        gpu_emit.emit,
+        gpu_build.build,
+        gpu_build.read_source,
+        gpu_targets.program,
+        gpu_emit.launches,
+        lambda target: "triton" if find_spec("triton") else "",
+    ),
 )
 
 
@@ -68,8 +95,12 @@ def find_target(name: str) -> Any:
         if (target := b.find(name)) is not None:
             return target
     known = targets()
-    raise error("B0705", f"unknown target `{name}`", exit_code=2,
-                help=did_you_mean(name, known) or f"targets: {', '.join(known)}")
+    raise error(
+        "B0705",
+        f"unknown target `{name}`",
+        exit_code=2,
+        help=did_you_mean(name, known) or f"targets: {', '.join(known)}",
+    )
 
 
 def backend_of(target: Any) -> Backend:

@@ -1,13 +1,16 @@
 """Best test accuracy, each rule with each optimiser, through the compiled trainer: full 8-bit MNIST, or CIFAR-10.
 
     python benchmarks/accuracy.py --data MNIST_FOLDER                      # 50 epochs each; accuracy.json and .md
-    python benchmarks/accuracy.py --network cnv_half --data FILE.bnnd      # 15 epochs each; accuracy_cnv_half.json and .md
+    python benchmarks/accuracy.py --network cnv_half --data FILE.bnnd      # 15 epochs each; accuracy_cnv_half.json and
+    .md
 
-Written to a new folder, accuracy-1 or the next that is free, unless told; benchmarks/results holds those of --out benchmarks/results.
+Written to a new folder, accuracy-1 or the next that is free, unless told; benchmarks/results holds those of --out
+benchmarks/results.
 
-Batch 100, seed 1 unless --seeds says more.  MNIST's folder holds the four idx files, plain or .gz; CIFAR-10's file is what
-``bnnc data pack data_batch_*.bin --test test_batch.bin -o FILE.bnnd`` wrote.  The test set is only looked at, never used to
-choose anything but the "best" column, as the published figures do.
+Batch 100, seed 1 unless --seeds says more.  MNIST's folder holds the four idx files, plain or .gz; CIFAR-10's file is
+what
+``bnnc data pack data_batch_*.bin --test test_batch.bin -o FILE.bnnd`` wrote.  The test set is only looked at, never
+used to choose anything but the "best" column, as the published figures do.
 """
 
 from __future__ import annotations
@@ -44,19 +47,31 @@ class Task:
 
 
 TASKS = {
-    "mlp": Task("MNIST, 784-256x4-10, 8-bit input, batch 100", EXAMPLES / "mnist_mlp" / "mnist_mlp_u8.bnn", "--data", 50, (
-        ("edge", "adam(lr = 1e-3)"),
-        ("edge", "adam(lr = 1e-3, v = elide)"),
-        ("edge", "sgd(lr = 0.1)"),
-        ("edge", "bop(tau = 0.01, gamma = 1e-4)"),
-        ("standard", "adam(lr = 1e-3)"),
-        ("standard", "sgd(lr = 1.0)"),
-        ("standard", "bop(tau = 1e-7, gamma = 1e-4)"),
-    )),
-    "cnv_half": Task("CIFAR-10, CNV of half width, no augmentation, batch 100", EXAMPLES / "cnv_cifar10" / "cnv_half.bnn", "--train", 15, (
-        ("standard", "adam(lr = 1e-3)"),
-        ("edge", "adam(lr = 1e-3)"),
-    )),
+    "mlp": Task(
+        "MNIST, 784-256x4-10, 8-bit input, batch 100",
+        EXAMPLES / "mnist_mlp" / "mnist_mlp_u8.bnn",
+        "--data",
+        50,
+        (
+            ("edge", "adam(lr = 1e-3)"),
+            ("edge", "adam(lr = 1e-3, v = elide)"),
+            ("edge", "sgd(lr = 0.1)"),
+            ("edge", "bop(tau = 0.01, gamma = 1e-4)"),
+            ("standard", "adam(lr = 1e-3)"),
+            ("standard", "sgd(lr = 1.0)"),
+            ("standard", "bop(tau = 1e-7, gamma = 1e-4)"),
+        ),
+    ),
+    "cnv_half": Task(
+        "CIFAR-10, CNV of half width, no augmentation, batch 100",
+        EXAMPLES / "cnv_cifar10" / "cnv_half.bnn",
+        "--train",
+        15,
+        (
+            ("standard", "adam(lr = 1e-3)"),
+            ("edge", "adam(lr = 1e-3)"),
+        ),
+    ),
 }
 
 
@@ -67,12 +82,36 @@ def train(task: Task, rule: str, optimizer: str, seed: int, epochs: int, data: P
         program = net.compile(out=Path(tmp) / "net")
         log = Path(tmp) / "log.jsonl"
         start = time.perf_counter()
-        subprocess.run([str(program.binary), "train", task.flag, str(data), "--out", str(Path(tmp) / "run"), "--cache", str(Path(tmp)),
-                        "--threads", "1", "--quiet", "--log", str(log)], check=True)
+        subprocess.run(
+            [
+                str(program.binary),
+                "train",
+                task.flag,
+                str(data),
+                "--out",
+                str(Path(tmp) / "run"),
+                "--cache",
+                str(Path(tmp)),
+                "--threads",
+                "1",
+                "--quiet",
+                "--log",
+                str(log),
+            ],
+            check=True,
+        )
         rows = [json.loads(line) for line in log.read_text().splitlines()]
         tests = [100.0 * r["test_acc"] for r in rows if r["event"] == "epoch" and "test_acc" in r]
-        return {"rule": rule, "optimizer": optimizer, "seed": seed, "epochs": epochs, "best": max(tests), "last": tests[-1],
-                "seconds": round(time.perf_counter() - start, 1), "arena_bytes": net.plan(threads=1).arena_bytes}
+        return {
+            "rule": rule,
+            "optimizer": optimizer,
+            "seed": seed,
+            "epochs": epochs,
+            "best": max(tests),
+            "last": tests[-1],
+            "seconds": round(time.perf_counter() - start, 1),
+            "arena_bytes": net.plan(threads=1).arena_bytes,
+        }
 
 
 def new_folder() -> Path:
@@ -100,14 +139,28 @@ def main() -> None:
             results.append(train(task, rule, optimizer, seed, epochs, a.data))
             print(results[-1], file=sys.stderr)
     a.out.mkdir(parents=True, exist_ok=True)
-    about = {"command": f"python benchmarks/accuracy.py --network {a.network} --data {a.data.name} --epochs {epochs} --seeds {a.seeds}",
-             "version": bnnc.__version__, "machine": platform.machine()}
+    about = {
+        "command": (
+            f"python benchmarks/accuracy.py --network {a.network} --data {a.data.name} --epochs {epochs} --seeds"
+            f" {a.seeds}"
+        ),
+        "version": bnnc.__version__,
+        "machine": platform.machine(),
+    }
     file.with_suffix(".json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
-    lines = [f"# Test accuracy on {task.title}", "", f"`{about['command']}`", "",
-             "| rule | optimiser | epochs | best test % | last test % | arena bytes | seconds, 1 thread |",
-             "|---|---|---|---|---|---|---|"]
-    lines += [f"| {r['rule']} | `{r['optimizer']}` | {r['epochs']} | {r['best']:.2f} | {r['last']:.2f} | {r['arena_bytes']:,} "
-              f"| {r['seconds']} |" for r in results]
+    lines = [
+        f"# Test accuracy on {task.title}",
+        "",
+        f"`{about['command']}`",
+        "",
+        "| rule | optimiser | epochs | best test % | last test % | arena bytes | seconds, 1 thread |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r['rule']} | `{r['optimizer']}` | {r['epochs']} | {r['best']:.2f} | {r['last']:.2f} | {r['arena_bytes']:,}"
+        f" | {r['seconds']} |"
+        for r in results
+    ]
     if a.data.suffix == ".bnnd":
         facts = datafiles.info(a.data)
         lines += ["", f"{facts['n_train']:,} training and {facts['n_test']:,} test images."]

@@ -1,10 +1,11 @@
 """Instructions of one training step for each ARM target, its vectors against plain C, counted by QEMU.
 
-    python benchmarks/arm_instructions.py          # writes results/arm_instructions.json and .md (--table: the .md again)
+    python benchmarks/arm_instructions.py          # writes results/arm_instructions.json and .md (--table: the .md
+    again)
 
-The MLPs of examples/mnist_mlp (on bits, and on 8-bit pixels) at batch 100, one thread, counted twice with different numbers of steps
-of `bench`; the difference is the steps', with the random batch that each of them trains on.  The counts are repeatable; times under
-QEMU mean nothing.
+The MLPs of examples/mnist_mlp (on bits, and on 8-bit pixels) at batch 100, one thread, counted twice with different
+numbers of steps of `bench`; the difference is the steps', with the random batch that each of them trains on.  The
+counts are repeatable; times under QEMU mean nothing.
 """
 
 from __future__ import annotations
@@ -28,21 +29,45 @@ EXAMPLES = HERE.parent / "examples" / "mnist_mlp"
 NETS = (("mnist_mlp", "edge"), ("mnist_mlp", "standard"), ("mnist_mlp_u8", "edge"))
 SCALAR = ("-U__ARM_NEON",)
 STEPS = (1, 6)
-WIDTHS = {"aarch64": (128, 128), "ARMv7": (128, 32), "ARMv6": (32, 32)}  # bits of a vector of bits, and of one of floats
+WIDTHS = {
+    "aarch64": (128, 128),
+    "ARMv7": (128, 32),
+    "ARMv6": (32, 32),
+}  # bits of a vector of bits, and of one of floats
 
 
 def count(target: Target, cpu: str, isa: str, plugin: Path, binary: Path, steps: int) -> int:
     """Guest instructions of a whole run."""
     log = binary.with_suffix(".log")
-    argv = [target.emulator[0], "-cpu", cpu, "-plugin", str(plugin), "-d", "plugin", "-D", str(log), str(binary), "bench", "--steps",
-            str(steps), "--threads", "1", "--isa", isa, "--quiet"]
+    argv = [
+        target.emulator[0],
+        "-cpu",
+        cpu,
+        "-plugin",
+        str(plugin),
+        "-d",
+        "plugin",
+        "-D",
+        str(log),
+        str(binary),
+        "bench",
+        "--steps",
+        str(steps),
+        "--threads",
+        "1",
+        "--isa",
+        isa,
+        "--quiet",
+    ]
     subprocess.run(argv, check=True, capture_output=True, env={})
     found = re.search(r"insns (\d+)", log.read_text())
     assert found, "QEMU ran without the plugin"
     return int(found[1])
 
 
-def measure(target: Target, name: str, rule: str, flags: tuple[str, ...], plugin: Path, folder: Path) -> list[dict[str, Any]]:
+def measure(
+    target: Target, name: str, rule: str, flags: tuple[str, ...], plugin: Path, folder: Path
+) -> list[dict[str, Any]]:
     """A row for each level of a target; with ``flags`` the text without vectors, one row."""
     planned = driver.plan_text(bnnc.load(EXAMPLES / f"{name}.bnn").with_(rule=rule).options(target.name, threads=1))
     cc = shlex.join([*shlex.split(build.find_compiler(target)), *flags])
@@ -53,43 +78,81 @@ def measure(target: Target, name: str, rule: str, flags: tuple[str, ...], plugin
     for level in target.levels[:1] if flags else target.levels:
         cpu = level.cpu or target.emulator[2]
         few, many = (count(target, cpu, "auto" if flags else level.name, plugin, binary, n) for n in STEPS)
-        rows.append({"target": target.name, "isa": target.isa, "level": "scalar" if flags else level.name, "cpu": cpu, "network": name,
-                     "rule": rule, "batch": planned.model.batch, "instructions_per_step": (many - few) // (STEPS[1] - STEPS[0])})
+        rows.append(
+            {
+                "target": target.name,
+                "isa": target.isa,
+                "level": "scalar" if flags else level.name,
+                "cpu": cpu,
+                "network": name,
+                "rule": rule,
+                "batch": planned.model.batch,
+                "instructions_per_step": (many - few) // (STEPS[1] - STEPS[0]),
+            }
+        )
     return rows
 
 
 def bound(row: dict[str, Any]) -> float:
-    """That of ``bnnc.plan.cost`` for the target's vectors, WIDTHS; a vector of 16 products of bytes with bits is one instruction at
-    level dotprod, and 24 instructions for each 128 where they are products of eight bit planes."""
+    """That of ``bnnc.plan.cost`` for the target's vectors, WIDTHS; a vector of 16 products of bytes with bits is one
+    instruction at level dotprod, and 24 instructions for each 128 where they are products of eight bit planes."""
     planned = bnnc.load(EXAMPLES / f"{row['network']}.bnn").with_(rule=row["rule"]).plan(row["target"]).planned
-    products = [k.a.shape[0] * k.a.shape[1] * k.b.shape[1] for k in planned.placed.packed.train.kernels
-                if k.a is not None and k.b is not None and (k.a.dtype, k.b.dtype) == ("u8", "bit")]
+    products = [
+        k.a.shape[0] * k.a.shape[1] * k.b.shape[1]
+        for k in planned.placed.packed.train.kernels
+        if k.a is not None and k.b is not None and (k.a.dtype, k.b.dtype) == ("u8", "bit")
+    ]
     less = sum(products) * (24 / 128 - 1 / 16) if row["level"] == "dotprod" else 0
     return planned.report.cost.instructions(*next(w for isa, w in WIDTHS.items() if row["isa"].startswith(isa))) - less
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The results for people."""
-    text = [f"# {__doc__.splitlines()[0]}", "",
-            "| target | level | CPU | network | rule | instructions | without vectors | ratio | bound |",
-            "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |"]
+    text = [
+        f"# {__doc__.splitlines()[0]}",
+        "",
+        "| target | level | CPU | network | rule | instructions | without vectors | ratio | bound |",
+        "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     of = {(r["target"], r["level"], r["network"], r["rule"]): r["instructions_per_step"] for r in rows}
-    for row in (r for r in rows if r["level"] != "scalar" or not any(x["target"] == r["target"] and x["level"] != "scalar" for x in rows)):
+    for row in (
+        r
+        for r in rows
+        if r["level"] != "scalar" or not any(x["target"] == r["target"] and x["level"] != "scalar" for x in rows)
+    ):
         n, plain = row["instructions_per_step"], of.get((row["target"], "scalar", row["network"], row["rule"]))
-        have = [f"{n / 1e6:.1f} M", *([f"{plain / 1e6:.1f} M", f"{plain / n:.2f}"] if plain and plain != n else ["", ""]),
-                f"{bound(row) / 1e6:.1f} M"]
-        text.append(f"| {' | '.join(row[k] for k in ('target', 'level', 'cpu', 'network', 'rule'))} | {' | '.join(have)} |")
-    return "\n".join([*text, "", "MLP 784-256-256-256-256-10, batch 100, one thread; `python benchmarks/arm_instructions.py`.", "",
-                      "Bound, for this way of computing, from the counts of `bnnc plan`: for each vector of bits in a product three "
-                      "instructions (a byte is eight bits; with dotprod one instruction for 16 bytes), for four terms of an addition "
-                      "by sign in each lane one, for a vector of other operations or of bytes moved one; nothing for loops, addresses, "
-                      "packing, or the tables of sums.  Vectors have 128 bits; floats lie one by one on ARMv7, whose vectors take "
-                      "subnormal numbers for 0, and all is 32 bits wide on ARMv6, which has no instruction that counts bits either.", ""])
+        have = [
+            f"{n / 1e6:.1f} M",
+            *([f"{plain / 1e6:.1f} M", f"{plain / n:.2f}"] if plain and plain != n else ["", ""]),
+            f"{bound(row) / 1e6:.1f} M",
+        ]
+        text.append(
+            f"| {' | '.join(row[k] for k in ('target', 'level', 'cpu', 'network', 'rule'))} | {' | '.join(have)} |"
+        )
+    return "\n".join(
+        [
+            *text,
+            "",
+            "MLP 784-256-256-256-256-10, batch 100, one thread; `python benchmarks/arm_instructions.py`.",
+            "",
+            (
+                "Bound, for this way of computing, from the counts of `bnnc plan`: for each vector of bits in a product"
+                " three instructions (a byte is eight bits; with dotprod one instruction for 16 bytes), for four terms"
+                " of an addition by sign in each lane one, for a vector of other operations or of bytes moved one;"
+                " nothing for loops, addresses, packing, or the tables of sums.  Vectors have 128 bits; floats lie one"
+                " by one on ARMv7, whose vectors take subnormal numbers for 0, and all is 32 bits wide on ARMv6, which"
+                " has no instruction that counts bits either."
+            ),
+            "",
+        ]
+    )
 
 
 def main() -> None:
     if sys.argv[1:] == ["--table"]:
-        (HERE / "results" / "arm_instructions.md").write_text(table(json.loads((HERE / "results" / "arm_instructions.json").read_text())))
+        (HERE / "results" / "arm_instructions.md").write_text(
+            table(json.loads((HERE / "results" / "arm_instructions.json").read_text()))
+        )
         return
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as tmp:

@@ -1,9 +1,11 @@
-"""Peak memory of Raspberry Pi programs in the books of a Linux kernel for ARM, against the plan: MLP at four batch sizes.
+"""Peak memory of Raspberry Pi programs in the books of a Linux kernel for ARM, against the plan: MLP at four batch
+sizes.
 
     python benchmarks/arm_rss.py          # writes results/arm_rss.json and .md; needs qemu-system-aarch64 and apt
 
-Debian's arm64 kernel boots under QEMU with an initial RAM disk that holds the trainer, its data and arm_init.c as first process; the
-kernel is fetched by apt, as a file (nothing is installed).  Under QEMU's user mode the memory would be that of QEMU.
+Debian's arm64 kernel boots under QEMU with an initial RAM disk that holds the trainer, its data and arm_init.c as first
+process; the kernel is fetched by apt, as a file (nothing is installed).  Under QEMU's user mode the memory would be
+that of QEMU.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ GAP = 128 * 1024  # addresses that Linux keeps free below a stack, which are no 
 
 
 def fetch_kernel(folder: Path = CACHE) -> Path:
-    """Debian's arm64 kernel image, downloaded and unpacked once.  Raises RuntimeError with the reason where it cannot be had."""
+    """Debian's arm64 kernel image, downloaded and unpacked once.  Raises RuntimeError with the reason where it cannot
+    be had.
+    """
     found = sorted(folder.glob("unpacked/boot/vmlinuz-*"))
     if found:
         return found[-1]
@@ -44,8 +48,14 @@ def fetch_kernel(folder: Path = CACHE) -> Path:
             raise RuntimeError(f"no {name}: the kernel comes from Debian")
     for name in ("lists/partial", "cache/archives/partial", "deb"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    apt = [f"-oDir::State::lists={folder}/lists", f"-oDir::Cache={folder}/cache", "-oAPT::Architecture=arm64",
-           "-oAPT::Architectures::=arm64", "-oDir::State::status=/dev/null", *(["-oAPT::Sandbox::User=root"] if os.getuid() == 0 else [])]
+    apt = [
+        f"-oDir::State::lists={folder}/lists",
+        f"-oDir::Cache={folder}/cache",
+        "-oAPT::Architecture=arm64",
+        "-oAPT::Architectures::=arm64",
+        "-oDir::State::status=/dev/null",
+        *(["-oAPT::Sandbox::User=root"] if os.getuid() == 0 else []),
+    ]
 
     def run(*argv: str) -> str:
         done = subprocess.run(argv, cwd=folder / "deb", capture_output=True, text=True, check=False)
@@ -74,33 +84,86 @@ def archive(files: dict[str, tuple[Path | None, int]]) -> bytes:
     return bytes(out)
 
 
-def boot(kernel: Path, folder: Path, program: Path, data: Path, *flags: object, memory: int = 96, limit: int = 0) -> str:
+def boot(
+    kernel: Path, folder: Path, program: Path, data: Path, *flags: object, memory: int = 96, limit: int = 0
+) -> str:
     """What the guest prints while ``program`` trains on ``data``, with ``limit`` bytes of addresses (0: any number)."""
     target = TARGETS["rpi"]
-    argv = build.command(build.find_compiler(target), target, str(HERE / "arm_init.c"), str(folder / "init"), (f"-I{RUNTIME}",))
+    argv = build.command(
+        build.find_compiler(target), target, str(HERE / "arm_init.c"), str(folder / "init"), (f"-I{RUNTIME}",)
+    )
     build.run_compiler(argv, folder)
     disk = folder / "disk.cpio"
-    disk.write_bytes(archive({"dev": (None, 0o40755), "init": (folder / "init", 0o100755), "net": (program, 0o100755),
-                              "data.bnnd": (data, 0o100644)}))
-    line = " ".join(map(str, (f"limit={limit} console=ttyAMA0 quiet panic=-1 -- train --train /data.bnnd --out /run --quiet", *flags)))
-    done = subprocess.run(["qemu-system-aarch64", "-M", "virt", "-cpu", "cortex-a53", "-smp", "4", "-m", str(memory), "-nic", "none",
-                           "-kernel", str(kernel), "-initrd", str(disk), "-append", line, "-nographic", "-no-reboot"],
-                          capture_output=True, text=True, check=False, timeout=900, stdin=subprocess.DEVNULL)
+    disk.write_bytes(
+        archive(
+            {
+                "dev": (None, 0o40755),
+                "init": (folder / "init", 0o100755),
+                "net": (program, 0o100755),
+                "data.bnnd": (data, 0o100644),
+            }
+        )
+    )
+    line = " ".join(
+        map(
+            str,
+            (f"limit={limit} console=ttyAMA0 quiet panic=-1 -- train --train /data.bnnd --out /run --quiet", *flags),
+        )
+    )
+    done = subprocess.run(
+        [
+            "qemu-system-aarch64",
+            "-M",
+            "virt",
+            "-cpu",
+            "cortex-a53",
+            "-smp",
+            "4",
+            "-m",
+            str(memory),
+            "-nic",
+            "none",
+            "-kernel",
+            str(kernel),
+            "-initrd",
+            str(disk),
+            "-append",
+            line,
+            "-nographic",
+            "-no-reboot",
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+        stdin=subprocess.DEVNULL,
+    )
     return done.stdout
 
 
-def measure(kernel: Path, net: bnnc.Network, data: Path, batch: int, steps: int = 3, memory: int = 96, less: int = 0) -> dict[str, Any]:
-    """Bytes planned, resident at the peak in the kernel's books, and in the program's own.  The program may map what was planned, and
-    GAP, ``less`` some bytes."""
+def measure(
+    kernel: Path, net: bnnc.Network, data: Path, batch: int, steps: int = 3, memory: int = 96, less: int = 0
+) -> dict[str, Any]:
+    """Bytes planned, resident at the peak in the kernel's books, and in the program's own.  The program may map what
+    was planned, and GAP, ``less`` some bytes."""
     with tempfile.TemporaryDirectory() as tmp:
         folder = Path(tmp)
         p = net.compile("rpi", folder / "net", batch=batch)
-        text = boot(kernel, folder, folder / "net", data, "--steps", steps, memory=memory, limit=p.plan.total_bytes + GAP - less)
+        text = boot(
+            kernel, folder, folder / "net", data, "--steps", steps, memory=memory, limit=p.plan.total_bytes + GAP - less
+        )
     peak, own = re.search(r"peak (\d+) KiB, status 0", text), re.search(r"measured peak (\d+) bytes", text)
     if not peak or not own:
         raise RuntimeError(f"the guest did not train:\n{text[-1500:]}")
-    return {"network": net.model.name, "rule": net.model.rule.name, "batch": batch, "arena": p.plan.arena_bytes,
-            "planned": p.plan.total_bytes, "peak": 1024 * int(peak[1]), "own": int(own[1])}
+    return {
+        "network": net.model.name,
+        "rule": net.model.rule.name,
+        "batch": batch,
+        "arena": p.plan.arena_bytes,
+        "planned": p.plan.total_bytes,
+        "peak": 1024 * int(peak[1]),
+        "own": int(own[1]),
+    }
 
 
 def mnist(folder: Path) -> Path:
@@ -114,8 +177,15 @@ def mnist(folder: Path) -> Path:
 def images(folder: Path) -> Path:
     """Noise in the shape of CIFAR-10."""
     rng = np.random.default_rng(0)
-    write_bnnd(folder / "images.bnnd", Dataset(rng.integers(0, 256, (240, 32, 32, 3), dtype=np.uint8), np.arange(240, dtype=np.uint8) % 10,
-                                               classes=10, n_test=100))
+    write_bnnd(
+        folder / "images.bnnd",
+        Dataset(
+            rng.integers(0, 256, (240, 32, 32, 3), dtype=np.uint8),
+            np.arange(240, dtype=np.uint8) % 10,
+            classes=10,
+            n_test=100,
+        ),
+    )
     return folder / "images.bnnd"
 
 
@@ -134,15 +204,29 @@ def main() -> None:
             for batch in (40, 100):
                 rows.append(measure(kernel, net, data, batch, steps=1, memory=192))
                 print(rows[-1], flush=True)
-    version = subprocess.run(["qemu-system-aarch64", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    text = [f"# {__doc__.splitlines()[0]}", "", "| network | rule | batch | arena, MiB | planned, MiB | peak, MiB | planned - peak, KiB |",
-            "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
+    version = subprocess.run(
+        ["qemu-system-aarch64", "--version"], capture_output=True, text=True, check=True
+    ).stdout.splitlines()[0]
+    text = [
+        f"# {__doc__.splitlines()[0]}",
+        "",
+        "| network | rule | batch | arena, MiB | planned, MiB | peak, MiB | planned - peak, KiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for r in rows:
         mib = [f"{r[k] / 2**20:.3f}" for k in ("arena", "planned", "peak")]
-        text.append(f"| {r['network']} | {r['rule']} | {r['batch']} | {' | '.join(mib)} | {(r['planned'] - r['peak']) / 1024:.0f} |")
-    text += ["", "Target rpi, four threads on four Cortex-A53; the peak is what the kernel counts for the process (VmHWM), which "
-             "may map no more than was planned and 128 KiB below its stack (RLIMIT_AS).  "
-             f"{version}; {kernel.name}; `python benchmarks/arm_rss.py{' --images' if asked.images else ''}`."]
+        text.append(
+            f"| {r['network']} | {r['rule']} | {r['batch']} | {' | '.join(mib)} |"
+            f" {(r['planned'] - r['peak']) / 1024:.0f} |"
+        )
+    text += [
+        "",
+        (
+            "Target rpi, four threads on four Cortex-A53; the peak is what the kernel counts for the process (VmHWM),"
+            f" which may map no more than was planned and 128 KiB below its stack (RLIMIT_AS).  {version};"
+            f" {kernel.name}; `python benchmarks/arm_rss.py{' --images' if asked.images else ''}`."
+        ),
+    ]
     (HERE / "results" / "arm_rss.json").write_text(json.dumps(rows, indent=1) + "\n")
     (HERE / "results" / "arm_rss.md").write_text("\n".join(text) + "\n")
     if bad := [r for r in rows if not 0 <= r["planned"] - r["peak"] <= WITHIN]:

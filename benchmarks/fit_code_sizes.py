@@ -1,11 +1,13 @@
-"""How large programs become with a compiler, measured on the networks below, and the constants of backends/c/size.py that follow.
+"""How large programs become with a compiler, measured on the networks below, and the constants of backends/c/size.py
+that follow.
 
-    python benchmarks/fit_code_sizes.py measure --target host --cc gcc    compiles every network, and keeps what it measured
-    python benchmarks/fit_code_sizes.py fit --target host --cc gcc        prints the constants, and how loose the bounds are
+    python benchmarks/fit_code_sizes.py measure --target host --cc gcc    compiles every network, and keeps what it
+    measured python benchmarks/fit_code_sizes.py fit --target host --cc gcc        prints the constants, and how loose
+    the bounds are
 
-A kernel's bytes are a least-squares fit to what its expressions hold; the margin is ``RESERVE`` times what the worst network needs
-when the others alone are fitted; the part beside kernels is the largest that was met.  Run it again where templates or the runtime
-have changed much, or for a new version of a compiler: some ten seconds a network.
+A kernel's bytes are a least-squares fit to what its expressions hold; the margin is ``RESERVE`` times what the worst
+network needs when the others alone are fitted; the part beside kernels is the largest that was met.  Run it again where
+templates or the runtime have changed much, or for a new version of a compiler: some ten seconds a network.
 """
 
 from __future__ import annotations
@@ -44,43 +46,152 @@ block halve(channels) {
 
 
 def net(body: str, rule: str, train: str, blocks: str = "") -> str:
-    return f'{blocks}network net {{ {body} loss; }}\nrule {rule};\ntrain {{ {train} }}\ndata {{ train = bnnd("net.bnnd"); }}\n'
+    return (
+        f'{blocks}network net {{ {body} loss; }}\nrule {rule};\ntrain {{ {train} }}\ndata {{ train = bnnd("net.bnnd");'
+        " }\n"
+    )
 
 
 # name -> the spec, and the shape and type of its samples
 NETWORKS: dict[str, tuple[str, tuple[int, ...], str]] = {
-    "mlp": (net("input u8[28, 28] sign(threshold = 128); flatten; repeat 2 { dense 256; batchnorm; sign; } dense 10; batchnorm;",
-                "edge", "batch = 100;"), (28, 28), "u8"),
-    "ragged": (net("input f32[33]; dropout; dense 17; batchnorm l1; sign; dense 10; batchnorm;", "standard",
-                   "batch = 20; optimizer = sgd;"), (33,), "f32"),
-    "bop": (net("input u8[64] thermometer(3); dense 33; batchnorm; sign; dense 7; batchnorm;", "edge(state = f32)",
-                "batch = 50; microbatch = 2; optimizer = bop;"), (64,), "u8"),
-    "bytes": (net("input u8[40]; dense 50; batchnorm bnn; sign ste; dense 31; batchnorm l2; relu; dense 3 weights = real bias = on;",
-                  "standard", "batch = 9; optimizer = adam(v = elide);"), (40,), "u8"),
-    "images": (net("input u8[8, 8, 3]; conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten; "
-                   "dense 10; batchnorm;", "edge", "batch = 6;"), (8, 8, 3), "u8"),
-    "cnv": (net("input u8[20, 20, 3]; conv 32; batchnorm; sign; conv 32; batchnorm; sign; maxpool 2; conv 64; batchnorm; sign; "
-                "conv 64; batchnorm; sign; flatten; dense 256; batchnorm; sign; dense 10; batchnorm;",
-                "standard", "batch = 32;"), (20, 20, 3), "u8"),
-    "real": (net("input u8[32, 32, 3]; conv 16 kernel = 7 stride = 2 padding = same weights = real; batchnorm; "
-                 "maxpool 3 stride = 2 padding = same; mean 16; halve 32; sign; conv 32 groups = 4; batchnorm; relu; globalavgpool; "
-                 "flatten; dense 20 weights = real bias = on;", "standard", "batch = 8;", BLOCK), (32, 32, 3), "u8"),
-    "residual": (net("input u8[16, 16, 3]; conv 32 padding = same weights = real; batchnorm; relu; maxpool 2; batchnorm; "
-                     "repeat 2 { unit 32; } halve 64; unit 64; relu; globalavgpool; flatten; dense 10 weights = real bias = on;",
-                     "edge(clip_at = 1.25)", "batch = 100;", BLOCK), (16, 16, 3), "u8"),
-    "strips": (net("input u8[16, 16, 3]; conv 64 padding = same; maxpool; batchnorm; sign; conv 64 padding = same; batchnorm; sign; "
-                   "maxpool; flatten; dense 64; batchnorm; sign; dense 10; batchnorm;", "edge",
-                   "batch = 100; recompute = on; microbatch = 2;"), (16, 16, 3), "u8"),
-    "series": (net("input f32[6, 4] thermometer(8); rnn 135, expand = 135; dense 135; sign; dense 2;", "bep(reinforce = 0.36)",
-                   "batch = 73;"), (6, 4), "f32"),
-    "lengths": (net("input f32[5, 4] thermometer(3, lengths = on); rnn 35, expand = 33, horizon = 2; dense 15; sign; dense 3;", "bep",
-                    "batch = 20;"), (5, 4), "f32"),
-    "bep": (net("input u8[64] thermometer(4, kind = uniform, per = global, pad_odd = on); repeat 2 { dense 255; sign; } dense 10;",
-                "bep(nu = 0.1, group = 51)", "batch = 100;"), (64,), "u8"),
-    "local": (net("input u8[64] thermometer(4, kind = uniform, per = global, pad_odd = on); repeat 3 { dense 135; sign; } dense 10;",
-                  "local(group = 45)", "batch = 100;"), (64,), "u8"),
-    "small": (net("input u8[64] sign(threshold = 8); dense 64; batchnorm; sign; dense 10; batchnorm;", "edge",
-                  "batch = 226; optimizer = bop(tau = 1e-7, gamma = 1e-3);"), (64,), "u8"),
+    "mlp": (
+        net(
+            "input u8[28, 28] sign(threshold = 128); flatten; repeat 2 { dense 256; batchnorm; sign; } dense 10;"
+            " batchnorm;",
+            "edge",
+            "batch = 100;",
+        ),
+        (28, 28),
+        "u8",
+    ),
+    "ragged": (
+        net(
+            "input f32[33]; dropout; dense 17; batchnorm l1; sign; dense 10; batchnorm;",
+            "standard",
+            "batch = 20; optimizer = sgd;",
+        ),
+        (33,),
+        "f32",
+    ),
+    "bop": (
+        net(
+            "input u8[64] thermometer(3); dense 33; batchnorm; sign; dense 7; batchnorm;",
+            "edge(state = f32)",
+            "batch = 50; microbatch = 2; optimizer = bop;",
+        ),
+        (64,),
+        "u8",
+    ),
+    "bytes": (
+        net(
+            "input u8[40]; dense 50; batchnorm bnn; sign ste; dense 31; batchnorm l2; relu; dense 3 weights = real bias"
+            " = on;",
+            "standard",
+            "batch = 9; optimizer = adam(v = elide);",
+        ),
+        (40,),
+        "u8",
+    ),
+    "images": (
+        net(
+            "input u8[8, 8, 3]; conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool;"
+            " flatten; dense 10; batchnorm;",
+            "edge",
+            "batch = 6;",
+        ),
+        (8, 8, 3),
+        "u8",
+    ),
+    "cnv": (
+        net(
+            "input u8[20, 20, 3]; conv 32; batchnorm; sign; conv 32; batchnorm; sign; maxpool 2; conv 64; batchnorm;"
+            " sign; conv 64; batchnorm; sign; flatten; dense 256; batchnorm; sign; dense 10; batchnorm;",
+            "standard",
+            "batch = 32;",
+        ),
+        (20, 20, 3),
+        "u8",
+    ),
+    "real": (
+        net(
+            "input u8[32, 32, 3]; conv 16 kernel = 7 stride = 2 padding = same weights = real; batchnorm; maxpool 3"
+            " stride = 2 padding = same; mean 16; halve 32; sign; conv 32 groups = 4; batchnorm; relu; globalavgpool;"
+            " flatten; dense 20 weights = real bias = on;",
+            "standard",
+            "batch = 8;",
+            BLOCK,
+        ),
+        (32, 32, 3),
+        "u8",
+    ),
+    "residual": (
+        net(
+            "input u8[16, 16, 3]; conv 32 padding = same weights = real; batchnorm; relu; maxpool 2; batchnorm; "
+            "repeat 2 { unit 32; } halve 64; unit 64; relu; globalavgpool; flatten; dense 10 weights = real bias = on;",
+            "edge(clip_at = 1.25)",
+            "batch = 100;",
+            BLOCK,
+        ),
+        (16, 16, 3),
+        "u8",
+    ),
+    "strips": (
+        net(
+            "input u8[16, 16, 3]; conv 64 padding = same; maxpool; batchnorm; sign; conv 64 padding = same; batchnorm;"
+            " sign; maxpool; flatten; dense 64; batchnorm; sign; dense 10; batchnorm;",
+            "edge",
+            "batch = 100; recompute = on; microbatch = 2;",
+        ),
+        (16, 16, 3),
+        "u8",
+    ),
+    "series": (
+        net(
+            "input f32[6, 4] thermometer(8); rnn 135, expand = 135; dense 135; sign; dense 2;",
+            "bep(reinforce = 0.36)",
+            "batch = 73;",
+        ),
+        (6, 4),
+        "f32",
+    ),
+    "lengths": (
+        net(
+            "input f32[5, 4] thermometer(3, lengths = on); rnn 35, expand = 33, horizon = 2; dense 15; sign; dense 3;",
+            "bep",
+            "batch = 20;",
+        ),
+        (5, 4),
+        "f32",
+    ),
+    "bep": (
+        net(
+            "input u8[64] thermometer(4, kind = uniform, per = global, pad_odd = on); repeat 2 { dense 255; sign; }"
+            " dense 10;",
+            "bep(nu = 0.1, group = 51)",
+            "batch = 100;",
+        ),
+        (64,),
+        "u8",
+    ),
+    "local": (
+        net(
+            "input u8[64] thermometer(4, kind = uniform, per = global, pad_odd = on); repeat 3 { dense 135; sign; }"
+            " dense 10;",
+            "local(group = 45)",
+            "batch = 100;",
+        ),
+        (64,),
+        "u8",
+    ),
+    "small": (
+        net(
+            "input u8[64] sign(threshold = 8); dense 64; batchnorm; sign; dense 10; batchnorm;",
+            "edge",
+            "batch = 226; optimizer = bop(tau = 1e-7, gamma = 1e-3);",
+        ),
+        (64,),
+        "u8",
+    ),
 }
 
 
@@ -111,9 +222,18 @@ def measure(name: str, target: Target, cc: str) -> dict[str, Any]:
             assert isinstance(table, SymbolTableSection)
             functions = {s.name: s["st_size"] for s in table.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"}
             sections = {s.name: [s["sh_size"], s["sh_flags"]] for s in elf.iter_sections()}
-        return {"functions": functions, "sections": sections, "loaded": facts.loaded,
-                "ram": facts.ram, "flash": facts.flash, "arena": facts.arena, "first": first, "each": each, "main": calls.main,
-                "worker": calls.depth(stack.WORKER)}
+        return {
+            "functions": functions,
+            "sections": sections,
+            "loaded": facts.loaded,
+            "ram": facts.ram,
+            "flash": facts.flash,
+            "arena": facts.arena,
+            "first": first,
+            "each": each,
+            "main": calls.main,
+            "worker": calls.depth(stack.WORKER),
+        }
 
 
 UNWIND = 48  # what the tables of exceptions, which clang writes, hold of a function
@@ -160,7 +280,9 @@ def stack_needed(measured: dict[str, Any], target: Target, planned: driver.Plann
 
 
 def fit_inlined(cc: str, target: Target, like: Target) -> None:
-    """Print how much of the fit of another target the code of one is whose kernels are part of the functions that call them."""
+    """Print how much of the fit of another target the code of one is whose kernels are part of the functions that call
+    them.
+    """
     ratio, stacks = 0.0, 0
     for name, m in json.loads((FOLDER / f"{cc}-{target.name}.json").read_text()).items():
         with tempfile.TemporaryDirectory() as tmp:
@@ -175,7 +297,9 @@ def fit_inlined(cc: str, target: Target, like: Target) -> None:
 
 
 def fit(cc: str, target: Target) -> None:
-    """Print a Fit, and for each network how many bytes of code and of stack there are, and how far above them the bound is."""
+    """Print a Fit, and for each network how many bytes of code and of stack there are, and how far above them the bound
+    is.
+    """
     found = json.loads((FOLDER / f"{cc}-{target.name}.json").read_text())
     plans, rows = {}, {}
     with tempfile.TemporaryDirectory() as tmp:
@@ -185,25 +309,40 @@ def fit(cc: str, target: Target) -> None:
     for largest in (False, True) if target.name == "host" else (False,):
         code = least_squares([r for n in found for r in rows[n]], 4 if largest else 3)
         true = {n: sum(r[4] if largest else r[2] * r[3] for r in rows[n]) for n in found}
-        left = {n: true[n] / total(rows[n], least_squares([r for m in found if m != n for r in rows[m]], 4 if largest else 3), largest)
-                for n in found}
+        left = {
+            n: (
+                true[n]
+                / total(
+                    rows[n], least_squares([r for m in found if m != n for r in rows[m]], 4 if largest else 3), largest
+                )
+            )
+            for n in found
+        }
         margin = round(RESERVE * max(left.values()) + 0.005, 2)
         fixed, stacks = 0, 0
         none = Fit(f"{cc} 0", dict.fromkeys(code, 0), rates=0, fixed=1)
         for name, m in found.items():
             e = of_model(plans[name].model)
             tables = size.beside(target, plans[name].placed, None if target.bare else e, none, False) - 1
-            held = m["flash"] if target.bare else sum(n for n, flags in m["sections"].values() if flags & 2) - m["arena"] - (
-                plans[name].report.threads + target.data_fixed + size.scratch_bytes(plans[name].placed, e))
+            held = (
+                m["flash"]
+                if target.bare
+                else sum(n for n, flags in m["sections"].values() if flags & 2)
+                - m["arena"]
+                - (plans[name].report.threads + target.data_fixed + size.scratch_bytes(plans[name].placed, e))
+            )
             fixed = max(fixed, held - sum(r[2] * r[3] for r in rows[name]) - tables + 2 * size.PAGE * (not target.bare))
             stacks = max(stacks, stack_needed(m, target, plans[name]))
         print(f'    "{"native" if largest else target.name}": Fit("{VERSION[cc]}", {{')
         items = [f'"{n}": {v}' for n, v in code.items()]
-        print("\n".join("        " + ", ".join(items[i:i + 5]) + "," for i in range(0, len(items), 5)))
+        print("\n".join("        " + ", ".join(items[i : i + 5]) + "," for i in range(0, len(items), 5)))
         print(f"    }}, margin={margin}, fixed={-(-fixed // 1024)} * 1024, rates=0, stack={max(0, stacks + SPILLS)}),")
         for n in found:
             bound = margin * total(rows[n], code, largest)
-            print(f"    # {n:9} kernels {true[n]:7} bound {bound:8.0f} ({bound / true[n]:.2f})  left out: {left[n]:.2f} of the fit")
+            print(
+                f"    # {n:9} kernels {true[n]:7} bound {bound:8.0f} ({bound / true[n]:.2f})  left out: {left[n]:.2f}"
+                " of the fit"
+            )
 
 
 VERSION = {"zig": "clang 22", "gcc": "gcc 12"}

@@ -3,12 +3,14 @@
     python benchmarks/gpu_step_time.py                            # all of it, about 15 minutes on one GPU
     python benchmarks/gpu_step_time.py --only small --batch 100   # 784-256x4-10
 
-Three networks, 784-256x4-10 and 784-4096x3-10 at batches of 100 and 10,000, and BinaryNet of ``examples/binarynet_cifar10`` at 100
-and 4096; u8 pixels, Adam, rule edge; the batch is resident and copied to the network's input before each step.  bnnc: one
-cooperative launch a step (not BinaryNet), and a CUDA graph of one launch a kernel.
-PyTorch: eager, torch.compile, and the whole step as a CUDA graph; f32, and bf16 by autocast.  Memory is the peak of torch's
-allocator (bnnc: its one allocation).  Beside each time stands the floor that this GPU's arithmetic or memory sets for the network.
-Writes ``results/gpu_step_time.json`` and ``.md``; without a GPU it says so and ends with exit code 7.
+Three networks, 784-256x4-10 and 784-4096x3-10 at batches of 100 and 10,000, and BinaryNet of
+``examples/binarynet_cifar10`` at 100 and 4096; u8 pixels, Adam, rule edge; the batch is resident and copied to the
+network's input before each step.  bnnc: one cooperative launch a step (not BinaryNet), and a CUDA graph of one launch a
+kernel.
+PyTorch: eager, torch.compile, and the whole step as a CUDA graph; f32, and bf16 by autocast.  Memory is the peak of
+torch's allocator (bnnc: its one allocation).  Beside each time stands the floor that this GPU's arithmetic or memory
+sets for the network. Writes ``results/gpu_step_time.json`` and ``.md``; without a GPU it says so and ends with exit
+code 7.
 """
 
 from __future__ import annotations
@@ -37,7 +39,11 @@ from bnnc.diag import BnncError
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
-GPUS = {"H200": (4.8e12, 1979e12, 67e12), "H100": (3.35e12, 1979e12, 67e12), "A100": (1.6e12, 624e12, 19.5e12)}  # bytes, int8, f32 a s
+GPUS = {
+    "H200": (4.8e12, 1979e12, 67e12),
+    "H100": (3.35e12, 1979e12, 67e12),
+    "A100": (1.6e12, 624e12, 19.5e12),
+}  # bytes, int8, f32 a s
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,9 @@ def timed(step: Callable[[], Any], steps: int, rounds: int = 5) -> float:
 
 @dataclass(frozen=True)
 class Network:
-    """``spec(batch)``: what bnnc compiles; ``model()``: its peer, which takes samples of shape ``sample``; ten classes."""
+    """``spec(batch)``: what bnnc compiles; ``model()``: its peer, which takes samples of shape ``sample``; ten
+    classes.
+    """
 
     spec: Callable[[int], str]
     model: Callable[[], nn.Module]
@@ -80,19 +88,30 @@ def mlp(*widths: int) -> Network:
     hidden = "".join(f"  dense {n}; batchnorm; sign;\n" for n in widths[1:-1])
 
     def spec(batch: int) -> str:
-        return (f"network bench {{\n  input u8[{widths[0]}];\n{hidden}  dense {widths[-1]}; batchnorm;\n  loss;\n}}\n"
-                f"rule edge;\ntrain {{ batch = {batch}; optimizer = adam; }}\n")
+        return (
+            f"network bench {{\n  input u8[{widths[0]}];\n{hidden}  dense {widths[-1]}; batchnorm;\n  loss;\n}}\n"
+            f"rule edge;\ntrain {{ batch = {batch}; optimizer = adam; }}\n"
+        )
 
     return Network(spec, lambda: Mlp(widths), widths[:1], (100, 10_000))
 
 
 def example(name: str, peer: str, batches: tuple[int, ...]) -> Network:
     text = (EXAMPLES / name / f"{name}.bnn").read_text(encoding="utf-8")
-    return Network(lambda batch: re.sub(r"batch = \d+", f"batch = {batch}", text), IMAGES[peer], (3, 32, 32), batches, one_launch=False)
+    return Network(
+        lambda batch: re.sub(r"batch = \d+", f"batch = {batch}", text),
+        IMAGES[peer],
+        (3, 32, 32),
+        batches,
+        one_launch=False,
+    )
 
 
-NETS = {"small": mlp(784, 256, 256, 256, 256, 10), "wide": mlp(784, 4096, 4096, 4096, 10),
-        "binarynet": example("binarynet_cifar10", "binarynet", (100, 4096))}
+NETS = {
+    "small": mlp(784, 256, 256, 256, 256, 10),
+    "wide": mlp(784, 4096, 4096, 4096, 10),
+    "binarynet": example("binarynet_cifar10", "binarynet", (100, 4096)),
+}
 
 
 def bnnc(planned: driver.Planned, persistent: bool, steps: int) -> Timing:
@@ -104,11 +123,11 @@ def bnnc(planned: driver.Planned, persistent: bool, steps: int) -> Timing:
         x = torch.randint(0, 256, (batch * net["elements"],), dtype=torch.uint8, device="cuda")
         labels = torch.randint(0, net["classes"], (batch,), dtype=torch.uint8, device="cuda")
         for name, value in (("lr", 1e-3), ("step", 1.0)):
-            gpu.memory[net["scalars"][name]:][:4].copy_(torch.tensor([value]).view(torch.uint8))
+            gpu.memory[net["scalars"][name] :][:4].copy_(torch.tensor([value]).view(torch.uint8))
 
         def step() -> None:
-            gpu.memory[at["x"]:][: x.numel()].copy_(x)
-            gpu.memory[at["labels"]:][:batch].copy_(labels)
+            gpu.memory[at["x"] :][: x.numel()].copy_(x)
+            gpu.memory[at["labels"] :][:batch].copy_(labels)
             gpu.step("train")
 
         return Timing("bnnc, one launch" if persistent else "bnnc, graph", timed(step, steps), gpu.nbytes)
@@ -157,13 +176,15 @@ def peer(network: Network, batch: int, mode: str, half: bool, steps: int) -> Tim
 
 
 def floors(planned: driver.Planned, gpu: str) -> dict[str, float]:
-    """Milliseconds that this GPU needs at least: forward products in int8, backward ones as f32 additions, or all state read and
-    written once."""
+    """Milliseconds that this GPU needs at least: forward products in int8, backward ones as f32 additions, or all state
+    read and written once."""
     bandwidth, int8, f32 = next((v for k, v in GPUS.items() if k in gpu), GPUS["A100"])
     kernels = planned.placed.packed.train.kernels
     forward, backward = (sum(terms(k) for k in kernels if (k.phase == "forward") == first) for first in (True, False))
-    return {"arithmetic_ms": 1e3 * (2 * forward / int8 + 2 * backward / f32),
-            "memory_ms": 1e3 * 2 * planned.placed.plan.state_bytes / bandwidth}
+    return {
+        "arithmetic_ms": 1e3 * (2 * forward / int8 + 2 * backward / f32),
+        "memory_ms": 1e3 * 2 * planned.placed.plan.state_bytes / bandwidth,
+    }
 
 
 def measure(name: str, batch: int) -> dict[str, Any]:
@@ -171,14 +192,22 @@ def measure(name: str, batch: int) -> dict[str, Any]:
     planned = driver.plan_text(driver.Options(network.spec(batch), target="triton"))
     steps = 200 if name == "small" and batch == 100 else 20
     rows = [bnnc(planned, p, steps) for p in (True, False) if network.one_launch or not p]
-    rows += [peer(network, batch, mode, half, steps) for mode in ("eager", "compile", "graph") for half in (False, True)]
+    rows += [
+        peer(network, batch, mode, half, steps) for mode in ("eager", "compile", "graph") for half in (False, True)
+    ]
     best = min(r.ms for r in rows if r.name.startswith("bnnc"))
     floor = floors(planned, gpu)
     for r in rows:
-        print(f"{name:9} {batch:6}  {r.name:20} {r.ms:9.4f} ms  {1e3 / r.ms:10.1f} steps/s  {r.nbytes / 2**20:9.1f} MiB  "
-              f"{r.ms / best:6.2f} x bnnc", flush=True)
-    print(f"{name:9} {batch:6}  floors: arithmetic {floor['arithmetic_ms']:.4f} ms, memory {floor['memory_ms']:.4f} ms; bnnc is at "
-          f"{max(floor.values()) / best:.2f} of the larger", flush=True)
+        print(
+            f"{name:9} {batch:6}  {r.name:20} {r.ms:9.4f} ms  {1e3 / r.ms:10.1f} steps/s  {r.nbytes / 2**20:9.1f} MiB  "
+            f"{r.ms / best:6.2f} x bnnc",
+            flush=True,
+        )
+    print(
+        f"{name:9} {batch:6}  floors: arithmetic {floor['arithmetic_ms']:.4f} ms, memory {floor['memory_ms']:.4f} ms;"
+        f" bnnc is at {max(floor.values()) / best:.2f} of the larger",
+        flush=True,
+    )
     return {"net": name, "batch": batch, "floors": floor, "rows": [vars(r) for r in rows]}
 
 
@@ -200,8 +229,14 @@ def main() -> None:
         sys.exit(7)
     import triton  # noqa: PLC0415
 
-    machine = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "triton": triton.__version__, "cuda": torch.version.cuda,
-               "driver": driver_version(), "python": sys.version.split()[0]}
+    machine = {
+        "gpu": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "cuda": torch.version.cuda,
+        "driver": driver_version(),
+        "python": sys.version.split()[0],
+    }
     results = []
     for name in [a.only] if a.only else NETS:
         for batch in a.batch or NETS[name].batches:
@@ -211,10 +246,19 @@ def main() -> None:
                 print(f"{name} {batch}: {e}", file=sys.stderr)
     a.out.mkdir(parents=True, exist_ok=True)
     (a.out / "gpu_step_time.json").write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-    lines = [f"# Steps on {machine['gpu']}", "", f"torch {machine['torch']}, triton {machine['triton']}, CUDA {machine['cuda']}", "",
-             "| network | batch | program | ms | steps/s | MiB |", "| --- | --- | --- | --- | --- | --- |"]
-    lines += [f"| {r['net']} | {r['batch']} | {t['name']} | {t['ms']:.4f} | {1e3 / t['ms']:.1f} | {t['nbytes'] / 2**20:.1f} |"
-              for r in results for t in r["rows"]]
+    lines = [
+        f"# Steps on {machine['gpu']}",
+        "",
+        f"torch {machine['torch']}, triton {machine['triton']}, CUDA {machine['cuda']}",
+        "",
+        "| network | batch | program | ms | steps/s | MiB |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {r['net']} | {r['batch']} | {t['name']} | {t['ms']:.4f} | {1e3 / t['ms']:.1f} | {t['nbytes'] / 2**20:.1f} |"
+        for r in results
+        for t in r["rows"]
+    ]
     (a.out / "gpu_step_time.md").write_text("\n".join(lines) + "\n")
 
 

@@ -1,12 +1,13 @@
 """A training step of the integer rules: time against rule ``edge`` and PyTorch, increments and instructions.
 
-*Time*: for each network and number of threads the programs of ``bep``, ``local`` and ``edge`` and the PyTorch peer (float,
-same layers, eager and the whole step compiled) run in turn, round after round, each as a fresh process; a ratio is taken
-within a round.  ``bench`` draws new samples with random labels for each step: every sample takes part, which is the most
-work that the integer rules can have.
+*Time*: for each network and number of threads the programs of ``bep``, ``local`` and ``edge`` and the PyTorch peer
+(float, same layers, eager and the whole step compiled) run in turn, round after round, each as a fresh process; a ratio
+is taken within a round.  ``bench`` draws new samples with random labels for each step: every sample takes part, which
+is the most work that the integer rules can have.
 
-*Increments*: in the interpreter, on Random Prototypes (flip 0.46): how many times a weight is moved by an error in a step,
-against the bound (triggered samples x K_in x K_out / gamma) and against a dense update (each sample moves each weight).
+*Increments*: in the interpreter, on Random Prototypes (flip 0.46): how many times a weight is moved by an error in a
+step, against the bound (triggered samples x K_in x K_out / gamma) and against a dense update (each sample moves each
+weight).
 
 *Instructions*: valgrind's callgrind, in the kernels of a training step only; two runs, their difference per step.
 
@@ -64,8 +65,10 @@ WINDOWS = ((1, 20), (41, 60))  # steps over which increments are averaged
 def spec(widths: Sequence[int], rule: str, batch: int) -> str:
     first, *hidden, last = widths
     body = "".join(f"  dense {n}; batchnorm; sign;\n" for n in hidden)
-    return (f"network net {{\n  input bit[{first}];\n{body}  dense {last}; batchnorm;\n  loss;\n}}\n"
-            f"rule {rule};\ntrain {{ batch = {batch}; }}\n")
+    return (
+        f"network net {{\n  input bit[{first}];\n{body}  dense {last}; batchnorm;\n  loss;\n}}\n"
+        f"rule {rule};\ntrain {{ batch = {batch}; }}\n"
+    )
 
 
 def rule_text(rule: str, args: str) -> str:
@@ -73,7 +76,9 @@ def rule_text(rule: str, args: str) -> str:
 
 
 # -- time --------------------------------------------------------------------------------------------------------------
-def times(exes: dict[str, Path], widths: Sequence[int], batch: int, threads: int, rounds: int, steps: int) -> dict[str, Any]:
+def times(
+    exes: dict[str, Path], widths: Sequence[int], batch: int, threads: int, rounds: int, steps: int
+) -> dict[str, Any]:
     """Milliseconds of a step by program, and each over ``bep`` within a round."""
     ms: dict[str, list[float]] = {}
     for _ in range(rounds):
@@ -81,8 +86,10 @@ def times(exes: dict[str, Path], widths: Sequence[int], batch: int, threads: int
             ms.setdefault(rule, []).append(bnnc_step(exe, threads, steps))
         for mode in ("eager", "compile-step"):
             ms.setdefault(f"torch {mode}", []).append(torch_step(batch, threads, steps, mode, widths)["median_ms"])
-    return {"ms": {k: spread(v) for k, v in ms.items()},
-            "over_bep": {k: spread([b / a for a, b in zip(ms["bep"], v, strict=True)]) for k, v in ms.items()}}
+    return {
+        "ms": {k: spread(v) for k, v in ms.items()},
+        "over_bep": {k: spread([b / a for a, b in zip(ms["bep"], v, strict=True)]) for k, v in ms.items()},
+    }
 
 
 # -- increments --------------------------------------------------------------------------------------------------------
@@ -96,21 +103,41 @@ def increments(widths: Sequence[int], batch: int, rule: str) -> list[dict[str, f
     groups = {op.layer: max(d for d in range(1, 106) if program.value[op.output].shape[1] % d == 0) for op in masks}
     fan_in = {op.layer: program.value[f"{op.layer}.weight"].shape[1] for op in masks}
     states = interp.init_states(program, 1)
-    scalars = {k: np.array([[1]], np.int32) for k in ("seed", "errors", "samples")} | {"level": np.zeros((1, 1), np.int32)}
+    scalars = {k: np.array([[1]], np.int32) for k in ("seed", "errors", "samples")} | {
+        "level": np.zeros((1, 1), np.int32)
+    }
     counts: dict[int, np.ndarray] = {}
     for t in range(1, WINDOWS[-1][1] + 1):
-        at = order[(t - 1) * batch: t * batch]
-        env = {**states, **scalars, "tick": np.array([[t]], np.int32), "x": np.where(data.x[at], 1, -1).astype(np.int8),
-               "labels": data.y[at][:, None]}
+        at = order[(t - 1) * batch : t * batch]
+        env = {
+            **states,
+            **scalars,
+            "tick": np.array([[t]], np.int32),
+            "x": np.where(data.x[at], 1, -1).astype(np.int8),
+            "labels": data.y[at][:, None],
+        }
         out, states = interp.step(program, env)
         triggered = [int(out[op.inputs[1]].sum()) for op in masks]
-        counts[t] = np.array([
-            sum(triggered), sum(int(out[op.output].sum()) * fan_in[op.layer] for op in masks),
-            sum(n * fan_in[op.layer] * out[op.output].shape[1] // groups[op.layer] for n, op in zip(triggered, masks, strict=True)),
-            sum(batch * fan_in[op.layer] * out[op.output].shape[1] for op in masks)])
+        counts[t] = np.array(
+            [
+                sum(triggered),
+                sum(int(out[op.output].sum()) * fan_in[op.layer] for op in masks),
+                sum(
+                    n * fan_in[op.layer] * out[op.output].shape[1] // groups[op.layer]
+                    for n, op in zip(triggered, masks, strict=True)
+                ),
+                sum(batch * fan_in[op.layer] * out[op.output].shape[1] for op in masks),
+            ]
+        )
     names = ("triggered", "increments", "bound", "dense")
-    return [{"first": a, "last": b, **dict(zip(names, np.mean([counts[t] for t in range(a, b + 1)], axis=0).tolist(), strict=True))}
-            for a, b in WINDOWS]
+    return [
+        {
+            "first": a,
+            "last": b,
+            **dict(zip(names, np.mean([counts[t] for t in range(a, b + 1)], axis=0).tolist(), strict=True)),
+        }
+        for a, b in WINDOWS
+    ]
 
 
 # -- instructions ------------------------------------------------------------------------------------------------------
@@ -118,7 +145,16 @@ def kernel_instructions(exe: Path, level: str, steps: int) -> dict[str, int]:
     """Instructions by training kernel in a run of ``bench`` (which adds three steps to warm up)."""
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp) / "out"
-        output_of(["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *bench_command(exe, 1, steps), "--isa", level])
+        output_of(
+            [
+                "valgrind",
+                "--tool=callgrind",
+                f"--callgrind-out-file={out}",
+                *bench_command(exe, 1, steps),
+                "--isa",
+                level,
+            ]
+        )
         text = output_of(["callgrind_annotate", "--threshold=100", "--inclusive=yes", str(out)])
     found = re.findall(r"^\s*([\d,]+)\s.*?:(k\d+\w*?)_(?:base|avx2)\b", text, re.M)
     return {name: int(n.replace(",", "")) for n, name in found}
@@ -135,28 +171,63 @@ def instructions(exe: Path, level: str, few: int = 5, many: int = 25) -> dict[st
 # -- report ------------------------------------------------------------------------------------------------------------
 def markdown(result: dict[str, Any]) -> str:
     names = list(result["times"][0]["ms"]) if result["times"] else []
-    out = ["# A training step of the integer rules", "", f"Written by `{result['command']}`. " + machine_line(result["machine"])
-           + " The cores were shared with other work while this ran; a long step (PyTorch) "
-           "is interrupted more than a short one, so its ratio is too high on a busy machine.", "",
-           "## Time", "", f"Milliseconds a step, median [min - max] of {result['rounds']} rounds of fresh processes, {result['steps']} "
-           "steps each; below it the ratio to `bep` in the same round. Random labels: every sample takes part in every update. "
-           "PyTorch trains the same layers in f32 with batch norm and Adam.", "",
-           "| network | threads | " + " | ".join(names) + " |", "|" + " --- |" * (len(names) + 2)]
+    out = [
+        "# A training step of the integer rules",
+        "",
+        f"Written by `{result['command']}`. "
+        + machine_line(result["machine"])
+        + " The cores were shared with other work while this ran; a long step (PyTorch) "
+        "is interrupted more than a short one, so its ratio is too high on a busy machine.",
+        "",
+        "## Time",
+        "",
+        (
+            f"Milliseconds a step, median [min - max] of {result['rounds']} rounds of fresh processes,"
+            f" {result['steps']} steps each; below it the ratio to `bep` in the same round. Random labels: every sample"
+            " takes part in every update. PyTorch trains the same layers in f32 with batch norm and Adam."
+        ),
+        "",
+        "| network | threads | " + " | ".join(names) + " |",
+        "|" + " --- |" * (len(names) + 2),
+    ]
     for r in result["times"]:
-        out += [f"| {r['network']} | {r['threads']} | " + " | ".join(cell(r["ms"][k], 3) for k in names) + " |",
-                "| | over bep | " + " | ".join("1" if k == "bep" else cell(r["over_bep"][k], 1) for k in names) + " |"]
-    out += ["", "## Increments", "", "Moves of a hidden weight by an error, a step, on Random Prototypes (flip 0.46), counted in the "
-            "interpreter. Bound: triggered samples x K_in x K_out / gamma, over layers; a group without a wrong neuron makes none. "
-            "Dense: each sample moves each weight.", "",
-            "| network | rule | steps | triggered samples, over layers | increments | bound | dense | dense / increments |",
-            "|" + " --- |" * 8]
+        out += [
+            f"| {r['network']} | {r['threads']} | " + " | ".join(cell(r["ms"][k], 3) for k in names) + " |",
+            "| | over bep | " + " | ".join("1" if k == "bep" else cell(r["over_bep"][k], 1) for k in names) + " |",
+        ]
+    out += [
+        "",
+        "## Increments",
+        "",
+        (
+            "Moves of a hidden weight by an error, a step, on Random Prototypes (flip 0.46), counted in the"
+            " interpreter. Bound: triggered samples x K_in x K_out / gamma, over layers; a group without a wrong neuron"
+            " makes none. Dense: each sample moves each weight."
+        ),
+        "",
+        "| network | rule | steps | triggered samples, over layers | increments | bound | dense | dense / increments |",
+        "|" + " --- |" * 8,
+    ]
     for r in result["increments"]:
         for w in r["windows"]:
-            out.append(f"| {r['network']} | {r['rule']} | {w['first']}-{w['last']} | {w['triggered']:.1f} | {w['increments']:,.0f} "
-                       f"| {w['bound']:,.0f} | {w['dense']:,.0f} | {w['dense'] / max(1, w['increments']):,.0f} |")
-    out += ["", "## Instructions", "", f"{result['valgrind']}, callgrind: instructions a step in the kernels, one thread. `before`: the "
-            "same measurement of the kernels as they first were (one popcount a word, one pass over the row a term, masks row by row).",
-            "", "| network | rule | level | instructions | before | kernels that take the most |", "|" + " --- |" * 6]
+            out.append(
+                f"| {r['network']} | {r['rule']} | {w['first']}-{w['last']} | {w['triggered']:.1f} |"
+                f" {w['increments']:,.0f} | {w['bound']:,.0f} | {w['dense']:,.0f} |"
+                f" {w['dense'] / max(1, w['increments']):,.0f} |"
+            )
+    out += [
+        "",
+        "## Instructions",
+        "",
+        (
+            f"{result['valgrind']}, callgrind: instructions a step in the kernels, one thread. `before`: the same"
+            " measurement of the kernels as they first were (one popcount a word, one pass over the row a term, masks"
+            " row by row)."
+        ),
+        "",
+        "| network | rule | level | instructions | before | kernels that take the most |",
+        "|" + " --- |" * 6,
+    ]
     for r in result["instructions"]:
         before = f"{r['before']:,.0f}" if r.get("before") else "-"
         most = ", ".join(f"`{k}` {v:,.0f}" for k, v in list(r["most"].items())[:3])
@@ -178,20 +249,43 @@ def main() -> None:
     p.add_argument("--steps", type=int, default=100)
     p.add_argument("--threads", default="1,2")
     p.add_argument("--networks", default=";".join(NETWORKS), help="some of the networks, with a semicolon between them")
-    p.add_argument("--instructions-only", action="store_true", help="measure instructions again, keep the rest of the last run")
-    p.add_argument("--before", type=Path, help="a JSON file of this program with earlier instructions, to print beside the new ones")
+    p.add_argument(
+        "--instructions-only", action="store_true", help="measure instructions again, keep the rest of the last run"
+    )
+    p.add_argument(
+        "--before",
+        type=Path,
+        help="a JSON file of this program with earlier instructions, to print beside the new ones",
+    )
     p.add_argument("--out", type=Path, default=HERE / "results")
     a = p.parse_args()
     if not shutil.which("valgrind"):
         sys.exit("integer_step: no valgrind here, which counts the instructions")
     threads = [int(t) for t in a.threads.split(",")]
     last = a.out / "integer_step.json"
-    result: dict[str, Any] = json.loads(last.read_text(encoding="utf-8")) if a.instructions_only and last.exists() else {
-        "machine": machine(), "rounds": a.rounds, "steps": a.steps, "times": [], "increments": [],
-        "command": " ".join(["python", "benchmarks/integer_step.py", *map(shlex.quote, sys.argv[1:])])}
-    result["valgrind"] = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    before = {(r["network"], r["rule"], r["level"]): r["total"]
-              for r in (json.loads(a.before.read_text(encoding="utf-8"))["instructions"] if a.before else result.get("instructions", []))}
+    result: dict[str, Any] = (
+        json.loads(last.read_text(encoding="utf-8"))
+        if a.instructions_only and last.exists()
+        else {
+            "machine": machine(),
+            "rounds": a.rounds,
+            "steps": a.steps,
+            "times": [],
+            "increments": [],
+            "command": " ".join(["python", "benchmarks/integer_step.py", *map(shlex.quote, sys.argv[1:])]),
+        }
+    )
+    result["valgrind"] = subprocess.run(
+        ["valgrind", "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    before = {
+        (r["network"], r["rule"], r["level"]): r["total"]
+        for r in (
+            json.loads(a.before.read_text(encoding="utf-8"))["instructions"]
+            if a.before
+            else result.get("instructions", [])
+        )
+    }
     result["instructions"] = []
     os.environ.setdefault("BNNC_CC", "cc -g")  # callgrind names functions of loaded segments
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,7 +1,9 @@
-"""Seconds that planning takes by the number of layers: `python benchmarks/plan_time.py [--out benchmarks/results/plan_time.md]`.
+"""Seconds that planning takes by the number of layers: `python benchmarks/plan_time.py [--out
+benchmarks/results/plan_time.md]`.
 
-Processor time of one process, the best of three, from the text to the plan with its report: what `bnnc plan` needs for the spec's own
-rule.  The last column is the time at 80 layers over that at 10 layers; 8 log(80) / log(10) = 15.2 is what n log n gives.
+Processor time of one process, the best of three, from the text to the plan with its report: what `bnnc plan` needs for
+the spec's own rule.  The last column is the time at 80 layers over that at 10 layers; 8 log(80) / log(10) = 15.2 is
+what n log n gives.
 """
 
 from __future__ import annotations
@@ -13,12 +15,22 @@ from pathlib import Path
 from bnnc import driver
 
 LAYERS = (10, 20, 40, 80)
-DENSE = "network net {{ input u8[784]; repeat {n} {{ dense 256; batchnorm; sign; }} dense 10; batchnorm; loss; }}\nrule edge;\n"
-CONV = ("network net {{ input u8[32, 32, 3]; repeat {n} {{ conv 64 padding = same; batchnorm; sign; }} flatten; dense 10; batchnorm; "
-        "loss; }}\nrule edge;\n")
+DENSE = (
+    "network net {{ input u8[784]; repeat {n} {{ dense 256; batchnorm; sign; }} dense 10; batchnorm; loss; }}\nrule"
+    " edge;\n"
+)
+CONV = (
+    "network net {{ input u8[32, 32, 3]; repeat {n} {{ conv 64 padding = same; batchnorm; sign; }} flatten; dense 10;"
+    " batchnorm; loss; }}\nrule edge;\n"
+)
 BEP = "network net {{ input bit[785]; repeat {n} {{ dense 255; sign; }} dense 10; loss; }}\nrule bep;\n"
-NETS = {"dense": DENSE, "conv": CONV, "dense, recompute": DENSE + "train {{ recompute = on; }}\n",
-        "conv, recompute": CONV + "train {{ recompute = on; }}\n", "dense, bep": BEP}
+NETS = {
+    "dense": DENSE,
+    "conv": CONV,
+    "dense, recompute": DENSE + "train {{ recompute = on; }}\n",
+    "conv, recompute": CONV + "train {{ recompute = on; }}\n",
+    "dense, bep": BEP,
+}
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -36,8 +48,14 @@ def main() -> None:
     p.add_argument("--out", type=Path)
     out = p.parse_args().out
     seconds(DENSE.format(n=1))
-    rows = ["# Planning time", "", "`python benchmarks/plan_time.py`: seconds of processor time by the number of layers with weights.", "",
-            f"| network | {' | '.join(map(str, LAYERS))} | 80 over 10 |", "| --- |" + " ---: |" * (len(LAYERS) + 1)]
+    rows = [
+        "# Planning time",
+        "",
+        "`python benchmarks/plan_time.py`: seconds of processor time by the number of layers with weights.",
+        "",
+        f"| network | {' | '.join(map(str, LAYERS))} | 80 over 10 |",
+        "| --- |" + " ---: |" * (len(LAYERS) + 1),
+    ]
     for name, text in NETS.items():
         times = [seconds(text.format(n=n)) for n in LAYERS]
         rows.append(f"| {name} | {' | '.join(f'{t:.2f}' for t in times)} | {times[-1] / times[0]:.1f} |")

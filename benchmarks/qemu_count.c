@@ -15,19 +15,19 @@ int qemu_plugin_version = 1;
 static uint64_t count;
 
 static void translate(plugin_id id, struct block *b) {
-  (void)id;
-  qemu_plugin_register_vcpu_tb_exec_inline(b, 0 /* add u64 */, &count, qemu_plugin_tb_n_insns(b));
+    (void)id;
+    qemu_plugin_register_vcpu_tb_exec_inline(b, 0 /* add u64 */, &count, qemu_plugin_tb_n_insns(b));
 }
 static void finish(plugin_id id, void *unused) {
-  char text[64];
-  (void)id, (void)unused;
-  snprintf(text, sizeof text, "insns %" PRIu64 "\n", count);
-  qemu_plugin_outs(text);
+    char text[64];
+    (void)id, (void)unused;
+    snprintf(text, sizeof text, "insns %" PRIu64 "\n", count);
+    qemu_plugin_outs(text);
 }
 int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv);
 int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv) {
-  (void)info, (void)argc, (void)argv;
-  qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
-  qemu_plugin_register_atexit_cb(id, finish, NULL);
-  return 0;
+    (void)info, (void)argc, (void)argv;
+    qemu_plugin_register_vcpu_tb_trans_cb(id, translate);
+    qemu_plugin_register_atexit_cb(id, finish, NULL);
+    return 0;
 }

@@ -1,8 +1,10 @@
-"""Accuracy of a recurrent network on sequences of different lengths: how they are filled up, and how many steps one step holds.
+"""Accuracy of a recurrent network on sequences of different lengths: how they are filled up, and how many steps one
+step holds.
 
     python benchmarks/sequences.py FILE.npz --fill end,front --window 1,8
 
-FILE has x_train, x_test [n, steps, columns] and y_train, y_test; a sequence ends where all the steps that follow are 0 in every column.
+FILE has x_train, x_test [n, steps, columns] and y_train, y_test; a sequence ends where all the steps that follow are 0
+in every column.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import numpy as np
 
 import bnnc
 
-SPEC = """network sequences {{ input {kind}[{steps}, {columns}] {encoder}; rnn {units}, expand = {units}; dense {units}; sign;
+SPEC = """network sequences {{ input {kind}[{steps}, {columns}] {encoder};
+  rnn {units}, expand = {units}; dense {units}; sign;
   dense {classes}; loss; }} rule bep(reinforce = {reinforce}); train {{ batch = {batch}; epochs = {epochs}; }}"""
 
 
@@ -47,12 +50,23 @@ def main() -> None:
                 continue  # a step exists in part
             train, test = (filled(data[f"x_{s}"], fill) for s in ("train", "test"))
             steps = train.shape[1] // window
-            train, test = (x[:, x.shape[1] - steps * window:].reshape(len(x), steps, -1) for x in (train, test))
-            text = SPEC.format(kind="u8" if train.dtype == np.uint8 else "f32", steps=steps, columns=train.shape[2], units=a.units,
-                               encoder="thermometer(8, lengths = on)" if fill == "nan" else "thermometer(8)", batch=a.batch,
-                               classes=int(data["y_train"].max()) + 1, epochs=a.epochs, reinforce=min(0.5, 0.005 * a.batch))
+            train, test = (x[:, x.shape[1] - steps * window :].reshape(len(x), steps, -1) for x in (train, test))
+            text = SPEC.format(
+                kind="u8" if train.dtype == np.uint8 else "f32",
+                steps=steps,
+                columns=train.shape[2],
+                units=a.units,
+                encoder="thermometer(8, lengths = on)" if fill == "nan" else "thermometer(8)",
+                batch=a.batch,
+                classes=int(data["y_train"].max()) + 1,
+                epochs=a.epochs,
+                reinforce=min(0.5, 0.005 * a.batch),
+            )
             last = bnnc.parse(text).compile().fit(train, data["y_train"], test, data["y_test"]).epochs[-1]
-            print(f"| {fill} | {window} | {steps} | {100 * last.train_acc:.1f} | {100 * (last.test_acc or 0):.1f} |", flush=True)
+            print(
+                f"| {fill} | {window} | {steps} | {100 * last.train_acc:.1f} | {100 * (last.test_acc or 0):.1f} |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 For each (batch, threads, PyTorch mode) the trainer and ``torch_peer.py`` run in turn, A B A B, each as a fresh process;
 a ratio is taken within a pair, and its median [min - max] over the pairs is reported.  Memory is the peak resident set
-(VmHWM) of each process, taken in separate runs.  Writes ``results/step_time.json`` and ``.md`` beside this file, for other
-networks than the perceptron ``step_time_NETWORK``.
+(VmHWM) of each process, taken in separate runs.  Writes ``results/step_time.json`` and ``.md`` beside this file, for
+other networks than the perceptron ``step_time_NETWORK``.
 
-    python benchmarks/step_time.py --pairs 5                     # compiles examples/mnist_mlp for each batch, then measures
-    python benchmarks/step_time.py --exe 100=out/mlp             # a ready executable for batch 100
+    python benchmarks/step_time.py --pairs 5                     # compiles examples/mnist_mlp for each batch, then
+    measures python benchmarks/step_time.py --exe 100=out/mlp             # a ready executable for batch 100
     python benchmarks/step_time.py --network cnv,binarynet       # CIFAR-10's networks at batch 100, about 25 minutes
 
 ``build_bnnc``, ``bnnc_step`` and ``bnnc_peak_mib`` are all that knows how bnnc is called.
@@ -48,14 +48,17 @@ class Network:
     @property
     def spec(self) -> Path | None:
         folder = HERE.parent / "examples" / self.example
-        return next(iter([f for f in (folder / f"{self.example}.bnn", *sorted(folder.glob("*.bnn"))) if f.exists()]), None)
+        return next(
+            iter([f for f in (folder / f"{self.example}.bnn", *sorted(folder.glob("*.bnn"))) if f.exists()]), None
+        )
 
 
 NETWORKS = {
     "mlp": Network("the binary MLP 784-256-256-256-256-10", "mnist_mlp", "100,1000", 200, 20, ",".join(MODES)),
     "cnv": Network("CNV on CIFAR-10's shape", "cnv_cifar10", "100", 10, 3, "eager,compile", ("--network", "cnv")),
-    "binarynet": Network("BinaryNet on CIFAR-10's shape", "binarynet_cifar10", "100", 4, 2, "eager,compile",
-                         ("--network", "binarynet")),
+    "binarynet": Network(
+        "BinaryNet on CIFAR-10's shape", "binarynet_cifar10", "100", 4, 2, "eager,compile", ("--network", "binarynet")
+    ),
 }
 
 
@@ -73,8 +76,21 @@ def build_bnnc(spec: Path, batch: int, threads: int, out: Path) -> Path:
     The newest executable file that the compiler leaves in ``out`` is taken.
     """
     out.mkdir(parents=True, exist_ok=True)
-    output_of([sys.executable, "-m", "bnnc", "compile", str(spec), "--batch", str(batch), "--threads", str(threads),
-               "-o", str(out / f"{spec.stem}_{batch}")])
+    output_of(
+        [
+            sys.executable,
+            "-m",
+            "bnnc",
+            "compile",
+            str(spec),
+            "--batch",
+            str(batch),
+            "--threads",
+            str(threads),
+            "-o",
+            str(out / f"{spec.stem}_{batch}"),
+        ]
+    )
     scripts = (".so", ".sh", ".py")
     made = [f for f in out.rglob("*") if f.is_file() and os.access(f, os.X_OK) and f.suffix not in scripts]
     if not made:
@@ -88,8 +104,8 @@ def bench_command(exe: Path, threads: int, steps: int) -> list[str]:
 
 
 def bnnc_step(exe: Path, threads: int, steps: int) -> tuple[float, float]:
-    """Median milliseconds of one training step, and the least that it could take: what the plan counts at the rates of inner loops
-    that the trainer measures first."""
+    """Median milliseconds of one training step, and the least that it could take: what the plan counts at the rates of
+    inner loops that the trainer measures first."""
     answer = json.loads(output_of(bench_command(exe, threads, steps)).strip().splitlines()[-1])
     return float(answer["median_ms"]), float(answer["predicted_ms"])
 
@@ -115,12 +131,27 @@ def bnnc_peak_mib(exe: Path, threads: int, steps: int) -> float:
     return peak
 
 
-def torch_step(batch: int, threads: int, steps: int, mode: str, widths: Sequence[int] = (), more: Sequence[str] = ()) -> dict[str, Any]:
+def torch_step(
+    batch: int, threads: int, steps: int, mode: str, widths: Sequence[int] = (), more: Sequence[str] = ()
+) -> dict[str, Any]:
     """``torch_peer.py`` in a fresh process, its BLAS and OpenMP pools held to ``threads``; ``more`` arguments of it."""
     shape = ("--widths", ",".join(map(str, widths))) if widths else ()
     env_threads = {k: str(threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-    command = ["env", *(f"{k}={v}" for k, v in env_threads.items()), sys.executable, str(HERE / "torch_peer.py"),
-               "--batch", str(batch), "--threads", str(threads), "--steps", str(steps), *MODES[mode], *shape, *more]
+    command = [
+        "env",
+        *(f"{k}={v}" for k, v in env_threads.items()),
+        sys.executable,
+        str(HERE / "torch_peer.py"),
+        "--batch",
+        str(batch),
+        "--threads",
+        str(threads),
+        "--steps",
+        str(steps),
+        *MODES[mode],
+        *shape,
+        *more,
+    ]
     return json.loads(output_of(command).strip().splitlines()[-1])
 
 
@@ -140,12 +171,21 @@ def measure(network: Network, exe: Path, batch: int, threads: int, mode: str, pa
         theirs.append(peer["median_ms"])
         peaks.append(peer["peak_rss_mib"])
     peak = bnnc_peak_mib(exe, threads, steps)
-    return {"batch": batch, "threads": threads, "mode": mode, "pairs": pairs, "steps": steps,
-            "bnnc_ms": spread(ours), "torch_ms": spread(theirs),
-            "speedup": spread([b / a for a, b in zip(ours, theirs, strict=True)]),
-            "floor_ms": spread(floors), "floor_share": spread([f / a for f, a in zip(floors, ours, strict=True)]),
-            "bnnc_peak_mib": peak, "torch_peak_mib": statistics.median(peaks),
-            "memory_ratio": statistics.median(peaks) / peak}
+    return {
+        "batch": batch,
+        "threads": threads,
+        "mode": mode,
+        "pairs": pairs,
+        "steps": steps,
+        "bnnc_ms": spread(ours),
+        "torch_ms": spread(theirs),
+        "speedup": spread([b / a for a, b in zip(ours, theirs, strict=True)]),
+        "floor_ms": spread(floors),
+        "floor_share": spread([f / a for f, a in zip(floors, ours, strict=True)]),
+        "bnnc_peak_mib": peak,
+        "torch_peak_mib": statistics.median(peaks),
+        "memory_ratio": statistics.median(peaks) / peak,
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -155,12 +195,27 @@ def machine() -> dict[str, Any]:
         named = [x for x in info.read_text().splitlines() if x.startswith(("model name", "Model"))]
         cpu = named[0].split(":", 1)[1].strip() if named else cpu
     cc = shutil.which("cc") or shutil.which("gcc")
-    bnnc = output_of([sys.executable, "-c", "from importlib.metadata import version as v\n"
-                      "try: print(v('bnnc'))\nexcept Exception: print('from the source tree')"]).strip()
+    bnnc = output_of(
+        [
+            sys.executable,
+            "-c",
+            (
+                "from importlib.metadata import version as v\n"
+                "try: print(v('bnnc'))\nexcept Exception: print('from the source tree')"
+            ),
+        ]
+    ).strip()
     torch = output_of([sys.executable, "-c", "import torch; print(torch.__version__)"]).strip()
-    return {"cpu": cpu, "cores": os.cpu_count(), "load_at_start": os.getloadavg()[0], "system": platform.system(),
-            "python": platform.python_version(), "torch": torch, "bnnc": bnnc,
-            "cc": output_of([cc, "--version"]).splitlines()[0] if cc else "none"}
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "load_at_start": os.getloadavg()[0],
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "torch": torch,
+        "bnnc": bnnc,
+        "cc": output_of([cc, "--version"]).splitlines()[0] if cc else "none",
+    }
 
 
 def cell(s: dict[str, float], digits: int = 2) -> str:
@@ -169,8 +224,10 @@ def cell(s: dict[str, float], digits: int = 2) -> str:
 
 
 def machine_line(m: dict[str, Any]) -> str:
-    return (f"Machine: {m['cpu']}, {m['cores']} cores, {m['system']}, load {m['load_at_start']:.1f} at the start. "
-            f"bnnc {m['bnnc']}, {m['cc']}, Python {m['python']}, PyTorch {m['torch']}.")
+    return (
+        f"Machine: {m['cpu']}, {m['cores']} cores, {m['system']}, load {m['load_at_start']:.1f} at the start. "
+        f"bnnc {m['bnnc']}, {m['cc']}, Python {m['python']}, PyTorch {m['torch']}."
+    )
 
 
 def markdown(network: Network, result: dict[str, Any]) -> str:
@@ -178,29 +235,54 @@ def markdown(network: Network, result: dict[str, Any]) -> str:
     rows = []
     for r in result["rows"]:
         share = f"{100 * r['floor_share']['median']:.0f} % ({r['floor_ms']['median']:.2f} ms)"
-        rows.append(f"| {r['batch']} | {r['threads']} | {r['mode']} | {cell(r['bnnc_ms'])} | {cell(r['torch_ms'])} "
-                    f"| **{cell(r['speedup'])}** | {share} | {r['bnnc_peak_mib']:.1f} | {r['torch_peak_mib']:.0f} "
-                    f"| {r['memory_ratio']:.0f} |")
-    return "\n".join([
-        f"# Step time of {network.title}: bnnc's trainer and PyTorch", "",
-        "Written by `benchmarks/step_time.py`. Milliseconds a training step; median [min - max] over "
-        f"{result['pairs']} alternating pairs of fresh processes, {result['steps']} steps each. Speed-up: PyTorch over "
-        "bnnc within a pair. Memory: peak resident set.", "",
-        machine_line(result["machine"]), "",
-        "| batch | threads | PyTorch mode | bnnc ms | PyTorch ms | speed-up | share of the floor | bnnc MiB "
-        "| PyTorch MiB | memory ratio |", "|" + " --- |" * 10, *rows, "",
-        "Share of the floor: the least that a step could take, over what it takes, within a run. That least is what the plan counts "
-        "(products by kind, operations, bytes; `bnnc/plan/cost.py`) at the rates of one inner loop of each kind, which the trainer "
-        "measures on the same threads just before (`bench`, `bnnc_rate.h`): sums from tables of four signed terms, popcounts, one multiply "
-        "and one add, all from the first-level cache; no packing, no gathering, no waiting.", "",
-        "PyTorch trains the standard rule in f32, on f32 inputs in memory; `compile` compiles forward and loss, "
-        "`compile-step` the whole step with the optimiser.", ""])
+        rows.append(
+            f"| {r['batch']} | {r['threads']} | {r['mode']} | {cell(r['bnnc_ms'])} | {cell(r['torch_ms'])} "
+            f"| **{cell(r['speedup'])}** | {share} | {r['bnnc_peak_mib']:.1f} | {r['torch_peak_mib']:.0f} "
+            f"| {r['memory_ratio']:.0f} |"
+        )
+    return "\n".join(
+        [
+            f"# Step time of {network.title}: bnnc's trainer and PyTorch",
+            "",
+            (
+                "Written by `benchmarks/step_time.py`. Milliseconds a training step; median [min - max] over"
+                f" {result['pairs']} alternating pairs of fresh processes, {result['steps']} steps each. Speed-up:"
+                " PyTorch over bnnc within a pair. Memory: peak resident set."
+            ),
+            "",
+            machine_line(result["machine"]),
+            "",
+            (
+                "| batch | threads | PyTorch mode | bnnc ms | PyTorch ms | speed-up | share of the floor | bnnc MiB "
+                "| PyTorch MiB | memory ratio |"
+            ),
+            "|" + " --- |" * 10,
+            *rows,
+            "",
+            (
+                "Share of the floor: the least that a step could take, over what it takes, within a run. That least is"
+                " what the plan counts (products by kind, operations, bytes; `bnnc/plan/cost.py`) at the rates of one"
+                " inner loop of each kind, which the trainer measures on the same threads just before (`bench`,"
+                " `bnnc_rate.h`): sums from tables of four signed terms, popcounts, one multiply and one add, all from"
+                " the first-level cache; no packing, no gathering, no waiting."
+            ),
+            "",
+            (
+                "PyTorch trains the standard rule in f32, on f32 inputs in memory; `compile` compiles forward and loss,"
+                " `compile-step` the whole step with the optimiser."
+            ),
+            "",
+        ]
+    )
 
 
 def measure_all(network: Network, a: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Every configuration of one network."""
     batches, threads = ([int(v) for v in text.split(",")] for text in (a.batches or network.batches, a.threads))
-    steps, ready = a.steps or network.steps, {int(k): Path(v).resolve() for k, v in (item.split("=", 1) for item in a.exe)}
+    steps, ready = (
+        a.steps or network.steps,
+        {int(k): Path(v).resolve() for k, v in (item.split("=", 1) for item in a.exe)},
+    )
     spec = a.spec or network.spec
     if spec is None and not set(batches) <= set(ready):
         sys.exit(f"step_time: no .bnn file in examples/{network.example}: give --spec or --exe")
@@ -212,9 +294,12 @@ def measure_all(network: Network, a: argparse.Namespace, scratch: Path) -> dict[
                 row = measure(network, exe, batch, t, mode, a.pairs, steps)
                 result["rows"].append(row)
                 s = row["speedup"]
-                print(f"{network.example}, batch {batch}, {t} thread(s), {mode}: bnnc {row['bnnc_ms']['median']:.2f} ms, PyTorch "
-                      f"{row['torch_ms']['median']:.2f} ms, {s['median']:.2f}x [{s['min']:.2f} - {s['max']:.2f}], "
-                      f"{row['bnnc_peak_mib']:.1f} / {row['torch_peak_mib']:.0f} MiB", flush=True)
+                print(
+                    f"{network.example}, batch {batch}, {t} thread(s), {mode}: bnnc {row['bnnc_ms']['median']:.2f} ms,"
+                    f" PyTorch {row['torch_ms']['median']:.2f} ms, {s['median']:.2f}x [{s['min']:.2f} -"
+                    f" {s['max']:.2f}], {row['bnnc_peak_mib']:.1f} / {row['torch_peak_mib']:.0f} MiB",
+                    flush=True,
+                )
     return result
 
 

@@ -1,11 +1,11 @@
 """The peer: one training step of a binary network in plain PyTorch on the CPU, timed.
 
 ``mlp``: 784-256-256-256-256-10.  ``cnv``, ``binarynet``: the networks of ``examples/cnv_cifar10`` and
-``examples/binarynet_cifar10``.  Custom autograd sign with the hard-tanh gradient, weights re-signed in each forward, batch
-norm, cross-entropy, Adam with default options, weights clamped to [-1, 1] after each update; f32 data of MNIST's or CIFAR-10's
-shape in memory (MNIST: three quarters of the pixels zero).  ``--compile``: forward and loss through torch.compile (the
-optimiser and the clamp stay eager); ``--compile-step``: the whole step, optimiser and clamp included.  Prints one JSON object;
-times in milliseconds.
+``examples/binarynet_cifar10``.  Custom autograd sign with the hard-tanh gradient, weights re-signed in each forward,
+batch norm, cross-entropy, Adam with default options, weights clamped to [-1, 1] after each update; f32 data of MNIST's
+or CIFAR-10's shape in memory (MNIST: three quarters of the pixels zero).  ``--compile``: forward and loss through
+torch.compile (the optimiser and the clamp stay eager); ``--compile-step``: the whole step, optimiser and clamp
+included.  Prints one JSON object; times in milliseconds.
 
     python benchmarks/torch_peer.py --batch 100 --threads 1 --steps 200 --compile
 """
@@ -78,7 +78,12 @@ def cnv() -> nn.Sequential:
     """No padding; the pools behind the signs."""
     layers: list[nn.Module] = []
     for i, (k, n) in enumerate(itertools.pairwise((3, 64, 64, 128, 128, 256, 256))):
-        layers += [BinaryConv(k, n, 3, bias=False), nn.BatchNorm2d(n), Sign(), *([nn.MaxPool2d(2)] if i in (1, 3) else [])]
+        layers += [
+            BinaryConv(k, n, 3, bias=False),
+            nn.BatchNorm2d(n),
+            Sign(),
+            *([nn.MaxPool2d(2)] if i in (1, 3) else []),
+        ]
     return nn.Sequential(*layers, nn.Flatten(), Mlp((256, 512, 512, 10)))
 
 
@@ -86,7 +91,12 @@ def binarynet() -> nn.Sequential:
     """Padded to keep the size; the pools before the batch norms."""
     layers: list[nn.Module] = []
     for i, (k, n) in enumerate(itertools.pairwise((3, 128, 128, 256, 256, 512, 512))):
-        layers += [BinaryConv(k, n, 3, padding=1, bias=False), *([nn.MaxPool2d(2)] if i % 2 else []), nn.BatchNorm2d(n), Sign()]
+        layers += [
+            BinaryConv(k, n, 3, padding=1, bias=False),
+            *([nn.MaxPool2d(2)] if i % 2 else []),
+            nn.BatchNorm2d(n),
+            Sign(),
+        ]
     return nn.Sequential(*layers, nn.Flatten(), Mlp((8192, 1024, 1024, 10)))
 
 
@@ -99,13 +109,17 @@ def peak_rss_mib() -> float:
         return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
 
 
-def run(network: str, widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, warm_up: int) -> dict[str, Any]:
-    """Train ``warm_up + steps`` batches; ``widths``: of the perceptron, the last one also says how many classes; ``mode``: eager,
-    compile or compile-step.  Returns what ``main`` prints."""
+def run(
+    network: str, widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, warm_up: int
+) -> dict[str, Any]:
+    """Train ``warm_up + steps`` batches; ``widths``: of the perceptron, the last one also says how many classes;
+    ``mode``: eager, compile or compile-step.  Returns what ``main`` prints."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     image = network in IMAGES
-    pool = 2 if image else max(2, 1000 // batch)  # few samples, made one batch at a time: they count in the resident set
+    pool = (
+        2 if image else max(2, 1000 // batch)
+    )  # few samples, made one batch at a time: they count in the resident set
     shape = (batch, 3, 32, 32) if image else (batch, widths[0])
     data = [torch.randint(0, 256, shape) / 255 * (1.0 if image else torch.rand(shape) < 0.25) for _ in range(pool)]
     labels = [torch.randint(0, widths[-1], (batch,)) for _ in range(pool)]
@@ -138,9 +152,19 @@ def run(network: str, widths: Sequence[int], batch: int, threads: int, steps: in
         start = time.perf_counter()
         loss = train(data[i % pool], labels[i % pool])
         times.append(1e3 * (time.perf_counter() - start))
-    return {"peer": f"torch-{mode}", "torch": torch.__version__, "network": network, "batch": batch, "threads": threads, "steps": steps,
-            "median_ms": statistics.median(times), "min_ms": min(times), "warm_up_s": before,
-            "loss": float(loss.detach()), "peak_rss_mib": peak_rss_mib()}
+    return {
+        "peer": f"torch-{mode}",
+        "torch": torch.__version__,
+        "network": network,
+        "batch": batch,
+        "threads": threads,
+        "steps": steps,
+        "median_ms": statistics.median(times),
+        "min_ms": min(times),
+        "warm_up_s": before,
+        "loss": float(loss.detach()),
+        "peak_rss_mib": peak_rss_mib(),
+    }
 
 
 def main() -> None:
@@ -155,7 +179,11 @@ def main() -> None:
     p.add_argument("--compile", action="store_const", dest="mode", const="compile", default="eager")
     p.add_argument("--compile-step", action="store_const", dest="mode", const="compile-step")
     a = p.parse_args()
-    print(json.dumps(run(a.network, [int(n) for n in a.widths.split(",")], a.batch, a.threads, a.steps, a.mode, a.warm_up)))
+    print(
+        json.dumps(
+            run(a.network, [int(n) for n in a.widths.split(",")], a.batch, a.threads, a.steps, a.mode, a.warm_up)
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -7,5 +7,21 @@ from .diag import BnncError, Diagnostic  # noqa: E402
 from .experiment import compare, sweep  # noqa: E402
 from .results import Interval, Result, Row, Run  # noqa: E402
 
-__all__ = ["BnncError", "Diagnostic", "Epoch", "Evaluation", "History", "Interval", "Network", "Plan", "Program", "Result", "Row",
-           "Run", "compare", "load", "parse", "sweep"]
+__all__ = [
+    "BnncError",
+    "Diagnostic",
+    "Epoch",
+    "Evaluation",
+    "History",
+    "Interval",
+    "Network",
+    "Plan",
+    "Program",
+    "Result",
+    "Row",
+    "Run",
+    "compare",
+    "load",
+    "parse",
+    "sweep",
+]

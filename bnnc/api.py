@@ -78,14 +78,20 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, as ``bnnc plan --json`` prints it."""
-        return {**self.planned.report.to_json(), "compiler": self.planned.report.compiler, "threads": self.planned.threads}
+        return {
+            **self.planned.report.to_json(),
+            "compiler": self.planned.report.compiler,
+            "threads": self.planned.threads,
+        }
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of training: means over its samples; accuracies are 0..1, None where not measured; ``lr`` is None for a rule without.
+    """One epoch of training: means over its samples; accuracies are 0..1, None where not measured; ``lr`` is None for a
+    rule without.
 
-    ``state`` is a hash of all trained bits, the optimiser's too; ``weights_hash`` of the weights alone, as in :class:`Evaluation`.
+    ``state`` is a hash of all trained bits, the optimiser's too; ``weights_hash`` of the weights alone, as in
+    :class:`Evaluation`.
     """
 
     epoch: int
@@ -121,7 +127,9 @@ class History:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy.  ``weights_hash``: equal weights, equal hash."""
+    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy.  ``weights_hash``: equal
+    weights, equal hash.
+    """
 
     accuracy: float
     loss: float
@@ -147,11 +155,14 @@ class Network:
         """Diagnostics that do not stop the network from being compiled."""
         return self.model.warnings
 
-    def options(self, target: str = "host", batch: int | None = None, threads: int | None = None, ram: str | int | None = None
-                ) -> driver.Options:
+    def options(
+        self, target: str = "host", batch: int | None = None, threads: int | None = None, ram: str | int | None = None
+    ) -> driver.Options:
         """What the passes are asked for."""
         overrides = {**dict(self.overrides), **({} if batch is None else {"batch": batch})}
-        return driver.Options(self.text, self.file, target, threads, overrides, widths=dict(self.widths), region=_size(ram) or 0)
+        return driver.Options(
+            self.text, self.file, target, threads, overrides, widths=dict(self.widths), region=_size(ram) or 0
+        )
 
     def with_(self, **settings: Any) -> Network:
         """A variant with other settings, checked again.
@@ -170,14 +181,17 @@ class Network:
         return replace(self, overrides=tuple({**dict(self.overrides), **settings}.items()))._checked()
 
     def with_widths(self, widths: Mapping[str, int]) -> Network:
-        """A variant with other ``units`` of layers, by their names (``{"dense1": 128}``), checked again.  Raises BnncError."""
+        """A variant with other ``units`` of layers, by their names (``{"dense1": 128}``), checked again.  Raises
+        BnncError.
+        """
         return replace(self, widths=tuple({**dict(self.widths), **widths}.items()))._checked()
 
     def _checked(self) -> Network:
         return replace(self, model=driver.check_text(self.options()))
 
-    def plan(self, target: str = "host", batch: int | None = None, threads: int | None = None,
-             ram: str | int | None = None) -> Plan:
+    def plan(
+        self, target: str = "host", batch: int | None = None, threads: int | None = None, ram: str | int | None = None
+    ) -> Plan:
         """The memory plan.
 
         Parameters
@@ -197,10 +211,19 @@ class Network:
         options = self.options(target, batch, threads, ram)
         planned = driver.plan_text(options)
         _, taken, found = budget.fit(options, planned, _size(ram))
-        return replace(_plan(taken), choices=tuple(found or (budget.choices(options, planned) if ram is not None else ())))
+        return replace(
+            _plan(taken), choices=tuple(found or (budget.choices(options, planned) if ram is not None else ()))
+        )
 
-    def compile(self, target: str = "host", out: PathLike | None = None, threads: int | None = None,
-                batch: int | None = None, ram: str | int | None = None, cache: bool = False) -> Program:
+    def compile(
+        self,
+        target: str = "host",
+        out: PathLike | None = None,
+        threads: int | None = None,
+        batch: int | None = None,
+        ram: str | int | None = None,
+        cache: bool = False,
+    ) -> Program:
         """Generate the C and compile it.
 
         Parameters
@@ -226,7 +249,9 @@ class Network:
         binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.name
         stored = _cached(driver.emit_source(planned, k), k) if cache else None
         if stored is not None and (stored / "program").exists():
-            planned = replace(planned, report=replace(planned.report, **json.loads((stored / "sizes.json").read_text())))
+            planned = replace(
+                planned, report=replace(planned.report, **json.loads((stored / "sizes.json").read_text()))
+            )
             budget.check(options, planned, _size(ram))
             source = driver.emit_source(planned, k)
             binary.parent.mkdir(parents=True, exist_ok=True)
@@ -245,8 +270,8 @@ class Network:
 class Program:
     """A compiled trainer.  ``source`` maps paths to texts, ``binary`` is the executable, ``plan`` what it needs.
 
-    Weights, checkpoints and data given as arrays lie in a private temporary folder.  A Program can be pickled and copied: the
-    executable, weights and checkpoints go along (not the data), into a folder of the new one's own.
+    Weights, checkpoints and data given as arrays lie in a private temporary folder.  A Program can be pickled and
+    copied: the executable, weights and checkpoints go along (not the data), into a folder of the new one's own.
     """
 
     plan: Plan
@@ -283,9 +308,18 @@ class Program:
             raise process.failed(done.returncode, done.stderr)
         return done
 
-    def fit(self, x: np.ndarray, y: np.ndarray, x_test: np.ndarray | None = None, y_test: np.ndarray | None = None,
-            epochs: int | None = None, seed: int | None = None, threads: int | None = None,
-            callback: Callable[[Epoch], bool | None] | None = None, resume: bool = False) -> History:
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        x_test: np.ndarray | None = None,
+        y_test: np.ndarray | None = None,
+        epochs: int | None = None,
+        seed: int | None = None,
+        threads: int | None = None,
+        callback: Callable[[Epoch], bool | None] | None = None,
+        resume: bool = False,
+    ) -> History:
         """Train on arrays.
 
         Parameters
@@ -300,9 +334,9 @@ class Program:
         epochs, seed, threads
             Replace what the spec and the plan say.
         callback
-            Called with each :class:`Epoch` as it ends; the trainer waits for it.  Returning True stops training there, and so
-            does an exception, which comes out of ``fit``: weights and checkpoint are those of that epoch, and ``resume`` goes
-            on from it.  (An interrupt within an epoch leaves those of the step that it met.)
+            Called with each :class:`Epoch` as it ends; the trainer waits for it.  Returning True stops training there,
+            and so does an exception, which comes out of ``fit``: weights and checkpoint are those of that epoch, and
+            ``resume`` goes on from it.  (An interrupt within an epoch leaves those of the step that it met.)
         resume
             Go on from the last ``fit`` of this Program (with the same data) up to ``epochs`` in total.  Otherwise
             training starts from :meth:`set_weights` if that was called since the last ``fit``, else afresh.
@@ -328,7 +362,9 @@ class Program:
             args += ["--init", str(given)] if given.exists() else []
         log = self._work / "log.jsonl"
         try:
-            records = process.train(self.binary, [*args, "--export", str(self._weights)], log, callback and (lambda r: callback(_epoch(r))))
+            records = process.train(
+                self.binary, [*args, "--export", str(self._weights)], log, callback and (lambda r: callback(_epoch(r)))
+            )
         finally:
             if log.exists():  # training has begun
                 given.unlink(missing_ok=True)
@@ -338,8 +374,9 @@ class Program:
         """Accuracy and loss of the present weights on samples; arrays as in :meth:`fit`.  Raises BnncError."""
         test = self._store("test", x, y)
         self._ensure_weights()
-        done = self.run(["eval", "--json", "--test", str(test), "--init", str(self._weights), "--cache",
-                         str(self._work)])
+        done = self.run(
+            ["eval", "--json", "--test", str(test), "--init", str(self._weights), "--cache", str(self._work)]
+        )
         r = json.loads(done.stdout)
         return Evaluation(float(r["test_acc"]), float(r["loss"]), r["samples"], r["weights_hash"])
 
@@ -363,8 +400,12 @@ class Program:
                 what, known = ("is missing", weights) if name in now else ("is not one of this network's", now)
                 raise error("B0806", f"the array `{name}` {what}", exit_code=5, help=did_you_mean(name, known))
             if np.size(weights[name]) != now[name].size or np.shape(weights[name])[:1] != now[name].shape[:1]:
-                raise error("B0806", f"`{name}` has shape {list(np.shape(weights[name]))}, expected "
-                            f"{list(now[name].shape)}", exit_code=5, help="was it made by another network?")
+                raise error(
+                    "B0806",
+                    f"`{name}` has shape {list(np.shape(weights[name]))}, expected {list(now[name].shape)}",
+                    exit_code=5,
+                    help="was it made by another network?",
+                )
         arrays = {n: np.asarray(weights[n]).reshape(now[n].shape).astype(now[n].dtype) for n in now}
         tensors.write(self._weights, arrays)
         tensors.write(self._work / "given.safetensors", arrays)
@@ -379,25 +420,49 @@ class Program:
         n = 2 * self.model.batch + 1  # a batch is left when up to half of it is held out
         kind = {"u8": np.uint8, "f32": np.float32}.get(first.output.kind, np.bool_)
         blank = self._store("blank", np.zeros((n, first.output.elements), kind), np.zeros(n, np.uint8))
-        self.run(["train", "--train", str(blank), "--steps", "0", "--quiet", "--resume", "never", "--out",
-                  str(self._work / "blank"), "--export", str(self._weights)])
+        self.run(
+            [
+                "train",
+                "--train",
+                str(blank),
+                "--steps",
+                "0",
+                "--quiet",
+                "--resume",
+                "never",
+                "--out",
+                str(self._work / "blank"),
+                "--export",
+                str(self._weights),
+            ]
+        )
 
     def _store(self, name: str, x: np.ndarray, y: np.ndarray) -> Path:
         """Write samples in the form that the trainer streams without a copy."""
         first, e, x, y = self.model.layers[0], of_model(self.model), np.asarray(x), np.asarray(y)
         encoded = e is None or (x.dtype == np.bool_ and x.size == len(x) * first.output.elements)
-        kind, shape = (first.output.kind, first.output.shape) if encoded else (first["tensor"].kind, first["tensor"].shape)
+        kind, shape = (
+            (first.output.kind, first.output.shape) if encoded else (first["tensor"].kind, first["tensor"].shape)
+        )
         if x.ndim < 2 or x.size != len(x) * math.prod(shape):
-            raise self._data_error("B0804", f"samples have shape {list(x.shape)}, the network takes "
-                                   f"(n, {', '.join(map(str, shape))})", first.span, "one sample a row")
+            raise self._data_error(
+                "B0804",
+                f"samples have shape {list(x.shape)}, the network takes (n, {', '.join(map(str, shape))})",
+                first.span,
+                "one sample a row",
+            )
         x = x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1)
         if kind == "bit":
             if x.dtype != np.bool_:
                 x = x >= (0.5 if x.size and x.min() >= 0 else 0.0)  # 0 and 1, or -1 and +1
         elif kind == "u8" and x.dtype != np.uint8 and not (e is not None and e.how == "sign"):
             if x.dtype.kind not in "iuf" or (x.size and (x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any())):
-                raise self._data_error("B0804", f"samples are {x.dtype}, the network takes u8", first.span,
-                                       "give whole numbers 0..255, or write `input f32[...]` in the spec")
+                raise self._data_error(
+                    "B0804",
+                    f"samples are {x.dtype}, the network takes u8",
+                    first.span,
+                    "give whole numbers 0..255, or write `input f32[...]` in the spec",
+                )
             x = x.astype(np.uint8)
         elif kind == "f32":
             x = x.astype(np.float32)
@@ -406,8 +471,12 @@ class Program:
         path = self._work / f"{name}.bnnd"
         classes = self.model.classes
         if y.size and y.dtype.kind in "buif" and int(y.max()) >= classes:
-            raise self._data_error("B0803", f"label {int(y.max())} in a network of {classes} classes, "
-                                   f"0 to {classes - 1}", self.model.layers[-1].span, "number the classes from 0")
+            raise self._data_error(
+                "B0803",
+                f"label {int(y.max())} in a network of {classes} classes, 0 to {classes - 1}",
+                self.model.layers[-1].span,
+                "number the classes from 0",
+            )
         data.write_bnnd(path, data.Dataset(x, y, classes=classes))
         return path
 
@@ -453,8 +522,15 @@ def _history(records: list[dict[str, Any]]) -> History:
     end = next((r for r in reversed(records) if r["event"] == "end"), None)
     if end is None:
         raise InternalError("the trainer ended without a result")
-    return History(tuple(_epoch(r) for r in records if r["event"] == "epoch"), end["state"], end["seconds"],
-                   end["memory_predicted"], end["memory_measured"], end.get("test_acc"), end.get("best_test_acc"))
+    return History(
+        tuple(_epoch(r) for r in records if r["event"] == "epoch"),
+        end["state"],
+        end["seconds"],
+        end["memory_predicted"],
+        end["memory_measured"],
+        end.get("test_acc"),
+        end.get("best_test_acc"),
+    )
 
 
 def parse(text: str, file: str = "<text>") -> Network:

@@ -23,9 +23,16 @@ from .registry import REQUIRED, Named, Param, Tables
 MAX_DIM, MAX_ELEMENTS, MAX_RANK = 1 << 24, 1 << 31, 8
 DATA_KINDS = tuple(k for k in TENSOR_KINDS if k != "real")  # `real` is only made by the network
 _BOOLS = {"on": True, "true": True, "off": False, "false": False}
-_WANTED = {"int": "a whole number", "float": "a number", "size": "a size such as 512KiB", "name": "a name",
-           "bool": "`on` or `off`", "str": "a string in double quotes", "ints": "a list of whole numbers",
-           "tensor": "a type such as `u8[28, 28]`"}
+_WANTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "size": "a size such as 512KiB",
+    "name": "a name",
+    "bool": "`on` or `off`",
+    "str": "a string in double quotes",
+    "ints": "a list of whole numbers",
+    "tensor": "a type such as `u8[28, 28]`",
+}
 
 
 class Reported(Exception):
@@ -46,8 +53,16 @@ class Log:
     seen: set[tuple[str, Span, str]] = field(default_factory=set)
     chosen: list[str] = field(default_factory=list)  # defaults that follow from more than the registry, in words
 
-    def add(self, code: str, message: str, span: Span, label: str = "", help: str = "",
-            notes: Iterable[tuple[Span | None, str]] = (), severity: str = "error") -> None:
+    def add(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        label: str = "",
+        help: str = "",
+        notes: Iterable[tuple[Span | None, str]] = (),
+        severity: str = "error",
+    ) -> None:
         if (code, span, message) in self.seen:
             return
         self.seen.add((code, span, message))
@@ -60,8 +75,15 @@ class Log:
             more.append((where, f"in this use of the block `{name}`"))
         self.diagnostics.append(Diagnostic(code, message, span, label, help, tuple(more), severity))
 
-    def fail(self, code: str, message: str, span: Span, label: str = "", help: str = "",
-             notes: Iterable[tuple[Span | None, str]] = ()) -> Reported:
+    def fail(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        label: str = "",
+        help: str = "",
+        notes: Iterable[tuple[Span | None, str]] = (),
+    ) -> Reported:
         """Report an error; the result is for ``raise``."""
         self.add(code, message, span, label, help, notes)
         return Reported()
@@ -161,13 +183,23 @@ class Binder:
             return n
         if isinstance(n, ast.Name):
             raise self.unknown_name(n, scope)
-        raise self.log.fail("B0407", f"arithmetic needs numbers, got {describe(n)}", n.span, "not a number",
-                            _unquoted(n) or "give a number, or the name of one")
+        raise self.log.fail(
+            "B0407",
+            f"arithmetic needs numbers, got {describe(n)}",
+            n.span,
+            "not a number",
+            _unquoted(n) or "give a number, or the name of one",
+        )
 
     def unknown_name(self, n: ast.Name, scope: Scope) -> Reported:
         if where := scope.after(n.id):
-            return self.log.fail("B0210", f"`{n.id}` is used before its definition", n.span,
-                                 help=f"move `let {n.id} = ...;` up", notes=[(where, "defined here")])
+            return self.log.fail(
+                "B0210",
+                f"`{n.id}` is used before its definition",
+                n.span,
+                help=f"move `let {n.id} = ...;` up",
+                notes=[(where, "defined here")],
+            )
         hint = did_you_mean(n.id, scope.names()) or f"define it: `let {n.id} = ...;`"
         return self.log.fail("B0201", f"unknown name `{n.id}`", n.span, "not defined", hint)
 
@@ -188,14 +220,21 @@ class Binder:
                 result = x // y if exact else x / y
                 size = size if b.unit not in SIZE_UNITS else set()
         if not math.isfinite(result) or abs(result) >= 2**63:
-            raise self.log.fail("B0407", "the result of this arithmetic is too large", v.span,
-                                help="numbers must stay below 2^63")
+            raise self.log.fail(
+                "B0407", "the result of this arithmetic is too large", v.span, help="numbers must stay below 2^63"
+            )
         return ast.Num(result, "B" if size else "", str(result), v.span)
 
     def let(self, item: ast.Let, scope: Scope, value: ast.Value) -> None:
         if item.name in scope.values:
-            self.log.add("B0203", f"`{item.name}` is defined twice", item.name_span, "second definition",
-                         "choose another name", [(scope.values[item.name][1], "first defined here")])
+            self.log.add(
+                "B0203",
+                f"`{item.name}` is defined twice",
+                item.name_span,
+                "second definition",
+                "choose another name",
+                [(scope.values[item.name][1], "first defined here")],
+            )
             return
         try:
             if isinstance(value, ast.Name) and scope.after(value.id):
@@ -207,10 +246,15 @@ class Binder:
 
     def no_body(self, s: ast.Stmt) -> None:
         if s.body is not None:
-            raise self.log.fail("B0408", f"`{s.name}` takes no body", Span(s.body_span.file, s.body_span.start,
-                                s.body_span.start + 1, s.body_span.line, s.body_span.col), "not expected",
-                                f"write `{s.name} ...;`; arguments of a {s.name} stand in parentheses after its name"
-                                if s.name == "rule" else "remove the body")
+            raise self.log.fail(
+                "B0408",
+                f"`{s.name}` takes no body",
+                Span(s.body_span.file, s.body_span.start, s.body_span.start + 1, s.body_span.line, s.body_span.col),
+                "not expected",
+                f"write `{s.name} ...;`; arguments of a {s.name} stand in parentheses after its name"
+                if s.name == "rule"
+                else "remove the body",
+            )
 
     # --- one parameter ------------------------------------------------------------------------------------------
 
@@ -245,8 +289,13 @@ class Binder:
             case ("name", ast.Name()):
                 if not p.choices or v.id in p.choices:
                     return v.id
-                raise self.log.fail("B0403", f"{of} cannot be `{v.id}`", v.span, f"expected {one_of(p.choices)}",
-                                    hint or did_you_mean(v.id, p.choices) or f"choose {one_of(p.choices)}")
+                raise self.log.fail(
+                    "B0403",
+                    f"{of} cannot be `{v.id}`",
+                    v.span,
+                    f"expected {one_of(p.choices)}",
+                    hint or did_you_mean(v.id, p.choices) or f"choose {one_of(p.choices)}",
+                )
         if p.type not in _WANTED:
             raise InternalError(f"parameter {of} has the unknown type {p.type!r}")
         wanted = one_of(p.choices) if p.choices else _WANTED[p.type]
@@ -258,8 +307,13 @@ class Binder:
             hint = f'write `"{v.id}"`'
         elif isinstance(v, ast.Name) and p.type == "tensor" and v.id in DATA_KINDS:
             hint = f"add the shape: `{v.id}[...]`"
-        raise self.log.fail("B0401", f"{of} must be {wanted}, got {describe(v)}", v.span, f"expected {wanted}",
-                            hint or (f"`{p.name}`: {p.doc}" if p.doc else ""))
+        raise self.log.fail(
+            "B0401",
+            f"{of} must be {wanted}, got {describe(v)}",
+            v.span,
+            f"expected {wanted}",
+            hint or (f"`{p.name}`: {p.doc}" if p.doc else ""),
+        )
 
     def bounded(self, of: str, p: Param, n: Any, span: Span) -> Any:
         wrong = ""
@@ -270,21 +324,32 @@ class Binder:
         elif p.maximum is not None and n > p.maximum:
             wrong = f"at most {p.maximum:.15g}"
         if wrong:
-            raise self.log.fail("B0402", f"{of} must be {wrong}, got {n:.15g}", span, f"must be {wrong}",
-                                f"`{p.name}`: {p.doc}" if p.doc else "")
+            raise self.log.fail(
+                "B0402",
+                f"{of} must be {wrong}, got {n:.15g}",
+                span,
+                f"must be {wrong}",
+                f"`{p.name}`: {p.doc}" if p.doc else "",
+            )
         return n
 
     def tensor(self, p: Param, v: ast.Index, scope: Scope) -> TensorType:
         kinds = p.choices or DATA_KINDS
         if v.name not in kinds:
-            raise self.log.fail("B0303", f"`{v.name}` is not a type of data", ast.head(v), f"expected {one_of(kinds)}",
-                                did_you_mean(v.name, kinds) or f"write e.g. `{kinds[0]}[28, 28]`")
+            raise self.log.fail(
+                "B0303",
+                f"`{v.name}` is not a type of data",
+                ast.head(v),
+                f"expected {one_of(kinds)}",
+                did_you_mean(v.name, kinds) or f"write e.g. `{kinds[0]}[28, 28]`",
+            )
         dim = Param("size", "int", minimum=1, maximum=MAX_DIM)
         shape = tuple(self.coerce(v.name, dim, x, scope) for x in v.items)
         t = TensorType(v.name, shape)
         if len(shape) > MAX_RANK or t.elements > MAX_ELEMENTS:
-            raise self.log.fail("B0307", f"a sample of type {t} is too large", v.span,
-                                help=f"at most {MAX_RANK} axes and 2^31 elements")
+            raise self.log.fail(
+                "B0307", f"a sample of type {t} is too large", v.span, help=f"at most {MAX_RANK} axes and 2^31 elements"
+            )
         return t
 
     # --- calls and argument lists -------------------------------------------------------------------------------
@@ -295,11 +360,20 @@ class Binder:
         if isinstance(v, ast.Name):
             v = ast.Call(v.id, (), v.span)
         if not isinstance(v, ast.Call):
-            raise self.log.fail("B0401", f"`{what}` must be the name of {_article(kind)}, got {describe(v)}", v.span,
-                                help=hint or f"choose {one_of(sorted(table))}")
+            raise self.log.fail(
+                "B0401",
+                f"`{what}` must be the name of {_article(kind)}, got {describe(v)}",
+                v.span,
+                help=hint or f"choose {one_of(sorted(table))}",
+            )
         if v.name not in table:
-            raise self.log.fail("B0204", f"unknown {kind} `{v.name}`", ast.head(v), f"no such {kind}",
-                                hint or did_you_mean(v.name, table) or f"choose {one_of(sorted(table))}")
+            raise self.log.fail(
+                "B0204",
+                f"unknown {kind} `{v.name}`",
+                ast.head(v),
+                f"no such {kind}",
+                hint or did_you_mean(v.name, table) or f"choose {one_of(sorted(table))}",
+            )
         record = table[v.name]
         values = self.bind(record.name, record.params, v.args, ast.head(v), scope, form="{}(<{}>)")
         return Call(record.name, tuple((p.name, values[p.name]) for p in record.params), v.span)
@@ -313,8 +387,16 @@ class Binder:
         params = table[p.default.name].params
         return Call(p.default.name, tuple((q.name, given.get(q.name, self.default(q))) for q in params))
 
-    def bind(self, what: str, params: Sequence[Param], args: Sequence[ast.Arg], span: Span, scope: Scope,
-             noun: str = "parameter", form: str = "{} <{}>") -> dict[str, Any]:
+    def bind(
+        self,
+        what: str,
+        params: Sequence[Param],
+        args: Sequence[ast.Arg],
+        span: Span,
+        scope: Scope,
+        noun: str = "parameter",
+        form: str = "{} <{}>",
+    ) -> dict[str, Any]:
         """Match resolved ``args`` with ``params``.  Reports every mistake among them, then raises Reported if any.
 
         ``form`` shows how ``what`` is written with its positional arguments, for a hint.
@@ -337,11 +419,22 @@ class Binder:
                     p = by_name[a.name]
                 else:
                     known = f"choose {one_of(list(by_name))}" if by_name else "remove it"
-                    raise self.log.fail("B0205", f"`{what}` has no {noun} `{a.name}`", a.span, f"no such {noun}",
-                                        did_you_mean(a.name, by_name) or known)
+                    raise self.log.fail(
+                        "B0205",
+                        f"`{what}` has no {noun} `{a.name}`",
+                        a.span,
+                        f"no such {noun}",
+                        did_you_mean(a.name, by_name) or known,
+                    )
                 if p.name in placed:
-                    raise self.log.fail("B0405", f"`{p.name}` of `{what}` is given twice", a.span, "second value",
-                                        "remove one of the two", [(placed[p.name], "first given here")])
+                    raise self.log.fail(
+                        "B0405",
+                        f"`{p.name}` of `{what}` is given twice",
+                        a.span,
+                        "second value",
+                        "remove one of the two",
+                        [(placed[p.name], "first given here")],
+                    )
                 placed[p.name] = a.span
                 out[p.name] = self.coerce(what, p, a.value, scope, hint)
             except Stop:
@@ -352,8 +445,13 @@ class Binder:
             if p.name not in placed:
                 if p.default is REQUIRED and ok:
                     wanted = form.format(what, p.name) if p.positional else f"{p.name} = ..."
-                    self.log.add("B0404", f"`{what}` needs `{p.name}`", span, f"`{p.name}` is missing",
-                                 f"write `{wanted}`" + (f"; `{p.name}`: {p.doc}" if p.doc else ""))
+                    self.log.add(
+                        "B0404",
+                        f"`{what}` needs `{p.name}`",
+                        span,
+                        f"`{p.name}` is missing",
+                        f"write `{wanted}`" + (f"; `{p.name}`: {p.doc}" if p.doc else ""),
+                    )
                     ok = False
                 out[p.name] = self.default(p)
         if not ok:
@@ -364,8 +462,13 @@ class Binder:
         positional = sum(p.positional for p in params)
         can = {ast.Num: ("int", "float", "size"), ast.Name: ("name", "bool")}.get(type(a.value))
         others = [p.name for p in params if not p.positional and (can is None or p.type in can)]
-        takes = "no arguments" if not params else "only named arguments" if not positional else (
-            f"{positional} argument{'s' * (positional > 1)} without a name")
+        takes = (
+            "no arguments"
+            if not params
+            else "only named arguments"
+            if not positional
+            else (f"{positional} argument{'s' * (positional > 1)} without a name")
+        )
         help = hint or (f"write `{others[0]} = ...`" if others else "remove it")
         label = "one too many" if params else "not expected"
         return self.log.fail("B0406", f"`{what}` takes {takes}", a.span, label, help)

@@ -1,11 +1,12 @@
 """Budget: what to do when a plan does not fit in the memory that there is (``--ram``).
 
-Where the spec says what may be changed (`allow { ... }`), the gentlest change that fits is made: first those that keep what is
-learnt, then those that the spec names first, then the one with the fewest operations.
+Where the spec says what may be changed (`allow { ... }`), the gentlest change that fits is made: first those that keep
+what is learnt, then those that the spec names first, then the one with the fewest operations.
 
 Every way out that is proposed has been planned, so its bytes are exact.  Candidates come from the registry: the other
-optimisers, the other rules, each other choice of the optimiser's and rule's own arguments, recomputing, fewer threads, and
-smaller batches.  Those that save nothing are left out; those with which nothing would be learnt are refused, with the reason.
+optimisers, the other rules, each other choice of the optimiser's and rule's own arguments, recomputing, fewer threads,
+and smaller batches.  Those that save nothing are left out; those with which nothing would be learnt are refused, with
+the reason.
 """
 
 from __future__ import annotations
@@ -22,8 +23,19 @@ from .diag import NOWHERE, BnncError, InternalError, error
 from .model import Call, Model
 from .plan.cost import Cost
 
-UNITS = {"": 1, "b": 1, "k": 1 << 10, "kib": 1 << 10, "kb": 1000, "m": 1 << 20, "mib": 1 << 20, "mb": 10**6,
-         "g": 1 << 30, "gib": 1 << 30, "gb": 10**9}
+UNITS = {
+    "": 1,
+    "b": 1,
+    "k": 1 << 10,
+    "kib": 1 << 10,
+    "kb": 1000,
+    "m": 1 << 20,
+    "mib": 1 << 20,
+    "mb": 10**6,
+    "g": 1 << 30,
+    "gib": 1 << 30,
+    "gb": 10**9,
+}
 LARGEST = 4  # buffers that the error names
 
 
@@ -56,11 +68,19 @@ class WayOut:
 
 def call_text(call: Call) -> str:
     """A Call as a spec writes it."""
+
     def value(v: Any) -> str:
         if isinstance(v, tuple):
             return f"[{', '.join(map(value, v))}]"
-        return str(v).lower() if isinstance(v, bool) else f"{v:.12g}" if isinstance(v, float) else call_text(v) if isinstance(
-            v, Call) else str(v)
+        return (
+            str(v).lower()
+            if isinstance(v, bool)
+            else f"{v:.12g}"
+            if isinstance(v, float)
+            else call_text(v)
+            if isinstance(v, Call)
+            else str(v)
+        )
 
     return f"{call.name}({', '.join(f'{k} = {value(v)}' for k, v in call.args)})" if call.args else call.name
 
@@ -71,8 +91,8 @@ def _changed(options: driver.Options, **changes: Any) -> driver.Options:
 
 
 class Left:
-    """What is no way out from ``model`` although it could be planned, or should have been, and why: with it nothing would be
-    learnt, or bnnc has a bug."""
+    """What is no way out from ``model`` although it could be planned, or should have been, and why: with it nothing
+    would be learnt, or bnnc has a bug."""
 
     def __init__(self, model: Model | None = None) -> None:
         self.reasons: dict[str, str] = {}
@@ -106,7 +126,9 @@ class Left:
 
 @dataclass(frozen=True)
 class Choice:
-    """A plan that the spec allows: what is changed, whether that changes what is learnt, and what a training step costs."""
+    """A plan that the spec allows: what is changed, whether that changes what is learnt, and what a training step
+    costs.
+    """
 
     changes: tuple[tuple[str, Any], ...]
     planned: driver.Planned
@@ -137,7 +159,9 @@ class Choice:
 
 
 def choices(options: driver.Options, planned: driver.Planned, left: Left | None = None) -> list[Choice]:
-    """The plan and every combination of the settings that its spec allows, in order of preference; nothing if it allows none."""
+    """The plan and every combination of the settings that its spec allows, in order of preference; nothing if it allows
+    none.
+    """
     model, out, left = planned.model, [], left or Left(planned.model)
     if not model.allow:
         return []
@@ -157,11 +181,17 @@ def choices(options: driver.Options, planned: driver.Planned, left: Left | None 
 
 def front(found: list[Choice]) -> list[Choice]:
     """Those than which none is as good in bytes, operations and what is learnt, and better in one; most bytes first."""
+
     def figures(c: Choice) -> tuple[Any, ...]:
         return c.total, c.operations, (c.learning, c.rank)
 
-    kept = [c for c in found if not any(
-        figures(d) != figures(c) and all(a <= b for a, b in zip(figures(d), figures(c), strict=True)) for d in found)]
+    kept = [
+        c
+        for c in found
+        if not any(
+            figures(d) != figures(c) and all(a <= b for a, b in zip(figures(d), figures(c), strict=True)) for d in found
+        )
+    ]
     return sorted(kept, key=lambda c: (-c.total, c.operations))
 
 
@@ -170,9 +200,11 @@ def taken(found: Sequence[Choice], planned: driver.Planned) -> str:
     return next((c.text for c in found if c.planned is planned and c.changes), "")
 
 
-def fit(options: driver.Options, planned: driver.Planned, ram: int | None) -> tuple[driver.Options, driver.Planned, list[Choice]]:
-    """The plan where it fits in ``ram`` bytes; or else, of those that the spec allows, the gentlest that fits, with all that there
-    are.  Raises BnncError B0601 (exit code 3) where none fits."""
+def fit(
+    options: driver.Options, planned: driver.Planned, ram: int | None
+) -> tuple[driver.Options, driver.Planned, list[Choice]]:
+    """The plan where it fits in ``ram`` bytes; or else, of those that the spec allows, the gentlest that fits, with all
+    that there are.  Raises BnncError B0601 (exit code 3) where none fits."""
     left = Left(planned.model)
     found = choices(options, planned, left) if ram is not None and planned.report.total > ram else []
     taken = next((c for c in found if ram is not None and c.total <= ram), None)
@@ -270,8 +302,11 @@ def largest_batch(options: driver.Options, model: Model, ram: int) -> int:
     return low
 
 
-def check(options: driver.Options, planned: driver.Planned, ram: int | None, first: str = "", left: Left | None = None) -> None:
-    """Raise BnncError B0601 (exit code 3) where the plan's total exceeds ``ram`` bytes; ``first``: what to say before all else,
+def check(
+    options: driver.Options, planned: driver.Planned, ram: int | None, first: str = "", left: Left | None = None
+) -> None:
+    """Raise BnncError B0601 (exit code 3) where the plan's total exceeds ``ram`` bytes; ``first``: what to say before
+    all else,
     ``left``: what was no choice."""
     report = planned.report
     if ram is None or report.total <= ram:
@@ -280,22 +315,31 @@ def check(options: driver.Options, planned: driver.Planned, ram: int | None, fir
     peak = plan.steps[plan.peak_step]
     live = sorted((b for b in plan.live(plan.peak_step)), key=lambda b: (-b.nbytes, b.name))
     notes: list[tuple[Any, str]] = [(None, first)] if first else []
-    notes += [
-        (None, f"at its peak, step {peak.name}, {number(plan.lower_bound)} B of buffers are alive; the largest:")]
+    notes += [(None, f"at its peak, step {peak.name}, {number(plan.lower_bound)} B of buffers are alive; the largest:")]
     for b in live[:LARGEST]:
         line = f"line {b.span.line}" if b.span.file != "<builtin>" else "everywhere"
         notes.append((None, f"  {b.name} ({b.storage}, {line}): {number(b.nbytes)} B"))
     others = report.total - report.arena
-    notes.append((None, f"the arena is {number(report.arena)} B; code, stacks and what the system maps are "
-                  f"{number(others)} B"))
+    notes.append(
+        (None, f"the arena is {number(report.arena)} B; code, stacks and what the system maps are {number(others)} B")
+    )
     left = left or Left(planned.model)
     ways = ways_out(options, planned, ram, left)
     notes += [*((None, f"way out: {w.text(ram)}") for w in ways), *left.notes]
-    best = f"the gentlest way out that fits: {ways[0].change}" if ways and ways[0].total <= ram else (
-        "no single change is enough: make the network smaller, or give it more memory")
+    best = (
+        f"the gentlest way out that fits: {ways[0].change}"
+        if ways and ways[0].total <= ram
+        else ("no single change is enough: make the network smaller, or give it more memory")
+    )
     span = next((s for s in (peak.span, *(b.span for b in live)) if s.file != "<builtin>"), NOWHERE)
-    e = error("B0601", f"{number(report.total)} B needed, {number(ram)} B there are, "
-              f"{number(report.total - ram)} B too much", span, label="the peak is here", notes=tuple(notes), help=best,
-              exit_code=3)
+    e = error(
+        "B0601",
+        f"{number(report.total)} B needed, {number(ram)} B there are, {number(report.total - ram)} B too much",
+        span,
+        label="the peak is here",
+        notes=tuple(notes),
+        help=best,
+        exit_code=3,
+    )
     e.sources.setdefault(options.file, options.text)
     raise e

@@ -33,9 +33,10 @@ def bug_lines(e: Exception, args: Sequence[str]) -> dict[str, str]:
         "error": text if text.startswith("internal error") else f"internal error: {text}",
         "version": f"bnnc {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         "pass": f"{getattr(e, 'stage', '') or 'none'}, {at.parent.name}/{at.name}:{frames[-1].lineno} in {name}",
-        "spec": ", ".join(f"{a}, sha256 {hashlib.sha256(Path(a).read_bytes()).hexdigest()[:16]}" for a in specs) or (
-            "from standard input" if "-" in args else "none"),
-        "reproduce": " ".join((*knob, "bnnc", *map(shlex.quote, args)))}
+        "spec": ", ".join(f"{a}, sha256 {hashlib.sha256(Path(a).read_bytes()).hexdigest()[:16]}" for a in specs)
+        or ("from standard input" if "-" in args else "none"),
+        "reproduce": " ".join((*knob, "bnnc", *map(shlex.quote, args))),
+    }
 
 
 def report_bug(e: Exception, args: Sequence[str], as_json: bool) -> int:

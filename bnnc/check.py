@@ -31,7 +31,14 @@ TRAIN = (
     Param("epochs", "int", 10, "passes over the training samples", minimum=0, maximum=1_000_000),
     Param("seed", "int", 1, "what all random numbers follow from", minimum=0, maximum=2**32 - 1),
     Param("holdout", "float", None, "share of the training samples kept apart", minimum=0, maximum=0.5),
-    Param("microbatch", "int", 1, "parts of a batch, trained one after the other; normalisation sees a part", minimum=1, maximum=65536),
+    Param(
+        "microbatch",
+        "int",
+        1,
+        "parts of a batch, trained one after the other; normalisation sees a part",
+        minimum=1,
+        maximum=65536,
+    ),
     Param("recompute", "bool", False, "less memory, the same bits: make values strip by strip, some of them again"),
 )
 DATA = (
@@ -58,16 +65,22 @@ class Starved:
     @property
     def text(self) -> str:
         number = "one value" if self.rows == 1 else f"{self.rows} values"
-        return f"`{self.layer.name}` would see {number} of each channel in a step, " \
-               f"and from fewer than {self.least} hardly anything is learnt"
+        return (
+            f"`{self.layer.name}` would see {number} of each channel in a step, "
+            f"and from fewer than {self.least} hardly anything is learnt"
+        )
 
 
 def starved(model: Model, tables: Tables | None = None) -> Starved | None:
-    """The layer that would want most samples more than it sees, as the rule trains the model; None where all see enough."""
+    """The layer that would want most samples more than it sees, as the rule trains the model; None where all see
+    enough.
+    """
     tables = tables or builtin()
     impl = tables.rules[model.rule.name].impl
     own, found = getattr(impl, "layers", {}), []
-    layers = [(y, own.get(y.kind) or tables.layers[y.kind]) for y in getattr(impl, "rewrite", lambda m: m)(model).walk()]
+    layers = [
+        (y, own.get(y.kind) or tables.layers[y.kind]) for y in getattr(impl, "rewrite", lambda m: m)(model).walk()
+    ]
     images = any(d.images for _, d in layers)
     for y, d in layers:
         pixels = y.input.elements // y.input.shape[-1] if images and len(y.input.shape) == 3 else 1
@@ -83,8 +96,9 @@ def ignored(model: Model, tables: Tables | None = None) -> dict[str, tuple[str, 
 
 
 class _Checker:
-    def __init__(self, text: str, path: str, overrides: Mapping[str, Any], tables: Tables,
-                 widths: Mapping[str, int]) -> None:
+    def __init__(
+        self, text: str, path: str, overrides: Mapping[str, Any], tables: Tables, widths: Mapping[str, int]
+    ) -> None:
         self.text, self.path, self.tables = text, path, tables
         self.log = Log()
         self.binder = Binder(tables, self.log)
@@ -115,8 +129,12 @@ class _Checker:
             elif key in lets:
                 self.lets[key] = value
             else:
-                self.log.add("B0205", f"there is no setting or `let` named `{key}`", Span(file, 0, len(shown)),
-                             help=did_you_mean(key, [*known, *lets]) or f"the settings are {', '.join(known)}")
+                self.log.add(
+                    "B0205",
+                    f"there is no setting or `let` named `{key}`",
+                    Span(file, 0, len(shown)),
+                    help=did_you_mean(key, [*known, *lets]) or f"the settings are {', '.join(known)}",
+                )
 
     def collect(self, items: tuple[ast.Item, ...]) -> None:
         lets = [x for x in items if isinstance(x, ast.Let)]
@@ -129,37 +147,68 @@ class _Checker:
                     self.define_block(item)
                 case ast.Setting():
                     inside = [s for s, params in (("train", TRAIN), ("data", DATA)) if item.name in _names(params)]
-                    self.log.add("B0206", f"`{item.name} = ...` cannot stand at the top level", ast.head(item), help=(
-                        f"move it into `{inside[0]} {{ ... }}`" if inside else f"write `let {item.name} = ...;`"))
+                    self.log.add(
+                        "B0206",
+                        f"`{item.name} = ...` cannot stand at the top level",
+                        ast.head(item),
+                        help=(f"move it into `{inside[0]} {{ ... }}`" if inside else f"write `let {item.name} = ...;`"),
+                    )
                 case ast.Stmt():
                     self.section(item)
 
     def define_block(self, b: ast.BlockDef) -> None:
         if b.name in self.blocks:
-            self.log.add("B0203", f"the block `{b.name}` is defined twice", b.name_span, "second definition",
-                         "choose another name", [(self.blocks[b.name].name_span, "first defined here")])
+            self.log.add(
+                "B0203",
+                f"the block `{b.name}` is defined twice",
+                b.name_span,
+                "second definition",
+                "choose another name",
+                [(self.blocks[b.name].name_span, "first defined here")],
+            )
         elif b.name in self.tables.layers or b.name == REPEAT:
-            self.log.add("B0203", f"`{b.name}` is a built-in layer, so no block can have that name", b.name_span,
-                         help=f"choose another name, e.g. `my_{b.name}`")
+            self.log.add(
+                "B0203",
+                f"`{b.name}` is a built-in layer, so no block can have that name",
+                b.name_span,
+                help=f"choose another name, e.g. `my_{b.name}`",
+            )
         else:
             self.blocks[b.name] = b
         seen: dict[str, Span] = {}
         for p in b.params:
             if p.name in seen:
-                self.log.add("B0203", f"the parameter `{p.name}` is defined twice", p.span, help="choose another name",
-                             notes=[(seen[p.name], "first defined here")])
+                self.log.add(
+                    "B0203",
+                    f"the parameter `{p.name}` is defined twice",
+                    p.span,
+                    help="choose another name",
+                    notes=[(seen[p.name], "first defined here")],
+                )
             seen.setdefault(p.name, p.span)
 
     def section(self, s: ast.Stmt) -> None:
         if s.name not in SECTIONS:
             place = "layers stand inside `network`" if s.name in self.tables.layers or s.name in self.blocks else ""
             help = place and "move it into `network NAME { ... }`"
-            self.log.add("B0206", f"`{s.name}` cannot stand at the top level", ast.head(s), place, help
-                         or did_you_mean(s.name, [*SECTIONS, "let", "block"])
-                         or "a spec consists of `let`, `block`, `network`, `rule`, `train`, `allow` and `data`")
+            self.log.add(
+                "B0206",
+                f"`{s.name}` cannot stand at the top level",
+                ast.head(s),
+                place,
+                help
+                or did_you_mean(s.name, [*SECTIONS, "let", "block"])
+                or "a spec consists of `let`, `block`, `network`, `rule`, `train`, `allow` and `data`",
+            )
         elif s.name in self.sections:
-            self.log.add("B0203", f"`{s.name}` is given twice", ast.head(s), "second one", "keep one of the two",
-                         [(ast.head(self.sections[s.name]), "first given here")])
+            self.log.add(
+                "B0203",
+                f"`{s.name}` is given twice",
+                ast.head(s),
+                "second one",
+                "keep one of the two",
+                [(ast.head(self.sections[s.name]), "first given here")],
+            )
         else:
             self.sections[s.name] = s
 
@@ -174,8 +223,12 @@ class _Checker:
             args = self.binder.resolve_args(s.args, self.top)
             if len(args) == 2 and args[1].name:
                 name, state = (self.text[a.span.start : a.span.end] for a in args)
-                raise self.log.fail("B0406", "the arguments of a rule stand in parentheses", args[1].span,
-                                    help=f"write `rule {name}({state});`")
+                raise self.log.fail(
+                    "B0406",
+                    "the arguments of a rule stand in parentheses",
+                    args[1].span,
+                    help=f"write `rule {name}({state});`",
+                )
             required = replace(RULE, default=REQUIRED)
             return self.binder.bind("rule", (required,), args, s.header, self.top)["rule"]  # type: ignore[no-any-return]
         except Reported:
@@ -202,8 +255,13 @@ class _Checker:
                     else:
                         one = item.args[0].span if isinstance(item, ast.Stmt) and len(item.args) == 1 else None
                         wrote = self.text[one.start : one.end] if one else "..."
-                        self.log.add("B0206", f"`{name}` holds settings, not statements", item.span,
-                                     f"expected `{item.name} = ...;`", f"write `{item.name} = {wrote};`")
+                        self.log.add(
+                            "B0206",
+                            f"`{name}` holds settings, not statements",
+                            item.span,
+                            f"expected `{item.name} = ...;`",
+                            f"write `{item.name} = {wrote};`",
+                        )
                 except Reported:
                     continue
         try:
@@ -221,18 +279,25 @@ class _Checker:
         found = []
         for item in s.body or () if s else ():
             if not isinstance(item, ast.Setting) or item.name not in ALLOW:
-                self.log.add("B0206", "`allow` holds settings that `--ram` may take", item.span, "not one of those",
-                             f"write {' or '.join(f'`{n} = ...;`' for n in ALLOW)}")
+                self.log.add(
+                    "B0206",
+                    "`allow` holds settings that `--ram` may take",
+                    item.span,
+                    "not one of those",
+                    f"write {' or '.join(f'`{n} = ...;`' for n in ALLOW)}",
+                )
                 continue
             try:
                 given = ast.Arg(item.name, self.binder.resolve(item.value, self.top), item.span)
                 params = tuple(p for p in TRAIN if p.name == item.name)
                 value = self.binder.bind("allow", params, [given], item.span, self.top, "setting")[item.name]
-                found.append((item.name, value, self.text[item.value.span.start:item.value.span.end]))
+                found.append((item.name, value, self.text[item.value.span.start : item.value.span.end]))
             except Reported:
                 continue
         if s is not None and (s.args or s.body is None):
-            self.log.add("B0408", "`allow` needs a body and no arguments", s.header, help="write `allow { recompute = on; }`")
+            self.log.add(
+                "B0408", "`allow` needs a body and no arguments", s.header, help="write `allow { recompute = on; }`"
+            )
         return tuple(found)
 
     # --- the whole ----------------------------------------------------------------------------------------------
@@ -252,18 +317,25 @@ class _Checker:
                 end = self.at(len(self.text))
                 self.log.add("B0207", "the spec has no network", end, help="add `network NAME { ... }`")
             return "", ()
-        expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN),
-                            self.widths)
+        expander = Expander(self.tables, self.log, self.binder, self.top, self.blocks, rule, _names(TRAIN), self.widths)
         return expander.network(s, self.at(s.span.end - 1, 1))
 
     def one_output(self, model: Model) -> None:
         """A last layer of one unit is for rules that read its sign as one of two labels."""
-        if model.layers[-1].input.elements == 1 and not getattr(self.tables.rules[model.rule.name].impl, "binary_labels", False):
+        if model.layers[-1].input.elements == 1 and not getattr(
+            self.tables.rules[model.rule.name].impl, "binary_labels", False
+        ):
             sources = [y for y in model.layers[:-1] if self.tables.layers[y.kind].binary_weights] or model.layers[-1:]
             rules = [n for n, r in self.tables.rules.items() if getattr(r.impl, "binary_labels", False)]
-            self.log.add("B0508", "one output can tell no classes apart with this rule", sources[-1].span, "one unit",
-                         f"write `{sources[-1].kind} 2;` for labels 0 and 1" + (f", or use the rule {one_of(rules)}" if rules else ""),
-                         [(model.rule.span, f"because of `{model.rule.name}`")])
+            self.log.add(
+                "B0508",
+                "one output can tell no classes apart with this rule",
+                sources[-1].span,
+                "one unit",
+                f"write `{sources[-1].kind} 2;` for labels 0 and 1"
+                + (f", or use the rule {one_of(rules)}" if rules else ""),
+                [(model.rule.span, f"because of `{model.rule.name}`")],
+            )
 
     def given(self, name: str, section: str = "train") -> list[Span]:
         """Where a setting is given: on the command line, or else in its section."""
@@ -276,16 +348,33 @@ class _Checker:
         if (found := starved(model, self.tables)) is None:
             return
         parts = model.microbatch
-        notes = [(span, "a part of a batch counts" if parts > 1 else "because of this") for span in (
-            *self.given("batch"), *self.given("microbatch"))]
-        self.log.add("B0511", found.text, found.layer.span, notes=notes, severity="warning", help=(
-            f"set `batch = {found.samples * parts};` or more" + (f", or fewer than {parts} parts" if parts > 1 else "")))
+        notes = [
+            (span, "a part of a batch counts" if parts > 1 else "because of this")
+            for span in (*self.given("batch"), *self.given("microbatch"))
+        ]
+        self.log.add(
+            "B0511",
+            found.text,
+            found.layer.span,
+            notes=notes,
+            severity="warning",
+            help=(
+                f"set `batch = {found.samples * parts};` or more"
+                + (f", or fewer than {parts} parts" if parts > 1 else "")
+            ),
+        )
 
     def warn_ignored(self, model: Model) -> None:
         for name, (reason, help) in ignored(model, self.tables).items():
             for span in (*self.given(name), *self.given(name, "allow")):
-                self.log.add("B0510", f"the rule `{model.rule.name}` ignores `{name}`: {reason}", span, help=help,
-                             severity="warning", notes=[(model.rule.span, "the rule is here")])
+                self.log.add(
+                    "B0510",
+                    f"the rule `{model.rule.name}` ignores `{name}`: {reason}",
+                    span,
+                    help=help,
+                    severity="warning",
+                    notes=[(model.rule.span, "the rule is here")],
+                )
 
     def run(self, file: ast.File) -> Model:
         self.override(file.items)
@@ -299,24 +388,50 @@ class _Checker:
             if train["holdout"] is None:
                 train["holdout"] = 0.1 if plateau else 0.0
             elif plateau and train["holdout"] == 0:
-                self.log.add("B0409", "the schedule `plateau` needs held-out samples to watch", train["schedule"].span,
-                             help="set `holdout` above 0, e.g. `holdout = 10%;`")
+                self.log.add(
+                    "B0409",
+                    "the schedule `plateau` needs held-out samples to watch",
+                    train["schedule"].span,
+                    help="set `holdout` above 0, e.g. `holdout = 10%;`",
+                )
         allow = self.allowed()
         self.fail_if_wrong()
         if rule is None or train is None or data is None:
             raise InternalError("check found a mistake and did not report it")
-        model = Model(name, layers, rule, train["optimizer"], train["schedule"], train["batch"], train["epochs"],
-                      train["seed"], train["holdout"], Data(data["train"], data["test"]), train["recompute"],
-                      train["microbatch"], allow, self.text, self.path)
+        model = Model(
+            name,
+            layers,
+            rule,
+            train["optimizer"],
+            train["schedule"],
+            train["batch"],
+            train["epochs"],
+            train["seed"],
+            train["holdout"],
+            Data(data["train"], data["test"]),
+            train["recompute"],
+            train["microbatch"],
+            allow,
+            self.text,
+            self.path,
+        )
         settle = getattr(self.tables.rules[model.rule.name].impl, "settle", None)
         for argument, value, why in settle(model) if settle else ():
             self.log.chosen.append(f"{argument} = {value} of `{model.rule.name}`: {why}")
             model = replace(model, rule=model.rule.with_(**{argument: value}))
         own_backward = getattr(self.tables.rules[model.rule.name].impl, "backward", None) is not None
         if model.batch % model.microbatch or (own_backward and model.microbatch > 1):
-            message, help = (f"the rule `{model.rule.name}` takes whole batches", "leave `microbatch` out") if own_backward else (
-                f"a batch of {model.batch} has no {model.microbatch} equal parts", "choose a number that divides the batch")
-            self.log.add("B0409", message, self.sections["train"].header if "train" in self.sections else NOWHERE, help=help)
+            message, help = (
+                (f"the rule `{model.rule.name}` takes whole batches", "leave `microbatch` out")
+                if own_backward
+                else (
+                    f"a batch of {model.batch} has no {model.microbatch} equal parts",
+                    "choose a number that divides the batch",
+                )
+            )
+            self.log.add(
+                "B0409", message, self.sections["train"].header if "train" in self.sections else NOWHERE, help=help
+            )
         for table, call in ((self.tables.rules, model.rule), (self.tables.optimizers, model.optimizer)):
             validate = getattr(table[call.name].impl, "validate", None)
             for layer, message, help in validate(model) if validate else ():
@@ -326,8 +441,13 @@ class _Checker:
         for y in model.walk():
             if self.tables.layers[y.kind].forward is None and y.kind not in own:
                 can = [n for n, r in self.tables.rules.items() if y.kind in getattr(r.impl, "layers", {})]
-                self.log.add("B0501", f"the rule `{model.rule.name}` cannot train `{y.kind}`", y.span,
-                             help=f"use `rule {' or '.join(can)};`" if can else "", notes=[(model.rule.span, "the rule is here")])
+                self.log.add(
+                    "B0501",
+                    f"the rule `{model.rule.name}` cannot train `{y.kind}`",
+                    y.span,
+                    help=f"use `rule {' or '.join(can)};`" if can else "",
+                    notes=[(model.rule.span, "the rule is here")],
+                )
         self.one_output(model)
         self.fail_if_wrong()
         warnings = getattr(self.tables.rules[model.rule.name].impl, "warnings", None)
@@ -340,12 +460,18 @@ class _Checker:
         return replace(model, warnings=tuple(by_position(self.log.diagnostics)), chosen=tuple(self.log.chosen))
 
 
-def check(file: ast.File, text: str = "", path: str = "<text>", overrides: Mapping[str, Any] | None = None,
-          tables: Tables | None = None, widths: Mapping[str, int] | None = None) -> Model:
+def check(
+    file: ast.File,
+    text: str = "",
+    path: str = "<text>",
+    overrides: Mapping[str, Any] | None = None,
+    tables: Tables | None = None,
+    widths: Mapping[str, int] | None = None,
+) -> Model:
     """The Model of ``file``, or BnncError with every mistake.
 
     ``overrides`` replaces settings (``batch``, ``rule``, ...) and top-level ``let`` values by name, before anything is
-    checked; values may be numbers or texts such as ``"edge(state = f32)"``.  ``widths`` replaces the ``units`` of layers
-    by their names (``dense1``).  ``tables`` is the registry to use.
+    checked; values may be numbers or texts such as ``"edge(state = f32)"``.  ``widths`` replaces the ``units`` of
+    layers by their names (``dense1``).  ``tables`` is the registry to use.
     """
     return _Checker(text, path, overrides or {}, tables or builtin(), widths or {}).run(file)

@@ -37,11 +37,20 @@ class _Flow:
 
 
 class Expander:
-    """Makes the layers of one network.  ``settings`` are names that belong into ``train``, for a hint; ``widths`` replaces
-    the argument ``units`` of layers by their names."""
+    """Makes the layers of one network.  ``settings`` are names that belong into ``train``, for a hint; ``widths``
+    replaces the argument ``units`` of layers by their names."""
 
-    def __init__(self, tables: Tables, log: Log, binder: Binder, top: Scope, blocks: dict[str, ast.BlockDef],
-                 rule: Call | None, settings: Iterable[str], widths: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        log: Log,
+        binder: Binder,
+        top: Scope,
+        blocks: dict[str, ast.BlockDef],
+        rule: Call | None,
+        settings: Iterable[str],
+        widths: Mapping[str, int],
+    ) -> None:
         self.tables, self.log, self.binder, self.top = tables, log, binder, top
         self.blocks, self.rule, self.settings = blocks, rule, tuple(settings)
         self.widths = widths
@@ -68,16 +77,25 @@ class Expander:
             raise InternalError("a layer was left out and nobody was told")
         if self.loss_span is None and not self.unknown:
             name = next((n for n, d in self.tables.layers.items() if d.role == "loss"), "loss")
-            self.log.add("B0309", "the network does not end with a loss", end, "the network ends here",
-                         f"add `{name};` before this line")
+            self.log.add(
+                "B0309",
+                "the network does not end with a loss",
+                end,
+                "the network ends here",
+                f"add `{name};` before this line",
+            )
         return (names[0] if names else ""), tuple(layers)
 
     def step(self, span: Span) -> None:
         """Count one statement; stop where a network grows beyond all bounds."""
         self.steps += 1
         if self.nesting > MAX_NESTING:
-            self.log.add("B0107", f"layers are nested more than {MAX_NESTING} levels deep", span,
-                         help="use fewer blocks within blocks")
+            self.log.add(
+                "B0107",
+                f"layers are nested more than {MAX_NESTING} levels deep",
+                span,
+                help="use fewer blocks within blocks",
+            )
             raise Stop
         if self.steps > MAX_STEPS or self.numbers.total() > MAX_LAYERS:
             self.log.add("B0307", f"the network has more than {MAX_LAYERS} layers", span, help="repeat less")
@@ -94,13 +112,20 @@ class Expander:
                     case ast.Let():
                         self.binder.let(item, scope, item.value)
                     case ast.BlockDef():
-                        raise self.log.fail("B0206", f"the block `{item.name}` must be defined at the top level",
-                                            item.name_span, help="move it out of the network")
+                        raise self.log.fail(
+                            "B0206",
+                            f"the block `{item.name}` must be defined at the top level",
+                            item.name_span,
+                            help="move it out of the network",
+                        )
                     case ast.Setting():
                         move = item.name in self.settings
-                        raise self.log.fail("B0206", f"`{item.name} = ...` cannot stand among layers", ast.head(item),
-                                            help="move it into `train { ... }`" if move
-                                            else f"write `let {item.name} = ...;`")
+                        raise self.log.fail(
+                            "B0206",
+                            f"`{item.name} = ...` cannot stand among layers",
+                            ast.head(item),
+                            help="move it into `train { ... }`" if move else f"write `let {item.name} = ...;`",
+                        )
                     case ast.Stmt(name="repeat"):
                         out += self.repeat(item, scope, flow, inside)
                     case ast.Stmt() if item.name in self.blocks:
@@ -110,9 +135,13 @@ class Expander:
                     case ast.Stmt():
                         self.started = self.unknown = True
                         known = [*self.tables.layers, *self.blocks, REPEAT]
-                        raise self.log.fail("B0202", f"unknown layer `{item.name}`", ast.head(item),
-                                            "no such layer or block", did_you_mean(item.name, known)
-                                            or f"the layers are {', '.join(sorted(self.tables.layers))}")
+                        raise self.log.fail(
+                            "B0202",
+                            f"unknown layer `{item.name}`",
+                            ast.head(item),
+                            "no such layer or block",
+                            did_you_mean(item.name, known) or f"the layers are {', '.join(sorted(self.tables.layers))}",
+                        )
             except Stop:
                 raise
             except Reported:
@@ -136,8 +165,13 @@ class Expander:
         self.binder.no_body(s)
         uses = self.log.uses
         if any(name == b.name for name, _ in uses) or len(uses) >= MAX_USES:
-            self.log.add("B0208", f"the block `{b.name}` uses itself", ast.head(s), help="use `repeat`",
-                         notes=[(b.name_span, "defined here")])
+            self.log.add(
+                "B0208",
+                f"the block `{b.name}` uses itself",
+                ast.head(s),
+                help="use `repeat`",
+                notes=[(b.name_span, "defined here")],
+            )
             raise Stop
         inner = Scope(self.top)
         given = [p.name for p in b.params]
@@ -146,21 +180,44 @@ class Expander:
             note = [(b.name_span, f"`{b.name}` is defined here")]
             if name is None:
                 takes = f"{len(given)} argument{'s' * (len(given) != 1)}" if given else "no arguments"
-                raise self.log.fail("B0406", f"the block `{b.name}` takes {takes}", a.span, "one too many",
-                                    "remove it, or add a `;` before it if it starts another statement", note)
+                raise self.log.fail(
+                    "B0406",
+                    f"the block `{b.name}` takes {takes}",
+                    a.span,
+                    "one too many",
+                    "remove it, or add a `;` before it if it starts another statement",
+                    note,
+                )
             if name not in given:
-                raise self.log.fail("B0205", f"the block `{b.name}` has no parameter `{name}`", a.span,
-                                    "no such parameter", did_you_mean(name, given), note)
+                raise self.log.fail(
+                    "B0205",
+                    f"the block `{b.name}` has no parameter `{name}`",
+                    a.span,
+                    "no such parameter",
+                    did_you_mean(name, given),
+                    note,
+                )
             if name in inner.values:
-                raise self.log.fail("B0405", f"`{name}` of `{b.name}` is given twice", a.span, "second value",
-                                    "remove one of the two", [(inner.values[name][1], "first given here")])
+                raise self.log.fail(
+                    "B0405",
+                    f"`{name}` of `{b.name}` is given twice",
+                    a.span,
+                    "second value",
+                    "remove one of the two",
+                    [(inner.values[name][1], "first given here")],
+                )
             inner.values[name] = (a.value, a.span)
         for p in b.params:
             if p.name not in inner.values:
                 if p.default is None:
-                    raise self.log.fail("B0404", f"the block `{b.name}` needs `{p.name}`", s.header,
-                                        f"`{p.name}` is missing", f"write `{b.name} {p.name} = ...;`",
-                                        [(p.span, f"`{p.name}` has no default")])
+                    raise self.log.fail(
+                        "B0404",
+                        f"the block `{b.name}` needs `{p.name}`",
+                        s.header,
+                        f"`{p.name}` is missing",
+                        f"write `{b.name} {p.name} = ...;`",
+                        [(p.span, f"`{p.name}` has no default")],
+                    )
                 inner.values[p.name] = (self.binder.resolve(p.default, self.top), p.span)
         uses.append((b.name, s.header))
         try:
@@ -176,8 +233,9 @@ class Expander:
         sub = _Flow(flow.type, flow.guess, flow.source, flow.bare)
         inner: tuple[Layer, ...] = ()
         if s.body is None and d.role in BODIES or s.body == ():
-            raise self.log.fail("B0408", f"`{d.name}` needs a body of layers", s.header,
-                                help=f"write `{d.name} {{ ... }}`")
+            raise self.log.fail(
+                "B0408", f"`{d.name}` needs a body of layers", s.header, help=f"write `{d.name} {{ ... }}`"
+            )
         if d.role not in BODIES:
             self.binder.no_body(s)
         own = any(p.name == "name" for p in d.params)
@@ -207,8 +265,11 @@ class Expander:
             flow.guess = False
             for p in d.params:
                 if p.type == "encoder" and (new := settled(values[p.name], given)) != values[p.name]:
-                    self.log.chosen += [f"{k} = {v} of `{new.name}`: the data is {given.kind}"
-                                        for (k, v), (_, old) in zip(new.args, values[p.name].args, strict=True) if v != old]
+                    self.log.chosen += [
+                        f"{k} = {v} of `{new.name}`: the data is {given.kind}"
+                        for (k, v), (_, old) in zip(new.args, values[p.name].args, strict=True)
+                        if v != old
+                    ]
                     values[p.name] = new
         call = Call(d.name, tuple((p.name, values[p.name]) for p in d.params), s.header)
         taken = self.takes(d, s, given, flow)
@@ -233,17 +294,30 @@ class Expander:
     def explicit(self, a: ast.Arg, scope: Scope) -> str:
         v = self.binder.resolve(a.value, scope)
         if not isinstance(v, ast.Name):
-            raise self.log.fail("B0401", f"the name of a layer must be a name, got {describe(v)}", v.span,
-                                help="write e.g. `name = fc1`")
+            raise self.log.fail(
+                "B0401",
+                f"the name of a layer must be a name, got {describe(v)}",
+                v.span,
+                help="write e.g. `name = fc1`",
+            )
         kind = v.id.rstrip("0123456789")
         if kind != v.id and kind in self.tables.layers:
-            raise self.log.fail("B0209", f"the name `{v.id}` is kept for layers without a name of their own", v.span,
-                                help=f"choose another name, e.g. `my_{v.id}`")
+            raise self.log.fail(
+                "B0209",
+                f"the name `{v.id}` is kept for layers without a name of their own",
+                v.span,
+                help=f"choose another name, e.g. `my_{v.id}`",
+            )
         if v.id in self.named:
             again = self.named[v.id] == v.span
             help = "in a block or `repeat`, leave the name out" if again else "choose another name"
-            raise self.log.fail("B0209", f"two layers are named `{v.id}`", v.span, help=help,
-                                notes=[] if again else [(self.named[v.id], "first used here")])
+            raise self.log.fail(
+                "B0209",
+                f"two layers are named `{v.id}`",
+                v.span,
+                help=help,
+                notes=[] if again else [(self.named[v.id], "first used here")],
+            )
         self.named[v.id] = v.span
         return v.id
 
@@ -251,25 +325,45 @@ class Expander:
         """input first and once, loss last and once, branches in containers."""
         if d.role == "branch" and (not inside or self.tables.layers[inside].role != "container"):
             can = [f"`{n}`" for n, x in self.tables.layers.items() if x.role == "container"]
-            raise self.log.fail("B0316", f"`{d.name}` stands at the start of the body of {' or '.join(can)}", ast.head(s),
-                                help="write e.g. `residual { shortcut { ... } ... }`")
+            raise self.log.fail(
+                "B0316",
+                f"`{d.name}` stands at the start of the body of {' or '.join(can)}",
+                ast.head(s),
+                help="write e.g. `residual { shortcut { ... } ... }`",
+            )
         if inside:
             if d.role in ("input", "loss"):
                 code = "B0308" if d.role == "input" else "B0309"
-                raise self.log.fail(code, f"`{d.name}` cannot stand inside `{inside}`", ast.head(s),
-                                    help="move it into the network itself")
+                raise self.log.fail(
+                    code,
+                    f"`{d.name}` cannot stand inside `{inside}`",
+                    ast.head(s),
+                    help="move it into the network itself",
+                )
             return
         before, self.started = self.started, True
         first = next((n for n, x in self.tables.layers.items() if x.role == "input"), "input")
         if not before and d.role != "input":
-            self.log.add("B0308", f"the first layer of a network must be `{first}`", s.header, "the first layer",
-                         f"add e.g. `{first} u8[28, 28];` before this line")
+            self.log.add(
+                "B0308",
+                f"the first layer of a network must be `{first}`",
+                s.header,
+                "the first layer",
+                f"add e.g. `{first} u8[28, 28];` before this line",
+            )
         elif before and d.role == "input":
-            raise self.log.fail("B0308", f"`{d.name}` must be the first layer, and there is only one", s.header,
-                                help="remove it")
+            raise self.log.fail(
+                "B0308", f"`{d.name}` must be the first layer, and there is only one", s.header, help="remove it"
+            )
         elif self.loss_span:
-            raise self.log.fail("B0309", f"no layer can follow the loss, but `{d.name}` does", s.header,
-                                "after the loss", "move the loss to the end", [(self.loss_span, "the loss is here")])
+            raise self.log.fail(
+                "B0309",
+                f"no layer can follow the loss, but `{d.name}` does",
+                s.header,
+                "after the loss",
+                "move the loss to the end",
+                [(self.loss_span, "the loss is here")],
+            )
         if d.role == "loss":
             self.loss_span = s.header
 
@@ -278,11 +372,23 @@ class Expander:
         if t.kind not in d.input_kinds:
             *most, last = d.input_kinds
             kinds = f"{', '.join(most)} or {last}" if most else last
-            raise self.shape(flow, "B0302", f"`{d.name}` takes {kinds} values, got {t}", s.header, f"input here is {t}",
-                             "add `sign;` before this line" if t.kind == "real" and "bit" in d.input_kinds else "")
+            raise self.shape(
+                flow,
+                "B0302",
+                f"`{d.name}` takes {kinds} values, got {t}",
+                s.header,
+                f"input here is {t}",
+                "add `sign;` before this line" if t.kind == "real" and "bit" in d.input_kinds else "",
+            )
         if d.flat_input and len(t.shape) != 1:
-            failed = self.shape(flow, "B0301", f"`{d.name}` needs a flat input, got {t}", s.header,
-                                f"input here is {t}", "add `flatten;` before this line")
+            failed = self.shape(
+                flow,
+                "B0301",
+                f"`{d.name}` needs a flat input, got {t}",
+                s.header,
+                f"input here is {t}",
+                "add `flatten;` before this line",
+            )
             if flow.guess:
                 raise failed
             return TensorType(t.kind, (t.elements,))
@@ -304,8 +410,13 @@ class Expander:
             flow.bare = None
         elif flow.bare is not None and out.kind == "bit" and t.kind != "bit":
             names = [n for n, x in self.tables.layers.items() if x.normalises]
-            self.log.add("B0310", f"`{d.name}` takes the output of binary weights that nothing has normalised",
-                         s.header, "sums of bits are large, so few gradients pass",
-                         f"add `{names[0]};` before this line" if names else "", [(flow.bare, "binary weights here")],
-                         "warning")
+            self.log.add(
+                "B0310",
+                f"`{d.name}` takes the output of binary weights that nothing has normalised",
+                s.header,
+                "sums of bits are large, so few gradients pass",
+                f"add `{names[0]};` before this line" if names else "",
+                [(flow.bare, "binary weights here")],
+                "warning",
+            )
             flow.bare = None

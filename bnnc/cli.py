@@ -65,7 +65,9 @@ def fail(e: BnncError, as_json: bool) -> NoReturn:
     """Print what is wrong and end with the error's exit code."""
     with quiet():
         if as_json:
-            click.echo(json.dumps({"diagnostics": to_json(e.diagnostics, e.sources), "exit_code": e.exit_code}, indent=1))
+            click.echo(
+                json.dumps({"diagnostics": to_json(e.diagnostics, e.sources), "exit_code": e.exit_code}, indent=1)
+            )
         note(render(e.diagnostics, e.sources, wants_colour()))
         coded = [d.code for d in e.diagnostics if d.code in codes.CODES]
         if coded and not as_json:
@@ -77,7 +79,8 @@ class Group(Piped):
     """Unknown commands get a suggestion; errors get their exit code and never a traceback."""
 
     def resolve_command(
-            self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             near = nearest(name, self.list_commands(ctx))
@@ -121,14 +124,21 @@ def cli() -> None:
 
 
 def network(file: str, rule: str | None = None, batch: int | None = None) -> api.Network:
-    """The spec in ``file`` (``-``: standard input) with what replaces its settings; all warnings, its training data's too, shown."""
+    """The spec in ``file`` (``-``: standard input) with what replaces its settings; all warnings, its training data's
+    too, shown.
+    """
     text = sys.stdin.read() if file == "-" else api.read_text(file)
     net = api.parse(text, "<stdin>" if file == "-" else file)
     given = {key: value for key, value in (("rule", rule), ("batch", batch)) if value is not None}
     if given:
         net = net.with_(**given)
     if found := padding.warnings_of(net.model, net.file):
-        note(render(found, {net.file: net.text, **{f"--{key}": str(value) for key, value in given.items()}}, wants_colour()) + "\n")
+        note(
+            render(
+                found, {net.file: net.text, **{f"--{key}": str(value) for key, value in given.items()}}, wants_colour()
+            )
+            + "\n"
+        )
     return net
 
 
@@ -162,12 +172,25 @@ def check(file: str, batch: int | None, rule: str | None, as_json: bool) -> None
     net = network(file, rule, batch)
     m = net.model
     if as_json:
-        click.echo(json.dumps({"name": m.name, "hash": m.hash, "rule": m.rule.name, "optimizer": m.optimizer.name,
-                               "batch": m.batch, "chosen": m.chosen,
-                               "diagnostics": to_json(padding.warnings_of(net.model, file), {net.file: net.text})}, indent=1))
+        click.echo(
+            json.dumps(
+                {
+                    "name": m.name,
+                    "hash": m.hash,
+                    "rule": m.rule.name,
+                    "optimizer": m.optimizer.name,
+                    "batch": m.batch,
+                    "chosen": m.chosen,
+                    "diagnostics": to_json(padding.warnings_of(net.model, file), {net.file: net.text}),
+                },
+                indent=1,
+            )
+        )
     else:
-        click.echo(f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
-                   f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}")
+        click.echo(
+            f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
+            f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}"
+        )
         for line in m.chosen:
             click.echo(f"  chosen: {line}")
     following(shell("bnnc", "plan", file))
@@ -220,8 +243,20 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_jso
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="training samples, if the data cannot be read")
 @click.option("--data", metavar="DIR", help="where the data is (default: beside the spec)")
 @click.option("--all", "everything", is_flag=True, help="list small buffers one by one too")
-def plan(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,
-         as_json: bool, csv: bool, literature: bool, samples: int | None, data: str | None, everything: bool) -> None:
+def plan(
+    file: str,
+    target: str,
+    ram: str | None,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,
+    as_json: bool,
+    csv: bool,
+    literature: bool,
+    samples: int | None,
+    data: str | None,
+    everything: bool,
+) -> None:
     """Show what training will need, to the byte.
 
     Example: bnnc plan net.bnn --ram 2MiB --batch 50
@@ -236,15 +271,21 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
         extra |= {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
         if published:
             extra[f"literature_{published.unit.lower()}"] = {
-                **{key: figure for key, _, figure in published.figures}, "allocated": published.allocated,
-                **({"printed": {k: float(v) for k, (v, _) in published.printed.items()}} if published.printed else {})}
+                **{key: figure for key, _, figure in published.figures},
+                "allocated": published.allocated,
+                **({"printed": {k: float(v) for k, (v, _) in published.printed.items()}} if published.printed else {}),
+            }
         click.echo(json.dumps({**p.to_json(), **extra}, indent=1, sort_keys=True))
     elif csv:
         click.echo(str(p.planned.placed), nl=False)
     elif literature:
         if published is None:
-            raise error("B0603", "the published accountings cover networks of dense layers and convolutions trained with "
-                        "adam, sgd or bop, with real layers or residuals adam only", help="leave out `--literature`")
+            raise error(
+                "B0603",
+                "the published accountings cover networks of dense layers and convolutions trained with "
+                "adam, sgd or bop, with real layers or residuals adam only",
+                help="leave out `--literature`",
+            )
         out = show.console()
         out.print(show.title(p))
         out.print(show.published_table(published, p.planned.model.rule.name))
@@ -257,8 +298,10 @@ def plan(file: str, target: str, ram: str | None, batch: int | None, threads: in
             out.print(part)
         out.print(show.not_counted(p), show.card(p), show.cost(p), sep="\n", style="dim")
         if other is not None:
-            out.print(f"rule standard would need {budget.number(other.total_bytes)} B "
-                      f"({other.total_bytes / p.total_bytes:.2f}x)")
+            out.print(
+                f"rule standard would need {budget.number(other.total_bytes)} B "
+                f"({other.total_bytes / p.total_bytes:.2f}x)"
+            )
         if counts:
             out.print("", show.gates_table(counts), sep="\n")
     following(f"{shell('bnnc', 'run', file)}   or   {shell('bnnc', 'compile', file)}")
@@ -291,8 +334,18 @@ def _published(p: api.Plan, samples: int | None, folder: Path) -> Published | No
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
 @click.option("--source", metavar="DIR", help="write the C there too")
 @click.option("--emit-only", is_flag=True, help="write the C (to --source, or NAME-c) and compile nothing")
-def compile(file: str, target: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None,  # noqa: A001
-            as_json: bool, output: str | None, source: str | None, emit_only: bool) -> None:
+def compile(
+    file: str,
+    target: str,
+    ram: str | None,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,  # noqa: A001
+    as_json: bool,
+    output: str | None,
+    source: str | None,
+    emit_only: bool,
+) -> None:
     """Compile a spec to one program that trains the network.
 
     Example: bnnc compile net.bnn -o net --source net-c
@@ -308,7 +361,11 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         if as_json:
             click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
         note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
-        following(shell("bnnc", "build", folder) if not planned.report.flash else f"call what {folder}/runtime/bnnc_firmware.h declares")
+        following(
+            shell("bnnc", "build", folder)
+            if not planned.report.flash
+            else f"call what {folder}/runtime/bnnc_firmware.h declares"
+        )
         return
     at = select.find_target(target)
     out = output or select.backend_of(at).program(name, at)
@@ -323,8 +380,10 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
         click.echo(json.dumps({"executable": out, "source": source, **prog.plan.planned.report.summary()}, indent=1))
     if taken := budget.taken(prog.plan.choices, prog.plan.planned):
         note(f"to fit: {taken}")
-    note(f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
-         f"{budget.number(prog.plan.arena_bytes)} B")
+    note(
+        f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
+        f"{budget.number(prog.plan.arena_bytes)} B"
+    )
     if prog.plan.planned.report.flash:
         following(f"{qemu(out)}   or   --emit-only, for a firmware of your own")
         return
@@ -333,7 +392,10 @@ def compile(file: str, target: str, ram: str | None, batch: int | None, threads:
 
 def qemu(program: str) -> str:
     """A command that runs a program without an operating system here."""
-    return f"qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel {shlex.quote(program)}"
+    return (
+        "qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel"
+        f" {shlex.quote(program)}"
+    )
 
 
 def _data_flag(file: str) -> str:
@@ -345,12 +407,20 @@ def _data_flag(file: str) -> str:
 @options("ram", "batch", "threads", "rule", "json")
 @click.argument("file")
 @click.argument("trainer_args", nargs=-1, type=click.UNPROCESSED)
-def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule: str | None, as_json: bool,
-        trainer_args: tuple[str, ...]) -> None:
+def run(
+    file: str,
+    ram: str | None,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,
+    as_json: bool,
+    trainer_args: tuple[str, ...],
+) -> None:
     """Compile a spec for this machine and train it.
 
     Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec,
-    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, predict, info or bench found.
+    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, predict, info
+    or bench found.
 
     Example: bnnc run net.bnn -- --epochs 3 --threads 2
     """
@@ -375,7 +445,9 @@ def run(file: str, ram: str | None, batch: int | None, threads: int | None, rule
     if as_json and code == 0 and given[0] == "train":
         click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
     if code == 0 and given[0] == "train":
-        following(f"{shell('bnnc', 'run', file, 'eval')}   or   {shell('bnnc', 'compile', file)}   has the program as a file")
+        following(
+            f"{shell('bnnc', 'run', file, 'eval')}   or   {shell('bnnc', 'compile', file)}   has the program as a file"
+        )
     prog.folder.cleanup()
     sys.exit(code)
 
@@ -385,7 +457,7 @@ def _flag_value(args: list[str], flag: str) -> str:
         if a == flag and i + 1 < len(args):
             return args[i + 1]
         if a.startswith(flag + "="):
-            return a[len(flag) + 1:]
+            return a[len(flag) + 1 :]
     return ""
 
 
@@ -424,7 +496,11 @@ def build(folder: str, output: str | None, as_json: bool) -> None:
     driver.free(out)
     backend.build(source, sizes, target, out, knobs.read().cc)
     if as_json:
-        click.echo(json.dumps({"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1))
+        click.echo(
+            json.dumps(
+                {"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1
+            )
+        )
     note(f"{out}: built from {folder}; the arena has {budget.number(sizes.arena)} bytes, as planned")
     following(qemu(str(out)) if getattr(target, "flash", 0) else f"{program(str(out))} --help")
 
@@ -433,14 +509,23 @@ def build(folder: str, output: str | None, as_json: bool) -> None:
 @click.argument("code", required=False)
 @click.option("--peak", metavar="FILE", help="what is alive when a network needs most memory, and what would need less")
 @options("target", "batch", "threads", "rule", "json")
-def explain(code: str | None, peak: str | None, target: str, batch: int | None, threads: int | None, rule: str | None,
-            as_json: bool) -> None:
+def explain(
+    code: str | None,
+    peak: str | None,
+    target: str,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,
+    as_json: bool,
+) -> None:
     """Say what an error code means, with an example, or (--peak) where a network's memory goes.
 
     Example: bnnc explain B0301
     """
     if (code is None) == (peak is None):
-        raise error("B0904", "what shall be explained?", exit_code=2, help="give a code, such as B0301, or `--peak FILE`")
+        raise error(
+            "B0904", "what shall be explained?", exit_code=2, help="give a code, such as B0301, or `--peak FILE`"
+        )
     if peak is not None:
         net = network(peak, rule, batch)
         p = net.plan(target, batch, threads)
@@ -453,8 +538,12 @@ def explain(code: str | None, peak: str | None, target: str, batch: int | None, 
     text = codes.explain(code)
     if text is None:
         known = sorted(codes.CODES)
-        raise error("B0904", f"there is no code `{code}`", exit_code=2,
-                    help=did_you_mean(code.upper(), known) or f"codes: {known[0]} to {known[-1]}")
+        raise error(
+            "B0904",
+            f"there is no code `{code}`",
+            exit_code=2,
+            help=did_you_mean(code.upper(), known) or f"codes: {known[0]} to {known[-1]}",
+        )
     click.echo(json.dumps(asdict(codes.CODES[code.upper()]), indent=1) if as_json else text, nl=as_json)
 
 

@@ -27,14 +27,43 @@ def targets(as_json: bool) -> None:
     known = list(select.targets().values())
     found = {t.name: select.backend_of(t).installed(t) for t in known}
     if as_json:
-        click.echo(json.dumps([
-            {"name": t.name, "isa": t.isa, "doc": t.doc, "levels": [x.name for x in t.levels], "threads": t.threads,
-             "ram_bytes": t.ram, "compilers": list(t.compilers), "installed": found[t.name], "install": t.install}
-            for t in known], indent=1))
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "name": t.name,
+                        "isa": t.isa,
+                        "doc": t.doc,
+                        "levels": [x.name for x in t.levels],
+                        "threads": t.threads,
+                        "ram_bytes": t.ram,
+                        "compilers": list(t.compilers),
+                        "installed": found[t.name],
+                        "install": t.install,
+                    }
+                    for t in known
+                ],
+                indent=1,
+            )
+        )
     else:
-        show.console().print(show.list_table(("target", "isa", "instruction sets", "threads", "RAM", "compiler", "what"), (
-            (t.name, t.isa, ", ".join(x.name for x in t.levels), str(t.threads), _ram(t.ram),
-             found[t.name] or "none", t.doc) for t in known)))
+        show.console().print(
+            show.list_table(
+                ("target", "isa", "instruction sets", "threads", "RAM", "compiler", "what"),
+                (
+                    (
+                        t.name,
+                        t.isa,
+                        ", ".join(x.name for x in t.levels),
+                        str(t.threads),
+                        _ram(t.ram),
+                        found[t.name] or "none",
+                        t.doc,
+                    )
+                    for t in known
+                ),
+            )
+        )
         for text in dict.fromkeys(t.install for t in known if not found[t.name]):
             names = [t.name for t in known if t.install == text and not found[t.name]]
             click.echo(f"{', '.join(names)}: {text}", err=True)
@@ -46,12 +75,29 @@ def targets(as_json: bool) -> None:
 def passes(as_json: bool) -> None:
     """List the passes between a spec and its plan, in order."""
     if as_json:
-        click.echo(json.dumps([
-            {"name": p.name, "takes": p.takes, "gives": p.gives, "doc": p.doc, "optional": p.optional,
-             "preserves": p.preserves} for p in driver.PIPELINE], indent=1))
+        click.echo(
+            json.dumps(
+                [
+                    {
+                        "name": p.name,
+                        "takes": p.takes,
+                        "gives": p.gives,
+                        "doc": p.doc,
+                        "optional": p.optional,
+                        "preserves": p.preserves,
+                    }
+                    for p in driver.PIPELINE
+                ],
+                indent=1,
+            )
+        )
     else:
-        show.console().print(show.list_table(("pass", "from", "to", "optional", "what is true afterwards"), (
-            (p.name, p.takes, p.gives, "yes" if p.optional else "", p.doc) for p in driver.PIPELINE)))
+        show.console().print(
+            show.list_table(
+                ("pass", "from", "to", "optional", "what is true afterwards"),
+                ((p.name, p.takes, p.gives, "yes" if p.optional else "", p.doc) for p in driver.PIPELINE),
+            )
+        )
     click.echo("Next: BNNC_DUMP=DIR bnnc plan FILE   writes what each pass made", err=True)
 
 

@@ -35,15 +35,24 @@ def data_group() -> None:
 @data_group.command("pack", cls=_Pack)
 @click.argument("files", nargs=-1, required=True)
 @click.option("--test", multiple=True, metavar="FILE...", help="the test set's files (give them after the others)")
-@click.option("--encode", default="none", metavar="ENCODER", help='bits, as a spec encodes them: "sign(128)", median, '
-              '"thermometer(4)", ... fitted to the training samples; none (default)')
+@click.option(
+    "--encode",
+    default="none",
+    metavar="ENCODER",
+    help=(
+        'bits, as a spec encodes them: "sign(128)", median, '
+        '"thermometer(4)", ... fitted to the training samples; none (default)'
+    ),
+)
 @click.option("--compress", is_flag=True, help="smaller on disk; a trainer expands it once")
 @click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
 @click.option("-o", "--output", required=True, metavar="FILE.bnnd")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
-def pack(files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: bool, label: str, output: str,
-         as_json: bool) -> None:
-    """Pack samples and labels into one .bnnd file: idx or .npy pairs, .npz, .csv, CIFAR-10's .bin, or a folder of images.
+def pack(
+    files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: bool, label: str, output: str, as_json: bool
+) -> None:
+    """Pack samples and labels into one .bnnd file: idx or .npy pairs, .npz, .csv, CIFAR-10's .bin, or a folder of
+    images.
 
     A folder holds a folder for each class (or train/CLASS and test/CLASS); reading images needs Pillow.
 
@@ -55,8 +64,10 @@ def pack(files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: b
     if as_json:
         click.echo(json.dumps({**data.info(output), **({"labels_from": d.labels_from} if d.labels_from else {})}))
     else:
-        click.echo(f"{output}: {d.n - d.n_test} training and {d.n_test} test samples, {d.kind}{list(d.shape)}, "
-                   f"{d.classes} classes")
+        click.echo(
+            f"{output}: {d.n - d.n_test} training and {d.n_test} test samples, {d.kind}{list(d.shape)}, "
+            f"{d.classes} classes"
+        )
     if d.labels_from:
         click.echo(f"labels: {d.labels_from}", err=True)
     click.echo("Next: " + shlex.join(("bnnc", "data", "preview", output)), err=True)
@@ -68,9 +79,13 @@ def make_group() -> None:
 
 
 @make_group.command("prototypes")
-@click.option("--flip", default=0.46, show_default=True, help="probability that a bit differs from its class's prototype")
+@click.option(
+    "--flip", default=0.46, show_default=True, help="probability that a bit differs from its class's prototype"
+)
 @click.option("--seed", default=42, show_default=True, help="of NumPy's default generator")
-@click.option("--train", "n_train", default=20000, show_default=True, metavar="N", help="training samples, over all classes")
+@click.option(
+    "--train", "n_train", default=20000, show_default=True, metavar="N", help="training samples, over all classes"
+)
 @click.option("--test", "n_test", default=3000, show_default=True, metavar="N", help="test samples")
 @click.option("--bits", default=1000, show_default=True, metavar="N", help="of a sample")
 @click.option("--classes", default=10, show_default=True, metavar="N")

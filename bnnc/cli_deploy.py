@@ -21,13 +21,19 @@ def commands(net: api.Network, spec: Path, target: str, host: str, folder: str) 
     """
     for word in (host.replace("@", "", 1), folder):
         if not word or word.startswith("-") or shlex.quote(word) != word or ":" in word:
-            raise error("B0709", f"`{word}` cannot be a host or a folder there", exit_code=2, help="letters, digits and . _ - /")
+            raise error(
+                "B0709", f"`{word}` cannot be a host or a folder there", exit_code=2, help="letters, digits and . _ - /"
+            )
     name = net.model.name
     sources = [s for s in (net.model.data.train, net.model.data.test) if s is not None]
     data = dict.fromkeys(str(spec.parent / value) for s in sources for _, value in s.args if isinstance(value, str))
     train = f"cd {folder} && exec ./{name} train --data . --out run"
-    return [["bnnc", "compile", str(spec), "--target", target, "-o", name], ["ssh", host, f"mkdir -p {folder}"],
-            ["scp", "--", name, *data, f"{host}:{folder}/"], ["ssh", "-t", host, train]]
+    return [
+        ["bnnc", "compile", str(spec), "--target", target, "-o", name],
+        ["ssh", host, f"mkdir -p {folder}"],
+        ["scp", "--", name, *data, f"{host}:{folder}/"],
+        ["ssh", "-t", host, train],
+    ]
 
 
 @click.command()
@@ -44,11 +50,20 @@ def deploy(file: str, host: str, target: str, folder: str, now: bool, as_json: b
     """
     net = api.parse(api.read_text(file), file)
     if find_target(target).bare:
-        raise error("B0709", f"there is no scp to target `{target}`", exit_code=2, help="`bnnc compile`, and your way of flashing")
+        raise error(
+            "B0709",
+            f"there is no scp to target `{target}`",
+            exit_code=2,
+            help="`bnnc compile`, and your way of flashing",
+        )
     todo = commands(net, Path(file), target, host, folder)
     if Path(net.model.name).is_dir():
-        raise error("B0903", f"{net.model.name} is a folder, and the program would have its name", exit_code=2,
-                    help="run this in another folder, or give the network another name")
+        raise error(
+            "B0903",
+            f"{net.model.name} is a folder, and the program would have its name",
+            exit_code=2,
+            help="run this in another folder, or give the network another name",
+        )
     if as_json:
         click.echo(json.dumps({"commands": todo, "run": now}, indent=1))
     if now:
@@ -58,8 +73,12 @@ def deploy(file: str, host: str, target: str, folder: str, now: bool, as_json: b
         if not as_json:
             click.echo(shlex.join(argv))
         if now and (code := subprocess.run(argv, check=False).returncode):
-            raise error("B0709", f"`{shlex.join(argv)}` failed with exit code {code}", exit_code=4,
-                        help="try that command by hand: the host must be up and let you in")
+            raise error(
+                "B0709",
+                f"`{shlex.join(argv)}` failed with exit code {code}",
+                exit_code=4,
+                help="try that command by hand: the host must be up and let you in",
+            )
     if now:
         click.echo("Next: the same command goes on where training stopped", err=True)
     else:

@@ -1,4 +1,6 @@
-"""Where nobody reads the output any more (``| head``), a command ends quietly, with the exit code of a tool that SIGPIPE ended."""
+"""Where nobody reads the output any more (``| head``), a command ends quietly, with the exit code of a tool that
+SIGPIPE ended.
+"""
 
 from __future__ import annotations
 

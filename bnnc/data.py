@@ -67,7 +67,11 @@ ENCODERS = ("none", "sign")  # what a header can say; bits of a fitted encoder a
 
 _NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
 _NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
-_NEED = "pack one file (.npz, .csv, .bnnd), a folder of images, two files (samples and labels, idx or .npy), or CIFAR-10's .bin files"
+_NEED = (
+    "pack one file (.npz, .csv, .bnnd), a folder of images, two files (samples and labels, idx or .npy), or CIFAR-10's"
+    " .bin files"
+)
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -113,8 +117,12 @@ class Dataset:
 def _samples(file: Source, x: np.ndarray) -> np.ndarray:
     """``x`` as u8, f32 or bool with 2 to 5 axes; whole numbers beyond u8 become f32 where that is exact."""
     if not 2 <= x.ndim <= 5 or 0 in x.shape:
-        raise fail("B0804", file, f"samples have shape {list(x.shape)}",
-                    "give (samples, ...) with 1 to 4 more axes, none of them empty")
+        raise fail(
+            "B0804",
+            file,
+            f"samples have shape {list(x.shape)}",
+            "give (samples, ...) with 1 to 4 more axes, none of them empty",
+        )
     if x.dtype.kind not in "buif":
         raise fail("B0804", file, f"samples have type {x.dtype}", "give u8, bool, whole or floating-point numbers")
     if x.dtype.kind in "ui" and x.dtype != np.uint8 and (x.max() > 1 << 24 or x.min() < -(1 << 24)):
@@ -129,14 +137,18 @@ def _samples(file: Source, x: np.ndarray) -> np.ndarray:
 
 
 def _missing(x: np.ndarray) -> np.ndarray:
-    """Steps that do not exist: those at the end of a sequence, x being (n, steps, columns), that are NaN in every column."""
+    """Steps that do not exist: those at the end of a sequence, x being (n, steps, columns), that are NaN in every
+    column.
+    """
     if x.ndim != 3:
         return np.zeros(x.shape, bool)
     gone = np.isnan(x).all(axis=2)[:, ::-1]
     return np.logical_and.accumulate(gone, axis=1)[:, ::-1, None]
 
 
-def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None, labelled: bool = True) -> tuple[Any, ...]:
+def _load(
+    sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None, labelled: bool = True
+) -> tuple[Any, ...]:
     """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
     if sources and all(map(is_cifar, sources)):
         xs, ys = zip(*map(read_cifar, sources), strict=True)
@@ -159,8 +171,12 @@ def _load(sources: Sequence[Source], label: str | int, names: tuple[str, ...] | 
             x, y, known = read_csv(source, label, names)
             return x, y, None, None, known, True
         if len(sources) == 1 and Path(source).suffix.lower() == ".bin":
-            raise fail("B0802", source, f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
-                       "fetch it again; of other formats, give .npz")
+            raise fail(
+                "B0802",
+                source,
+                f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
+                "fetch it again; of other formats, give .npz",
+            )
         if len(sources) == 1 and labelled:
             raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
         arrays.append(read_npy(source) if magic[:6] == b"\x93NUMPY" else read_idx(source))
@@ -179,25 +195,39 @@ def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
 
 def _from_npz(path: Source) -> tuple[Any, ...]:
     arrays = read_npz(path)
-    found = [next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
-             for pairs in (_NPZ_NAMES, _NPZ_TEST)]
+    found = [
+        next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
+        for pairs in (_NPZ_NAMES, _NPZ_TEST)
+    ]
     if found[0] is None:
-        raise fail("B0805", path, f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
-                    "name them x_train and y_train (and x_test, y_test), or x and y")
+        raise fail(
+            "B0805",
+            path,
+            f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
+            "name them x_train and y_train (and x_test, y_test), or x and y",
+        )
     out: list[Any] = []
     for pair in found:
         out += [None, None] if pair is None else [_samples(path, pair[0]), labels(path, pair[1], len(pair[0]))]
     return (*out, (), False)
 
 
-def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: Sequence[Source] = (),
-         label: str | int = "last", output: Source | None = None, labelled: bool = True) -> Dataset:
+def pack(
+    *sources: Source,
+    encoder: str = "none",
+    compress: bool = False,
+    test: Sequence[Source] = (),
+    label: str | int = "last",
+    output: Source | None = None,
+    labelled: bool = True,
+) -> Dataset:
     """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
 
-    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, a folder of images,
-    CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other numbers f32; a
-    CSV of whole numbers 0..255 is u8.
-    ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only with
+    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, a folder of
+    images, CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other
+    numbers f32; a CSV of whole numbers 0..255 is u8.
+    ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only
+    with
     ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  Raises BnncError.
     """
     x, y, xt, yt, names, from_text = _load(sources, label, None, labelled)
@@ -208,9 +238,12 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
     n_test = 0
     if xt is not None and len(xt):
         if len(x) and xt.shape[1:] != x.shape[1:]:
-            raise fail("B0804", (test or sources)[0],
-                        f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
-                        "both splits need the same shape")
+            raise fail(
+                "B0804",
+                (test or sources)[0],
+                f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
+                "both splits need the same shape",
+            )
         if xt.dtype != x.dtype:
             x, xt = x.astype(np.float32), xt.astype(np.float32)
         x, y, n_test = np.concatenate([x, xt]), np.concatenate([y, yt]), len(xt)
@@ -224,8 +257,15 @@ def pack(*sources: Source, encoder: str = "none", compress: bool = False, test: 
         except ValueError as problem:
             raise fail("B0804", sources[0], str(problem), "change the samples or the encoder") from problem
     sign = e is not None and e.how == "sign" and not e.pad_odd
-    data = Dataset(x, y, "sign" if sign else "none", float(np.float32(e.threshold)) if sign and e else 0.0,
-                   max(int(y.max()) + 1, len(names)), n_test, label_column(sources[0], label) if from_text else "")
+    data = Dataset(
+        x,
+        y,
+        "sign" if sign else "none",
+        float(np.float32(e.threshold)) if sign and e else 0.0,
+        max(int(y.max()) + 1, len(names)),
+        n_test,
+        label_column(sources[0], label) if from_text else "",
+    )
     if output is not None:
         write_bnnd(output, data, compress=compress)
     return data
@@ -245,8 +285,12 @@ def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     if data.encoder not in ENCODERS or (data.encoder == "sign" and x.dtype != np.bool_):
         raise fail("B0805", path, f"encoder `{data.encoder}` does not fit {x.dtype} samples", "`sign` gives bits")
     if not y.max() < classes <= 256 or not 0 <= data.n_test <= len(x):
-        raise fail("B0803", path, f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
-                    "labels must be below the number of classes (at most 256)")
+        raise fail(
+            "B0803",
+            path,
+            f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
+            "labels must be below the number of classes (at most 256)",
+        )
     data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test)
     if max(data.n, data.elements) >= 1 << 32:
         raise fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
@@ -255,9 +299,26 @@ def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     if compress:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
         stored = packer.compress(records) + packer.flush()
-    head = HEADER.pack(MAGIC, HEADER_BYTES, KINDS.index(data.kind), data.n, data.elements, data.record_bytes, classes,
-                       len(data.shape), *data.shape, *(1,) * (4 - len(data.shape)), ENCODERS.index(data.encoder),
-                       data.threshold, int(compress), len(stored), zlib.crc32(records), data.n_test, 0, b"")
+    head = HEADER.pack(
+        MAGIC,
+        HEADER_BYTES,
+        KINDS.index(data.kind),
+        data.n,
+        data.elements,
+        data.record_bytes,
+        classes,
+        len(data.shape),
+        *data.shape,
+        *(1,) * (4 - len(data.shape)),
+        ENCODERS.index(data.encoder),
+        data.threshold,
+        int(compress),
+        len(stored),
+        zlib.crc32(records),
+        data.n_test,
+        0,
+        b"",
+    )
     temporary = f"{os.fspath(path)}.part"
     try:
         with open(temporary, "wb") as f:
@@ -291,9 +352,20 @@ def _header(path: Source, raw: bytes) -> dict[str, Any]:
         raise ValueError(f"{stored:,} payload bytes for {n:,} records of {record} bytes")
     if compression and n * record > 1040 * stored + 64:  # deflate cannot shrink more than about 1032 times
         raise ValueError(f"{stored:,} bytes cannot hold {n:,} records of {record} bytes")
-    return {"kind": KINDS[kind], "n": n, "elements": elements, "record_bytes": record, "classes": classes,
-            "shape": tuple(dims[:ndim]), "encoder": ENCODERS[encoder], "threshold": threshold,
-            "compression": ("none", "deflate")[compression], "stored_bytes": stored, "crc32": crc, "n_test": n_test}
+    return {
+        "kind": KINDS[kind],
+        "n": n,
+        "elements": elements,
+        "record_bytes": record,
+        "classes": classes,
+        "shape": tuple(dims[:ndim]),
+        "encoder": ENCODERS[encoder],
+        "threshold": threshold,
+        "compression": ("none", "deflate")[compression],
+        "stored_bytes": stored,
+        "crc32": crc,
+        "n_test": n_test,
+    }
 
 
 def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
@@ -311,7 +383,7 @@ def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
         x, y = np.ascontiguousarray(table[:, :-1]), table[:, -1].copy()
         if h["kind"] == "bit":
             x = np.unpackbits(x, axis=1, bitorder="little").view(np.bool_)
-            if x[:, h["elements"]:].any():
+            if x[:, h["elements"] :].any():
                 raise ValueError("padding bits are not zero")
             x = x[:, : h["elements"]]
         elif h["kind"] == "f32":
@@ -333,9 +405,14 @@ def info(path: Source) -> dict[str, Any]:
     """
     h, d = _read(path)
     k = d.n - d.n_test
-    return {**h, "n_train": k, "payload_bytes": d.n * d.record_bytes, "file_bytes": HEADER_BYTES + h["stored_bytes"],
-            "counts": np.bincount(d.y[:k], minlength=d.classes).tolist(),
-            "counts_test": np.bincount(d.y[k:], minlength=d.classes).tolist()}
+    return {
+        **h,
+        "n_train": k,
+        "payload_bytes": d.n * d.record_bytes,
+        "file_bytes": HEADER_BYTES + h["stored_bytes"],
+        "counts": np.bincount(d.y[:k], minlength=d.classes).tolist(),
+        "counts_test": np.bincount(d.y[k:], minlength=d.classes).tolist(),
+    }
 
 
 def preview(path: Source, index: int = 0) -> str:

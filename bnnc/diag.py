@@ -130,7 +130,8 @@ class _Renderer:
             text, before = text[cut : cut + _WINDOW], "... " if cut else ""
             first, last = first - cut, min(last - cut, _WINDOW)
         carets = " " * (len(before) + _columns(text[:first])) + self.paint(
-            mark * max(1, _columns(text[first:last])) + (f" {label}" if label else ""), style)
+            mark * max(1, _columns(text[first:last])) + (f" {label}" if label else ""), style
+        )
         number = self.paint(f"{span.line:>{gutter}}", "frame")
         out += [f"{pad} {bar}", f"{number} {bar} {before}{_widen(text)}".rstrip(), f"{pad} {bar} {carets}"]
         return out + ([self.paint("...", "frame")] if several else [])

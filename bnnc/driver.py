@@ -1,7 +1,8 @@
 """The pipeline, on one screen.  Nothing else calls a pass.
 
-    text -parse-> Ast -check-> Model -expand-> Module -differentiate-> Module -simplify-> Module
-         -fuse-> Schedule -sink-> Schedule -order-> Schedule -pack-> Packed -strip-> Packed -place-> Plan -emit-> Source -build-> program
+text -parse-> Ast -check-> Model -expand-> Module -differentiate-> Module -simplify-> Module
+     -fuse-> Schedule -sink-> Schedule -order-> Schedule -pack-> Packed -strip-> Packed -place-> Plan -emit-> Source
+     -build-> program
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from .sched.sink import sink
 
 @dataclass
 class Options:
-    """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...), ``widths`` the units of
-    layers by their names."""
+    """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...), ``widths`` the
+    units of layers by their names."""
 
     text: str
     file: str = "<text>"
@@ -63,6 +64,7 @@ def _show_module(m: Module) -> str:
     return "\n".join(print_program(p) for p in m)
 
 
+# fmt: off
 FRONT: tuple[Pass, ...] = (
     Pass("parse", "text", "Ast", "every node has a source span; no names resolved; several syntax errors in one run",
          lambda text, o: parse(text, o.file), show=fmt.format),
@@ -74,19 +76,21 @@ MIDDLE: tuple[Pass, ...] = (
          lambda m, o: expand(m), _verify_module, show=_show_module),
     Pass("differentiate", "Program", "Program", "backward and update ops added; what the rule keeps is checked",
          lambda m, o: differentiate(m, o.model), _verify_module, "bits", show=_show_module),
-    Pass("simplify", "Program", "Program", "no dead, duplicate or neutral ops", lambda m, o: simplify(m), _verify_module, "bits", True,
-         show=_show_module),
-    Pass("fuse", "Program", "Schedule", "each kernel is one anchor with element-wise expressions on its loads and stores",
+    Pass("simplify", "Program", "Program", "no dead, duplicate or neutral ops",
+         lambda m, o: simplify(m), _verify_module, "bits", True, show=_show_module),
+    Pass("fuse", "Program", "Schedule", "each kernel is one anchor, with expressions on its loads and stores",
          lambda m, o: fuse(m), None, "bits", True, off=lambda m, o: fuse(m, on=False)),
     Pass("sink", "Schedule", "Schedule", "updates moved into the kernels that make their gradients, where legal",
          lambda s, o: sink(s), None, "bits", True),
-    Pass("order", "Schedule", "Schedule", "topological; a state is overwritten after its last read", lambda s, o: order(s), None, "bits"),
+    Pass("order", "Schedule", "Schedule", "topological; a state is overwritten after its last read",
+         lambda s, o: order(s), None, "bits"),
     Pass("pack", "Schedule", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits"),
-    Pass("strip", "Packed", "Packed", "with `recompute = on`: kernels in loops over strips, values made again; a lower peak, the same bits",
+    Pass("strip", "Packed", "Packed", "with `recompute = on`: kernels in loops over strips, values made again",
          lambda p, o: strip(p) if o.model.recompute else p, None, "bits", True),
     Pass("place", "Packed", "Plan", "every value has an offset in one arena; checked by independent code",
          lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
 )
+# fmt: on
 KEPT = MIDDLE[:2]  # what `check` runs of these: a rule's `keep` is a promise about the Programs
 PIPELINE: tuple[Pass, ...] = (*FRONT, *MIDDLE)
 
@@ -104,8 +108,8 @@ class Planned:
 
 
 def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
-    """parse and check; then what only the Programs show, that the rule keeps what it promises.  Raises BnncError with every
-    mistake found."""
+    """parse and check; then what only the Programs show, that the rule keeps what it promises.  Raises BnncError with
+    every mistake found."""
     k = k or knobs.read()
     model = _front(options, k)
     _run(KEPT, model, options, replace(k, dump=""))
@@ -150,19 +154,38 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
 
 
 def report_of(model: Model, placed: Placed, target: Any, threads: int, region: int, k: knobs.Knobs) -> Report:
-    """What a program needs beside the arena too, as the compiler that would be used makes it.  Raises BnncError B0704."""
+    """What a program needs beside the arena too, as the compiler that would be used makes it.  Raises BnncError
+    B0704.
+    """
     from .backends.select import backend_of  # noqa: PLC0415
 
     backend, encoding = backend_of(target), of_model(model)
     compiler = backend.foresee(target, k.cc)
-    flash, (stack, each) = backend.flash_bytes(target, placed, encoding, compiler), backend.stack_bytes(target, placed, compiler)
+    flash, (stack, each) = (
+        backend.flash_bytes(target, placed, encoding, compiler),
+        backend.stack_bytes(target, placed, compiler),
+    )
     if not 1 <= threads <= (1 if flash else 64):
-        raise error("B0704", f"{threads} threads", exit_code=2, help=f"target {target.name} has one" if flash else "1 to 64")
+        raise error(
+            "B0704", f"{threads} threads", exit_code=2, help=f"target {target.name} has one" if flash else "1 to 64"
+        )
     return Report(
-        name=model.name, rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, placed=placed,
-        code=backend.code_bytes(target, placed, encoding, compiler), stack=stack, threads=each * (threads - 1), workers=threads - 1,
-        system=target.kernel_pages, device=backend.launches(placed),
-        flash=flash, region=region if flash else 0, compiler=str(compiler or ""))
+        name=model.name,
+        rule=model.rule.name,
+        optimizer=model.optimizer.name,
+        batch=model.batch,
+        target=target.name,
+        placed=placed,
+        code=backend.code_bytes(target, placed, encoding, compiler),
+        stack=stack,
+        threads=each * (threads - 1),
+        workers=threads - 1,
+        system=target.kernel_pages,
+        device=backend.launches(placed),
+        flash=flash,
+        region=region if flash else 0,
+        compiler=str(compiler or ""),
+    )
 
 
 def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
@@ -171,7 +194,9 @@ def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
 
     k = k or knobs.read()
     with stage("emit"):
-        source = backend_of(planned.target).emit(planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison)
+        source = backend_of(planned.target).emit(
+            planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison
+        )
     if k.dump:
         source.write(Path(k.dump) / "source")
     return source
@@ -189,14 +214,17 @@ def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | N
     from .backends.select import backend_of  # noqa: PLC0415
 
     with stage("build"):
-        return backend_of(planned.target).build(source, planned.report, planned.target, free(out), (k or knobs.read()).cc)
+        return backend_of(planned.target).build(
+            source, planned.report, planned.target, free(out), (k or knobs.read()).cc
+        )
 
 
 SIZES = ("code", "stack", "threads", "flash")  # of a Report: what a compiler may need other bytes for
 
 
-def build_planned(planned: Planned, out: Path, k: knobs.Knobs | None = None,
-                  accept: Callable[[Planned], None] = lambda planned: None) -> tuple[Planned, Source]:
+def build_planned(
+    planned: Planned, out: Path, k: knobs.Knobs | None = None, accept: Callable[[Planned], None] = lambda planned: None
+) -> tuple[Planned, Source]:
     """Emit and build.  Returns the plan that holds: corrected, and the program built again, where this compiler needs
     other bytes than was foreseen; ``accept`` may refuse them before there is a program."""
     from .backends.c.build import OtherSizes  # noqa: PLC0415

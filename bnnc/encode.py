@@ -1,12 +1,13 @@
 """Encoders: how samples become bits.  This is the meaning; a trainer (``bnnc_encode.h``) computes the same bits.
 
-A sample of shape ``[..., C]`` is steps of C channels: the channel is the index on the last axis (so a grey image has one
-where it is written ``u8[28, 28, 1]``), a column is one element.  The bits of an element lie side by side on the last axis,
-``[T, F]`` becomes ``[T, F * bits]``; a one-hot channel has its categories' bits in its place.  ``pad_odd`` adds a +1 where
-the last axis would be even; ``lengths`` then adds a bit that says whether the step exists.
+A sample of shape ``[..., C]`` is steps of C channels: the channel is the index on the last axis (so a grey image has
+one where it is written ``u8[28, 28, 1]``), a column is one element.  The bits of an element lie side by side on the
+last axis,
+``[T, F]`` becomes ``[T, F * bits]``; a one-hot channel has its categories' bits in its place.  ``pad_odd`` adds a +1
+where the last axis would be even; ``lengths`` then adds a bit that says whether the step exists.
 
-Values are f32, -0 is 0.  Thresholds come from all values that share them, per ``global``, ``channel`` or ``column``; with
-n of them and k = 1 .. bits they are, in f64 and rounded to f32 once,
+Values are f32, -0 is 0.  Thresholds come from all values that share them, per ``global``, ``channel`` or ``column``;
+with n of them and k = 1 .. bits they are, in f64 and rounded to f32 once,
 
     median     the mean of the sorted values' numbers (n - 1) // 2 and n // 2
     quantile   the sorted values' number k (n - 1) // (bits + 1)
@@ -39,9 +40,9 @@ PER = ("global", "channel", "column")
 class Encoding:
     """An encoder and the samples that it takes: ``data`` (u8, f32 or bit) of ``shape``.
 
-    ``how``: ``sign``, ``median``, one of KINDS, or ``pad`` for data that is bits.  ``onehot``: channels of categories, and
-    in ``categories`` how many each may have.  ``lengths``: steps at a sample's end that are NaN in every channel do not
-    exist; the others move to the end, and those that are missing, now in front, have no bit set.
+    ``how``: ``sign``, ``median``, one of KINDS, or ``pad`` for data that is bits.  ``onehot``: channels of categories,
+    and in ``categories`` how many each may have.  ``lengths``: steps at a sample's end that are NaN in every channel do
+    not exist; the others move to the end, and those that are missing, now in front, have no bit set.
     """
 
     how: str
@@ -80,8 +81,14 @@ class Encoding:
 
     @property
     def groups(self) -> int:
-        """How many sets of thresholds there are: the first rows of the table; each one-hot channel has one of the others."""
-        return {"global": min(1, len(self.numeric)), "channel": len(self.numeric), "column": self.steps * len(self.numeric)}[self.per]
+        """How many sets of thresholds there are: the first rows of the table; each one-hot channel has one of the
+        others.
+        """
+        return {
+            "global": min(1, len(self.numeric)),
+            "channel": len(self.numeric),
+            "column": self.steps * len(self.numeric),
+        }[self.per]
 
     @property
     def table(self) -> tuple[int, int]:
@@ -129,7 +136,9 @@ class Encoding:
             deviation = np.sqrt(np.add.accumulate((v - mean) ** 2)[-1] / n)
             return (mean + deviation * np.array(self.normal_quantiles)).astype(np.float32)
         v.sort()
-        return (v[k * (n - 1) // (self.bits + 1)] if self.how == "quantile" else (v[[(n - 1) // 2]] + v[n // 2]) / 2).astype(np.float32)
+        return (
+            v[k * (n - 1) // (self.bits + 1)] if self.how == "quantile" else (v[[(n - 1) // 2]] + v[n // 2]) / 2
+        ).astype(np.float32)
 
     def encode(self, x: np.ndarray, thresholds: np.ndarray | None = None) -> np.ndarray:
         """bool (n, *output shape), True for +1, of samples (n, *shape); ``thresholds`` are what :meth:`fit` gave.
@@ -173,7 +182,9 @@ class Encoding:
                 raise ValueError(f"sample {np.argmin(exists.any(axis=1))} has no steps: all its values are NaN")
             source = np.arange(self.steps) - (~exists).sum(axis=1)[:, None]
             exists = source >= 0
-            v = np.where(exists[:, :, None], np.take_along_axis(v, np.maximum(source, 0)[:, :, None], axis=1), np.float32(0))
+            v = np.where(
+                exists[:, :, None], np.take_along_axis(v, np.maximum(source, 0)[:, :, None], axis=1), np.float32(0)
+            )
         if self.how != "sign" and not np.isfinite(v).all():
             i, t, c = np.argwhere(~np.isfinite(v))[0].tolist()
             t -= int((~exists[i]).sum())
@@ -185,15 +196,19 @@ class Encoding:
 
 
 def settled(call: Call, tensor: TensorType) -> Call:
-    """``call`` with what the data's form decides where the spec leaves it open: which values share a median.  Bytes are pixels of one
-    scale and share it; real numbers are measurements, and each column has a scale, or a time, of its own."""
+    """``call`` with what the data's form decides where the spec leaves it open: which values share a median.  Bytes are
+    pixels of one scale and share it; real numbers are measurements, and each column has a scale, or a time, of its
+    own.
+    """
     if dict(call.args).get("per", "") is not None:
         return call
     return call.with_(per="column" if tensor.kind == "f32" else "global")
 
 
 def encoding(call: Call, tensor: TensorType) -> Encoding | None:
-    """What the encoder ``call`` does to samples of type ``tensor``; None where numbers stay numbers.  Raises ShapeError."""
+    """What the encoder ``call`` does to samples of type ``tensor``; None where numbers stay numbers.  Raises
+    ShapeError.
+    """
     make = encoders[call.name].impl
     if make is None:
         return None
@@ -201,11 +216,19 @@ def encoding(call: Call, tensor: TensorType) -> Encoding | None:
     if tensor.kind == "bit" and e.how != "pad":
         raise ShapeError("B0304", "bit data needs no encoder", "already bits", f"remove the `{call.name}(...)`")
     if tensor.kind != "bit" and e.how == "pad":
-        raise ShapeError("B0304", f"`{call.name}` takes bit data, got {tensor}", "not bits yet",
-                         "write e.g. `sign(threshold = 128, pad_odd = on)`")
+        raise ShapeError(
+            "B0304",
+            f"`{call.name}` takes bit data, got {tensor}",
+            "not bits yet",
+            "write e.g. `sign(threshold = 128, pad_odd = on)`",
+        )
     if e.lengths and (tensor.kind != "f32" or len(tensor.shape) != 2):
-        raise ShapeError("B0304", f"`lengths = on` takes f32 data with two axes, got {tensor}", "no sequence of steps",
-                         "write `f32[steps, columns]`, or leave `lengths` out")
+        raise ShapeError(
+            "B0304",
+            f"`lengths = on` takes f32 data with two axes, got {tensor}",
+            "no sequence of steps",
+            "write `f32[steps, columns]`, or leave `lengths` out",
+        )
     _check_onehot(e, tensor)
     if e.output.elements > MAX_ELEMENTS:
         raise ShapeError("B0307", f"the encoded sample {e.output} is too large", "", "use fewer bits")
@@ -219,18 +242,28 @@ def of_model(model: Model) -> Encoding | None:
 
 def _check_onehot(e: Encoding, tensor: TensorType) -> None:
     if len(e.onehot) != len(e.categories):
-        raise ShapeError("B0312", f"`onehot` names {len(e.onehot)} columns, `categories` gives {len(e.categories)}",
-                         "lists of different length", "give one number of categories for each one-hot column")
+        raise ShapeError(
+            "B0312",
+            f"`onehot` names {len(e.onehot)} columns, `categories` gives {len(e.categories)}",
+            "lists of different length",
+            "give one number of categories for each one-hot column",
+        )
     for i, c in enumerate(e.onehot):
         if c >= e.channels:
-            raise ShapeError("B0312", f"there is no column {c} in {tensor}", f"the last axis has {e.channels}",
-                             f"columns count from 0 to {e.channels - 1}")
+            raise ShapeError(
+                "B0312",
+                f"there is no column {c} in {tensor}",
+                f"the last axis has {e.channels}",
+                f"columns count from 0 to {e.channels - 1}",
+            )
         if c in e.onehot[:i]:
             raise ShapeError("B0312", f"the column {c} is one-hot twice", "given twice", "remove one of the two")
 
 
 def parse_encoder(text: str, tensor: TensorType) -> Encoding | None:
-    """An encoder as a spec writes it, ``thermometer(4)``, or ``none``, for samples of a type.  Raises BnncError (exit code 5)."""
+    """An encoder as a spec writes it, ``thermometer(4)``, or ``none``, for samples of a type.  Raises BnncError (exit
+    code 5).
+    """
     log, file = Log(), "--encode"
     try:
         binder = Binder(builtin(), log)

@@ -4,11 +4,12 @@
     result = bnnc.compare("net.bnn", ["bep", "edge"], seeds=5)
     result.rows[0].final.mean, result.rows[0].final.half       # test accuracy and its 95 % interval
 
-Every run is a program of its own, trained by its own command line; programs are kept in the cache of :meth:`Network.compile`.  A
-run that ended is a line of ``runs.jsonl`` in the output folder, named by a hash of all that decides its bits: the program of
-operations that rules, layers and optimisers make, your own too, the settings, the data, and bnnc's version and source; the same
-experiment again takes it from there.  A seed decides first weights, the order of samples and, of rules that have one, the fixed classifier.
-Accuracies depend neither on the number of jobs nor on the machine; times do on both.
+Every run is a program of its own, trained by its own command line; programs are kept in the cache of
+:meth:`Network.compile`.  A run that ended is a line of ``runs.jsonl`` in the output folder, named by a hash of all that
+decides its bits: the program of operations that rules, layers and optimisers make, your own too, the settings, the
+data, and bnnc's version and source; the same experiment again takes it from there.  A seed decides first weights, the
+order of samples and, of rules that have one, the fixed classifier. Accuracies depend neither on the number of jobs nor
+on the machine; times do on both.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Store:
         self.path = folder / "runs.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         raw = self.path.read_bytes() if self.path.exists() else b""
-        whole = raw[:raw.rfind(b"\n") + 1]
+        whole = raw[: raw.rfind(b"\n") + 1]
         if whole != raw:
             self.path.write_bytes(whole)
         self.found: dict[str, dict[str, Any]] = {}
@@ -70,8 +71,12 @@ class Store:
                 record = json.loads(line)
                 self.found[record["key"]] = record
             except (ValueError, TypeError, KeyError):
-                raise error("B0906", f"{self.path}: line {n} is not a result of bnnc", exit_code=2,
-                            help="choose another folder with `-o DIR`, or remove this file") from None
+                raise error(
+                    "B0906",
+                    f"{self.path}: line {n} is not a result of bnnc",
+                    exit_code=2,
+                    help="choose another folder with `-o DIR`, or remove this file",
+                ) from None
 
     def add(self, key: str, record: Mapping[str, Any]) -> None:
         self.found[key] = {"key": key, **record}
@@ -82,7 +87,11 @@ class Store:
 def source_files() -> list[Path]:
     """bnnc's own source, installed or not."""
     own = Path(__file__).parent
-    roots = [own] if (own / "templates").is_dir() else [own, *(own.parent / name for name in ("backends", "grammar", "templates"))]
+    roots = (
+        [own]
+        if (own / "templates").is_dir()
+        else [own, *(own.parent / name for name in ("backends", "grammar", "templates"))]
+    )
     return sorted(p for root in roots for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
@@ -106,8 +115,17 @@ class _Stopped(Exception):
 class Experiment:
     """Variants, seeds and where results go; :meth:`result` does the work."""
 
-    def __init__(self, name: str, variants: Sequence[Variant], seeds: int, threads: int, data: Path, out: Path,
-                 jobs: int | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        name: str,
+        variants: Sequence[Variant],
+        seeds: int,
+        threads: int,
+        data: Path,
+        out: Path,
+        jobs: int | None,
+        progress: Progress,
+    ) -> None:
         self.name, self.variants, self.threads, self.data = name, variants, threads, data
         self.jobs = jobs or max(1, len(os.sched_getaffinity(0)) // threads)
         self.progress, self.stop = progress, threading.Event()
@@ -116,7 +134,11 @@ class Experiment:
         first = next((v.net for v in variants if v.net), None)
         if first is None:
             reasons = "; ".join(f"{v.label}: {v.reason}" for v in variants)
-            raise error("B0905", f"nothing can be trained: {reasons}", help="`bnnc check FILE --rule RULE` says more of each rule")
+            raise error(
+                "B0905",
+                f"nothing can be trained: {reasons}",
+                help="`bnnc check FILE --rule RULE` says more of each rule",
+            )
         self.digest = hashlib.sha256()
         for path in data_files(first.model, data):
             with path.open("rb") as f:
@@ -126,8 +148,19 @@ class Experiment:
 
     def key(self, net: Network, *more: Any) -> str:
         m = net.model
-        parts = (__version__, own_source(), m.hash, self.operations(net), str(m.schedule), m.epochs, m.holdout, m.recompute, self.threads,
-                 self.digest.hexdigest(), *more)
+        parts = (
+            __version__,
+            own_source(),
+            m.hash,
+            self.operations(net),
+            str(m.schedule),
+            m.epochs,
+            m.holdout,
+            m.recompute,
+            self.threads,
+            self.digest.hexdigest(),
+            *more,
+        )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
     def operations(self, net: Network) -> str:
@@ -180,8 +213,23 @@ class Experiment:
         program = self.program(v, seed)
         with tempfile.TemporaryDirectory(prefix="bnnc-run-") as tmp, tempfile.TemporaryFile("w+") as complaints:
             log = Path(tmp) / "log.jsonl"
-            argv = [str(program.binary), "train", "--data", str(self.data), "--log", str(log), "--seed", str(seed), "--out",
-                    str(Path(tmp) / "run"), "--resume", "never", "--save-every", "86400", "--quiet"]
+            argv = [
+                str(program.binary),
+                "train",
+                "--data",
+                str(self.data),
+                "--log",
+                str(log),
+                "--seed",
+                str(seed),
+                "--out",
+                str(Path(tmp) / "run"),
+                "--resume",
+                "never",
+                "--save-every",
+                "86400",
+                "--quiet",
+            ]
             trainer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=complaints)
             while True:
                 with suppress(subprocess.TimeoutExpired):
@@ -199,12 +247,25 @@ class Experiment:
             records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         epochs, end = [r for r in records if r["event"] == "epoch"], records[-1]
         if "test_acc" not in end or not epochs:
-            raise error("B0905", "a comparison needs test samples and at least one epoch", exit_code=5,
-                        help="name test data in the spec: `data { train = ...; test = ...; }`")
-        return {"kind": "run", "variant": v.label, "seed": seed, "test_acc": [r.get("test_acc") for r in epochs],
-                "train_acc": [r["train_acc"] for r in epochs], "best": end["best_test_acc"],
-                "epoch_seconds": [r["seconds"] for r in epochs], "steps": end["steps"], "predicted": end["memory_predicted"],
-                "measured": end["memory_measured"], "state": end["state"]}
+            raise error(
+                "B0905",
+                "a comparison needs test samples and at least one epoch",
+                exit_code=5,
+                help="name test data in the spec: `data { train = ...; test = ...; }`",
+            )
+        return {
+            "kind": "run",
+            "variant": v.label,
+            "seed": seed,
+            "test_acc": [r.get("test_acc") for r in epochs],
+            "train_acc": [r["train_acc"] for r in epochs],
+            "best": end["best_test_acc"],
+            "epoch_seconds": [r["seconds"] for r in epochs],
+            "steps": end["steps"],
+            "predicted": end["memory_predicted"],
+            "measured": end["memory_measured"],
+            "state": end["state"],
+        }
 
     def runs(self) -> list[Run]:
         """Every (variant, seed), trained or taken from the store, in order."""
@@ -220,13 +281,21 @@ class Experiment:
                 record = f.result()
                 self.store.add(futures[f], record)
                 done += 1
-                self.progress(f"[{done}/{len(wanted)}] {record['variant']}, seed {record['seed']}: test "
-                              f"{100 * record['test_acc'][-1]:.2f} %, {sum(record['epoch_seconds']):.1f} s of training")
+                self.progress(
+                    f"[{done}/{len(wanted)}] {record['variant']}, seed {record['seed']}: test "
+                    f"{100 * record['test_acc'][-1]:.2f} %, {sum(record['epoch_seconds']):.1f} s of training"
+                )
         finally:
             self.stop.set()
             pool.shutdown(cancel_futures=True)
-        return [Run(v.label, s, **{k: x for k, x in self.store.found[key].items()
-                                   if k not in ("key", "kind", "variant", "seed")}) for v, s, key in wanted]
+        return [
+            Run(
+                v.label,
+                s,
+                **{k: x for k, x in self.store.found[key].items() if k not in ("key", "kind", "variant", "seed")},
+            )
+            for v, s, key in wanted
+        ]
 
     def result(self, ram: int | None = None) -> Result:
         if ram is not None:
@@ -236,8 +305,12 @@ class Experiment:
         runs = self.runs()
         rows = [self.row(v, [r for r in runs if r.variant == v.label]) for v in self.variants]
         if not runs:
-            raise error("B0905", "nothing can be trained: " + "; ".join(f"{r.label}: {r.reason}" for r in rows), exit_code=3,
-                        help="give it more memory, or make the batch smaller")
+            raise error(
+                "B0905",
+                "nothing can be trained: " + "; ".join(f"{r.label}: {r.reason}" for r in rows),
+                exit_code=3,
+                help="give it more memory, or make the batch smaller",
+            )
         found = Result(self.name, tuple(rows), tuple(runs), ram, len(self.seeds), self.jobs, self.threads)
         write(found, self.folder)
         return found
@@ -248,9 +321,19 @@ class Experiment:
         plan = v.net.plan(threads=self.threads)
         seconds = [s for r in runs for s in r.epoch_seconds]
         per_epoch, steps = sum(seconds) / len(seconds), runs[0].steps / len(runs[0].epoch_seconds)
-        return Row(v.label, v.settings, "", tuple(scale.hidden_widths(v.net).values()),
-                   interval([r.test_acc[-1] for r in runs]), interval([r.best for r in runs]), max(r.predicted for r in runs),
-                   max(r.measured for r in runs), plan.gates.total if plan.gates else None, per_epoch, per_epoch / steps)
+        return Row(
+            v.label,
+            v.settings,
+            "",
+            tuple(scale.hidden_widths(v.net).values()),
+            interval([r.test_acc[-1] for r in runs]),
+            interval([r.best for r in runs]),
+            max(r.predicted for r in runs),
+            max(r.measured for r in runs),
+            plan.gates.total if plan.gates else None,
+            per_epoch,
+            per_epoch / steps,
+        )
 
 
 def _program_seed(plan: api.Plan, seed: int) -> int | None:
@@ -281,9 +364,18 @@ def _network(network: Network | PathLike, epochs: int | None, data: PathLike | N
     return (net if epochs is None else net.with_(epochs=epochs)), folder
 
 
-def compare(network: Network | PathLike, rules: Sequence[str], ram: str | int | None = None, seeds: int = 5,
-            epochs: int | None = None, threads: int = 1, data: PathLike | None = None, out: PathLike | None = None,
-            jobs: int | None = None, progress: Progress = lambda line: None) -> Result:
+def compare(
+    network: Network | PathLike,
+    rules: Sequence[str],
+    ram: str | int | None = None,
+    seeds: int = 5,
+    epochs: int | None = None,
+    threads: int = 1,
+    data: PathLike | None = None,
+    out: PathLike | None = None,
+    jobs: int | None = None,
+    progress: Progress = lambda line: None,
+) -> Result:
     """The same layers and data under several rules.
 
     Parameters
@@ -317,20 +409,32 @@ def compare(network: Network | PathLike, rules: Sequence[str], ram: str | int | 
     return Experiment(net.model.name, variants, seeds, threads, folder, where, jobs, progress).result(limit)
 
 
-def sweep(network: Network | PathLike, settings: Mapping[str, Sequence[str]], seeds: int = 3, epochs: int | None = None,
-          threads: int = 1, data: PathLike | None = None, out: PathLike | None = None, jobs: int | None = None,
-          progress: Progress = lambda line: None) -> Result:
+def sweep(
+    network: Network | PathLike,
+    settings: Mapping[str, Sequence[str]],
+    seeds: int = 3,
+    epochs: int | None = None,
+    threads: int = 1,
+    data: PathLike | None = None,
+    out: PathLike | None = None,
+    jobs: int | None = None,
+    progress: Progress = lambda line: None,
+) -> Result:
     """One network with every combination of some settings; parameters as in :func:`compare`.
 
-    ``settings`` maps ``rule.ARG``, ``optimizer.ARG``, ``train.SETTING`` or the name of a top-level ``let`` to values, written
-    as in a spec.  Results go to ``sweep-NAME`` by default.
+    ``settings`` maps ``rule.ARG``, ``optimizer.ARG``, ``train.SETTING`` or the name of a top-level ``let`` to values,
+    written as in a spec.  Results go to ``sweep-NAME`` by default.
     """
     net, folder = _network(network, epochs, data)
     for name in settings:
         _known(net, name)
     if "train.optimizer" in settings and any(n.startswith("optimizer.") for n in settings):
-        raise error("B0905", "`train.optimizer` and arguments of one optimizer cannot be swept together", exit_code=2,
-                    help="make two sweeps")
+        raise error(
+            "B0905",
+            "`train.optimizer` and arguments of one optimizer cannot be swept together",
+            exit_code=2,
+            help="make two sweeps",
+        )
     variants = []
     for values in itertools.product(*([str(v) for v in dict.fromkeys(vs)] for vs in settings.values())):
         chosen = list(zip(settings, values, strict=True))
@@ -348,8 +452,12 @@ def _known(net: Network, name: str) -> None:
     known += [f"train.{p.name}" for p in TRAIN if p.name != "seed"]
     known += [x.name for x in parse(net.text, net.file).items if isinstance(x, ast.Let)]
     if name not in known:
-        raise error("B0205", f"`{name}` cannot be swept", exit_code=2,
-                    help=did_you_mean(name, known) or f"there are {', '.join(known)}")
+        raise error(
+            "B0205",
+            f"`{name}` cannot be swept",
+            exit_code=2,
+            help=did_you_mean(name, known) or f"there are {', '.join(known)}",
+        )
 
 
 def _heard(net: Network, settings: Iterable[str], variants: Sequence[Variant]) -> None:
@@ -359,8 +467,12 @@ def _heard(net: Network, settings: Iterable[str], variants: Sequence[Variant]) -
         setting = section if section == "optimizer" else key if section == "train" else ""
         reasons = [ignored(v.net.model).get(setting) for v in variants if v.net]
         if reasons and all(reasons):
-            raise error("B0905", f"`{name}` makes no difference: the rule `{net.model.rule.name}` ignores `{setting}`", exit_code=2,
-                        help="sweep one of the rule's own arguments, or give another rule with `--rule RULE`")
+            raise error(
+                "B0905",
+                f"`{name}` makes no difference: the rule `{net.model.rule.name}` ignores `{setting}`",
+                exit_code=2,
+                help="sweep one of the rule's own arguments, or give another rule with `--rule RULE`",
+            )
 
 
 def _overrides(net: Network, chosen: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -372,7 +484,8 @@ def _overrides(net: Network, chosen: Sequence[tuple[str, str]]) -> dict[str, Any
         if given:
             call = getattr(net.model, section)
             defaults = {p.name: p.default for p in table[call.name].params}
-            written = budget.call_text(Call(call.name, tuple(
-                (k, given.get(k, v)) for k, v in call.args if k in given or v != defaults[k])))
+            written = budget.call_text(
+                Call(call.name, tuple((k, given.get(k, v)) for k, v in call.args if k in given or v != defaults[k]))
+            )
             out[section] = written
     return {**out, **{k.removeprefix("train."): v for k, v in chosen if k.partition(".")[0] not in tables}}

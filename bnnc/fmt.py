@@ -140,8 +140,9 @@ class _Printer:
             force = depth == 0 and (several or line is None) and not first
             hoisted = (body_span.start if line is None else item.span.end) if here else 0
             for c in self.take(hoisted):
-                if not first and (force or (c.own_line and c.span.start < item.span.start
-                                            and c.span.line - 1 in self.blank)):
+                if not first and (
+                    force or (c.own_line and c.span.start < item.span.start and c.span.line - 1 in self.blank)
+                ):
                     self.lines.append("")
                 self.put(depth, c.text)
                 first = force = False
@@ -207,7 +208,9 @@ class _Explicit:
     def __init__(self, model: Model, tables: Tables, bound: set[str]) -> None:
         self.model, self.tables, self.bound = model, tables, bound
 
-    def missing(self, params: Sequence[Param], args: Sequence[ast.Arg], layer: str = "", decided: Call | None = None) -> Iterator[ast.Arg]:
+    def missing(
+        self, params: Sequence[Param], args: Sequence[ast.Arg], layer: str = "", decided: Call | None = None
+    ) -> Iterator[ast.Arg]:
         positional = [p.name for p in params if p.positional]
         count = sum(a.name is None for a in args)
         given = {a.name for a in args} | set(positional[:count])
@@ -229,7 +232,11 @@ class _Explicit:
         if name not in table or (isinstance(v, ast.Name) and name in self.bound):
             return v
         args = v.args if isinstance(v, ast.Call) else ()
-        more = tuple(self.missing(table[name].params, args, decided=self.model.layers[0][p.name] if p.type == "encoder" else None))
+        more = tuple(
+            self.missing(
+                table[name].params, args, decided=self.model.layers[0][p.name] if p.type == "encoder" else None
+            )
+        )
         return ast.Call(name, (*args, *more), v.span) if args or more else v
 
     def hidden(self, x: ast.Stmt) -> bool:
@@ -257,8 +264,9 @@ class _Explicit:
             case ast.BlockDef():
                 return replace(x, body=tuple(map(self.item, x.body)))
             case ast.Stmt(name="rule"):
-                return replace(x, args=(ast.Arg(None, _literal(self.model.rule)),) if self.hidden(x) else
-                               self.args([RULE], x.args))
+                return replace(
+                    x, args=(ast.Arg(None, _literal(self.model.rule)),) if self.hidden(x) else self.args([RULE], x.args)
+                )
             case ast.Stmt(name="train" | "data"):
                 return self.section(x)
             case ast.Stmt():
@@ -270,8 +278,8 @@ class _Explicit:
     def section(self, x: ast.Stmt) -> ast.Stmt:
         params = {p.name: p for p in (TRAIN if x.name == "train" else DATA)}
         body: list[ast.Item] = [
-            self.setting(i, params[i.name]) if isinstance(i, ast.Setting) else i
-            for i in x.body or ()]
+            self.setting(i, params[i.name]) if isinstance(i, ast.Setting) else i for i in x.body or ()
+        ]
         given = {i.name for i in body if isinstance(i, ast.Setting)}
         if x.name == "train":
             body += [ast.Setting(n, _literal(getattr(self.model, n))) for n in params if n not in given]

@@ -12,8 +12,9 @@ from .data import Dataset
 _PATIENCE = 1000  # duplicates in a row after which there is no hope for another sample
 
 
-def prototypes(n_train: int, n_test: int, bits: int = 1000, classes: int = 10, flip: float = 0.46,
-               seed: int = 42) -> Dataset:
+def prototypes(
+    n_train: int, n_test: int, bits: int = 1000, classes: int = 10, flip: float = 0.46, seed: int = 42
+) -> Dataset:
     """Random Prototypes: a sample is the +-1 prototype of its class with each bit flipped with probability ``flip``.
 
     From one ``default_rng(seed)``: the prototypes, then class by class and sample by sample one vector of ``bits``
@@ -34,8 +35,12 @@ def prototypes(n_train: int, n_test: int, bits: int = 1000, classes: int = 10, f
         for i in range(per_class):
             x[c, i] = _fresh(rng, centre[c], flip, seen)
     y = np.repeat(np.arange(classes, dtype=np.uint8)[:, None], per_class, axis=1)
-    return Dataset(np.concatenate([x[:, :fit].reshape(-1, bits), x[:, fit:].reshape(-1, bits)]),
-                   np.concatenate([y[:, :fit].ravel(), y[:, fit:].ravel()]), classes=classes, n_test=n_test)
+    return Dataset(
+        np.concatenate([x[:, :fit].reshape(-1, bits), x[:, fit:].reshape(-1, bits)]),
+        np.concatenate([y[:, :fit].ravel(), y[:, fit:].ravel()]),
+        classes=classes,
+        n_test=n_test,
+    )
 
 
 def _fresh(rng: np.random.Generator, centre: np.ndarray, flip: float, seen: set[bytes]) -> np.ndarray:

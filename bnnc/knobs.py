@@ -5,7 +5,8 @@ BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, strip, place
 BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / also interpret before and after
 BNNC_POISON=1       generated code overwrites dead buffers
 BNNC_CC=compiler    the C compiler to use, with options; "gcc -g" for debuggers and profilers
-BNNC_CFLAGS=flags   more options for the C compiler; those that change arithmetic (-ffast-math) break the promise of equal bits
+BNNC_CFLAGS=flags   more options for the C compiler; those that change arithmetic (-ffast-math) break the promise of
+equal bits
 """
 
 from __future__ import annotations
@@ -33,10 +34,20 @@ def read(env: Mapping[str, str] = os.environ) -> Knobs:
     """Raises BnncError B0703 (usage) for a value that means nothing."""
     disable = frozenset(filter(None, (w.strip() for w in env.get("BNNC_DISABLE", "").split(","))))
     for name in sorted(disable - set(OPTIONAL)):
-        raise error("B0703", f"BNNC_DISABLE: `{name}` is not an optional pass", exit_code=2,
-                    help=did_you_mean(name, OPTIONAL) or f"optional passes: {', '.join(OPTIONAL)}")
+        raise error(
+            "B0703",
+            f"BNNC_DISABLE: `{name}` is not an optional pass",
+            exit_code=2,
+            help=did_you_mean(name, OPTIONAL) or f"optional passes: {', '.join(OPTIONAL)}",
+        )
     verify = env.get("BNNC_VERIFY", "1")
     if verify not in ("0", "1", "2"):
         raise error("B0703", f"BNNC_VERIFY is `{verify}`", exit_code=2, help="0, 1 or 2")
-    return Knobs(env.get("BNNC_DUMP", ""), disable, int(verify), env.get("BNNC_POISON", "0") not in ("", "0"), env.get("BNNC_CC", ""),
-                 env.get("BNNC_CFLAGS", ""))
+    return Knobs(
+        env.get("BNNC_DUMP", ""),
+        disable,
+        int(verify),
+        env.get("BNNC_POISON", "0") not in ("", "0"),
+        env.get("BNNC_CC", ""),
+        env.get("BNNC_CFLAGS", ""),
+    )

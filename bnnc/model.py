@@ -94,11 +94,15 @@ class Model:
     data: Data
     recompute: bool = False  # less memory, the same bits: kernels run strip by strip, and some values are made again
     microbatch: int = 1  # parts of a batch that are trained one after the other, their gradients added up
-    allow: tuple[tuple[str, Any, str], ...] = ()  # settings, and how they are written, that may be taken to fit a limit of memory
+    allow: tuple[
+        tuple[str, Any, str], ...
+    ] = ()  # settings, and how they are written, that may be taken to fit a limit of memory
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
-    chosen: tuple[str, ...] = field(default=(), compare=False)  # in words: defaults that follow from the data's form or other settings
+    chosen: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # in words: defaults that follow from the data's form or other settings
 
     @property
     def hash(self) -> str:
@@ -106,8 +110,16 @@ class Model:
 
         Independent of file name, comments and formatting.  A checkpoint carries it; another spec's is refused.
         """
-        key = repr((self.name, [_structure(y) for y in self.layers], str(self.rule), str(self.optimizer), self.batch,
-                    *([self.microbatch] if self.microbatch > 1 else [])))
+        key = repr(
+            (
+                self.name,
+                [_structure(y) for y in self.layers],
+                str(self.rule),
+                str(self.optimizer),
+                self.batch,
+                *([self.microbatch] if self.microbatch > 1 else []),
+            )
+        )
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     @property
@@ -136,7 +148,14 @@ class Model:
 
 
 def _structure(layer: Layer) -> tuple[Any, ...]:
-    return (layer.kind, layer.name, str(layer.args), str(layer.input), str(layer.output), [_structure(y) for y in layer.body])
+    return (
+        layer.kind,
+        layer.name,
+        str(layer.args),
+        str(layer.input),
+        str(layer.output),
+        [_structure(y) for y in layer.body],
+    )
 
 
 def verify_model(m: Model) -> None:

@@ -1,7 +1,8 @@
 """What training samples say against a network that reads them as sequences, before it is trained.
 
-A recurrent layer gives its last state.  A last step that most samples share, as where short sequences are filled up with zeros, acts on
-all of them alike; in a layer of bits, where it is half of the sum, that leaves units which say the same of every sample.
+A recurrent layer gives its last state.  A last step that most samples share, as where short sequences are filled up
+with zeros, acts on all of them alike; in a layer of bits, where it is half of the sum, that leaves units which say the
+same of every sample.
 """
 
 from __future__ import annotations
@@ -41,10 +42,24 @@ def of_samples(model: Model, x: np.ndarray) -> list[Diagnostic]:
     share = np.unique(last, axis=0, return_counts=True)[1].max() / len(x)
     if share <= MOST:
         return []
-    way = "make all values of steps that do not exist NaN" if lengths else (
-        "where steps do not exist, give f32 samples with NaN in all values, and write `lengths = on` in the encoder; or fill up in front")
-    return [Diagnostic("B0808", f"{100 * share:.0f} % of the training samples end with the same step: the last state tells them apart "
-                       "badly", layer.span, help=way, severity="warning")]
+    way = (
+        "make all values of steps that do not exist NaN"
+        if lengths
+        else (
+            "where steps do not exist, give f32 samples with NaN in all values, and write `lengths = on` in the"
+            " encoder; or fill up in front"
+        )
+    )
+    return [
+        Diagnostic(
+            "B0808",
+            f"{100 * share:.0f} % of the training samples end with the same step: the last state tells them apart "
+            "badly",
+            layer.span,
+            help=way,
+            severity="warning",
+        )
+    ]
 
 
 def warn(model: Model, x: np.ndarray) -> None:
@@ -66,4 +81,4 @@ def of_files(model: Model, folder: Path) -> list[Diagnostic]:
         d = data.pack(*data_files(replace(model, data=replace(model.data, test=None)), folder))
     except BnncError:
         return []
-    return of_samples(model, d.x[:d.n - d.n_test])
+    return of_samples(model, d.x[: d.n - d.n_test])

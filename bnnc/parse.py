@@ -34,9 +34,21 @@ SIZE_UNITS = tuple(u for u in UNITS if u.endswith("B"))
 _NUMBER = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)(.*)", re.DOTALL)
 _CLOSES = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
 _OPERATORS = {"PLUS", "MINUS", "STAR", "SLASH"}
-_SHOWN = {"EQUAL": "`=`", "SEMICOLON": "`;`", "COMMA": "`,`", "LPAR": "`(`", "RPAR": "`)`", "LBRACE": "`{`",
-          "RBRACE": "`}`", "LSQB": "`[`", "RSQB": "`]`", "LET": "`let`", "BLOCK": "`block`", "NAME": "a name",
-          "$END": "the end of the text"}
+_SHOWN = {
+    "EQUAL": "`=`",
+    "SEMICOLON": "`;`",
+    "COMMA": "`,`",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "LBRACE": "`{`",
+    "RBRACE": "`}`",
+    "LSQB": "`[`",
+    "RSQB": "`]`",
+    "LET": "`let`",
+    "BLOCK": "`block`",
+    "NAME": "a name",
+    "$END": "the end of the text",
+}
 _VALUES = {"NAME", "NUMBER", "STRING", "LPAR", "LSQB", "MINUS"}
 
 
@@ -82,7 +94,7 @@ def read_number(text: str) -> ast.Num | tuple[str, str, str]:
 def read_string(text: str) -> str | tuple[str, str, str]:
     """The string that ``text``, quotes included, writes, or (code, message, help)."""
     if wrong := [e for e in re.findall(r"\\(.)", text) if e not in '\\"']:
-        help = r'only \\ and \" are escapes; a backslash is written \\'
+        help = r"only \\ and \" are escapes; a backslash is written \\"
         return "B0109", f"unknown escape `\\{wrong[0]}` in a string", help
     if wrong := [c for c in text if ord(c) < 32 or 0xD800 <= ord(c) < 0xE000]:
         return "B0109", f"character U+{ord(wrong[0]):04X} cannot stand in a string", "remove the character"
@@ -191,8 +203,15 @@ class _Build:
 @cache
 def _lark() -> Lark:
     grammar = files("bnnc.grammar").joinpath("bnn.lark").read_text(encoding="utf-8")
-    return Lark(grammar, parser="lalr", lexer="basic", start=["start", "value"], keep_all_tokens=True,
-                maybe_placeholders=False, transformer=_Build())
+    return Lark(
+        grammar,
+        parser="lalr",
+        lexer="basic",
+        start=["start", "value"],
+        keep_all_tokens=True,
+        maybe_placeholders=False,
+        transformer=_Build(),
+    )
 
 
 class _Parser:
@@ -206,8 +225,15 @@ class _Parser:
         self.braces: list[_Token] = []
         self.suspect: _Token | None = None  # a `{` whose `}` is indented less than the line that opened it
 
-    def report(self, code: str, message: str, span: Span, label: str = "", help: str = "",
-               notes: tuple[tuple[Span | None, str], ...] = ()) -> None:
+    def report(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        label: str = "",
+        help: str = "",
+        notes: tuple[tuple[Span | None, str], ...] = (),
+    ) -> None:
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(Diagnostic(code, message, span, label, help, notes))
 
@@ -232,12 +258,18 @@ class _Parser:
                     self.stray(text, span)
                     continue
                 case "WRONG_QUOTES":
-                    self.report("B0106", "strings are written with double quotes", span,
-                                help=f'write `"{_short(text[1:-1])}"`')
+                    self.report(
+                        "B0106", "strings are written with double quotes", span, help=f'write `"{_short(text[1:-1])}"`'
+                    )
                     token.type, token.text = "STRING", '""'
                 case "OPEN_STRING":
-                    self.report("B0104", "this string has no closing quote", span, "opened here",
-                                'add `"`; a string ends on the line it starts on')
+                    self.report(
+                        "B0104",
+                        "this string has no closing quote",
+                        span,
+                        "opened here",
+                        'add `"`; a string ends on the line it starts on',
+                    )
                     token.type, token.text = "STRING", '""'
                 case "NUMBER":
                     if isinstance(wrong := read_number(text), tuple):
@@ -253,11 +285,18 @@ class _Parser:
         return Span(self.file, n, n, self.text.count("\n") + 1, n - self.text.rfind("\n"))
 
     def stray(self, text: str, span: Span) -> None:
-        hints = {".": "file names are written in quotes",
-                 ":": "settings are written with `=`", "%": "a `%` directly follows its number: `10%`"}
+        hints = {
+            ".": "file names are written in quotes",
+            ":": "settings are written with `=`",
+            "%": "a `%` directly follows its number: `10%`",
+        }
         shown = _short(text) if text.isprintable() else f"U+{ord(text[0]):04X}"
-        self.report("B0106", f"unexpected character{'s' * (len(text) > 1 and text.isprintable())} `{shown}`", span,
-                    help=hints.get(text[0], "remove it"))
+        self.report(
+            "B0106",
+            f"unexpected character{'s' * (len(text) > 1 and text.isprintable())} `{shown}`",
+            span,
+            help=hints.get(text[0], "remove it"),
+        )
 
     def too_deep(self) -> Span | None:
         """The place where nesting exceeds MAX_DEPTH; a bracket counts one, and so does each operator of a chain."""
@@ -283,8 +322,12 @@ class _Parser:
 
     def run(self) -> Any:
         if deep := self.too_deep():
-            self.report("B0107", f"this is nested more than {MAX_DEPTH} levels deep", deep,
-                        help="move a part into a `block` or a `let`")
+            self.report(
+                "B0107",
+                f"this is nested more than {MAX_DEPTH} levels deep",
+                deep,
+                help="move a part into a `block` or a `let`",
+            )
             return None
         i = first = 0  # `first`: the token that starts the current statement
         brackets: list[_Token] = []  # open ( and [ of the current statement
@@ -385,13 +428,25 @@ class _Parser:
         elif t.type in ("RPAR", "RSQB") and not any(b.type == _CLOSES[t.type] for b in brackets):
             self.report("B0103", f"this {t} has no matching {_SHOWN[_CLOSES[t.type]]}", t.span, help="remove it")
         elif at_start:
-            self.report("B0101", f"expected a statement, found {t}", t.span,
-                        help="a statement starts with a name, e.g. `flatten;`")
-        elif brackets and t.type in ("SEMICOLON", "LBRACE", "RBRACE", "$END", "LET", "BLOCK") and prev.type in (
-                "NAME", "NUMBER", "STRING", "RPAR", "RSQB"):
+            self.report(
+                "B0101",
+                f"expected a statement, found {t}",
+                t.span,
+                help="a statement starts with a name, e.g. `flatten;`",
+            )
+        elif (
+            brackets
+            and t.type in ("SEMICOLON", "LBRACE", "RBRACE", "$END", "LET", "BLOCK")
+            and prev.type in ("NAME", "NUMBER", "STRING", "RPAR", "RSQB")
+        ):
             close = {"LPAR": "`)`", "LSQB": "`]`"}[brackets[-1].type]
-            self.report("B0102", f"this {brackets[-1]} is never closed", brackets[-1].span, "opened here",
-                        f"add {close} after `{self.slice(i - 1, i - 1)}`")
+            self.report(
+                "B0102",
+                f"this {brackets[-1]} is never closed",
+                brackets[-1].span,
+                "opened here",
+                f"add {close} after `{self.slice(i - 1, i - 1)}`",
+            )
         elif t.type in _OPERATORS and "SEMICOLON" in accepts and self.in_arguments(first, i):
             self.report("B0110", "arithmetic in an argument needs parentheses", t.span, help=self.parenthesised(i))
         elif "SEMICOLON" in accepts:

@@ -18,8 +18,8 @@ from .validate import validate
 class Pass:
     """``run(ir, options) -> ir``.  ``off`` replaces it when it is disabled (identity if None).
 
-    ``verify(ir)`` raises InternalError.  ``preserves``: what stays the same over the pass: ``bits`` (every value that both
-    sides hold is bit-equal) or ``meaning`` (a change of representation).  ``show(ir) -> text`` is the dump.
+    ``verify(ir)`` raises InternalError.  ``preserves``: what stays the same over the pass: ``bits`` (every value that
+    both sides hold is bit-equal) or ``meaning`` (a change of representation).  ``show(ir) -> text`` is the dump.
     """
 
     name: str
@@ -48,7 +48,9 @@ class Trace:
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """What goes wrong in here, and is neither a user's mistake nor a file's, becomes an InternalError that names the pass."""
+    """What goes wrong in here, and is neither a user's mistake nor a file's, becomes an InternalError that names the
+    pass.
+    """
     try:
         yield
     except (BnncError, OSError):
@@ -81,6 +83,8 @@ def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) ->
             text = p.show(ir)
             folder = Path(knobs.dump)
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / f"{number * 10:03d}.{p.name}.txt").write_text("(unchanged)\n" if text == before else text, encoding="utf-8")
+            (folder / f"{number * 10:03d}.{p.name}.txt").write_text(
+                "(unchanged)\n" if text == before else text, encoding="utf-8"
+            )
             before = text
     return trace

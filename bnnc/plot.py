@@ -1,7 +1,8 @@
 """Plots of experiments with matplotlib, which the extra ``plot`` installs.
 
-Rules: test accuracy by epoch with the band of the 95 % interval, and final accuracy against memory.  Settings: final accuracy
-against the swept value.  Colours are Okabe and Ito's, which colour-blind people can tell apart; markers differ as well.
+Rules: test accuracy by epoch with the band of the 95 % interval, and final accuracy against memory.  Settings: final
+accuracy against the swept value.  Colours are Okabe and Ito's, which colour-blind people can tell apart; markers differ
+as well.
 """
 
 from __future__ import annotations
@@ -44,8 +45,14 @@ def _curves(ax: Any, result: Result, rows: list[Row]) -> None:
         mean, half = ([p[k] for _, p in points] for k in (0, 1))
         style = _style(i)
         ax.plot(x, mean, label=row.label, linewidth=1.6, markevery=max(1, len(x) // 10), **style)
-        ax.fill_between(x, [a - b for a, b in zip(mean, half, strict=True)], [a + b for a, b in zip(mean, half, strict=True)],
-                        color=style["color"], alpha=0.18, linewidth=0)
+        ax.fill_between(
+            x,
+            [a - b for a, b in zip(mean, half, strict=True)],
+            [a + b for a, b in zip(mean, half, strict=True)],
+            color=style["color"],
+            alpha=0.18,
+            linewidth=0,
+        )
     _axes(ax, "epoch")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -54,7 +61,9 @@ def _memory(ax: Any, rows: list[Row]) -> None:
     for i, row in enumerate(rows):
         assert row.final is not None
         y, half = _percent(row.final)
-        ax.errorbar([row.predicted / 1024], [y], yerr=[half], capsize=4, linestyle="none", **{**_style(i), "markersize": 7})
+        ax.errorbar(
+            [row.predicted / 1024], [y], yerr=[half], capsize=4, linestyle="none", **{**_style(i), "markersize": 7}
+        )
     _axes(ax, "memory of the process (KiB)", "final test accuracy (%)")
     ax.set_xlim(0, 1.15 * max(r.predicted for r in rows) / 1024)
 
@@ -81,8 +90,15 @@ def _sweep(figure: Figure, result: Result, rows: list[Row]) -> None:
     for i, (rest, found) in enumerate(lines.items()):
         found = sorted(found, key=lambda r: at[r.settings[0][1]])
         points = [_percent(r.final) for r in found if r.final is not None]
-        ax.errorbar([at[r.settings[0][1]] for r in found], [y for y, _ in points], yerr=[h for _, h in points], capsize=4,
-                    linewidth=1.6, label=", ".join(f"{k} = {v}" for k, v in rest), **_style(i))
+        ax.errorbar(
+            [at[r.settings[0][1]] for r in found],
+            [y for y, _ in points],
+            yerr=[h for _, h in points],
+            capsize=4,
+            linewidth=1.6,
+            label=", ".join(f"{k} = {v}" for k, v in rest),
+            **_style(i),
+        )
     _axes(ax, name, "final test accuracy (%)")
     if min(at.values()) > 0 and max(at.values()) >= 30 * min(at.values()):
         ax.set_xscale("log")

@@ -17,11 +17,13 @@ from .diag import BnncError, error
 Record = dict[str, Any]
 
 
-def train(binary: Path, args: Sequence[str], log: Path, callback: Callable[[Record], bool | None] | None = None) -> list[Record]:
+def train(
+    binary: Path, args: Sequence[str], log: Path, callback: Callable[[Record], bool | None] | None = None
+) -> list[Record]:
     """Train with a log, and return this run's records.
 
-    A ``callback`` gets each epoch's; the trainer waits for it (``--ask``), and stops with a checkpoint and its weights where it
-    returns True or raises.  Raises BnncError B0901 where the trainer fails.
+    A ``callback`` gets each epoch's; the trainer waits for it (``--ask``), and stops with a checkpoint and its weights
+    where it returns True or raises.  Raises BnncError B0901 where the trainer fails.
     """
     before = log.stat().st_size if log.exists() and "never" not in args else 0
     if not before:
@@ -75,5 +77,6 @@ def failed(code: int, complaint: str) -> BnncError:
     hints = [x.strip().removeprefix("hint:").strip() for x in lines if x.strip().startswith("hint:")]
     text = " ".join(x.strip() for x in lines if not x.strip().startswith("hint:"))
     text = text.removeprefix("error: ")
-    return error("B0901", f"the trainer stopped: {text}", help="; ".join(hints),
-                 exit_code=code if code > 0 else 128 - code)
+    return error(
+        "B0901", f"the trainer stopped: {text}", help="; ".join(hints), exit_code=code if code > 0 else 128 - code
+    )

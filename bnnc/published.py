@@ -20,7 +20,8 @@ BYTES = {"MiB": literature.MIB, "GiB": literature.GIB, "MB": 10**6}
 class Published:
     """Figures of a published accounting: (key, what it is, in ``unit``), and why bnnc's arena, ``allocated``, differs.
 
-    ``printed``: by key, the figure that stands in the paper, and why its accounting gives another one ("" where it does not).
+    ``printed``: by key, the figure that stands in the paper, and why its accounting gives another one ("" where it does
+    not).
     """
 
     source: str
@@ -38,22 +39,35 @@ class Published:
 
 
 def low_memory(model: Model, samples: int | None = None) -> Published:
-    """arXiv 2102.04270: each step of Table 5 by the rows of Table 2, or of Table 6 for a network with real layers or branches.
+    """arXiv 2102.04270: each step of Table 5 by the rows of Table 2, or of Table 6 for a network with real layers or
+    branches.
     ``samples`` plays no part.
     """
     if any(y.body or dict(y.args.args).get("weights", "binary") != "binary" for y in model.layers):
         return _mixed(model)
     chain = literature.chain_from_model(model)
     sizes = sum(s.weights for s in chain.stages), sum(s.channels for s in chain.stages)
-    names = {"standard": "standard (Algorithm 1, 32 bit)", "fp16": "16 bit", "bool_dw": "and weight gradients of 1 bit",
-             "proposed": "proposed (Algorithm 2)"}
-    return Published("arXiv 2102.04270", "MiB", tuple(
-        (v, text, literature.account(chain, model.batch, model.optimizer.name, v).mib) for v, text in names.items()),
-        (PAPER_LEAVES_OUT,), printed=literature.printed(*sizes, model.batch, model.optimizer.name))
+    names = {
+        "standard": "standard (Algorithm 1, 32 bit)",
+        "fp16": "16 bit",
+        "bool_dw": "and weight gradients of 1 bit",
+        "proposed": "proposed (Algorithm 2)",
+    }
+    return Published(
+        "arXiv 2102.04270",
+        "MiB",
+        tuple(
+            (v, text, literature.account(chain, model.batch, model.optimizer.name, v).mib) for v, text in names.items()
+        ),
+        (PAPER_LEAVES_OUT,),
+        printed=literature.printed(*sizes, model.batch, model.optimizer.name),
+    )
 
 
-PAPER_LEAVES_OUT = ("the paper counts no mask of the sign's derivative, no running statistics, no packed copy of the weights, no labels, "
-                    "and an image of the activations' width; the arena has all of them")
+PAPER_LEAVES_OUT = (
+    "the paper counts no mask of the sign's derivative, no running statistics, no packed copy of the weights, no"
+    " labels, and an image of the activations' width; the arena has all of them"
+)
 
 
 def _mixed(model: Model) -> Published:
@@ -61,31 +75,65 @@ def _mixed(model: Model) -> Published:
         raise ValueError("Table 6 is for Adam")
     units, pools = literature.units_from_model(model)
     unit = "GiB" if literature.account_mixed(units, pools, model.batch).bytes >= literature.GIB else "MiB"
-    names = {"standard": "none of its changes (32 bit)", "fp16": "16 bit alone", "bool_dw": "weight gradients of 1 bit alone",
-             "bits": "its batch norm alone", "proposed": "all changes"}
-    return Published("arXiv 2102.04270", unit, tuple(
-        (v, text, literature.account_mixed(units, pools, model.batch, v).bytes / BYTES[unit]) for v, text in names.items()),
-        (PAPER_LEAVES_OUT, "the paper keeps what real layers read and make; bnnc makes the stem's output again small: bits of it cross",
-         "the paper's proposed figure leaves out where the max-pool's maxima were, 4 bits a window here"),
-        printed=literature.printed(sum(u.weights for u in units), sum(u.channels for u in units), model.batch, "adam"))
+    names = {
+        "standard": "none of its changes (32 bit)",
+        "fp16": "16 bit alone",
+        "bool_dw": "weight gradients of 1 bit alone",
+        "bits": "its batch norm alone",
+        "proposed": "all changes",
+    }
+    return Published(
+        "arXiv 2102.04270",
+        unit,
+        tuple(
+            (v, text, literature.account_mixed(units, pools, model.batch, v).bytes / BYTES[unit])
+            for v, text in names.items()
+        ),
+        (
+            PAPER_LEAVES_OUT,
+            (
+                "the paper keeps what real layers read and make; bnnc makes the stem's output again small: bits of it"
+                " cross"
+            ),
+            "the paper's proposed figure leaves out where the max-pool's maxima were, 4 bits a window here",
+        ),
+        printed=literature.printed(sum(u.weights for u in units), sum(u.channels for u in units), model.batch, "adam"),
+    )
 
 
 def local_errors(model: Model, samples: int | None = None) -> Published:
     """arXiv 2412.00119: data, 8-bit weights, classifier, activations.  Raises BnncError B0604 without ``samples``."""
     chain = literature.chain_from_model(model)
     if samples is None:
-        raise error("B0604", "this accounting counts the training data, and how many samples there are is not known",
-                    exit_code=2, help="give `--samples N`, or the folder of the spec's data files with `--data DIR`")
+        raise error(
+            "B0604",
+            "this accounting counts the training data, and how many samples there are is not known",
+            exit_code=2,
+            help="give `--samples N`, or the folder of the spec's data files with `--data DIR`",
+        )
     account = literature.local_errors(chain, model.batch, samples)
-    texts = {"data": f"all {samples} samples at 1 bit a value", "weights": "all layers, 8 bits a weight",
-             "classifier": "the largest but the last, 1 bit a weight", "activations": "every neuron, 8 bits"}
-    return Published("arXiv 2412.00119", "MB", (
-        *((r.name, f"{r.name}: {texts[r.name]}", r.bytes / 10**6) for r in account.rows),
-        ("total", "total", account.bytes / 10**6)), (
-        "data: a batch at a time is read from disk, the rest is never resident",
-        f"weights: {model.rule['bits']} bits each, stored in {8 if model.rule['bits'] <= 8 else 16}; the last layer is a fixed "
-        "classifier among the program's constants",
-        "activations: 1 bit each; sums of a layer have 16 or 32 bits, and room only while they are needed"))
+    texts = {
+        "data": f"all {samples} samples at 1 bit a value",
+        "weights": "all layers, 8 bits a weight",
+        "classifier": "the largest but the last, 1 bit a weight",
+        "activations": "every neuron, 8 bits",
+    }
+    return Published(
+        "arXiv 2412.00119",
+        "MB",
+        (
+            *((r.name, f"{r.name}: {texts[r.name]}", r.bytes / 10**6) for r in account.rows),
+            ("total", "total", account.bytes / 10**6),
+        ),
+        (
+            "data: a batch at a time is read from disk, the rest is never resident",
+            (
+                f"weights: {model.rule['bits']} bits each, stored in {8 if model.rule['bits'] <= 8 else 16}; the last"
+                " layer is a fixed classifier among the program's constants"
+            ),
+            "activations: 1 bit each; sums of a layer have 16 or 32 bits, and room only while they are needed",
+        ),
+    )
 
 
 def data_files(model: Model, folder: Path) -> list[Path]:
@@ -99,11 +147,18 @@ def data_files(model: Model, folder: Path) -> list[Path]:
             at = folder / name
             at = at if at.exists() else at.with_name(at.name + ".gz")
             if not at.exists():
-                raise error("B0801", f"{folder / name}: there is no such file", call.span, exit_code=5,
-                            help="name the folder that the data is in with `--data DIR`")
+                raise error(
+                    "B0801",
+                    f"{folder / name}: there is no such file",
+                    call.span,
+                    exit_code=5,
+                    help="name the folder that the data is in with `--data DIR`",
+                )
             found.append(at)
     if not found:
-        raise error("B0805", "the spec names no data", exit_code=5, help='add e.g. `data { train = bnnd("FILE.bnnd"); }`')
+        raise error(
+            "B0805", "the spec names no data", exit_code=5, help='add e.g. `data { train = bnnd("FILE.bnnd"); }`'
+        )
     return found
 
 

@@ -1,6 +1,7 @@
 """Data files as arrays: idx, NPY, NPZ, CSV, CIFAR-10's binary files, and folders of images.
 
-Every complaint about a file is a :class:`bnnc.diag.BnncError` with exit code 5; the codes are those of :mod:`bnnc.data`.
+Every complaint about a file is a :class:`bnnc.diag.BnncError` with exit code 5; the codes are those of
+:mod:`bnnc.data`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,23 @@ import numpy as np
 from .diag import NOWHERE, BnncError, Span, error
 
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_BROKEN = (OSError, ValueError, EOFError, zlib.error, zipfile.BadZipFile, struct.error, MemoryError, RuntimeError,
-           OverflowError, TypeError, SyntaxError, KeyError, IndexError, csv.Error, tokenize.TokenError)
+_BROKEN = (
+    OSError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    struct.error,
+    MemoryError,
+    RuntimeError,
+    OverflowError,
+    TypeError,
+    SyntaxError,
+    KeyError,
+    IndexError,
+    csv.Error,
+    tokenize.TokenError,
+)
 
 Source = str | os.PathLike[str]
 
@@ -49,8 +65,12 @@ def guard(file: Source, what: str) -> Iterator[None]:
         raise fail("B0801", file, f"cannot be opened: {e.strerror}", "give a readable file, not a folder") from e
     except _BROKEN as e:
         reason = str(e) or type(e).__name__
-        raise fail("B0802", file, f"not a readable {what} file: {reason}",
-                    "the file is damaged, incomplete or of another format: fetch or write it again") from e
+        raise fail(
+            "B0802",
+            file,
+            f"not a readable {what} file: {reason}",
+            "the file is damaged, incomplete or of another format: fetch or write it again",
+        ) from e
 
 
 def exactly(f: IO[bytes], size: int) -> bytes:
@@ -115,8 +135,9 @@ def read_npz(path: Source) -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_csv(path: Source, label: str | int = "last",
-             names: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+def read_csv(
+    path: Source, label: str | int = "last", names: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Samples and labels of a CSV file (comma, semicolon or tab), with or without a header line.
 
     ``label`` is ``last``, a column's name (needs a header line) or its number from 0.  Labels are whole numbers 0..255,
@@ -131,8 +152,13 @@ def read_csv(path: Source, label: str | int = "last",
         width = len(top[0][1])
         for line, cells in itertools.chain(top[header:], lines):
             if len(cells) != width:
-                raise fail("B0804", path, f"line {line} has {len(cells)} columns, the first has {width}",
-                            "every line needs the same number of columns", line)
+                raise fail(
+                    "B0804",
+                    path,
+                    f"line {line} has {len(cells)} columns, the first has {width}",
+                    "every line needs the same number of columns",
+                    line,
+                )
             tags.append(cells.pop(column))
             at.append(line)
             values = [_number(c) for c in cells]
@@ -145,31 +171,54 @@ def read_csv(path: Source, label: str | int = "last",
     return np.stack(x), *_classes(path, taken, tags, at, names)
 
 
-def _classes(path: Source, taken: str, tags: list[str], at: list[int], names: Sequence[str] | None) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The labels of a column of cells, and the classes' names (none: the cells are whole numbers).  Raises BnncError B0803."""
+def _classes(
+    path: Source, taken: str, tags: list[str], at: list[int], names: Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels of a column of cells, and the classes' names (none: the cells are whole numbers).  Raises BnncError
+    B0803.
+    """
     hint = "say which column holds the labels, by name or number from 0: --label COLUMN"
     numbers = [n if n is not None and math.isfinite(n) else None for n in map(_number, tags)]
     for line, tag, number in zip(at, tags, numbers, strict=True):
         if not tag:
             raise fail("B0803", path, f"line {line} has no label in {taken}", f"fill it in, or {hint}", line)
         if number is not None and number != math.floor(number):
-            raise fail("B0803", path, f"{taken} is taken for the labels, but holds real numbers, such as {tag} in line {line}: "
-                       "no classes", hint, line)
+            raise fail(
+                "B0803",
+                path,
+                f"{taken} is taken for the labels, but holds real numbers, such as {tag} in line {line}: no classes",
+                hint,
+                line,
+            )
     if names is None and all(n is not None and n >= 0 for n in numbers):
         line, most = max(zip(at, numbers, strict=True), key=lambda x: x[1] or 0)
         if most is not None and most > 255:
-            raise fail("B0803", path, f"label {most:.0f} in line {line}: {taken} is taken for the labels, whole numbers 0..255",
-                       f"number the classes from 0, or {hint}", line)
+            raise fail(
+                "B0803",
+                path,
+                f"label {most:.0f} in line {line}: {taken} is taken for the labels, whole numbers 0..255",
+                f"number the classes from 0, or {hint}",
+                line,
+            )
         return np.array(numbers).astype(np.uint8), ()
     known = tuple(names) if names else tuple(sorted(set(tags)))
     if len(known) > 256:
-        raise fail("B0803", path, f"{taken} is taken for the labels, but holds {len(known)} different labels: at most 256 are classes",
-                   hint)
+        raise fail(
+            "B0803",
+            path,
+            f"{taken} is taken for the labels, but holds {len(known)} different labels: at most 256 are classes",
+            hint,
+        )
     index = {t: k for k, t in enumerate(known)}
     for line, t in zip(at, tags, strict=True):
         if t not in index:
-            raise fail("B0803", path, f"line {line}: class `{t}` is not in the training file",
-                        "use the same class names in both files", line)
+            raise fail(
+                "B0803",
+                path,
+                f"line {line}: class `{t}` is not in the training file",
+                "use the same class names in both files",
+                line,
+            )
     return np.array([index[t] for t in tags], np.uint8), known
 
 
@@ -215,15 +264,20 @@ def labels(file: Source, y: np.ndarray, n: int) -> np.ndarray:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in "buif":
-        raise fail("B0803", file, f"labels have shape {list(y.shape)} and type {y.dtype}",
-                    "give one whole number a sample, from 0")
+        raise fail(
+            "B0803",
+            file,
+            f"labels have shape {list(y.shape)} and type {y.dtype}",
+            "give one whole number a sample, from 0",
+        )
     if len(y) != n:
         raise fail("B0803", file, f"{len(y):,} labels for {n:,} samples", "samples and labels must come in pairs")
     bad = (y < 0) | (y > 255) | (y != np.floor(y)) if y.dtype.kind != "b" else np.zeros(n, bool)
     if bad.any():
         i = int(np.argmax(bad))
-        raise fail("B0803", file, f"label {y[i]} of sample {i} is not a whole number 0..255",
-                    "number the classes from 0")
+        raise fail(
+            "B0803", file, f"label {y[i]} of sample {i} is not a whole number 0..255", "number the classes from 0"
+        )
     return y.astype(np.uint8)
 
 
@@ -261,26 +315,42 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
     except ImportError as e:
         raise fail("B0805", path, "reading images needs Pillow", "pip install 'bnnc[images]', or give an .npz") from e
     with guard(path, "folder"):
-        found = {c.name: sorted(f for f in c.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
-                 for c in sorted(Path(path).iterdir()) if c.is_dir()}
+        found = {
+            c.name: sorted(f for f in c.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
+            for c in sorted(Path(path).iterdir())
+            if c.is_dir()
+        }
     classes = tuple(names) if names else tuple(c for c, files in found.items() if files)
     x: list[np.ndarray] = []
     y: list[int] = []
     for name, files in found.items():
         if files and name not in classes:
-            raise fail("B0803", path, f"class `{name}` is not in the training folder", "use the same class names in both folders")
+            raise fail(
+                "B0803",
+                path,
+                f"class `{name}` is not in the training folder",
+                "use the same class names in both folders",
+            )
         for file in files:
             with guard(file, "image"), Image.open(file) as image:
                 if image.mode not in _MODES:
                     raise ValueError(f"its pixels are of type {image.mode}, not 8 bits a channel")
                 x.append(np.asarray(image.convert(_MODES[image.mode]), np.uint8).reshape(image.height, image.width, -1))
             if x[-1].shape[:2] != x[0].shape[:2]:
-                raise fail("B0804", file, "{1} x {0} pixels, the first image has {3} x {2}".format(*x[-1].shape[:2], *x[0].shape[:2]),
-                           "all images need the same size")
+                raise fail(
+                    "B0804",
+                    file,
+                    "{1} x {0} pixels, the first image has {3} x {2}".format(*x[-1].shape[:2], *x[0].shape[:2]),
+                    "all images need the same size",
+                )
             y.append(classes.index(name))
     if not x:
         raise fail("B0804", path, "no images in folders that are named as their classes", "FOLDER/CLASS/IMAGE.png")
     if len(classes) > 256:
         raise fail("B0803", path, f"{len(classes)} classes, at most 256 have a label", "leave classes out")
     channels = max(image.shape[2] for image in x)
-    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x]), np.array(y, np.uint8), classes
+    return (
+        np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x]),
+        np.array(y, np.uint8),
+        classes,
+    )

@@ -1,4 +1,5 @@
-"""The registry: layer, rule, optimiser, schedule, encoder, data-source and classifier names, each with a parameter schema.
+"""The registry: layer, rule, optimiser, schedule, encoder, data-source and classifier names, each with a parameter
+schema.
 
 The grammar knows no keyword of these; ``check`` looks every name up here, so adding one is adding a record.
 Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are called by ``lower/`` only.
@@ -21,7 +22,8 @@ class Param:
     ``false``), ``str``, ``ints`` (list), ``tensor`` (``u8[28, 28]``, a TensorType), ``encoder`` or ``call:TABLE`` (a
     name or call of that table; the value and the default are Calls, and ``check`` fills in every argument).
     A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` with
-    ``type="name"`` means "decided by the rule", of an encoder "by the form of the data".  Bounds are inclusive unless ``above``.
+    ``type="name"`` means "decided by the rule", of an encoder "by the form of the data".  Bounds are inclusive unless
+    ``above``.
     """
 
     name: str
@@ -49,7 +51,8 @@ class LayerDef:
 
     ``forward(cx, layer, x)`` and ``backward(cx, region, grad)`` build IR (``lower/expand.py``,
     ``lower/differentiate.py``).  ``role``: ``input`` (must come first, exactly once), ``loss`` (must come last, exactly
-    once), ``container`` (has a body), ``branch`` (has a body, and stands in a container), else ``layer``.  A container's
+    once), ``container`` (has a body), ``branch`` (has a body, and stands in a container), else ``layer``.  A
+    container's
     ``infer`` says what its body may give.
     ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
     ``images``: it takes [height, width, channels], one row a pixel.
@@ -86,8 +89,8 @@ class Named:
     that a spec leaves to the rule, and, of a rule or optimiser, ``validate(model)``, which gives one
     ``(layer name or "", message, help)`` for each thing in the network that it cannot deal with.  A rule's
     ``settle(model)`` gives ``(argument, value, why)`` for arguments of its own that the network decides, its
-    ``warnings(model)`` ``(code, layer name or "", message, help)``, and its ``ignores(model)`` ``(setting, reason, help)`` for
-    each setting of `train` that it does not read.
+    ``warnings(model)`` ``(code, layer name or "", message, help)``, and its ``ignores(model)`` ``(setting, reason,
+    help)`` for each setting of `train` that it does not read.
     """
 
     name: str

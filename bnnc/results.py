@@ -24,9 +24,13 @@ def student(degrees: int) -> float:
     if degrees <= len(_T):
         return _T[degrees - 1]
     z, v = _Z, float(degrees)
-    return (z + (z**3 + z) / (4 * v) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-            + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
-            + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4))
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+        + (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / (92160 * v**4)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,10 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One rule or setting over all seeds, or the ``reason`` why there is none.  ``final`` and ``best``: test accuracy after
-    the last epoch and at its best; ``predicted`` and ``measured``: bytes; ``gates`` of a step; times in seconds."""
+    """One rule or setting over all seeds, or the ``reason`` why there is none.  ``final`` and ``best``: test accuracy
+    after the last epoch and at its best; ``predicted`` and ``measured``: bytes; ``gates`` of a step; times in
+    seconds.
+    """
 
     label: str
     settings: tuple[tuple[str, str], ...]
@@ -101,35 +107,89 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         rows = [{**asdict(r), "settings": dict(r.settings)} for r in self.rows]
-        return {"name": self.name, "ram_bytes": self.ram, "seeds": self.seeds, "rows": rows, "runs": [asdict(r) for r in self.runs]}
+        return {
+            "name": self.name,
+            "ram_bytes": self.ram,
+            "seeds": self.seeds,
+            "rows": rows,
+            "runs": [asdict(r) for r in self.runs],
+        }
 
     def csv(self) -> str:
         """One line a row; accuracies 0..1, bytes, seconds."""
         out = io.StringIO()
         w = csv.writer(out, lineterminator="\n")
-        w.writerow((*self.swept, "reason", "widths", "seeds", "final_mean", "final_half", "best_mean", "best_half", "predicted_bytes",
-                    "measured_bytes", "gates_per_step", "seconds_per_epoch", "seconds_per_step"))
+        w.writerow(
+            (
+                *self.swept,
+                "reason",
+                "widths",
+                "seeds",
+                "final_mean",
+                "final_half",
+                "best_mean",
+                "best_half",
+                "predicted_bytes",
+                "measured_bytes",
+                "gates_per_step",
+                "seconds_per_epoch",
+                "seconds_per_step",
+            )
+        )
         for r in self.rows:
             values = [v for _, v in r.settings]
             if r.final is None or r.best is None:
                 w.writerow((*values, r.reason, *[""] * 11))
                 continue
             accuracies = [x if x is None else round(x, 6) for i in (r.final, r.best) for x in (i.mean, i.half)]
-            w.writerow((*values, "", "-".join(map(str, r.widths)), self.seeds, *accuracies, r.predicted, r.measured, r.gates,
-                        f"{r.epoch_seconds:.6g}", f"{r.step_seconds:.6g}"))
+            w.writerow(
+                (
+                    *values,
+                    "",
+                    "-".join(map(str, r.widths)),
+                    self.seeds,
+                    *accuracies,
+                    r.predicted,
+                    r.measured,
+                    r.gates,
+                    f"{r.epoch_seconds:.6g}",
+                    f"{r.step_seconds:.6g}",
+                )
+            )
         return out.getvalue()
 
     def table(self) -> list[list[str]]:
         """Header and rows as text, for people."""
-        head = [*self.swept, "widths", "test %", "best %", "predicted B", "measured B", "gates/step", "s/epoch", "ms/step"]
+        head = [
+            *self.swept,
+            "widths",
+            "test %",
+            "best %",
+            "predicted B",
+            "measured B",
+            "gates/step",
+            "s/epoch",
+            "ms/step",
+        ]
         lines = [head]
         for r in self.rows:
             values = [v for _, v in r.settings]
             if r.final is None or r.best is None:
                 lines.append([*values, *["-"] * 8])
                 continue
-            lines.append([*values, _widths(r.widths), r.final.percent(), r.best.percent(), number(r.predicted), number(r.measured),
-                          f"{r.gates:.3g}" if r.gates else "", f"{r.epoch_seconds:.3g}", f"{1000 * r.step_seconds:.3g}"])
+            lines.append(
+                [
+                    *values,
+                    _widths(r.widths),
+                    r.final.percent(),
+                    r.best.percent(),
+                    number(r.predicted),
+                    number(r.measured),
+                    f"{r.gates:.3g}" if r.gates else "",
+                    f"{r.epoch_seconds:.3g}",
+                    f"{1000 * r.step_seconds:.3g}",
+                ]
+            )
         return lines
 
     @property
@@ -142,15 +202,21 @@ class Result:
         """What the figures mean."""
         runs = f"{self.seeds} seeds, mean ± 95 % interval (Student's t)" if self.seeds > 1 else "1 seed, no interval"
         limit = f"; hidden widths scaled to {number(self.ram)} B" if self.ram else ""
-        return (f"{self.name}: {runs}{limit}. test: after the last epoch, best: at the best epoch. Memory of the whole process. "
-                f"Times with {self.jobs} at once, threads each: {self.threads}.")
+        return (
+            f"{self.name}: {runs}{limit}. test: after the last epoch, best: at the best epoch. Memory of the whole"
+            f" process. Times with {self.jobs} at once, threads each: {self.threads}."
+        )
 
     def markdown(self) -> str:
         head, *rows = self.table()
         lines = [head, ["---"] * len(head), *rows]
         escaped = ([c.replace("|", "\\|") for c in line] for line in lines)
-        return f"{self.caption}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in escaped) + "".join(
-            f"\n- {reason}" for reason in self.reasons) + ("\n" if self.reasons else "")
+        return (
+            f"{self.caption}\n\n"
+            + "".join(f"| {' | '.join(line)} |\n" for line in escaped)
+            + "".join(f"\n- {reason}" for reason in self.reasons)
+            + ("\n" if self.reasons else "")
+        )
 
 
 def _widths(widths: Iterable[int]) -> str:

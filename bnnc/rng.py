@@ -120,7 +120,9 @@ def bernoulli(seed: int, stream: int, tick: int, p: int, rows: int, cols: int) -
         return np.ones((rows, cols), bool)
     less, equal = np.zeros(index.size, np.uint32), np.full(index.size, 0xFFFFFFFF, np.uint32)
     for block in range(4):
-        counter = np.stack([index, np.full_like(index, tick & 0xFFFFFFFF), np.full_like(index, block), np.ones_like(index)], axis=1)
+        counter = np.stack(
+            [index, np.full_like(index, tick & 0xFFFFFFFF), np.full_like(index, block), np.ones_like(index)], axis=1
+        )
         slices = philox4x32(counter, (seed, stream))
         for i in range(4):
             if p >> (15 - 4 * block - i) & 1:
@@ -138,6 +140,8 @@ def normal(seed: int, stream: int, n: int, std: int) -> NDArray[np.int32]:
     Element ``i`` takes words 6 i .. 6 i + 5 of the stream; integer arithmetic only.
     """
     halves = philox(seed, stream, 6 * n).reshape(n, 6)
-    total = ((halves & np.uint32(0xFFFF)).astype(np.int64) + (halves >> np.uint32(16)).astype(np.int64)).sum(axis=1) - 6 * 65535
+    total = ((halves & np.uint32(0xFFFF)).astype(np.int64) + (halves >> np.uint32(16)).astype(np.int64)).sum(
+        axis=1
+    ) - 6 * 65535
     scaled = total * std
     return (np.sign(scaled) * (np.abs(scaled) >> 16)).astype(np.int32)

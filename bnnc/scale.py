@@ -1,7 +1,8 @@
 """Scale a network's hidden layers to a memory budget: one factor for all widths, found by bisection over plans.
 
-The hidden layers are those with ``units``, all but the last.  Each scaled network is checked again from its text, so shapes,
-rule and names are as valid as in any other.  Widths are what the rule's record finds good (``Rule.width``: odd, for one).
+The hidden layers are those with ``units``, all but the last.  Each scaled network is checked again from its text, so
+shapes, rule and names are as valid as in any other.  Widths are what the rule's record finds good (``Rule.width``: odd,
+for one).
 """
 
 from __future__ import annotations
@@ -48,8 +49,12 @@ def largest(net: Network, ram: int, threads: int) -> Network:
         return totals[candidate.widths]
 
     if total(1) > ram:
-        raise error("B0605", f"even with the narrowest hidden layers it needs {number(total(1))} B, {number(ram)} B there are",
-                    exit_code=3, help="give it more memory, or make the batch smaller")
+        raise error(
+            "B0605",
+            f"even with the narrowest hidden layers it needs {number(total(1))} B, {number(ram)} B there are",
+            exit_code=3,
+            help="give it more memory, or make the batch smaller",
+        )
     top = max(widths.values())
     low, high = 1, top
     while high < GROWTH * top and total(high) <= ram:

@@ -40,8 +40,8 @@ def _longest(texts: Iterable[str]) -> int:
 
 
 def fitted(table: Table, width: int) -> Table:
-    """The table for so many columns of a terminal: cells that must not wrap stay whole, the others and headers wrap between words.
-    Where that is too wide all the same, lines are longer than the terminal."""
+    """The table for so many columns of a terminal: cells that must not wrap stay whole, the others and headers wrap
+    between words. Where that is too wide all the same, lines are longer than the terminal."""
     natural = 2 * (len(table.columns) - 1)
     for column in table.columns:
         column._cells[:] = [whole(c) for c in column._cells]
@@ -62,7 +62,9 @@ def fitted(table: Table, width: int) -> Table:
 
 
 class Screen(Console):
-    """A console that keeps numbers and names whole, and folds texts between words in a terminal only; one object a line."""
+    """A console that keeps numbers and names whole, and folds texts between words in a terminal only; one object a
+    line.
+    """
 
     def print(self, *objects: Any, **kw: Any) -> None:
         for o in objects:
@@ -103,9 +105,18 @@ class Timeline:
         out = []
         for (first, end), (_, cells) in zip(self.parts, self.sections, strict=False):
             span = max(1, end - first)
-            out.append("".join(
-                "█" if b.first < max(first + (i + 1) * span / cells, first + i * span / cells + 1)
-                and b.last >= int(first + i * span / cells) and end > first else "·" for i in range(cells)))
+            out.append(
+                "".join(
+                    (
+                        "█"
+                        if b.first < max(first + (i + 1) * span / cells, first + i * span / cells + 1)
+                        and b.last >= int(first + i * span / cells)
+                        and end > first
+                        else "·"
+                    )
+                    for i in range(cells)
+                )
+            )
         return "│".join(out)
 
 
@@ -118,7 +129,7 @@ def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timelin
     for b in shown:
         line = str(b.span.line) if b.span.file != "<builtin>" else ""
         table.add_row(b.name, line, _kind(b), number(b.nbytes), *([timeline.bar(b)] if timeline.sections else []))
-    if rest := buffers[len(shown):]:
+    if rest := buffers[len(shown) :]:
         table.add_row(f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), style="dim")
 
 
@@ -126,8 +137,10 @@ def changes(plan: Plan) -> Iterable[Any]:
     """What a limit of memory led to, and what parts of batches mean."""
     m = plan.planned.model
     if m.microbatch > 1:
-        yield (f"microbatch: each batch of {m.batch} is trained as {m.microbatch} parts of {m.part}; "
-               "normalisation sees a part, not the batch")
+        yield (
+            f"microbatch: each batch of {m.batch} is trained as {m.microbatch} parts of {m.part}; "
+            "normalisation sees a part, not the batch"
+        )
     if plan.choices:
         yield from ("", front_table(plan))
 
@@ -136,11 +149,19 @@ def front_table(plan: Plan) -> Table:
     """Of all plans that a spec allows, those than which none needs both fewer bytes and fewer operations."""
     table = Table(box=None, pad_edge=False, header_style="bold", title="what `allow` gives", title_justify="left")
     for name in ("bytes", "operations a sample", "changes", "learning", ""):
-        table.add_column(name, justify="right" if name in ("bytes", "operations a sample") else "left", no_wrap=name == "changes")
+        table.add_column(
+            name, justify="right" if name in ("bytes", "operations a sample") else "left", no_wrap=name == "changes"
+        )
     for c in front(list(plan.choices)):
         mark = "taken" if c.planned is plan.planned else ""
-        table.add_row(number(c.total), f"{c.operations:.4g}", c.text, "differs" if c.learning else "same", mark,
-                      style="bold" if mark else "")
+        table.add_row(
+            number(c.total),
+            f"{c.operations:.4g}",
+            c.text,
+            "differs" if c.learning else "same",
+            mark,
+            style="bold" if mark else "",
+        )
     return table
 
 
@@ -152,9 +173,21 @@ def _at_peak(plan: Plan) -> list[Buffer]:
 def peak_json(plan: Plan) -> dict[str, Any]:
     """The step at which most bytes are alive, and the buffers there."""
     placed = plan.planned.placed.plan
-    return {"peak_step": placed.steps[placed.peak_step].name, "live_bytes": placed.lower_bound, "arena_bytes": placed.arena_bytes,
-            "live": [{"name": b.name, "line": b.span.line if b.span.file != "<builtin>" else None, "type": str(b.storage),
-                      "bytes": b.nbytes, "region": b.region} for b in _at_peak(plan)]}
+    return {
+        "peak_step": placed.steps[placed.peak_step].name,
+        "live_bytes": placed.lower_bound,
+        "arena_bytes": placed.arena_bytes,
+        "live": [
+            {
+                "name": b.name,
+                "line": b.span.line if b.span.file != "<builtin>" else None,
+                "type": str(b.storage),
+                "bytes": b.nbytes,
+                "region": b.region,
+            }
+            for b in _at_peak(plan)
+        ],
+    }
 
 
 def peak(plan: Plan, changes: Sequence[WhatIf], as_json: bool) -> None:
@@ -170,22 +203,32 @@ def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
     placed, out = plan.planned.placed.plan, []
     peak = placed.steps[placed.peak_step]
     where = f", line {peak.span.line}" if peak.span.file != "<builtin>" else ""
-    out.append(f"most bytes are alive in step {peak.name}{where}: {kib(placed.lower_bound)} of an arena of {number(placed.arena_bytes)}")
+    out.append(
+        f"most bytes are alive in step {peak.name}{where}: {kib(placed.lower_bound)} of an arena of"
+        f" {number(placed.arena_bytes)}"
+    )
     live = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("line", "buffer", "type", "kept", "bytes"):
         live.add_column(name, justify="right" if name in ("bytes", "line") else "left", no_wrap=name == "buffer")
     shown = [b for b in _at_peak(plan) if b.nbytes >= placed.lower_bound / 200]
     for b in shown:
         kept = {"state": "always", "io": "the batch"}.get(b.region, "for a part of the step")
-        live.add_row(str(b.span.line) if b.span.file != "<builtin>" else "", b.name, str(b.storage), kept, number(b.nbytes))
-    if rest := _at_peak(plan)[len(shown):]:
+        live.add_row(
+            str(b.span.line) if b.span.file != "<builtin>" else "", b.name, str(b.storage), kept, number(b.nbytes)
+        )
+    if rest := _at_peak(plan)[len(shown) :]:
         live.add_row("", f"and {len(rest)} smaller ones", "", "", number(sum(b.nbytes for b in rest)), style="dim")
     what = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("one change", "arena", "less", "peak then in", ""):
         what.add_column(name, justify="right" if name in ("arena", "less") else "left")
     for w in changes:
-        what.add_row(w.change, number(w.arena), f"{1 - w.arena / placed.arena_bytes:.1%}", w.peak,
-                     "learns differently" if w.learns_differently else "")
+        what.add_row(
+            w.change,
+            number(w.arena),
+            f"{1 - w.arena / placed.arena_bytes:.1%}",
+            w.peak,
+            "learns differently" if w.learns_differently else "",
+        )
     return [*out, "", live, "", what if changes else "no single change needs less"]
 
 
@@ -221,16 +264,23 @@ def totals_table(plan: Plan) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column()
-    bound = (f"lower bound {number(p.lower_bound)}, gap {number(gap)} B ({100 * gap / p.lower_bound:.2f} %); "
-             f"peak in {p.steps[p.peak_step].name}")
-    beside = [("code and constants", r.code, f"an upper bound {r.compiler}; the build checks it"), ("stack", r.stack, "an upper bound"),
-              ("thread stacks", r.threads, f"{plan.planned.threads} threads, the first has the stack above"),
-              ("system", r.system, "what the operating system maps into every process")]
+    bound = (
+        f"lower bound {number(p.lower_bound)}, gap {number(gap)} B ({100 * gap / p.lower_bound:.2f} %); "
+        f"peak in {p.steps[p.peak_step].name}"
+    )
+    beside = [
+        ("code and constants", r.code, f"an upper bound {r.compiler}; the build checks it"),
+        ("stack", r.stack, "an upper bound"),
+        ("thread stacks", r.threads, f"{plan.planned.threads} threads, the first has the stack above"),
+        ("system", r.system, "what the operating system maps into every process"),
+    ]
     if r.device:
         beside = [("barrier, constants", r.code, f"on the GPU, as the arena; {r.device}")]
     if r.flash:
-        beside = [("variables", r.code, "the runtime's; the build puts the figure right"),
-                  ("stack", r.stack, "an upper bound; the build checks it, and the linker script sets it")]
+        beside = [
+            ("variables", r.code, "the runtime's; the build puts the figure right"),
+            ("stack", r.stack, "an upper bound; the build checks it, and the linker script sets it"),
+        ]
     for label, n, note in (("arena", r.arena, bound), *beside):
         table.add_row(label, number(n), note)
     kib = f"{r.total / 1024:,.1f} KiB".replace(",", " ")
@@ -248,17 +298,26 @@ def card(p: Plan, save_every: int = 60) -> str:
     r = p.planned.report
     size, flash = r.checkpoint, r.flash
     if flash:
-        return (f"in flash: {number(flash)} B of code and constants at most {r.compiler}, the samples, and two slots of "
-                f"{number(size)} B where the firmware keeps checkpoints")
-    return (f"writes: a checkpoint of {number(size)} B every {save_every} s ({size * 3600 / save_every / 2**20:,.1f} MiB an hour; "
-            "--save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an epoch")
+        return (
+            f"in flash: {number(flash)} B of code and constants at most {r.compiler}, the samples, and two slots of "
+            f"{number(size)} B where the firmware keeps checkpoints"
+        )
+    return (
+        f"writes: a checkpoint of {number(size)} B every {save_every} s ({size * 3600 / save_every / 2**20:,.1f} MiB an"
+        " hour; --save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an"
+        " epoch"
+    )
 
 
 def cost(plan: Plan) -> str:
     """What a training step takes, before anything is built; `bench` sets it against the time it measures."""
     c = plan.planned.report.cost
-    parts = ((c.bits, "products of bits"), (c.signed, "additions by sign"), (c.numbers, "products of numbers"),
-             (c.elements, "other operations"))
+    parts = (
+        (c.bits, "products of bits"),
+        (c.signed, "additions by sign"),
+        (c.numbers, "products of numbers"),
+        (c.elements, "other operations"),
+    )
     counts = ", ".join(f"{n / 1e6:,.1f} million {what}" for n, what in parts if n)
     return f"a step: {counts}; {c.moved / 1e6:,.1f} MB moved between memory and kernels"
 
@@ -277,8 +336,13 @@ def gates_table(counts: Sequence[tuple[str, Gates]]) -> Table:
     table.add_column("", justify="right", no_wrap=True)
     first = counts[0][1].total
     for i, (rule, g) in enumerate(counts):
-        table.add_row(f"rule {rule}", *(number(getattr(g, kind)) for kind in WEIGHTS), f"{g.total:.3g}",
-                      f"{_times(g.total / first)}x" if i else "", style="" if i else "bold")
+        table.add_row(
+            f"rule {rule}",
+            *(number(getattr(g, kind)) for kind in WEIGHTS),
+            f"{g.total:.3g}",
+            f"{_times(g.total / first)}x" if i else "",
+            style="" if i else "bold",
+        )
     return table
 
 
@@ -295,7 +359,12 @@ def published_table(p: Published, rule: str) -> Table:
         table.add_column("printed", justify="right")
     for key, label, figure in p.figures:
         table.add_row(f"{p.source}, {label}", f"{figure:.3f}", *([p.printed.get(key, ("",))[0]] if p.printed else []))
-    table.add_row(f"bnnc, rule {rule}, this spec: the whole arena", f"{p.allocated:.3f}", *([""] if p.printed else []), style="bold")
+    table.add_row(
+        f"bnnc, rule {rule}, this spec: the whole arena",
+        f"{p.allocated:.3f}",
+        *([""] if p.printed else []),
+        style="bold",
+    )
     return table
 
 

@@ -13,12 +13,26 @@ import numpy as np
 
 from .diag import BnncError, error
 
-DTYPES = {"F32": "<f4", "F16": "<f2", "F64": "<f8", "I8": "<i1", "U8": "<u1", "I16": "<i2", "I32": "<i4", "I64": "<i8", "BOOL": "|b1"}
+DTYPES = {
+    "F32": "<f4",
+    "F16": "<f2",
+    "F64": "<f8",
+    "I8": "<i1",
+    "U8": "<u1",
+    "I16": "<i2",
+    "I32": "<i4",
+    "I64": "<i8",
+    "BOOL": "|b1",
+}
 
 
 def _fail(path: str | os.PathLike[str], reason: str) -> BnncError:
-    return error("B0802", f"{os.fspath(path)}: not a readable safetensors file: {reason}", exit_code=5,
-                 help="write it again, e.g. with the trainer's `--export`")
+    return error(
+        "B0802",
+        f"{os.fspath(path)}: not a readable safetensors file: {reason}",
+        exit_code=5,
+        help="write it again, e.g. with the trainer's `--export`",
+    )
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -60,8 +74,11 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> No
         little = np.asarray(x, np.asarray(x).dtype.newbyteorder("<"), order="C")
         if little.dtype not in names:
             raise ValueError(f"tensor {name}: {little.dtype} has no safetensors type here; convert it, e.g. to float32")
-        header[name] = {"dtype": names[little.dtype], "shape": list(little.shape),
-                        "data_offsets": [at, at + little.nbytes]}
+        header[name] = {
+            "dtype": names[little.dtype],
+            "shape": list(little.shape),
+            "data_offsets": [at, at + little.nbytes],
+        }
         blobs.append(little.tobytes())
         at += little.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()

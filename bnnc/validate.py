@@ -44,9 +44,9 @@ def inputs(p: Program, seed: int = 0) -> Values:
             else (
                 rng.integers(0, 2, v.shape).astype(np.uint8)  # of any number of classes
                 if name == "labels"
-                else (100 * x if v.dtype in INTEGERS and v.dtype != "u8" else 127.5 * (x + 1) if v.dtype == "u8" else x).astype(
-                    NUMPY[v.dtype]
-                )
+                else (
+                    100 * x if v.dtype in INTEGERS and v.dtype != "u8" else 127.5 * (x + 1) if v.dtype == "u8" else x
+                ).astype(NUMPY[v.dtype])
             )
         )
     scalars = {"lr": 0.01, "step": 3, "part": 0, "tick": 3, "seed": 5, "errors": 1, "samples": 2, "level": 0}
@@ -89,8 +89,11 @@ def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) 
         elif node.op == "acc":
             memo[node] = accs[node.attr]
         else:
-            attrs = {"const": {"value": node.attr}, "col": {"cols": node.shape[1]}, "step": {
-                "steps": node.attr, "rows": node.shape[0]}}.get(node.op) or dict(node.attr or ())
+            attrs = {
+                "const": {"value": node.attr},
+                "col": {"cols": node.shape[1]},
+                "step": {"steps": node.attr, "rows": node.shape[0]},
+            }.get(node.op) or dict(node.attr or ())
             memo[node] = np.asarray(
                 OPS[node.op].run([memo[a] for a in node.args], attrs, node.dtype), NUMPY[node.dtype]
             )
@@ -105,7 +108,9 @@ def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, 
         operands = [evaluate(e, memory, []) for e in (k.a, k.gate, k.b) if e is not None]
         accs = [OPS["contract_gated" if k.gate else "contract"].run(operands, {"form": k.form}, k.accs[0].dtype)]
     if k.kind == "group" and k.gate is not None:
-        accs = [OPS[c.how].run([evaluate(c.expr, memory, []), evaluate(k.gate, memory, [])], {}, c.dtype) for c in k.accs]
+        accs = [
+            OPS[c.how].run([evaluate(c.expr, memory, []), evaluate(k.gate, memory, [])], {}, c.dtype) for c in k.accs
+        ]
     if k.operands:
         attrs = {"steps": k.steps, "first": k.first}
         accs = [OPS[c.how].run([evaluate(e, memory, []) for e in k.operands], attrs, c.dtype) for c in k.accs]
@@ -115,17 +120,26 @@ def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, 
         for c in k.accs:
             if k.kind == "window":
                 how, plane = ("route", int(c.how[5:])) if c.how.startswith("route") else (c.how, 0)
-                accs.append(OPS["window"].run([evaluate(c.expr, memory, [])], image | {"how": how, "plane": plane}, c.dtype))
+                accs.append(
+                    OPS["window"].run([evaluate(c.expr, memory, [])], image | {"how": how, "plane": plane}, c.dtype)
+                )
             else:
                 op = "convolve" if k.form == "forward" else f"convolve_{k.form}"
                 accs.append(OPS[op].run(operands, image, c.dtype))
     for c in k.accs if k.kind not in ("contract", "group") and not k.operands and k.geometry is None else ():
         x = np.broadcast_to(evaluate(c.expr, memory, []), k.domain)
-        y = OPS["fold"].run([x], {"steps": k.steps}, c.dtype) if k.kind == "fold" else (
-            OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype))
+        y = (
+            OPS["fold"].run([x], {"steps": k.steps}, c.dtype)
+            if k.kind == "fold"
+            else (OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype))
+        )
         accs.append(np.asarray(y, NUMPY[c.dtype]))
     out = {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
-    sums = {o.value: OPS["reduce"].run([out[o.value]], {"how": "sum", "axis": 1}, o.expr.dtype) for o in k.outputs if o.row_sum}
+    sums = {
+        o.value: OPS["reduce"].run([out[o.value]], {"how": "sum", "axis": 1}, o.expr.dtype)
+        for o in k.outputs
+        if o.row_sum
+    }
     return out | sums
 
 
@@ -148,13 +162,19 @@ def _in_order(kernels: tuple[Kernel, ...], loops: tuple[Loop, ...]) -> Iterator[
     while i < len(kernels):
         loop = next((x for x in loops if x.first == i), None)
         for strip in range(loop.parts if loop else 1):
-            for k in kernels[i:loop.last + 1] if loop else kernels[i:i + 1]:
+            for k in kernels[i : loop.last + 1] if loop else kernels[i : i + 1]:
                 yield k, strip, loop.parts if loop else 1
         i = loop.last + 1 if loop else i + 1
 
 
-def run_kernels(s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping[str, np.ndarray], env: Values,
-                loops: tuple[Loop, ...] = (), shapes: Mapping[str, Storage] | None = None) -> Values:
+def run_kernels(
+    s: Schedule,
+    kernels: tuple[Kernel, ...],
+    memory: MutableMapping[str, np.ndarray],
+    env: Values,
+    loops: tuple[Loop, ...] = (),
+    shapes: Mapping[str, Storage] | None = None,
+) -> Values:
     """Run a schedule; every value as it was stored, and the states and results as they are at the end.  With ``loops``,
     ``shapes`` are the storages."""
     out: Values = {}
@@ -167,7 +187,9 @@ def run_kernels(s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping
             moves = dict(k.moves)
             at = {n: _strip(k, moves[n], strip, parts, memory[alias.get(n, n)].shape) for n in k.reads if n in moves}
             seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if base_name(n) not in fixed}
-            made = run_kernel(k, seen | {alias.get(n, n): seen[alias.get(n, n)][i] for n, i in at.items()}, alias, fixed)
+            made = run_kernel(
+                k, seen | {alias.get(n, n): seen[alias.get(n, n)][i] for n, i in at.items()}, alias, fixed
+            )
             for name, x in made.items():
                 place = alias.get(name, name)
                 if name in moves:
@@ -177,7 +199,9 @@ def run_kernels(s: Schedule, kernels: tuple[Kernel, ...], memory: MutableMapping
                     whole[_strip(k, moves[name], strip, parts, whole.shape)] = x
                     made[name] = x = whole
                 memory[place] = x
-            out |= {n: x for n, x in made.items() if "@" not in n and not n.endswith(".new") and (parts == 1 or n in moves)}
+            out |= {
+                n: x for n, x in made.items() if "@" not in n and not n.endswith(".new") and (parts == 1 or n in moves)
+            }
     placed = {state for state in alias.values()}
     out |= {f"update {st}": memory[st if st in placed else new] for st, new in s.program.updates}
     return out | {f"result {role}": memory[alias.get(n, n)] for role, n in s.program.results}
@@ -199,7 +223,9 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
         return {s.program.name: run_kernels(s, s.kernels, {}, env[s.program.name]) for s in ir}
     if isinstance(ir, Packed):
         return {
-            p.schedule.program.name: run_kernels(p.schedule, p.kernels, {}, env[p.schedule.program.name], p.loops, p.storage)
+            p.schedule.program.name: run_kernels(
+                p.schedule, p.kernels, {}, env[p.schedule.program.name], p.loops, p.storage
+            )
             for p in ir
         }
     if isinstance(ir, Placed):
@@ -209,7 +235,12 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
             used = {n: n if n in states else prefix + n for n in ps.storage}
             memory = Arena(ir.plan.arena_bytes, {n: buffers[b] for n, b in used.items() if b in buffers})
             out[name] = run_kernels(
-                ps.schedule, ps.kernels, memory, {n: x for n, x in env[name].items() if n in memory}, ps.loops, ps.storage
+                ps.schedule,
+                ps.kernels,
+                memory,
+                {n: x for n, x in env[name].items() if n in memory},
+                ps.loops,
+                ps.storage,
             )
         return out
     raise InternalError(f"{type(ir).__name__} cannot be run")

@@ -65,14 +65,22 @@ def spec(
 
 
 def sequence_spec(
-    steps: int, features: int, units: int, expand: int, classes: int, dense: str = "", batch: int = 7, rule: str = "bep",
-    horizon: int = 0, encoder: str = "",
+    steps: int,
+    features: int,
+    units: int,
+    expand: int,
+    classes: int,
+    dense: str = "",
+    batch: int = 7,
+    rule: str = "bep",
+    horizon: int = 0,
+    encoder: str = "",
 ) -> str:
     """A recurrent network as a spec; ``dense``: hidden layers after the last state; ``encoder`` makes the data f32."""
     data = f"f32[{steps}, {features}] {encoder}" if encoder else f"bit[{steps}, {features}]"
     return (
-        f"network net {{\n  input {data};\n  rnn {units} expand = {expand} horizon = {horizon};\n  {dense}\n  dense {classes};\n"
-        f"  loss;\n}}\nrule {rule};\ntrain {{ batch = {batch}; }}\n"
+        f"network net {{\n  input {data};\n  rnn {units} expand = {expand} horizon = {horizon};\n  {dense}\n  dense"
+        f" {classes};\n  loss;\n}}\nrule {rule};\ntrain {{ batch = {batch}; }}\n"
     )
 
 

@@ -1,6 +1,7 @@
 """Generated Triton kernels on NumPy memory, in Triton's interpreter: no GPU, no torch.
 
-:class:`TritonLibrary` has the interface of :class:`helpers.Library`, so the checks of the C kernels serve both backends.
+:class:`TritonLibrary` has the interface of :class:`helpers.Library`, so the checks of the C kernels serve both
+backends.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """build: Source -> an executable, checked against the Plan.
 
-Compiles with warnings as errors, then reads the ELF file: the arena has exactly the planned size, no allocator is linked,
-and everything that is loaded fits in what the plan promised.  Sources may have been edited by hand in between.
+Compiles with warnings as errors, then reads the ELF file: the arena has exactly the planned size, no allocator is
+linked, and everything that is loaded fits in what the plan promised.  Sources may have been edited by hand in between.
 """
 
 from __future__ import annotations
@@ -34,21 +34,44 @@ from .fits import Compiler, measured
 from .targets import Target, find_target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla")  # told, not fatal: who compiles has a compiler of their own
-FREESTANDING = ("-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-fno-pie", "-no-pie",
-                "-fno-asynchronous-unwind-tables")
+FREESTANDING = (
+    "-DBNNC_FREESTANDING",
+    "-static",
+    "-nostdlib",
+    "-ffreestanding",
+    "-fno-stack-protector",
+    "-fno-pie",
+    "-no-pie",
+    "-fno-asynchronous-unwind-tables",
+)
 GNU_LINKER = ("-Wl,--build-id=none", "-Wl,-z,noseparate-code")  # zig's linker knows neither, and adds no build-id
 BARE = ("-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector", "-Wl,--gc-sections")
 HOSTED = ("-lm", "-lpthread")
 NO_LIBRARY = ("-mno-outline-atomics",)  # else gcc for aarch64 calls libgcc
-# clang unrolls in part what it cannot unroll whole: a program for NEON was five times as large, no faster, and its frames as large
+# clang unrolls in part what it cannot unroll whole: a program for NEON was five times as large, no faster, and its
+# frames as large
 WHOLE_LOOPS = ("-mllvm", "-unroll-allow-partial=0", "-mllvm", "-unroll-runtime=0")
 QUIET = ("-Wno-unused-command-line-argument",)
 KERNELS = 0x626E6E63  # the type of segments that bnnc_apart.h maps
-ALLOCATORS = ("malloc", "calloc", "realloc", "free", "mmap", "munmap", "brk", "sbrk", "aligned_alloc", "posix_memalign", "alloca")
+ALLOCATORS = (
+    "malloc",
+    "calloc",
+    "realloc",
+    "free",
+    "mmap",
+    "munmap",
+    "brk",
+    "sbrk",
+    "aligned_alloc",
+    "posix_memalign",
+    "alloca",
+)
 
 
 class OtherSizes(InternalError):
-    """The program is right, but this compiler needs other bytes than the plan foresaw; ``sizes``: fields of the Report."""
+    """The program is right, but this compiler needs other bytes than the plan foresaw; ``sizes``: fields of the
+    Report.
+    """
 
     stage = "build"
 
@@ -71,10 +94,11 @@ class Sizes:
 
 @dataclass(frozen=True)
 class ElfFacts:
-    """Sizes in bytes: ``loaded`` is the memory of all loaded segments, and of the largest of those of which one is chosen at the
-    start; ``arena`` the symbol's; and the allocators linked.
+    """Sizes in bytes: ``loaded`` is the memory of all loaded segments, and of the largest of those of which one is
+    chosen at the start; ``arena`` the symbol's; and the allocators linked.
 
-    Without an operating system also ``ram``, from its start to the end of the last section there, and ``flash``, without samples.
+    Without an operating system also ``ram``, from its start to the end of the last section there, and ``flash``,
+    without samples.
     """
 
     loaded: int
@@ -97,12 +121,18 @@ def find_compiler(target: Target, wanted: str = "") -> str:
             return shlex.join([program, *options, *more])
         if program == "zig" and importlib.util.find_spec("ziglang"):
             return shlex.join([sys.executable, "-m", "ziglang", *options, *more])
-    raise error("B0706", f"no C compiler for target `{target.name}`: looked for {', '.join(shlex.split(n)[0] for n in names)}",
-                exit_code=4, help=f"{target.install}; or set BNNC_CC, options for the machine included")
+    raise error(
+        "B0706",
+        f"no C compiler for target `{target.name}`: looked for {', '.join(shlex.split(n)[0] for n in names)}",
+        exit_code=4,
+        help=f"{target.install}; or set BNNC_CC, options for the machine included",
+    )
 
 
 def foresee(target: Target, wanted: str = "") -> Compiler:
-    """Whose code a plan foresees: the compiler that would be used, where it was measured with the options that it has."""
+    """Whose code a plan foresees: the compiler that would be used, where it was measured with the options that it
+    has.
+    """
     try:
         cc = find_compiler(target, wanted)
     except BnncError:
@@ -115,7 +145,7 @@ def foresee(target: Target, wanted: str = "") -> Compiler:
         return Compiler(what=f"{machine(cc)} has not been measured", apart=apart(cc, target))
     zig = "ziglang" in words or Path(words[0]).name == "zig"
     known = [_code_options(shlex.split(c)[1:]) for c in target.compilers if c.startswith("zig") == zig]
-    if _code_options(words[3 if "ziglang" in words else 1:]) not in known:
+    if _code_options(words[3 if "ziglang" in words else 1 :]) not in known:
         return Compiler(what=f"{name} has not been measured with these options", apart=apart(cc, target))
     return Compiler(kind, name, apart(cc, target))
 
@@ -137,7 +167,9 @@ def installed(target: Target) -> str:
 @cache
 def machine(cc: str) -> str:
     """What a compiler with its options compiles for: `aarch64-linux-gnu`; empty where it does not say."""
-    return subprocess.run([*shlex.split(cc), "-dumpmachine"], capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        [*shlex.split(cc), "-dumpmachine"], capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, ...] = ()) -> list[str]:
@@ -146,18 +178,44 @@ def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, .
     zig = "ziglang" in words or Path(words[0]).name == "zig"
     extra = (*(WHOLE_LOOPS if stack.kind(cc) == "clang" else ()), *extra)
     if target.bare:
-        script, flags = f"-Wl,-T,{Path(main).stem}.ld", tuple(f for f in target.flags if not (zig and f == "-mno-unaligned-access"))
-        return [*words, *flags, *WARNINGS, *BARE, script, *extra, main, "-o", output, *(("-lcompiler_rt",) if zig else target.libraries)]
+        script, flags = (
+            f"-Wl,-T,{Path(main).stem}.ld",
+            tuple(f for f in target.flags if not (zig and f == "-mno-unaligned-access")),
+        )
+        return [
+            *words,
+            *flags,
+            *WARNINGS,
+            *BARE,
+            script,
+            *extra,
+            main,
+            "-o",
+            output,
+            *(("-lcompiler_rt",) if zig else target.libraries),
+        ]
     mode = FREESTANDING if target.freestanding and "linux" in machine(cc) else ()
     linker = GNU_LINKER if mode and not zig else ()
     atomics = NO_LIBRARY if mode and not zig and machine(cc).startswith("aarch64") else ()
-    return [*words, *target.flags, *WARNINGS, *mode, *linker, *atomics, *extra, main, "-o", output, *(() if mode else HOSTED)]
+    return [
+        *words,
+        *target.flags,
+        *WARNINGS,
+        *mode,
+        *linker,
+        *atomics,
+        *extra,
+        main,
+        "-o",
+        output,
+        *(() if mode else HOSTED),
+    ]
 
 
 @cache
 def apart(cc: str, target: Target) -> bool:
-    """Whether kernels of instruction sets that are not chosen stay out of memory: gcc and GNU ld for x86-64 Linux.  Not with ``-g``:
-    debuggers and profilers find names in loaded segments only."""
+    """Whether kernels of instruction sets that are not chosen stay out of memory: gcc and GNU ld for x86-64 Linux.  Not
+    with ``-g``: debuggers and profilers find names in loaded segments only."""
     if not target.apart or not re.match("x86_64.*linux", machine(cc)) or "-g" in shlex.split(cc):
         return False
     told = subprocess.run([*shlex.split(cc), "-Wl,--version"], capture_output=True, text=True, check=False).stdout
@@ -169,16 +227,28 @@ def read_elf(path: Path) -> ElfFacts:
     with path.open("rb") as f:
         elf = ELFFile(f)
         segments = [(s["p_type"], _pages(s["p_vaddr"], s["p_memsz"])) for s in elf.iter_segments()]
-        loaded = sum(n for kind, n in segments if kind == "PT_LOAD") + max((n for kind, n in segments if kind == KERNELS), default=0)
-        tables = [t for name in (".symtab", ".dynsym") if isinstance(t := elf.get_section_by_name(name), SymbolTableSection)]
+        loaded = sum(n for kind, n in segments if kind == "PT_LOAD") + max(
+            (n for kind, n in segments if kind == KERNELS), default=0
+        )
+        tables = [
+            t for name in (".symtab", ".dynsym") if isinstance(t := elf.get_section_by_name(name), SymbolTableSection)
+        ]
         symbols = [s for t in tables for s in t.iter_symbols()]
         size = {s.name: s["st_size"] for s in symbols}
-        lies = [(s["sh_addr"], s["sh_size"], s["sh_type"]) for s in elf.iter_sections() if s["sh_flags"] & SH_FLAGS.SHF_ALLOC]
+        lies = [
+            (s["sh_addr"], s["sh_size"], s["sh_type"])
+            for s in elf.iter_sections()
+            if s["sh_flags"] & SH_FLAGS.SHF_ALLOC
+        ]
         start = next((s["st_value"] for s in symbols if s.name == "bnnc_ram_start"), None)
         ram = flash = 0
         if start is not None:
             ram = max(at + n for at, n, _ in lies) - start
-            flash = sum(n for _, n, kind in lies if kind != "SHT_NOBITS") - size.get("BNNC_SAMPLE", 0) - size.get("BNNC_LABEL", 0)
+            flash = (
+                sum(n for _, n, kind in lies if kind != "SHT_NOBITS")
+                - size.get("BNNC_SAMPLE", 0)
+                - size.get("BNNC_LABEL", 0)
+            )
         return ElfFacts(loaded, size.get("bnnc_arena", 0), tuple(sorted(set(size) & set(ALLOCATORS))), ram, flash)
 
 
@@ -187,8 +257,8 @@ def _pages(start: int, size: int, page: int = 4096) -> int:
 
 
 def verify_elf(path: Path, report: Report | Sizes, target: Target, calls: stack.Calls | None = None) -> ElfFacts:
-    """Raises InternalError where the program is not what the plan said, OtherSizes where only this compiler's code, or the
-    stacks it needs, are larger; without an operating system, where the bytes of RAM are others at all."""
+    """Raises InternalError where the program is not what the plan said, OtherSizes where only this compiler's code, or
+    the stacks it needs, are larger; without an operating system, where the bytes of RAM are others at all."""
     facts = read_elf(path)
     if facts.arena != report.arena:
         raise InternalError(f"the program's arena has {facts.arena} bytes, the plan says {report.arena}")
@@ -208,32 +278,49 @@ def verify_elf(path: Path, report: Report | Sizes, target: Target, calls: stack.
     if target.freestanding and not target.bare and facts.loaded > allowed:
         other["code"] = report.code + facts.loaded - allowed
     if other:
-        raise OtherSizes(f"the program has {facts}, its stacks need {first} and {each}; the plan says less than {other}", other)
+        raise OtherSizes(
+            f"the program has {facts}, its stacks need {first} and {each}; the plan says less than {other}", other
+        )
     return facts
 
 
 def run_compiler(argv: list[str], folder: Path) -> None:
     """Raises BnncError B0707 with the compiler's first complaints, exit code 4."""
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    done = subprocess.run(
+        argv, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"}
+    )
     if done.returncode:
         first = "\n".join(done.stderr.splitlines()[:12])
-        raise error("B0707", f"the C compiler failed: {' '.join(argv)}\n{first}", exit_code=4,
-                    help="if the source was not edited this is a bug in bnnc; BNNC_CC chooses another compiler")
+        raise error(
+            "B0707",
+            f"the C compiler failed: {' '.join(argv)}\n{first}",
+            exit_code=4,
+            help="if the source was not edited this is a bug in bnnc; BNNC_CC chooses another compiler",
+        )
 
 
 def prepare(folder: Path, source: Source, target: Target, compiler: str) -> None:
     """Everything in a folder that :func:`link` needs.  Raises BnncError B0707, B0715."""
     source.write(folder)
     if target.bare and f"{source.name}_samples.h" not in source.text:
-        raise error("B0715", f"a program for {target.name} holds its data, and there is none", exit_code=5,
-                    help="put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of yours")
+        raise error(
+            "B0715",
+            f"a program for {target.name} holds its data, and there is none",
+            exit_code=5,
+            help=(
+                "put the files that the spec's `data` names beside the spec; or give --emit-only, for a firmware of"
+                " yours"
+            ),
+        )
     if stack.kind(compiler) == "clang":  # in two steps: what it tells about calls is the text between them
         text = str(Path(source.main).with_suffix(".ll"))
         run_compiler(command(compiler, target, source.main, text, (*QUIET, "-S", "-emit-llvm")), folder)
 
 
 def link(folder: Path, source: Source, target: Target, compiler: str) -> Path:
-    """The executable ``program`` in a folder, and beside it what the compiler tells of its stacks.  Raises BnncError B0707."""
+    """The executable ``program`` in a folder, and beside it what the compiler tells of its stacks.  Raises BnncError
+    B0707.
+    """
     kind = stack.kind(compiler)
     tell = {"gcc": (stack.FLAG,), "clang": (stack.LLVM_FLAG, *QUIET)}.get(kind, ())
     if f"{source.name}.ld" in source.text and apart(compiler, target):
@@ -273,17 +360,28 @@ def read_source(folder: Path) -> tuple[Source, Sizes, Target]:
     """
     plans = sorted(folder.glob("*.plan.json"))
     if len(plans) != 1:
-        raise error("B0708", f"{folder}: {'no' if not plans else 'more than one'} NAME.plan.json there", exit_code=2,
-                    help="give the folder that `bnnc compile FILE --source DIR` wrote")
+        raise error(
+            "B0708",
+            f"{folder}: {'no' if not plans else 'more than one'} NAME.plan.json there",
+            exit_code=2,
+            help="give the folder that `bnnc compile FILE --source DIR` wrote",
+        )
     name = plans[0].name.removesuffix(".plan.json")
     try:
         plan = json.loads(plans[0].read_text(encoding="utf-8"))
-        sizes = Sizes(plan["arena_bytes"], plan["code_bytes"], plan["thread_stack_bytes"], plan["stack_bytes"],
-                      plan.get("flash_bytes", 0), plan["workers"])
+        sizes = Sizes(
+            plan["arena_bytes"],
+            plan["code_bytes"],
+            plan["thread_stack_bytes"],
+            plan["stack_bytes"],
+            plan.get("flash_bytes", 0),
+            plan["workers"],
+        )
         target = find_target(plan["target"])
         paths = sorted(p for p in folder.rglob("*") if p.suffix in (".c", ".h", ".ld"))
         files = tuple((p.relative_to(folder).as_posix(), p.read_text(encoding="utf-8")) for p in paths)
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise error("B0708", f"{plans[0]}: not a plan that bnnc wrote ({e})", exit_code=2,
-                    help="write the source again") from e
+        raise error(
+            "B0708", f"{plans[0]}: not a plan that bnnc wrote ({e})", exit_code=2, help="write the source again"
+        ) from e
     return Source(name, f"{name}.c", files), sizes, target

@@ -1,8 +1,8 @@
 """Prints scalar expressions of the IR as C: a vector of lanes at a time (``v``) or one element at a time (``s``).
 
-In: expression trees, the storages they load from, and the loop variable that runs innermost.  Out: C statements sorted by
-how often they must run: once (``pre``), once per outer loop step (``outer``), every step (``body``); and a C expression
-for each tree.  A skeleton places the three; it knows no op.
+In: expression trees, the storages they load from, and the loop variable that runs innermost.  Out: C statements sorted
+by how often they must run: once (``pre``), once per outer loop step (``outer``), every step (``body``); and a C
+expression for each tree.  A skeleton places the three; it knows no op.
 
 The loop variables are always ``r`` (row), ``c`` (first column) and ``n`` (lanes).
 """
@@ -25,10 +25,27 @@ from bnnc.sched.kernel import INFIX, Expr, bare
 from ..printing import INTS, LONG, Names, all_const, kind
 
 RESERVED = ("r", "c", "n", "t", "i", "j", "g", "q", "tid", "nt")  # of skeletons
-CALLS_V = {"abs": "vabs", "sqrt": "vsqrt", "exp": "vexp", "log": "vlog", "max": "vmax", "min": "vmin", "powi": "vpowi", "neg": "vneg"}
+CALLS_V = {
+    "abs": "vabs",
+    "sqrt": "vsqrt",
+    "exp": "vexp",
+    "log": "vlog",
+    "max": "vmax",
+    "min": "vmin",
+    "powi": "vpowi",
+    "neg": "vneg",
+}
 CALLS_S = {"abs": "__builtin_fabsf", "sqrt": "bnnc_sqrtf", "exp": "bnnc_exp", "log": "bnnc_log", "powi": "bnnc_powi"}
-CTYPE = {"u8": "uint8_t", "i8": "int8_t",
-         "i16": "int16_t", "i32": "int32_t", "f16": "uint16_t", "f32": "float", "bit": "uint32_t", "bool": "uint32_t"}
+CTYPE = {
+    "u8": "uint8_t",
+    "i8": "int8_t",
+    "i16": "int16_t",
+    "i32": "int32_t",
+    "f16": "uint16_t",
+    "f32": "float",
+    "bit": "uint32_t",
+    "bool": "uint32_t",
+}
 
 
 def literal(x: float) -> str:
@@ -40,7 +57,9 @@ def literal(x: float) -> str:
 
 
 def ident(name: str) -> str:
-    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``.  Two names may give one: see ``emit.identifiers``."""
+    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``.  Two names may give one: see
+    ``emit.identifiers``.
+    """
     return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace("~", "_").replace(".", "_")
 
 
@@ -58,10 +77,19 @@ EXACT_CALLS = {"abs": "vabsi", "max": "vmaxi", "min": "vmini"}
 
 
 class Printer:
-    """``storage(name)`` finds a load's storage, ``pointer(name)`` its C pointer, ``acc(i)`` an accumulator's variable."""
+    """``storage(name)`` finds a load's storage, ``pointer(name)`` its C pointer, ``acc(i)`` an accumulator's
+    variable.
+    """
 
-    def __init__(self, mode: str, inner: str, names: Names, storages: dict[str, Storage], pointers: dict[str, str],
-                 accs: dict[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        mode: str,
+        inner: str,
+        names: Names,
+        storages: dict[str, Storage],
+        pointers: dict[str, str],
+        accs: dict[int, str] | None = None,
+    ) -> None:
         self.mode, self.inner, self.names = mode, inner, names
         self.storages, self.pointers, self.accs = storages, pointers, accs or {}
 
@@ -109,7 +137,9 @@ class Printer:
         if simple or not (hoist or self.uses.get(e, 0) > 1):
             return text
         name = self.names.new(self._hint(e))
-        ctype = {"v": {"m": "vi", "i": "vi", "f": "vf"}, "s": {"m": "int", "i": "int32_t", "f": "float"}}[self.mode][kind(e)]
+        ctype = {"v": {"m": "vi", "i": "vi", "f": "vf"}, "s": {"m": "int", "i": "int32_t", "f": "float"}}[self.mode][
+            kind(e)
+        ]
         if self.mode == "v" and all_const(e):
             ctype = "float" if kind(e) == "f" else "int32_t"
         (self.out.pre, self.out.outer, self.out.body)[level].append(f"const {ctype} {name} = {bare(text)};")
@@ -186,14 +216,26 @@ class Printer:
             p, seed, tick = (f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args)
             attrs = dict(e.attr)
             if v and self.inner == "c" and e.shape[1] > 1:  # a row of words at a time
-                words, hit, hits, at = -(-attrs["cols"] // 32), *(self.names.new(x) for x in ("hit", "hits", "hits_row"))
+                words, hit, hits, at = (
+                    -(-attrs["cols"] // 32),
+                    *(self.names.new(x) for x in ("hit", "hits", "hits_row")),
+                )
                 many = 1 if words >= 64 else min(16 // math.gcd(words, 16), e.shape[0])  # rows that fill whole vectors
-                self.out.pre += [f"VARRAY uint32_t {hits}[{-(-words * many // 16) * 16}]; /* of {many} rows */", f"int {at} = -{many};"]
+                self.out.pre += [
+                    f"VARRAY uint32_t {hits}[{-(-words * many // 16) * 16}]; /* of {many} rows */",
+                    f"int {at} = -{many};",
+                ]
                 draw = f"(uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, ({at} = {row}) * {words}"
-                self.out.outer += [f"if ({row} >= {at} + {many})", f"    vbernoulli({hits}, {words * many}, {draw});",
-                                   f"const uint32_t *const {hit} = {hits} + ({row} - {at}) * {words};"]
+                self.out.outer += [
+                    f"if ({row} >= {at} + {many})",
+                    f"    vbernoulli({hits}, {words * many}, {draw});",
+                    f"const uint32_t *const {hit} = {hits} + ({row} - {at}) * {words};",
+                ]
                 return f"vld_bits({hit}, c)"
-            word = f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row} * {-(-attrs['cols'] // 32)} + {col} / 32)"
+            word = (
+                f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {row} * {-(-attrs['cols'] // 32)} + {col}"
+                " / 32)"
+            )
             return f"vbits({word}, {col} & 31)" if v else f"(int)(({word} >> ({col} & 31)) & 1u)"
         if op in ("lookup", "rate"):
             return self._scalar_call(e)
@@ -232,8 +274,11 @@ class Printer:
         if op == "select":
             m, a, b = e.args
             if kind(e) == "i":
-                return f"vseli({bare(self.text[m])}, {self.veci(a)}, {self.veci(b)})" if v else (
-                    f"({self.text[m]} ? {self.whole(a)} : {self.whole(b)})")
+                return (
+                    f"vseli({bare(self.text[m])}, {self.veci(a)}, {self.veci(b)})"
+                    if v
+                    else (f"({self.text[m]} ? {self.whole(a)} : {self.whole(b)})")
+                )
             if v:
                 return f"vsel({bare(self.text[m])}, {self.vec(a)}, {self.vec(b)})"
             return f"({self.text[m]} ? {self.num(a)} : {self.num(b)})"
@@ -279,7 +324,9 @@ class Printer:
             return self._load(replace(x, attr=x.attr, shape=e.shape), r, replace(s, shape=e.shape))
         if e.op == "join":
             at = f"{self.pointers[x.attr]} + {r} * {steps * s.stride}"
-            word = f"bnnc_joined({at}, {s.stride}, {s.shape[1]}, {s.shape[1] * steps}, {'c' if e.shape[1] > 1 else '0'})"
+            word = (
+                f"bnnc_joined({at}, {s.stride}, {s.shape[1]}, {s.shape[1] * steps}, {'c' if e.shape[1] > 1 else '0'})"
+            )
             return f"vbits({word}, 0)" if v else f"(int)({word} & 1u)"
         if e.op == "split":
             at = f"{r} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {'c' if e.shape[1] > 1 else '0'}"
@@ -302,10 +349,14 @@ class Printer:
             return self._load(e.args[0], "0")
         if g not in self.windows:
             py, px, oy, ox, at = (self.names.new(x) for x in ("py", "px", "oy", "ox", "window_"))
-            clip = [f"const int {o} = {p} / {g.stride} < {n} ? {p} / {g.stride} : {n - 1};"
-                    for o, p, n in ((oy, py, g.out_height), (ox, px, g.out_width))]
+            clip = [
+                f"const int {o} = {p} / {g.stride} < {n} ? {p} / {g.stride} : {n - 1};"
+                for o, p, n in ((oy, py, g.out_height), (ox, px, g.out_width))
+            ]
             level, r = self._of_row(e)
-            level.extend([f"const int {py} = {r} / {g.width} % {g.height} + {g.top}, {px} = {r} % {g.width} + {g.left};", *clip])
+            level.extend(
+                [f"const int {py} = {r} / {g.width} % {g.height} + {g.top}, {px} = {r} % {g.width} + {g.left};", *clip]
+            )
             if self.storages[e.args[0].attr].shape[0] > 1:
                 level.append(f"const int {at} = ({r} / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};")
             self.windows[g] = at, f"{py} - {oy} * {g.stride}", f"{px} - {ox} * {g.stride}"
@@ -317,7 +368,11 @@ class Printer:
         if v:
             hits = " & ".join(f"({self._load(x, at)} ^ (({place} >> {p} & 1) - 1))" for p, x in enumerate(e.args))
             return f"({hits} & -({inside}))"
-        return "(" + " && ".join([inside, *(f"{self._load(x, at)} == ({place} >> {p} & 1)" for p, x in enumerate(e.args))]) + ")"
+        return (
+            "("
+            + " && ".join([inside, *(f"{self._load(x, at)} == ({place} >> {p} & 1)" for p, x in enumerate(e.args))])
+            + ")"
+        )
 
     def _unwindow(self, e: Expr) -> str:
         """The gradients of the windows that pixel ``r`` is in, in their order."""
@@ -336,8 +391,14 @@ class Printer:
                 level.append(f"const int {at} = ({r} / {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox};")
             if route:
                 level.append(f"const int {k} = ({py} - {oy} * {g.stride}) * {g.kx} + {px} - {ox} * {g.stride};")
-            inside = [f"{oy} >= 0", f"{ox} >= 0", f"{oy} < {g.out_height}", f"{ox} < {g.out_width}",
-                      f"{py} - {oy} * {g.stride} < {g.ky}", f"{px} - {ox} * {g.stride} < {g.kx}"]
+            inside = [
+                f"{oy} >= 0",
+                f"{ox} >= 0",
+                f"{oy} < {g.out_height}",
+                f"{ox} < {g.out_width}",
+                f"{py} - {oy} * {g.stride} < {g.ky}",
+                f"{px} - {ox} * {g.stride} < {g.kx}",
+            ]
             value = self._load(source, at)
             if v:
                 hits = " & ".join(f"({self._load(x, at)} ^ (({k} >> {p} & 1) - 1))" for p, x in enumerate(route))
@@ -362,7 +423,7 @@ class Printer:
                 first, at = ("c" if wide else "0"), (r if s.shape[0] > 1 else "0")
                 word = f"{p}[{first} / 32 * {s.stride} + {at}]"
                 return f"vbits({word}, {first} & 31)" if v else f"(int)(({word} >> ({first} & 31)) & 1u)"
-            at = (f"{p} + {row}" if s.shape[0] > 1 else p)
+            at = f"{p} + {row}" if s.shape[0] > 1 else p
             if not wide:
                 bit = f"(int)({p}[{r if s.shape[0] > 1 else '0'}] & 1u)"
                 return f"vbci(-{bit})" if v else bit
@@ -385,7 +446,8 @@ def store(s: Storage, pointer: str, e: Expr, text: str, number: str, mode: str) 
         if s.one_bit and s.shape[1] > 1:
             raise InternalError("bits are stored by vectors")
         value = {"f16": f"bnnc_f32_to_f16({bare(number)})", "f32": bare(number), "i32": bare(text)}.get(
-            s.dtype, f"({CTYPE[s.dtype]}){text}")
+            s.dtype, f"({CTYPE[s.dtype]}){text}"
+        )
         return f"{pointer}[{index or '0'}] = {value};"
     if s.one_bit:
         at = f"{pointer} + {row}" if s.shape[0] > 1 else pointer

@@ -26,19 +26,32 @@ BARE_BESIDE = """runtime/bnnc_firmware.h
 
 def linker_script(name: str, report: Report, target: Target) -> str:
     """A GNU linker script; its RAM is ``report.region`` bytes, or exactly what the plan needs."""
-    return render("c/link.ld.j2", name=name, version=__version__, total=report.total, stack=report.stack, arena=report.arena,
-                  variables=report.code, flash=target.flash, ram=report.region or report.total)
+    return render(
+        "c/link.ld.j2",
+        name=name,
+        version=__version__,
+        total=report.total,
+        stack=report.stack,
+        arena=report.arena,
+        variables=report.code,
+        flash=target.flash,
+        ram=report.region or report.total,
+    )
 
 
 def apart_script(name: str, target: Target) -> str:
-    """A GNU linker script for a program with kernels for several instruction sets; without it all of them are loaded."""
+    """A GNU linker script for a program with kernels for several instruction sets; without it all of them are
+    loaded.
+    """
     return render("c/apart.ld.j2", name=name, version=__version__, levels=[x.name for x in target.levels])
 
 
 def samples(model: Model, target: Target) -> str:
-    """The samples that the spec's data names, beside the spec, encoded, as C; empty where the spec names none or a file is missing.
+    """The samples that the spec's data names, beside the spec, encoded, as C; empty where the spec names none or a file
+    is missing.
 
-    Training samples first.  Raises BnncError: data that cannot be read or is not the network's, B0715 for more than the flash holds.
+    Training samples first.  Raises BnncError: data that cannot be read or is not the network's, B0715 for more than the
+    flash holds.
     """
     folder, e = Path(model.file).parent, of_model(model)
     calls = [c for c in (model.data.train, model.data.test) if c is not None]
@@ -51,21 +64,44 @@ def samples(model: Model, target: Target) -> str:
     first, table = model.layers[0].output, None
     if e is not None and not (x.dtype == np.bool_ and x.shape[1] == first.elements):
         try:
-            table = e.fit(x[:len(x) - n_test]) if e.fitted else None
+            table = e.fit(x[: len(x) - n_test]) if e.fitted else None
             x = e.encode(x, table).reshape(len(x), -1)
         except ValueError as problem:
-            raise error("B0804", str(problem), model.layers[0].span, exit_code=5,
-                        help="the `input` line of the spec gives the shape and the type") from problem
+            raise error(
+                "B0804",
+                str(problem),
+                model.layers[0].span,
+                exit_code=5,
+                help="the `input` line of the spec gives the shape and the type",
+            ) from problem
     wanted = {"u8": "uint8", "bit": "bool"}.get(first.kind, "float32")
     if x.shape[1] != first.elements or x.dtype.name != wanted:
-        raise error("B0804", f"samples of {x.shape[1]} values ({x.dtype}), the network takes {first}", model.layers[0].span, exit_code=5,
-                    help="the `input` line of the spec gives the shape and the type")
+        raise error(
+            "B0804",
+            f"samples of {x.shape[1]} values ({x.dtype}), the network takes {first}",
+            model.layers[0].span,
+            exit_code=5,
+            help="the `input` line of the spec gives the shape and the type",
+        )
     if int(y.max(initial=0)) >= model.classes:
-        raise error("B0803", f"label {int(y.max())} in a network of {model.classes} classes", exit_code=5, help="number the classes from 0")
-    rows = np.packbits(x, axis=1, bitorder="little") if wanted == "bool" else np.ascontiguousarray(x).view(np.uint8).reshape(len(x), -1)
+        raise error(
+            "B0803",
+            f"label {int(y.max())} in a network of {model.classes} classes",
+            exit_code=5,
+            help="number the classes from 0",
+        )
+    rows = (
+        np.packbits(x, axis=1, bitorder="little")
+        if wanted == "bool"
+        else np.ascontiguousarray(x).view(np.uint8).reshape(len(x), -1)
+    )
     if rows.size + y.size > target.flash:
-        raise error("B0715", f"the samples take {rows.size + y.size} bytes, target {target.name} has {target.flash} bytes of flash",
-                    exit_code=3, help="fewer samples; or `--emit-only`, and a firmware that reads them from elsewhere")
+        raise error(
+            "B0715",
+            f"the samples take {rows.size + y.size} bytes, target {target.name} has {target.flash} bytes of flash",
+            exit_code=3,
+            help="fewer samples; or `--emit-only`, and a firmware that reads them from elsewhere",
+        )
     return _text(rows, y, len(x) - n_test, n_test, table, e)
 
 
@@ -77,17 +113,25 @@ def _read(call: Call, folder: Path) -> Dataset:
     return Dataset(read(names[0]), read(names[1]).astype(np.uint8))
 
 
-def _text(rows: np.ndarray, y: np.ndarray, n_train: int, n_test: int, table: np.ndarray | None, e: Encoding | None) -> str:
+def _text(
+    rows: np.ndarray, y: np.ndarray, n_train: int, n_test: int, table: np.ndarray | None, e: Encoding | None
+) -> str:
     def lines(values: np.ndarray) -> str:
-        return "\n".join("    " + "".join(f"{v}," for v in values[i:i + 32].tolist()) for i in range(0, len(values), 32))
+        return "\n".join(
+            "    " + "".join(f"{v}," for v in values[i : i + 32].tolist()) for i in range(0, len(values), 32)
+        )
 
     thresholds = "#define BNNC_THRESHOLDS NULL\n"
     if table is not None:
         numbers = ", ".join("__builtin_inff()" if v == np.inf else f"{float(v).hex()}f" for v in table.ravel())
-        thresholds = f"/* fitted to the training samples */\nstatic const float BNNC_THRESHOLDS[{table.size}] = {{{numbers}}};\n"
-    return (f"/* The samples, as the network takes them{f' ({e.how})' if e else ''}: {n_train} to train, {n_test} to test. */\n"
-            "#include <stddef.h>\n#include <stdint.h>\n"
-            f"enum {{ BNNC_TRAIN_SAMPLES = {n_train}, BNNC_TEST_SAMPLES = {n_test} }};\n{thresholds}"
-            f"static const uint8_t BNNC_LABEL[{len(y)}] = {{\n{lines(y)}\n}};\n"
-            f"static const _Alignas(4) uint8_t BNNC_SAMPLE[{len(y)}][{rows.shape[1]}] = {{\n"
-            + "".join(f"    {{{','.join(map(str, r))}}},\n" for r in rows.tolist()) + "};\n")
+        thresholds = (
+            f"/* fitted to the training samples */\nstatic const float BNNC_THRESHOLDS[{table.size}] = {{{numbers}}};\n"
+        )
+    return (
+        f"/* The samples, as the network takes them{f' ({e.how})' if e else ''}: {n_train} to train, {n_test} to test."
+        f" */\n#include <stddef.h>\n#include <stdint.h>\nenum {{ BNNC_TRAIN_SAMPLES = {n_train}, BNNC_TEST_SAMPLES ="
+        f" {n_test} }};\n{thresholds}static const uint8_t BNNC_LABEL[{len(y)}] = {{\n{lines(y)}\n}};\nstatic const"
+        f" _Alignas(4) uint8_t BNNC_SAMPLE[{len(y)}][{rows.shape[1]}] = {{\n"
+        + "".join(f"    {{{','.join(map(str, r))}}},\n" for r in rows.tolist())
+        + "};\n"
+    )

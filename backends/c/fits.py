@@ -1,13 +1,16 @@
-"""What compilers make of the C, measured: how large a target's code is, and how deep its stacks go beside a kernel's arrays.
+"""What compilers make of the C, measured: how large a target's code is, and how deep its stacks go beside a kernel's
+arrays.
 
-    python benchmarks/fit_code_sizes.py measure --target rpi --cc zig     compiles some 10 networks, and keeps what it measured
-    python benchmarks/fit_code_sizes.py fit --target rpi --cc zig         prints the constants below, and how loose the bounds are
+    python benchmarks/fit_code_sizes.py measure --target rpi --cc zig     compiles some 10 networks, and keeps what it
+    measured python benchmarks/fit_code_sizes.py fit --target rpi --cc zig         prints the constants below, and how
+    loose the bounds are
 
-Least-squares fits.  Each row is bytes of machine code by kind of kernel, then for each operation of its expressions, packed operand,
-operand whose rows do not fill vectors, and f16 operand.  gcc's are from 34 networks (1 to 21 layers, four rules, all optimisers,
-ragged and round widths), one for each kind of instruction set; clang's (as zig 0.17 has it) from 13 of the script's, for each target.
-clang unrolls loops of few steps, so its fits are less close: the bounds of its kernels are 1.15 to 1.9 times what they are, of a
-whole program's code 1.1 to 1.5 times; each margin is a tenth above the worst network that was left out of the fit.
+Least-squares fits.  Each row is bytes of machine code by kind of kernel, then for each operation of its expressions,
+packed operand, operand whose rows do not fill vectors, and f16 operand.  gcc's are from 34 networks (1 to 21 layers,
+four rules, all optimisers, ragged and round widths), one for each kind of instruction set; clang's (as zig 0.17 has it)
+from 13 of the script's, for each target. clang unrolls loops of few steps, so its fits are less close: the bounds of
+its kernels are 1.15 to 1.9 times what they are, of a whole program's code 1.1 to 1.5 times; each margin is a tenth
+above the worst network that was left out of the fit.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ from .targets import Target
 
 @dataclass(frozen=True)
 class Fit:
-    """``compiler``: kind and version that were measured.  ``margin``: what the kernels' sum is multiplied with, for what a fit misses.
-    ``fixed``: the runtime's code and constants, 0: the target's own; ``rates``: an instruction set's inner loops for `bench`.
+    """``compiler``: kind and version that were measured.  ``margin``: what the kernels' sum is multiplied with, for
+    what a fit misses.
+    ``fixed``: the runtime's code and constants, 0: the target's own; ``rates``: an instruction set's inner loops for
+    `bench`.
     ``stack``: bytes that the first and the other stacks need beyond the target's."""
 
     compiler: str
@@ -37,8 +42,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class Compiler:
-    """Whose code a plan foresees.  ``kind``: of the fits that hold, "" where none is known to: then the largest is taken.  ``what``: the
-    compiler, or why none is known.  ``apart``: kernels of instruction sets that are not chosen are not in memory."""
+    """Whose code a plan foresees.  ``kind``: of the fits that hold, "" where none is known to: then the largest is
+    taken.  ``what``: the compiler, or why none is known.  ``apart``: kernels of instruction sets that are not chosen
+    are not in memory.
+    """
 
     kind: str = ""
     what: str = ""
@@ -48,23 +55,31 @@ class Compiler:
         return f"for {self.what}" if self.kind else f"for any measured compiler, since {self.what}"
 
 
+# fmt: off
 GCC: dict[str, Fit] = {  # by Target.code
     "x86": Fit("gcc 12", {
         "contract": 1384, "convolve": 1900, "convolve:back": 2862, "convolve:forward": 2150, "convolve:outer": 1127,
-        "convolve:weight": 2113, "fold": 313, "group": 457, "map": 200, "popcount": 1455, "recur": 4058, "recur_back": 3633,
-        "reduce_cols": 0, "reduce_rows": 154, "scatter": 2999, "window": 317, "node": 8, "bit": 108, "ragged": 37, "f16": 216}),
+        "convolve:weight": 2113, "fold": 313, "group": 457, "map": 200, "popcount": 1455, "recur": 4058,
+        "recur_back": 3633,
+        "reduce_cols": 0, "reduce_rows": 154, "scatter": 2999, "window": 317, "node": 8, "bit": 108, "ragged": 37,
+        "f16": 216}),
     "aarch64": Fit("gcc 12", {
         "contract": 788, "convolve": 1200, "convolve:back": 1398, "convolve:forward": 1048, "convolve:outer": 393,
-        "convolve:weight": 1595, "fold": 185, "group": 269, "map": 190, "popcount": 591, "recur": 2247, "recur_back": 2445,
+        "convolve:weight": 1595, "fold": 185, "group": 269, "map": 190, "popcount": 591, "recur": 2247,
+        "recur_back": 2445,
         "reduce_cols": 74, "reduce_rows": 115, "scatter": 1211, "window": 253, "node": 8, "bit": 109, "ragged": 32}),
     "armv7": Fit("gcc 12", {
         "contract": 2359, "convolve": 1900, "convolve:back": 2836, "convolve:forward": 981, "convolve:outer": 856,
-        "convolve:weight": 4215, "fold": 150, "group": 165, "map": 167, "popcount": 524, "recur": 1899, "recur_back": 2026,
-        "reduce_cols": 0, "reduce_rows": 128, "scatter": 922, "window": 230, "node": 24, "bit": 99, "ragged": 22, "f16": 47}),
+        "convolve:weight": 4215, "fold": 150, "group": 165, "map": 167, "popcount": 524, "recur": 1899,
+        "recur_back": 2026,
+        "reduce_cols": 0, "reduce_rows": 128, "scatter": 922, "window": 230, "node": 24, "bit": 99, "ragged": 22,
+        "f16": 47}),
     "scalar": Fit("gcc 12", {
         "contract": 783, "convolve": 1200, "convolve:back": 1388, "convolve:forward": 1549, "convolve:outer": 849,
-        "convolve:weight": 1809, "fold": 163, "group": 258, "map": 192, "popcount": 1017, "recur": 3186, "recur_back": 2808,
-        "reduce_cols": 202, "reduce_rows": 112, "scatter": 1334, "window": 307, "node": 11, "bit": 128, "ragged": 0, "f16": 134}),
+        "convolve:weight": 1809, "fold": 163, "group": 258, "map": 192, "popcount": 1017, "recur": 3186,
+        "recur_back": 2808,
+        "reduce_cols": 202, "reduce_rows": 112, "scatter": 1334, "window": 307, "node": 11, "bit": 128, "ragged": 0,
+        "f16": 134}),
 }
 CLANG: dict[str, Fit] = {  # by Target.name
     "host": Fit("clang 22", {
@@ -109,7 +124,9 @@ CLANG: dict[str, Fit] = {  # by Target.name
     }, margin=1.3, fixed=86 * 1024, rates=0, stack=1256),
 }
 CLANG["rpi5"] = CLANG["rpi"]
-CLANG["cortex-m"] = replace(CLANG["rpi-zero"], margin=0.75, fixed=0, stack=920)  # its kernels are part of the functions that call them
+CLANG["cortex-m"] = replace(CLANG["rpi-zero"], margin=0.75, fixed=0,
+    stack=920)  # its kernels are part of the functions that call them
+# fmt: on
 
 
 def fits(target: Target, compiler: Compiler | None = None) -> tuple[Fit, ...]:

@@ -4,8 +4,8 @@ In: one packed kernel, its storages and where they lie.  Out: the text of ``stat
 Skeletons own the loops (``templates/c/kernels``); what is computed on load and on store comes from :mod:`.expr`.
 
     contraction            left x right          skeleton
-    nn, nt                 bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word; perhaps gated
-    tn                     gated bit x bit       scatter    exact integers, only the terms whose gate is open
+    nn, nt                 bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word; perhaps
+    gated tn                     gated bit x bit       scatter    exact integers, only the terms whose gate is open
     nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
     tn                     number x float        outer      one multiply and one add per term
 
@@ -13,7 +13,8 @@ Skeletons own the loops (``templates/c/kernels``); what is computed on load and 
     forward                bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
     back                   float x bit           convolve_back      as grouped, position by position
     weight                 number x float        convolve_weight    as grouped for bits, else as outer
-    any                    float x float         convolve_real*     one multiply and one add per term; products nn, nt too
+    any                    float x float         convolve_real*     one multiply and one add per term; products nn, nt
+    too
 """
 
 from __future__ import annotations
@@ -46,8 +47,10 @@ OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-lev
 
 
 def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
-    """How many rows of pixels an input gradient takes at a time; 0: pixels are looked up one by one, since windows do not move in steps
-    of one or few pixels meet one, or because what a few rows take is much beside the [rows, cols] of the result."""
+    """How many rows of pixels an input gradient takes at a time; 0: pixels are looked up one by one, since windows do
+    not move in steps of one or few pixels meet one, or because what a few rows take is much beside the [rows, cols] of
+    the result.
+    """
     if g.stride != 1 or g.out_height > g.height or g.out_width > g.width or 2 * g.out_pixels < g.pixels:
         return 0
     room = min(BACK_BYTES, 4 * rows * cols // 16) // (4 * channels) - (g.kx - 1 + g.left + LANES)
@@ -57,7 +60,8 @@ def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
 
 @dataclass(frozen=True)
 class Memory(Places):
-    """Places of one schedule; ``idents``: the identifier of each place, no two alike; ``constants`` are embedded in the program,
+    """Places of one schedule; ``idents``: the identifier of each place, no two alike; ``constants`` are embedded in the
+    program,
     ``parts`` the strips of kernels in loops."""
 
     idents: dict[str, str]
@@ -75,7 +79,11 @@ class KernelText:
 
 def count(total: int, block: int) -> str:
     """C for how many of ``total`` rows the block that starts at ``first`` has."""
-    return str(min(total, block)) if total <= block or total % block == 0 else f"first + {block} < {total} ? {block} : {total} - first"
+    return (
+        str(min(total, block))
+        if total <= block or total % block == 0
+        else f"first + {block} < {total} ? {block} : {total} - first"
+    )
 
 
 def lanes(cols: int, var: str = "c") -> str:
@@ -84,8 +92,8 @@ def lanes(cols: int, var: str = "c") -> str:
 
 
 def some_lanes(cols: int, var: str = "c", tile: int = LANES) -> str:
-    """As :func:`lanes`, where the column may lie beyond ``cols`` (0 or less there), in tiles of so many columns.  A minimum: gcc's
-    warnings follow it."""
+    """As :func:`lanes`, where the column may lie beyond ``cols`` (0 or less there), in tiles of so many columns.  A
+    minimum: gcc's warnings follow it."""
     return "VL" if cols % tile == 0 else f"{cols} - {var} < VL ? {cols} - {var} : VL"
 
 
@@ -108,8 +116,13 @@ class _Kernel:
                 s = mem.storages[n]
                 name = at[place] = self.names.new(ident(place.split(":")[-1]))
                 const = "" if place in written else "const "
-                ctype, where = CTYPE[s.dtype], f"CONST_{mem.idents[n]}" if constant else f"(bnnc_arena + AT_{mem.idents[place]})"
-                self.decls.append(f"{const}{ctype} *restrict {name} = ({const}{ctype} *){where}{self.moved(n)}; /* {s} */")
+                ctype, where = (
+                    CTYPE[s.dtype],
+                    f"CONST_{mem.idents[n]}" if constant else f"(bnnc_arena + AT_{mem.idents[place]})",
+                )
+                self.decls.append(
+                    f"{const}{ctype} *restrict {name} = ({const}{ctype} *){where}{self.moved(n)}; /* {s} */"
+                )
             self.pointers[n] = at[place]
 
     def moved(self, n: str) -> str:
@@ -120,15 +133,23 @@ class _Kernel:
     def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
         return Printer(mode, inner, self.names, self.mem.storages, self.pointers, accs)
 
-    def outputs(self, mode: str, inner: str, accs: dict[int, str], skip: tuple[str, ...] = ()) -> tuple[Printed, list[str]]:
+    def outputs(
+        self, mode: str, inner: str, accs: dict[int, str], skip: tuple[str, ...] = ()
+    ) -> tuple[Printed, list[str]]:
         """The epilogue: statements, and one store per output (``skip``: outputs that the skeleton stores itself)."""
         used: dict[Expr, int] = {}
         for o in self.k.outputs:
             for e in o.expr.walk():
                 for a in e.args:
                     used[a] = used.get(a, 0) + 1
-        outs = [Output(o.value, o.expr.args[0]) if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o
-                for o in self.k.outputs]
+        outs = [
+            (
+                Output(o.value, o.expr.args[0])
+                if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used
+                else o
+            )
+            for o in self.k.outputs
+        ]
         pr = self.printer(mode, inner, accs)
         printed = pr.print([o.expr for o in outs])
         stores = []
@@ -146,13 +167,28 @@ class _Kernel:
         if cols == 1 and not any(s.one_bit for s in storages):
             printed, stores = self.outputs("s", "r", {})
             return KernelText("map_scalar", {"rows": rows, "code": printed, "stores": stores})
-        words = [(self.names.new("w"), o.value) for o, s in zip(self.k.outputs, storages, strict=True) if s.one_bit and s.axis == 0]
+        words = [
+            (self.names.new("w"), o.value)
+            for o, s in zip(self.k.outputs, storages, strict=True)
+            if s.one_bit and s.axis == 0
+        ]
         by_value = {v for _, v in words}
         printed, stores = self.outputs("v", "r", {}, tuple(by_value))
         text = {o.value: t for o, t in zip(self.k.outputs, printed.results, strict=True)}
-        return KernelText("map", {
-            "rows": rows, "cols": cols, "n": lanes(cols), "code": printed, "stores": stores,
-            "words": [{"var": w, "mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride} for w, v in words]})
+        return KernelText(
+            "map",
+            {
+                "rows": rows,
+                "cols": cols,
+                "n": lanes(cols),
+                "code": printed,
+                "stores": stores,
+                "words": [
+                    {"var": w, "mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride}
+                    for w, v in words
+                ],
+            },
+        )
 
     # -- reductions ---------------------------------------------------------------------------------------------------
     def reduce(self) -> KernelText:
@@ -174,16 +210,36 @@ class _Kernel:
             if a.how == "sum":
                 steps.append({"ctype": ctype, "init": zero, "step": f"{accs[i]} += {x};"})
             elif a.how == "max":
-                step = f"{accs[i]} = {'vmaxi' if whole else 'vmax'}({x}, {accs[i]});" if by_rows else (
-                    f"{accs[i]} = {x} > {accs[i]} ? {x} : {accs[i]};")
+                step = (
+                    f"{accs[i]} = {'vmaxi' if whole else 'vmax'}({x}, {accs[i]});"
+                    if by_rows
+                    else (f"{accs[i]} = {x} > {accs[i]} ? {x} : {accs[i]};")
+                )
                 steps.append({"ctype": ctype, "init": zero, "step": step, "seed": f"{accs[i]} = {x};"})
             else:
                 best = self.names.new("best")
-                steps.append({"ctype": "int32_t", "init": "0", "also": f"{ctype} {best} = {zero};", "seed": f"{best} = {x};",
-                              "step": f"if ({x} > {best}) {{ {best} = {x}; {accs[i]} = c; }}"})
+                steps.append(
+                    {
+                        "ctype": "int32_t",
+                        "init": "0",
+                        "also": f"{ctype} {best} = {zero};",
+                        "seed": f"{best} = {x};",
+                        "step": f"if ({x} > {best}) {{ {best} = {x}; {accs[i]} = c; }}",
+                    }
+                )
         code, stores = self.outputs(mode, "r", accs)
-        return KernelText("reduce_one" if one else self.k.kind, {"rows": rows, "cols": cols, "n": lanes(cols), "accs": [
-            {"name": accs[i], "also": "", "seed": "", **s} for i, s in enumerate(steps)], "inside": inside, "code": code, "stores": stores})
+        return KernelText(
+            "reduce_one" if one else self.k.kind,
+            {
+                "rows": rows,
+                "cols": cols,
+                "n": lanes(cols),
+                "accs": [{"name": accs[i], "also": "", "seed": "", **s} for i, s in enumerate(steps)],
+                "inside": inside,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     # -- contractions -------------------------------------------------------------------------------------------------
     def contract(self) -> KernelText:
@@ -202,7 +258,9 @@ class _Kernel:
             return self.outer(a, b)
         if b.dtype in FLOATS and a.dtype in FLOATS:
             return self.real(a, b, Geometry(1, 1, 1, 1), {"nn": "forward", "nt": "back"}[self.k.form])
-        raise error("B0701", f"the C backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
+        raise error(
+            "B0701", f"the C backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span
+        )
 
     def popcount(self, a: Expr, b: Expr) -> KernelText:
         m, q, n = self.k.dims
@@ -212,24 +270,47 @@ class _Kernel:
             while block > 1 and block * 32 * words > PLANE_BYTES:
                 block //= 2
             if 32 * words > PLANE_BYTES:
-                raise error("B0702", f"a u8 input has at most {PLANE_BYTES} elements here, not {q}", self.k.span,
-                            help="encode it to bits: `input u8[...] sign(threshold = 128);`")
+                raise error(
+                    "B0702",
+                    f"a u8 input has at most {PLANE_BYTES} elements here, not {q}",
+                    self.k.span,
+                    help="encode it to bits: `input u8[...] sign(threshold = 128);`",
+                )
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
         sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
-        return KernelText("contract_popcount", {
-            "m": m, "q": q, "cols": n, "n": lanes(n), "words": words, "block": block, "planes": a.dtype == "u8", "acc": acc,
-            "gate": self.pointers[self.k.gate.attr] if self.k.gate is not None else "",
-            "a": self.pointers[a.attr], "a_stride": sa.stride, "b": self.pointers[b.attr], "b_stride": sb.stride,
-            "code": code, "stores": stores})
+        return KernelText(
+            "contract_popcount",
+            {
+                "m": m,
+                "q": q,
+                "cols": n,
+                "n": lanes(n),
+                "words": words,
+                "block": block,
+                "planes": a.dtype == "u8",
+                "acc": acc,
+                "gate": self.pointers[self.k.gate.attr] if self.k.gate is not None else "",
+                "a": self.pointers[a.attr],
+                "a_stride": sa.stride,
+                "b": self.pointers[b.attr],
+                "b_stride": sb.stride,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     def scatter(self, a: Expr, b: Expr) -> KernelText:
         """Row j of the result: the sum of a[q][j] b[q] over the few q whose gate is open."""
         m, q, n = self.k.dims
         assert self.k.gate is not None
         if q > SCATTER_TERMS:
-            raise error("B0702", f"an update adds up at most {SCATTER_TERMS} samples (times steps) here, not {q}", self.k.span,
-                        help="use a smaller batch")
+            raise error(
+                "B0702",
+                f"an update adds up at most {SCATTER_TERMS} samples (times steps) here, not {q}",
+                self.k.span,
+                help="use a smaller batch",
+            )
         acc = self.names.new("y")
         summed = [o for o in self.k.outputs if o.row_sum]
         code, stores = self.outputs("v", "c", {0: acc}, tuple(o.value for o in summed))
@@ -238,18 +319,38 @@ class _Kernel:
         s, gate, rows = (self.mem.storages[e.attr] for e in (a, self.k.gate, b))
         if gate.stride != s.stride:
             raise InternalError("the gate of a product is stored as its operand is")
-        return KernelText("contract_scatter", {
-            "m": m, "q": q, "cols": n, "n": lanes(n), "a": self.pointers[a.attr], "gate": self.pointers[self.k.gate.attr],
-            "stride": s.stride, "b": self.pointers[b.attr], "b_stride": rows.stride, "planes": q.bit_length(), "acc": acc, "code": code,
-            "stores": stores, "sums": sums, "ragged": n % LANES != 0})
+        return KernelText(
+            "contract_scatter",
+            {
+                "m": m,
+                "q": q,
+                "cols": n,
+                "n": lanes(n),
+                "a": self.pointers[a.attr],
+                "gate": self.pointers[self.k.gate.attr],
+                "stride": s.stride,
+                "b": self.pointers[b.attr],
+                "b_stride": rows.stride,
+                "planes": q.bit_length(),
+                "acc": acc,
+                "code": code,
+                "stores": stores,
+                "sums": sums,
+                "ragged": n % LANES != 0,
+            },
+        )
 
     def group(self) -> KernelText:
         """In each group of columns of a row, the entry that wins."""
         rows, cols = self.k.domain
         (acc,) = self.k.accs
         if cols > GROUP_COLUMNS:
-            raise error("B0702", f"a layer with groups has at most {GROUP_COLUMNS} units here, not {cols}", self.k.span,
-                        help="use a narrower layer")
+            raise error(
+                "B0702",
+                f"a layer with groups has at most {GROUP_COLUMNS} units here, not {cols}",
+                self.k.span,
+                help="use a narrower layer",
+            )
         pr = self.printer("v", "r")
         load = pr.print([acc.expr])
         size = self.k.gate
@@ -259,11 +360,23 @@ class _Kernel:
         words = [o.value for o, s in zip(self.k.outputs, storages, strict=True) if s.axis == 0]
         code, stores = self.outputs("v", "r", {0: mask}, tuple(words))
         text = {o.value: t for o, t in zip(self.k.outputs, code.results, strict=True)}
-        return KernelText("group", {
-            "rows": rows, "cols": cols, "n": lanes(cols), "load": load, "value": pr.veci(acc.expr),
-            "size": f"{self.pointers[size.attr]}[0]" if size.op == "load" else size.attr,
-            "mask": mask, "code": code, "stores": stores,
-            "words": [{"mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride} for v in words]})
+        return KernelText(
+            "group",
+            {
+                "rows": rows,
+                "cols": cols,
+                "n": lanes(cols),
+                "load": load,
+                "value": pr.veci(acc.expr),
+                "size": f"{self.pointers[size.attr]}[0]" if size.op == "load" else size.attr,
+                "mask": mask,
+                "code": code,
+                "stores": stores,
+                "words": [
+                    {"mask": text[v], "ptr": self.pointers[v], "stride": self.mem.storages[v].stride} for v in words
+                ],
+            },
+        )
 
     def fold(self) -> KernelText:
         """Sums over the steps of a sample."""
@@ -273,22 +386,52 @@ class _Kernel:
         pr = self.printer("v", "r")
         inside = pr.print([acc.expr])
         code, stores = self.outputs("v", "r", {0: name})
-        return KernelText("fold", {"rows": rows, "cols": cols, "n": lanes(cols), "steps": self.k.steps, "inside": inside,
-                                   "value": pr.veci(acc.expr), "acc": name, "code": code, "stores": stores})
+        return KernelText(
+            "fold",
+            {
+                "rows": rows,
+                "cols": cols,
+                "n": lanes(cols),
+                "steps": self.k.steps,
+                "inside": inside,
+                "value": pr.veci(acc.expr),
+                "acc": name,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     def recur(self) -> KernelText:
         """Through time, some samples at a time; the carried state lies in a local array."""
         rows, cols = self.k.domain
         if cols > GROUP_COLUMNS:
-            raise error("B0702", f"a recurrent layer has at most {GROUP_COLUMNS} units here, not {cols}", self.k.span,
-                        help="use a narrower layer")
+            raise error(
+                "B0702",
+                f"a recurrent layer has at most {GROUP_COLUMNS} units here, not {cols}",
+                self.k.span,
+                help="use a narrower layer",
+            )
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
         operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in self.k.operands]
-        return KernelText(self.k.kind, {
-            "rows": rows // self.k.steps, "cols": cols, "n": lanes(cols), "steps": self.k.steps, "first": self.k.first, "acc": acc,
-            "operand": operand, "inputs": self.k.operands[0].shape[1], "words": ceil_div(cols, 32), "block": 4,
-            "input_words": ceil_div(self.k.operands[0].shape[1], 32), "code": code, "stores": stores})
+        return KernelText(
+            self.k.kind,
+            {
+                "rows": rows // self.k.steps,
+                "cols": cols,
+                "n": lanes(cols),
+                "steps": self.k.steps,
+                "first": self.k.first,
+                "acc": acc,
+                "operand": operand,
+                "inputs": self.k.operands[0].shape[1],
+                "words": ceil_div(cols, 32),
+                "block": 4,
+                "input_words": ceil_div(self.k.operands[0].shape[1], 32),
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     # -- images -------------------------------------------------------------------------------------------------------
     def convolve(self) -> KernelText:
@@ -301,25 +444,62 @@ class _Kernel:
         if b.dtype in FLOATS and (a.dtype in FLOATS or self.k.form != "weight"):
             return self.real(a, b, g, self.k.form)
         if max(g.height, g.width, g.out_height, g.out_width) > SIDE:
-            raise error("B0702", f"an image has at most {SIDE} pixels a side here", self.k.span, help="use smaller images")
+            raise error(
+                "B0702", f"an image has at most {SIDE} pixels a side here", self.k.span, help="use smaller images"
+            )
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
         rows, cols = self.k.domain
-        context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "acc": acc,
-                   "code": code, "stores": stores, "fill": self.k.fill, "masked": g.padded and not self.k.fill, "kx": g.kx, "top": g.top,
-                   "side": g.left, "height": g.height, "width": g.width, "out_height": g.out_height, "out_width": g.out_width}
-        make = {"forward": self.convolve_forward, "back": self.convolve_back, "weight": self.convolve_weight}[self.k.form]
+        context = {
+            "window": window(g),
+            "positions": g.positions,
+            "rows": rows,
+            "cols": cols,
+            "n": lanes(cols),
+            "acc": acc,
+            "code": code,
+            "stores": stores,
+            "fill": self.k.fill,
+            "masked": g.padded and not self.k.fill,
+            "kx": g.kx,
+            "top": g.top,
+            "side": g.left,
+            "height": g.height,
+            "width": g.width,
+            "out_height": g.out_height,
+            "out_width": g.out_width,
+        }
+        make = {"forward": self.convolve_forward, "back": self.convolve_back, "weight": self.convolve_weight}[
+            self.k.form
+        ]
         return make(context, a, b, g)
 
     def convolve_forward(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
         q = b.shape[0]
         planes = 8 if a.dtype == "u8" else 1
         if a.op != "load" or planes * 4 * ceil_div(q, 32) > PLANE_BYTES:
-            raise error("B0702", f"a window of {q} terms is too large here", self.k.span, help="use a smaller window or fewer channels")
+            raise error(
+                "B0702",
+                f"a window of {q} terms is too large here",
+                self.k.span,
+                help="use a smaller window or fewer channels",
+            )
         block = 4 if 16 * planes * ceil_div(q, 32) <= PLANE_BYTES else 1
-        return KernelText("convolve", context | {
-            "q": q, "words": ceil_div(q, 32), "block": block, "planes": planes, "channels": a.shape[1], "a": self.pointers[a.attr],
-            "a_stride": self.mem.storages[a.attr].stride, "b": self.pointers[b.attr], "b_stride": self.mem.storages[b.attr].stride})
+        return KernelText(
+            "convolve",
+            context
+            | {
+                "q": q,
+                "words": ceil_div(q, 32),
+                "block": block,
+                "planes": planes,
+                "channels": a.shape[1],
+                "a": self.pointers[a.attr],
+                "a_stride": self.mem.storages[a.attr].stride,
+                "b": self.pointers[b.attr],
+                "b_stride": self.mem.storages[b.attr].stride,
+            },
+        )
 
     def convolve_back(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
         """Lanes are pixels; the gradient is read at the output pixel that meets each of them."""
@@ -329,12 +509,30 @@ class _Kernel:
         block = min(BACK_SUMS, ceil_div(cols, LANES) * LANES)
         band, images = back_band(g, a.shape[1], rows, cols), rows // g.pixels
         tiles = g.pixels * ceil_div(images, LANES) if images >= LANES else ceil_div(rows, LANES)
-        return KernelText("convolve_back" if band else "convolve_back_window", context | {
-            "q": a.shape[1], "nq": lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": tiles, "images": images,
-            "many": images >= LANES, "pixels": g.pixels, "out_pixels": g.out_pixels,
-            "load": load, "value": pr.vec(a), "pitch": b.shape[0] // g.positions, "bits": self.pointers[b.attr], "ky": g.ky,
-            "lines": rows // g.width, "band": band, "stride": self.mem.storages[b.attr].stride,
-            "terms": 32 if block <= BACK_SUMS // 2 else 16})
+        return KernelText(
+            "convolve_back" if band else "convolve_back_window",
+            context
+            | {
+                "q": a.shape[1],
+                "nq": lanes(a.shape[1]),
+                "block": block,
+                "count": count(cols, block),
+                "tiles": tiles,
+                "images": images,
+                "many": images >= LANES,
+                "pixels": g.pixels,
+                "out_pixels": g.out_pixels,
+                "load": load,
+                "value": pr.vec(a),
+                "pitch": b.shape[0] // g.positions,
+                "bits": self.pointers[b.attr],
+                "ky": g.ky,
+                "lines": rows // g.width,
+                "band": band,
+                "stride": self.mem.storages[b.attr].stride,
+                "terms": 32 if block <= BACK_SUMS // 2 else 16,
+            },
+        )
 
     def convolve_weight(self, context: dict[str, Any], a: Expr, b: Expr, g: Geometry) -> KernelText:
         """Sums over output pixels; lanes are output channels."""
@@ -343,15 +541,34 @@ class _Kernel:
         channels = a.shape[1]
         block = (64 if channels > 32 else 32) if a.dtype == "bit" else min(32, channels)
         if a.op != "load" or a.dtype not in ("bit", "u8"):
-            raise error("B0701", f"the C backend has no kernel for a convolution of {a.dtype}", self.k.span, help="put `sign;` before it")
-        return KernelText("convolve_weight", context | {
-            "q": b.shape[0], "channels": channels, "block": block, "count": count(channels, block),
-            "side_by_side": next(n for n in (4, 3, 2, 1) if channels % n == block % n == 0),
-            "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)), "signs": a.dtype == "bit", "load": load,
-            "value": pr.vec(b),
-            "edges": g.padded, "aligned": g.aligned, "stride": g.stride, "words": ceil_div(a.shape[0], 32),
-            "a": self.pointers[a.attr], "a_stride": self.mem.storages[a.attr].stride,
-            "beyond": literal(255.0 * self.k.fill)})
+            raise error(
+                "B0701",
+                f"the C backend has no kernel for a convolution of {a.dtype}",
+                self.k.span,
+                help="put `sign;` before it",
+            )
+        return KernelText(
+            "convolve_weight",
+            context
+            | {
+                "q": b.shape[0],
+                "channels": channels,
+                "block": block,
+                "count": count(channels, block),
+                "side_by_side": next(n for n in (4, 3, 2, 1) if channels % n == block % n == 0),
+                "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)),
+                "signs": a.dtype == "bit",
+                "load": load,
+                "value": pr.vec(b),
+                "edges": g.padded,
+                "aligned": g.aligned,
+                "stride": g.stride,
+                "words": ceil_div(a.shape[0], 32),
+                "a": self.pointers[a.attr],
+                "a_stride": self.mem.storages[a.attr].stride,
+                "beyond": literal(255.0 * self.k.fill),
+            },
+        )
 
     def real(self, a: Expr, b: Expr, g: Geometry, form: str) -> KernelText:
         """A convolution of floats, or a product of two matrices of floats: rows of `a` are images of one pixel then."""
@@ -360,28 +577,71 @@ class _Kernel:
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
         rows, cols = self.k.domain
-        context = {"window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": some_lanes(cols), "acc": acc,
-                   "code": code, "stores": stores, "beyond": literal(float(self.k.fill))}
+        context = {
+            "window": window(g),
+            "positions": g.positions,
+            "rows": rows,
+            "cols": cols,
+            "n": some_lanes(cols),
+            "acc": acc,
+            "code": code,
+            "stores": stores,
+            "beyond": literal(float(self.k.fill)),
+        }
         if form == "weight":
             block = min(a.shape[1], REAL_ROWS)
             span = ceil_div(g.positions, ceil_div(g.positions, max(1, REAL_ROWS // block)))
-            return KernelText("convolve_real_weight", context | {
-                "channels": a.shape[1], "block": block, "span": span, "count": count(a.shape[1], block), "q": b.shape[0],
-                "a_code": left_code, "a_value": left.vec(a), "na": some_lanes(a.shape[1], "c", LANES if block < REAL_ROWS else REAL_ROWS),
-                "load": right_code, "value": right.vec(b)})
+            return KernelText(
+                "convolve_real_weight",
+                context
+                | {
+                    "channels": a.shape[1],
+                    "block": block,
+                    "span": span,
+                    "count": count(a.shape[1], block),
+                    "q": b.shape[0],
+                    "a_code": left_code,
+                    "a_value": left.vec(a),
+                    "na": some_lanes(a.shape[1], "c", LANES if block < REAL_ROWS else REAL_ROWS),
+                    "load": right_code,
+                    "value": right.vec(b),
+                },
+            )
         context |= {"b_code": right_code, "b_value": right.vec(b)}
         if form == "forward":
-            return KernelText("convolve_real", context | {
-                "channels": a.shape[1], "block": 6, "chunk": 64, "nq": some_lanes(a.shape[1]), "a_code": left_code, "a_value": left.vec(a),
-                "nw": some_lanes(cols, "c", 32)})
+            return KernelText(
+                "convolve_real",
+                context
+                | {
+                    "channels": a.shape[1],
+                    "block": 6,
+                    "chunk": 64,
+                    "nq": some_lanes(a.shape[1]),
+                    "a_code": left_code,
+                    "a_value": left.vec(a),
+                    "nw": some_lanes(cols, "c", 32),
+                },
+            )
         block = min(REAL_ROWS, ceil_div(cols, LANES) * LANES)
-        return KernelText("convolve_real_back", context | {
-            "pitch": b.shape[0] // g.positions,
-            "q": a.shape[1], "nq": some_lanes(a.shape[1]), "block": block, "count": count(cols, block), "tiles": ceil_div(rows, LANES),
-            "load": left_code, "value": left.vec(a)})
+        return KernelText(
+            "convolve_real_back",
+            context
+            | {
+                "pitch": b.shape[0] // g.positions,
+                "q": a.shape[1],
+                "nq": some_lanes(a.shape[1]),
+                "block": block,
+                "count": count(cols, block),
+                "tiles": ceil_div(rows, LANES),
+                "load": left_code,
+                "value": left.vec(a),
+            },
+        )
 
     def groups(self, a: Expr, b: Expr, g: Geometry) -> KernelText:
-        """A convolution in groups, of bits or numbers.  ``own`` columns of the result share a group, of ``terms`` on the other side."""
+        """A convolution in groups, of bits or numbers.  ``own`` columns of the result share a group, of ``terms`` on
+        the other side.
+        """
         form, exact = self.k.form, self.k.accs[0].dtype in INTEGERS
         pr, other = self.printer("v", "r"), self.printer("s" if form == "back" else "v", "r")
         left, right = pr.print([a]), other.print([b])
@@ -392,32 +652,76 @@ class _Kernel:
         own, terms = cols // self.k.groups, a.shape[1] // self.k.groups
         bit = "bit" in (a.dtype, b.dtype)
         beyond = literal(float(wide if form != "back" else 0))
-        value = f"2 * {pr.veci(a)} - 255" if a.dtype == "u8" and exact else (
-            f"vtof(2 * {pr.veci(a)} - 255)" if a.dtype == "u8" else pr.veci(a) if exact else pr.vec(a))
+        value = (
+            f"2 * {pr.veci(a)} - 255"
+            if a.dtype == "u8" and exact
+            else (f"vtof(2 * {pr.veci(a)} - 255)" if a.dtype == "u8" else pr.veci(a) if exact else pr.vec(a))
+        )
         context: dict[str, Any] = {
-            "window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": some_lanes(cols, "lane"), "acc": acc,
-            "code": code, "stores": stores, "own": own, "beyond": beyond}
+            "window": window(g),
+            "positions": g.positions,
+            "rows": rows,
+            "cols": cols,
+            "n": some_lanes(cols, "lane"),
+            "acc": acc,
+            "code": code,
+            "stores": stores,
+            "own": own,
+            "beyond": beyond,
+        }
         if form == "weight":
             staged = ((own + LANES - 2) // own + 1) * terms + 2 * LANES
             self.fits(staged <= GROUP_STAGED)
             block = min(terms, 64)
-            return KernelText("convolve_groups_weight", context | {
-                "n": some_lanes(cols), "channels": terms, "block": block, "count": count(terms, block),
-                "step": 4 if a.dtype == "bit" else 1, "staged": staged, "q": b.shape[0], "q_cols": a.shape[1],
-                "na": some_lanes(a.shape[1]), "a_code": left, "a_value": value,
-                "load": right, "value": other.vec(b)})
+            return KernelText(
+                "convolve_groups_weight",
+                context
+                | {
+                    "n": some_lanes(cols),
+                    "channels": terms,
+                    "block": block,
+                    "count": count(terms, block),
+                    "step": 4 if a.dtype == "bit" else 1,
+                    "staged": staged,
+                    "q": b.shape[0],
+                    "q_cols": a.shape[1],
+                    "na": some_lanes(a.shape[1]),
+                    "a_code": left,
+                    "a_value": value,
+                    "load": right,
+                    "value": other.vec(b),
+                },
+            )
         staged = max(((ceil_div(cols, LANES) * LANES - 1) // own + 1) * terms, ceil_div(a.shape[1], LANES) * LANES)
         self.fits(staged <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
-        return KernelText("convolve_groups", context | {
-            "back": form == "back", "terms": terms, "step": 4 if form == "back" and bit else 1, "staged": staged, "q": a.shape[1],
-            "nq": some_lanes(a.shape[1]), "load": left, "value": value, "b_code": right,
-            "b_value": bare(other.num(b)) if form == "back" else other.veci(b) if exact else other.vec(b),
-            "scalar": "int32_t" if exact else "float", "ctype": "vi" if exact else "vf",
-            "beyond": f"vbci({wide})" if exact else f"vbc({beyond})"})
+        return KernelText(
+            "convolve_groups",
+            context
+            | {
+                "back": form == "back",
+                "terms": terms,
+                "step": 4 if form == "back" and bit else 1,
+                "staged": staged,
+                "q": a.shape[1],
+                "nq": some_lanes(a.shape[1]),
+                "load": left,
+                "value": value,
+                "b_code": right,
+                "b_value": bare(other.num(b)) if form == "back" else other.veci(b) if exact else other.vec(b),
+                "scalar": "int32_t" if exact else "float",
+                "ctype": "vi" if exact else "vf",
+                "beyond": f"vbci({wide})" if exact else f"vbc({beyond})",
+            },
+        )
 
     def fits(self, small: bool) -> None:
         if not small:
-            raise error("B0702", "a convolution in groups has too many channels here", self.k.span, help="use fewer channels, or no groups")
+            raise error(
+                "B0702",
+                "a convolution in groups has too many channels here",
+                self.k.span,
+                help="use fewer channels, or no groups",
+            )
 
     def window(self) -> KernelText:
         """The maximum or the sum of each window, and where the maximum is."""
@@ -429,16 +733,36 @@ class _Kernel:
         bits, whole = expr.dtype == "bit" and not adds, expr.dtype in INTEGERS
         best = self.names.new("best")
         route = self.names.new("route") if any(c.how.startswith("route") for c in self.k.accs) else ""
-        accs = {i: f"-({route} >> {c.how[5:]} & 1)" if c.how.startswith("route") else best for i, c in enumerate(self.k.accs)}
+        accs = {
+            i: f"-({route} >> {c.how[5:]} & 1)" if c.how.startswith("route") else best
+            for i, c in enumerate(self.k.accs)
+        }
         pr = self.printer("v", "r")
         inside = pr.print([expr])
         code, stores = self.outputs("v", "r", {i: f"({x})" for i, x in accs.items()})
         (rows, cols), ctype = self.k.out_shape, "vi" if whole else "vf"
         value = inside.results[0] if bits else pr.veci(expr) if whole else pr.vec(expr)
-        return KernelText("window", {
-            "window": window(g), "positions": g.positions, "rows": rows, "cols": cols, "n": lanes(cols), "inside": inside,
-            "value": value, "ctype": ctype, "zero": "{0}" if whole else "vbc(0.0f)", "select": "vseli" if whole else "vsel",
-            "best": best, "route": route, "bits": bits, "adds": adds, "code": code, "stores": stores})
+        return KernelText(
+            "window",
+            {
+                "window": window(g),
+                "positions": g.positions,
+                "rows": rows,
+                "cols": cols,
+                "n": lanes(cols),
+                "inside": inside,
+                "value": value,
+                "ctype": ctype,
+                "zero": "{0}" if whole else "vbc(0.0f)",
+                "select": "vseli" if whole else "vsel",
+                "best": best,
+                "route": route,
+                "bits": bits,
+                "adds": adds,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     def grouped(self, a: Expr, b: Expr) -> KernelText:
         """Sums over q of a float times a sign.  Lanes run over the float operand's other axis."""
@@ -454,12 +778,29 @@ class _Kernel:
         rows = m if across else n
         lane_extent = n if across else m
         block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
-        return KernelText("contract_grouped", {
-            "m": m, "q": q, "cols": n, "across": across, "rows": rows, "block": block, "count": count(rows, block),
-            "tiles": ceil_div(lane_extent, LANES), "extent": lane_extent, "bits": self.pointers[bit.attr],
-            "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
-            "n": lanes(n), "nq": lanes(q), "load": load, "value": pr.vec(number),
-            "acc": acc, "code": code, "stores": stores})
+        return KernelText(
+            "contract_grouped",
+            {
+                "m": m,
+                "q": q,
+                "cols": n,
+                "across": across,
+                "rows": rows,
+                "block": block,
+                "count": count(rows, block),
+                "tiles": ceil_div(lane_extent, LANES),
+                "extent": lane_extent,
+                "bits": self.pointers[bit.attr],
+                "word_at": f"(q / 32) * {s.stride} + {{}}" if packed_q_rows else f"({{}}) * {s.stride} + q / 32",
+                "n": lanes(n),
+                "nq": lanes(q),
+                "load": load,
+                "value": pr.vec(number),
+                "acc": acc,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     def outer(self, a: Expr, b: Expr) -> KernelText:
         m, q, n = self.k.dims
@@ -471,15 +812,41 @@ class _Kernel:
         b_code = right.print([b])
         acc = self.names.new("y")
         code, stores = self.outputs("v", "r", {0: acc})
-        return KernelText("contract_outer", {
-            "m": m, "q": q, "cols": n, "block": block, "chunk": chunk, "count": count(m, block), "n": lanes(n), "nm": lanes(m),
-            "a_code": a_code, "a_value": left.vec(a), "b_code": b_code, "b_value": right.vec(b),
-            "acc": acc, "code": code, "stores": stores})
+        return KernelText(
+            "contract_outer",
+            {
+                "m": m,
+                "q": q,
+                "cols": n,
+                "block": block,
+                "chunk": chunk,
+                "count": count(m, block),
+                "n": lanes(n),
+                "nm": lanes(m),
+                "a_code": a_code,
+                "a_value": left.vec(a),
+                "b_code": b_code,
+                "b_value": right.vec(b),
+                "acc": acc,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
 
 def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
     """The skeleton with its context, and the pointer declarations."""
     x = _Kernel(k, mem)
-    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group,
-            "fold": x.fold, "recur": x.recur, "recur_back": x.recur, "convolve": x.convolve, "window": x.window}[k.kind]
+    make = {
+        "map": x.map,
+        "reduce_rows": x.reduce,
+        "reduce_cols": x.reduce,
+        "contract": x.contract,
+        "group": x.group,
+        "fold": x.fold,
+        "recur": x.recur,
+        "recur_back": x.recur,
+        "convolve": x.convolve,
+        "window": x.window,
+    }[k.kind]
     return make(), x.decls

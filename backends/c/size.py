@@ -1,7 +1,7 @@
 """How large the program's code will be, before it is compiled: a bound that the plan's total needs.
 
-The figures are those of the compiler that would be used (:mod:`.fits`), or the largest where that is not known.  A program that
-is larger all the same is compiled again with its true size in the plan (see ``driver.build_planned``).
+The figures are those of the compiler that would be used (:mod:`.fits`), or the largest where that is not known.  A
+program that is larger all the same is compiled again with its true size in the plan (see ``driver.build_planned``).
 """
 
 from __future__ import annotations
@@ -25,7 +25,13 @@ LONG = 30  # a buffer's, a kernel's name up to which those figures hold
 
 
 def _anchor(k: Kernel) -> str:
-    if k.kind == "contract" and k.a is not None and k.b is not None and k.b.dtype == "bit" and k.a.dtype in ("bit", "u8"):
+    if (
+        k.kind == "contract"
+        and k.a is not None
+        and k.b is not None
+        and k.b.dtype == "bit"
+        and k.a.dtype in ("bit", "u8")
+    ):
         return "scatter" if k.form == "tn" else "popcount"
     if k.kind == "convolve" and k.a is not None and k.b is not None and k.groups == 1:
         special = "outer" if k.form == "weight" and k.a.dtype == "u8" else k.form
@@ -38,7 +44,9 @@ def _detail(k: Kernel, kind: str) -> str:
     if kind in ("contract", "popcount"):
         return k.form + ("+gate" if k.gate is not None else "")
     if kind == "reduce_cols":
-        return f"{len(k.accs)} whole" if any(a.how == "argmax" and a.expr.dtype in ("i16", "i32") for a in k.accs) else ""
+        return (
+            f"{len(k.accs)} whole" if any(a.how == "argmax" and a.expr.dtype in ("i16", "i32") for a in k.accs) else ""
+        )
     return "few" if kind in ("map", "reduce_rows") and 1 < k.domain[1] <= FEW else "row" if k.domain[0] == 1 else ""
 
 
@@ -47,12 +55,18 @@ def features(k: Kernel, ps: PackedSchedule) -> tuple[str, dict[str, int]]:
     operands = [ps.storage[n] for n in (*k.reads, *k.writes)]
     ragged = len(operands) if any(s.shape[1] > 1 and s.shape[1] % 16 for s in operands) else 0
     kind, nodes = _anchor(k), len({e for x in k.exprs() for e in x.walk()})
-    return f"{kind}/{_detail(k, kind)}", {"node": nodes, "bit": sum(s.one_bit for s in operands), "ragged": ragged,
-                                          "f16": sum(s.dtype == "f16" for s in operands)}
+    return f"{kind}/{_detail(k, kind)}", {
+        "node": nodes,
+        "bit": sum(s.one_bit for s in operands),
+        "ragged": ragged,
+        "f16": sum(s.dtype == "f16" for s in operands),
+    }
 
 
 def one_bytes(code: dict[str, int], kind: str, counts: dict[str, int]) -> int:
-    """What a Fit says of a kernel for one instruction set; a kind that was not measured in detail is one of its kind."""
+    """What a Fit says of a kernel for one instruction set; a kind that was not measured in detail is one of its
+    kind.
+    """
     coarse = kind.partition("/")[0]
     base = next((code[n] for n in (kind, f"{coarse}/", coarse) if n in code), max(code.values()))
     return base + sum(code.get(what, 0) * n for what, n in counts.items())
@@ -79,22 +93,32 @@ def sample_bytes(e: Encoding | None) -> int:
 def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
     """Static memory for opening data, where neither side of the encoder's thresholds in the arena has enough."""
     plan = placed.plan
-    kept = [b for b in plan.buffers if b.region == "state" and e is not None and e.fitted and b.name == "input.thresholds"]
+    kept = [
+        b for b in plan.buffers if b.region == "state" and e is not None and e.fitted and b.name == "input.thresholds"
+    ]
     room = max(kept[0].offset, plan.arena_bytes - -(-kept[0].end // 64) * 64) if kept else plan.arena_bytes
     need = INFLATE + sample_bytes(e)
     return need if room < need else 0
 
 
 def variable_bytes(target: Target, placed: Placed) -> int:
-    """Without an operating system: the runtime's variables, from the arena's end on (the build puts right what is not so)."""
+    """Without an operating system: the runtime's variables, from the arena's end on (the build puts right what is not
+    so).
+    """
     results = placed.packed.train.schedule.program.results
     return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * sum(role.count(":") == 2 for role, _ in results)
 
 
 def code_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
-    """Code, constants and the runtime's own data, at most; in whole pages.  Without an operating system: the data alone, exactly."""
-    return variable_bytes(target, placed) if target.bare else text_bytes(target, placed, e, PAGE, compiler) + -(
-        -(target.data_fixed + scratch_bytes(placed, e)) // PAGE) * PAGE
+    """Code, constants and the runtime's own data, at most; in whole pages.  Without an operating system: the data
+    alone, exactly.
+    """
+    return (
+        variable_bytes(target, placed)
+        if target.bare
+        else text_bytes(target, placed, e, PAGE, compiler)
+        + -(-(target.data_fixed + scratch_bytes(placed, e)) // PAGE) * PAGE
+    )
 
 
 def flash_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
@@ -103,7 +127,9 @@ def flash_bytes(target: Target, placed: Placed, e: Encoding | None = None, compi
 
 
 def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int, compiler: Compiler | None) -> int:
-    """Code and constants, at most, in whole units: of the compiler that is known, or the most that one of them needs."""
+    """Code and constants, at most, in whole units: of the compiler that is known, or the most that one of them
+    needs.
+    """
     found, apart = fits(target, compiler), target.apart and compiler is not None and compiler.apart
     return max(-(-_text(target, placed, e, fit, apart) // unit) * unit for fit in found)
 

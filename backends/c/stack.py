@@ -1,11 +1,12 @@
 """How deep a program's stacks can grow: the compiler's own figures, summed over the call graph.
 
-gcc's ``-fcallgraph-info=su`` writes what each function takes of the stack, after inlining, and whom it calls.  clang has it in two
-places: who calls whom in its IR after inlining, and the frames, with ``-fstack-size-section``, in the program.  The deepest path
-is a bound because nothing recurses and no frame has a size that depends on data; both are checked.  A call through a
-pointer may go to any function of its kind: from a step to any kernel, from elsewhere to any function that is nowhere
-called by name; and from below such a function only to one that makes no such calls itself (a store's functions, which
-call a firmware's).
+gcc's ``-fcallgraph-info=su`` writes what each function takes of the stack, after inlining, and whom it calls.  clang
+has it in two
+places: who calls whom in its IR after inlining, and the frames, with ``-fstack-size-section``, in the program.  The
+deepest path is a bound because nothing recurses and no frame has a size that depends on data; both are checked.  A call
+through a pointer may go to any function of its kind: from a step to any kernel, from elsewhere to any function that is
+nowhere called by name; and from below such a function only to one that makes no such calls itself (a store's functions,
+which call a firmware's).
 """
 
 from __future__ import annotations
@@ -78,11 +79,15 @@ class Calls:
 
     @classmethod
     def of_clang(cls, ir: str, program: Path) -> Calls:
-        """``ir``: LLVM's text after inlining; ``program``: what became of it.  Raises InternalError where it tells no frames."""
+        """``ir``: LLVM's text after inlining; ``program``: what became of it.  Raises InternalError where it tells no
+        frames.
+        """
         calls: dict[str, set[str]] = {}
-        for name, body in re.findall(r'^define [^@]*@([\w.]+)\((.*?)^}', ir, re.M | re.S):
+        for name, body in re.findall(r"^define [^@]*@([\w.]+)\((.*?)^}", ir, re.M | re.S):
             named = re.findall(r"\bcall\b[^\n]*?[@%]([\w.]+)\(", body)
-            calls[name] = {re.sub(r"^llvm\.(mem\w+)\..*", r"\1", c) for c in named if not re.match(r"llvm\.(?!mem)|\d", c)}
+            calls[name] = {
+                re.sub(r"^llvm\.(mem\w+)\..*", r"\1", c) for c in named if not re.match(r"llvm\.(?!mem)|\d", c)
+            }
             if re.search(r"\bcall\b[^\n@]*? %[\w.]+\(", body):
                 calls[name].add(POINTER)
         frames = _frames(program)
@@ -123,7 +128,9 @@ class Calls:
                 yield from (g for g in self._pointed if f not in self._second or g not in self._second)
 
     def depth(self, root: str) -> int:
-        """Bytes below the entry of a function, at most; 0 where there is no such function.  Raises InternalError for a recursion."""
+        """Bytes below the entry of a function, at most; 0 where there is no such function.  Raises InternalError for a
+        recursion.
+        """
         done: dict[str, int] = {}
         open_: set[str] = set()
 
@@ -172,14 +179,18 @@ def _frames(program: Path) -> dict[str, int]:
     """Of each function, from the section .stack_sizes: addresses, and bytes as unsigned LEB128."""
     with program.open("rb") as f:
         elf = ELFFile(f)
-        symbols, sizes, word = elf.get_section_by_name(".symtab"), elf.get_section_by_name(".stack_sizes"), elf.elfclass // 8
+        symbols, sizes, word = (
+            elf.get_section_by_name(".symtab"),
+            elf.get_section_by_name(".stack_sizes"),
+            elf.elfclass // 8,
+        )
         if not isinstance(symbols, SymbolTableSection) or not sizes:
             raise InternalError("the program tells no stack sizes")
         unmarked = -2 if elf["e_machine"] == "EM_ARM" else -1  # bit 0 says Thumb
         name = {s["st_value"] & unmarked: s.name for s in symbols.iter_symbols() if s["st_info"]["type"] == "STT_FUNC"}
         data, at, found = sizes.data(), 0, {}
     while at < len(data):
-        function, size, at = name.get(int.from_bytes(data[at:at + word], "little") & unmarked, ""), 0, at + word
+        function, size, at = name.get(int.from_bytes(data[at : at + word], "little") & unmarked, ""), 0, at + word
         for shift in count(0, 7):
             size, at = size | (data[at] & 127) << shift, at + 1
             if data[at - 1] < 128:

@@ -9,10 +9,11 @@ from bnnc.diag import did_you_mean, error
 
 @dataclass(frozen=True)
 class Level:
-    """One instruction set that the kernels are compiled for: its target options, a macro for the runtime, and the guard around it.
+    """One instruction set that the kernels are compiled for: its target options, a macro for the runtime, and the guard
+    around it.
 
-    ``only``: kernels whose text does not hold this word gain nothing, and are those of the first level.  ``cpu``: QEMU's oldest,
-    where it is not the target's.
+    ``only``: kernels whose text does not hold this word gain nothing, and are those of the first level.  ``cpu``:
+    QEMU's oldest, where it is not the target's.
     """
 
     name: str
@@ -25,37 +26,55 @@ class Level:
     @property
     def begin(self) -> str:
         """The lines of C before this level's kernels."""
-        return "\n".join([
-            *([f"#if {self.guard}"] if self.guard else []),
-            *([f'#ifdef __clang__\n#pragma clang attribute push(__attribute__((target("{self.target}"))), apply_to = function)\n#else\n'
-               f'#pragma GCC push_options\n#pragma GCC target("{self.target}")\n#endif'] if self.target else []),
-            f"#define BNNC_LEVEL {self.name}",
-            *([f"#define {self.macro} 1"] if self.macro else []),
-            *(["#define BNNC_ONLY 1 /* of the kernels, those that gain */"] if self.only else [])])
+        return "\n".join(
+            [
+                *([f"#if {self.guard}"] if self.guard else []),
+                *(
+                    [
+                        f'#ifdef __clang__\n#pragma clang attribute push(__attribute__((target("{self.target}"))),'
+                        " apply_to = function)\n#else\n#pragma GCC push_options\n#pragma GCC"
+                        f' target("{self.target}")\n#endif'
+                    ]
+                    if self.target
+                    else []
+                ),
+                f"#define BNNC_LEVEL {self.name}",
+                *([f"#define {self.macro} 1"] if self.macro else []),
+                *(["#define BNNC_ONLY 1 /* of the kernels, those that gain */"] if self.only else []),
+            ]
+        )
 
     @property
     def end(self) -> str:
         """The lines of C behind them."""
-        return "\n".join([
-            "#undef BNNC_LEVEL",
-            *([f"#undef {self.macro}"] if self.macro else []),
-            *(["#undef BNNC_ONLY"] if self.only else []),
-            *(["#ifdef __clang__\n#pragma clang attribute pop\n#else\n#pragma GCC pop_options\n#endif"] if self.target else []),
-            *(["#endif"] if self.guard else [])])
+        return "\n".join(
+            [
+                "#undef BNNC_LEVEL",
+                *([f"#undef {self.macro}"] if self.macro else []),
+                *(["#undef BNNC_ONLY"] if self.only else []),
+                *(
+                    ["#ifdef __clang__\n#pragma clang attribute pop\n#else\n#pragma GCC pop_options\n#endif"]
+                    if self.target
+                    else []
+                ),
+                *(["#endif"] if self.guard else []),
+            ]
+        )
 
 
 @dataclass(frozen=True)
 class Target:
     """Where a program runs and how it is built.
 
-    ``stack``: bytes the main thread may use beside a kernel's arrays, 5 KiB for a signal among them, ``thread_stack`` those of each
-    further thread (static); ``lanes``: how many its widest vectors have, which those arrays depend on.  ``code_fixed`` and
-    ``data_fixed``: the runtime's text with constants, and its data; the kernels are added by :mod:`.size`, which knows how large
-    they are in instructions like these (``code``).  ``ram``: bytes on the smallest board;
+    ``stack``: bytes the main thread may use beside a kernel's arrays, 5 KiB for a signal among them, ``thread_stack``
+    those of each further thread (static); ``lanes``: how many its widest vectors have, which those arrays depend on.
+    ``code_fixed`` and
+    ``data_fixed``: the runtime's text with constants, and its data; the kernels are added by :mod:`.size`, which knows
+    how large they are in instructions like these (``code``).  ``ram``: bytes on the smallest board;
     ``install``: how to get a compiler; ``emulator``: QEMU with the oldest CPU that the target promises to run on.
     ``kernel_pages``: what the operating system maps into every process:
-    Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.  For ARM only what of it is
-    in memory counts, since boards have limits of memory, not of addresses.
+    Linux maps 128 KiB of stack below the arguments, whatever is used of it, then vvar and vdso.  For ARM only what of
+    it is in memory counts, since boards have limits of memory, not of addresses.
     ``flash``: bytes of it where there is no operating system: a linker script then sets the memory's bounds, and
     ``ram``, code and constants (``code_fixed``) are in flash; ``libraries``: what is linked last.
     """
@@ -96,7 +115,9 @@ X86 = "defined(__x86_64__)"
 PORTABLE = (
     Level("base"),
     Level("avx2", "avx2,f16c,popcnt,bmi,bmi2", X86, "BNNC_FOR_AVX2"),
-    Level("avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86, "BNNC_FOR_AVX512"),
+    Level(
+        "avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86, "BNNC_FOR_AVX512"
+    ),
 )
 RUNTIME_TEXT, RUNTIME_DATA = 53 * 1024, 15 * 1024
 ARM_TEXT = 70 * 1024
@@ -107,50 +128,155 @@ MIB = 1 << 20
 M4 = "-mthumb -mfloat-abi=hard -mcpu"
 
 
-def _arm(name: str, doc: str, isa: str, gcc: str, zig: str, clang: str, ram: int, levels: tuple[Level, ...], threads: int,
-         *emulator: str) -> Target:
+def _arm(
+    name: str,
+    doc: str,
+    isa: str,
+    gcc: str,
+    zig: str,
+    clang: str,
+    ram: int,
+    levels: tuple[Level, ...],
+    threads: int,
+    *emulator: str,
+) -> Target:
     """A Linux machine with an ARM CPU: Debian's cross gcc, zig, clang with lld, in this order."""
     prefix = "aarch64-linux-gnu" if isa.startswith("aarch64") else "arm-linux-gnueabihf"
     package = f"gcc-{prefix}" if isa.startswith("aarch64") else "gcc-arm-linux-gnueabihf"
     compilers = (f"{prefix}-gcc {gcc}", f"zig cc {zig} -g0", f"clang --target={prefix} -fuse-ld=lld {clang}")
-    return Target(name, doc, isa, compilers, COMMON, levels,
-                  code_fixed=ARM_TEXT, data_fixed=RUNTIME_DATA, ram=ram, threads=threads, emulator=emulator, stack=7 * 1024,
-                  thread_stack=3 * 1024, kernel_pages=16 * 1024, lanes=1 if levels[0].name == "scalar" else 4,
-                  code="aarch64" if isa.startswith("aarch64") else "armv7" if levels == NEON else "scalar",
-                  install=f'pip install "bnnc[arm]" (the zig compiler, for all Raspberry Pis), or sudo apt install {package}')
+    return Target(
+        name,
+        doc,
+        isa,
+        compilers,
+        COMMON,
+        levels,
+        code_fixed=ARM_TEXT,
+        data_fixed=RUNTIME_DATA,
+        ram=ram,
+        threads=threads,
+        emulator=emulator,
+        stack=7 * 1024,
+        thread_stack=3 * 1024,
+        kernel_pages=16 * 1024,
+        lanes=1 if levels[0].name == "scalar" else 4,
+        code="aarch64" if isa.startswith("aarch64") else "armv7" if levels == NEON else "scalar",
+        install=f'pip install "bnnc[arm]" (the zig compiler, for all Raspberry Pis), or sudo apt install {package}',
+    )
 
 
-TARGETS: dict[str, Target] = {t.name: t for t in (
-    Target("host", "this machine: one static program, the best instruction set is chosen when it starts",
-           "x86-64; elsewhere the compiler's own",
-           ("cc", "gcc", "clang", "zig cc -mcpu=baseline -g0"), COMMON, PORTABLE, code_fixed=RUNTIME_TEXT, data_fixed=RUNTIME_DATA),
-    Target("native", "this machine only: compiled for exactly this CPU", "x86-64, -march=native",
-           ("cc", "gcc", "clang", "zig cc -g0"), (*COMMON, "-march=native"), (Level("native"),), code_fixed=RUNTIME_TEXT,
-           data_fixed=RUNTIME_DATA),
-    _arm("rpi", "Raspberry Pi 3, 4, 5, Zero 2 W with a 64-bit system", "aarch64, NEON; dotprod where there is",
-         "-mcpu=cortex-a53", "-target aarch64-linux-musl -mcpu=cortex_a53",
-         "-mcpu=cortex-a53", 512 * MIB, (*NEON, DOTPROD), 4,
-         "qemu-aarch64", "-cpu", "cortex-a53"),
-    _arm("rpi5", "Raspberry Pi 5, tuned for it", "aarch64, NEON, ARMv8.2 with fp16 and dotprod", "-mcpu=cortex-a76",
-         "-target aarch64-linux-musl -mcpu=cortex_a76", "-mcpu=cortex-a76", 2048 * MIB, (Level("dotprod"),), 4,
-         "qemu-aarch64", "-cpu", "cortex-a76"),
-    _arm("rpi2", "Raspberry Pi 2, and 3, 4, Zero 2 W with a 32-bit system", "ARMv7-A, NEON",
-         "-mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfp16-format=ieee", "-target arm-linux-musleabihf -mcpu=cortex_a7", "-mcpu=cortex-a7",
-         512 * MIB, NEON, 4, "qemu-arm", "-cpu", "cortex-a7"),
-    _arm("rpi-zero", "Raspberry Pi Zero, Zero W and 1", "ARMv6, VFP", "-mcpu=arm1176jzf-s -mfpu=vfp -marm",
-         "-target arm-linux-musleabihf -mcpu=arm1176jzf_s", "-mcpu=arm1176jzf-s -marm", 256 * MIB, (Level("scalar"),), 1,
-         "qemu-arm", "-cpu", "arm1176"),
-    Target("cortex-m", "no operating system: part of a firmware, or a program with its data in flash", "ARMv7E-M, FPU (Cortex-M4F, M7)",
-           (f"arm-none-eabi-gcc {M4}=cortex-m4 -mfpu=fpv4-sp-d16", f"zig cc -target thumb-freestanding-eabihf {M4}=cortex_m4 -g0"),
-           (*COMMON, "-ffunction-sections", "-fdata-sections", "-mno-unaligned-access"), (Level("scalar"),), ram=64 * 1024, threads=1,
-           stack=1216, lanes=1, code="scalar", code_fixed=16 * 1024, data_fixed=260, kernel_pages=0, flash=MIB, libraries=("-lgcc",),
-           install='sudo apt install gcc-arm-none-eabi, or pip install "bnnc[arm]" (the zig compiler)'),
-)}
+TARGETS: dict[str, Target] = {
+    t.name: t
+    for t in (
+        Target(
+            "host",
+            "this machine: one static program, the best instruction set is chosen when it starts",
+            "x86-64; elsewhere the compiler's own",
+            ("cc", "gcc", "clang", "zig cc -mcpu=baseline -g0"),
+            COMMON,
+            PORTABLE,
+            code_fixed=RUNTIME_TEXT,
+            data_fixed=RUNTIME_DATA,
+        ),
+        Target(
+            "native",
+            "this machine only: compiled for exactly this CPU",
+            "x86-64, -march=native",
+            ("cc", "gcc", "clang", "zig cc -g0"),
+            (*COMMON, "-march=native"),
+            (Level("native"),),
+            code_fixed=RUNTIME_TEXT,
+            data_fixed=RUNTIME_DATA,
+        ),
+        _arm(
+            "rpi",
+            "Raspberry Pi 3, 4, 5, Zero 2 W with a 64-bit system",
+            "aarch64, NEON; dotprod where there is",
+            "-mcpu=cortex-a53",
+            "-target aarch64-linux-musl -mcpu=cortex_a53",
+            "-mcpu=cortex-a53",
+            512 * MIB,
+            (*NEON, DOTPROD),
+            4,
+            "qemu-aarch64",
+            "-cpu",
+            "cortex-a53",
+        ),
+        _arm(
+            "rpi5",
+            "Raspberry Pi 5, tuned for it",
+            "aarch64, NEON, ARMv8.2 with fp16 and dotprod",
+            "-mcpu=cortex-a76",
+            "-target aarch64-linux-musl -mcpu=cortex_a76",
+            "-mcpu=cortex-a76",
+            2048 * MIB,
+            (Level("dotprod"),),
+            4,
+            "qemu-aarch64",
+            "-cpu",
+            "cortex-a76",
+        ),
+        _arm(
+            "rpi2",
+            "Raspberry Pi 2, and 3, 4, Zero 2 W with a 32-bit system",
+            "ARMv7-A, NEON",
+            "-mcpu=cortex-a7 -mfpu=neon-vfpv4 -mfp16-format=ieee",
+            "-target arm-linux-musleabihf -mcpu=cortex_a7",
+            "-mcpu=cortex-a7",
+            512 * MIB,
+            NEON,
+            4,
+            "qemu-arm",
+            "-cpu",
+            "cortex-a7",
+        ),
+        _arm(
+            "rpi-zero",
+            "Raspberry Pi Zero, Zero W and 1",
+            "ARMv6, VFP",
+            "-mcpu=arm1176jzf-s -mfpu=vfp -marm",
+            "-target arm-linux-musleabihf -mcpu=arm1176jzf_s",
+            "-mcpu=arm1176jzf-s -marm",
+            256 * MIB,
+            (Level("scalar"),),
+            1,
+            "qemu-arm",
+            "-cpu",
+            "arm1176",
+        ),
+        Target(
+            "cortex-m",
+            "no operating system: part of a firmware, or a program with its data in flash",
+            "ARMv7E-M, FPU (Cortex-M4F, M7)",
+            (
+                f"arm-none-eabi-gcc {M4}=cortex-m4 -mfpu=fpv4-sp-d16",
+                f"zig cc -target thumb-freestanding-eabihf {M4}=cortex_m4 -g0",
+            ),
+            (*COMMON, "-ffunction-sections", "-fdata-sections", "-mno-unaligned-access"),
+            (Level("scalar"),),
+            ram=64 * 1024,
+            threads=1,
+            stack=1216,
+            lanes=1,
+            code="scalar",
+            code_fixed=16 * 1024,
+            data_fixed=260,
+            kernel_pages=0,
+            flash=MIB,
+            libraries=("-lgcc",),
+            install='sudo apt install gcc-arm-none-eabi, or pip install "bnnc[arm]" (the zig compiler)',
+        ),
+    )
+}
 
 
 def find_target(name: str) -> Target:
     """Raises BnncError B0705 for an unknown name."""
     if name not in TARGETS:
-        raise error("B0705", f"unknown target `{name}`", exit_code=2,
-                    help=did_you_mean(name, TARGETS) or f"targets: {', '.join(TARGETS)}")
+        raise error(
+            "B0705",
+            f"unknown target `{name}`",
+            exit_code=2,
+            help=did_you_mean(name, TARGETS) or f"targets: {', '.join(TARGETS)}",
+        )
     return TARGETS[name]

@@ -1,4 +1,6 @@
-"""build: Source -> a program.  A Python trainer is checked and made executable; a host program gets its compiled kernels."""
+"""build: Source -> a program.  A Python trainer is checked and made executable; a host program gets its compiled
+kernels.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +24,12 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
     try:
         compile(text, source.main, "exec")
     except SyntaxError as e:
-        raise error("B0713", f"{source.main}, line {e.lineno}: {e.msg}", exit_code=4,
-                    help="if the source was not edited this is a bug in bnnc") from e
+        raise error(
+            "B0713",
+            f"{source.main}, line {e.lineno}: {e.msg}",
+            exit_code=4,
+            help="if the source was not edited this is a bug in bnnc",
+        ) from e
     if f"'arena_bytes': {report.arena}," not in text:
         raise InternalError(f"the program's arena is not the {report.arena} bytes of the plan")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -48,4 +54,6 @@ def read_source(folder: Path) -> tuple[Source, Sizes, Target]:
             raise ValueError(f"{main} is missing")
         return Source(name, main, files), Sizes(plan["arena_bytes"], plan["code_bytes"], 0), target
     except (OSError, ValueError, KeyError, TypeError) as e:
-        raise error("B0708", f"{plan_file}: not a plan that bnnc wrote ({e})", exit_code=2, help="write the source again") from e
+        raise error(
+            "B0708", f"{plan_file}: not a plan that bnnc wrote ({e})", exit_code=2, help="write the source again"
+        ) from e

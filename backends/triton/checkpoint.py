@@ -1,7 +1,9 @@
-"""Checkpoints as the C trainer writes and reads them (``bnnc_store.h``, ``bnnc_train.h``): two slots, a header with CRCs.
+"""Checkpoints as the C trainer writes and reads them (``bnnc_store.h``, ``bnnc_train.h``): two slots, a header with
+CRCs.
 
-A save writes the payload, syncs, then the header, syncs again, into the slot that does not hold the latest: power lost at any
-write leaves one that is whole.  The payload is a cursor (112 bytes, and 8 for each counter) and the state range of the arena.
+A save writes the payload, syncs, then the header, syncs again, into the slot that does not hold the latest: power lost
+at any write leaves one that is whole.  The payload is a cursor (112 bytes, and 8 for each counter) and the state range
+of the arena.
 """
 
 from __future__ import annotations
@@ -78,18 +80,26 @@ class Store:
         raw = path.read_bytes() if path.exists() else b""
         if not raw:
             return "empty", 0, b""
-        magic, version, _, spec, generation, length, crc, _, _, own = HEADER.unpack(raw[: HEADER.size].ljust(HEADER.size, b"\0"))
+        magic, version, _, spec, generation, length, crc, _, _, own = HEADER.unpack(
+            raw[: HEADER.size].ljust(HEADER.size, b"\0")
+        )
         if magic != MAGIC or zlib.crc32(raw[: HEADER.size - 4]) != own:
             return "torn", 0, b""
         if version != VERSION or spec != self.spec or length != self.length:
             return "foreign", 0, b""
         payload = raw[PAYLOAD : PAYLOAD + length]
-        return ("valid", generation, payload) if len(payload) == length and zlib.crc32(payload) == crc else ("damaged", 0, b"")
+        return (
+            ("valid", generation, payload)
+            if len(payload) == length and zlib.crc32(payload) == crc
+            else ("damaged", 0, b"")
+        )
 
     def load(self) -> tuple[Cursor, bytes] | None:
         """The latest whole checkpoint: (cursor, states), or None where there is none.
 
-        Raises BnncError B0807, exit code 6: another network's, or one that no power cut has left damaged (``bnnc_ckpt_lost``)."""
+        Raises BnncError B0807, exit code 6: another network's, or one that no power cut has left damaged
+        (``bnnc_ckpt_lost``).
+        """
         seen = [self._look(p) for p in self.paths]
         kinds = [s[0] for s in seen]
         valid = [i for i in (0, 1) if kinds[i] == "valid"]
@@ -97,20 +107,37 @@ class Store:
         if valid:
             self.slot = max(valid, key=lambda i: seen[i][1])
             if kinds[1 - self.slot] in ("torn", "damaged"):
-                self.note = f"note: {self.paths[1 - self.slot]} is incomplete, as after a power cut; going on from the other one"
+                self.note = (
+                    f"note: {self.paths[1 - self.slot]} is incomplete, as after a power cut; going on from the"
+                    " other one"
+                )
             _, self.generation, payload = seen[self.slot]
             return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
         if "foreign" in kinds:
-            raise error("B0807", f"{self.paths[kinds.index('foreign')]} belongs to another network, rule or batch size than this "
-                        f"program's ({self.spec.decode()})", exit_code=6, help="--out ANOTHER_FOLDER, or --resume never to remove it")
+            raise error(
+                "B0807",
+                f"{self.paths[kinds.index('foreign')]} belongs to another network, rule or batch size than this "
+                f"program's ({self.spec.decode()})",
+                exit_code=6,
+                help="--out ANOTHER_FOLDER, or --resume never to remove it",
+            )
         if "damaged" in kinds or kinds[1] == "torn":
             there = [p for p, kind in zip(self.paths, kinds, strict=True) if kind != "empty"]
-            what = (f"both checkpoints in {self.folder} are damaged" if there[1:] else
-                    f"{there[0]} is damaged, and there is no other checkpoint")
-            raise error("B0807", f"{what}: no power cut does that, the medium may be failing", exit_code=6,
-                        help="put a copy of the folder back; train --resume never starts again from nothing")
+            what = (
+                f"both checkpoints in {self.folder} are damaged"
+                if there[1:]
+                else f"{there[0]} is damaged, and there is no other checkpoint"
+            )
+            raise error(
+                "B0807",
+                f"{what}: no power cut does that, the medium may be failing",
+                exit_code=6,
+                help="put a copy of the folder back; train --resume never starts again from nothing",
+            )
         if kinds[0] == "torn":
-            self.note = f"note: {self.paths[0]} is incomplete, as after a power cut in the first save; training starts again"
+            self.note = (
+                f"note: {self.paths[0]} is incomplete, as after a power cut in the first save; training starts again"
+            )
         return None
 
     def clear(self) -> None:
@@ -130,7 +157,9 @@ class Store:
         """Writes the next generation.  Raises BnncError B0807, exit code 6."""
         slot = 1 if self.slot == 0 else 0
         payload = cursor.pack() + states
-        head = HEADER.pack(MAGIC, VERSION, HEADER.size, self.spec, self.generation + 1, len(payload), zlib.crc32(payload), 0, 0, 0)
+        head = HEADER.pack(
+            MAGIC, VERSION, HEADER.size, self.spec, self.generation + 1, len(payload), zlib.crc32(payload), 0, 0, 0
+        )
         head = head[:-4] + struct.pack("<I", zlib.crc32(head[:-4]))
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +175,11 @@ class Store:
                 os.close(fd)
             self._sync_folder()
         except OSError as e:
-            raise error("B0807", f"cannot write the checkpoint {self.paths[slot]}: {e.strerror}", exit_code=6,
-                        help="the one before it is whole; make room and give the same command again") from e
+            raise error(
+                "B0807",
+                f"cannot write the checkpoint {self.paths[slot]}: {e.strerror}",
+                exit_code=6,
+                help="the one before it is whole; make room and give the same command again",
+            ) from e
         self.slot, self.generation = slot, self.generation + 1
         return self.paths[slot]

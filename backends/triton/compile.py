@@ -1,7 +1,7 @@
 """Ahead-of-time compilation of a network's kernels: cubins and PTX, with no GPU, no driver and no torch.
 
-Line information is left out, so the same Plan gives the same bytes wherever it is compiled.  A kernel that spills registers
-or wants scratch memory is refused: both are device memory that no plan counts.
+Line information is left out, so the same Plan gives the same bytes wherever it is compiled.  A kernel that spills
+registers or wants scratch memory is refused: both are device memory that no plan counts.
 """
 
 from __future__ import annotations
@@ -23,15 +23,20 @@ from . import emit
 
 TRITON = "3.6.0"
 MOST_REGISTERS = 255  # of a persistent step: one program a multiprocessor leaves it that many
-# Loads ahead of a product (Triton's default first: fewer need fewer registers), and whether a thread may have all registers.
+# Loads ahead of a product (Triton's default first: fewer need fewer registers), and whether a thread may have all
+# registers.
 ATTEMPTS = ((3, False), (2, False), (1, False), (1, True))
-SHARED = {80: 99 << 10, 90: 227 << 10}  # bytes of shared memory that a program may ask for, on every GPU of a generation
+SHARED = {
+    80: 99 << 10,
+    90: 227 << 10,
+}  # bytes of shared memory that a program may ask for, on every GPU of a generation
 USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
 
 
 @dataclass(frozen=True)
 class Image:
-    """One compiled kernel: ``grid`` programs (0: as many as the device runs at once), ``shared`` bytes asked for at launch;
+    """One compiled kernel: ``grid`` programs (0: as many as the device runs at once), ``shared`` bytes asked for at
+    launch;
     ``stack`` and ``scratch`` are bytes of device memory beside the arena."""
 
     name: str
@@ -51,11 +56,19 @@ def require_triton() -> Any:
     try:
         import triton  # noqa: PLC0415
     except ImportError as e:
-        raise error("B0711", "this target needs Triton, which is not installed", exit_code=4,
-                    help=f"pip install 'bnnc[gpu]' (triton {TRITON})") from e
+        raise error(
+            "B0711",
+            "this target needs Triton, which is not installed",
+            exit_code=4,
+            help=f"pip install 'bnnc[gpu]' (triton {TRITON})",
+        ) from e
     if triton.__version__ != TRITON:
-        raise error("B0711", f"this target needs triton {TRITON}, not {triton.__version__}", exit_code=4,
-                    help="pip install 'bnnc[gpu]'")
+        raise error(
+            "B0711",
+            f"this target needs triton {TRITON}, not {triton.__version__}",
+            exit_code=4,
+            help="pip install 'bnnc[gpu]'",
+        )
     return triton
 
 
@@ -83,7 +96,9 @@ def _usage(triton: Any, cubin: bytes, folder: Path) -> tuple[int, int]:
     """(registers, stack bytes) a thread."""
     tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     (folder / "k.cubin").write_bytes(cubin)
-    done = subprocess.run([str(tool), "--dump-resource-usage", str(folder / "k.cubin")], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [str(tool), "--dump-resource-usage", str(folder / "k.cubin")], capture_output=True, text=True, check=True
+    )
     found = USAGE.search(done.stdout)
     if found is None:
         raise InternalError(f"cuobjdump: {done.stdout}{done.stderr}")
@@ -104,30 +119,63 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     for stages, most in ATTEMPTS:
         limit = {"maxnreg": MOST_REGISTERS} if most or not entry.tiles else {}
         try:
-            made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options={**options, **limit, "num_stages": stages})
+            made = triton.compile(
+                source, target=GPUTarget("cuda", arch, 32), options={**options, **limit, "num_stages": stages}
+            )
         except triton.runtime.errors.TritonError as e:
-            raise error("B0712", f"kernel {entry.name} does not compile for sm_{arch}: {str(e).splitlines()[-1]}", exit_code=4,
-                        help="report it with the spec") from e
+            raise error(
+                "B0712",
+                f"kernel {entry.name} does not compile for sm_{arch}: {str(e).splitlines()[-1]}",
+                exit_code=4,
+                help="report it with the spec",
+            ) from e
         registers, stack = _usage(triton, made.asm["cubin"], folder)
-        image = Image(entry.name, arch, entry.tiles, entry.warps, made.metadata.shared, registers, stack,
-                      made.metadata.global_scratch_size, made.asm["cubin"], made.asm["ptx"])
+        image = Image(
+            entry.name,
+            arch,
+            entry.tiles,
+            entry.warps,
+            made.metadata.shared,
+            registers,
+            stack,
+            made.metadata.global_scratch_size,
+            made.asm["cubin"],
+            made.asm["ptx"],
+        )
         if not stack and not image.scratch and image.shared <= SHARED[arch]:
             return image
-    what = (f"{stack} bytes of stack a thread and {image.scratch} of scratch, which no plan counts" if stack or image.scratch else
-            f"{image.shared} bytes of shared memory, of {SHARED[arch]}")
-    raise error("B0712", f"kernel {entry.name} for sm_{arch} needs {what}", exit_code=4,
-                help="report it with the spec; a smaller layer or batch may avoid it")
+    what = (
+        f"{stack} bytes of stack a thread and {image.scratch} of scratch, which no plan counts"
+        if stack or image.scratch
+        else f"{image.shared} bytes of shared memory, of {SHARED[arch]}"
+    )
+    raise error(
+        "B0712",
+        f"kernel {entry.name} for sm_{arch} needs {what}",
+        exit_code=4,
+        help="report it with the spec; a smaller layer or batch may avoid it",
+    )
 
 
-def compile_text(text: str, archs: Sequence[int]) -> tuple[list[emit.Entry], list[emit.Entry], dict[tuple[str, int], Image]]:
+def compile_text(
+    text: str, archs: Sequence[int]
+) -> tuple[list[emit.Entry], list[emit.Entry], dict[tuple[str, int], Image]]:
     """What a module of kernels launches in a training and in an evaluation step, compiled for each architecture."""
     triton = require_triton()
-    with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp, triton.knobs.runtime.scope(), triton.knobs.compilation.scope():
+    with (
+        tempfile.TemporaryDirectory(prefix="bnnc-") as tmp,
+        triton.knobs.runtime.scope(),
+        triton.knobs.compilation.scope(),
+    ):
         triton.knobs.compilation.disable_line_info = True
         module = load_module(text, Path(tmp), interpret=False)
         if module.PERSISTENT:
             train, evaluate = ([e] for e in emit.PERSISTENT)
         else:
             train, evaluate = ([emit.Entry(*e) for e in side] for side in (module.TRAIN, module.EVAL))
-        made = {(e.name, arch): compile_one(triton, module, e, arch, Path(tmp)) for e in (*train, *evaluate) for arch in archs}
+        made = {
+            (e.name, arch): compile_one(triton, module, e, arch, Path(tmp))
+            for e in (*train, *evaluate)
+            for arch in archs
+        }
     return train, evaluate, made

@@ -54,19 +54,30 @@ def asked(question: str) -> bool:
 
 def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespace:
     """The command line: the C trainer's flags."""
-    top = argparse.ArgumentParser(prog=f"{net['name']}_triton.py", description=f"{net['name']}: rule {net['rule']}, {net['optimizer']}, "
-                                  f"batch {net['batch'] * net['parts']}; {net['device_bytes']} bytes of GPU memory",
-                                  epilog="exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 no GPU, "
-                                  "129/130/141/143 closed terminal, Ctrl-C, closed pipe, kill")
+    top = argparse.ArgumentParser(
+        prog=f"{net['name']}_triton.py",
+        description=f"{net['name']}: rule {net['rule']}, {net['optimizer']}, "
+        f"batch {net['batch'] * net['parts']}; {net['device_bytes']} bytes of GPU memory",
+        epilog="exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 no GPU, "
+        "129/130/141/143 closed terminal, Ctrl-C, closed pipe, kill",
+    )
     verbs = top.add_subparsers(dest="verb", required=True)
     shared = argparse.ArgumentParser(add_help=False)
-    for flag, text in (("--data", "where the files named in the spec are"), ("--train", "other training data: FILE[,LABELS]"),
-                       ("--test", "other test data: FILE[,LABELS], or none"), ("--init", "first weights from a .safetensors file")):
+    for flag, text in (
+        ("--data", "where the files named in the spec are"),
+        ("--train", "other training data: FILE[,LABELS]"),
+        ("--test", "other test data: FILE[,LABELS], or none"),
+        ("--init", "first weights from a .safetensors file"),
+    ):
         shared.add_argument(flag, help=text)
     shared.add_argument("--out", default="run", help="checkpoints (default run)")
     exports = argparse.ArgumentParser(add_help=False)
     exports.add_argument("--export", help="weights to a .safetensors file at the end, or where it is stopped")
-    t = verbs.add_parser("train", parents=[shared, exports], help="train; the same command after an interruption goes on where it stopped")
+    t = verbs.add_parser(
+        "train",
+        parents=[shared, exports],
+        help="train; the same command after an interruption goes on where it stopped",
+    )
     t.add_argument("--epochs", type=int, default=net["epochs"])
     t.add_argument("--steps", type=int, help="stop after N steps in total")
     t.add_argument("--lr", type=float, help=f"first learning rate (default {net['lr']:g})")
@@ -76,11 +87,17 @@ def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespac
     t.add_argument("--save-every", type=float, default=60, help="seconds between checkpoints")
     t.add_argument("--save-every-steps", type=int, default=0)
     t.add_argument("--log", help="one JSON object an epoch")
-    t.add_argument("--ask", action="store_true", help="wait after each epoch: a line on standard input goes on, its end stops")
+    t.add_argument(
+        "--ask", action="store_true", help="wait after each epoch: a line on standard input goes on, its end stops"
+    )
     t.add_argument("--quiet", action="store_true")
-    e = verbs.add_parser("eval", parents=[shared, exports], help="accuracy on the test set, of the checkpoint in --out or of --init")
+    e = verbs.add_parser(
+        "eval", parents=[shared, exports], help="accuracy on the test set, of the checkpoint in --out or of --init"
+    )
     e.add_argument("--json", action="store_true")
-    p = verbs.add_parser("predict", parents=[shared], help="the class of each test sample, a line each; labels may be missing")
+    p = verbs.add_parser(
+        "predict", parents=[shared], help="the class of each test sample, a line each; labels may be missing"
+    )
     p.add_argument("--json", action="store_true", help="an object a line: sample and class")
     i = verbs.add_parser("info", help="what this program is")
     i.add_argument("--json", action="store_true")

@@ -1,7 +1,8 @@
-"""Where kernels run: a GPU by way of torch, or Triton's interpreter on NumPy memory (``TRITON_INTERPRET=1``: slow, for tests).
+"""Where kernels run: a GPU by way of torch, or Triton's interpreter on NumPy memory (``TRITON_INTERPRET=1``: slow, for
+tests).
 
-Both give the same four operations on one block of device memory: write, read, step, wait.  On the GPU everything is queued on one
-stream; a step is one cooperative launch, or a CUDA graph of one launch a kernel.
+Both give the same four operations on one block of device memory: write, read, step, wait.  On the GPU everything is
+queued on one stream; a step is one cooperative launch, or a CUDA graph of one launch a kernel.
 """
 
 from __future__ import annotations
@@ -47,11 +48,15 @@ class Interpreted:
         self.samples, self.extra = (rows.reshape(-1), labels), rows.nbytes + labels.nbytes
 
     def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Training steps in one launch: i32[steps, batch], u32[steps, scalars] -> words of losses and predictions [steps, batch], and of
-        what was counted."""
+        """Training steps in one launch: i32[steps, batch], u32[steps, scalars] -> words of losses and predictions
+        [steps, batch], and of what was counted."""
         loss, pred = (np.zeros(order.shape, np.int32) for _ in range(2))
         counts = np.zeros((len(order), counted(self.module)), np.int32)
-        arrays = (self.memory, *self.samples, *(x.reshape(-1) for x in (order, scalars.view(np.int32), loss, pred, counts)))
+        arrays = (
+            self.memory,
+            *self.samples,
+            *(x.reshape(-1) for x in (order, scalars.view(np.int32), loss, pred, counts)),
+        )
         with np.errstate(all="ignore"):
             self.module["train_steps"][(1,)](*map(Pointer, arrays), len(order))
         return loss, pred, counts
@@ -95,19 +100,29 @@ class Pointer:
 
 
 class Gpu:
-    """One allocation on the current CUDA device; ``persistent``: None as the plan says, else one launch a step or a graph."""
+    """One allocation on the current CUDA device; ``persistent``: None as the plan says, else one launch a step or a
+    graph.
+    """
 
     def __init__(self, module: Mapping[str, Any], persistent: bool | None = None) -> None:
         try:
             import torch  # noqa: PLC0415
         except ImportError as e:
-            raise error("B0714", "this program needs torch, which is not installed", exit_code=7, help="pip install 'bnnc[gpu]'") from e
+            raise error(
+                "B0714", "this program needs torch, which is not installed", exit_code=7, help="pip install 'bnnc[gpu]'"
+            ) from e
         if not torch.cuda.is_available():
-            raise error("B0714", "there is no CUDA device, or torch was built without CUDA", exit_code=7,
-                        help="run it on a machine with an NVIDIA GPU, or compile for `--target host`")
+            raise error(
+                "B0714",
+                "there is no CUDA device, or torch was built without CUDA",
+                exit_code=7,
+                help="run it on a machine with an NVIDIA GPU, or compile for `--target host`",
+            )
         about = torch.cuda.get_device_properties(0)
         if (about.major, about.minor) < OLDEST:
-            raise error("B0714", f"{about.name} has compute capability {about.major}.{about.minor}; 8.0 is needed", exit_code=7)
+            raise error(
+                "B0714", f"{about.name} has compute capability {about.major}.{about.minor}; 8.0 is needed", exit_code=7
+            )
         self.torch, self.module, self.name = torch, module, about.name
         self.nbytes, self.extra = module["NET"]["device_bytes"], 0
         self.memory = torch.zeros(self.nbytes, dtype=torch.uint8, device="cuda")
@@ -128,8 +143,9 @@ class Gpu:
             self.module[name][(tiles,)](self.memory, *strip, num_warps=warps, enable_fp_fusion=False)
 
     def one_launch(self, side: str) -> None:
-        self.module[f"{side}_step"][(self.programs,)](self.memory, num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
-                                                      launch_cooperative_grid=True)
+        self.module[f"{side}_step"][(self.programs,)](
+            self.memory, num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False, launch_cooperative_grid=True
+        )
 
     def keep(self, rows: np.ndarray, labels: np.ndarray) -> None:
         """As :meth:`Interpreted.keep`: all samples lie in device memory, beside the plan's block."""
@@ -139,11 +155,23 @@ class Gpu:
     def steps(self, order: np.ndarray, scalars: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As :meth:`Interpreted.steps`."""
         given = [self.torch.from_numpy(x.reshape(-1).copy()).cuda() for x in (order, scalars.view(np.int32))]
-        loss, pred, counts = (self.torch.zeros((len(order), n), dtype=self.torch.int32, device="cuda")
-                              for n in (order.shape[1], order.shape[1], counted(self.module)))
+        loss, pred, counts = (
+            self.torch.zeros((len(order), n), dtype=self.torch.int32, device="cuda")
+            for n in (order.shape[1], order.shape[1], counted(self.module))
+        )
         self.module["train_steps"][(self.programs,)](
-            self.memory, *self.samples, *given, loss, pred, counts, len(order), num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False,
-            launch_cooperative_grid=True)
+            self.memory,
+            *self.samples,
+            *given,
+            loss,
+            pred,
+            counts,
+            len(order),
+            num_warps=WARPS,
+            maxnreg=REGISTERS,
+            enable_fp_fusion=False,
+            launch_cooperative_grid=True,
+        )
         return loss.cpu().numpy(), pred.cpu().numpy(), counts.cpu().numpy()
 
     def step(self, side: str) -> None:
@@ -170,7 +198,9 @@ class Gpu:
 def need_triton() -> None:
     """Ends the program where Triton is missing."""
     if importlib.util.find_spec("triton") is None:
-        e = error("B0714", "this program needs Triton, which is not installed", exit_code=7, help="pip install 'bnnc[gpu]'")
+        e = error(
+            "B0714", "this program needs Triton, which is not installed", exit_code=7, help="pip install 'bnnc[gpu]'"
+        )
         print(render(e.diagnostics, e.sources, False), file=sys.stderr)
         sys.exit(e.exit_code)
 

@@ -30,12 +30,23 @@ from .targets import Target
 
 BARRIER_BYTES = 64
 PERSISTENT_TERMS = LARGE
-SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level", "part")  # inputs that the trainer writes before a step
+SCALARS = (
+    "lr",
+    "step",
+    "tick",
+    "seed",
+    "errors",
+    "samples",
+    "level",
+    "part",
+)  # inputs that the trainer writes before a step
 
 
 class Entry(NamedTuple):
-    """A Triton function that is launched: its name, how many tiles it has (0: one program for each multiprocessor, all of them
-    at once), how many warps each; ``loop``: the first kernel of the loop that it is in, and that loop's strips."""
+    """A Triton function that is launched: its name, how many tiles it has (0: one program for each multiprocessor, all
+    of them at once), how many warps each; ``loop``: the first kernel of the loop that it is in, and that loop's
+    strips.
+    """
 
     name: str
     tiles: int
@@ -75,13 +86,21 @@ def device(placed: Placed) -> Device:
 
 def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
     constants = {n: at for n, at, _ in device(placed).constants}
-    return Memory(ps.storage, dict(ps.schedule.alias), ps.schedule.program.state_names, prefix,
-                  {b.name: b.offset for b in placed.plan.buffers}, constants, persistent(placed), parts(ps))
+    return Memory(
+        ps.storage,
+        dict(ps.schedule.alias),
+        ps.schedule.program.state_names,
+        prefix,
+        {b.name: b.offset for b in placed.plan.buffers},
+        constants,
+        persistent(placed),
+        parts(ps),
+    )
 
 
 def parts(ps: PackedSchedule) -> dict[str, int]:
     """The strips of each kernel in a loop."""
-    return {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first:loop.last + 1]}
+    return {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first : loop.last + 1]}
 
 
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
@@ -94,9 +113,18 @@ def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, A
         body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
         body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
         where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
-        out.append({"name": ("eval_" if prefix else "") + k.name, "decls": decls, "text": body, "doc": c_emit.kernel_doc(k),
-                    "title": f"{k.phase} of {where}" if where else k.phase, "tiles": text.tiles, "warps": text.warps,
-                    "loop": loops.get(i)})
+        out.append(
+            {
+                "name": ("eval_" if prefix else "") + k.name,
+                "decls": decls,
+                "text": body,
+                "doc": c_emit.kernel_doc(k),
+                "title": f"{k.phase} of {where}" if where else k.phase,
+                "tiles": text.tiles,
+                "warps": text.warps,
+                "loop": loops.get(i),
+            }
+        )
     return out
 
 
@@ -108,14 +136,21 @@ def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
 
 
 def persistent(placed: Placed) -> bool:
-    """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that launches, not
-    arithmetic, take the time."""
-    return all(terms(k) * strips.get(k.name, 1) < PERSISTENT_TERMS for ps in placed.packed for strips in [parts(ps)] for k in ps.kernels)
+    """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that
+    launches, not arithmetic, take the time."""
+    return all(
+        terms(k) * strips.get(k.name, 1) < PERSISTENT_TERMS
+        for ps in placed.packed
+        for strips in [parts(ps)]
+        for k in ps.kernels
+    )
 
 
 def phases(ps: PackedSchedule, placed: Placed, prefix: str, first: int = 0, end: int | None = None) -> list[list[int]]:
-    """Kernels ``first`` .. ``end - 1``, by number, that can run at the same time: none writes a byte that another touches.  A kernel is
-    in the phase after the last one that holds a kernel before it in the schedule with which it shares bytes so."""
+    """Kernels ``first`` .. ``end - 1``, by number, that can run at the same time: none writes a byte that another
+    touches.  A kernel is in the phase after the last one that holds a kernel before it in the schedule with which it
+    shares bytes so.
+    """
     memory = _memory(ps, placed, prefix)
     spans = {b.name: (b.offset, b.end) for b in placed.plan.buffers}
 
@@ -128,17 +163,25 @@ def phases(ps: PackedSchedule, placed: Placed, prefix: str, first: int = 0, end:
     level: dict[int, int] = {}
     for i, k in enumerate(ps.kernels[first:end], first):
         reads, writes = touched(k.reads), touched(k.writes)
-        level[i] = 1 + max((level[j] for j, o in enumerate(ps.kernels[first:i], first) if meet(writes, touched((*o.reads, *o.writes))) or
-                            meet(reads, touched(o.writes))), default=-1)
+        level[i] = 1 + max(
+            (
+                level[j]
+                for j, o in enumerate(ps.kernels[first:i], first)
+                if meet(writes, touched((*o.reads, *o.writes))) or meet(reads, touched(o.writes))
+            ),
+            default=-1,
+        )
     return [[i for i, at in level.items() if at == phase] for phase in range(max(level.values(), default=-1) + 1)]
 
 
 def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str, Any]]) -> list[str]:
-    """The calls of a step, with a barrier after each phase: each kernel's tiles are given to other programs than those of the kernels
-    before it.  The kernels of a loop are phases of their own."""
+    """The calls of a step, with a barrier after each phase: each kernel's tiles are given to other programs than those
+    of the kernels before it.  The kernels of a loop are phases of their own."""
     lines, at = [], 0
     for loop in (*ps.loops, None):
-        for first, end, strips in ((at, loop.first, 0), (loop.first, loop.last + 1, loop.parts)) if loop else ((at, len(made), 0),):
+        for first, end, strips in (
+            ((at, loop.first, 0), (loop.first, loop.last + 1, loop.parts)) if loop else ((at, len(made), 0),)
+        ):
             lines += [f"for strip in range({strips}):"] * bool(strips)
             for phase in phases(ps, placed, prefix, first, end):
                 shift = 0
@@ -152,8 +195,11 @@ def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str
 
 def launches(placed: Placed) -> str:
     """The variant, in words, for the plan."""
-    return ("one launch a step, the bits of every other backend" if persistent(placed) else
-            "one launch a kernel, large float products on tensor cores")
+    return (
+        "one launch a step, the bits of every other backend"
+        if persistent(placed)
+        else "one launch a kernel, large float products on tensor cores"
+    )
 
 
 def device_bytes(target: Target, placed: Placed, *_: Any) -> int:
@@ -162,17 +208,29 @@ def device_bytes(target: Target, placed: Placed, *_: Any) -> int:
 
 
 def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:
-    """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``: what a
-    trainer needs to know, where the module is one."""
+    """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``:
+    what a trainer needs to know, where the module is one."""
     train, evaluate = (kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True))
-    return render("triton/module.py.j2", name=model.name, version=__version__, hash=model.hash, rule=model.rule.name,
-                  optimizer=model.optimizer.name, batch=model.batch, part=model.part, table=table_lines(report),
-                  train=train, evaluate=evaluate,
-                  train_lines=_phased(placed.packed.train, placed, "", train),
-                  eval_lines=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
-                  loops=any(ps.loops for ps in placed.packed),
-                  counter=placed.plan.arena_bytes, persistent=persistent(placed), steps=_steps(placed, net),
-                  net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "")
+    return render(
+        "triton/module.py.j2",
+        name=model.name,
+        version=__version__,
+        hash=model.hash,
+        rule=model.rule.name,
+        optimizer=model.optimizer.name,
+        batch=model.batch,
+        part=model.part,
+        table=table_lines(report),
+        train=train,
+        evaluate=evaluate,
+        train_lines=_phased(placed.packed.train, placed, "", train),
+        eval_lines=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
+        loops=any(ps.loops for ps in placed.packed),
+        counter=placed.plan.arena_bytes,
+        persistent=persistent(placed),
+        steps=_steps(placed, net),
+        net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "",
+    )
 
 
 def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -183,8 +241,14 @@ def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
     counts: list[tuple[int, int, int]] = []
     for _, _, at, n, _ in net["counters"]:
         counts.append((at, sum(c[2] for c in counts), n))
-    return {**net["at"]["train"], "result": net["at"]["train"]["loss"], "row": row, "scalars": list(net["scalars"].values()),
-            "counts": counts, "counted": sum(c[2] for c in counts)}
+    return {
+        **net["at"]["train"],
+        "result": net["at"]["train"]["loss"],
+        "row": row,
+        "scalars": list(net["scalars"].values()),
+        "counts": counts,
+        "counted": sum(c[2] for c in counts),
+    }
 
 
 def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
@@ -196,25 +260,61 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
     sides = {}
     for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
         results = dict(ps.schedule.program.results)
-        sides[name] = {k: at[prefix + n] for k, n in (("x", "x"), ("labels", "labels"), ("loss", results["loss"]),
-                                                      ("pred", results["pred"]))}
+        sides[name] = {
+            k: at[prefix + n]
+            for k, n in (("x", "x"), ("labels", "labels"), ("loss", results["loss"]), ("pred", results["pred"]))
+        }
     loss = dict(program.results)["loss"]
     dev = device(placed)
     return {
-        "name": model.name, "hash": spec_hash(model, placed), "version": __version__, "target": target.name, "rule": model.rule.name,
-        "optimizer": model.optimizer.name, "batch": model.part, "parts": model.microbatch, "elements": first.output.elements,
-        "classes": model.classes, "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
-        "encoding": asdict(encoder) if encoder else None, "counters": c_emit.counters(placed), "epochs": model.epochs, "seed": model.seed,
-        "holdout": model.holdout, "lr": float(model.optimizer["lr"]), "schedule": model.schedule.name,
+        "name": model.name,
+        "hash": spec_hash(model, placed),
+        "version": __version__,
+        "target": target.name,
+        "rule": model.rule.name,
+        "optimizer": model.optimizer.name,
+        "batch": model.part,
+        "parts": model.microbatch,
+        "elements": first.output.elements,
+        "classes": model.classes,
+        "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
+        "encoding": asdict(encoder) if encoder else None,
+        "counters": c_emit.counters(placed),
+        "epochs": model.epochs,
+        "seed": model.seed,
+        "holdout": model.holdout,
+        "lr": float(model.optimizer["lr"]),
+        "schedule": model.schedule.name,
         "schedule_args": {k: float(v) for k, v in model.schedule.args},
-        "data": {which: [v for _, v in source.args] for which, source in (("train", model.data.train), ("test", model.data.test))
-                 if source is not None},
-        "at": sides, "scalars": {n: at[n] for n in SCALARS if n in at}, "loss_is_int": program.value[loss].dtype == "i32",
-        "arena_bytes": placed.plan.arena_bytes, "state_bytes": placed.plan.state_bytes, "device_bytes": dev.nbytes,
-        "persistent": persistent(placed), "plan": report.summary(),
-        "states": [(s.name, s.role, s.init, s.init_value if isfinite(s.init_value) else str(s.init_value), s.stream, s.limit,
-                    program.value[s.name].dtype, program.value[s.name].shape, at[s.name]) for s in program.states],
-        "constants": [(offset, raw.hex()) for _, offset, raw in dev.constants]}
+        "data": {
+            which: [v for _, v in source.args]
+            for which, source in (("train", model.data.train), ("test", model.data.test))
+            if source is not None
+        },
+        "at": sides,
+        "scalars": {n: at[n] for n in SCALARS if n in at},
+        "loss_is_int": program.value[loss].dtype == "i32",
+        "arena_bytes": placed.plan.arena_bytes,
+        "state_bytes": placed.plan.state_bytes,
+        "device_bytes": dev.nbytes,
+        "persistent": persistent(placed),
+        "plan": report.summary(),
+        "states": [
+            (
+                s.name,
+                s.role,
+                s.init,
+                s.init_value if isfinite(s.init_value) else str(s.init_value),
+                s.stream,
+                s.limit,
+                program.value[s.name].dtype,
+                program.value[s.name].shape,
+                at[s.name],
+            )
+            for s in program.states
+        ],
+        "constants": [(offset, raw.hex()) for _, offset, raw in dev.constants],
+    }
 
 
 def spec_hash(model: Model, placed: Placed) -> str:
@@ -227,17 +327,32 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     plan = (f"{model.name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")
     if not target.levels:
         main = f"{model.name}_triton.py"
-        return Source(model.name, main, ((main, module_text(model, placed, report, net_record(model, placed, report, target))), plan))
-    return Source(model.name, f"{model.name}.c", ((f"{model.name}.c", host_text(model, placed, report, target)),
-                                                  (f"{model.name}_kernels.py", module_text(model, placed, report)), plan,
-                                                  *runtime_files("c"), *runtime_files("triton")))
+        return Source(
+            model.name,
+            main,
+            ((main, module_text(model, placed, report, net_record(model, placed, report, target))), plan),
+        )
+    return Source(
+        model.name,
+        f"{model.name}.c",
+        (
+            (f"{model.name}.c", host_text(model, placed, report, target)),
+            (f"{model.name}_kernels.py", module_text(model, placed, report)),
+            plan,
+            *runtime_files("c"),
+            *runtime_files("triton"),
+        ),
+    )
 
 
 def runtime_files(backend: str) -> list[tuple[str, str]]:
     """The headers that are shipped as they are."""
     folder = resources.files("bnnc.templates") / backend / "runtime"
-    return [(f"runtime/{f}", template_text(f"{backend}/runtime/{f}")) for f in sorted(p.name for p in folder.iterdir())
-            if f.endswith(".h")]
+    return [
+        (f"runtime/{f}", template_text(f"{backend}/runtime/{f}"))
+        for f in sorted(p.name for p in folder.iterdir())
+        if f.endswith(".h")
+    ]
 
 
 def host_text(model: Model, placed: Placed, report: Report, target: Target) -> str:
@@ -245,8 +360,22 @@ def host_text(model: Model, placed: Placed, report: Report, target: Target) -> s
     dev = device(placed)
     at = {n: offset for n, offset, _ in dev.constants}
     constants = [{**k, "at": at[n]} for n, k in c_emit.constants(placed).items()]
-    return render("triton/host.c.j2", name=model.name, file=model.name, version=__version__, hash=spec_hash(model, placed),
-                  rule=model.rule.name, optimizer=model.optimizer.name, batch=model.batch, target=target.name, table=table_lines(report),
-                  arena=placed.plan.arena_bytes, device=dev.nbytes, x_bytes=placed.plan.buffer["x"].nbytes,
-                  defines=c_emit.defines(model, placed), constants=constants,
-                  states=c_emit.state_table(placed), net=c_emit.net_table(model, placed, report, target))
+    return render(
+        "triton/host.c.j2",
+        name=model.name,
+        file=model.name,
+        version=__version__,
+        hash=spec_hash(model, placed),
+        rule=model.rule.name,
+        optimizer=model.optimizer.name,
+        batch=model.batch,
+        target=target.name,
+        table=table_lines(report),
+        arena=placed.plan.arena_bytes,
+        device=dev.nbytes,
+        x_bytes=placed.plan.buffer["x"].nbytes,
+        defines=c_emit.defines(model, placed),
+        constants=constants,
+        states=c_emit.state_table(placed),
+        net=c_emit.net_table(model, placed, report, target),
+    )

@@ -1,10 +1,12 @@
 """Prints scalar expressions of the IR as Triton: tensors that broadcast.
 
-In: expression trees, the storages they load from, and the index tensors of a skeleton.  Out: statements, sorted into those
-before a loop (``pre``) and those in it (``body``), and a Triton expression for each tree.  A value that varies along rows
-and columns is a tile, along one of them a tile of extent 1 on the other axis, else a scalar: Triton broadcasts.
+In: expression trees, the storages they load from, and the index tensors of a skeleton.  Out: statements, sorted into
+those before a loop (``pre``) and those in it (``body``), and a Triton expression for each tree.  A value that varies
+along rows and columns is a tile, along one of them a tile of extent 1 on the other axis, else a scalar: Triton
+broadcasts.
 
-A :class:`Frame` says what a skeleton calls its row and its column, and which mask guards each against the matrix's edge.
+A :class:`Frame` says what a skeleton calls its row and its column, and which mask guards each against the matrix's
+edge.
 """
 
 from __future__ import annotations
@@ -22,17 +24,70 @@ from bnnc.sched.kernel import INFIX, Expr, bare
 
 from ..printing import LONG, Names, all_const, kind
 
-TYPES = {"u8": "uint8", "i8": "int8", "i16": "int16", "i32": "int32", "f16": "float16", "f32": "float32", "bit": "uint32", "bool": "uint32"}
+TYPES = {
+    "u8": "uint8",
+    "i8": "int8",
+    "i16": "int16",
+    "i32": "int32",
+    "f16": "float16",
+    "f32": "float32",
+    "bit": "uint32",
+    "bool": "uint32",
+}
 CALLS = {"sqrt": "tl.sqrt_rn", "exp": "num.exp", "log": "num.log", "powi": "num.powi"}
-RESERVED = ("arena", "t", "r", "c", "q", "p", "k", "d", "i", "x", "s", "num", "tl", "rows_ok", "cols_ok", "q_ok", "p_ok", "other_ok",
-            "first", "second", "total", "differ", "row", "col", "open", "size", "value", "other", "rival", "c0", "pick", "at", "at_ok",
-            "step", "state", "init", "position", "channel", "w", "now", "more", "seen", "have",
-            *(f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low")))  # of skeletons
+RESERVED = (
+    "arena",
+    "t",
+    "r",
+    "c",
+    "q",
+    "p",
+    "k",
+    "d",
+    "i",
+    "x",
+    "s",
+    "num",
+    "tl",
+    "rows_ok",
+    "cols_ok",
+    "q_ok",
+    "p_ok",
+    "other_ok",
+    "first",
+    "second",
+    "total",
+    "differ",
+    "row",
+    "col",
+    "open",
+    "size",
+    "value",
+    "other",
+    "rival",
+    "c0",
+    "pick",
+    "at",
+    "at_ok",
+    "step",
+    "state",
+    "init",
+    "position",
+    "channel",
+    "w",
+    "now",
+    "more",
+    "seen",
+    "have",
+    *(f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low")),
+)  # of skeletons
 SMALLEST = float(np.float32(2.0**-126))
 
 
 def ident(name: str) -> str:
-    """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``, ``conv1.y~3`` (made again) -> ``conv1_y_again3``."""
+    """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``, ``conv1.y~3`` (made again) ->
+    ``conv1_y_again3``.
+    """
     return name.split(":")[-1].replace("~", "_again").replace("@0", "_t").replace("@2", "_w").replace(".", "_")
 
 
@@ -47,7 +102,9 @@ def literal(x: float) -> str:
 @dataclass(frozen=True)
 class Frame:
     """The index tensors and masks of a place in a skeleton; ``looped`` names the axes that a loop runs over.
-    ``words``: rows and columns of a tile of whole words of 32 columns, and the text before the number of its first word."""
+    ``words``: rows and columns of a tile of whole words of 32 columns, and the text before the number of its first
+    word.
+    """
 
     row: str = "r"
     col: str = "c"
@@ -90,8 +147,14 @@ def shown(e: Expr) -> tuple[Expr, ...]:
 class Printer:
     """``storages`` and ``pointers`` by value name; ``accs``: the variables of a skeleton's accumulators."""
 
-    def __init__(self, frame: Frame, names: Names, storages: dict[str, Storage], pointers: dict[str, str],
-                 accs: dict[int, str] | None = None) -> None:
+    def __init__(
+        self,
+        frame: Frame,
+        names: Names,
+        storages: dict[str, Storage],
+        pointers: dict[str, str],
+        accs: dict[int, str] | None = None,
+    ) -> None:
         self.frame, self.names, self.storages, self.pointers, self.accs = frame, names, storages, pointers, accs or {}
 
     def print(self, exprs: list[Expr], named: tuple[Expr, ...] = ()) -> Printed:
@@ -121,7 +184,9 @@ class Printer:
         if e.op == "acc":
             return 1
         reads = e.op in ("col", "load", "step", *FROM_MEMORY)
-        return int(reads and (("c" in self.frame.looped and e.shape[1] > 1) or ("r" in self.frame.looped and e.shape[0] > 1)))
+        return int(
+            reads and (("c" in self.frame.looped and e.shape[1] > 1) or ("r" in self.frame.looped and e.shape[0] > 1))
+        )
 
     def _place(self, e: Expr, hoist: bool) -> str:
         """Inline what is used once where it is; name the rest."""
@@ -147,7 +212,13 @@ class Printer:
         if kind(e) == "m":
             return f"tl.where({bare(t)}, 1.0, {'-1.0' if e.dtype == 'bit' else '0.0'})"
         if kind(e) == "i":
-            return literal(float(e.attr)) if e.op == "const" else f"{t}.to(tl.float32)" if simple(t) else f"({bare(t)}).to(tl.float32)"
+            return (
+                literal(float(e.attr))
+                if e.op == "const"
+                else f"{t}.to(tl.float32)"
+                if simple(t)
+                else f"({bare(t)}).to(tl.float32)"
+            )
         return t
 
     def whole(self, e: Expr) -> str:
@@ -156,7 +227,9 @@ class Printer:
         return f"tl.where({bare(t)}, 1, {'-1' if e.dtype == 'bit' else '0'})" if kind(e) == "m" else t
 
     def _operands(self, e: Expr, ints: bool) -> list[str]:
-        """Arguments of an operation; where all are constants the first is made a tensor, so that f32 arithmetic is done."""
+        """Arguments of an operation; where all are constants the first is made a tensor, so that f32 arithmetic is
+        done.
+        """
         args = [self.whole(a) if ints else self.num(a) for a in e.args]
         if not ints and all(all_const(a) for a in e.args) and not args[0].startswith("num."):
             args[0] = f"num.const({args[0]})"
@@ -180,7 +253,11 @@ class Printer:
             table, index = e.args
             s = self.storages[table.attr]
             col = f.col if e.shape[1] > 1 else "0"
-            words = self._read(self.pointers[table.attr], f"{self.whole(index)} * {s.stride} + ({col} >> 5)", f.ok(True, e.shape[1] > 1))
+            words = self._read(
+                self.pointers[table.attr],
+                f"{self.whole(index)} * {s.stride} + ({col} >> 5)",
+                f.ok(True, e.shape[1] > 1),
+            )
             return f"num.bit({words}, {col})"
         if op == "bernoulli":
             return self._bernoulli(e)
@@ -257,11 +334,16 @@ class Printer:
         r, c = f.row if tall else "0", f.col if e.shape[1] > 1 else "0"
         if e.op in ("split", "join"):
             n = x.shape[1] // steps if e.op == "split" else x.shape[1]
-            row, col = (f"({r} // {steps})", f"({r} % {steps} * {n} + {attrs['first']} + {c})") if e.op == "split" else (
-                f"({r} * {steps} + {c} // {n})", f"({c} % {n})")
+            row, col = (
+                (f"({r} // {steps})", f"({r} % {steps} * {n} + {attrs['first']} + {c})")
+                if e.op == "split"
+                else (f"({r} * {steps} + {c} // {n})", f"({c} % {n})")
+            )
             return self.element(x.attr, row, col, f.ok(tall, e.shape[1] > 1))
         if e.op == "previous":
-            return f"(({r} % {steps} == 0) | {self.load(x.attr, f'tl.where({r} > 0, {r} - 1, 0)' if tall else '0', tall)})"
+            return (
+                f"(({r} % {steps} == 0) | {self.load(x.attr, f'tl.where({r} > 0, {r} - 1, 0)' if tall else '0', tall)})"
+            )
         return self.load(x.attr, f"({r} * {steps} + {steps - 1})" if e.op == "last" else f"({r} // {steps})", tall)
 
     def _line(self, hint: str, text: str) -> str:
@@ -273,16 +355,22 @@ class Printer:
     def _pixel(self, g: Geometry) -> tuple[str, str]:
         """Where pixel ``r`` lies in its padded image."""
         r = self.frame.row
-        return self._line("py", f"{r} // {g.width} % {g.height} + {g.top}"), self._line("px", f"{r} % {g.width} + {g.left}")
+        return self._line("py", f"{r} // {g.width} % {g.height} + {g.top}"), self._line(
+            "px", f"{r} % {g.width} + {g.left}"
+        )
 
     def _window(self, e: Expr) -> str:
         """``spread``: a load from the row of the window that pixel ``r`` is in; ``hit``: is the pixel that window's?"""
         g = geometry(dict(e.attr))
         if g not in self.windows:
             py, px = self._pixel(g)
-            oy, ox = (self._line(o, f"tl.where({p} // {g.stride} < {n}, {p} // {g.stride}, {n - 1})")
-                      for o, p, n in (("oy", py, g.out_height), ("ox", px, g.out_width)))
-            at = self._line("window", f"({self.frame.row} // {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}")
+            oy, ox = (
+                self._line(o, f"tl.where({p} // {g.stride} < {n}, {p} // {g.stride}, {n - 1})")
+                for o, p, n in (("oy", py, g.out_height), ("ox", px, g.out_width))
+            )
+            at = self._line(
+                "window", f"({self.frame.row} // {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}"
+            )
             self.windows[g] = at, f"({py} - {oy} * {g.stride})", f"({px} - {ox} * {g.stride})"
         at, dy, dx = self.windows[g]
         if e.op == "spread":
@@ -296,28 +384,42 @@ class Printer:
         return f"({' & '.join(conditions + planes)})"
 
     def _met(self, hint: str, at: str, k: int, stride: int, count: int) -> list[tuple[str, str, str]]:
-        """Along an axis, in order, windows that a pixel ``at`` may be in (all there are, where those are few), where in them, and if."""
+        """Along an axis, in order, windows that a pixel ``at`` may be in (all there are, where those are few), where in
+        them, and if.
+        """
         if count <= (most := ceil_div(k, stride)):
-            return [(str(o), f"{at} - {o * stride}", f"({at} >= {o * stride}) & ({at} < {o * stride + k})") for o in range(count)]
+            return [
+                (str(o), f"{at} - {o * stride}", f"({at} >= {o * stride}) & ({at} < {o * stride + k})")
+                for o in range(count)
+            ]
         lines = [self._line(hint, f"{at} // {stride} - {back}") for back in range(most - 1, -1, -1)]
-        return [(o, f"{at} - {o} * {stride}", f"({o} >= 0) & ({o} < {count}) & ({at} - {o} * {stride} < {k})") for o in lines]
+        return [
+            (o, f"{at} - {o} * {stride}", f"({o} >= 0) & ({o} < {count}) & ({at} - {o} * {stride} < {k})")
+            for o in lines
+        ]
 
     def _unwindow(self, e: Expr) -> str:
         """The gradients of the windows that pixel ``r`` is in, in their order."""
         source, *route = e.args
         g, text = geometry(dict(e.attr)), "0.0"
         py, px = self._pixel(g)
-        down, along = self._met("oy", py, g.ky, g.stride, g.out_height), self._met("ox", px, g.kx, g.stride, g.out_width)
+        down, along = (
+            self._met("oy", py, g.ky, g.stride, g.out_height),
+            self._met("ox", px, g.kx, g.stride, g.out_width),
+        )
         for (oy, dy, in_y), (ox, dx, in_x) in itertools.product(down, along):
             meets = self._line("meets", f"{in_y} & {in_x}")
-            at = self._line("window", f"({self.frame.row} // {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}")
+            at = self._line(
+                "window", f"({self.frame.row} // {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}"
+            )
             place = self._line("place", f"({dy}) * {g.kx} + {dx}") if route else ""
             chosen = self._chosen([meets], place, tuple(route), at, meets)
             text = f"({text} + tl.where({bare(chosen)}, {self.load(source.attr, at, also=meets)}, 0.0))"
         return text
 
     def load(self, name: str, row: str = "", masked: bool = True, also: str = "") -> str:
-        """An element (or tile) of a storage.  ``row``: another row than the frame's; ``masked``: whether it varies along the frame's;
+        """An element (or tile) of a storage.  ``row``: another row than the frame's; ``masked``: whether it varies
+        along the frame's;
         ``also``: one more mask, where the row may not exist."""
         f, (rows, cols) = self.frame, self.storages[name].shape
         ok = f.ok(rows > 1 and masked, cols > 1)

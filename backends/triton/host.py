@@ -27,7 +27,8 @@ IMAGES = """/* The kernels of this program: written by the build, beside bnnc_im
 #define BNNC_IMAGES_H
 #include <stdbool.h>
 #include <stdint.h>
-enum {{ BNNC_GPU_ARCHS = {archs}, BNNC_GPU_KERNELS = {kernels}, BNNC_GPU_TRAIN = {train}, BNNC_GPU_LAUNCHES = {launches} }};
+enum {{ BNNC_GPU_ARCHS = {archs}, BNNC_GPU_KERNELS = {kernels}, BNNC_GPU_TRAIN = {train},
+       BNNC_GPU_LAUNCHES = {launches} }};
 static const struct {{ int arch; bool ptx; }} bnnc_gpu_arch[] = {{ {arch_list} }};
 typedef struct {{ uint32_t at, shared, registers; }} bnnc_gpu_image;
 typedef struct {{ const char *name; uint32_t grid, warps; bnnc_gpu_image image[{archs}]; }} bnnc_gpu_kernel;
@@ -45,7 +46,9 @@ extern const uint8_t bnnc_images[] __attribute__((visibility("hidden")));
 
 
 def images(text: str, target: Target) -> tuple[str, bytes]:
-    """The table of kernels as C, and the bytes it points into; the same text gives the same bytes.  Raises BnncError."""
+    """The table of kernels as C, and the bytes it points into; the same text gives the same bytes.  Raises
+    BnncError.
+    """
     archs = [int(a.name.removeprefix("sm_")) for a in target.levels]
     train, evaluate, made = aot.compile_text(text, archs)
     columns = [(a, False) for a in archs] + ([(PTX_ARCH, True)] if PTX_ARCH in archs else [])
@@ -60,9 +63,18 @@ def images(text: str, target: Target) -> tuple[str, bytes]:
         rows.append(f'    {{ "{e.name}", {e.tiles}, {e.warps}, {{ {", ".join(cells)} }} }},')
     arch_list = ", ".join(f"{{ {a}, {'true' if ptx else 'false'} }}" for a, ptx in columns)
     number = {e.name: i for i, e in enumerate((*train, *evaluate))}
-    order = [[f"{{ {number[name]}, {sum(strip)} }}" for (name, *_), strip in in_order(side)] for side in (train, evaluate)]
-    return IMAGES.format(archs=len(columns), train=len(order[0]), launches=sum(map(len, order)), kernels=len(number), arch_list=arch_list,
-                         table="\n".join(rows), order=",\n".join(f"    {x}" for side in order for x in side)), bytes(blob)
+    order = [
+        [f"{{ {number[name]}, {sum(strip)} }}" for (name, *_), strip in in_order(side)] for side in (train, evaluate)
+    ]
+    return IMAGES.format(
+        archs=len(columns),
+        train=len(order[0]),
+        launches=sum(map(len, order)),
+        kernels=len(number),
+        arch_list=arch_list,
+        table="\n".join(rows),
+        order=",\n".join(f"    {x}" for side in order for x in side),
+    ), bytes(blob)
 
 
 def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:
@@ -74,7 +86,10 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
         source.write(folder)
         (folder / "bnnc_images.h").write_text(header, encoding="utf-8")
         (folder / "bnnc_images.bin").write_bytes(blob)
-        run_compiler([*compiler.split(), *target.flags, *WARNINGS, source.main, "-o", "program", "-ldl", "-lm", "-lpthread"], folder)
+        run_compiler(
+            [*compiler.split(), *target.flags, *WARNINGS, source.main, "-o", "program", "-ldl", "-lm", "-lpthread"],
+            folder,
+        )
         if (arena := read_elf(folder / "program").arena) != report.arena:
             raise InternalError(f"the program's arena has {arena} bytes, the plan says {report.arena}")
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,20 +1,22 @@
-"""Kernels as Triton functions: picks the skeleton for each anchor and gives it loads, stores, tiles and extents as text.
+"""Kernels as Triton functions: picks the skeleton for each anchor and gives it loads, stores, tiles and extents as
+text.
 
 In: one packed kernel, its storages and where they lie.  Out: the body of ``def k07_...(arena, t)``, which computes tile
 ``t`` of ``tiles``.  Skeletons own loops and tiles (``templates/triton/kernels``); expressions come from :mod:`.expr`.
 
     contraction            left x right          skeleton
     nn, nt                 bit x bit             popcount   exact integers, perhaps gated
-    nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor cores
-    nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
+    nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor
+    cores nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
     tn; nn, nt             number x float        outer      one multiply and one add a term, in order; nn, nt of floats
-    through time           bit x bit             recur      exact integers; a program has some samples and all their units
+    through time           bit x bit             recur      exact integers; a program has some samples and all their
+    units
 
-Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time (``Memory.exact`` is
-false), large ones use tensor cores: bit x bit by ``dot``, and what has floats by ``split``: a float, scaled by a power of two for each
-row, is the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times 255 for u8; Q 2**-20 max|left| max|right| for two
-floats), and sums over many rows add 32 at a time: float results are not those of other backends to the bit, integers and bits that come
-from integers are.
+Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time
+(``Memory.exact`` is false), large ones use tensor cores: bit x bit by ``dot``, and what has floats by ``split``: a
+float, scaled by a power of two for each row, is the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times
+255 for u8; Q 2**-20 max|left| max|right| for two floats), and sums over many rows add 32 at a time: float results are
+not those of other backends to the bit, integers and bits that come from integers are.
 """
 
 from __future__ import annotations
@@ -66,9 +68,21 @@ class Matrices(Skeleton):
         inside = pr.print([a.expr for a in self.k.accs], tuple(a.expr for a in self.k.accs if a.how != "sum"))
         steps = [self.step(a, accs[i], pr, "r" if by_rows else "c") for i, a in enumerate(self.k.accs)]
         code, stores = self.outputs(frame, bm, bn, accs)
-        return KernelText("reduce", tiles, {
-            **context, "loop": "r" if by_rows else "c", "extent": rows if by_rows else cols, "shape": f"({bm}, {bn})",
-            "inside": inside, "accs": [x for s in steps for x in s], "code": code, "stores": stores}, warps=1)
+        return KernelText(
+            "reduce",
+            tiles,
+            {
+                **context,
+                "loop": "r" if by_rows else "c",
+                "extent": rows if by_rows else cols,
+                "shape": f"({bm}, {bn})",
+                "inside": inside,
+                "accs": [x for s in steps for x in s],
+                "code": code,
+                "stores": stores,
+            },
+            warps=1,
+        )
 
     def reduce_tall(self, context: dict[str, Any], frame: Frame, tiles: int, accs: dict[int, str]) -> KernelText:
         """Sums over many rows, 32 of them at a time."""
@@ -79,11 +93,27 @@ class Matrices(Skeleton):
         for i, a in enumerate(self.k.accs):
             whole = a.expr.dtype in INTEGERS
             x = pr.whole(a.expr) if whole else pr.num(a.expr)
-            sums.append({"name": accs[i], "type": "int32" if whole else "float32",
-                         "step": f"{accs[i]} + " + (f"tl.where(rows_ok, {x}, {0 if whole else 0.0})" if ragged else x)})
+            sums.append(
+                {
+                    "name": accs[i],
+                    "type": "int32" if whole else "float32",
+                    "step": f"{accs[i]} + " + (f"tl.where(rows_ok, {x}, {0 if whole else 0.0})" if ragged else x),
+                }
+            )
         code, stores = self.outputs(frame, 1, context["bn"], accs)
-        return KernelText("reduce_tall", tiles, {**context, "extent": rows, "ragged": ragged, "inside": inside, "accs": sums, "code": code,
-                                                 "stores": stores})
+        return KernelText(
+            "reduce_tall",
+            tiles,
+            {
+                **context,
+                "extent": rows,
+                "ragged": ragged,
+                "inside": inside,
+                "accs": sums,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     def step(self, a: Acc, acc: str, pr: Printer, loop: str) -> list[dict[str, str]]:
         """The accumulators of one reduction: type, and what each turn of the loop does."""
@@ -94,8 +124,10 @@ class Matrices(Skeleton):
         if a.how == "max":
             return [{"name": acc, "type": kind, "step": f"tl.where(({x} > {acc}) | ({loop} == 0), {x}, {acc})"}]
         best = self.names.new("best")
-        return [{"name": acc, "type": "int32", "step": f"tl.where({x} > {best}, {loop}, {acc})" if loop else ""},
-                {"name": best, "type": kind, "step": f"tl.where(({x} > {best}) | ({loop} == 0), {x}, {best})"}]
+        return [
+            {"name": acc, "type": "int32", "step": f"tl.where({x} > {best}, {loop}, {acc})" if loop else ""},
+            {"name": best, "type": kind, "step": f"tl.where(({x} > {best}) | ({loop} == 0), {x}, {best})"},
+        ]
 
     # -- contractions -------------------------------------------------------------------------------------------------
     def contract(self) -> KernelText:
@@ -114,15 +146,32 @@ class Matrices(Skeleton):
             return self.grouped(a, b)
         if not any(bits):
             return self.outer(a, b)
-        raise error("B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span)
+        raise error(
+            "B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span
+        )
 
     def popcount(self, a: Expr, b: Expr) -> KernelText:
         context, frame, tiles = self.product(self.k.dims[1], (32, 32))
         sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
         gate = self.pointers[self.k.gate.attr] if self.k.gate is not None else ""
-        return KernelText("contract_popcount", tiles, self.epilogue({
-            **context, "words": ceil_div(context["q"], 32), "a": self.pointers[a.attr], "a_stride": sa.stride, "gate": gate,
-            "b": self.pointers[b.attr], "b_stride": sb.stride, "rows_ok": frame.row_ok, "cols_ok": frame.col_ok}, frame))
+        return KernelText(
+            "contract_popcount",
+            tiles,
+            self.epilogue(
+                {
+                    **context,
+                    "words": ceil_div(context["q"], 32),
+                    "a": self.pointers[a.attr],
+                    "a_stride": sa.stride,
+                    "gate": gate,
+                    "b": self.pointers[b.attr],
+                    "b_stride": sb.stride,
+                    "rows_ok": frame.row_ok,
+                    "cols_ok": frame.col_ok,
+                },
+                frame,
+            ),
+        )
 
     def dot(self, a: Expr, b: Expr) -> KernelText:
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
@@ -132,12 +181,17 @@ class Matrices(Skeleton):
         context, frame, tiles = self.product(q, most, 16)
         inner: list[str] = []
         if whole:
-            inner = [f"c = c0 + tl.arange(0, {context['bn']})[None, :]", *(h for h in context["head"] if h.startswith("cols_ok = "))]
+            inner = [
+                f"c = c0 + tl.arange(0, {context['bn']})[None, :]",
+                *(h for h in context["head"] if h.startswith("cols_ok = ")),
+            ]
             tiles = ceil_div(m, context["bm"])
             start = f"t * {context['bm']} + " if tiles > 1 else ""
             self.origins = (start, "c0 + ")
-            context["head"] = [f"r = {start}tl.arange(0, {context['bm']})[:, None]",
-                               *(h for h in context["head"] if h.startswith("rows_ok = "))]
+            context["head"] = [
+                f"r = {start}tl.arange(0, {context['bm']})[:, None]",
+                *(h for h in context["head"] if h.startswith("rows_ok = ")),
+            ]
         block = 64 if self.large else 32
         ragged = bool(q % block)
         q_ok = "q_ok" if ragged else ""
@@ -152,21 +206,44 @@ class Matrices(Skeleton):
             value = f"{value} - 128"
         if gate:
             value = f"tl.where({a_code.results[1]}, {value}, 0)"
-        right = self.printer(Frame("c", "p", frame.col_ok, "p_ok" if ragged else "") if self.k.form == "nt" else Frame(
-            "p", "c", "p_ok" if ragged else "", frame.col_ok))
+        right = self.printer(
+            Frame("c", "p", frame.col_ok, "p_ok" if ragged else "")
+            if self.k.form == "nt"
+            else Frame("p", "c", "p_ok" if ragged else "", frame.col_ok)
+        )
         b_code = right.print([b])
-        return KernelText("contract_dot", tiles, self.epilogue({
-            **context, "block": block, "ragged": ragged, "a_code": a_code, "b_code": b_code, "inner": inner, "rows_ok": frame.row_ok,
-            "cols_ok": frame.col_ok, "a_value": bare_int8(value, "q_ok" if ragged else ""),
-            "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""), "offset": a.dtype == "u8"}, frame),
-            warps=8 if self.large else 4)
+        return KernelText(
+            "contract_dot",
+            tiles,
+            self.epilogue(
+                {
+                    **context,
+                    "block": block,
+                    "ragged": ragged,
+                    "a_code": a_code,
+                    "b_code": b_code,
+                    "inner": inner,
+                    "rows_ok": frame.row_ok,
+                    "cols_ok": frame.col_ok,
+                    "a_value": bare_int8(value, "q_ok" if ragged else ""),
+                    "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""),
+                    "offset": a.dtype == "u8",
+                },
+                frame,
+            ),
+            warps=8 if self.large else 4,
+        )
 
     def tensors(self, a: Expr, b: Expr) -> KernelText:
         """A product with a float on f16 tensor cores."""
         context, frame, tiles = self.product(self.k.dims[1], TENSOR_TILE, 16)
         q_ok, p_ok = ("q_ok", "p_ok") if context["q"] % 32 else ("", "")
-        left = self.printer(Frame("q", "r", q_ok, frame.row_ok) if self.k.form == "tn" else Frame("r", "q", frame.row_ok, q_ok))
-        right = self.printer(Frame("c", "p", frame.col_ok, p_ok) if self.k.form == "nt" else Frame("p", "c", p_ok, frame.col_ok))
+        left = self.printer(
+            Frame("q", "r", q_ok, frame.row_ok) if self.k.form == "tn" else Frame("r", "q", frame.row_ok, q_ok)
+        )
+        right = self.printer(
+            Frame("c", "p", frame.col_ok, p_ok) if self.k.form == "nt" else Frame("p", "c", p_ok, frame.col_ok)
+        )
         a_code, b_code = left.print([a]), right.print([b])
         return self.split(context, frame, tiles, (a, left.num(a), a_code, q_ok), (b, right.num(b), b_code, p_ok))
 
@@ -176,26 +253,49 @@ class Matrices(Skeleton):
         across = self.k.form == "tn"  # the float operand is on the right
         number, sign = (b, a) if across else (a, b)
         q_ok = "q_ok" if context["q"] % 4 else ""
-        by_form = {"tn": (Frame("q", "c", q_ok, frame.col_ok, "r"), Frame("q", "r", q_ok, frame.row_ok, "r")),
-                   "nt": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("c", "q", frame.col_ok, q_ok, "c")),
-                   "nn": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("q", "c", q_ok, frame.col_ok, "r"))}
+        by_form = {
+            "tn": (Frame("q", "c", q_ok, frame.col_ok, "r"), Frame("q", "r", q_ok, frame.row_ok, "r")),
+            "nt": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("c", "q", frame.col_ok, q_ok, "c")),
+            "nn": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("q", "c", q_ok, frame.col_ok, "r")),
+        }
         of_number, of_sign = by_form[self.k.form]
         x = self.printer(of_number)
         x_code = x.print([number])
         s = self.printer(of_sign)
         s_code = s.print([sign])
-        return KernelText("contract_grouped", tiles, self.epilogue({
-            **context, "ragged": bool(q_ok), "x_code": x_code, "x_value": x.num(number), "s_code": s_code,
-            "s_value": s_code.results[0]}, frame))
+        return KernelText(
+            "contract_grouped",
+            tiles,
+            self.epilogue(
+                {
+                    **context,
+                    "ragged": bool(q_ok),
+                    "x_code": x_code,
+                    "x_value": x.num(number),
+                    "s_code": s_code,
+                    "s_value": s_code.results[0],
+                },
+                frame,
+            ),
+        )
 
     def outer(self, a: Expr, b: Expr) -> KernelText:
         context, frame, tiles = self.product(self.k.dims[1], (32, 32))
-        left = self.printer(Frame("q", "r", "", frame.row_ok, "r") if self.k.form == "tn" else Frame("r", "q", frame.row_ok, "", "c"))
+        left = self.printer(
+            Frame("q", "r", "", frame.row_ok, "r") if self.k.form == "tn" else Frame("r", "q", frame.row_ok, "", "c")
+        )
         a_code = left.print([a])
-        right = self.printer(Frame("c", "q", frame.col_ok, "", "c") if self.k.form == "nt" else Frame("q", "c", "", frame.col_ok, "r"))
+        right = self.printer(
+            Frame("c", "q", frame.col_ok, "", "c") if self.k.form == "nt" else Frame("q", "c", "", frame.col_ok, "r")
+        )
         b_code = right.print([b])
-        return KernelText("contract_outer", tiles, self.epilogue({
-            **context, "a_code": a_code, "a_value": left.num(a), "b_code": b_code, "b_value": right.num(b)}, frame))
+        return KernelText(
+            "contract_outer",
+            tiles,
+            self.epilogue(
+                {**context, "a_code": a_code, "a_value": left.num(a), "b_code": b_code, "b_value": right.num(b)}, frame
+            ),
+        )
 
     # -- groups -------------------------------------------------------------------------------------------------------
     def group(self) -> KernelText:
@@ -213,9 +313,21 @@ class Matrices(Skeleton):
         others = there.print([acc.expr])
         won = self.names.new("won")
         code, stores = self.outputs(frame, context["bm"], bn, {0: won})
-        return KernelText("group", tiles, {
-            **context, "size": f"tl.load({self.pointers[size.attr]})" if size.op == "load" else size.attr, "own": own,
-            "value": here.whole(acc.expr), "others": others, "other": there.whole(acc.expr), "won": won, "code": code, "stores": stores})
+        return KernelText(
+            "group",
+            tiles,
+            {
+                **context,
+                "size": f"tl.load({self.pointers[size.attr]})" if size.op == "load" else size.attr,
+                "own": own,
+                "value": here.whole(acc.expr),
+                "others": others,
+                "other": there.whole(acc.expr),
+                "won": won,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     # -- time ---------------------------------------------------------------------------------------------------------
     def fold(self) -> KernelText:
@@ -229,8 +341,19 @@ class Matrices(Skeleton):
         inside = pr.print([acc.expr])
         name = self.names.new("acc")
         code, stores = self.outputs(frame, context["bm"], bn, {0: name})
-        return KernelText("fold", tiles, {**context, "steps": self.k.steps, "inside": inside, "value": pr.whole(acc.expr), "acc": name,
-                                          "code": code, "stores": stores})
+        return KernelText(
+            "fold",
+            tiles,
+            {
+                **context,
+                "steps": self.k.steps,
+                "inside": inside,
+                "value": pr.whole(acc.expr),
+                "acc": name,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
     def recur(self) -> KernelText:
         """Through time, some samples at a time and all their units; the carried state is words in registers."""
@@ -243,10 +366,28 @@ class Matrices(Skeleton):
         code, stores = self.outputs(frame, bm, bn, {0: acc})
         operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in self.k.operands]
         inputs = self.k.operands[0].shape[1]
-        return KernelText(self.k.kind, tiles, {
-            "start": f"t * {bm} + " if tiles > 1 else "", "bm": bm, "bn": bn, "rows": rows // steps, "cols": cols, "steps": steps,
-            "first": self.k.first, "rows_ok": frame.row_ok, "cols_ok": frame.col_ok, "operand": operand, "inputs": inputs,
-            "words": ceil_div(cols, 32), "input_words": ceil_div(inputs, 32), "acc": acc, "code": code, "stores": stores})
+        return KernelText(
+            self.k.kind,
+            tiles,
+            {
+                "start": f"t * {bm} + " if tiles > 1 else "",
+                "bm": bm,
+                "bn": bn,
+                "rows": rows // steps,
+                "cols": cols,
+                "steps": steps,
+                "first": self.k.first,
+                "rows_ok": frame.row_ok,
+                "cols_ok": frame.col_ok,
+                "operand": operand,
+                "inputs": inputs,
+                "words": ceil_div(cols, 32),
+                "input_words": ceil_div(inputs, 32),
+                "acc": acc,
+                "code": code,
+                "stores": stores,
+            },
+        )
 
 
 def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
@@ -255,6 +396,14 @@ def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
         image = Images(k, mem)
         return {"convolve": image.convolve, "window": image.window}[k.kind](), image.decls
     x = Matrices(k, mem)
-    make = {"map": x.map, "reduce_rows": x.reduce, "reduce_cols": x.reduce, "contract": x.contract, "group": x.group,
-            "fold": x.fold, "recur": x.recur, "recur_back": x.recur}
+    make = {
+        "map": x.map,
+        "reduce_rows": x.reduce,
+        "reduce_cols": x.reduce,
+        "contract": x.contract,
+        "group": x.group,
+        "fold": x.fold,
+        "recur": x.recur,
+        "recur_back": x.recur,
+    }
     return make[k.kind](), x.decls

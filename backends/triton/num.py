@@ -1,8 +1,8 @@
 """What Triton kernels call: bits, exp, log, powers, random numbers, the grid barrier.
 
-Equal to ``bnnc/ir/num.py`` and ``bnnc/rng.py`` bit for bit (compile with ``enable_fp_fusion=False``).  Only built-in Triton
-operations are used, no helper of Triton's own library: so everything here runs compiled and interpreted in one process.
-Words are uint32; a mask is int1; counters and indices are int32.
+Equal to ``bnnc/ir/num.py`` and ``bnnc/rng.py`` bit for bit (compile with ``enable_fp_fusion=False``).  Only built-in
+Triton operations are used, no helper of Triton's own library: so everything here runs compiled and interpreted in one
+process. Words are uint32; a mask is int1; counters and indices are int32.
 """
 
 from typing import Any
@@ -116,8 +116,18 @@ def funnel(low: "Any", high: "Any", first: "Any", count: "Any") -> "Any":
 
 
 @triton.jit
-def source(r: "Any", k: "Any", HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OUT_HEIGHT: tl.constexpr, OUT_WIDTH: tl.constexpr,
-           KX: tl.constexpr, STRIDE: tl.constexpr, TOP: tl.constexpr, LEFT: tl.constexpr) -> "Any":
+def source(
+    r: "Any",
+    k: "Any",
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    OUT_HEIGHT: tl.constexpr,
+    OUT_WIDTH: tl.constexpr,
+    KX: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TOP: tl.constexpr,
+    LEFT: tl.constexpr,
+) -> "Any":
     """The row of the pixel that output pixel r's window has at position k, and whether there is one (ir/image.py)."""
     y = r // OUT_WIDTH % OUT_HEIGHT * STRIDE + k // KX - TOP
     x = r % OUT_WIDTH * STRIDE + k % KX - LEFT
@@ -125,8 +135,18 @@ def source(r: "Any", k: "Any", HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OUT_HE
 
 
 @triton.jit
-def target(r: "Any", k: "Any", HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OUT_HEIGHT: tl.constexpr, OUT_WIDTH: tl.constexpr,
-           KX: tl.constexpr, STRIDE: tl.constexpr, TOP: tl.constexpr, LEFT: tl.constexpr) -> "Any":
+def target(
+    r: "Any",
+    k: "Any",
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+    OUT_HEIGHT: tl.constexpr,
+    OUT_WIDTH: tl.constexpr,
+    KX: tl.constexpr,
+    STRIDE: tl.constexpr,
+    TOP: tl.constexpr,
+    LEFT: tl.constexpr,
+) -> "Any":
     """The row of the output pixel whose window has pixel r at position k, and whether there is one."""
     y = r // WIDTH % HEIGHT + TOP - k // KX
     x = r % WIDTH + LEFT - k % KX
@@ -138,21 +158,27 @@ def target(r: "Any", k: "Any", HEIGHT: tl.constexpr, WIDTH: tl.constexpr, OUT_HE
 @triton.jit
 def pack_cols(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
     """Words [ROWS, COLS / 32] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
-    x = tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS, COLS // 32, 32)) << tl.arange(0, 32)[None, None, :]
+    x = (
+        tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS, COLS // 32, 32))
+        << tl.arange(0, 32)[None, None, :]
+    )
     return tl.reduce(x, 2, ADD).to(tl.uint32, bitcast=True)
 
 
 @triton.jit
 def pack_rows(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
     """Words [ROWS / 32, COLS] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
-    x = tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS // 32, 32, COLS)) << tl.arange(0, 32)[None, :, None]
+    x = (
+        tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS // 32, 32, COLS))
+        << tl.arange(0, 32)[None, :, None]
+    )
     return tl.reduce(x, 1, ADD).to(tl.uint32, bitcast=True)
 
 
 @triton.jit
 def word(words: "Any", k: "Any", ROWS: tl.constexpr) -> "Any":
-    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers.  Not as a sum: the compiler would give every thread all columns
-    of what is made of it."""
+    """Column k [ROWS, 1] of words [ROWS, WORDS] that lie in registers.  Not as a sum: the compiler would give every
+    thread all columns of what is made of it."""
     return tl.gather(words, tl.full((ROWS, 1), 0, tl.int32) + k, 1)
 
 

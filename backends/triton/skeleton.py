@@ -85,11 +85,18 @@ class Skeleton:
             if place not in places:
                 s = mem.storages[n]
                 if s.stored_rows * s.stride > 2**31 - 1:
-                    raise error("B0702", f"`{place}` has more elements than a kernel can count", k.span, help="use a smaller batch")
+                    raise error(
+                        "B0702",
+                        f"`{place}` has more elements than a kernel can count",
+                        k.span,
+                        help="use a smaller batch",
+                    )
                 places[place] = self.names.new(ident(place))
                 step = pace(k, n, s, mem.parts.get(k.name, 1))
-                self.decls.append(f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))"
-                                  f"{f' + strip * {step}' if step else ''}  # {s}")
+                self.decls.append(
+                    f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))"
+                    f"{f' + strip * {step}' if step else ''}  # {s}"
+                )
             self.pointers[n] = places[place]
 
     def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
@@ -101,16 +108,22 @@ class Skeleton:
     def least(self) -> tuple[int, int]:
         """The smallest tile that makes whole words of all one-bit outputs."""
         bits = [s for s in self.stored() if s.one_bit]
-        return (32 if any(s.axis == 0 and s.shape[0] > 1 for s in bits) else 1,
-                32 if any(s.axis != 0 and s.shape[1] > 1 for s in bits) else 1)
+        return (
+            32 if any(s.axis == 0 and s.shape[0] > 1 for s in bits) else 1,
+            32 if any(s.axis != 0 and s.shape[1] > 1 for s in bits) else 1,
+        )
 
     def grid(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
-        """Tiles of the output: statements that make ``r`` and ``c``, the frame that names them, and how many there are."""
+        """Tiles of the output: statements that make ``r`` and ``c``, the frame that names them, and how many there
+        are.
+        """
         rows, cols = self.k.out_shape
         tm, tn = ceil_div(rows, bm), ceil_div(cols, bn)
         at_row, at_col = ("t" if tn == 1 else f"t // {tn}", "t" if tm == 1 else f"t % {tn}")
-        head = [f"r = {f'{at_row} * {bm} + ' if tm > 1 else ''}tl.arange(0, {bm})[:, None]",
-                f"c = {f'{at_col} * {bn} + ' if tn > 1 else ''}tl.arange(0, {bn})[None, :]"]
+        head = [
+            f"r = {f'{at_row} * {bm} + ' if tm > 1 else ''}tl.arange(0, {bm})[:, None]",
+            f"c = {f'{at_col} * {bn} + ' if tn > 1 else ''}tl.arange(0, {bn})[None, :]",
+        ]
         frame = Frame(row_ok="rows_ok" if rows % bm else "", col_ok="cols_ok" if cols % bn else "")
         head += [f"rows_ok = r < {rows}"] if frame.row_ok else []
         head += [f"cols_ok = c < {cols}"] if frame.col_ok else []
@@ -120,17 +133,26 @@ class Skeleton:
     def outputs(self, frame: Frame, bm: int, bn: int, accs: dict[int, str]) -> tuple[Printed, list[str]]:
         """The epilogue of a tile: statements, and the stores."""
         used = {a for o in self.k.outputs for e in o.expr.walk() for a in e.args}
-        exprs = [o.expr.args[0] if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o.expr
-                 for o in self.k.outputs]
+        exprs = [
+            o.expr.args[0] if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o.expr
+            for o in self.k.outputs
+        ]
         start = self.origins[1].removesuffix(" + ")
         words = (bm, bn, f"({start}) // 32 + " if start else "") if bn % 32 == 0 else None
         pr = self.printer(replace(frame, words=words), accs)
         bits = tuple(e for e in exprs if e.dtype in ("bit", "bool"))
         printed = pr.print(exprs, bits)
-        stores = [line for o, e in zip(self.k.outputs, exprs, strict=True) if not o.row_sum
-                  for line in self.store(o.value, e, pr, frame, bm, bn)]
-        self.sums = [{"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
-                     for o in self.k.outputs if o.row_sum]
+        stores = [
+            line
+            for o, e in zip(self.k.outputs, exprs, strict=True)
+            if not o.row_sum
+            for line in self.store(o.value, e, pr, frame, bm, bn)
+        ]
+        self.sums = [
+            {"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
+            for o in self.k.outputs
+            if o.row_sum
+        ]
         return printed, stores
 
     def store(self, value: str, e: Expr, pr: Printer, frame: Frame, bm: int, bn: int) -> list[str]:
@@ -140,7 +162,8 @@ class Skeleton:
         ok = frame.ok(tall, wide)
         if not s.one_bit:
             at = " + ".join(x for x in (f"{row} * {s.stride}" if row and s.stride > 1 else row, col) if x) or (
-                "tl.full((1, 1), 0, tl.int32)")
+                "tl.full((1, 1), 0, tl.int32)"
+            )
             x = pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e)
             return [f"tl.store({pointer}{f' + {at}' if at else ''}, {x}{f', mask={ok}' if ok else ''})"]
         mask = pr.text[e] if not ok else f"{pr.text[e]} & {ok}"
@@ -181,16 +204,34 @@ class Skeleton:
         """Is this a product for tensor cores?"""
         if self.mem.exact or self.k.groups > 1:
             return False
-        return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= (16 if self.k.geometry else 64)
+        return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= (
+            16 if self.k.geometry else 64
+        )
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
         """Tiles of a product of ``q`` terms."""
         (m, n), (bm0, bn0) = self.k.out_shape, self.least()
         context, frame, tiles = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
-        return {**context, "q": q, "acc": self.names.new("y"), "positions": 0, "walk": [], "type": "float32", "rolled": False}, frame, tiles
+        return (
+            {
+                **context,
+                "q": q,
+                "acc": self.names.new("y"),
+                "positions": 0,
+                "walk": [],
+                "type": "float32",
+                "rolled": False,
+            },
+            frame,
+            tiles,
+        )
 
-    def split(self, context: dict[str, Any], frame: Frame, tiles: int, *operands: tuple[Expr, str, Printed, str]) -> KernelText:
-        """A product with a float on f16 tensor cores.  ``operands``: each with its value, its statements and the mask of its terms."""
+    def split(
+        self, context: dict[str, Any], frame: Frame, tiles: int, *operands: tuple[Expr, str, Printed, str]
+    ) -> KernelText:
+        """A product with a float on f16 tensor cores.  ``operands``: each with its value, its statements and the mask
+        of its terms.
+        """
         values, floats = [], []
         for side, (e, value, _, ok) in zip(("left", "right"), operands, strict=True):
             value = f"tl.where({ok}, {bare(value)}, 0.0)" if ok else value
@@ -198,9 +239,24 @@ class Skeleton:
             floats += [] if small else [side]
             values.append(f"({bare(value)}).to(tl.float16)" if small else value)
         block = 32  # with 64 terms at once registers spill
-        return KernelText("contract_split", tiles, self.epilogue({
-            **context, "block": block, "ragged": any(o[3] for o in operands), "a_code": operands[0][2], "b_code": operands[1][2],
-            "a_value": values[0], "b_value": values[1], "floats": floats}, frame), warps=8 if context["bm"] > 32 else 4)
+        return KernelText(
+            "contract_split",
+            tiles,
+            self.epilogue(
+                {
+                    **context,
+                    "block": block,
+                    "ragged": any(o[3] for o in operands),
+                    "a_code": operands[0][2],
+                    "b_code": operands[1][2],
+                    "a_value": values[0],
+                    "b_value": values[1],
+                    "floats": floats,
+                },
+                frame,
+            ),
+            warps=8 if context["bm"] > 32 else 4,
+        )
 
     def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
         code, stores = self.outputs(frame, context["bm"], context["bn"], {0: context["acc"]})

@@ -16,8 +16,8 @@ class Arch:
 
 @dataclass(frozen=True)
 class Target:
-    """``levels``: what kernels are compiled for ahead of time; none: when the program starts.  A GPU's total is its device memory,
-    so nothing of the host's process is counted."""
+    """``levels``: what kernels are compiled for ahead of time; none: when the program starts.  A GPU's total is its
+    device memory, so nothing of the host's process is counted."""
 
     name: str
     doc: str
@@ -33,11 +33,25 @@ class Target:
     install: str = "pip install 'bnnc[gpu]'"
 
 
-TARGETS: dict[str, Target] = {t.name: t for t in (
-    Target("triton", "a GPU: a Python trainer with its Triton kernels; needs torch there", "NVIDIA, compute capability 8.0 or more", ()),
-    Target("cuda", "a GPU: one program that holds compiled kernels and loads the driver; needs no Python there, no CUDA toolkit",
-           "NVIDIA, compute capability 8.0 or more", ("cc", "gcc", "clang"), (Arch("sm_80"), Arch("sm_90"))),
-)}
+TARGETS: dict[str, Target] = {
+    t.name: t
+    for t in (
+        Target(
+            "triton",
+            "a GPU: a Python trainer with its Triton kernels; needs torch there",
+            "NVIDIA, compute capability 8.0 or more",
+            (),
+        ),
+        Target(
+            "cuda",
+            "a GPU: one program that holds compiled kernels and loads the driver; needs no Python there, no CUDA"
+            " toolkit",
+            "NVIDIA, compute capability 8.0 or more",
+            ("cc", "gcc", "clang"),
+            (Arch("sm_80"), Arch("sm_90")),
+        ),
+    )
+}
 
 
 def find(name: str, table: Mapping[str, Any] = TARGETS) -> Any:

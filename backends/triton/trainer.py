@@ -1,7 +1,9 @@
-"""The Python trainer: what the C trainer's runtime does (``bnnc_train.h``, ``bnnc_main.h``), around a generated module of kernels.
+"""The Python trainer: what the C trainer's runtime does (``bnnc_train.h``, ``bnnc_main.h``), around a generated module
+of kernels.
 
 The same order of samples, learning rates, checkpoints and log, so a run can go on with either.  The
-samples of a small network are copied to the device, which runs many steps in one launch; of a large one each batch goes there.
+samples of a small network are copied to the device, which runs many steps in one launch; of a large one each batch goes
+there.
 """
 
 from __future__ import annotations
@@ -65,7 +67,9 @@ class Trainer:
 
     # -- data ---------------------------------------------------------------------------------------------------------
     def find_thresholds(self, train: bool) -> None:
-        """Those of the checkpoint that is gone on from, or of ``--init``; a run that has neither fits them to its data."""
+        """Those of the checkpoint that is gone on from, or of ``--init``; a run that has neither fits them to its
+        data.
+        """
         o, kept, table = self.options, None, None
         if self.encoding is None or not self.encoding.fitted:
             return
@@ -80,7 +84,9 @@ class Trainer:
         self.may_fit = train and kept is None
 
     def encoded(self, x: np.ndarray, file: str, n_fit: int) -> np.ndarray:
-        """bool[n, bits]; the first ``n_fit`` samples are those that an encoder is fitted to.  Raises BnncError B0804."""
+        """bool[n, bits]; the first ``n_fit`` samples are those that an encoder is fitted to.  Raises BnncError
+        B0804.
+        """
         e = self.encoding
         assert e is not None
         try:
@@ -88,27 +94,42 @@ class Trainer:
                 self.thresholds = e.fit(x[:n_fit])
             return e.encode(x, self.thresholds).reshape(len(x), -1)
         except ValueError as problem:
-            raise error("B0804", f"{file}: {problem}", exit_code=5, help="change the samples or the spec's encoder") from problem
+            raise error(
+                "B0804", f"{file}: {problem}", exit_code=5, help="change the samples or the spec's encoder"
+            ) from problem
 
     def samples(self, x: np.ndarray, y: np.ndarray, file: str, n_fit: int = 0) -> Samples:
         """Arrays in the network's own encoding.  Raises BnncError B0803, B0804."""
         net, e = self.net, self.encoding
         flat = x.reshape(len(x), -1)
         kind = KINDS[flat.dtype.name]
-        if e is not None and (kind, flat.shape[1]) != (net["input"], net["elements"]) and (kind == e.data or (
-                e.how == "sign" and kind != "bit")):
+        if (
+            e is not None
+            and (kind, flat.shape[1]) != (net["input"], net["elements"])
+            and (kind == e.data or (e.how == "sign" and kind != "bit"))
+        ):
             flat, kind = self.encoded(flat, file, n_fit), "bit"
         if kind != net["input"] or flat.shape[1] != net["elements"]:
-            raise error("B0804", f"{file} holds {kind}[{flat.shape[1]}], the network takes {net['input']}[{net['elements']}]", exit_code=5,
-                        help="give the data that the spec names, or pack it again")
+            raise error(
+                "B0804",
+                f"{file} holds {kind}[{flat.shape[1]}], the network takes {net['input']}[{net['elements']}]",
+                exit_code=5,
+                help="give the data that the spec names, or pack it again",
+            )
         if len(y) and y.max() >= net["classes"]:
-            raise error("B0803", f"{file}: there is a label {y.max()}, but the network has {net['classes']} classes", exit_code=5)
-        rows = encode(Storage("x", net["input"], (len(flat), flat.shape[1])), np.where(flat, 1, -1) if kind == "bit" else flat)
+            raise error(
+                "B0803",
+                f"{file}: there is a label {y.max()}, but the network has {net['classes']} classes",
+                exit_code=5,
+            )
+        rows = encode(
+            Storage("x", net["input"], (len(flat), flat.shape[1])), np.where(flat, 1, -1) if kind == "bit" else flat
+        )
         return Samples(np.frombuffer(rows, np.uint8).reshape(len(flat), -1), y)
 
     def open(self, which: str, flag: str | None, split: bool = False) -> tuple[Samples, int] | None:
-        """The samples of ``--train`` or ``--test``, or of the spec's own, and how many of them are its test split (``split``: which is
-        what the test uses); None: there is no such source."""
+        """The samples of ``--train`` or ``--test``, or of the spec's own, and how many of them are its test split
+        (``split``: which is what the test uses); None: there is no such source."""
         if flag == "none":
             return None
         files = flag.split(",") if flag else self.net["data"].get(which)
@@ -131,13 +152,19 @@ class Trainer:
         if need_train or not own_test:
             got = self.open("train", self.options.train, not own_test)
             if need_train and got is None:
-                raise error("B0805", "no training data: the spec names none", exit_code=2,
-                            help="--train IMAGES,LABELS or --train FILE.bnnd")
+                raise error(
+                    "B0805",
+                    "no training data: the spec names none",
+                    exit_code=2,
+                    help="--train IMAGES,LABELS or --train FILE.bnnd",
+                )
             if got is not None:
                 self.train, n_test = got
                 if not own_test:
                     k = self.train.n - n_test
-                    self.train, self.test = (Samples(self.train.rows[at], self.train.labels[at]) for at in (slice(k), slice(k, None)))
+                    self.train, self.test = (
+                        Samples(self.train.rows[at], self.train.labels[at]) for at in (slice(k), slice(k, None))
+                    )
         if own_test and (got := self.open("test", self.options.test)) is not None:
             self.test, _ = got
 
@@ -152,7 +179,9 @@ class Trainer:
     def weights_hash(self) -> str:
         """The same of those that ``export`` writes."""
         raw, kept = self.state_bytes(), (s for s in self.net["states"] if s[1] != "moment")
-        return fnv64(b"".join(raw[at : at + Storage(name, dtype, tuple(shape)).nbytes] for name, *_, dtype, shape, at in kept))
+        return fnv64(
+            b"".join(raw[at : at + Storage(name, dtype, tuple(shape)).nbytes] for name, *_, dtype, shape, at in kept)
+        )
 
     def put_states(self, values: Mapping[str, np.ndarray]) -> None:
         raw = bytearray(self.state_bytes())
@@ -164,8 +193,14 @@ class Trainer:
 
     def init_states(self, seed: int) -> None:
         self.device.write(0, np.zeros(self.net["state_bytes"], np.uint8))
-        self.put_states({name: initial(State(name, role, init, float(value), stream, limit), Value(name, tuple(shape), dtype), seed)
-                         for name, role, init, value, stream, limit, dtype, shape, _ in self.net["states"]})
+        self.put_states(
+            {
+                name: initial(
+                    State(name, role, init, float(value), stream, limit), Value(name, tuple(shape), dtype), seed
+                )
+                for name, role, init, value, stream, limit, dtype, shape, _ in self.net["states"]
+            }
+        )
         if self.thresholds is not None:
             self.put_states({THRESHOLDS: self.thresholds})
         if self.options.init:
@@ -201,10 +236,16 @@ class Trainer:
 
     def saturation(self) -> dict[str, float]:
         """The share of each integer weight's values that are at their limit, under its layer's name."""
-        limits = {name: limit or 1 << (int(dtype[1:]) - 1) for name, *_, limit, dtype, _, _ in self.net["states"] if dtype in ("i8", "i16")}
+        limits = {
+            name: limit or 1 << (int(dtype[1:]) - 1)
+            for name, *_, limit, dtype, _, _ in self.net["states"]
+            if dtype in ("i8", "i16")
+        }
         states = self.decoded(self.state_bytes(), lambda name, _: name in limits)
-        return {name.removesuffix(".weight") or name: float(((x <= -limits[name]) | (x >= limits[name] - 1)).mean())
-                for name, x in states.items()}
+        return {
+            name.removesuffix(".weight") or name: float(((x <= -limits[name]) | (x >= limits[name] - 1)).mean())
+            for name, x in states.items()
+        }
 
     # -- steps --------------------------------------------------------------------------------------------------------
     def batch(self, side: str, source: Samples, index: np.ndarray) -> None:
@@ -231,11 +272,20 @@ class Trainer:
         return np.float32(lr * c.lr_scale if net["schedule"] == "plateau" else lr)
 
     def scalars(self, lr: np.float32, t: int, part: int) -> np.ndarray:
-        """What a part of step t = 1, 2, ... reads besides its samples and the states, as 32-bit words in the order of NET."""
+        """What a part of step t = 1, 2, ... reads besides its samples and the states, as 32-bit words in the order of
+        NET.
+        """
         c = self.cursor
-        values = {"lr": np.float32(lr), "step": np.float32(t), "tick": np.uint32(t & 0xFFFFFFFF), "seed": np.uint32(c.seed),
-                  "errors": np.uint32(c.errors), "samples": np.uint32(c.samples), "level": np.uint32(c.level),
-                  "part": np.float32(part)}
+        values = {
+            "lr": np.float32(lr),
+            "step": np.float32(t),
+            "tick": np.uint32(t & 0xFFFFFFFF),
+            "seed": np.uint32(c.seed),
+            "errors": np.uint32(c.errors),
+            "samples": np.uint32(c.samples),
+            "level": np.uint32(c.level),
+            "part": np.float32(part),
+        }
         return np.array([values[name].view(np.uint32) for name in self.net["scalars"]], np.uint32)
 
     def evaluate(self, source: Samples, index: np.ndarray) -> tuple[float, float]:
@@ -255,7 +305,9 @@ class Trainer:
         return hits / len(index), total / len(index)
 
     def advance(self, order: np.ndarray, rates: list[np.float32]) -> None:
-        """Steps on parts of batches i32[steps * parts, batch]: one launch for all of them where samples are on the device."""
+        """Steps on parts of batches i32[steps * parts, batch]: one launch for all of them where samples are on the
+        device.
+        """
         first, parts = self.cursor.step_total + 1, self.net["parts"]
         scalars = np.stack([self.scalars(lr, first + i, k) for i, lr in enumerate(rates) for k in range(parts)])
         ends = np.cumsum([n for _, _, _, n, _ in self.net["counters"]], dtype=int)[:-1]
@@ -263,7 +315,11 @@ class Trainer:
             words, preds, counts = self.device.steps(order, scalars)
             losses = words.view("<i4" if self.net["loss_is_int"] else "<f4").astype(np.float64)
             for index, loss, pred, count in zip(order, losses, preds, counts, strict=True):
-                self.count(float(np.add.accumulate(loss)[-1]), int((pred == self.train.labels[index]).sum()), np.split(count, ends))
+                self.count(
+                    float(np.add.accumulate(loss)[-1]),
+                    int((pred == self.train.labels[index]).sum()),
+                    np.split(count, ends),
+                )
             return
         for index, values in zip(order, scalars, strict=True):
             self.batch("train", self.train, index)
@@ -299,17 +355,30 @@ def begin(run: Trainer) -> bool:
     if kept is not None:
         run.cursor, states = kept
         if (run.cursor.n_fit, run.cursor.n_hold) != (n_fit, n_hold) or o.seed not in (None, run.cursor.seed):
-            raise error("B0807", f"the checkpoint in {o.out} was made with other data or another seed", exit_code=6,
-                        help="use the same, or --resume never")
+            raise error(
+                "B0807",
+                f"the checkpoint in {o.out} was made with other data or another seed",
+                exit_code=6,
+                help="use the same, or --resume never",
+            )
         run.device.write(0, np.frombuffer(states, np.uint8))
         run.cursor.lr0 = float(np.float32(o.lr)) if o.lr is not None else run.cursor.lr0
     else:
         seed = net["seed"] if o.seed is None else o.seed
-        run.cursor = Cursor(lr0=float(np.float32(net["lr"] if o.lr is None else o.lr)), seed=seed, n_fit=n_fit, n_hold=n_hold,
-                            count=[0] * len(net["counters"]))
+        run.cursor = Cursor(
+            lr0=float(np.float32(net["lr"] if o.lr is None else o.lr)),
+            seed=seed,
+            n_fit=n_fit,
+            n_hold=n_hold,
+            count=[0] * len(net["counters"]),
+        )
         run.init_states(seed)
     c = run.cursor
-    run.split = rng.permute(c.seed, rng.HOLDOUT_STREAM, 0, n, np.arange(n, dtype=np.uint32)) if n_hold else np.arange(n, dtype=np.uint32)
+    run.split = (
+        rng.permute(c.seed, rng.HOLDOUT_STREAM, 0, n, np.arange(n, dtype=np.uint32))
+        if n_hold
+        else np.arange(n, dtype=np.uint32)
+    )
     return kept is not None
 
 
@@ -350,15 +419,27 @@ def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
     loss, acc, speed = c.loss_sum / c.seen, c.hits / c.seen, c.seen / max(seconds, 1e-9)
     counted, line = counts(run)
     if not o.quiet:
-        say(f"epoch {c.epoch + 1:2}/{o.epochs}  loss {loss:.4f}{percent('train', acc)}{percent('held out', held)}"
-            f"{percent('test', test)}{percent('best', c.best_test)}{line}  {speed:.0f} samples/s  {seconds:.1f} s")
+        say(
+            f"epoch {c.epoch + 1:2}/{o.epochs}  loss {loss:.4f}{percent('train', acc)}{percent('held out', held)}"
+            f"{percent('test', test)}{percent('best', c.best_test)}{line}  {speed:.0f} samples/s  {seconds:.1f} s"
+        )
     extra = {"holdout_acc": held} if held >= 0 else {}
     extra |= {"test_acc": test, "best_test_acc": c.best_test} if test >= 0 else {}
     extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {"level": c.level} if net["schedule"] == "plateau" else {}
     extra |= counted
     hashes = {"state": run.state_hash(), "weights_hash": run.weights_hash()} if o.log else {}  # loops over all bytes
-    record(run, event="epoch", epoch=c.epoch + 1, step=c.step_total, loss=loss, train_acc=acc, **extra, seconds=seconds,
-           samples_per_s=speed, **hashes)
+    record(
+        run,
+        event="epoch",
+        epoch=c.epoch + 1,
+        step=c.step_total,
+        loss=loss,
+        train_acc=acc,
+        **extra,
+        seconds=seconds,
+        samples_per_s=speed,
+        **hashes,
+    )
     if net["schedule"] == "plateau":
         seen = held if c.n_hold else acc
         if seen > c.best_hold:
@@ -387,15 +468,35 @@ def train(run: Trainer) -> int:
     per_epoch = c.n_fit // batch
     most = o.steps if o.steps is not None else 1 << 62
     if not o.quiet:
-        say(f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes"
-            + (f" and {run.device.extra} of samples" if run.device.extra else "") + f"  seed {c.seed}"
-            + (f"  resumed epoch {c.epoch + 1}" if resumed else ""))
+        say(
+            f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes"
+            + (f" and {run.device.extra} of samples" if run.device.extra else "")
+            + f"  seed {c.seed}"
+            + (f"  resumed epoch {c.epoch + 1}" if resumed else "")
+        )
     if o.log and not resumed:
         Path(o.log).unlink(missing_ok=True)
-    record(run, event="start", name=net["name"], hash=net["hash"], version=net["version"], target=net["target"], rule=net["rule"],
-           optimizer=net["optimizer"], seed=c.seed, threads=1, isa=run.device.name, batch=batch, epochs=o.epochs, train_samples=c.n_fit,
-           holdout_samples=c.n_hold, test_samples=run.test.n, resumed_epoch=c.epoch + 1 if resumed else 0, resumed_step=c.step,
-           arena_bytes=net["arena_bytes"])
+    record(
+        run,
+        event="start",
+        name=net["name"],
+        hash=net["hash"],
+        version=net["version"],
+        target=net["target"],
+        rule=net["rule"],
+        optimizer=net["optimizer"],
+        seed=c.seed,
+        threads=1,
+        isa=run.device.name,
+        batch=batch,
+        epochs=o.epochs,
+        train_samples=c.n_fit,
+        holdout_samples=c.n_hold,
+        test_samples=run.test.n,
+        resumed_epoch=c.epoch + 1 if resumed else 0,
+        resumed_step=c.step,
+        arena_bytes=net["arena_bytes"],
+    )
     saved, changed = time.monotonic(), not resumed
     while c.epoch < o.epochs and c.step_total < most and not STOP:
         lr, epoch_started = run.rate(per_epoch), time.monotonic()
@@ -407,14 +508,22 @@ def train(run: Trainer) -> int:
             rates = [run.rate(per_epoch, i) for i in range(n)]
             run.advance(order[c.step * batch : (c.step + n) * batch].astype(np.int32).reshape(-1, net["batch"]), rates)
             lr, changed = rates[-1], True
-            due = c.step_total % o.save_every_steps == 0 if o.save_every_steps else time.monotonic() - saved >= o.save_every
+            due = (
+                c.step_total % o.save_every_steps == 0
+                if o.save_every_steps
+                else time.monotonic() - saved >= o.save_every
+            )
             if due and not STOP:
                 run.save()
                 changed, saved = False, time.monotonic()
         if c.step == per_epoch and not STOP:
             end_epoch(run, lr, time.monotonic() - epoch_started)
             changed = True
-            if o.ask and not STOP and not asked(f"epoch {c.epoch} is done; a line goes on, the end of standard input stops"):
+            if (
+                o.ask
+                and not STOP
+                and not asked(f"epoch {c.epoch} is done; a line goes on, the end of standard input stops")
+            ):
                 break
     if changed:
         where = run.save()
@@ -426,11 +535,23 @@ def train(run: Trainer) -> int:
         return 128 + STOP[0]
     test = run.evaluate(run.test, np.arange(run.test.n))[0] if c.step else c.last_test
     took, state = time.monotonic() - started, run.state_hash()
-    say(f"done: {c.epoch} epochs, {c.step_total} steps{percent('test', test)}{percent('best', c.best_test)}  {took:.1f} s\n"
-        f"device memory: {run.device.nbytes} bytes, as planned\nstate {state}")
-    record(run, event="end", epochs=c.epoch, steps=c.step_total, **({"test_acc": test} if test >= 0 else {}),
-           **({"best_test_acc": c.best_test} if c.best_test >= 0 else {}), seconds=took, memory_predicted=net["plan"]["total_bytes"],
-           memory_measured=run.device.nbytes, resident_samples=run.device.extra, state=state)
+    say(
+        f"done: {c.epoch} epochs, {c.step_total} steps{percent('test', test)}{percent('best', c.best_test)}  {took:.1f}"
+        f" s\ndevice memory: {run.device.nbytes} bytes, as planned\nstate {state}"
+    )
+    record(
+        run,
+        event="end",
+        epochs=c.epoch,
+        steps=c.step_total,
+        **({"test_acc": test} if test >= 0 else {}),
+        **({"best_test_acc": c.best_test} if c.best_test >= 0 else {}),
+        seconds=took,
+        memory_predicted=net["plan"]["total_bytes"],
+        memory_measured=run.device.nbytes,
+        resident_samples=run.device.extra,
+        state=state,
+    )
     return 0
 
 
@@ -446,7 +567,12 @@ def open_test(run: Trainer) -> None:
     if o.init:
         run.init_states(run.net["seed"])
     elif kept is None:
-        raise error("B0807", f"no checkpoint in {o.out}", exit_code=6, help="--out FOLDER of a training run, or --init FILE.safetensors")
+        raise error(
+            "B0807",
+            f"no checkpoint in {o.out}",
+            exit_code=6,
+            help="--out FOLDER of a training run, or --init FILE.safetensors",
+        )
     else:
         run.device.write(0, np.frombuffer(kept[1], np.uint8))
 

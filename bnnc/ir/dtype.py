@@ -9,7 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 NUMPY: dict[str, type] = {
-    "bit": np.int8, "bool": np.bool_, "u8": np.uint8, "i8": np.int8, "i16": np.int16, "i32": np.int32, "f16": np.float16, "f32": np.float32,
+    "bit": np.int8,
+    "bool": np.bool_,
+    "u8": np.uint8,
+    "i8": np.int8,
+    "i16": np.int16,
+    "i32": np.int32,
+    "f16": np.float16,
+    "f32": np.float32,
 }
 ONE_BIT = ("bit", "bool")
 FLOATS = ("f16", "f32")

@@ -1,18 +1,21 @@
-"""Ops on images.  A batch of n images of H x W pixels is a matrix of n H W rows, sample by sample, pixels row by row; columns are
-channels.
+"""Ops on images.  A batch of n images of H x W pixels is a matrix of n H W rows, sample by sample, pixels row by row;
+columns are channels.
 
-A convolution's weight is a matrix too: a row is (kernel position, channel), positions row by row; a column is an output channel.
+A convolution's weight is a matrix too: a row is (kernel position, channel), positions row by row; a column is an output
+channel.
 
-    convolve         y[n o] = sum of x[n p] w[k] over kernel positions k and channels, p the pixel that k meets at output o
-    convolve_back    the transposed map: dx from dy;  convolve_weight: dw from x and dy
-    window           max, sum or the place of the first maximum over a window;  unwindow: the gradient's way back, and for windows
+    convolve         y[n o] = sum of x[n p] w[k] over kernel positions k and channels, p the pixel that k meets at
+    output o convolve_back    the transposed map: dx from dy;  convolve_weight: dw from x and dy
+    window           max, sum or the place of the first maximum over a window;  unwindow: the gradient's way back, and
+    for windows
                      that do not overlap hit and spread, which commute with element-wise ops
 
-Beyond the image's edge lie pixels of the value ``fill``: 0 (no bit: such a term does not exist), 1 or -1.  A u8 operand u stands
-for the whole number 2 u - 255, so that 0 means zero there too.  A weight of bits: sums of bits and of u8 are exact; ``convolve_back``
-adds position by position, a position's channels in groups of four.  A weight of floats (f32, or f16 widened): both add position by
-position, channels in order, one multiply and one add a term.  ``convolve_weight`` adds the output pixels in order, four at a time, or
-one at a time for a u8 or float x.  A float gradient beyond the edge is 0, and so is an x where ``fill`` is 0.
+Beyond the image's edge lie pixels of the value ``fill``: 0 (no bit: such a term does not exist), 1 or -1.  A u8 operand
+u stands for the whole number 2 u - 255, so that 0 means zero there too.  A weight of bits: sums of bits and of u8 are
+exact; ``convolve_back`` adds position by position, a position's channels in groups of four.  A weight of floats (f32,
+or f16 widened): both add position by position, channels in order, one multiply and one add a term.  ``convolve_weight``
+adds the output pixels in order, four at a time, or one at a time for a u8 or float x.  A float gradient beyond the edge
+is 0, and so is an x where ``fill`` is 0.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ from .ops import Array, Shape, add_op
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How a window of ``ky`` x ``kx`` pixels moves over images of ``height`` x ``width`` pixels; the last four are the pixels added
-    at each edge."""
+    """How a window of ``ky`` x ``kx`` pixels moves over images of ``height`` x ``width`` pixels; the last four are the
+    pixels added at each edge."""
 
     height: int
     width: int
@@ -66,8 +69,12 @@ class Geometry:
     @property
     def padded(self) -> bool:
         """Does any window reach beyond the image?"""
-        return (self.top > 0 or self.left > 0 or (self.out_height - 1) * self.stride + self.ky > self.top + self.height
-                or (self.out_width - 1) * self.stride + self.kx > self.left + self.width)
+        return (
+            self.top > 0
+            or self.left > 0
+            or (self.out_height - 1) * self.stride + self.ky > self.top + self.height
+            or (self.out_width - 1) * self.stride + self.kx > self.left + self.width
+        )
 
     @property
     def disjoint(self) -> bool:
@@ -85,7 +92,9 @@ class Geometry:
         return rows // self.pixels
 
     def sources(self, samples: int) -> Array:
-        """int64 [samples * output pixels, positions]: the row that a window meets at a position, or -1 beyond the edge."""
+        """int64 [samples * output pixels, positions]: the row that a window meets at a position, or -1 beyond the
+        edge.
+        """
         y = np.arange(self.out_height)[:, None] * self.stride + np.arange(self.ky)[None] - self.top
         x = np.arange(self.out_width)[:, None] * self.stride + np.arange(self.kx)[None] - self.left
         row = y[:, None, :, None] * self.width + x[None, :, None, :]
@@ -95,7 +104,9 @@ class Geometry:
         return np.where(one[None] >= 0, one[None] + first, -1).reshape(samples * self.out_pixels, self.positions)
 
     def targets(self, samples: int) -> Array:
-        """int64 [samples * pixels, positions]: the output row that meets a pixel at a position, or -1 where none does."""
+        """int64 [samples * pixels, positions]: the output row that meets a pixel at a position, or -1 where none
+        does.
+        """
         out = np.full((samples * self.pixels, self.positions), -1)
         source = self.sources(samples)
         o, k = np.nonzero(source >= 0)
@@ -130,8 +141,12 @@ def _infer_convolve(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     g = geometry(a)
     q = _channels(x, w, g, a["groups"]) * g.positions * (255 if x.dtype == "u8" else 1)
     exact = w.dtype == "bit"
-    if x.dtype not in (("bit", "u8") if exact else FLOATS) or w.dtype not in ("bit", *FLOATS) or (
-            exact and q > 2**31 - 1) or a["fill"] not in (-1, 0, 1):
+    if (
+        x.dtype not in (("bit", "u8") if exact else FLOATS)
+        or w.dtype not in ("bit", *FLOATS)
+        or (exact and q > 2**31 - 1)
+        or a["fill"] not in (-1, 0, 1)
+    ):
         raise InternalError(f"convolution of {x} by {w}")
     return (g.samples(x.shape[0]) * g.out_pixels, w.shape[1]), "f32" if not exact else "i16" if q <= 32767 else "i32"
 
@@ -146,10 +161,17 @@ def _run_convolve(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     rows = g.sources(g.samples(xs[0].shape[0]))
     fill = a["fill"] * (255 if xs[0].dtype == np.uint8 else 1)
     if dtype == "f32":
-        return np.concatenate([_in_order(_picked(as_f32(x), rows, fill).reshape(len(rows), -1), as_f32(w))
-                               for x, w in _groups(a["groups"], *xs)], axis=1)
-    out = [_picked(number(x).astype(np.float64), rows, fill).reshape(len(rows), -1) @ w.astype(np.float64)
-           for x, w in _groups(a["groups"], *xs)]
+        return np.concatenate(
+            [
+                _in_order(_picked(as_f32(x), rows, fill).reshape(len(rows), -1), as_f32(w))
+                for x, w in _groups(a["groups"], *xs)
+            ],
+            axis=1,
+        )
+    out = [
+        _picked(number(x).astype(np.float64), rows, fill).reshape(len(rows), -1) @ w.astype(np.float64)
+        for x, w in _groups(a["groups"], *xs)
+    ]
     return np.concatenate(out, axis=1).astype(NUMPY[dtype])  # exact: |sum| < 2**31 < 2**53
 
 
@@ -161,14 +183,24 @@ def _in_order(x: Array, w: Array) -> Array:
     return acc
 
 
-add_op("convolve", "convolve", _infer_convolve, _run_convolve,
-       "(x, w): convolution of bits or u8 with bits, exact integers; of floats with floats, f32 in order")
+add_op(
+    "convolve",
+    "convolve",
+    _infer_convolve,
+    _run_convolve,
+    "(x, w): convolution of bits or u8 with bits, exact integers; of floats with floats, f32 in order",
+)
 
 
 def _infer_back(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     dy, w = vs
     g, n = geometry(a), dy.shape[0] // geometry(a).out_pixels
-    if w.dtype not in ("bit", *FLOATS) or dy.dtype in INTEGERS or dy.shape != (n * g.out_pixels, w.shape[1]) or w.shape[0] % g.positions:
+    if (
+        w.dtype not in ("bit", *FLOATS)
+        or dy.dtype in INTEGERS
+        or dy.shape != (n * g.out_pixels, w.shape[1])
+        or w.shape[0] % g.positions
+    ):
         raise InternalError(f"convolve_back of {dy} by {w}")
     return (n * g.pixels, w.shape[0] // g.positions * a["groups"]), "f32"
 
@@ -200,8 +232,12 @@ add_op("convolve_back", "convolve", _infer_back, _run_back, "(dy, w): the gradie
 def _infer_weight(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     x, dy = vs
     g = geometry(a)
-    if dy.dtype in INTEGERS or dy.shape[0] != g.samples(x.shape[0]) * g.out_pixels or (x.shape[1] % a["groups"]) or (
-            dy.shape[1] % a["groups"]):
+    if (
+        dy.dtype in INTEGERS
+        or dy.shape[0] != g.samples(x.shape[0]) * g.out_pixels
+        or (x.shape[1] % a["groups"])
+        or (dy.shape[1] % a["groups"])
+    ):
         raise InternalError(f"convolve_weight of {x} and {dy}")
     return (g.positions * (x.shape[1] // a["groups"]), dy.shape[1]), "f32"
 
@@ -226,7 +262,9 @@ def _run_weight(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     return np.concatenate(out, axis=1)
 
 
-add_op("convolve_weight", "convolve", _infer_weight, _run_weight, "(x, dy): the gradient of a convolution's weight, f32")
+add_op(
+    "convolve_weight", "convolve", _infer_weight, _run_weight, "(x, dy): the gradient of a convolution's weight, f32"
+)
 
 HOW = ("max", "sum", "route")
 
@@ -261,16 +299,25 @@ def _run_window(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     return arg >> a["plane"] & 1 == 1 if a["how"] == "route" else best.astype(NUMPY[dtype])
 
 
-add_op("window", "window", _infer_window, _run_window,
-       "over each window, pixels beyond the edge left out: the maximum (of bits: or), the sum in order (of integers: exact), or bit "
-       "`plane` of the first maximum's position")
+add_op(
+    "window",
+    "window",
+    _infer_window,
+    _run_window,
+    "over each window, pixels beyond the edge left out: the maximum (of bits: or), the sum in order (of integers:"
+    " exact), or bit `plane` of the first maximum's position",
+)
 
 
 def _infer_unwindow(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     gy, *route = vs
     g, n = geometry(a), gy.shape[0] // geometry(a).out_pixels
-    if gy.dtype in (*INTEGERS, "bool") or any(r.shape != gy.shape or r.dtype != "bool" for r in route) or (
-            route and 1 << len(route) < g.positions) or gy.shape[0] != n * g.out_pixels:
+    if (
+        gy.dtype in (*INTEGERS, "bool")
+        or any(r.shape != gy.shape or r.dtype != "bool" for r in route)
+        or (route and 1 << len(route) < g.positions)
+        or gy.shape[0] != n * g.out_pixels
+    ):
         raise InternalError(f"unwindow of {gy}")
     return (n * g.pixels, gy.shape[1]), "f32"
 
@@ -287,8 +334,14 @@ def _run_unwindow(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     return acc
 
 
-add_op("unwindow", "map", _infer_unwindow, _run_unwindow,
-       "(g[, route...]): each pixel's sum, in order, of g over the windows it is in; with routes, of those that it is the maximum of")
+add_op(
+    "unwindow",
+    "map",
+    _infer_unwindow,
+    _run_unwindow,
+    "(g[, route...]): each pixel's sum, in order, of g over the windows it is in; with routes, of those that it is the"
+    " maximum of",
+)
 
 
 def _window_of(rows: int, g: Geometry) -> Array:
@@ -311,8 +364,13 @@ def _run_spread(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     return xs[0][_window_of(len(xs[0]) // g.out_pixels * g.pixels, g)]
 
 
-add_op("spread", "map", _infer_spread, _run_spread,
-       "each pixel has the value of the window that it is in; windows do not overlap")
+add_op(
+    "spread",
+    "map",
+    _infer_spread,
+    _run_spread,
+    "each pixel has the value of the window that it is in; windows do not overlap",
+)
 
 
 def _run_hit(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
@@ -338,5 +396,10 @@ def _infer_join(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     return (x.shape[0] // a["steps"], a["steps"] * x.shape[1]), x.dtype
 
 
-add_op("join", "map", _infer_join, lambda xs, a, d: xs[0].reshape(xs[0].shape[0] // a["steps"], -1).copy(),
-       "each `steps` rows side by side as one")
+add_op(
+    "join",
+    "map",
+    _infer_join,
+    lambda xs, a, d: xs[0].reshape(xs[0].shape[0] // a["steps"], -1).copy(),
+    "each `steps` rows side by side as one",
+)

@@ -19,7 +19,9 @@ Env = dict[str, np.ndarray]
 
 
 def initial(state: State, value: Value, seed: int) -> np.ndarray:
-    """The array a state starts from: constant, uniform in [-v, v), random signs or normal; from stream ``state.stream``."""
+    """The array a state starts from: constant, uniform in [-v, v), random signs or normal; from stream
+    ``state.stream``.
+    """
     n = value.shape[0] * value.shape[1]
     if state.init == "normal":
         info = np.iinfo(NUMPY[value.dtype])
@@ -46,7 +48,9 @@ def init_states(program: Program, seed: int) -> Env:
 
 
 def run(program: Program, env: Mapping[str, np.ndarray]) -> Env:
-    """Evaluate every op.  ``env`` holds inputs and states; raises KeyError for a missing one, TypeError for a wrong dtype."""
+    """Evaluate every op.  ``env`` holds inputs and states; raises KeyError for a missing one, TypeError for a wrong
+    dtype.
+    """
     out: Env = {}
     for name in (*program.inputs, *(s.name for s in program.states)):
         v = program.value[name]

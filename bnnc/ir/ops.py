@@ -6,8 +6,8 @@ part of the meaning (DESIGN: numbers): a sum adds in index order; a float x bit 
 
 Arithmetic on integers only (a ``bit`` counts as +-1) is exact i32 arithmetic; with any f32 or f16 operand it is f32.
 
-Classes: ``map`` (element-wise with broadcasting), ``reduce`` (one axis), ``contract`` (matrix product), ``group`` (within
-groups of columns), ``recur`` (through time, see ``sequence.py``), ``source`` (no array inputs).
+Classes: ``map`` (element-wise with broadcasting), ``reduce`` (one axis), ``contract`` (matrix product), ``group``
+(within groups of columns), ``recur`` (through time, see ``sequence.py``), ``source`` (no array inputs).
 A map op that is added here needs one line in each backend's expression printer.
 """
 
@@ -41,7 +41,20 @@ class OpSpec:
 
 
 OPS: dict[str, OpSpec] = {}
-EXACT = ("add", "sub", "mul", "neg", "abs", "max", "min", "le", "ge", "gt", "eq", "sign")  # on integers: integer arithmetic
+EXACT = (
+    "add",
+    "sub",
+    "mul",
+    "neg",
+    "abs",
+    "max",
+    "min",
+    "le",
+    "ge",
+    "gt",
+    "eq",
+    "sign",
+)  # on integers: integer arithmetic
 
 
 def add_op(name: str, cls: str, infer: Any, run: Any, doc: str = "") -> None:
@@ -129,12 +142,33 @@ def _run_cast(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
         return as_f32(xs[0]).astype(NUMPY[dtype])
 
 
-add_op("cast", "map", _infer_cast, _run_cast, "f32, f16: round to nearest even; integers: the value must fit; a bool becomes 0 or 1")
-add_op("copy", "map", lambda vs, a: (vs[0].shape, vs[0].dtype), lambda xs, a, d: xs[0].copy(), "the same value, stored again")
-add_op("const", "source", lambda vs, a: ((1, 1), "i32" if isinstance(a["value"], int) else "f32"),
-     lambda xs, a, d: np.full((1, 1), a["value"], NUMPY[d]))
-add_op("col", "source", lambda vs, a: ((1, a["cols"]), "i32"), lambda xs, a, d: np.arange(a["cols"], dtype=np.int32)[None],
-     "the column's number")
+add_op(
+    "cast",
+    "map",
+    _infer_cast,
+    _run_cast,
+    "f32, f16: round to nearest even; integers: the value must fit; a bool becomes 0 or 1",
+)
+add_op(
+    "copy",
+    "map",
+    lambda vs, a: (vs[0].shape, vs[0].dtype),
+    lambda xs, a, d: xs[0].copy(),
+    "the same value, stored again",
+)
+add_op(
+    "const",
+    "source",
+    lambda vs, a: ((1, 1), "i32" if isinstance(a["value"], int) else "f32"),
+    lambda xs, a, d: np.full((1, 1), a["value"], NUMPY[d]),
+)
+add_op(
+    "col",
+    "source",
+    lambda vs, a: ((1, a["cols"]), "i32"),
+    lambda xs, a, d: np.arange(a["cols"], dtype=np.int32)[None],
+    "the column's number",
+)
 
 
 def _infer_reduce(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
@@ -173,8 +207,14 @@ def _run_reduce(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array
     return out[None, :] if attrs["axis"] == 0 else out[:, None]
 
 
-add_op("reduce", "reduce", _infer_reduce, _run_reduce,
-     "sum, max or argmax (the first) over axis 0 (rows) or 1 (columns), in index order; a sum of integers is an exact i32")
+add_op(
+    "reduce",
+    "reduce",
+    _infer_reduce,
+    _run_reduce,
+    "sum, max or argmax (the first) over axis 0 (rows) or 1 (columns), in index order; a sum of integers is an"
+    " exact i32",
+)
 
 FORMS = ("nn", "nt", "tn")
 
@@ -222,8 +262,14 @@ def _run_contract(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Arr
     return acc
 
 
-add_op("contract", "contract", _infer_contract, _run_contract,
-     "matrix product; bit x bit and u8 x bit are exact integers, float x bit adds in groups of four, float x float in order")
+add_op(
+    "contract",
+    "contract",
+    _infer_contract,
+    _run_contract,
+    "matrix product; bit x bit and u8 x bit are exact integers, float x bit adds in groups of four, float x float in"
+    " order",
+)
 
 
 def _infer_gated(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
@@ -238,8 +284,13 @@ def _run_gated(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
     return _run_contract([np.where(xs[1], xs[0], 0).astype(np.int8), xs[2]], attrs, dtype)
 
 
-add_op("contract_gated", "contract", _infer_gated, _run_gated,
-     "a matrix product whose left operand is 0 where the gate is false: a sum of +-1 over the open gates, exact")
+add_op(
+    "contract_gated",
+    "contract",
+    _infer_gated,
+    _run_gated,
+    "a matrix product whose left operand is 0 where the gate is false: a sum of +-1 over the open gates, exact",
+)
 
 
 def _infer_winners(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
@@ -253,7 +304,7 @@ def _run_winners(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Arra
     s, size = xs[0].astype(np.int64), int(xs[1][0, 0])
     out = np.zeros(s.shape, bool)
     for first in range(0, s.shape[1], size):
-        part = s[:, first:first + size]
+        part = s[:, first : first + size]
         key = np.where(part < 0, part, np.iinfo(np.int64).min)  # the negative one nearest to zero, the first of equals
         best = key.argmax(axis=1)
         rows = np.nonzero(part.min(axis=1) < 0)[0]
@@ -261,8 +312,14 @@ def _run_winners(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Arra
     return out
 
 
-add_op("winners", "group", _infer_winners, _run_winners,
-     "in each row and each group of consecutive columns: the negative entry nearest to zero (the first of equals), if any")
+add_op(
+    "winners",
+    "group",
+    _infer_winners,
+    _run_winners,
+    "in each row and each group of consecutive columns: the negative entry nearest to zero (the first of equals),"
+    " if any",
+)
 
 
 def _infer_take(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
@@ -273,17 +330,26 @@ def _infer_take(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
 
 
 add_op("take", "map", _infer_take, lambda xs, a, d: xs[0][xs[1][:, 0].astype(np.int64)], "row index[r] of a table")
-add_op("lookup", "map", lambda vs, a: ((1, 1), "i32"),
-     lambda xs, a, d: np.array([[a["values"][min(int(xs[0][0, 0]), len(a["values"]) - 1)]]], np.int32),
-     "values[i], the last one beyond the end")
+add_op(
+    "lookup",
+    "map",
+    lambda vs, a: ((1, 1), "i32"),
+    lambda xs, a, d: np.array([[a["values"][min(int(xs[0][0, 0]), len(a["values"]) - 1)]]], np.int32),
+    "values[i], the last one beyond the end",
+)
 
 
 def _run_rate(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
     return np.array([[min(math.isqrt(attrs["scale"] * int(xs[0][0, 0]) // max(1, int(xs[1][0, 0]))), 65536)]], np.int32)
 
 
-add_op("rate", "map", lambda vs, a: ((1, 1), "i32"), _run_rate,
-     "floor(sqrt(scale * a / b)), at most 65536: a probability in units of 2**-16")
+add_op(
+    "rate",
+    "map",
+    lambda vs, a: ((1, 1), "i32"),
+    _run_rate,
+    "floor(sqrt(scale * a / b)), at most 65536: a probability in units of 2**-16",
+)
 
 
 def _run_bernoulli(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Array:
@@ -291,5 +357,10 @@ def _run_bernoulli(xs: Sequence[Array], attrs: dict[str, Any], dtype: str) -> Ar
     return rng.bernoulli(seed & 0xFFFFFFFF, attrs["stream"], tick, p, attrs["rows"], attrs["cols"])
 
 
-add_op("bernoulli", "map", lambda vs, a: ((a["rows"], a["cols"]), "bool"), _run_bernoulli,
-     "true with probability p / 2**16, a function of (seed, stream, tick, element)")
+add_op(
+    "bernoulli",
+    "map",
+    lambda vs, a: ((a["rows"], a["cols"]), "bool"),
+    _run_bernoulli,
+    "true with probability p / 2**16, a function of (seed, stream, tick, element)",
+)

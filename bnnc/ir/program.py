@@ -35,7 +35,9 @@ class Value:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """``output = kind(inputs)``.  ``phase`` is forward, backward or update; ``layer`` and ``span`` say where it is from."""
+    """``output = kind(inputs)``.  ``phase`` is forward, backward or update; ``layer`` and ``span`` say where it is
+    from.
+    """
 
     kind: str
     inputs: tuple[str, ...]
@@ -51,8 +53,9 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)), ``sign`` or ``normal``
-    (whole numbers with that deviation).  ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.
+    """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)), ``sign`` or
+    ``normal`` (whole numbers with that deviation).  ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what
+    the dtype holds.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
     (optimiser state), ``encoder`` (read where samples are loaded, by no op).  All but moments are exported.
@@ -91,8 +94,8 @@ class Region:
 class Program:
     """One step.  ``inputs`` are written from outside, ``results`` are read from outside, ``updates`` replace states.
 
-    A result whose role is ``count:NAME:LAYER`` or ``share:NAME:LAYER`` (LAYER may be empty) is an i32 vector of counts.  The
-    trainer sums it over the steps of an epoch; a share is then divided by the number of samples.
+    A result whose role is ``count:NAME:LAYER`` or ``share:NAME:LAYER`` (LAYER may be empty) is an i32 vector of counts.
+     The trainer sums it over the steps of an epoch; a share is then divided by the number of samples.
     """
 
     name: str
@@ -155,9 +158,17 @@ class Builder:
         self.layer, self.span, self.phase = "", NOWHERE, "forward"
 
     def finish(self, **kw: Any) -> Program:
-        return replace(self.base, values=tuple(self.values.values()), ops=tuple(self.ops), inputs=tuple(self.inputs),
-                       states=tuple(self.states), updates=tuple(self.updates), results=tuple(self.results),
-                       constants=tuple(self.constants), **kw)
+        return replace(
+            self.base,
+            values=tuple(self.values.values()),
+            ops=tuple(self.ops),
+            inputs=tuple(self.inputs),
+            states=tuple(self.states),
+            updates=tuple(self.updates),
+            results=tuple(self.results),
+            constants=tuple(self.constants),
+            **kw,
+        )
 
     def _new(self, name: str, shape: tuple[int, int], dtype: str) -> Value:
         unique, n = name, 1
@@ -175,8 +186,16 @@ class Builder:
         self.inputs.append(v.name)
         return T(self, v)
 
-    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str = "const", value: float = 0.0,
-              limit: int = 0) -> T:
+    def state(
+        self,
+        name: str,
+        shape: tuple[int, int],
+        dtype: str,
+        role: str,
+        init: str = "const",
+        value: float = 0.0,
+        limit: int = 0,
+    ) -> T:
         v = self._new(name, shape, dtype)
         if v.name != name:
             raise InternalError(f"state {name} exists")
@@ -193,14 +212,25 @@ class Builder:
         return T(self, self.values[name])
 
     def op(self, kind: str, *inputs: T | float, name: str = "", **attrs: Any) -> T:
-        """Append ``kind(inputs)``; plain numbers become constants.  Raises InternalError for a shape or dtype misuse."""
+        """Append ``kind(inputs)``; plain numbers become constants.  Raises InternalError for a shape or dtype
+        misuse.
+        """
         args = [self.const(i) if isinstance(i, (int, float)) else i for i in inputs]
         spec = OPS[kind]
         shape, dtype = spec.infer([a.value for a in args], attrs)
         label = name or kind
         v = self._new(f"{self.layer}.{label}" if self.layer else label, shape, dtype)
-        self.ops.append(Op(kind, tuple(a.value.name for a in args), v.name, tuple(sorted(attrs.items())),
-                           self.phase, self.layer, self.span))
+        self.ops.append(
+            Op(
+                kind,
+                tuple(a.value.name for a in args),
+                v.name,
+                tuple(sorted(attrs.items())),
+                self.phase,
+                self.layer,
+                self.span,
+            )
+        )
         return T(self, v)
 
     def const(self, value: float) -> T:

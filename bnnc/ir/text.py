@@ -1,6 +1,6 @@
 """Programs as text: one op a line, and back.  ``parse_program(print_program(p)) == p`` but for spans and regions.
 
-    %fc1.y = contract(%x, %fc1.wb) {form="nn"} : i16[100, 256]  @forward fc1
+%fc1.y = contract(%x, %fc1.wb) {form="nn"} : i16[100, 256]  @forward fc1
 """
 
 from __future__ import annotations
@@ -12,9 +12,13 @@ from typing import Any
 from ..diag import InternalError
 from .program import Constant, Op, Program, State, Value
 
-_LINE = re.compile(r"^%(?P<out>\S+) = (?P<kind>\w+)\((?P<in>[^)]*)\)(?: \{(?P<attrs>.*)\})? : (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\]"
-                   r"  @(?P<phase>\w+)(?: (?P<layer>\S+))?$")
-_DECL = re.compile(r"^(?P<what>input|state|constant) %(?P<name>\S+): (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\](?: = (?P<init>.*))?$")
+_LINE = re.compile(
+    r"^%(?P<out>\S+) = (?P<kind>\w+)\((?P<in>[^)]*)\)(?: \{(?P<attrs>.*)\})? : (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\]"
+    r"  @(?P<phase>\w+)(?: (?P<layer>\S+))?$"
+)
+_DECL = re.compile(
+    r"^(?P<what>input|state|constant) %(?P<name>\S+): (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\](?: = (?P<init>.*))?$"
+)
 
 
 def print_program(p: Program) -> str:
@@ -69,7 +73,7 @@ def parse_program(text: str) -> Program:
             else:
                 states.append(State(m["name"], *ast.literal_eval(re.sub(r"\binf\b", "1e999", m["init"]))))
         elif line.startswith("update "):
-            s, n = line[len("update "):].split(" <- ")
+            s, n = line[len("update ") :].split(" <- ")
             updates.append((s[1:], n[1:]))
         elif line.startswith("result "):
             _, role, n = line.split()
@@ -80,5 +84,15 @@ def parse_program(text: str) -> Program:
             ops.append(Op(m["kind"], args, m["out"], _attrs(m["attrs"] or ""), m["phase"], m["layer"] or ""))
         else:
             raise InternalError(f"not a Program line: {line}")
-    return Program(name, tuple(values), tuple(ops), tuple(inputs), tuple(states), tuple(results), tuple(updates), (),
-                   tuple(constants), keep)
+    return Program(
+        name,
+        tuple(values),
+        tuple(ops),
+        tuple(inputs),
+        tuple(states),
+        tuple(results),
+        tuple(updates),
+        (),
+        tuple(constants),
+        keep,
+    )

@@ -1,4 +1,6 @@
-"""Structural checks of a Program, run after every pass that makes one.  Raises InternalError: a failure is bnnc's bug."""
+"""Structural checks of a Program, run after every pass that makes one.  Raises InternalError: a failure is bnnc's
+bug.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ PHASES = ("forward", "backward", "update")
 
 
 def verify_program(p: Program) -> None:
-    """Every value defined once and before its use, with the shape and dtype the op table gives; updates fit their states."""
+    """Every value defined once and before its use, with the shape and dtype the op table gives; updates fit their
+    states.
+    """
     defined = set(p.inputs) | p.state_names | {k.name for k in p.constants}
     if len(defined) != len(p.inputs) + len(p.states) + len(p.constants):
         raise InternalError(f"{p.name}: an input or state is named twice")
@@ -25,8 +29,12 @@ def verify_program(p: Program) -> None:
             raise InternalError(f"{p.name}: {v} is not what {op.kind} gives")
         defined.add(op.output)
     for state, new in p.updates:
-        if state not in p.state_names or new not in defined or p.value[state].shape != p.value[new].shape or \
-                p.value[state].dtype != p.value[new].dtype:
+        if (
+            state not in p.state_names
+            or new not in defined
+            or p.value[state].shape != p.value[new].shape
+            or p.value[state].dtype != p.value[new].dtype
+        ):
             raise InternalError(f"{p.name}: update {state} <- {new}")
     for _, name in p.results:
         if name not in defined:
@@ -36,8 +44,8 @@ def verify_program(p: Program) -> None:
 def verify_keep(p: Program) -> None:
     """What the rule promises to keep is checked against what is really retained (full-size values; vectors are free).
 
-    A layer may keep more for itself: the dtypes ``keeps`` of its Region's ``static`` are free for values that no other layer's
-    backward reads.
+    A layer may keep more for itself: the dtypes ``keeps`` of its Region's ``static`` are free for values that no other
+    layer's backward reads.
     """
     from ..diag import error  # noqa: PLC0415
 
@@ -45,13 +53,24 @@ def verify_keep(p: Program) -> None:
         return
     batch_inputs = set(p.inputs)
     also = {r.layer.name: dict(r.static).get("keeps", ()) for r in p.regions}
-    readers = {i: {y.layer for y in p.ops if y.phase != "forward" and i in y.inputs} for i in (v.name for v in p.retained())}
+    readers = {
+        i: {y.layer for y in p.ops if y.phase != "forward" and i in y.inputs} for i in (v.name for v in p.retained())
+    }
     for v in p.retained():
-        if v.shape[0] > 1 and v.shape[1] > 1 and v.name not in batch_inputs and v.name not in p.state_names \
-                and v.dtype not in p.keep and not all(v.dtype in also.get(y, ()) for y in readers[v.name]):
+        if (
+            v.shape[0] > 1
+            and v.shape[1] > 1
+            and v.name not in batch_inputs
+            and v.name not in p.state_names
+            and v.dtype not in p.keep
+            and not all(v.dtype in also.get(y, ()) for y in readers[v.name])
+        ):
             op = p.producer[v.name]
             raise error(
-                "B0503", f"the rule keeps only {' and '.join(p.keep)} values from forward to backward, "
-                f"but `{op.layer}` needs {v.dtype}[{v.shape[0]}, {v.shape[1]}] (`{v.name}`)", op.span,
+                "B0503",
+                f"the rule keeps only {' and '.join(p.keep)} values from forward to backward, "
+                f"but `{op.layer}` needs {v.dtype}[{v.shape[0]}, {v.shape[1]}] (`{v.name}`)",
+                op.span,
                 label="this layer's backward reads it",
-                help="use the rule's own normalisation and surrogate (leave the arguments out), or `rule standard;`")
+                help="use the rule's own normalisation and surrogate (leave the arguments out), or `rule standard;`",
+            )

@@ -1,7 +1,7 @@
 """sign: the binary activation, with the surrogate that stands in for its derivative; and relu.
 
-ste        dz = g where |z| <= clip (inclusive), else 0   straight-through estimator with saturation (1602.02830); ResNetE: clip 1.25
-identity   dz = g
+ste        dz = g where |z| <= clip (inclusive), else 0   straight-through estimator with saturation (1602.02830);
+ResNetE: clip 1.25 identity   dz = g
 quadratic  dz = g max(0, 2 - 2|z|)                        Bi-Real net (1808.00278); keeps z, a real number
 The paper's Algorithms 1-2 print no mask; the authors' code has one and so has this (removing it costs accuracy).
 """
@@ -35,11 +35,26 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     return g
 
 
-layers.add(LayerDef(
-    "sign", "the binary activation: +1 where the value is at least 0, else -1",
-    (Param("surrogate", "name", None, "what replaces its derivative", ("ste", "identity", "quadratic"), positional=True),
-     Param("clip", "float", 1.0, "where `ste` ends: larger values pass no gradient", above=0)),
-    lambda t, args, body=None: TensorType("bit", t.shape), forward, backward))
+layers.add(
+    LayerDef(
+        "sign",
+        "the binary activation: +1 where the value is at least 0, else -1",
+        (
+            Param(
+                "surrogate",
+                "name",
+                None,
+                "what replaces its derivative",
+                ("ste", "identity", "quadratic"),
+                positional=True,
+            ),
+            Param("clip", "float", 1.0, "where `ste` ends: larger values pass no gradient", above=0),
+        ),
+        lambda t, args, body=None: TensorType("bit", t.shape),
+        forward,
+        backward,
+    )
+)
 
 
 def relu_forward(cx: Any, layer: Layer, x: T) -> T:
@@ -49,6 +64,13 @@ def relu_forward(cx: Any, layer: Layer, x: T) -> T:
     return z.maximum(0.0).named("out")
 
 
-layers.add(LayerDef(
-    "relu", "the larger of the value and 0", (), lambda t, args, body=None: TensorType("real", t.shape), relu_forward,
-    lambda cx, region, g, wanted: cx.get(region, "mask").where(g, 0.0).named("g") if wanted else None))
+layers.add(
+    LayerDef(
+        "relu",
+        "the larger of the value and 0",
+        (),
+        lambda t, args, body=None: TensorType("real", t.shape),
+        relu_forward,
+        lambda cx, region, g, wanted: cx.get(region, "mask").where(g, 0.0).named("g") if wanted else None,
+    )
+)

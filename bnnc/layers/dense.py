@@ -3,8 +3,9 @@
 forward   W^ = sgn(W);  Y = X W^                                    (Wang et al. 2102.04270, Algorithms 1-2, lines 3-4)
 backward  dX = dY W^^T (line 14);  dW = X^T dY (line 15), straight through the sign of the weights
 A u8 input stays u8: with x = a u + b,  X W^ = a (U W^) + b colsum(W^), and the integer product is exact.
-Real weights: Y = X W + b in f32, every gradient exact; the input is kept in full for dW.  ``scale = mean``: Y is times the mean of |W|
-over a unit's inputs, which the backward pass takes for a constant (XNOR-Net 1603.05279; Bi-Real net 1808.00278).
+Real weights: Y = X W + b in f32, every gradient exact; the input is kept in full for dW.  ``scale = mean``: Y is times
+the mean of |W| over a unit's inputs, which the backward pass takes for a constant (XNOR-Net 1603.05279; Bi-Real net
+1808.00278).
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ def check_sum(name: str, t: TensorType, args: Call, terms: int) -> None:
     """ShapeError where a sum of so many terms, which binary weights make of whole numbers, does not fit 32 bits."""
     size = {"u8": 255, "bit": 1}.get(t.kind, 0) if args["weights"] == "binary" else 0
     if terms * size > 2**31 - 1:
-        raise ShapeError("B0307", f"`{name}` sums {terms} values of {t.kind}, which 32 bits do not hold", f"input here is {t}",
-                         f"at most {(2**31 - 1) // size} values go into a sum")
+        raise ShapeError(
+            "B0307",
+            f"`{name}` sums {terms} values of {t.kind}, which 32 bits do not hold",
+            f"input here is {t}",
+            f"at most {(2**31 - 1) // size} values go into a sum",
+        )
 
 
 def scaled(cx: Any, layer: Layer, w: T, y: T) -> T:
@@ -113,21 +118,38 @@ def backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     return dx
 
 
-WEIGHTS = (Param("weights", "name", "binary", "of one bit, or real numbers", ("binary", "real")),
-           Param("bias", "bool", False, "add a trained number to each output; for real weights"),
-           Param("scale", "name", "off", "mean: binary weights count as large as their latent ones on average", ("off", "mean")))
+WEIGHTS = (
+    Param("weights", "name", "binary", "of one bit, or real numbers", ("binary", "real")),
+    Param("bias", "bool", False, "add a trained number to each output; for real weights"),
+    Param(
+        "scale", "name", "off", "mean: binary weights count as large as their latent ones on average", ("off", "mean")
+    ),
+)
 
 
 def check_weights(name: str, args: Call) -> None:
     """ShapeError for an option of the other kind of weights."""
     real = args["weights"] == "real"
     if args["bias"] and not real or args["scale"] != "off" and real:
-        what, help = ("scale", "leave it out") if real else (
-            "bias", "leave it out: `batchnorm` has a trained shift; or write `weights = real`")
-        raise ShapeError("B0315", f"`{what}` is not for {args['weights']} weights", f"`{name}` has {args['weights']} weights", help)
+        what, help = (
+            ("scale", "leave it out")
+            if real
+            else ("bias", "leave it out: `batchnorm` has a trained shift; or write `weights = real`")
+        )
+        raise ShapeError(
+            "B0315", f"`{what}` is not for {args['weights']} weights", f"`{name}` has {args['weights']} weights", help
+        )
 
 
-layers.add(LayerDef(
-    "dense", "fully connected layer", (
-        Param("units", "int", doc="number of outputs", minimum=1, maximum=1 << 20, positional=True), *WEIGHTS),
-    _infer, forward, backward, flat_input=True, binary_weights=True))
+layers.add(
+    LayerDef(
+        "dense",
+        "fully connected layer",
+        (Param("units", "int", doc="number of outputs", minimum=1, maximum=1 << 20, positional=True), *WEIGHTS),
+        _infer,
+        forward,
+        backward,
+        flat_input=True,
+        binary_weights=True,
+    )
+)

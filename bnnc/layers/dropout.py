@@ -20,7 +20,16 @@ def _thinned(cx: Any, layer: Layer, number: int, x: T) -> T:
         if name not in b.values:
             b.input(name, (1, 1), "i32")
     p = round((1.0 - layer["rate"]) * 65536)
-    kept = b.op("bernoulli", b.const(p), b["seed"], b["tick"], rows=x.shape[0], cols=x.shape[1], stream=STREAM + number, name="kept")
+    kept = b.op(
+        "bernoulli",
+        b.const(p),
+        b["seed"],
+        b["tick"],
+        rows=x.shape[0],
+        cols=x.shape[1],
+        stream=STREAM + number,
+        name="kept",
+    )
     return kept.where(x * (65536.0 / p), 0.0)
 
 
@@ -35,6 +44,13 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     return _thinned(cx, region.layer, dict(region.static)["number"], g).named("g") if wanted else None
 
 
-layers.add(LayerDef("dropout", "sets values to 0 at random in training, and scales the others up", (
-    Param("rate", "float", 0.5, "share of values that become 0", minimum=0, maximum=0.99, positional=True),),
-    lambda t, args, body=None: TensorType("real", t.shape), forward, backward))
+layers.add(
+    LayerDef(
+        "dropout",
+        "sets values to 0 at random in training, and scales the others up",
+        (Param("rate", "float", 0.5, "share of values that become 0", minimum=0, maximum=0.99, positional=True),),
+        lambda t, args, body=None: TensorType("real", t.shape),
+        forward,
+        backward,
+    )
+)

@@ -1,8 +1,8 @@
 """Layers on images [height, width, channels]: convolution, pools.
 
-conv   Y = X * sgn(W),  dX = dY * sgn(W)^T,  dW = X^T * dY straight through the sign of the weights (2102.04270, Algorithms 1-2)
-Real weights and ``scale = mean`` are as in ``dense``.  With binary weights a u8 input u stands for (2 u - 255) / 255, in -1 .. 1, so
-that its sums are whole numbers and a padding of zero is exact.
+conv   Y = X * sgn(W),  dX = dY * sgn(W)^T,  dW = X^T * dY straight through the sign of the weights (2102.04270,
+Algorithms 1-2) Real weights and ``scale = mean`` are as in ``dense``.  With binary weights a u8 input u stands for (2 u
+- 255) / 255, in -1 .. 1, so that its sums are whole numbers and a padding of zero is exact.
 A maximum passes its gradient to the first of equals; what crosses to the backward pass is that one's place, in bits.
 """
 
@@ -22,8 +22,12 @@ FILL = {"zero": 0, "plus": 1, "minus": -1}
 
 def image_of(name: str, t: TensorType) -> tuple[int, int, int]:
     if len(t.shape) != 3:
-        raise ShapeError("B0313", f"`{name}` works on images, got {t}", f"input here is {t}",
-                         "the shape must be [height, width, channels], e.g. `input u8[28, 28, 1];`, without `flatten`")
+        raise ShapeError(
+            "B0313",
+            f"`{name}` works on images, got {t}",
+            f"input here is {t}",
+            "the shape must be [height, width, channels], e.g. `input u8[28, 28, 1];`, without `flatten`",
+        )
     return t.shape[0], t.shape[1], t.shape[2]
 
 
@@ -40,8 +44,12 @@ def geometry_of(name: str, t: TensorType, args: Call) -> Geometry:
     g = Geometry(height, width, k, k, stride, *edges)
     if g.out_height < 1 or g.out_width < 1 or max(edges) >= k:
         what = f"a padding of {max(edges)}" if max(edges) >= k else f"an image of {height} x {width}"
-        raise ShapeError("B0314", f"a window of {k} x {k} does not fit {what}", f"input here is {t}",
-                         "use a padding smaller than the window" if max(edges) >= k else "use a smaller window, or `padding = same`")
+        raise ShapeError(
+            "B0314",
+            f"a window of {k} x {k} does not fit {what}",
+            f"input here is {t}",
+            "use a padding smaller than the window" if max(edges) >= k else "use a smaller window, or `padding = same`",
+        )
     return g
 
 
@@ -49,17 +57,29 @@ def _infer_conv(t: TensorType, args: Call, body: Any = None) -> TensorType:
     g, channels, groups = geometry_of("conv", t, args), args["channels"], args["groups"]
     check_weights("conv", args)
     if args["weights"] == "binary" and t.kind not in ("bit", "u8"):
-        raise ShapeError("B0302", f"`conv` with binary weights takes bit or u8 values, got {t}", f"input here is {t}",
-                         "add `sign;` before this line, or write `weights = real`")
+        raise ShapeError(
+            "B0302",
+            f"`conv` with binary weights takes bit or u8 values, got {t}",
+            f"input here is {t}",
+            "add `sign;` before this line, or write `weights = real`",
+        )
     if t.shape[2] % groups or channels % groups:
-        raise ShapeError("B0314", f"{groups} groups do not divide {t.shape[2]} and {channels} channels", f"input here is {t}",
-                         "use a number that divides both")
+        raise ShapeError(
+            "B0314",
+            f"{groups} groups do not divide {t.shape[2]} and {channels} channels",
+            f"input here is {t}",
+            "use a number that divides both",
+        )
     check_sum("conv", t, args, args["kernel"] ** 2 * t.shape[2] // groups)
     return TensorType("real", (g.out_height, g.out_width, channels))
 
 
 def _attrs(layer: Layer) -> dict[str, Any]:
-    return {"geometry": astuple(geometry_of("conv", layer.input, layer.args)), "groups": layer["groups"], "fill": FILL[layer["fill"]]}
+    return {
+        "geometry": astuple(geometry_of("conv", layer.input, layer.args)),
+        "groups": layer["groups"],
+        "fill": FILL[layer["fill"]],
+    }
 
 
 def conv_forward(cx: Any, layer: Layer, x: T) -> T:
@@ -96,20 +116,37 @@ def conv_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     return dx
 
 
-WINDOW = (Param("padding", "name", "valid", "where windows may reach beyond the edge: valid nowhere, same as far as stride asks",
-                ("valid", "same")),
-          Param("pad", "int", 0, "pixels added at every edge, where `padding` is valid", minimum=0, maximum=256))
+WINDOW = (
+    Param(
+        "padding",
+        "name",
+        "valid",
+        "where windows may reach beyond the edge: valid nowhere, same as far as stride asks",
+        ("valid", "same"),
+    ),
+    Param("pad", "int", 0, "pixels added at every edge, where `padding` is valid", minimum=0, maximum=256),
+)
 
-layers.add(LayerDef(
-    "conv", "convolution, with binary weights of bits or of u8 data", (
-        Param("channels", "int", doc="number of output channels", minimum=1, maximum=1 << 16, positional=True),
-        Param("kernel", "int", 3, "height and width of the window", minimum=1, maximum=255, positional=True),
-        Param("stride", "int", 1, "pixels from one window to the next", minimum=1, maximum=255),
-        *WINDOW,
-        Param("fill", "name", "zero", "what lies beyond the edge: nothing, +1 or -1", tuple(FILL)),
-        Param("groups", "int", 1, "channels in as many groups that do not mix", minimum=1, maximum=1 << 16),
-        *WEIGHTS,
-    ), _infer_conv, conv_forward, conv_backward, binary_weights=True, images=True))
+layers.add(
+    LayerDef(
+        "conv",
+        "convolution, with binary weights of bits or of u8 data",
+        (
+            Param("channels", "int", doc="number of output channels", minimum=1, maximum=1 << 16, positional=True),
+            Param("kernel", "int", 3, "height and width of the window", minimum=1, maximum=255, positional=True),
+            Param("stride", "int", 1, "pixels from one window to the next", minimum=1, maximum=255),
+            *WINDOW,
+            Param("fill", "name", "zero", "what lies beyond the edge: nothing, +1 or -1", tuple(FILL)),
+            Param("groups", "int", 1, "channels in as many groups that do not mix", minimum=1, maximum=1 << 16),
+            *WEIGHTS,
+        ),
+        _infer_conv,
+        conv_forward,
+        conv_backward,
+        binary_weights=True,
+        images=True,
+    )
+)
 
 
 def _pool_geometry(layer: Layer) -> Geometry:
@@ -127,7 +164,9 @@ def _infer_pool(name: str, kind: str = "") -> Any:
     def infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
         g = geometry_of(name, t, _pool_args(args))
         if not kind and t.kind == "u8":
-            raise ShapeError("B0302", f"`{name}` takes what the network made, got {t}", f"input here is {t}", "move it after a layer")
+            raise ShapeError(
+                "B0302", f"`{name}` takes what the network made, got {t}", f"input here is {t}", "move it after a layer"
+            )
         return TensorType(kind or t.kind, (g.out_height, g.out_width, t.shape[2]))
 
     return infer
@@ -136,8 +175,12 @@ def _infer_pool(name: str, kind: str = "") -> Any:
 def max_forward(cx: Any, layer: Layer, x: T) -> T:
     g = _pool_geometry(layer)
     if cx.training:
-        cx.save(**{f"route{p}": cx.b.op("window", x, how="route", plane=p, geometry=astuple(g), name=f"route{p}")
-                   for p in range(max(1, (g.positions - 1).bit_length()))})
+        cx.save(
+            **{
+                f"route{p}": cx.b.op("window", x, how="route", plane=p, geometry=astuple(g), name=f"route{p}")
+                for p in range(max(1, (g.positions - 1).bit_length()))
+            }
+        )
     return cx.rule.on_value(cx, cx.b.op("window", x, how="max", geometry=astuple(g), name="out"))  # type: ignore[no-any-return]
 
 
@@ -162,22 +205,60 @@ def mean_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     if not wanted:
         return None
     window = _pool_geometry(region.layer)
-    return (cx.b.op("unwindow", cx.rule.on_grad(cx, g), geometry=astuple(window), name="shares") * (1.0 / window.positions)).named("g")
+    return (
+        cx.b.op("unwindow", cx.rule.on_grad(cx, g), geometry=astuple(window), name="shares") * (1.0 / window.positions)
+    ).named("g")
 
 
 def _infer_global(t: TensorType, args: Call, body: Any = None) -> TensorType:
     return TensorType("real", (1, 1, image_of("globalavgpool", t)[2]))
 
 
-KERNEL = (Param("kernel", "int", 2, "height and width of the window", minimum=1, maximum=255, positional=True),
-          Param("stride", "int", 0, "pixels from one window to the next; 0: as many as the window has", minimum=0, maximum=255))
-NO_PADDING = (Param("padding", "name", "valid", "windows stay within the image", ("valid",)),
-              Param("pad", "int", 0, "none", minimum=0, maximum=0))
+KERNEL = (
+    Param("kernel", "int", 2, "height and width of the window", minimum=1, maximum=255, positional=True),
+    Param(
+        "stride", "int", 0, "pixels from one window to the next; 0: as many as the window has", minimum=0, maximum=255
+    ),
+)
+NO_PADDING = (
+    Param("padding", "name", "valid", "windows stay within the image", ("valid",)),
+    Param("pad", "int", 0, "none", minimum=0, maximum=0),
+)
 MADE = ("bit", "real")
 
-layers.add(LayerDef("maxpool", "the maximum over each window: of bits, whether one of them is +1", (*KERNEL, *WINDOW),
-                    _infer_pool("maxpool"), max_forward, max_backward, input_kinds=MADE, images=True))
-layers.add(LayerDef("avgpool", "the mean over each window", (*KERNEL, *NO_PADDING), _infer_pool("avgpool", "real"), mean_forward,
-                    mean_backward, input_kinds=MADE, images=True))
-layers.add(LayerDef("globalavgpool", "the mean over the whole image, [1, 1, channels]", (), _infer_global, mean_forward, mean_backward,
-                    input_kinds=MADE, images=True))
+layers.add(
+    LayerDef(
+        "maxpool",
+        "the maximum over each window: of bits, whether one of them is +1",
+        (*KERNEL, *WINDOW),
+        _infer_pool("maxpool"),
+        max_forward,
+        max_backward,
+        input_kinds=MADE,
+        images=True,
+    )
+)
+layers.add(
+    LayerDef(
+        "avgpool",
+        "the mean over each window",
+        (*KERNEL, *NO_PADDING),
+        _infer_pool("avgpool", "real"),
+        mean_forward,
+        mean_backward,
+        input_kinds=MADE,
+        images=True,
+    )
+)
+layers.add(
+    LayerDef(
+        "globalavgpool",
+        "the mean over the whole image, [1, 1, channels]",
+        (),
+        _infer_global,
+        mean_forward,
+        mean_backward,
+        input_kinds=MADE,
+        images=True,
+    )
+)

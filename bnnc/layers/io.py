@@ -13,8 +13,12 @@ from ..registry import LayerDef, Param, ShapeError, layers
 def _infer_input(_: Any, args: Call, body: Any = None) -> TensorType:
     tensor = args["tensor"]
     if tensor.kind not in ("u8", "f32", "bit"):
-        raise ShapeError("B0303", f"input takes u8, f32 or bit data, not `{tensor.kind}`", "not a data type",
-                         "write e.g. `input u8[28, 28];`")
+        raise ShapeError(
+            "B0303",
+            f"input takes u8, f32 or bit data, not `{tensor.kind}`",
+            "not a data type",
+            "write e.g. `input u8[28, 28];`",
+        )
     e = encoding(args["encoder"], tensor)
     return e.output if e else tensor
 
@@ -25,11 +29,27 @@ def _forward_input(cx: Any, layer: Layer, x: T) -> T:
     return x
 
 
-layers.add(LayerDef(
-    "input", "the data: `u8[...]` (scaled to -1..1), `f32[...]` or `bit[...]`, or with an encoder, e.g. `u8[...] median`, bits",
-    (Param("tensor", "tensor", doc="type and shape of one sample, e.g. u8[28, 28]", positional=True),
-     Param("encoder", "encoder", Call("scale"), "how data becomes network values: scale, or an encoder to bits", positional=True)),
-    _infer_input, _forward_input, lambda cx, region, grad, wanted: None, role="input"))
+layers.add(
+    LayerDef(
+        "input",
+        "the data: `u8[...]` (scaled to -1..1), `f32[...]` or `bit[...]`, or with an encoder, e.g. `u8[...] median`,"
+        " bits",
+        (
+            Param("tensor", "tensor", doc="type and shape of one sample, e.g. u8[28, 28]", positional=True),
+            Param(
+                "encoder",
+                "encoder",
+                Call("scale"),
+                "how data becomes network values: scale, or an encoder to bits",
+                positional=True,
+            ),
+        ),
+        _infer_input,
+        _forward_input,
+        lambda cx, region, grad, wanted: None,
+        role="input",
+    )
+)
 
 
 def _flatten(cx: Any, layer: Layer, x: T) -> T:
@@ -45,6 +65,13 @@ def _unflatten(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     return cx.b.op("split", g, steps=rows // cx.samples, first=0, cols=cols, name="g")
 
 
-layers.add(LayerDef(
-    "flatten", "give up the sample's shape: [28, 28] becomes [784]", (),
-    lambda t, args, body=None: TensorType(t.kind, (t.elements,)), _flatten, _unflatten))
+layers.add(
+    LayerDef(
+        "flatten",
+        "give up the sample's shape: [28, 28] becomes [784]",
+        (),
+        lambda t, args, body=None: TensorType(t.kind, (t.elements,)),
+        _flatten,
+        _unflatten,
+    )
+)

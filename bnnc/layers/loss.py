@@ -1,8 +1,8 @@
 """loss: the last layer.  It makes the per-sample loss and the predicted class, and starts the backward pass.
 
 softmax_cross_entropy   mean over the batch of log(sum exp z) - z_label
-squared_hinge           mean over the batch of sum_c max(0, 1 - t_c z_c)^2, t = +1 for the label and -1 else (1602.02830)
-The gradient carries the rule's loss scale (parameter gradients divide it out).
+squared_hinge           mean over the batch of sum_c max(0, 1 - t_c z_c)^2, t = +1 for the label and -1 else
+(1602.02830) The gradient carries the rule's loss scale (parameter gradients divide it out).
 """
 
 from __future__ import annotations
@@ -43,7 +43,15 @@ def backward(cx: Any, region: Any, _: None, wanted: bool) -> T | None:
     return (cx.get(region, "miss") * cx.get(region, "t") * (-2.0 * scale)).named("dz")
 
 
-layers.add(LayerDef(
-    "loss", "what training minimises; the last layer of every network",
-    (Param("kind", "name", "softmax_cross_entropy", "the loss function", KINDS, positional=True),),
-    lambda t, args, body=None: TensorType("real", (1,)), forward, backward, role="loss", flat_input=True))
+layers.add(
+    LayerDef(
+        "loss",
+        "what training minimises; the last layer of every network",
+        (Param("kind", "name", "softmax_cross_entropy", "the loss function", KINDS, positional=True),),
+        lambda t, args, body=None: TensorType("real", (1,)),
+        forward,
+        backward,
+        role="loss",
+        flat_input=True,
+    )
+)

@@ -7,8 +7,8 @@ bnn   psi = mean |a|                      dy = v - mu(v) - mu(v q) q            
 In Algorithm 2's line 12 x excludes beta, which makes omega = mean|x~| identically 1, so it does not exist here; `bnn`
 keeps one bit (q) per element.  For l1 and bnn a channel whose psi is at most eps is constant over the batch: it
 normalises to beta and passes no gradient.  Over one row x~ is 0, and over two it is +-1 whatever y is, so that dy is 0
-(but for eps) for every kind: what is below hardly learns from less than LEAST_ROWS.  Running statistics (mean and psi, r <- m
-r + (1-m) s) serve evaluation.
+(but for eps) for every kind: what is below hardly learns from less than LEAST_ROWS.  Running statistics (mean and psi,
+r <- m r + (1-m) s) serve evaluation.
 """
 
 from __future__ import annotations
@@ -69,9 +69,29 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     return (v - mean_v - along * (q - q.mean(0).named("mean_q"))).named("dy")
 
 
-layers.add(LayerDef(
-    "batchnorm", "batch normalisation with a trained shift; the kind follows the rule unless it is given",
-    (Param("kind", "name", None, "l2 (standard), l1, or bnn (keeps one bit per element)", KINDS, positional=True),
-     Param("eps", "float", 1e-5, "added to the variance (l2); smallest psi that is not constant (l1, bnn)", minimum=0),
-     Param("momentum", "float", 0.9, "share of the running statistic that is kept each step", minimum=0, maximum=1)),
-    lambda t, args, body=None: TensorType("real", t.shape), forward, backward, normalises=True, least_rows=LEAST_ROWS))
+layers.add(
+    LayerDef(
+        "batchnorm",
+        "batch normalisation with a trained shift; the kind follows the rule unless it is given",
+        (
+            Param(
+                "kind", "name", None, "l2 (standard), l1, or bnn (keeps one bit per element)", KINDS, positional=True
+            ),
+            Param(
+                "eps",
+                "float",
+                1e-5,
+                "added to the variance (l2); smallest psi that is not constant (l1, bnn)",
+                minimum=0,
+            ),
+            Param(
+                "momentum", "float", 0.9, "share of the running statistic that is kept each step", minimum=0, maximum=1
+            ),
+        ),
+        lambda t, args, body=None: TensorType("real", t.shape),
+        forward,
+        backward,
+        normalises=True,
+        least_rows=LEAST_ROWS,
+    )
+)

@@ -1,7 +1,7 @@
 """residual: x + body(x) on a real-valued stream; gradients of the two branches add.
 
-A ``shortcut`` at the start of the body replaces x in that sum by what its own body makes of x (a projection, where the shape
-changes).  It passes x on to the rest of the body.
+A ``shortcut`` at the start of the body replaces x in that sum by what its own body makes of x (a projection, where the
+shape changes).  It passes x on to the rest of the body.
 """
 
 from __future__ import annotations
@@ -17,18 +17,30 @@ def _infer(t: TensorType, args: Call, body: tuple[Layer, ...] = ()) -> TensorTyp
     if not body:
         return TensorType("real", t.shape)
     if late := [y for y in body[1:] if y.kind == "shortcut"]:
-        raise ShapeError("B0316", "a `shortcut` stands at the start of a residual's body", f"`{late[0].name}` comes later",
-                         "move it to the start of the body: it sees what the residual sees")
+        raise ShapeError(
+            "B0316",
+            "a `shortcut` stands at the start of a residual's body",
+            f"`{late[0].name}` comes later",
+            "move it to the start of the body: it sees what the residual sees",
+        )
     side, out = _side(t, body), body[-1].output
     if out.shape != side.shape:
         what = "its shortcut's output" if side is not t else "its input"
-        raise ShapeError("B0305", f"residual adds {what} {side} to its body's output {out}", "shapes differ",
-                         f"make the body end with {list(side.shape)}" + (
-                             "" if side is not t else f", or begin it with a `shortcut {{ ... }}` that ends with {list(out.shape)}"))
+        raise ShapeError(
+            "B0305",
+            f"residual adds {what} {side} to its body's output {out}",
+            "shapes differ",
+            f"make the body end with {list(side.shape)}"
+            + ("" if side is not t else f", or begin it with a `shortcut {{ ... }}` that ends with {list(out.shape)}"),
+        )
     if "bit" in (out.kind, side.kind if side is not t else ""):
         where = "body" if out.kind == "bit" else "shortcut"
-        raise ShapeError("B0306", f"a residual {where} must end in a real value, not in bits", "ends in bits",
-                         f"move `sign;` to the start of the {where}")
+        raise ShapeError(
+            "B0306",
+            f"a residual {where} must end in a real value, not in bits",
+            "ends in bits",
+            f"move `sign;` to the start of the {where}",
+        )
     return TensorType("real", out.shape)
 
 
@@ -60,7 +72,16 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     return g if len(region.saved) == 1 else None
 
 
-layers.add(LayerDef("residual", "adds its input to what its body makes of it", (), _infer, forward, backward, role="container"))
-layers.add(LayerDef(
-    "shortcut", "at the start of a residual: what is added to the rest of its body instead of its input", (),
-    lambda t, args, body=(): t, lambda cx, layer, x: x, role="branch"))
+layers.add(
+    LayerDef("residual", "adds its input to what its body makes of it", (), _infer, forward, backward, role="container")
+)
+layers.add(
+    LayerDef(
+        "shortcut",
+        "at the start of a residual: what is added to the rest of its body instead of its input",
+        (),
+        lambda t, args, body=(): t,
+        lambda cx, layer, x: x,
+        role="branch",
+    )
+)

@@ -1,7 +1,8 @@
-"""rnn: a binary Elman network that reads a sequence and gives its last state (2512.04189, section on recurrent networks).
+"""rnn: a binary Elman network that reads a sequence and gives its last state (2512.04189, section on recurrent
+networks).
 
-    a_t = sign(E x_t)                                fixed random expansion E [expand, features]; `expand = 0`: a_t = x_t
-    s_t = sign(W_x a_t + W_s s_{t-1}),  s_0 = +1     W_x [units, expand], W_s [units, units]
+    a_t = sign(E x_t)                                fixed random expansion E [expand, features]; `expand = 0`: a_t =
+    x_t s_t = sign(W_x a_t + W_s s_{t-1}),  s_0 = +1     W_x [units, expand], W_s [units, units]
 
 How it learns is a rule's business: a rule without a recurrent layer of its own cannot train it.
 """
@@ -16,18 +17,42 @@ from ..registry import LayerDef, Param, ShapeError, layers
 
 def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
     if len(t.shape) != 2:
-        raise ShapeError("B0311", f"`rnn` reads a sequence, got {t}", f"input here is {t}",
-                         "the input's shape must be [steps, features], e.g. `input u8[8, 8] thermometer(4);`, without `flatten`")
+        raise ShapeError(
+            "B0311",
+            f"`rnn` reads a sequence, got {t}",
+            f"input here is {t}",
+            "the input's shape must be [steps, features], e.g. `input u8[8, 8] thermometer(4);`, without `flatten`",
+        )
     if args["horizon"] > t.shape[0]:
-        raise ShapeError("B0311", f"the horizon {args['horizon']} is longer than the sequence of {t.shape[0]} steps", "",
-                         f"use at most {t.shape[0]}, or leave it out to go back to the first step")
+        raise ShapeError(
+            "B0311",
+            f"the horizon {args['horizon']} is longer than the sequence of {t.shape[0]} steps",
+            "",
+            f"use at most {t.shape[0]}, or leave it out to go back to the first step",
+        )
     return TensorType("bit", (args["units"],))
 
 
-layers.add(LayerDef(
-    "rnn", "binary recurrent layer over a sequence [steps, features]; gives the last state", (
-        Param("units", "int", doc="width of the state", minimum=1, maximum=6144, positional=True),
-        Param("expand", "int", 255, "width of the fixed random expansion of each step; 0: none", minimum=0, maximum=1 << 16,
-              positional=True),
-        Param("horizon", "int", 0, "how many steps errors go back in time; 0: all", minimum=0, maximum=1 << 16),
-    ), _infer, None, input_kinds=("bit",), sequences=True))
+layers.add(
+    LayerDef(
+        "rnn",
+        "binary recurrent layer over a sequence [steps, features]; gives the last state",
+        (
+            Param("units", "int", doc="width of the state", minimum=1, maximum=6144, positional=True),
+            Param(
+                "expand",
+                "int",
+                255,
+                "width of the fixed random expansion of each step; 0: none",
+                minimum=0,
+                maximum=1 << 16,
+                positional=True,
+            ),
+            Param("horizon", "int", 0, "how many steps errors go back in time; 0: all", minimum=0, maximum=1 << 16),
+        ),
+        _infer,
+        None,
+        input_kinds=("bit",),
+        sequences=True,
+    )
+)

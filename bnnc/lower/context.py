@@ -18,14 +18,18 @@ def glorot(fan_in: int, fan_out: int) -> float:
 
 @dataclass
 class Context:
-    """``training`` tells the train Program from the evaluation one.  ``rule`` and ``opt`` are the registered records."""
+    """``training`` tells the train Program from the evaluation one.  ``rule`` and ``opt`` are the registered
+    records.
+    """
 
     b: Builder
     model: Model
     training: bool
     rule: Any
     opt: Any
-    affine: dict[str, tuple[float, float]] = field(default_factory=dict)  # raw input value -> (scale, shift) to the real one
+    affine: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # raw input value -> (scale, shift) to the real one
     saved: dict[str, str] = field(default_factory=dict)  # of the layer that is being expanded
     static: dict[str, Any] = field(default_factory=dict)
     regions: list[Any] = field(default_factory=list)
@@ -81,12 +85,16 @@ class Context:
         return self.b.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init)
 
     def real_weight(self, layer: str, fan_in: int, fan_out: int) -> T:
-        """A real layer's weight [fan_in, fan_out], trained and stored as other parameters are: never clipped, never a bit."""
+        """A real layer's weight [fan_in, fan_out], trained and stored as other parameters are: never clipped, never a
+        bit.
+        """
         dtype = self.rule.state_dtype(self.rule_args)
         return self.b.state(f"{layer}.weight", (fan_in, fan_out), dtype, "param", "uniform", glorot(fan_in, fan_out))
 
     def operand(self, x: T) -> T:
-        """What a layer with real weights reads: data as real numbers (made again where they are read), else a stored value."""
+        """What a layer with real weights reads: data as real numbers (made again where they are read), else a stored
+        value.
+        """
         if x.name in self.b.inputs:
             return self.real(x)
         v: T = self.rule.on_value(self, x)
@@ -109,7 +117,9 @@ class Context:
         self.param_grads[name] = (grad if f"{name}.sum" in self.b.values else self.summed(name, grad), unit)
 
     def summed(self, name: str, grad: T) -> T:
-        """The gradient's sum over the parts of the batch so far, kept as f32 from part to part; itself for whole batches."""
+        """The gradient's sum over the parts of the batch so far, kept as f32 from part to part; itself for whole
+        batches.
+        """
         if self.model.microbatch == 1:
             return grad
         phase, self.b.phase = self.b.phase, "update"

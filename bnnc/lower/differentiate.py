@@ -61,7 +61,9 @@ def _vjp(b_grad: T, op: Op, inputs: list[T], output: T) -> list[T | None]:
 
 
 def derive(cx: Context, region: Region, grad: T, program: Program) -> T | None:
-    """Backward of a Region by the op table; trained parameters report their gradients.  Returns the input's gradient."""
+    """Backward of a Region by the op table; trained parameters report their gradients.  Returns the input's
+    gradient.
+    """
     first, last = region.ops
     grads: dict[str, list[T]] = {region.output: [grad]}
     for op in reversed(program.ops[first:last]):

@@ -19,8 +19,13 @@ from .context import Context, new_program
 
 
 def make_context(model: Model, base: Program, training: bool) -> Context:
-    return Context(Builder(base), model, training, registry.rules[model.rule.name].impl,
-                   registry.optimizers[model.optimizer.name].impl)
+    return Context(
+        Builder(base),
+        model,
+        training,
+        registry.rules[model.rule.name].impl,
+        registry.optimizers[model.optimizer.name].impl,
+    )
 
 
 def layer_forward(cx: Context, layer: Layer, x: T) -> T:
@@ -30,8 +35,11 @@ def layer_forward(cx: Context, layer: Layer, x: T) -> T:
     b.layer, b.span, cx.saved, cx.static = layer.name, layer.span, {}, {}
     first = len(b.ops)
     y = cx.layer_def(layer.kind).forward(cx, layer, x)
-    cx.regions.append(Region(layer.kind, layer, (x.name,), y.name, (first, len(b.ops)), tuple(cx.saved.items()),
-                             tuple(cx.static.items())))
+    cx.regions.append(
+        Region(
+            layer.kind, layer, (x.name,), y.name, (first, len(b.ops)), tuple(cx.saved.items()), tuple(cx.static.items())
+        )
+    )
     b.layer, b.span, cx.saved, cx.static = outer
     return y
 
@@ -39,7 +47,9 @@ def layer_forward(cx: Context, layer: Layer, x: T) -> T:
 def _expand_one(model: Model, training: bool) -> Program:
     rule = registry.rules[model.rule.name].impl
     model = rule.rewrite(model)
-    cx = make_context(model, new_program("train" if training else "evaluate", rule.keep if training else None), training)
+    cx = make_context(
+        model, new_program("train" if training else "evaluate", rule.keep if training else None), training
+    )
     first = model.layers[0]
     dtype = {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")
     t = first.output
@@ -54,7 +64,9 @@ def _expand_one(model: Model, training: bool) -> Program:
         if layer is model.layers[0] and whole != pixels:
             x = cx.b.op("split", x, steps=pixels, first=0, cols=t.shape[2], name="pixels")
     if (e := of_model(model)) and e.fitted:
-        cx.b.state("input.thresholds", e.table, "f32", "encoder", "const", math.inf)  # last: it shifts no weight's stream
+        cx.b.state(
+            "input.thresholds", e.table, "f32", "encoder", "const", math.inf
+        )  # last: it shifts no weight's stream
     return cx.b.finish(regions=tuple(cx.regions))
 
 

@@ -28,8 +28,12 @@ def _merge(p: Program) -> Program:
         else:
             same[key] = op.output
             ops.append(replace(op, inputs=inputs))
-    return replace(p, ops=tuple(ops), updates=tuple((s, name.get(v, v)) for s, v in p.updates),
-                   results=tuple((r, name.get(v, v)) for r, v in p.results))
+    return replace(
+        p,
+        ops=tuple(ops),
+        updates=tuple((s, name.get(v, v)) for s, v in p.updates),
+        results=tuple((r, name.get(v, v)) for r, v in p.results),
+    )
 
 
 def _neutral(p: Program, kind: str, inputs: tuple[str, ...]) -> str | None:
@@ -51,8 +55,13 @@ def _prune(p: Program) -> Program:
             live.update(op.inputs)
     kept = live | set(p.inputs) | p.state_names
     constants = tuple(k for k in p.constants if k.name in live)
-    return replace(p, ops=tuple(reversed(ops)), values=tuple(v for v in p.values if v.name in kept), regions=(),
-                   constants=constants)
+    return replace(
+        p,
+        ops=tuple(reversed(ops)),
+        values=tuple(v for v in p.values if v.name in kept),
+        regions=(),
+        constants=constants,
+    )
 
 
 def simplify(module: Module) -> Module:

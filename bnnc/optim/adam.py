@@ -42,4 +42,11 @@ PARAMS = (
     Param("eps", "float", 1e-8, "added to the root of the second moment", minimum=0),
     Param("v", "name", "keep", "elide: no second moment where the gradient is one bit", ("keep", "elide")),
 )
-optimizers.add(Named("adam", "Adam; `v = elide` drops the second moment of 1-bit gradients", PARAMS, Optimizer(update, scalars, work=14)))
+optimizers.add(
+    Named(
+        "adam",
+        "Adam; `v = elide` drops the second moment of 1-bit gradients",
+        PARAMS,
+        Optimizer(update, scalars, work=14),
+    )
+)

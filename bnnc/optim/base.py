@@ -25,8 +25,8 @@ class Optimizer:
 
     ``update(cx, w, role, grad, unit, scalars)`` adds moments as states and calls ``cx.b.update`` for each new value.
 
-    ``unit``: the size of every entry of ``grad`` when it is a 1-bit gradient, else None.  ``scalars(cx)`` builds what is
-    common to all parameters of a step.  ``weight_dtype(args, state)``: ``bit`` where no latent weight is kept.
+    ``unit``: the size of every entry of ``grad`` when it is a 1-bit gradient, else None.  ``scalars(cx)`` builds what
+    is common to all parameters of a step.  ``weight_dtype(args, state)``: ``bit`` where no latent weight is kept.
     """
 
     update: Callable[..., None]

@@ -1,9 +1,10 @@
-"""Bop, the binary optimiser (Helwegen et al. 1906.02107): no latent weight, a bit flips when its momentum agrees with it.
+"""Bop, the binary optimiser (Helwegen et al. 1906.02107): no latent weight, a bit flips when its momentum agrees with
+it.
 
 m <- (1 - gamma) m + gamma g;  flip w where w m >= tau c
 c is the gradient's size: 1/sqrt(fan-in) for a 1-bit gradient (so tau is a share of what m can reach), 1 otherwise.
-The momentum decides before it is rounded to its storage.  With the default numbers gamma**2 is tau: gradients +c, -c leave a momentum
-at the threshold, and how f16 rounds gamma c says whether the weight flips.
+The momentum decides before it is rounded to its storage.  With the default numbers gamma**2 is tau: gradients +c, -c
+leave a momentum at the threshold, and how f16 rounds gamma c says whether the weight flips.
 Everything that is not a binary weight is trained by Adam.
 """
 
@@ -30,8 +31,23 @@ def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) 
     cx.b.update(w, ((w * m2) >= tau).where(-w, w).sign().named("weight_new"))
 
 
-optimizers.add(Named("bop", "the binary optimiser: one bit per weight and a momentum, no latent weights", (
-    Param("tau", "float", 1e-6, "threshold, in units of the gradient's size", minimum=0, positional=True),
-    Param("gamma", "float", 1e-3, "how fast the momentum follows the gradient", above=0, maximum=1, positional=True),
-    Param("lr", "float", 1e-2, "learning rate of what is not a binary weight (Adam)", above=0),
-), Optimizer(update, lambda cx: adam.scalars(cx, ADAM), lambda args, state: "bit", work=5)))
+optimizers.add(
+    Named(
+        "bop",
+        "the binary optimiser: one bit per weight and a momentum, no latent weights",
+        (
+            Param("tau", "float", 1e-6, "threshold, in units of the gradient's size", minimum=0, positional=True),
+            Param(
+                "gamma",
+                "float",
+                1e-3,
+                "how fast the momentum follows the gradient",
+                above=0,
+                maximum=1,
+                positional=True,
+            ),
+            Param("lr", "float", 1e-2, "learning rate of what is not a binary weight (Adam)", above=0),
+        ),
+        Optimizer(update, lambda cx: adam.scalars(cx, ADAM), lambda args, state: "bit", work=5),
+    )
+)

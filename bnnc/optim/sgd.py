@@ -19,7 +19,14 @@ def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) 
     store(cx, w, w + u2, role)
 
 
-optimizers.add(Named("sgd", "stochastic gradient descent with momentum", (
-    Param("lr", "float", 0.1, "learning rate", above=0, positional=True),
-    Param("momentum", "float", 0.9, "0 keeps no state", minimum=0, maximum=0.999999, positional=True),
-), Optimizer(update)))
+optimizers.add(
+    Named(
+        "sgd",
+        "stochastic gradient descent with momentum",
+        (
+            Param("lr", "float", 0.1, "learning rate", above=0, positional=True),
+            Param("momentum", "float", 0.9, "0 keeps no state", minimum=0, maximum=0.999999, positional=True),
+        ),
+        Optimizer(update),
+    )
+)

@@ -1,7 +1,7 @@
 """The checker: is a Plan legal?  Shares no code with the planner and trusts none of its numbers.
 
-Lifetimes are recomputed from what the steps read and write, sizes from shape and dtype; overlap is tested by a walk through
-time, where each buffer that begins to live meets its neighbours among those that do.
+Lifetimes are recomputed from what the steps read and write, sizes from shape and dtype; overlap is tested by a walk
+through time, where each buffer that begins to live meets its neighbours among those that do.
 Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``size``,
 ``align``, ``lifetime``, ``overlap``, ``bounds``, ``state``, ``arena``, ``bound``, ``peak``, ``duplicate``.
 """
@@ -56,9 +56,11 @@ def check_overlap(plan: Plan) -> None:
         if ends:
             del alive[at]
             continue
-        for _, j in alive[max(0, at - 1):at + 1]:
+        for _, j in alive[max(0, at - 1) : at + 1]:
             if buffers[j].offset < b.end and b.offset < buffers[j].end:
-                raise PlanError("overlap", f"{buffers[j].storage.name} and {b.storage.name} share bytes while both live")
+                raise PlanError(
+                    "overlap", f"{buffers[j].storage.name} and {b.storage.name} share bytes while both live"
+                )
         alive.insert(at, (b.offset, i))
 
 
@@ -101,8 +103,10 @@ def check_plan(plan: Plan) -> None:
             if s.name not in first_write:
                 raise PlanError("lifetime", f"{s.name} is never written")
             if b.first != first_write[s.name] or b.last != last_use[s.name]:
-                raise PlanError("lifetime", f"{s.name} lives [{b.first}, {b.last}], used [{first_write[s.name]}, "
-                                            f"{last_use[s.name]}]")
+                raise PlanError(
+                    "lifetime",
+                    f"{s.name} lives [{b.first}, {b.last}], used [{first_write[s.name]}, {last_use[s.name]}]",
+                )
             if b.offset < plan.state_bytes:
                 raise PlanError("state", f"{s.name} lies in the state range")
     buffers = list(plan.buffers)

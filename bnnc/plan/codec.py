@@ -13,7 +13,7 @@ def encode(s: Storage, x: np.ndarray) -> bytes:
     rows, cols = s.shape
     if not s.one_bit:
         return np.ascontiguousarray(x, dtype=np.dtype(NUMPY[s.dtype]).newbyteorder("<")).tobytes()
-    bits = (np.asarray(x) > 0)
+    bits = np.asarray(x) > 0
     if s.axis == 0:
         bits = np.pad(bits, ((0, 0), (0, s.stride - cols))).T
     elif s.axis == 2:

@@ -1,7 +1,8 @@
 """What a training step costs, counted from its kernels: a model of the work, not what a program executes.
 
-Products are counted by term; an operation of an expression once an element; each buffer that a kernel reads or writes is moved
-once.  What loops, packing and addresses take is not counted, so no program that computes in this way does with less.
+Products are counted by term; an operation of an expression once an element; each buffer that a kernel reads or writes
+is moved once.  What loops, packing and addresses take is not counted, so no program that computes in this way does with
+less.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ BITS = ("bit", "bool")
 
 @dataclass(frozen=True)
 class Cost:
-    """``bits``: terms of products of bits, a u8 being 8 of them; ``signed``: a number added or subtracted by a bit; ``numbers``: a
-    number times a number, added; ``elements``: operations of expressions; ``moved``: bytes."""
+    """``bits``: terms of products of bits, a u8 being 8 of them; ``signed``: a number added or subtracted by a bit;
+    ``numbers``: a number times a number, added; ``elements``: operations of expressions; ``moved``: bytes."""
 
     bits: int = 0
     signed: int = 0
@@ -33,11 +34,17 @@ class Cost:
         return self.bits + self.signed + self.numbers + self.elements
 
     def instructions(self, width: int, floats: int = 0) -> float:
-        """The fewest with vectors of ``width`` bits, ``floats`` bits for numbers (0: as many): three for a vector of bits
-        (exclusive or, count, add), one for four terms of a lane where signs choose (a table of sums), two for a product, one for
-        an operation, one for a vector moved."""
+        """The fewest with vectors of ``width`` bits, ``floats`` bits for numbers (0: as many): three for a vector of
+        bits (exclusive or, count, add), one for four terms of a lane where signs choose (a table of sums), two for a
+        product, one for an operation, one for a vector moved."""
         lanes = (floats or width) / 32
-        return 3 * self.bits / width + self.signed / (4 * lanes) + 2 * self.numbers / lanes + self.elements / lanes + 8 * self.moved / width
+        return (
+            3 * self.bits / width
+            + self.signed / (4 * lanes)
+            + 2 * self.numbers / lanes
+            + self.elements / lanes
+            + 8 * self.moved / width
+        )
 
 
 def _terms(k: Kernel) -> int:
@@ -68,13 +75,20 @@ def kernel_cost(k: Kernel, ps: PackedSchedule, strips: int = 1) -> Cost:
     whole = k.a is not None and k.b is not None and {k.a.dtype, k.b.dtype} == {"u8", "bit"}
     rows, cols = k.out_shape
     elements = rows * cols * sum(_operations(o.expr) for o in k.outputs)
-    elements += k.domain[0] * k.domain[1] * sum(1 + _operations(c.expr) for c in k.accs if k.a is None and not k.operands)
+    elements += (
+        k.domain[0] * k.domain[1] * sum(1 + _operations(c.expr) for c in k.accs if k.a is None and not k.operands)
+    )
     elements += sum(e.shape[0] * e.shape[1] * _operations(e) for e in (k.a, k.b, k.gate) if e is not None)
     moving = dict(k.moves)
     moved = sum(ps.storage[n].nbytes * (1 if n in moving else strips) for n in {*k.reads, *k.writes})
     terms, elements = terms * strips, elements * strips
-    return Cost(bits=8 * terms if whole else terms if one_bit else 0, signed=terms if kinds == {True, False} and not whole else 0,
-                numbers=terms if kinds == {False} else 0, elements=elements, moved=moved)
+    return Cost(
+        bits=8 * terms if whole else terms if one_bit else 0,
+        signed=terms if kinds == {True, False} and not whole else 0,
+        numbers=terms if kinds == {False} else 0,
+        elements=elements,
+        moved=moved,
+    )
 
 
 def added(costs: Iterable[Cost]) -> Cost:

@@ -38,8 +38,8 @@ GIB = 1 << 30
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One weight layer.  ``inputs``: elements of its input for one sample; ``weights``; ``channels``: of its output;
-    ``pool``: elements of one sample that enter a max-pool between this layer and the next (0: no pool).  ``uses``: how often
-    a sample meets each weight (the output's pixels).
+    ``pool``: elements of one sample that enter a max-pool between this layer and the next (0: no pool).  ``uses``: how
+    often a sample meets each weight (the output's pixels).
     """
 
     inputs: int
@@ -109,23 +109,25 @@ def account(chain: Chain, batch: int, optimizer: str = "adam", variant: str = "s
     inputs = [batch * s.inputs for s in chain.stages] + [batch * chain.logits]
     weights = sum(s.weights for s in chain.stages)
     channels = sum(s.channels for s in chain.stages)
-    return Account((
-        Row("X", sum(inputs), packed, "global"),
-        Row("dX, Y", max(inputs), real, "layer"),
-        Row("mu, sigma", 2 * channels, real, "global"),
-        Row("dY", max(inputs), real, "layer"),
-        Row("W", 0 if optimizer == "bop" else weights, real, "global"),
-        Row("dW", weights, 1 if variant in ("bool_dw", "proposed") else real, "global"),
-        Row("beta, dbeta", 2 * channels, real, "global"),
-        Row("momenta", OPTIMIZERS[optimizer] * weights, real, "global"),
-        Row("pool masks", batch * sum(s.pool for s in chain.stages), packed, "global"),
-    ))
+    return Account(
+        (
+            Row("X", sum(inputs), packed, "global"),
+            Row("dX, Y", max(inputs), real, "layer"),
+            Row("mu, sigma", 2 * channels, real, "global"),
+            Row("dY", max(inputs), real, "layer"),
+            Row("W", 0 if optimizer == "bop" else weights, real, "global"),
+            Row("dW", weights, 1 if variant in ("bool_dw", "proposed") else real, "global"),
+            Row("beta, dbeta", 2 * channels, real, "global"),
+            Row("momenta", OPTIMIZERS[optimizer] * weights, real, "global"),
+            Row("pool masks", batch * sum(s.pool for s in chain.stages), packed, "global"),
+        )
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """One weight layer of a residual network: elements of its input and of its output for one sample, its weights and output
-    channels, and whether its weights are bits."""
+    """One weight layer of a residual network: elements of its input and of its output for one sample, its weights and
+    output channels, and whether its weights are bits."""
 
     inputs: int
     outputs: int
@@ -135,10 +137,11 @@ class Unit:
 
 
 def account_mixed(units: Sequence[Unit], pools: int, batch: int, variant: str = "standard") -> Account:
-    """Table 6 of arXiv 2102.04270, with Adam, from the authors' spreadsheet.  ``pools``: elements of one sample that enter
-    max-pools; the proposed algorithm counts none.  ``variant``: ``standard``, ``fp16``, ``bool_dw`` (1-bit gradients of
-    binary weights), ``bits`` (binary layers' outputs are 1 bit) or ``proposed`` (all three).  Packed inputs of binary
-    layers are 1 bit in every variant.  Raises ValueError for another name, no layer, or a batch below 1.
+    """Table 6 of arXiv 2102.04270, with Adam, from the authors' spreadsheet.  ``pools``: elements of one sample that
+    enter max-pools; the proposed algorithm counts none.  ``variant``: ``standard``, ``fp16``, ``bool_dw`` (1-bit
+    gradients of binary weights), ``bits`` (binary layers' outputs are 1 bit) or ``proposed`` (all three).  Packed
+    inputs of binary layers are 1 bit in every variant.  Raises ValueError for another name, no layer, or a batch below
+    1.
     """
     if variant not in MIXED:
         raise ValueError(f"variant is one of {', '.join(MIXED)}")
@@ -147,41 +150,74 @@ def account_mixed(units: Sequence[Unit], pools: int, batch: int, variant: str = 
     real = 16 if variant in ("fp16", "proposed") else 32
     binary, rest = [u for u in units if u.binary], [u for u in units if not u.binary]
     weights = sum(u.weights for u in units)
-    return Account((
-        Row("W", weights, real, "global"),
-        Row("beta", sum(u.channels for u in units), real, "global"),
-        Row("dW, binary", sum(u.weights for u in binary), 1 if variant in ("bool_dw", "proposed") else real, "global"),
-        Row("dW, real", sum(u.weights for u in rest), real, "global"),
-        Row("momenta", 2 * weights, real, "global"),
-        Row("X, binary", batch * sum(u.inputs for u in binary), 1, "global"),
-        Row("Y, binary", batch * sum(u.outputs for u in binary), 1 if variant in ("bits", "proposed") else real, "global"),
-        Row("X and Y, real", batch * sum(u.inputs + u.outputs for u in rest), real, "global"),
-        Row("dX", batch * max(u.inputs for u in units), real, "layer"),
-        Row("Y", batch * max(u.outputs for u in units), real, "layer"),
-        Row("pool masks", 0 if variant == "proposed" else batch * pools, real, "global"),
-    ))
+    return Account(
+        (
+            Row("W", weights, real, "global"),
+            Row("beta", sum(u.channels for u in units), real, "global"),
+            Row(
+                "dW, binary",
+                sum(u.weights for u in binary),
+                1 if variant in ("bool_dw", "proposed") else real,
+                "global",
+            ),
+            Row("dW, real", sum(u.weights for u in rest), real, "global"),
+            Row("momenta", 2 * weights, real, "global"),
+            Row("X, binary", batch * sum(u.inputs for u in binary), 1, "global"),
+            Row(
+                "Y, binary",
+                batch * sum(u.outputs for u in binary),
+                1 if variant in ("bits", "proposed") else real,
+                "global",
+            ),
+            Row("X and Y, real", batch * sum(u.inputs + u.outputs for u in rest), real, "global"),
+            Row("dX", batch * max(u.inputs for u in units), real, "layer"),
+            Row("Y", batch * max(u.outputs for u in units), real, "layer"),
+            Row("pool masks", 0 if variant == "proposed" else batch * pools, real, "global"),
+        )
+    )
 
 
 NO_SIGMA = "mu, sigma and dbeta are left out"
 IMAGE_16 = f"{NO_SIGMA}, and pool masks too; the image has 16 bits"
-# (weights, output channels, batch, optimiser) -> variant -> the figure that the paper prints (MiB; GiB for the last), and why it differs
+# (weights, output channels, batch, optimiser) -> variant -> the figure that the paper prints (MiB; GiB for the last),
+# and why it differs
 PRINTED: dict[tuple[int, int, int, str], dict[str, tuple[str, str]]] = {
     (399_872, 1034, 100, "adam"): {
-        "standard": ("7.40", NO_SIGMA), "proposed": ("2.65", f"{NO_SIGMA}: 2.6585; the ratio that is printed, 2.78, fits 2.66")},
+        "standard": ("7.40", NO_SIGMA),
+        "proposed": ("2.65", f"{NO_SIGMA}: 2.6585; the ratio that is printed, 2.78, fits 2.66"),
+    },
     (1_542_848, 1930, 100, "adam"): {
-        "standard": ("134.05", f"{NO_SIGMA}; pool masks are as large as the input of the convolution before each pool, 29.00 for 24.02"),
-        "proposed": ("32.16", f"{NO_SIGMA}, and pool masks too")},
+        "standard": (
+            "134.05",
+            f"{NO_SIGMA}; pool masks are as large as the input of the convolution before each pool, 29.00 for 24.02",
+        ),
+        "proposed": ("32.16", f"{NO_SIGMA}, and pool masks too"),
+    },
     (14_022_016, 3850, 100, "adam"): {
-        "standard": ("512.81", NO_SIGMA), "fp16": ("256.41", f"{NO_SIGMA}: half of 512.81"), "bool_dw": ("231.33", NO_SIGMA),
-        "proposed": ("138.15", "")},
+        "standard": ("512.81", NO_SIGMA),
+        "fp16": ("256.41", f"{NO_SIGMA}: half of 512.81"),
+        "bool_dw": ("231.33", NO_SIGMA),
+        "proposed": ("138.15", ""),
+    },
     (14_022_016, 3850, 100, "sgd"): {
-        "standard": ("459.32", NO_SIGMA), "fp16": ("229.66", NO_SIGMA), "bool_dw": ("204.58", NO_SIGMA), "proposed": ("109.20", IMAGE_16)},
+        "standard": ("459.32", NO_SIGMA),
+        "fp16": ("229.66", NO_SIGMA),
+        "bool_dw": ("204.58", NO_SIGMA),
+        "proposed": ("109.20", IMAGE_16),
+    },
     (14_022_016, 3850, 100, "bop"): {
-        "standard": ("405.83", NO_SIGMA), "fp16": ("202.92", f"{NO_SIGMA}: half of 405.83"), "bool_dw": ("177.84", NO_SIGMA),
-        "proposed": ("82.45", IMAGE_16)},
+        "standard": ("405.83", NO_SIGMA),
+        "fp16": ("202.92", f"{NO_SIGMA}: half of 405.83"),
+        "bool_dw": ("177.84", NO_SIGMA),
+        "proposed": ("82.45", IMAGE_16),
+    },
     (11_678_912, 5800, 4096, "adam"): {
-        "standard": ("70.11", "10 to 12 MiB that no row of the authors' spreadsheet explains"), "fp16": ("35.45", ""),
-        "bool_dw": ("70.07", "as for 70.11"), "bits": ("47.86", "as for 70.11"), "proposed": ("18.54", "")},
+        "standard": ("70.11", "10 to 12 MiB that no row of the authors' spreadsheet explains"),
+        "fp16": ("35.45", ""),
+        "bool_dw": ("70.07", "as for 70.11"),
+        "bits": ("47.86", "as for 70.11"),
+        "proposed": ("18.54", ""),
+    },
 }
 
 
@@ -191,7 +227,8 @@ def printed(weights: int, channels: int, batch: int, optimizer: str) -> dict[str
 
 
 def local_errors(chain: Chain, batch: int, samples: int) -> Account:
-    """The memory formula of the local-error paper (2412.00119, from its published code) for ``samples`` training samples.
+    """The memory formula of the local-error paper (2412.00119, from its published code) for ``samples`` training
+    samples.
 
     M = N K_0 + 8 (sum K_{l-1} K_l + K_L C) + max_l(K_l C) + 8 B (sum K_l + C) bits: the data at 1 bit a value, the last
     classifier like trained weights, the largest of the other classifiers (layers learn one at a time), activations at 8
@@ -200,12 +237,14 @@ def local_errors(chain: Chain, batch: int, samples: int) -> Account:
     *hidden, _ = [s.channels for s in chain.stages]
     if not hidden or batch < 1 or samples < 1:
         raise ValueError("the accounting needs a hidden layer, and at least one sample in data and batch")
-    return Account((
-        Row("data", samples * chain.stages[0].inputs, 1, "global"),
-        Row("weights", sum(s.weights for s in chain.stages), 8, "global"),
-        Row("classifier", max(hidden) * chain.logits, 1, "layer"),
-        Row("activations", batch * (sum(hidden) + chain.logits), 8, "global"),
-    ))
+    return Account(
+        (
+            Row("data", samples * chain.stages[0].inputs, 1, "global"),
+            Row("weights", sum(s.weights for s in chain.stages), 8, "global"),
+            Row("classifier", max(hidden) * chain.logits, 1, "layer"),
+            Row("activations", batch * (sum(hidden) + chain.logits), 8, "global"),
+        )
+    )
 
 
 def chain_of(widths: Sequence[int]) -> Chain:
@@ -217,8 +256,8 @@ def chain_of(widths: Sequence[int]) -> Chain:
 def chain_from_model(model: Model) -> Chain:
     """The chain of a model of dense layers and convolutions one after the other, with the pools behind them.
 
-    Raises ValueError for another network (branches, groups, real weights, a weight layer on more axes): write its chain by
-    hand, or see :func:`units_from_model`.
+    Raises ValueError for another network (branches, groups, real weights, a weight layer on more axes): write its chain
+    by hand, or see :func:`units_from_model`.
     """
     stages: list[Stage] = []
     for y in model.layers:
@@ -236,11 +275,15 @@ def chain_from_model(model: Model) -> Chain:
             stages[-1] = replace(stages[-1], pool=y.input.elements)
     if not stages:
         raise ValueError("no weight layer")
-    return Chain(tuple(stages), next(y for y in reversed(model.layers) if {"units", "channels"} & dict(y.args.args).keys()).output.elements)
+    return Chain(
+        tuple(stages),
+        next(y for y in reversed(model.layers) if {"units", "channels"} & dict(y.args.args).keys()).output.elements,
+    )
 
 
 def units_from_model(model: Model) -> tuple[list[Unit], int]:
-    """The weight layers of any network of dense layers and convolutions, and the elements of a sample that enter max-pools.
+    """The weight layers of any network of dense layers and convolutions, and the elements of a sample that enter
+    max-pools.
 
     Raises ValueError where there is none, and for groups.
     """
@@ -254,7 +297,9 @@ def units_from_model(model: Model) -> tuple[list[Unit], int]:
         if args.get("groups", 1) > 1 or "weights" not in args:
             raise ValueError("groups and recurrent layers have not been counted")
         fan_in = args["kernel"] ** 2 * y.input.shape[-1] if "kernel" in args else y.input.elements
-        units.append(Unit(y.input.elements, y.output.elements, fan_in * channels, channels, args["weights"] == "binary"))
+        units.append(
+            Unit(y.input.elements, y.output.elements, fan_in * channels, channels, args["weights"] == "binary")
+        )
     if not units:
         raise ValueError("no weight layer")
     return units, pools

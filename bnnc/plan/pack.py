@@ -1,8 +1,8 @@
 """pack: Scheduled -> Packed.  Every value gets a storage format; one-bit values get the packing their readers want.
 
 A product reads its one-bit operands word by word along the summed axis; which packing that is depends on the product
-(WANTED).  Where readers want several, the producer stores several (``value@0``, ``value@2``); where the producer cannot (a
-state, an input, an epilogue), a copying map kernel makes the other form just before its first reader.
+(WANTED).  Where readers want several, the producer stores several (``value@0``, ``value@2``); where the producer cannot
+(a state, an input, an epilogue), a copying map kernel makes the other form just before its first reader.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ WANTED = {
 
 @dataclass(frozen=True)
 class PackedSchedule:
-    """A Schedule whose kernels name storages.  ``constants``: storages that are embedded in the program, not placed.  ``loops``: what
-    runs strip by strip (:mod:`.strip`)."""
+    """A Schedule whose kernels name storages.  ``constants``: storages that are embedded in the program, not placed.
+    ``loops``: what runs strip by strip (:mod:`.strip`)."""
 
     schedule: Schedule
     kernels: tuple[Kernel, ...]
@@ -52,8 +52,11 @@ class Packed:
         return iter((self.train, self.evaluate))
 
     def __str__(self) -> str:
-        return "\n".join(f"{p.schedule.program.name}\n" + "\n".join(f"  {s.name}: {s}, {s.nbytes} bytes"
-                                                                    for s in (*p.storages, *p.constants)) for p in self)
+        return "\n".join(
+            f"{p.schedule.program.name}\n"
+            + "\n".join(f"  {s.name}: {s}, {s.nbytes} bytes" for s in (*p.storages, *p.constants))
+            for p in self
+        )
 
 
 def base_name(name: str) -> str:
@@ -117,10 +120,14 @@ class _Packer:
             self.add(name, 1)
         for k in self.s.kernels:
             self.kernel(k)
-        named = tuple(replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1] if k.name.startswith('k') else k.name}")
-                      for i, k in enumerate(self.kernels))
+        named = tuple(
+            replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1] if k.name.startswith('k') else k.name}")
+            for i, k in enumerate(self.kernels)
+        )
         storages = tuple(s for s in self.storages.values() if base_name(s.name) not in self.constant)
-        return PackedSchedule(self.s, named, storages, tuple(s for s in self.storages.values() if base_name(s.name) in self.constant))
+        return PackedSchedule(
+            self.s, named, storages, tuple(s for s in self.storages.values() if base_name(s.name) in self.constant)
+        )
 
     def kernel(self, k: Kernel) -> None:
         change = {}
@@ -129,15 +136,26 @@ class _Packer:
             v = self.value[name]
             load = Expr("load", (), name, v.dtype, v.shape)
             if storage not in self.storages and name not in self.constant:
-                self.kernels.append(Kernel("map", v.shape, (Output(storage, load),), phase=k.phase, layer=k.layer, span=k.span,
-                                           name=f"repack_{name.replace('.', '_')}"))
+                self.kernels.append(
+                    Kernel(
+                        "map",
+                        v.shape,
+                        (Output(storage, load),),
+                        phase=k.phase,
+                        layer=k.layer,
+                        span=k.span,
+                        name=f"repack_{name.replace('.', '_')}",
+                    )
+                )
             self.add(storage, axis)
             change[name] = replace(load, attr=storage)
         for name in k.reads:
             if name in self.constant and name not in change:
                 self.add(name, 1)
         if change:
-            parts: dict[str, Any] = {p: e.substitute(change) for p in ("a", "b", "gate") if (e := getattr(k, p)) is not None}
+            parts: dict[str, Any] = {
+                p: e.substitute(change) for p in ("a", "b", "gate") if (e := getattr(k, p)) is not None
+            }
             k = replace(k, operands=tuple(e.substitute(change) for e in k.operands), **parts)
         outputs = []
         for o in k.outputs:

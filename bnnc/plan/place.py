@@ -1,8 +1,8 @@
 """place: Packed -> Plan.  Lifetimes, then an offset for every buffer in one arena.
 
 Persistent state comes first and is contiguous (it is the checkpoint's payload).  The rest is placed one by one at the
-lowest offset where it overlaps nothing that is alive at the same time: largest first, or in another order (ORDERS) where
-that makes the arena smaller.  The training and the evaluation step never run
+lowest offset where it overlaps nothing that is alive at the same time: largest first, or in another order (ORDERS)
+where that makes the arena smaller.  The training and the evaluation step never run
 together, so their buffers share the space.  ``off``: no reuse, every buffer has its own bytes.
 
 Time 0 is the loading of the batch, then one time a kernel, then the reading of the results; evaluation follows.
@@ -46,8 +46,8 @@ def _up(n: int, align: int) -> int:
 
 
 def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
-    """Steps of one schedule: load, kernels, done.  In-place outputs appear under their state's name.  What a loop over strips
-    makes for others is all there when it begins, and what it reads when it ends."""
+    """Steps of one schedule: load, kernels, done.  In-place outputs appear under their state's name.  What a loop over
+    strips makes for others is all there when it begins, and what it reads when it ends."""
     alias = dict(ps.schedule.alias)
     states = ps.schedule.program.state_names
 
@@ -62,16 +62,24 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
         reads = tuple(name(n) for n in k.reads if n not in constants)
         steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.layer, k.span))
     for loop in ps.loops:
-        body = ps.kernels[loop.first:loop.last + 1]
-        made, used = ([name(n) for n in dict.fromkeys(n for k in body for n in (*k.writes, *(k.reads if both else ())))
-                       if n not in constants | loop.inside] for both in (False, True))
+        body = ps.kernels[loop.first : loop.last + 1]
+        made, used = (
+            [
+                name(n)
+                for n in dict.fromkeys(n for k in body for n in (*k.writes, *(k.reads if both else ())))
+                if n not in constants | loop.inside
+            ]
+            for both in (False, True)
+        )
         begin = steps[loop.first + 1]
         steps[loop.first + 1] = replace(begin, writes=tuple(dict.fromkeys((*begin.writes, *made))))
         end = steps[loop.last + 1]
         if loop.first == loop.last:  # what one kernel makes, it does not read
             used = [n for n in used if n not in made]
         steps[loop.last + 1] = replace(end, reads=tuple(dict.fromkeys((*end.reads, *used))))
-    steps.append(Step(f"{prefix}done", (*(name(v) for _, v in p.results), name("labels")), ()))  # the accuracy needs both
+    steps.append(
+        Step(f"{prefix}done", (*(name(v) for _, v in p.results), name("labels")), ())
+    )  # the accuracy needs both
     return steps
 
 
@@ -114,7 +122,9 @@ ORDERS: tuple[Callable[[int, int, int, str], Any], ...] = (
 )
 
 
-def _offsets(names: list[str], storages: dict[str, Storage], life: dict[str, tuple[int, int]], floor: int, reuse: bool) -> dict[str, int]:
+def _offsets(
+    names: list[str], storages: dict[str, Storage], life: dict[str, tuple[int, int]], floor: int, reuse: bool
+) -> dict[str, int]:
     """Each buffer in turn at the lowest offset that is free during its life; without ``reuse`` after all before it."""
     out: dict[str, int] = {}
     top = floor
@@ -148,12 +158,17 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
             key = n if n in program.state_names else prefix + n
             storages.setdefault(key, replace(s, name=key))
     made = {n: s for s in reversed(steps) for n in s.writes}
-    external = {prefix + n for ps, prefix in ((packed.train, ""), (packed.evaluate, EVAL))
-                for n in (*ps.schedule.program.inputs, *(v for _, v in ps.schedule.program.results))}
+    external = {
+        prefix + n
+        for ps, prefix in ((packed.train, ""), (packed.evaluate, EVAL))
+        for n in (*ps.schedule.program.inputs, *(v for _, v in ps.schedule.program.results))
+    }
     buffers: list[Buffer] = []
     offset = 0
     spans = {s.layer: s.span for s in steps if s.layer}
-    states = sorted((s.name for s in program.states), key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n))
+    states = sorted(
+        (s.name for s in program.states), key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n)
+    )
     for n in states:
         st = storages[n]
         offset = _up(offset, _align(st.nbytes))
@@ -164,12 +179,25 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
     todo = [n for n in life if n not in program.state_names]
     if missing := [n for n in todo if n not in storages]:
         raise InternalError(f"no storage for {missing}")
-    orders = [sorted(todo, key=lambda n: order(storages[n].nbytes, *life[n], n)) for order in ORDERS[: None if reuse else 1]]
-    offsets = min((_offsets(names, storages, life, state_bytes, reuse) for names in orders), key=lambda o: _end(o, storages))
+    orders = [
+        sorted(todo, key=lambda n: order(storages[n].nbytes, *life[n], n)) for order in ORDERS[: None if reuse else 1]
+    ]
+    offsets = min(
+        (_offsets(names, storages, life, state_bytes, reuse) for names in orders), key=lambda o: _end(o, storages)
+    )
     for n in offsets:
         st, step = storages[n], made.get(n)
-        buffers.append(Buffer(st, offsets[n], *life[n], "io" if n in external else "temp", _align(st.nbytes),
-                              step.layer if step else "", step.span if step else steps[0].span))
+        buffers.append(
+            Buffer(
+                st,
+                offsets[n],
+                *life[n],
+                "io" if n in external else "temp",
+                _align(st.nbytes),
+                step.layer if step else "",
+                step.span if step else steps[0].span,
+            )
+        )
     arena = _up(max(b.end for b in buffers), 64)
     change = [0] * (len(steps) + 1)
     for b in buffers:

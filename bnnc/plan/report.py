@@ -10,22 +10,33 @@ from .cost import Cost, step_cost
 from .place import Placed
 from .types import Buffer
 
-NOT_COUNTED = ("data files on disk, read through one record at a time", "checkpoint files on disk",
-               "the kernel's page cache and page tables", "arguments and environment beyond 4 KiB")
-NOT_COUNTED_BARE = ("code, constants and samples in flash",
-                    "your firmware's own variables, and what its interrupts push on the stack")
-NOT_COUNTED_GPU = ("the host's process, with data and one batch", "the driver's context and the code of the kernels",
-                   "data and checkpoint files on disk")
+NOT_COUNTED = (
+    "data files on disk, read through one record at a time",
+    "checkpoint files on disk",
+    "the kernel's page cache and page tables",
+    "arguments and environment beyond 4 KiB",
+)
+NOT_COUNTED_BARE = (
+    "code, constants and samples in flash",
+    "your firmware's own variables, and what its interrupts push on the stack",
+)
+NOT_COUNTED_GPU = (
+    "the host's process, with data and one batch",
+    "the driver's context and the code of the kernels",
+    "data and checkpoint files on disk",
+)
 
 
 @dataclass(frozen=True)
 class Report:
-    """Bytes of everything a process needs. ``code``: text, constants and the runtime's own data (an upper bound, checked by the
-    build); ``stack``: the main thread's bound; ``threads``: static stacks of the others, ``workers`` in number; ``system``:
-    pages that the operating system maps into every process. ``device``: for a GPU, how steps are launched; the total is then
-    its memory, and ``code`` the grid's barrier and embedded constants. ``flash``: code and constants where there is no
-    operating system (at most, without samples); the total is then the RAM, ``code`` the runtime's variables, and ``region`` the
-    RAM there is, if that was said. ``compiler``: whose code and stacks were foreseen, or why the most that is known was taken."""
+    """Bytes of everything a process needs. ``code``: text, constants and the runtime's own data (an upper bound,
+    checked by the build); ``stack``: the main thread's bound; ``threads``: static stacks of the others, ``workers`` in
+    number; ``system``: pages that the operating system maps into every process. ``device``: for a GPU, how steps are
+    launched; the total is then its memory, and ``code`` the grid's barrier and embedded constants. ``flash``: code and
+    constants where there is no operating system (at most, without samples); the total is then the RAM, ``code`` the
+    runtime's variables, and ``region`` the RAM there is, if that was said. ``compiler``: whose code and stacks were
+    foreseen, or why the most that is known was taken.
+    """
 
     name: str
     rule: str
@@ -73,20 +84,52 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         plan = self.placed.plan
-        return {"name": self.name, "rule": self.rule, "optimizer": self.optimizer, "batch": self.batch, "target": self.target,
-                "arena_bytes": self.arena, "state_bytes": plan.state_bytes, "lower_bound_bytes": plan.lower_bound,
-                "peak_step": plan.steps[plan.peak_step].name, "code_bytes": self.code, "stack_bytes": self.stack,
-                "thread_stack_bytes": self.threads, "workers": self.workers, "system_bytes": self.system, "total_bytes": self.total,
-                **({"launches": self.device} if self.device else {}), **({"flash_bytes": self.flash} if self.flash else {})}
+        return {
+            "name": self.name,
+            "rule": self.rule,
+            "optimizer": self.optimizer,
+            "batch": self.batch,
+            "target": self.target,
+            "arena_bytes": self.arena,
+            "state_bytes": plan.state_bytes,
+            "lower_bound_bytes": plan.lower_bound,
+            "peak_step": plan.steps[plan.peak_step].name,
+            "code_bytes": self.code,
+            "stack_bytes": self.stack,
+            "thread_stack_bytes": self.threads,
+            "workers": self.workers,
+            "system_bytes": self.system,
+            "total_bytes": self.total,
+            **({"launches": self.device} if self.device else {}),
+            **({"flash_bytes": self.flash} if self.flash else {}),
+        }
 
     def to_json(self) -> dict[str, Any]:
         plan = self.placed.plan
-        return {**self.summary(), "step_cost": asdict(self.cost), "not_counted": list(self.not_counted),
-                "steps": [s.name for s in plan.steps], "buffers": [
-            {"name": b.name, "line": b.span.line if b.span.file != "<builtin>" else None, "layer": b.layer, "dtype": b.storage.dtype,
-             "shape": list(b.storage.shape), "packed": f"axis {b.storage.axis}" if b.storage.one_bit else None, "bytes": b.nbytes,
-             "padding": b.storage.padding, "offset": b.offset, "first": b.first, "last": b.last, "region": b.region,
-             "align": b.align} for b in sorted(plan.buffers, key=lambda b: (b.offset, b.first))]}
+        return {
+            **self.summary(),
+            "step_cost": asdict(self.cost),
+            "not_counted": list(self.not_counted),
+            "steps": [s.name for s in plan.steps],
+            "buffers": [
+                {
+                    "name": b.name,
+                    "line": b.span.line if b.span.file != "<builtin>" else None,
+                    "layer": b.layer,
+                    "dtype": b.storage.dtype,
+                    "shape": list(b.storage.shape),
+                    "packed": f"axis {b.storage.axis}" if b.storage.one_bit else None,
+                    "bytes": b.nbytes,
+                    "padding": b.storage.padding,
+                    "offset": b.offset,
+                    "first": b.first,
+                    "last": b.last,
+                    "region": b.region,
+                    "align": b.align,
+                }
+                for b in sorted(plan.buffers, key=lambda b: (b.offset, b.first))
+            ],
+        }
 
 
 def buffers_by_size(report: Report) -> list[Buffer]:
@@ -100,10 +143,18 @@ def table_lines(report: Report) -> list[str]:
     rows = [f"{'buffer':<30} {'type':<18} {'bytes':>9} {'offset':>9}  live"]
     for b in buffers_by_size(report):
         live = "always" if b.region == "state" else f"{b.first}..{b.last}"
-        rows.append(f"{b.name:<30} {b.storage.dtype + str(list(b.storage.shape)):<18} {b.nbytes:>9} {b.offset:>9}  {live}")
-    rows.append(f"{'arena':<49} {report.arena:>9}  (lower bound {plan.lower_bound}, peak in {plan.steps[plan.peak_step].name})")
-    beside: tuple[tuple[str, int], ...] = (("code, constants, runtime (at most)", report.code), ("stack (at most)", report.stack),
-              ("stacks of further threads", report.threads), ("mapped by the system", report.system))
+        rows.append(
+            f"{b.name:<30} {b.storage.dtype + str(list(b.storage.shape)):<18} {b.nbytes:>9} {b.offset:>9}  {live}"
+        )
+    rows.append(
+        f"{'arena':<49} {report.arena:>9}  (lower bound {plan.lower_bound}, peak in {plan.steps[plan.peak_step].name})"
+    )
+    beside: tuple[tuple[str, int], ...] = (
+        ("code, constants, runtime (at most)", report.code),
+        ("stack (at most)", report.stack),
+        ("stacks of further threads", report.threads),
+        ("mapped by the system", report.system),
+    )
     if report.device:
         beside = (("barrier and constants", report.code),)
     elif report.flash:

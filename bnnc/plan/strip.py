@@ -1,13 +1,14 @@
-"""strip: Packed -> Packed in which neighbouring kernels run over one strip of a matrix after the other (``recompute = on``).
+"""strip: Packed -> Packed in which neighbouring kernels run over one strip of a matrix after the other (``recompute =
+on``).
 
-What only the kernels of such a loop read exists for one strip at a time: for 16 columns, say, or for the images of a few samples.
-A convolution's sums, their statistics, the pools and the signs work column by column, so a strip of channels goes through all
-of them before the next one begins, and nothing is computed twice.  A reader that needs all columns at once (the convolution
-further back) makes the value again, for some samples at a time.  Every element comes from the same operations in the same
-order as without strips, so the bits stay the same.
+What only the kernels of such a loop read exists for one strip at a time: for 16 columns, say, or for the images of a
+few samples. A convolution's sums, their statistics, the pools and the signs work column by column, so a strip of
+channels goes through all of them before the next one begins, and nothing is computed twice.  A reader that needs all
+columns at once (the convolution further back) makes the value again, for some samples at a time.  Every element comes
+from the same operations in the same order as without strips, so the bits stay the same.
 
-Loops are added greedily where most bytes are alive, as long as the peak falls; then each gets as few strips as that peak, or
-a given limit, allows.
+Loops are added greedily where most bytes are alive, as long as the peak falls; then each gets as few strips as that
+peak, or a given limit, allows.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ MOVE = ("rows", "columns")  # how what is cut along an axis moves from strip to 
 WIDTH = 16  # the narrowest strip of columns: the lanes of a vector; half a word, where no bits outside the loop are cut
 TRIED = 12  # buffers at the peak that are tried
 # ops that know where in the matrix they are
-PLACED = frozenset(("col", "step", "bernoulli", "take", "lookup", "rate", "split", "previous", "last", "repeat", "join"))
+PLACED = frozenset(
+    ("col", "step", "bernoulli", "take", "lookup", "rate", "split", "previous", "last", "repeat", "join")
+)
 
 
 class _Illegal(Exception):
@@ -36,7 +39,9 @@ class _Illegal(Exception):
 
 @dataclass(frozen=True)
 class _Cut:
-    """A loop in the making: a range of kernels, the axis that is cut, into how many strips, and into how many it may be."""
+    """A loop in the making: a range of kernels, the axis that is cut, into how many strips, and into how many it may
+    be.
+    """
 
     first: int
     last: int
@@ -117,12 +122,19 @@ class _Narrow:
 
 def _renamed(k: Kernel, names: dict[str, str]) -> Kernel:
     """The kernel with other storages in its loads."""
+
     def other(e: Expr) -> Expr:
-        return e.substitute({x.attr: replace(x, attr=names[x.attr]) for x in e.walk() if x.op == "load" and x.attr in names})
+        return e.substitute(
+            {x.attr: replace(x, attr=names[x.attr]) for x in e.walk() if x.op == "load" and x.attr in names}
+        )
 
     operands: dict[str, Any] = {p: other(e) for p in ("a", "b") if (e := getattr(k, p)) is not None}
-    return replace(k, outputs=tuple(replace(o, expr=other(o.expr)) for o in k.outputs),
-                   accs=tuple(replace(c, expr=other(c.expr)) for c in k.accs), **operands)
+    return replace(
+        k,
+        outputs=tuple(replace(o, expr=other(o.expr)) for o in k.outputs),
+        accs=tuple(replace(c, expr=other(c.expr)) for c in k.accs),
+        **operands,
+    )
 
 
 class _Stripper:
@@ -164,8 +176,8 @@ class _Stripper:
         return {self.alias.get(n, n) for n in names}
 
     def made(self, d: _Draft, weighed: bool = False) -> PackedSchedule:
-        """The schedule with its loops, each in as many strips as it can have; ``weighed``: with the kernels of the draft, for what
-        lives when.  Raises _Illegal where strips would meet."""
+        """The schedule with its loops, each in as many strips as it can have; ``weighed``: with the kernels of the
+        draft, for what lives when.  Raises _Illegal where strips would meet."""
         kernels, storage = list(d.kernels), dict(self.storage)
         spans: dict[str, tuple[int, int]] = {}  # where the first and the last reader stand
         for i, k in enumerate(d.kernels):
@@ -184,12 +196,24 @@ class _Stripper:
             named = d.kernels
         else:
             inside = {i: loop.inside for loop in loops for i in range(loop.first, loop.last + 1)}
-            named = tuple(replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1]}", moves=tuple(
-                (n, m) for n, m in k.moves if m and n not in inside.get(i, ()))) for i, k in enumerate(kernels))
+            named = tuple(
+                replace(
+                    k,
+                    name=f"k{i:02d}_{k.name.split('_', 1)[1]}",
+                    moves=tuple((n, m) for n, m in k.moves if m and n not in inside.get(i, ())),
+                )
+                for i, k in enumerate(kernels)
+            )
         constants = {s.name for s in self.ps.constants}
-        used = {n for k in named for n in (*k.reads, *k.writes)} | {s.name for s in self.ps.storages if s.name in self.kept}
-        return replace(self.ps, kernels=named, loops=tuple(sorted(loops, key=lambda x: x.first)),
-                       storages=tuple(s for n, s in storage.items() if n in used and n not in constants))
+        used = {n for k in named for n in (*k.reads, *k.writes)} | {
+            s.name for s in self.ps.storages if s.name in self.kept
+        }
+        return replace(
+            self.ps,
+            kernels=named,
+            loops=tuple(sorted(loops, key=lambda x: x.first)),
+            storages=tuple(s for n, s in storage.items() if n in used and n not in constants),
+        )
 
     def read(self, k: Kernel) -> set[str]:
         """The places that a kernel reads."""
@@ -198,9 +222,18 @@ class _Stripper:
             self.reads[id(k)] = self.places(k.reads)
         return self.reads[id(k)]
 
-    def cut(self, d: _Draft, cut: _Cut, spans: dict[str, tuple[int, int]], kernels: list[Kernel], storage: dict[str, Storage],
-            loops: list[Loop]) -> bool:
-        """Narrow the kernels of one loop and the storages that only they use; False, and nothing done, where they cannot be."""
+    def cut(
+        self,
+        d: _Draft,
+        cut: _Cut,
+        spans: dict[str, tuple[int, int]],
+        kernels: list[Kernel],
+        storage: dict[str, Storage],
+        loops: list[Loop],
+    ) -> bool:
+        """Narrow the kernels of one loop and the storages that only they use; False, and nothing done, where they
+        cannot be.
+        """
         body = range(cut.first, cut.last + 1)
         narrow = [self.narrow(d.kernels[i], cut.axis, cut.parts) for i in body]
         moves: dict[str, set[str]] = {}
@@ -280,13 +313,17 @@ class _Stripper:
             return False
 
     def around(self, d: _Draft, value: str) -> _Draft | None:
-        """``d`` with ``value`` made for a strip at a time: for its first readers, and again for those that need other strips."""
+        """``d`` with ``value`` made for a strip at a time: for its first readers, and again for those that need other
+        strips.
+        """
         maker = next((k for k in d.kernels if value in k.writes), None)
         if maker is None or self.is_kept(value):
             return None
         columns = self.column_ways(maker)
         columns = columns if columns and self.legal(maker, value, COLUMNS, columns[-1]) else ()
-        rows = tuple(n for n in range(2, self.samples + 1) if self.samples % n == 0 and self.legal(maker, value, ROWS, n))
+        rows = tuple(
+            n for n in range(2, self.samples + 1) if self.samples % n == 0 and self.legal(maker, value, ROWS, n)
+        )
         runs: list[tuple[int, tuple[int, ...], list[Kernel]]] = []
         for k in (k for k in d.kernels if value in k.reads):
             if columns and self.legal(k, value, COLUMNS, columns[-1]):
@@ -313,7 +350,9 @@ class _Stripper:
         return {i for i, k in enumerate(d.kernels) if id(k) in wanted}
 
     def delayed(self, d: _Draft, maker: Kernel, last: Kernel) -> _Draft:
-        """``d`` with whatever overwrites what ``maker`` reads after the kernel ``last``.  Raises _Illegal where that cannot be."""
+        """``d`` with whatever overwrites what ``maker`` reads after the kernel ``last``.  Raises _Illegal where that
+        cannot be.
+        """
         first, end = sorted(self.at(d, (maker, last)))
         late: list[int] = []
         for i in range(first + 1, end + 1):
@@ -328,7 +367,9 @@ class _Stripper:
         order = [*range(first), *early, *late, *range(end + 1, len(d.kernels))]
         return replace(d, kernels=tuple(d.kernels[i] for i in order))
 
-    def again(self, d: _Draft, maker: Kernel, value: str, name: str, readers: list[Kernel]) -> tuple[_Draft, Kernel, list[Kernel]]:
+    def again(
+        self, d: _Draft, maker: Kernel, value: str, name: str, readers: list[Kernel]
+    ) -> tuple[_Draft, Kernel, list[Kernel]]:
         """``d`` with ``value`` made a second time, as ``name``, just before ``readers``; the new kernels."""
         (old,) = maker.outputs
         copy = replace(maker, outputs=(replace(old, value=name),), name=f"{maker.name.removesuffix('_again')}_again")
@@ -349,8 +390,8 @@ class _Stripper:
         return _Draft((*d.kernels[:at], *new, *d.kernels[at:]), cuts)
 
     def remade(self, d: _Draft, value: str, peak: int) -> _Draft | None:
-        """``d`` where ``value`` is not kept over kernel ``peak`` but made again, with the sums that it is made of, for its readers
-        from there on."""
+        """``d`` where ``value`` is not kept over kernel ``peak`` but made again, with the sums that it is made of, for
+        its readers from there on."""
         position = {v: i for i, k in enumerate(d.kernels) for v in k.writes}
         if position.get(value, peak) >= peak or self.is_kept(value):
             return None
@@ -368,7 +409,9 @@ class _Stripper:
                     if position[n] not in chain:
                         todo.append(d.kernels[position[n]])
                     chain.setdefault(position[n], []).append(n)
-        names = {v: f"{_first(v)}~{2 + sum(_first(v) == _first(w) for w in position)}" for vs in chain.values() for v in vs}
+        names = {
+            v: f"{_first(v)}~{2 + sum(_first(v) == _first(w) for w in position)}" for vs in chain.values() for v in vs
+        }
         copies = []
         for i in sorted(chain):
             k = d.kernels[i]
@@ -376,7 +419,9 @@ class _Stripper:
             copy = replace(_renamed(replace(k, outputs=kept), names), name=f"{k.name.removesuffix('_again')}_again")
             copies.append(replace(copy, outputs=tuple(replace(o, value=names[o.value]) for o in copy.outputs)))
         sources = {n: i for i, k in zip(sorted(chain), copies, strict=True) for n in self.places(k.reads)}
-        spoilt = [j for n, i in sources.items() for j in range(i + 1, len(d.kernels)) if n in self.places(d.kernels[j].writes)]
+        spoilt = [
+            j for n, i in sources.items() for j in range(i + 1, len(d.kernels)) if n in self.places(d.kernels[j].writes)
+        ]
         begin = {i: c.first for c in d.cuts for i in range(c.first, c.last + 1)}
         at, first = (begin.get(i, i) for i in (min([later[value][0], *spoilt]), later[value][0]))
         if at < min(first, peak):
@@ -399,7 +444,9 @@ class _Stripper:
         kernels, cuts = list(d.kernels), list(d.cuts)
         while True:
             read = {n for k in kernels for n in k.reads}
-            dead = next((i for i, k in enumerate(kernels) if not any(n in read or self.is_kept(n) for n in k.writes)), None)
+            dead = next(
+                (i for i, k in enumerate(kernels) if not any(n in read or self.is_kept(n) for n in k.writes)), None
+            )
             if dead is None:
                 return _Draft(tuple(kernels), tuple(c for c in cuts if c.first < c.last))
             del kernels[dead]
@@ -444,7 +491,7 @@ class _Stripper:
         limit = max(limit, score[0])
         for i, cut in enumerate(d.cuts):
             for parts in cut.ways:
-                new = replace(d, cuts=(*d.cuts[:i], replace(cut, parts=parts), *d.cuts[i + 1:]))
+                new = replace(d, cuts=(*d.cuts[:i], replace(cut, parts=parts), *d.cuts[i + 1 :]))
                 weight = self.live(new) or []
                 if weight and max(weight) <= limit:
                     d = new

@@ -1,9 +1,11 @@
-"""Plan: every value has a storage format and an offset in one arena.  Data types only; the checker imports nothing else.
+"""Plan: every value has a storage format and an offset in one arena.  Data types only; the checker imports nothing
+else.
 
-Storage formats: numbers are dense and row-major.  One-bit values are packed into 32-bit little-endian words, either along
-columns (``axis`` 1: each row is ceil(cols/32) words, bit c%32 of word c/32), along rows (``axis`` 0: ceil(rows/32) rows
-of one word per column) or along columns with the words of all rows side by side (``axis`` 2: ceil(cols/32) rows of one word
-per row).  For 0 and 2 the words of a row are padded to a multiple of 16, so that vectors need no tail.  Pad bits are 0.
+Storage formats: numbers are dense and row-major.  One-bit values are packed into 32-bit little-endian words, either
+along columns (``axis`` 1: each row is ceil(cols/32) words, bit c%32 of word c/32), along rows (``axis`` 0:
+ceil(rows/32) rows of one word per column) or along columns with the words of all rows side by side (``axis`` 2:
+ceil(cols/32) rows of one word per row).  For 0 and 2 the words of a row are padded to a multiple of 16, so that vectors
+need no tail.  Pad bits are 0.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ def ceil_div(a: int, b: int) -> int:
 
 @dataclass(frozen=True)
 class Storage:
-    """How a value lies in memory.  ``name`` is the value's, plus ``@0`` or ``@2`` for a copy that is packed another way."""
+    """How a value lies in memory.  ``name`` is the value's, plus ``@0`` or ``@2`` for a copy that is packed another
+    way.
+    """
 
     name: str
     dtype: str
@@ -65,10 +69,9 @@ class Storage:
         packed = {0: f" 32 rows a word, {self.stride} words", 1: "", 2: f" 32 columns a word, {self.stride} words"}
         return f"{self.dtype}[{self.shape[0]}, {self.shape[1]}]{packed[self.axis] if self.one_bit else ''}"
 
-
     def pace(self, move: str, parts: int, positions: int = 1) -> int:
-        """Elements (words, for bits) from where one of ``parts`` strips of the columns, rows or taps (rows of each of some
-        positions) begins to the next; -1 where a strip begins inside a word."""
+        """Elements (words, for bits) from where one of ``parts`` strips of the columns, rows or taps (rows of each of
+        some positions) begins to the next; -1 where a strip begins inside a word."""
         rows, cols = self.shape[0] // positions, self.shape[1]
         part = (cols if move == "columns" else rows) // parts
         inside, across = (1, 0) if move == "columns" else (0, 1)
@@ -81,8 +84,8 @@ class Storage:
 
 @dataclass(frozen=True)
 class Loop:
-    """Kernels ``first`` to ``last`` of a schedule run ``parts`` times, for one strip of ``axis`` (rows 0, columns 1) after the
-    other.  ``inside``: storages that hold one strip and are dead between two."""
+    """Kernels ``first`` to ``last`` of a schedule run ``parts`` times, for one strip of ``axis`` (rows 0, columns 1)
+    after the other.  ``inside``: storages that hold one strip and are dead between two."""
 
     first: int
     last: int
@@ -133,7 +136,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """``steps`` is the timeline: a training step, then an evaluation step.  Buffers of the evaluation step are ``eval:...``."""
+    """``steps`` is the timeline: a training step, then an evaluation step.  Buffers of the evaluation step are
+    ``eval:...``.
+    """
 
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]

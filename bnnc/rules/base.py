@@ -23,22 +23,24 @@ def _odd(args: Call, at_most: int) -> int:
 
 @dataclass(frozen=True)
 class Rule:
-    """``on_grad(cx, g)`` transforms the gradient that enters a layer's output; ``on_wgrad(cx, w, dw, fan_in)`` returns the
-    weight gradient and, where every entry has one size, that size.  ``loss_scale(batch)`` multiplies the loss's gradient
-    (parameter gradients divide it out).  ``on_value(cx, v)`` says how a real value that exists in memory is stored: what layers with
-    real weights read and make, real pools, residual streams.  ``keep``: dtypes that full-size values crossing from forward to backward may
-    have, or None for any.  ``backward(cx, program)`` replaces back-propagation altogether.
+    """``on_grad(cx, g)`` transforms the gradient that enters a layer's output; ``on_wgrad(cx, w, dw, fan_in)`` returns
+    the weight gradient and, where every entry has one size, that size.  ``loss_scale(batch)`` multiplies the loss's
+    gradient (parameter gradients divide it out).  ``on_value(cx, v)`` says how a real value that exists in memory is
+    stored: what layers with real weights read and make, real pools, residual streams.  ``keep``: dtypes that full-size
+    values crossing from forward to backward may have, or None for any.  ``backward(cx, program)`` replaces
+    back-propagation altogether.
 
-    A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the Model
-    before it is expanded.  ``settle(model)`` yields (argument, value, why) for arguments of its own that the spec leaves open
-    and the network decides; ``check`` puts them into the Model.  ``validate(model)`` yields (layer, message, help) for what it
-    cannot train, ``warnings(model)`` (code, layer, message, help) for what trains badly, ``ignores(model)`` (setting, reason,
-    help) for settings of `train` that it does not read.  ``inputs``: scalars that the trainer writes before each training step.
+    A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the
+    Model before it is expanded.  ``settle(model)`` yields (argument, value, why) for arguments of its own that the spec
+    leaves open and the network decides; ``check`` puts them into the Model.  ``validate(model)`` yields (layer,
+    message, help) for what it cannot train, ``warnings(model)`` (code, layer, message, help) for what trains badly,
+    ``ignores(model)`` (setting, reason, help) for settings of `train` that it does not read.  ``inputs``: scalars that
+    the trainer writes before each training step.
 
-    ``gates(model)`` counts a training step as the papers do (None: nobody has), and ``published(model, samples)`` is the
-    published memory accounting that covers such networks; both raise ValueError for one that they do not cover.
-    ``width(args, at_most)``: the largest width of a hidden layer, at most this, that suits the rule (default: odd numbers,
-    so that a layer of bits never sums up to 0); for networks whose widths are scaled (``bnnc/experiment.py``).
+    ``gates(model)`` counts a training step as the papers do (None: nobody has), and ``published(model, samples)`` is
+    the published memory accounting that covers such networks; both raise ValueError for one that they do not cover.
+    ``width(args, at_most)``: the largest width of a hidden layer, at most this, that suits the rule (default: odd
+    numbers, so that a layer of bits never sums up to 0); for networks whose widths are scaled (``bnnc/experiment.py``).
     """
 
     on_wgrad: Callable[[Any, T, T, int], tuple[T, float | None]]
@@ -79,7 +81,9 @@ def clip_at(cx: Any) -> float:
 
 
 def cancel(cx: Any, w: T, g: T) -> T:
-    """With ``clip = off`` a weight beyond [-clip_at, clip_at] gets no gradient (gradient cancellation); with clip it cannot be there."""
+    """With ``clip = off`` a weight beyond [-clip_at, clip_at] gets no gradient (gradient cancellation); with clip it
+    cannot be there.
+    """
     if cx.rule_args["clip"] or w.dtype == "bit":
         return g
     return (w.abs() <= clip_at(cx)).where(g, 0.0)

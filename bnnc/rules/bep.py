@@ -1,5 +1,5 @@
-"""bep: binary error propagation (2512.04189) for multi-layer perceptrons, and with an rnn layer through time (recurrent.py).
-No float, no batch norm, no learning rate.
+"""bep: binary error propagation (2512.04189) for multi-layer perceptrons, and with an rnn layer through time
+(recurrent.py). No float, no batch norm, no learning rate.
 
 trigger   margin < r K_L                                             (eq. 1)
 targets   a*_L = the label's prototype;  a*_l = sign(W_{l+1}^T (g_{l+1} . a*_{l+1}))      (eqs. 2, 5)
@@ -63,16 +63,48 @@ def gates(model: Model) -> Gates:
     if rnn is None:
         return propagated_errors(batch, dense, groups, p_r)
     steps, features = rnn.input.shape
-    return added((propagated_errors(batch, dense, groups[1:], p_r, True), through_time_gates(
-        batch, steps, features, rnn["expand"], rnn["units"], groups[0], p_r, rnn["horizon"] or steps)))
+    return added(
+        (
+            propagated_errors(batch, dense, groups[1:], p_r, True),
+            through_time_gates(
+                batch, steps, features, rnn["expand"], rnn["units"], groups[0], p_r, rnn["horizon"] or steps
+            ),
+        )
+    )
 
 
-rules.add(Named("bep", "binary error propagation: integer weights, binary errors, no floats", (
-    Param("r", "float", 0.5, "margin below which a sample takes part, as a share of the last width", minimum=0, maximum=1),
-    Param("nu", "float", 0.0, "gate threshold, as a share of the fan-in; 0: 0.25, with rnn 1.6 / sqrt(units) from 0.02 to 0.1",
-          minimum=0, maximum=1),
-    *PARAMS,
-    Param("classifier", "call:classifiers", BEF, "how the fixed classifier is made"),
-    Param("tie", "name", "auto", "what a back-projection of 0 becomes; auto: plus, with rnn keep", ("auto", "plus", "keep")),
-    Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
-), integer_rule(backward, LAYER, gates=gates)))
+rules.add(
+    Named(
+        "bep",
+        "binary error propagation: integer weights, binary errors, no floats",
+        (
+            Param(
+                "r",
+                "float",
+                0.5,
+                "margin below which a sample takes part, as a share of the last width",
+                minimum=0,
+                maximum=1,
+            ),
+            Param(
+                "nu",
+                "float",
+                0.0,
+                "gate threshold, as a share of the fan-in; 0: 0.25, with rnn 1.6 / sqrt(units) from 0.02 to 0.1",
+                minimum=0,
+                maximum=1,
+            ),
+            *PARAMS,
+            Param("classifier", "call:classifiers", BEF, "how the fixed classifier is made"),
+            Param(
+                "tie",
+                "name",
+                "auto",
+                "what a back-projection of 0 becomes; auto: plus, with rnn keep",
+                ("auto", "plus", "keep"),
+            ),
+            Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
+        ),
+        integer_rule(backward, LAYER, gates=gates),
+    )
+)

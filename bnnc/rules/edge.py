@@ -30,9 +30,28 @@ def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
     return cancel(cx, w, dw.sign().named("dw_sign") * unit), unit
 
 
-rules.add(Named("edge", "low memory: bit activations, f16 storage, 1-bit weight gradients, bnn batch norm", (
-    Param("state", "name", "f16", "storage of weights and optimiser state", ("f16", "f32")),
-    Param("clip", "bool", True, "clip latent weights to [-1, 1] after each update; off: cancel gradients out there"),
-    CLIP_AT,
-), Rule(on_wgrad, on_grad, lambda batch: float(batch), {("batchnorm", "kind"): "bnn", ("sign", "surrogate"): "ste"},
-        keep=("bit", "bool"), gates=real_gradients, on_value=on_value)))
+rules.add(
+    Named(
+        "edge",
+        "low memory: bit activations, f16 storage, 1-bit weight gradients, bnn batch norm",
+        (
+            Param("state", "name", "f16", "storage of weights and optimiser state", ("f16", "f32")),
+            Param(
+                "clip",
+                "bool",
+                True,
+                "clip latent weights to [-1, 1] after each update; off: cancel gradients out there",
+            ),
+            CLIP_AT,
+        ),
+        Rule(
+            on_wgrad,
+            on_grad,
+            lambda batch: float(batch),
+            {("batchnorm", "kind"): "bnn", ("sign", "surrogate"): "ste"},
+            keep=("bit", "bool"),
+            gates=real_gradients,
+            on_value=on_value,
+        ),
+    )
+)

@@ -29,14 +29,18 @@ BEF = Call("bef", (("alpha", 0.0), ("trials", 40)))
 def random_prototypes(seed: int, number: int, classes: int, width: int) -> np.ndarray:
     """int8 [classes, width] of +-1."""
     n = classes * width
-    bits = np.concatenate([rng.signs(seed, CLASSIFIER_STREAM + number, min(DRAWN, n - i), i) for i in range(0, n, DRAWN)])
+    bits = np.concatenate(
+        [rng.signs(seed, CLASSIFIER_STREAM + number, min(DRAWN, n - i), i) for i in range(0, n, DRAWN)]
+    )
     return np.where(bits, 1, -1).astype(np.int8).reshape(classes, width)
 
 
 @lru_cache(maxsize=64)
-def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: float = 0.0, trials: int = 40) -> np.ndarray:
-    """int8 [classes, width], after ``trials`` trials per entry.  ``alpha`` 0: 1 up to ten classes and 25 beyond, which keeps
-    the spread of the products small."""
+def equiangular_frame(
+    seed: int, number: int, classes: int, width: int, alpha: float = 0.0, trials: int = 40
+) -> np.ndarray:
+    """int8 [classes, width], after ``trials`` trials per entry.  ``alpha`` 0: 1 up to ten classes and 25 beyond, which
+    keeps the spread of the products small."""
     rows = random_prototypes(seed, number, classes, width).astype(np.int32)
     pairs = classes * (classes - 1) // 2
     if not pairs or not trials:
@@ -53,11 +57,13 @@ def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: f
 
     block = 64
     for first in range(0, 2 * trials, 2 * DRAWN):
-        draws = rng.philox(seed, CLASSIFIER_STREAM + 0x1000 + number, min(2 * DRAWN, 2 * trials - first), first).astype(np.uint64)
+        draws = rng.philox(seed, CLASSIFIER_STREAM + 0x1000 + number, min(2 * DRAWN, 2 * trials - first), first).astype(
+            np.uint64
+        )
         which, where = (((draws[i::2] * n) >> np.uint64(32)).astype(np.int64) for i, n in enumerate((classes, width)))
         t = 0
         while t < len(which):  # most flips are refused: judge many at once, up to the first that is not
-            d1, d2 = f.flips(which[t:t + block], where[t:t + block])
+            d1, d2 = f.flips(which[t : t + block], where[t : t + block])
             slack = 1e-9 * (abs(s2) + 1) * (1 + alpha)  # NumPy rounds a square as Python does not always
             for at in np.flatnonzero(change(d1, d2) < slack).tolist():
                 if change(int(d1[at]), int(d2[at])) < 0:
@@ -71,8 +77,8 @@ def equiangular_frame(seed: int, number: int, classes: int, width: int, alpha: f
 
 
 class _Frame:
-    """Rows of +-1, their products, and where it is ``kept`` of each entry (i, k) its pull: the sum over the other rows j of
-    product[i][j] rows[j][k], at most classes * width."""
+    """Rows of +-1, their products, and where it is ``kept`` of each entry (i, k) its pull: the sum over the other rows
+    j of product[i][j] rows[j][k], at most classes * width."""
 
     def __init__(self, rows: np.ndarray, kept: bool) -> None:
         self.rows, self.columns, self.turned = rows, rows.sum(0), np.ascontiguousarray(rows.T)
@@ -89,7 +95,11 @@ class _Frame:
     def flips(self, which: np.ndarray, where: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """How both sums change with one entry's flip, for many entries."""
         old = self.rows[which, where].astype(np.int64)
-        pull = (np.einsum("ij,ij->i", self.products[which], self.turned[where]) if self.pull is None else self.pull[which, where])
+        pull = (
+            np.einsum("ij,ij->i", self.products[which], self.turned[where])
+            if self.pull is None
+            else self.pull[which, where]
+        )
         return -2 * old * (self.columns[where] - old), -4 * old * pull + 4 * (len(self.rows) - 1)
 
     def flip(self, i: int, k: int) -> None:
@@ -112,17 +122,46 @@ def too_large(call: Call, classes: int, widths: list[int]) -> tuple[str, str] | 
     trials = dict(call.args).get("trials", 0)
     if trials and (entries > MAX_ENTRIES or classes > MAX_ROWS or trials * entries > MAX_TRIALS):
         fewer = MAX_TRIALS // entries if entries <= MAX_ENTRIES and classes <= MAX_ROWS else 0
-        return (f"a classifier of {classes} x {sum(widths)} bits, with {trials} trials each, takes too long to make",
-                f"write `classifier = {call.name}(trials = {fewer})` or less" if fewer else
-                "write `classifier = random`, or use fewer units")
+        return (
+            f"a classifier of {classes} x {sum(widths)} bits, with {trials} trials each, takes too long to make",
+            (
+                f"write `classifier = {call.name}(trials = {fewer})` or less"
+                if fewer
+                else "write `classifier = random`, or use fewer units"
+            ),
+        )
     if entries > MAX_BITS:
-        return f"fixed classifiers of {entries} bits are too large: at most 2^{MAX_BITS.bit_length() - 1}", "use fewer units"
+        return (
+            f"fixed classifiers of {entries} bits are too large: at most 2^{MAX_BITS.bit_length() - 1}",
+            "use fewer units",
+        )
     return None
 
 
-classifiers.add(Named("random", "independent random prototypes", (),
-                      lambda call, seed, number, classes, width: random_prototypes(seed, number, classes, width)))
-classifiers.add(Named("bef", "prototypes that are nearly equally far apart", (
-    Param("alpha", "float", 0.0, "weight of the spread of the products; 0: 1 up to ten classes, 25 beyond", minimum=0),
-    Param("trials", "int", 40, "trials per entry", minimum=0, maximum=10000),
-), lambda call, seed, number, classes, width: equiangular_frame(seed, number, classes, width, call["alpha"], call["trials"])))
+classifiers.add(
+    Named(
+        "random",
+        "independent random prototypes",
+        (),
+        lambda call, seed, number, classes, width: random_prototypes(seed, number, classes, width),
+    )
+)
+classifiers.add(
+    Named(
+        "bef",
+        "prototypes that are nearly equally far apart",
+        (
+            Param(
+                "alpha",
+                "float",
+                0.0,
+                "weight of the spread of the products; 0: 1 up to ten classes, 25 beyond",
+                minimum=0,
+            ),
+            Param("trials", "int", 40, "trials per entry", minimum=0, maximum=10000),
+        ),
+        lambda call, seed, number, classes, width: equiangular_frame(
+            seed, number, classes, width, call["alpha"], call["trials"]
+        ),
+    )
+)

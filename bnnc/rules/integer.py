@@ -1,8 +1,9 @@
 """What the integer rules (bep, local) share: integer hidden weights, layers without normalisation, the update.
 
 A hidden weight H [fan_out, fan_in] is a whole number of B bits and its sign is the weight.  An update adds +-2 to whole
-rows: a neuron that wins for a sample moves all its weights by 2 a* a_in; then each weight moves away from zero by 2 with a
-small probability (CP+R reinforcement); then it is limited to B bits.  Every value in a training step is an integer.
+rows: a neuron that wins for a sample moves all its weights by 2 a* a_in; then each weight moves away from zero by 2
+with a small probability (CP+R reinforcement); then it is limited to B bits.  Every value in a training step is an
+integer.
 
 The same text trains with any rule: batch norm has no place here and is left out, and the last dense layer becomes a
 classifier that is fixed when the program is built.
@@ -29,11 +30,23 @@ BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
 
 PARAMS = (
     Param("bits", "int", 16, "width of a hidden weight", minimum=4, maximum=16),
-    Param("std", "int", 0, "deviation of the initial hidden weights; 0: min(64, 2**(bits-1) / 2), and without rnn in batches of up to "
-          "16 at most 16", minimum=0, maximum=16384),
+    Param(
+        "std",
+        "int",
+        0,
+        "deviation of the initial hidden weights; 0: min(64, 2**(bits-1) / 2), and without rnn in batches of up to "
+        "16 at most 16",
+        minimum=0,
+        maximum=16384,
+    ),
     Param("reinforce", "float", 0.5, "reinforcement probability p_r", minimum=0, maximum=1),
-    Param("group", "ints", (0,), "group size, one number or one a layer; 0: the largest divisor of the width up to 105, with rnn 15",
-          minimum=0),
+    Param(
+        "group",
+        "ints",
+        (0,),
+        "group size, one number or one a layer; 0: the largest divisor of the width up to 105, with rnn 15",
+        minimum=0,
+    ),
 )
 
 
@@ -58,7 +71,9 @@ def divisors(n: int) -> list[int]:
 
 
 def group_sizes(width: int, group: int, schedule: bool, recurrent: bool = False) -> tuple[int, ...]:
-    """The group size to start with and those that follow when training stagnates; by default smaller in recurrent networks."""
+    """The group size to start with and those that follow when training stagnates; by default smaller in recurrent
+    networks.
+    """
     if group == 0:
         group = max(d for d in divisors(width) if d <= (15 if recurrent else 105))
     return tuple(d for d in divisors(width) if d >= group) if schedule else (group,)
@@ -71,8 +86,8 @@ def group_of(args: Call, layer: int) -> int:
 
 
 def good_width(args: Call, at_most: int) -> int:
-    """The largest odd width, at most this, that can be cut into groups: of the given size, or of 35 to 105 neurons (smaller
-    widths are one group).  A prime width would leave groups of one, which learn badly."""
+    """The largest odd width, at most this, that can be cut into groups: of the given size, or of 35 to 105 neurons
+    (smaller widths are one group).  A prime width would leave groups of one, which learn badly."""
     if group := math.lcm(*(g or 1 for g in args["group"])) if any(args["group"]) else 0:
         return max(group, at_most // group * group - (group if group % 2 and at_most // group % 2 == 0 else 0))
     odd = range(at_most - (at_most + 1) % 2, 0, -2)
@@ -87,9 +102,11 @@ FEW = 16  # samples of a batch, and the deviation of first weights that goes wit
 
 
 def settle(model: Model) -> Iterable[tuple[str, Any, str]]:
-    """Arguments that the spec leaves open and the network decides, as (argument, value, why).  A step changes a weight by at most two a
-    sample, so in small batches weights of 64 take most of the training to turn round.  Whether bits are encoded here or were before makes
-    no difference.  A recurrent network is left as it is: its weights are shared by all steps, which add up too."""
+    """Arguments that the spec leaves open and the network decides, as (argument, value, why).  A step changes a weight
+    by at most two a sample, so in small batches weights of 64 take most of the training to turn round.  Whether bits
+    are encoded here or were before makes no difference.  A recurrent network is left as it is: its weights are shared
+    by all steps, which add up too.
+    """
     usual, std = initial_std(model.rule), min(FEW, initial_std(model.rule))
     if not model.rule["std"] and model.batch <= FEW and std < usual and not any(y.kind == "rnn" for y in model.layers):
         yield "std", std, f"a batch of {model.batch}, at most {FEW}"
@@ -99,10 +116,12 @@ def hidden_weight(cx: Any, name: str, fan_out: int, fan_in: int) -> T:
     """The state H [fan_out, fan_in] in the narrowest integer that holds ``bits`` bits."""
     args = cx.rule_args
     dtype = "i8" if args["bits"] <= 8 else "i16"
-    return cx.b.state(name, (fan_out, fan_in), dtype, "weight", "normal", float(initial_std(args)), 2 ** (args["bits"] - 1))
+    return cx.b.state(
+        name, (fan_out, fan_in), dtype, "weight", "normal", float(initial_std(args)), 2 ** (args["bits"] - 1)
+    )
 
 
-# -- layers --------------------------------------------------------------------------------------------------------------
+# -- layers -----------------------------------------------------------------------------------------------------------
 def dense_forward(cx: Any, layer: Layer, x: T) -> T:
     h = hidden_weight(cx, f"{layer.name}.weight", layer["units"], x.shape[1])
     z = cx.b.op("contract", x, h.sign().named("wb"), form="nt", name="z")
@@ -138,7 +157,9 @@ def loss_forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def prototypes(cx: Any, number: int, classes: int, width: int) -> np.ndarray:
-    """int8 [classes, width] of +-1, of the classifier that the spec names; ``number`` tells those of several layers apart."""
+    """int8 [classes, width] of +-1, of the classifier that the spec names;
+    ``number`` tells those of several layers apart.
+    """
     call = cx.rule_args["classifier"]
     out: np.ndarray = classifiers[call.name].impl(call, cx.model.seed, number, classes, width)
     return out
@@ -164,7 +185,9 @@ LAYERS = {
 
 
 def rewrite(model: Model) -> Model:
-    """Leave batch norm out, and signs of what is bits already; the dense layer before the loss becomes the classifier."""
+    """Leave batch norm out, and signs of what is bits already;
+    the dense layer before the loss becomes the classifier.
+    """
     layers: list[Layer] = []
     for y in model.layers:
         given = next((x for x in reversed(layers) if x.kind != "flatten"), None)
@@ -184,8 +207,11 @@ def validate(model: Model) -> Iterable[tuple[str, str, str]]:
     dense = [y for y in kinds if y.kind == "dense"]
     recurrent = [y for y in kinds if y.kind == "rnn"]
     if len(dense) + len(recurrent) < 2 or not dense or kinds[-2] is not dense[-1]:
-        yield kinds[-1].name, "this rule needs at least one hidden layer, and a dense layer before the loss", \
-            "write `dense N; sign; dense CLASSES; loss ...;`"
+        yield (
+            kinds[-1].name,
+            "this rule needs at least one hidden layer, and a dense layer before the loss",
+            "write `dense N; sign; dense CLASSES; loss ...;`",
+        )
     for a, b in zip(kinds, kinds[1:], strict=False):
         if a.kind == "dense" and a is not dense[-1] and b.kind != "sign":
             yield b.name, f"this rule needs `sign` after a hidden dense layer, not `{b.kind}`", "add `sign;`"
@@ -193,33 +219,59 @@ def validate(model: Model) -> Iterable[tuple[str, str, str]]:
         if y.kind not in ("dense", "sign", "loss", "rnn"):
             yield y.name, f"this rule has no `{y.kind}`", "remove it, or use another rule"
         elif y.kind == "dense" and (y["weights"], y["scale"]) != ("binary", "off"):
-            yield y.name, "this rule has weights of whole numbers, and no scale of them", "leave `weights` and `scale` out"
+            yield (
+                y.name,
+                "this rule has weights of whole numbers, and no scale of them",
+                "leave `weights` and `scale` out",
+            )
     for y in recurrent:
         if y is not kinds[1]:
             yield y.name, "`rnn` must be the first layer after the input", "move it there: it reads the encoded data"
     if dict(model.rule.args).get("schedule") and model.schedule.name != "plateau":
-        yield "", "`schedule = on` follows the held-out accuracy, but nothing here watches it", \
-            "write `schedule = plateau;` in `train { }`"
+        yield (
+            "",
+            "`schedule = on` follows the held-out accuracy, but nothing here watches it",
+            "write `schedule = plateau;` in `train { }`",
+        )
     trained = [*recurrent, *dense[:-1]]
     if dict(model.rule.args).get("freeze_first") and len(trained) == 1:
-        yield trained[0].name, "`freeze_first` leaves nothing to train: there is one hidden layer", "remove it, or add a layer"
+        yield (
+            trained[0].name,
+            "`freeze_first` leaves nothing to train: there is one hidden layer",
+            "remove it, or add a layer",
+        )
     every = dict(model.rule.args).get("freeze_first") is not None  # a classifier a layer
-    if dense and (wrong := too_large(model.rule["classifier"], dense[-1]["units"],
-                                     [y.input.elements for y in (dense[1:] if every else dense[-1:])])):
+    if dense and (
+        wrong := too_large(
+            model.rule["classifier"],
+            dense[-1]["units"],
+            [y.input.elements for y in (dense[1:] if every else dense[-1:])],
+        )
+    ):
         yield dense[-1].name, *wrong
     for y in recurrent:
         if (bits := y["expand"] * y.input.shape[1]) > MAX_BITS:
-            yield y.name, f"an expansion of {bits} bits is too large: at most 2^{MAX_BITS.bit_length() - 1}", \
-                f"write `expand = {MAX_BITS // y.input.shape[1]}` or less"
+            yield (
+                y.name,
+                f"an expansion of {bits} bits is too large: at most 2^{MAX_BITS.bit_length() - 1}",
+                f"write `expand = {MAX_BITS // y.input.shape[1]}` or less",
+            )
     sizes = model.rule["group"]
     if len(sizes) not in (1, len(trained)):
-        yield "", f"`group` lists {len(sizes)} sizes for {len(trained)} hidden layers", "give one size, or one for each layer"
+        yield (
+            "",
+            f"`group` lists {len(sizes)} sizes for {len(trained)} hidden layers",
+            "give one size, or one for each layer",
+        )
         return
     for i, y in enumerate(trained):
         group = group_of(model.rule, i)
         if group and y["units"] % group:
-            yield y.name, f"the group size {group} does not divide {y['units']}", \
-                f"use one of {', '.join(str(d) for d in divisors(y['units']) if d > 1)}, or 0"
+            yield (
+                y.name,
+                f"the group size {group} does not divide {y['units']}",
+                f"use one of {', '.join(str(d) for d in divisors(y['units']) if d > 1)}, or 0",
+            )
 
 
 def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
@@ -234,40 +286,76 @@ def warnings(model: Model) -> Iterable[tuple[str, str, str, str]]:
             if y.kind == "input":
                 encoder = y["encoder"]
                 bits = encoder.name == "scale"
-                fix = "add a constant bit to the data: " + (f"`input {y['tensor']} pad_odd;`" if bits else "`pad_odd = on` in the encoder")
+                fix = "add a constant bit to the data: " + (
+                    f"`input {y['tensor']} pad_odd;`" if bits else "`pad_odd = on` in the encoder"
+                )
                 if encoder.name == "pad_odd" or dict(encoder.args).get("pad_odd"):  # it pads each row
-                    fix = f"give a sample one axis, which is padded as a whole: `{y['tensor'].kind}[{y['tensor'].elements}]`"
-            yield "B0504", y.name, f"`{next_y.name}` sums {k} bits: an even number, so sums can be 0 and count as +1", fix
+                    fix = (
+                        "give a sample one axis, which is padded as a whole:"
+                        f" `{y['tensor'].kind}[{y['tensor'].elements}]`"
+                    )
+            yield (
+                "B0504",
+                y.name,
+                f"`{next_y.name}` sums {k} bits: an even number, so sums can be 0 and count as +1",
+                fix,
+            )
     if model.batch > 2 * std:
-        yield "B0505", "", f"a batch of {model.batch} is large for weights that start with a deviation of {std}", \
-            f"set `batch = {2 * std};` or less, or a larger `std`" + (" and `bits`" if args["bits"] < 8 else "")
+        yield (
+            "B0505",
+            "",
+            f"a batch of {model.batch} is large for weights that start with a deviation of {std}",
+            f"set `batch = {2 * std};` or less, or a larger `std`" + (" and `bits`" if args["bits"] < 8 else ""),
+        )
     most = 0.5 * model.batch / 100
     if model.batch < 100 and args["reinforce"] > most:
-        yield "B0506", "", f"`reinforce = {args['reinforce']:g}` is too strong for a batch of {model.batch}: it acts once a step", \
-            f"write `{args.name}(reinforce = {most:g})` or less"
+        yield (
+            "B0506",
+            "",
+            f"`reinforce = {args['reinforce']:g}` is too strong for a batch of {model.batch}: it acts once a step",
+            f"write `{args.name}(reinforce = {most:g})` or less",
+        )
     if before.kind == "rnn" and before.input.shape[0] > MANY_STEPS:
         steps, columns = before.input.shape[0], model.layers[0]["tensor"].shape[1]
         several = math.ceil(steps / 10)
-        yield "B0509", before.name, f"a sequence of {steps} steps: what its first ones say is lost before the last state", \
-            f"put several steps into one, e.g. {several} of {columns} columns: samples of shape [{steps // several}, {several * columns}]"
+        yield (
+            "B0509",
+            before.name,
+            f"a sequence of {steps} steps: what its first ones say is lost before the last state",
+            (
+                f"put several steps into one, e.g. {several} of {columns} columns: samples of shape"
+                f" [{steps // several}, {several * columns}]"
+            ),
+        )
     if "nu" in dict(args.args):
         for y in dense[1:-1]:
             if 0 < args["nu"] * y.input.elements < 1:
-                yield "B0507", y.name, f"`nu = {args['nu']:g}` times the fan-in {y.input.elements} is below 1: every gate is shut", \
-                    f"set `nu` to {math.ceil(1e4 / y.input.elements) / 1e4:g} or more"
+                yield (
+                    "B0507",
+                    y.name,
+                    f"`nu = {args['nu']:g}` times the fan-in {y.input.elements} is below 1: every gate is shut",
+                    f"set `nu` to {math.ceil(1e4 / y.input.elements) / 1e4:g} or more",
+                )
 
 
 def ignores(model: Model) -> Iterable[tuple[str, str, str]]:
     """Settings that an integer rule does not read, as (setting, reason, help)."""
-    yield "optimizer", "its weights are whole numbers, which move by 2 at a time", \
-        "leave `optimizer` out, or use a rule that follows gradients"
+    yield (
+        "optimizer",
+        "its weights are whole numbers, which move by 2 at a time",
+        "leave `optimizer` out, or use a rule that follows gradients",
+    )
     own = dict(model.rule.args).get("schedule")
     if not own:
-        grow = "" if own is None else f", or write `{model.rule.name}(schedule = on)` and `schedule = plateau;` for groups that grow"
+        grow = (
+            ""
+            if own is None
+            else f", or write `{model.rule.name}(schedule = on)` and `schedule = plateau;` for groups that grow"
+        )
         yield "schedule", "it has no learning rate", f"leave `schedule` out{grow}"
 
 
-# -- update ------------------------------------------------------------------------------------------------------------
+# -- update -----------------------------------------------------------------------------------------------------------
 def hidden_layers(cx: Any, program: Any, schedule: bool, recurrent: bool = False) -> list[Hidden]:
     """The trained dense layers, first to last; in a recurrent network they stand behind its recurrent layer."""
     regions = {r.inputs[0]: r for r in program.regions if r.kind == "sign"}
@@ -275,13 +363,23 @@ def hidden_layers(cx: Any, program: Any, schedule: bool, recurrent: bool = False
     for r in program.regions:
         if r.kind == "dense":
             z = cx.get(r, "z")
-            out.append(Hidden(r.layer.name, z, cx.get(r, "a_in"), cx.b[regions[z.name].output], cx.get(r, "h"),
-                              group_sizes(z.shape[1], group_of(cx.rule_args, len(out) + recurrent), schedule, recurrent)))
+            out.append(
+                Hidden(
+                    r.layer.name,
+                    z,
+                    cx.get(r, "a_in"),
+                    cx.b[regions[z.name].output],
+                    cx.get(r, "h"),
+                    group_sizes(z.shape[1], group_of(cx.rule_args, len(out) + recurrent), schedule, recurrent),
+                )
+            )
     return out
 
 
 def rates(cx: Any, fan_ins: Iterable[int]) -> dict[int, T]:
-    """Reinforcement probability per fan-in, in units of 2**-16: p_r sqrt(E) sqrt(2 / (pi K_in)), E last epoch's error."""
+    """Reinforcement probability per fan-in, in units of 2**-16: p_r sqrt(E) sqrt(2 / (pi K_in)),
+    E last epoch's error.
+    """
     p_r = cx.rule_args["reinforce"]
     out = {}
     for k in sorted(set(fan_ins)):
@@ -320,7 +418,9 @@ def learn(cx: Any, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_t
     if rate is not None:
         p = any_trigger.where(rate, 0).named("p")
         stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == weight.name)
-        hit = b.op("bernoulli", p, b["seed"], b["tick"], rows=weight.shape[0], cols=weight.shape[1], stream=stream, name="hit")
+        hit = b.op(
+            "bernoulli", p, b["seed"], b["tick"], rows=weight.shape[0], cols=weight.shape[1], stream=stream, name="hit"
+        )
         h = h + hit.where(h.clip(-1, 1) * 2, 0)
     top = 1 << (cx.rule_args["bits"] - 1)
     new = h.clip(-top, top - 1).to(weight.dtype).named(weight.name.split(".")[1] + "_new")
@@ -335,9 +435,24 @@ INPUTS = (("tick", "i32"), ("seed", "i32"), ("errors", "i32"), ("samples", "i32"
 
 def integer_rule(backward: Callable[..., None], *layers: LayerDef, **kw: Any) -> Rule:
     """A Rule record with these layers, inputs and checks; ``layers``: more that the rule can train."""
+
     def no_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
         return dw, None
 
-    return Rule(no_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, keep=None, backward=backward,
-                layers={**LAYERS, **{y.name: y for y in layers}}, rewrite=rewrite, settle=settle, validate=validate, warnings=warnings,
-                ignores=ignores, inputs=INPUTS, needs_normalisation=False, published=published.local_errors, width=good_width, **kw)
+    return Rule(
+        no_wgrad,
+        layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"},
+        keep=None,
+        backward=backward,
+        layers={**LAYERS, **{y.name: y for y in layers}},
+        rewrite=rewrite,
+        settle=settle,
+        validate=validate,
+        warnings=warnings,
+        ignores=ignores,
+        inputs=INPUTS,
+        needs_normalisation=False,
+        published=published.local_errors,
+        width=good_width,
+        **kw,
+    )

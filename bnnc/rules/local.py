@@ -1,8 +1,10 @@
-"""local: local binary error signals (2412.00119).  Every layer has a fixed random classifier of its own and learns alone.
+"""local: local binary error signals (2412.00119).  Every layer has a fixed random classifier of its own and learns
+alone.
 
 trigger at layer l   wrong there, or margin_l < floor(r K_l)
 target               the label's prototype of that layer
-With one unit in the last layer a classifier is one row P_l: y = P_l a_l, label 1 is y >= 0, the margin |y|, the target +-P_l.
+With one unit in the last layer a classifier is one row P_l: y = P_l a_l, label 1 is y >= 0, the margin |y|, the target
++-P_l.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ def backward(cx: Any, program: Any) -> None:
     last = next(r for r in program.regions if r.kind == "classifier")
     rate = rates(cx, (y.fan_in for y in layers)) if args["reinforce"] > 0 else {}
     b.phase = "backward"
-    for number, y in enumerate(reversed(layers[args["freeze_first"]:])):
+    for number, y in enumerate(reversed(layers[args["freeze_first"] :])):
         b.layer = y.name
         p = cx.get(last, "p")
         if number:
@@ -35,13 +37,29 @@ def backward(cx: Any, program: Any) -> None:
         trigger = ((wrong + near) > 0).named("trigger")
         any_trigger = any_of(cx, trigger, y.name)
         one = p.shape[0] == 1
-        target = (p * (b["labels"] * 2 - 1)).sign().named("target") if one else b.op("take", p, b["labels"], name="target")
+        target = (
+            (p * (b["labels"] * 2 - 1)).sign().named("target") if one else b.op("take", p, b["labels"], name="target")
+        )
         update(cx, y, target, trigger, rate.get(y.fan_in), any_trigger)
 
 
-rules.add(Named("local", "local binary errors: every layer learns from a fixed random classifier of its own", (
-    Param("r", "float", 0.25, "margin below which a sample takes part, as a share of the width", minimum=0, maximum=1),
-    *PARAMS,
-    Param("classifier", "call:classifiers", RANDOM, "how the fixed classifiers are made"),
-    Param("freeze_first", "bool", False, "leave the first layer as it starts"),
-), integer_rule(backward, binary_labels=True, gates=local_errors)))
+rules.add(
+    Named(
+        "local",
+        "local binary errors: every layer learns from a fixed random classifier of its own",
+        (
+            Param(
+                "r",
+                "float",
+                0.25,
+                "margin below which a sample takes part, as a share of the width",
+                minimum=0,
+                maximum=1,
+            ),
+            *PARAMS,
+            Param("classifier", "call:classifiers", RANDOM, "how the fixed classifiers are made"),
+            Param("freeze_first", "bool", False, "leave the first layer as it starts"),
+        ),
+        integer_rule(backward, binary_labels=True, gates=local_errors),
+    )
+)

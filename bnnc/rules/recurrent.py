@@ -1,8 +1,9 @@
-"""bep through time for the rnn layer (2512.04189, section on recurrent networks; ambiguities A6, A9 and A15 of bnnc's notes).
+"""bep through time for the rnn layer (2512.04189, section on recurrent networks; ambiguities A6, A9 and A15 of bnnc's
+notes).
 
 targets   y_T from above;  y_t = sign(W_s^T (g_{t+1} . y_{t+1})),  g_{t,j} = 1 where |z_{t,j}| <= nu (K_x + K_s)
-mask      the winner of each group by the stability summed over time: one mask a sample, shared by all steps and both weights
-update    H_x += 2 sum_t (M . y_t) a_t^T;   H_s += 2 sum_t (M . y_t) s_{t-1}^T
+mask      the winner of each group by the stability summed over time: one mask a sample, shared by all steps and both
+weights update    H_x += 2 sum_t (M . y_t) a_t^T;   H_s += 2 sum_t (M . y_t) s_{t-1}^T
 Truncated (`horizon`): only the last steps have targets, count in the sum and are learnt from.
 """
 
@@ -71,14 +72,25 @@ def recurrent_layer(cx: Any, program: Any) -> Recurrent | None:
     return None
 
 
-def backward(cx: Any, y: Recurrent, target: T, trigger: T, rates: dict[int, T], any_trigger: T, nu: float, keep: bool,
-             schedule: bool) -> None:
+def backward(
+    cx: Any,
+    y: Recurrent,
+    target: T,
+    trigger: T,
+    rates: dict[int, T],
+    any_trigger: T,
+    nu: float,
+    keep: bool,
+    schedule: bool,
+) -> None:
     """Targets of all steps from that of the last state [batch, units], and the update of both weights."""
     b = cx.b
     b.layer = y.name
     gate = (y.z.abs() <= math.floor(nu * y.fan_in)).named("gate")
     own = (y.state,) if keep else ()
-    targets = b.op("recur_back", target, gate, y.hs.sign().named("ws_back"), *own, steps=y.steps, first=y.first, name="targets")
+    targets = b.op(
+        "recur_back", target, gate, y.hs.sign().named("ws_back"), *own, steps=y.steps, first=y.first, name="targets"
+    )
     stability = targets * y.z
     learnt = None
     if y.first:

@@ -2,9 +2,9 @@
 inlined on its loads and stores.
 
 Which values exist in memory is decided here.  Contraction and reduction results exist unless every reader sits in the
-same kernel's epilogue.  A map value exists if it is one bit per element (it is smaller than what it is made of), a rounded
-copy (``cast``), a vector or scalar that larger values read, a result or an update; everything else is recomputed by
-each reader.  Updates are not moved into contractions here: that is ``sink``.
+same kernel's epilogue.  A map value exists if it is one bit per element (it is smaller than what it is made of), a
+rounded copy (``cast``), a vector or scalar that larger values read, a result or an update; everything else is
+recomputed by each reader.  Updates are not moved into contractions here: that is ``sink``.
 
 ``off``: one op per kernel, every value in memory.  Same bits, more memory: the ops and their order are the same.
 """
@@ -89,7 +89,11 @@ class _Fuser:
 
     def materialise(self, op: Op, expr: Expr) -> bool:
         v, readers = self.p.value[op.output], self.readers.get(op.output, [])
-        if not self.on or op.output in self.required or any(r.kind in FROM_MEMORY and r.kind != "spread" for r in readers):
+        if (
+            not self.on
+            or op.output in self.required
+            or any(r.kind in FROM_MEMORY and r.kind != "spread" for r in readers)
+        ):
             return True
         if any(r.kind == "spread" for r in readers) and any(e.op in FROM_MEMORY for e in expr.walk()):
             return True
@@ -100,7 +104,9 @@ class _Fuser:
             return bool(full)
         if v.dtype == "f16" and _is_full(v.shape) and op.kind not in ROWS:
             return True
-        if any(self.p.value[r.output].shape != v.shape or OPS[r.kind].cls != "map" for r in readers) and not _is_full(v.shape):
+        if any(self.p.value[r.output].shape != v.shape or OPS[r.kind].cls != "map" for r in readers) and not _is_full(
+            v.shape
+        ):
             return True
         wide = {e.attr for e in full if e.dtype not in ONE_BIT}
         costly = any(e.op in ("exp", "log") for e in expr.walk())
@@ -116,9 +122,14 @@ class _Fuser:
         return Expr(e.op, tuple(self.spread(a, as_) for a in e.args), e.attr, e.dtype, shape)
 
     def before(self, expr: Expr, index: int, inside: bool) -> bool:
-        """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it, at the same element)?"""
+        """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it, at the same
+        element)?
+        """
         far = expr.elsewhere() if inside else set()
-        return all(self.made_by.get(n, -1) < index or (inside and self.made_by[n] == index and n not in far) for n in expr.loads())
+        return all(
+            self.made_by.get(n, -1) < index or (inside and self.made_by[n] == index and n not in far)
+            for n in expr.loads()
+        )
 
     def inside(self, k: Kernel) -> dict[str, Expr]:
         """Values a kernel makes itself, as expressions, so that it need not load them back."""
@@ -145,8 +156,11 @@ class _Fuser:
             todo += (more := [self.p.producer[i] for i in todo.pop().inputs if i in self.expr and i in self.p.producer])
             own |= {o.output for o in more}
         full = {n for n in expr.loads() if _is_full(self.p.value[n].shape)}
-        return bool(full) and op.phase != k.phase and all(
-            any(r.phase != k.phase and r.output not in own for r in self.readers[n]) for n in full)
+        return (
+            bool(full)
+            and op.phase != k.phase
+            and all(any(r.phase != k.phase and r.output not in own for r in self.readers[n]) for n in full)
+        )
 
     def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
         """The latest kernel over the same extent, and of the same phase, that could make this value too."""
@@ -156,7 +170,11 @@ class _Fuser:
             if at < earliest:
                 break
             k = self.drafts[at].kernel
-            if not loads.isdisjoint((*k.reads, *k.writes)) if _is_full(v.shape) else op.phase != "update" or k.layer == op.layer:
+            if (
+                not loads.isdisjoint((*k.reads, *k.writes))
+                if _is_full(v.shape)
+                else op.phase != "update" or k.layer == op.layer
+            ):
                 return at
         return None
 
@@ -173,32 +191,89 @@ class _Fuser:
         v = self.p.value[op.output]
         if OPS[op.kind].cls == "contract":
             a, *gate, b = (self.load(i) for i in op.inputs)
-            k = Kernel("contract", v.shape, (), (Acc("sum", a, v.dtype, op.output),), op["form"], a, b, gate[0] if gate else None,
-                       op.phase, op.layer, op.span)
+            k = Kernel(
+                "contract",
+                v.shape,
+                (),
+                (Acc("sum", a, v.dtype, op.output),),
+                op["form"],
+                a,
+                b,
+                gate[0] if gate else None,
+                op.phase,
+                op.layer,
+                op.span,
+            )
         elif OPS[op.kind].cls == "convolve":
             a, b = (self.load(i) for i in op.inputs)
             form = op.kind.partition("_")[2] or "forward"
-            k = Kernel("convolve", v.shape, (), (Acc("sum", a, v.dtype, op.output),), form, a, b, phase=op.phase, layer=op.layer,
-                       span=op.span, geometry=geometry(dict(op.attrs)), groups=op["groups"], fill=op["fill"])
+            k = Kernel(
+                "convolve",
+                v.shape,
+                (),
+                (Acc("sum", a, v.dtype, op.output),),
+                form,
+                a,
+                b,
+                phase=op.phase,
+                layer=op.layer,
+                span=op.span,
+                geometry=geometry(dict(op.attrs)),
+                groups=op["groups"],
+                fill=op["fill"],
+            )
         elif op.kind == "window":
-            k = Kernel("window", self.p.value[op.inputs[0]].shape, (), phase=op.phase, layer=op.layer, span=op.span,
-                       geometry=geometry(dict(op.attrs)))
+            k = Kernel(
+                "window",
+                self.p.value[op.inputs[0]].shape,
+                (),
+                phase=op.phase,
+                layer=op.layer,
+                span=op.span,
+                geometry=geometry(dict(op.attrs)),
+            )
             acc = Acc(op["how"] + str(dict(op.attrs).get("plane", "")), self.load(op.inputs[0]), v.dtype, op.output)
             if self.joins(k, acc):
                 return
             k = replace(k, accs=(acc,))
         elif OPS[op.kind].cls == "recur":
             operands = tuple(self.load(i) for i in op.inputs)
-            k = Kernel(op.kind, v.shape, (), (Acc(op.kind, operands[0], v.dtype, op.output),), operands=operands, steps=op["steps"],
-                       first=dict(op.attrs).get("first", 0), phase=op.phase, layer=op.layer, span=op.span)
+            k = Kernel(
+                op.kind,
+                v.shape,
+                (),
+                (Acc(op.kind, operands[0], v.dtype, op.output),),
+                operands=operands,
+                steps=op["steps"],
+                first=dict(op.attrs).get("first", 0),
+                phase=op.phase,
+                layer=op.layer,
+                span=op.span,
+            )
         elif op.kind == "fold":
             x = self.load(op.inputs[0])
-            k = Kernel("fold", x.shape, (), (Acc("sum", x, v.dtype, op.output),), steps=op["steps"], phase=op.phase, layer=op.layer,
-                       span=op.span)
+            k = Kernel(
+                "fold",
+                x.shape,
+                (),
+                (Acc("sum", x, v.dtype, op.output),),
+                steps=op["steps"],
+                phase=op.phase,
+                layer=op.layer,
+                span=op.span,
+            )
         elif OPS[op.kind].cls == "group":
             x, size = (self.load(i) for i in op.inputs)
-            k = Kernel("group", v.shape, (), (Acc(op.kind, x, v.dtype, op.output),), gate=size, phase=op.phase, layer=op.layer,
-                       span=op.span)
+            k = Kernel(
+                "group",
+                v.shape,
+                (),
+                (Acc(op.kind, x, v.dtype, op.output),),
+                gate=size,
+                phase=op.phase,
+                layer=op.layer,
+                span=op.span,
+            )
         elif OPS[op.kind].cls == "reduce":
             kind = "reduce_rows" if op["axis"] == 0 else "reduce_cols"
             x = self.load(op.inputs[0])
@@ -220,8 +295,11 @@ class _Fuser:
             k = self.drafts[at].kernel
             if k.kind != "window" or k.accs[0].expr == acc.expr:
                 shape = self.p.value[acc.value].shape
-                self.drafts[at].kernel = replace(k, accs=(*k.accs, acc), outputs=(*k.outputs, Output(
-                    acc.value, Expr("acc", (), len(k.accs), acc.dtype, shape))))
+                self.drafts[at].kernel = replace(
+                    k,
+                    accs=(*k.accs, acc),
+                    outputs=(*k.outputs, Output(acc.value, Expr("acc", (), len(k.accs), acc.dtype, shape))),
+                )
                 self.made_by[acc.value] = at
                 return True
         return False

@@ -56,7 +56,9 @@ class Expr:
         return [e.attr for e in self.walk() if e.op == "load"]
 
     def elsewhere(self) -> set[str]:
-        """Values that are read at other places than the element that is computed: they must be in memory before it is."""
+        """Values that are read at other places than the element that is computed: they must be in memory before it
+        is.
+        """
         return {a.attr for e in self.walk() if e.op in FROM_MEMORY for a in e.args if a.op == "load"}
 
     def substitute(self, table: dict[str, Expr]) -> Expr:
@@ -76,7 +78,9 @@ class Expr:
 
     def __str__(self) -> str:
         if self.op in ("load", "const", "col"):
-            return {"load": f"%{self.attr}", "const": f"{self.attr:.9g}" if self.op == "const" else "", "col": "col"}[self.op]
+            return {"load": f"%{self.attr}", "const": f"{self.attr:.9g}" if self.op == "const" else "", "col": "col"}[
+                self.op
+            ]
         if self.op == "step":
             return "step"
         if self.op == "acc":
@@ -102,7 +106,9 @@ def bare(text: str) -> str:
 
 @dataclass(frozen=True)
 class Acc:
-    """One accumulator of a reduction: ``how`` (sum, max, argmax, or route and a plane) over ``expr``, giving ``dtype``."""
+    """One accumulator of a reduction: ``how`` (sum, max, argmax, or route and a plane) over ``expr``, giving
+    ``dtype``.
+    """
 
     how: str
     expr: Expr
@@ -112,8 +118,8 @@ class Acc:
 
 @dataclass(frozen=True)
 class Output:
-    """``value[row, col] = expr`` over the kernel's out domain; ``row_sum``: ``value[row] =`` the sum of ``expr`` over the columns,
-    of integers, in a kernel that has a whole row at hand (:attr:`Kernel.whole_rows`)."""
+    """``value[row, col] = expr`` over the kernel's out domain; ``row_sum``: ``value[row] =`` the sum of ``expr`` over
+    the columns, of integers, in a kernel that has a whole row at hand (:attr:`Kernel.whole_rows`)."""
 
     value: str
     expr: Expr
@@ -122,16 +128,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Kernel:
-    """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1), fold (over the ``steps`` rows of a sample), group
-    (within groups of columns), contract, recur or recur_back (through time, on ``operands``, in ``steps`` down to ``first``),
-    convolve (``form``: forward, back or weight; ``a``, ``b``, ``geometry``, ``groups``, ``fill``) or window (of ``geometry``).
+    """``kind``: map, reduce_rows (over axis 0), reduce_cols (over axis 1), fold (over the ``steps`` rows of a sample),
+    group (within groups of columns), contract, recur or recur_back (through time, on ``operands``, in ``steps`` down to
+    ``first``), convolve (``form``: forward, back or weight; ``a``, ``b``, ``geometry``, ``groups``, ``fill``) or window
+    (of ``geometry``).
 
     ``domain``: extent of a map or of what a reduction reads.  A contraction has ``form``, operands ``a`` and ``b`` as
-    expressions, perhaps a ``gate`` on ``a``, and one accumulator whose ``value`` is the product.  A group kernel has the size
-    of its groups in ``gate``.
+    expressions, perhaps a ``gate`` on ``a``, and one accumulator whose ``value`` is the product.  A group kernel has
+    the size of its groups in ``gate``.
 
-    In a loop over strips ``domain`` and shapes are one strip's, and ``moves`` says which storages the kernel sees a strip of:
-    their columns, their rows, or the rows of ``taps`` (of a filter: the strip's channels at each position).
+    In a loop over strips ``domain`` and shapes are one strip's, and ``moves`` says which storages the kernel sees a
+    strip of: their columns, their rows, or the rows of ``taps`` (of a filter: the strip's channels at each position).
     """
 
     kind: str
@@ -159,7 +166,9 @@ class Kernel:
         rows, cols = self.domain
         if self.kind == "window" and self.geometry is not None:
             return self.geometry.samples(rows) * self.geometry.out_pixels, cols
-        return {"reduce_rows": (1, cols), "reduce_cols": (rows, 1), "fold": (rows // (self.steps or 1), cols)}.get(self.kind, self.domain)
+        return {"reduce_rows": (1, cols), "reduce_cols": (rows, 1), "fold": (rows // (self.steps or 1), cols)}.get(
+            self.kind, self.domain
+        )
 
     @property
     def whole_rows(self) -> bool:
@@ -174,7 +183,11 @@ class Kernel:
 
     def exprs(self) -> list[Expr]:
         accs = [c.expr for c in self.accs] if self.a is None and not self.operands else []
-        return [e for e in (self.a, self.b, self.gate) if e is not None] + [*self.operands, *accs, *(o.expr for o in self.outputs)]
+        return [e for e in (self.a, self.b, self.gate) if e is not None] + [
+            *self.operands,
+            *accs,
+            *(o.expr for o in self.outputs),
+        ]
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
@@ -196,7 +209,9 @@ class Schedule:
     def __str__(self) -> str:
         out = [f"schedule {self.program.name}"]
         for k in self.kernels:
-            out.append(f"kernel {k.name} {k.kind}{' ' + k.form if k.form else ''} {list(k.domain)} @{k.phase} {k.layer}")
+            out.append(
+                f"kernel {k.name} {k.kind}{' ' + k.form if k.form else ''} {list(k.domain)} @{k.phase} {k.layer}"
+            )
             if k.a is not None:
                 out.append(f"  acc0 = {k.a} x {k.b}" + (f" where {k.gate}" if k.gate else ""))
             elif k.operands:

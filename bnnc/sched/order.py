@@ -1,9 +1,9 @@
 """order: Scheduled -> Scheduled in the order of execution, kernels named, in-place updates decided.
 
 Topological in data; a kernel that overwrites a state comes after every reader of the old value.  Among ready kernels an
-update goes first (it frees its gradient), then program order.  Where a search finds an order whose values need fewer bytes
-at the worst moment, that one is taken.  Where in-place order is impossible the new value gets a buffer of its own and is
-copied at the end.
+update goes first (it frees its gradient), then program order.  Where a search finds an order whose values need fewer
+bytes at the worst moment, that one is taken.  Where in-place order is impossible the new value gets a buffer of its own
+and is copied at the end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from ..ir.dtype import value_bytes
 from ..ir.program import Program
 from .kernel import Expr, Kernel, Output, Schedule, Scheduled
 
-SEARCHED, BEAM, BRANCHES = 256, 48, 8  # kernels of a schedule that is searched; orders that are kept; ways to go on from each
+SEARCHED, BEAM, BRANCHES = (
+    256,
+    48,
+    8,
+)  # kernels of a schedule that is searched; orders that are kept; ways to go on from each
 
 
 def _edges(kernels: list[Kernel], alias: dict[str, str]) -> list[set[int]]:
@@ -82,7 +86,11 @@ class _Bytes:
 
     def __init__(self, kernels: list[Kernel], p: Program, alias: dict[str, str]) -> None:
         self.kernels = kernels
-        self.size = {v.name: value_bytes(v.shape, v.dtype) for v in p.values if v.name not in p.state_names and v.name not in alias}
+        self.size = {
+            v.name: value_bytes(v.shape, v.dtype)
+            for v in p.values
+            if v.name not in p.state_names and v.name not in alias
+        }
         kept = {v for _, v in p.results} | {"labels"}
         self.readers: dict[str, int] = {n: 0 for n in self.size}  # as bits: one a kernel
         for i, k in enumerate(kernels):
@@ -109,8 +117,8 @@ class _Bytes:
 
 
 def _thrifty(first: list[int], before: list[set[int]], cost: _Bytes) -> list[int]:
-    """An order that needs clearly less memory at its worst moment than ``first``, or else ``first``: a beam search over which
-    kernels are done.  Of equals, the one that is nearest to ``first``."""
+    """An order that needs clearly less memory at its worst moment than ``first``, or else ``first``: a beam search over
+    which kernels are done.  Of equals, the one that is nearest to ``first``."""
     if len(first) > SEARCHED:
         return first
     rank = {i: r for r, i in enumerate(first)}
@@ -159,8 +167,15 @@ def order_one(s: Schedule) -> Schedule:
     out = [kernels[i] for i in order]
     for state, new in plain:
         v = s.program.value[new]
-        out.append(Kernel("map", v.shape, (Output(f"{state}.new", Expr("load", (), new, v.dtype, v.shape)),), phase="update",
-                          layer=state.split(".")[0]))
+        out.append(
+            Kernel(
+                "map",
+                v.shape,
+                (Output(f"{state}.new", Expr("load", (), new, v.dtype, v.shape)),),
+                phase="update",
+                layer=state.split(".")[0],
+            )
+        )
         alias[f"{state}.new"] = state
     return replace(s, kernels=tuple(_named(k, i) for i, k in enumerate(out)), alias=tuple(alias.items()))
 

@@ -2,8 +2,8 @@
 
 The gradient then lives in registers only.  Legal if (1) the update reads, at its own extent, nothing that is made after
 the gradient's kernel, (2) every other reader of the old state can run before that kernel, and (3) no other kernel needs
-the gradient; where (3) fails the gradient is stored as well.  Integer sums along the rows of what the update makes go with
-it where that kernel has whole rows at hand.
+the gradient; where (3) fails the gradient is stored as well.  Integer sums along the rows of what the update makes go
+with it where that kernel has whole rows at hand.
 """
 
 from __future__ import annotations
@@ -58,8 +58,14 @@ class _Sinker:
     def row_sums(self, i: int) -> set[int]:
         """Kernels that do nothing but sum rows of what map kernel ``i`` makes."""
         made = set(self.at(i).writes)
-        return {j for j in self.reading(made) if (k := self.at(j)).kind == "reduce_cols" and set(k.reads) <= made
-                and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in k.accs) and all(o.expr.op == "acc" for o in k.outputs)}
+        return {
+            j
+            for j in self.reading(made)
+            if (k := self.at(j)).kind == "reduce_cols"
+            and set(k.reads) <= made
+            and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in k.accs)
+            and all(o.expr.op == "acc" for o in k.outputs)
+        }
 
     def target(self, i: int, sums: set[int]) -> int | None:
         """The anchor kernel into which map kernel ``i``, with the row sums ``sums`` of it, can move, or None."""
@@ -89,14 +95,19 @@ class _Sinker:
         moved = [Output(o.value, o.expr.substitute(inside)) for o in self.at(i).outputs]
         inside = {o.value: o.expr for o in moved}
         moved = [o for o in moved if o.value in self.state_of] + [
-            Output(o.value, self.at(j).accs[o.expr.attr].expr.substitute(inside), True) for j in sorted(sums) for o in self.at(j).outputs]
+            Output(o.value, self.at(j).accs[o.expr.attr].expr.substitute(inside), True)
+            for j in sorted(sums)
+            for o in self.at(j).outputs
+        ]
         for j in (i, *sums):
             self.replace(j, None)
         self.replace(at, replace(anchor, outputs=(*anchor.outputs, *moved)))
 
 
 def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
-    """Kernels of single numbers (a learning rate) as early as what they read allows, so that no update waits for one."""
+    """Kernels of single numbers (a learning rate) as early as what they read allows, so that no update waits for
+    one.
+    """
     out: list[Kernel] = []
     for k in kernels:
         at = len(out)

@@ -1,6 +1,7 @@
-"""Makes digits.bnnd in the current folder from scikit-learn's digits: 1437 training and 360 test images, 8x8, grey 0..16.
+"""Makes digits.bnnd in the current folder from scikit-learn's digits: 1437 training and 360 test images, 8x8, grey
+0..16.
 
-    pip install scikit-learn && python prepare.py
+pip install scikit-learn && python prepare.py
 """
 
 from __future__ import annotations

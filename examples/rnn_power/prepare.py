@@ -1,7 +1,7 @@
 """Makes power_0.bnnd, power_1.bnnd and power_2.bnnd: three folds over the union of ItalyPowerDemand's two files.
 
-    python prepare.py FOLDER     # holds ItalyPowerDemand_TRAIN and _TEST as .txt, .tsv or .ts, from timeseriesclassification.com
-    python prepare.py            # the copy inside the package aeon, if that is installed
+    python prepare.py FOLDER     # holds ItalyPowerDemand_TRAIN and _TEST as .txt, .tsv or .ts, from
+    timeseriesclassification.com python prepare.py            # the copy inside the package aeon, if that is installed
 
 A fold's test samples are every third of each class, in an order drawn once; the other two thirds are for training.
 """
@@ -31,7 +31,9 @@ def find(folder: Path, part: str) -> Path:
     for suffix in (".txt", ".tsv", ".ts"):
         if (path := folder / f"{NAME}_{part}{suffix}").is_file():
             return path
-    raise SystemExit(f"{folder} holds no {NAME}_{part}.txt, .tsv or .ts\nhint: get {NAME} from https://timeseriesclassification.com")
+    raise SystemExit(
+        f"{folder} holds no {NAME}_{part}.txt, .tsv or .ts\nhint: get {NAME} from https://timeseriesclassification.com"
+    )
 
 
 def load(folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +45,9 @@ def load(folder: Path | None) -> tuple[np.ndarray, np.ndarray]:
         try:
             from aeon.datasets import load_italy_power_demand  # type: ignore[import-not-found,unused-ignore]
         except ImportError:
-            raise SystemExit(f"aeon is not installed\nhint: python prepare.py FOLDER, where FOLDER holds the files of {NAME}") from None
+            raise SystemExit(
+                f"aeon is not installed\nhint: python prepare.py FOLDER, where FOLDER holds the files of {NAME}"
+            ) from None
         x, y = load_italy_power_demand()
     x, y = np.asarray(x, np.float32).reshape(len(x), -1), np.asarray(y).astype(int) - 1
     if x.shape != (SAMPLES, STEPS):

@@ -1,6 +1,7 @@
 """Running programs for ARM targets under QEMU, on the oldest CPU that each target promises to run on.
 
-Where a compiler or QEMU is missing the tests skip with a reason; with BNNC_REQUIRE_ARM=1 (continuous integration) they fail.
+Where a compiler or QEMU is missing the tests skip with a reason; with BNNC_REQUIRE_ARM=1 (continuous integration) they
+fail.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ def _need(missing: list[str]) -> None:
 
 
 def need(target: Target, compiler: bool = True, system: str = "") -> None:
-    """Skip, or fail where that is asked for, unless programs for ``target`` can be made and run here, by ``system`` or the target's."""
+    """Skip, or fail where that is asked for, unless programs for ``target`` can be made and run here, by ``system`` or
+    the target's.
+    """
     system = system or ("qemu-system-arm" if target.bare else "")
     emulator, package = (system, "qemu-system-arm") if system else (target.emulator[0], "qemu-user")
     missing = [] if shutil.which(emulator) else [f"{emulator} (sudo apt install {package})"]

@@ -10,38 +10,40 @@ enum { PAINT = 0xC5, DEPTH = 64 << 10 };
 static uint8_t *painted; /* the lowest byte of the first stack that was painted */
 
 static uint32_t unpainted(const uint8_t *p, uint32_t n) {
-  uint32_t free = 0;
-  while (free < n && p[free] == PAINT) free++;
-  return n - free;
+    uint32_t free = 0;
+    while (free < n && p[free] == PAINT) free++;
+    return n - free;
 }
 
 static __attribute__((noinline)) void paint(uint8_t *top) {
-  painted = top - DEPTH;
-  for (uint8_t *p = painted; p < (uint8_t *)__builtin_frame_address(0) - 512; p++) *(volatile uint8_t *)p = PAINT;
+    painted = top - DEPTH;
+    for (uint8_t *p = painted; p < (uint8_t *)__builtin_frame_address(0) - 512; p++) *(volatile uint8_t *)p = PAINT;
 }
 
 static int serve(int argc, char **argv, char **envp) {
-  uint32_t q[3];
-  (void)argc, (void)argv;
-  bnnc_environ = envp;
-  memset(bnnc_stacks, PAINT, sizeof bnnc_stacks);
-  bnnc_pool_start(BNNC_MAX_THREADS);
-  paint(__builtin_frame_address(0));
-  while (take(q, sizeof q)) {
-    uint32_t used[2];
-    switch (q[0]) {
-      case 'w': if (!take(bnnc_arena + q[1], q[2])) return BNNC_E_DATA; break;
-      case 'r': bnnc_write_all(1, bnnc_arena + q[1], q[2]); break;
-      case 'f': memset(bnnc_arena, (int)q[1], sizeof bnnc_arena); break;
-      case 'k': bnnc_run(net_kernels()[q[1]]); break;
-      case 's': bnnc_test_step((int)q[1]); break;
-      default:
-        used[0] = unpainted(painted, DEPTH);
-        used[1] = unpainted(bnnc_stacks[0], BNNC_THREAD_STACK);
-        bnnc_write_all(1, used, sizeof used);
+    uint32_t q[3];
+    (void)argc, (void)argv;
+    bnnc_environ = envp;
+    memset(bnnc_stacks, PAINT, sizeof bnnc_stacks);
+    bnnc_pool_start(BNNC_MAX_THREADS);
+    paint(__builtin_frame_address(0));
+    while (take(q, sizeof q)) {
+        uint32_t used[2];
+        switch (q[0]) {
+        case 'w':
+            if (!take(bnnc_arena + q[1], q[2])) return BNNC_E_DATA;
+            break;
+        case 'r': bnnc_write_all(1, bnnc_arena + q[1], q[2]); break;
+        case 'f': memset(bnnc_arena, (int)q[1], sizeof bnnc_arena); break;
+        case 'k': bnnc_run(net_kernels()[q[1]]); break;
+        case 's': bnnc_test_step((int)q[1]); break;
+        default:
+            used[0] = unpainted(painted, DEPTH);
+            used[1] = unpainted(bnnc_stacks[0], BNNC_THREAD_STACK);
+            bnnc_write_all(1, used, sizeof used);
+        }
     }
-  }
-  return BNNC_OK;
+    return BNNC_OK;
 }
 
 BNNC_ENTRY(serve)

@@ -1,4 +1,6 @@
-"""Programs that clang compiles, which is what `pip install bnnc[arm]` brings (zig): for the Raspberry Pis, and for this machine."""
+"""Programs that clang compiles, which is what `pip install bnnc[arm]` brings (zig): for the Raspberry Pis, and for this
+machine.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,20 @@ from bnnc.backends.c.targets import PORTABLE, TARGETS  # noqa: E402
 
 pytestmark = pytest.mark.arm
 EXAMPLES = Path(__file__).parents[2] / "examples"
-FAST = ["cnv_half:rpi", "digits_bep:rpi", "rnn_digits:rpi", "digits_local:rpi2", "resnete_cifar10:rpi-zero", "rnn_power:host",
-        "mnist_mlp:native"]
-ALL = [f"{path.stem}:{target}" for path in sorted(EXAMPLES.glob("*/*.bnn")) for target in ("rpi", "rpi2", "rpi-zero", "host")]
+FAST = [
+    "cnv_half:rpi",
+    "digits_bep:rpi",
+    "rnn_digits:rpi",
+    "digits_local:rpi2",
+    "resnete_cifar10:rpi-zero",
+    "rnn_power:host",
+    "mnist_mlp:native",
+]
+ALL = [
+    f"{path.stem}:{target}"
+    for path in sorted(EXAMPLES.glob("*/*.bnn"))
+    for target in ("rpi", "rpi2", "rpi-zero", "host")
+]
 
 
 @pytest.mark.parametrize("which", with_slow(dict.fromkeys([*FAST, *ALL]), set(ALL) - set(FAST)))
@@ -39,8 +52,10 @@ def test_this_machine_makes_the_bits_that_gcc_makes(tmp_path: Path, spec: str) -
     cross.by_zig(TARGETS["host"], tmp_path / "clang", bnnc.parse(spec).plan("host").planned)
     bnnc.parse(spec).compile("host", tmp_path / "gcc")
     states = set()
-    for program, level in product(("clang", "gcc"), PORTABLE[:cpu_levels()]):
-        done = cross.run(TARGETS["host"], tmp_path / program, "selftest", "--steps", 2, "--threads", 2, "--isa", level.name)
+    for program, level in product(("clang", "gcc"), PORTABLE[: cpu_levels()]):
+        done = cross.run(
+            TARGETS["host"], tmp_path / program, "selftest", "--steps", 2, "--threads", 2, "--isa", level.name
+        )
         states |= set(re.findall(r"state (\w+)", done.stdout))
     assert len(states) == 1
 
@@ -61,5 +76,11 @@ def test_the_stacks_of_its_program_are_known(tmp_path: Path) -> None:
     kernels = [n for f, n in calls.frame.items() if stack.KERNEL.fullmatch(f)]
     worker, main = calls.depth("bnnc_worker"), calls.depth("bnnc_start")
     assert len(kernels) > 50 and max(kernels) < worker < main < calls.main
-    assert worker <= planned.report.threads // planned.report.workers and calls.main <= planned.report.stack + stack.SIGNAL
-    assert "memcpy" in calls.frame and stack.POINTER in calls.calls["bnnc_worker"] and "bnnc_main" in calls.calls["bnnc_start"]
+    assert (
+        worker <= planned.report.threads // planned.report.workers and calls.main <= planned.report.stack + stack.SIGNAL
+    )
+    assert (
+        "memcpy" in calls.frame
+        and stack.POINTER in calls.calls["bnnc_worker"]
+        and "bnnc_main" in calls.calls["bnnc_start"]
+    )

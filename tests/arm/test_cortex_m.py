@@ -29,13 +29,29 @@ rule {2};
 train {{ batch = {3}; epochs = 2; {4} }}
 data {{ train = bnnd("digits.bnnd"); }}
 """
-SPECS = {"edge": EDGE,
-         "bep": HEAD.format("sign(threshold = 8, pad_odd = on)", "", "bep(group = 9)", 100, ""),
-         "local": HEAD.format("thermometer(2, kind = uniform, per = global, pad_odd = on)", "", "local(group = 9)", 100,
-                              "holdout = 0.1; schedule = plateau(1, 0.5);"),
-         "standard": HEAD.format("thermometer(2)", "batchnorm; ", "standard", 20, "holdout = 0.1; schedule = cosine(0.1);"),
-         "u8": HEAD.format("scale", "batchnorm; ", "edge(state = f32)", 50, "")}
-QEMU = ("qemu-system-arm", "-nographic", "-monitor", "none", "-serial", "none", "-semihosting-config", "enable=on,target=native")
+SPECS = {
+    "edge": EDGE,
+    "bep": HEAD.format("sign(threshold = 8, pad_odd = on)", "", "bep(group = 9)", 100, ""),
+    "local": HEAD.format(
+        "thermometer(2, kind = uniform, per = global, pad_odd = on)",
+        "",
+        "local(group = 9)",
+        100,
+        "holdout = 0.1; schedule = plateau(1, 0.5);",
+    ),
+    "standard": HEAD.format("thermometer(2)", "batchnorm; ", "standard", 20, "holdout = 0.1; schedule = cosine(0.1);"),
+    "u8": HEAD.format("scale", "batchnorm; ", "edge(state = f32)", 50, ""),
+}
+QEMU = (
+    "qemu-system-arm",
+    "-nographic",
+    "-monitor",
+    "none",
+    "-serial",
+    "none",
+    "-semihosting-config",
+    "enable=on,target=native",
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +66,10 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     d, folder = load_digits(), tmp_path_factory.mktemp("digits")
     order = np.random.default_rng(0).permutation(len(d.target))
-    write_bnnd(folder / "digits.bnnd", Dataset(d.images[order].astype(np.uint8), d.target[order].astype(np.uint8), classes=10, n_test=360))
+    write_bnnd(
+        folder / "digits.bnnd",
+        Dataset(d.images[order].astype(np.uint8), d.target[order].astype(np.uint8), classes=10, n_test=360),
+    )
     return folder
 
 
@@ -61,7 +80,9 @@ def network(digits: Path, name: str) -> bnnc.Network:
 
 
 def qemu(program: Path, machine: str = "mps2-an386") -> str:
-    done = subprocess.run([*QEMU, "-M", machine, "-kernel", str(program)], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        [*QEMU, "-M", machine, "-kernel", str(program)], capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
@@ -69,18 +90,28 @@ def qemu(program: Path, machine: str = "mps2-an386") -> str:
 def on_host(digits: Path, name: str, folder: Path) -> str:
     """The state that the host's program ends with."""
     p = network(digits, name).compile(threads=1)
-    return p.run(["train", "--data", str(digits), "--out", str(folder / "run"), "--quiet"]).stdout.rsplit("state ", 1)[1].strip()
+    return (
+        p.run(["train", "--data", str(digits), "--out", str(folder / "run"), "--quiet"])
+        .stdout.rsplit("state ", 1)[1]
+        .strip()
+    )
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_trains_to_the_bits_of_the_host_in_the_memory_of_the_plan(digits: Path, tmp_path: Path, name: str) -> None:
-    """Equal: weights; the plan, the ELF file and the program's own figure; and the painted stack is within its bound."""
+    """Equal: weights; the plan, the ELF file and the program's own figure; and the painted stack is within its
+    bound.
+    """
     net = network(digits, name)
     p = net.compile("cortex-m", tmp_path / "net.elf")
     report, facts = p.plan.planned.report, build.read_elf(tmp_path / "net.elf")
     planned = net.plan("cortex-m").planned.report
     assert facts.ram == report.total == report.arena + report.stack + report.code and facts.arena == report.arena
-    assert (planned.code, planned.stack) == (report.code, report.stack) and facts.flash <= report.flash and not facts.allocators
+    assert (
+        (planned.code, planned.stack) == (report.code, report.stack)
+        and facts.flash <= report.flash
+        and not facts.allocators
+    )
     text = qemu(tmp_path / "net.elf")
     assert text.rsplit("state ", 1)[1].strip() == on_host(digits, name, tmp_path)
     total, used, bound = map(int, re.findall(r"memory: predicted (\d+) bytes; stack: (\d+) of (\d+)", text)[0])
@@ -96,7 +127,9 @@ def test_sixty_four_kibibytes_and_not_one_byte_less(digits: Path, tmp_path: Path
     for path, text in p.source.items():
         (tmp_path / "c" / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "c" / path).write_text(text)
-    argv = build.command(build.find_compiler(TARGET), TARGET, "digits_cortex_m.c", "../again.elf", ("-Wl,-Map,net.map",))
+    argv = build.command(
+        build.find_compiler(TARGET), TARGET, "digits_cortex_m.c", "../again.elf", ("-Wl,-Map,net.map",)
+    )
     build.run_compiler(argv, tmp_path / "c")
     rows = re.findall(r"^\.(data|bss|stack)\s+0x\w+\s+(0x\w+)", (tmp_path / "c" / "net.map").read_text(), re.M)
     sections = {name: int(size, 16) for name, size in rows}
@@ -114,7 +147,10 @@ def test_sixty_four_kibibytes_and_not_one_byte_less(digits: Path, tmp_path: Path
     with pytest.raises(BnncError) as e:
         net.compile("cortex-m", tmp_path / "short.elf", ram=total - 1)
     assert e.value.diagnostics[0].code == "B0601" and e.value.exit_code == 3 and not (tmp_path / "short.elf").exists()
-    assert qemu(tmp_path / "exact.elf", "mps2-an500").rsplit("state ", 1)[1] == qemu(tmp_path / "net.elf").rsplit("state ", 1)[1]
+    assert (
+        qemu(tmp_path / "exact.elf", "mps2-an500").rsplit("state ", 1)[1]
+        == qemu(tmp_path / "net.elf").rsplit("state ", 1)[1]
+    )
 
 
 def test_a_firmware_is_interrupted_and_goes_on(digits: Path, tmp_path: Path) -> None:
@@ -124,15 +160,25 @@ def test_a_firmware_is_interrupted_and_goes_on(digits: Path, tmp_path: Path) -> 
     shutil.copy(digits / "digits.bnnd", folder)
     readme = (EXAMPLE / "README.md").read_text()
     commands = [line.strip() for line in readme.splitlines() if line.startswith("    ") and "prepare.py" not in line]
-    shell = "\n".join(["set -e", f"bnnc() {{ {sys.executable} -m bnnc \"$@\"; }}", *(c for c in commands if c.split()[0] in (
-        "bnnc", "sh", "qemu-system-arm"))])
+    shell = "\n".join(
+        [
+            "set -e",
+            f'bnnc() {{ {sys.executable} -m bnnc "$@"; }}',
+            *(c for c in commands if c.split()[0] in ("bnnc", "sh", "qemu-system-arm")),
+        ]
+    )
     done = subprocess.run(["sh", "-c", shell], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     figures = [c for c in commands if c.startswith(("epoch", "memory", "state"))]
     used = re.compile(r"stack: \d+ of")  # by this compiler
     assert len(figures) == 3 and all(used.sub("", f) in used.sub("", done.stdout) for f in figures)
     states = re.findall(r"^state (\w+)$", done.stdout, re.M)
-    assert len(states) == 3 and states[0] == states[2] != states[1] and "resumed" in done.stdout and "stopped, code 1" in done.stdout
+    assert (
+        len(states) == 3
+        and states[0] == states[2] != states[1]
+        and "resumed" in done.stdout
+        and "stopped, code 1" in done.stdout
+    )
     assert "ended, code 0" in done.stdout
 
 

@@ -1,4 +1,6 @@
-"""The tests of ``tests/kernels/test_micro.py`` again, on the oldest CPU of each ARM target: its vectors, and the text without."""
+"""The tests of ``tests/kernels/test_micro.py`` again, on the oldest CPU of each ARM target: its vectors, and the text
+without.
+"""
 
 from __future__ import annotations
 
@@ -36,9 +38,14 @@ class Remote:
         names = ["".join(x) for x in ONCE] + [f"{''.join(x)}_{v}" for v in (self.native, "none") for x in AT_LEVEL]
         self.number = {n: i for i, n in enumerate(names)}
         text = f'{level.begin}\n#include "micro.c"\n{level.end}\n#undef __ARM_NEON\n'
-        text += '#define BNNC_LEVEL none\n#include "micro.c"\ntypedef int (*entry)(unsigned long, unsigned long, unsigned long, '
+        text += (
+            '#define BNNC_LEVEL none\n#include "micro.c"\ntypedef int (*entry)(unsigned long, unsigned long, unsigned'
+            " long, "
+        )
         text += "unsigned long, unsigned long, unsigned long);\nstatic const entry TABLE[] = {\n"
-        (folder / "micro_table.h").write_text(text + "".join(f"    (entry)(void (*)(void)){n},\n" for n in names) + "};\n")
+        (folder / "micro_table.h").write_text(
+            text + "".join(f"    (entry)(void (*)(void)){n},\n" for n in names) + "};\n"
+        )
         places = tuple(f"-I{p}" for p in (folder, test_micro.RUNTIME, test_micro.HERE))
         argv = command(find_compiler(target), target, str(HERE / "micro_server.c"), str(folder / "server"), places)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
@@ -67,7 +74,9 @@ class Remote:
 def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Remote]:
     name, _, level = request.param.rpartition("-")
     cross.need(TARGETS[name])
-    remote = Remote(TARGETS[name], next(x for x in TARGETS[name].levels if x.name == level), tmp_path_factory.mktemp(name))
+    remote = Remote(
+        TARGETS[name], next(x for x in TARGETS[name].levels if x.name == level), tmp_path_factory.mktemp(name)
+    )
     yield remote
     remote.process.stdin.close()  # type: ignore[union-attr]
     assert remote.process.wait() == 0

@@ -1,6 +1,8 @@
-"""The proofs about memory of ``tests/plan/test_proofs.py`` on the examples' programs for ARM, under QEMU on the oldest CPU of each level:
-every byte of the arena is written in a step, every element of the state stored, dead bytes and what was there before do not
-matter, no access is less aligned than its type, stacks stay within their bounds, and the bits are the host's."""
+"""The proofs about memory of ``tests/plan/test_proofs.py`` on the examples' programs for ARM, under QEMU on the oldest
+CPU of each level: every byte of the arena is written in a step, every element of the state stored, dead bytes and what
+was there before do not matter, no access is less aligned than its type, stacks stay within their bounds, and the bits
+are the host's.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +34,11 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 ALIGNED = ("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
 MLP, CNV = "mnist_mlp/mnist_mlp", "cnv_cifar10/cnv_cifar10"
 NEON, DOTPROD = TARGETS["rpi"].levels
-CASES = [*((MLP, 100, t, level) for t in cross.ARM for level in TARGETS[t].levels),
-         (f"{MLP}_u8", 100, "rpi", DOTPROD), (CNV, 40, "rpi", NEON)]
+CASES = [
+    *((MLP, 100, t, level) for t in cross.ARM for level in TARGETS[t].levels),
+    (f"{MLP}_u8", 100, "rpi", DOTPROD),
+    (CNV, 40, "rpi", NEON),
+]
 SLOW = [(CNV, 40, "rpi", DOTPROD), (CNV, 100, "rpi", NEON), (CNV, 100, "rpi", DOTPROD)]
 
 
@@ -62,19 +67,23 @@ class Guest:
         return np.frombuffer(self.ask("r", at.start, at.stop - at.start, answer=at.stop - at.start), np.uint8)
 
     def copy(self) -> np.ndarray:
-        return self[0:self.size]
+        return self[0 : self.size]
 
 
 class Remote(Library):
     """A network's kernels under QEMU, with two threads."""
 
-    def __init__(self, planned: driver.Planned, level: Level, folder: Path, poison: bool = False, flags: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, planned: driver.Planned, level: Level, folder: Path, poison: bool = False, flags: tuple[str, ...] = ()
+    ) -> None:
         self.planned, self.plan, target = planned, planned.placed.plan, planned.target
         self.source = driver.emit_source(planned, knobs.Knobs(poison=poison))
         self.source.write(folder)
         extra = (f'-DNET_FILE="{self.source.main}"', f"-I{folder}", *flags)
         server = str(Path(__file__).parent / "net_server.c")
-        build.run_compiler(build.command(build.find_compiler(target), target, server, str(folder / "server"), extra), folder)
+        build.run_compiler(
+            build.command(build.find_compiler(target), target, server, str(folder / "server"), extra), folder
+        )
         self.path = folder / "server"
         train, evaluate = planned.placed.packed
         self.train, self.evaluate = Side(train, "", 0), Side(evaluate, EVAL, len(train.kernels))
@@ -92,13 +101,15 @@ class Remote(Library):
 
 
 def states_of(lib: Library, seed: int) -> Arrays:
-    """Initial states; moments are powers of two, so that a half changes where it becomes 0.9995 of itself, and for seeds 1 and 2 not
-    the same ones, since one that is as large as its gradients stays."""
+    """Initial states; moments are powers of two, so that a half changes where it becomes 0.9995 of itself, and for
+    seeds 1 and 2 not the same ones, since one that is as large as its gradients stays."""
     program, rng = lib.train.program, np.random.default_rng(seed)
     states = interp.init_states(program, seed)
     for s in program.states:
         if s.role == "moment":
-            states[s.name] = (2.0 ** -rng.integers(4 * seed - 3, 4 * seed, states[s.name].shape)).astype(states[s.name].dtype)
+            states[s.name] = (2.0 ** -rng.integers(4 * seed - 3, 4 * seed, states[s.name].shape)).astype(
+                states[s.name].dtype
+            )
     return states
 
 
@@ -118,12 +129,17 @@ def name(case: tuple[str, int, str, Level]) -> str:
 
 @pytest.fixture(params=[pytest.param(c, id=name(c), marks=pytest.mark.slow if c in SLOW else ()) for c in CASES + SLOW])
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Remote, Remote]]:
-    """A network's programs under QEMU: as it is, and one that poisons dead bytes and ends at an access that is not aligned."""
+    """A network's programs under QEMU: as it is, and one that poisons dead bytes and ends at an access that is not
+    aligned.
+    """
     spec, batch, target, level = request.param
     cross.need(TARGETS[target])
     options = bnnc.load(EXAMPLES / f"{spec}.bnn").with_(batch=batch).options(target, threads=2)
     planned = driver.plan_text(options)
-    pair = Remote(planned, level, tmp_path / "plain"), Remote(planned, level, tmp_path / "poison", poison=True, flags=ALIGNED)
+    pair = (
+        Remote(planned, level, tmp_path / "plain"),
+        Remote(planned, level, tmp_path / "poison", poison=True, flags=ALIGNED),
+    )
     yield pair
     for lib in pair:
         lib.close()
@@ -132,7 +148,11 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[Remot
 def test_memory_is_what_was_promised(case: tuple[Remote, Remote]) -> None:
     plain, poisoned = case
     facts, names = build.read_elf(plain.path), symbols(plain.path)
-    assert names["bnnc_arena"][1] == plain.plan.arena_bytes == facts.arena and not ALLOCATORS & set(names) and not facts.allocators
+    assert (
+        names["bnnc_arena"][1] == plain.plan.arena_bytes == facts.arena
+        and not ALLOCATORS & set(names)
+        and not facts.allocators
+    )
     arenas, stored = [], {n: np.zeros(v.shape, bool) for n, v in states_of(plain, 1).items()}
     for lib, fill, seed in ((plain, 0x00, 1), (plain, 0xFF, 1), (poisoned, 0x5A, 2)):
         both_steps(lib, fill, seed)
@@ -143,7 +163,9 @@ def test_memory_is_what_was_promised(case: tuple[Remote, Remote]) -> None:
     differ = (arenas[0] != arenas[1]) & ~listed_padding(plain)
     assert not differ.any(), f"bytes {np.flatnonzero(differ)[:8]} are not written"
     assert not (left := {n: int((~m).sum()) for n, m in stored.items() if not m.all()}), left
-    dead = max((b for b in plain.plan.buffers if b.region == "temp" and b.first > plain.evaluate.first), key=lambda b: b.last)
+    dead = max(
+        (b for b in plain.plan.buffers if b.region == "temp" and b.first > plain.evaluate.first), key=lambda b: b.last
+    )
     assert set(poisoned.raw(dead.name)) == {0xA5}
     report = plain.planned.report
     first, other = struct.unpack("<2I", plain.guest.ask("d", answer=8))

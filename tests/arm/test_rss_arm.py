@@ -1,4 +1,6 @@
-"""Memory in the books of a real Linux kernel for ARM (benchmarks/arm_rss.py): at most the plan's total, and 128 KiB less at most."""
+"""Memory in the books of a real Linux kernel for ARM (benchmarks/arm_rss.py): at most the plan's total, and 128 KiB
+less at most.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def kernel() -> Path:
 def test_the_peak_is_as_planned(kernel: Path, tmp_path: Path, rule: str, batch: int) -> None:
     net = bnnc.load(arm_rss.EXAMPLES / "mnist_mlp" / "mnist_mlp.bnn").with_(rule=rule)
     r = arm_rss.measure(kernel, net, arm_rss.mnist(tmp_path), batch)
-    assert r["planned"] - arm_rss.WITHIN <= r["peak"] <= r["planned"] and r["arena"] < r["peak"] and r["own"] == r["peak"]
+    assert (
+        r["planned"] - arm_rss.WITHIN <= r["peak"] <= r["planned"] and r["arena"] < r["peak"] and r["own"] == r["peak"]
+    )
 
 
 def test_with_a_smaller_limit_it_does_not_even_start(kernel: Path, tmp_path: Path) -> None:

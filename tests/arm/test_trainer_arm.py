@@ -36,9 +36,13 @@ INTEGER = """network mnist_integer {
 rule RULE;
 train { batch = 100; epochs = 10; seed = 1; }
 """
-SPECS = {"edge": FLOAT, "standard": FLOAT.replace("rule edge;", "rule standard;"),
-         "bop": FLOAT.replace("adam(lr = 3e-3)", "bop(tau = 1e-7, gamma = 1e-3)"),
-         "bep": INTEGER.replace("RULE", "bep"), "local": INTEGER.replace("RULE", "local")}
+SPECS = {
+    "edge": FLOAT,
+    "standard": FLOAT.replace("rule edge;", "rule standard;"),
+    "bop": FLOAT.replace("adam(lr = 3e-3)", "bop(tau = 1e-7, gamma = 1e-3)"),
+    "bep": INTEGER.replace("RULE", "bep"),
+    "local": INTEGER.replace("RULE", "local"),
+}
 BYTES = """network bytes {
   input u8[19, 19, 3];
   conv 21 padding = same; batchnorm; sign; maxpool; flatten;
@@ -47,7 +51,9 @@ BYTES = """network bytes {
 rule edge;
 train { batch = 10; epochs = 1; seed = 1; }
 """
-NUMBERS = BYTES.replace("conv 21 padding = same; batchnorm; sign; maxpool; flatten;", "flatten; dense 35; batchnorm; sign;")
+NUMBERS = BYTES.replace(
+    "conv 21 padding = same; batchnorm; sign; maxpool; flatten;", "flatten; dense 35; batchnorm; sign;"
+)
 STEPS, TRAIN, TEST = 50, 5000, 200
 OLDER = {"rpi5": "cortex-a53", "rpi2": "arm1176", "rpi-zero": "arm926"}
 
@@ -71,7 +77,17 @@ def program(home: Path, spec: str, target: str) -> Path:
 
 
 def train(home: Path, out: Path, spec: str, target: str, *flags: object) -> subprocess.CompletedProcess[str]:
-    return cross.run(TARGETS[target], program(home, spec, target), "train", "--train", home / "data.bnnd", "--out", out, "--quiet", *flags)
+    return cross.run(
+        TARGETS[target],
+        program(home, spec, target),
+        "train",
+        "--train",
+        home / "data.bnnd",
+        "--out",
+        out,
+        "--quiet",
+        *flags,
+    )
 
 
 @pytest.mark.parametrize("target", cross.ARM)
@@ -96,7 +112,10 @@ def test_a_batch_of_one_compiles(tmp_path: Path, target: str) -> None:
     cross.need(TARGETS[target])
     for rule in ("bep", "local", "edge"):
         norm = "" if rule != "edge" else "batchnorm; "
-        text = f"network one {{ input bit[35]; dense 17; {norm}sign; dense 5; {norm}loss; }}\nrule {rule};\ntrain {{ batch = 1; }}\n"
+        text = (
+            f"network one {{ input bit[35]; dense 17; {norm}sign; dense 5; {norm}loss; }}\nrule {rule};\ntrain {{ batch"
+            " = 1; }\n"
+        )
         net = bnnc.parse(text)
         found = []
         for name in (target, "host"):
@@ -123,12 +142,16 @@ def test_predict_and_selftest_give_what_the_host_gives(home: Path, tmp_path: Pat
     train(home, tmp_path / "run", spec, "host", "--steps", 10)
     found = []
     for t in ("host", target):
+
         def run(*argv: object, t: str = t) -> str:
             return cross.run(TARGETS[t], program(home, spec, t), *argv).stdout
+
         classes = run("predict", "--test", tmp_path / "x.npy", "--out", tmp_path / "run", "--threads", 2)
         answers, _, ways = run("selftest", "--threads", 2).partition("steps ")
         states = set(re.findall("state (.*)  ok", ways))
-        assert classes.count("\n") == 130 and answers.count(" ok\n") > 10 and len(states) == 1 and ways.endswith("\nok\n")
+        assert (
+            classes.count("\n") == 130 and answers.count(" ok\n") > 10 and len(states) == 1 and ways.endswith("\nok\n")
+        )
         found.append((classes, answers, states))
     assert found[0] == found[1]
 
@@ -137,13 +160,30 @@ def test_a_convolutional_network_gives_the_bits_of_the_host(tmp_path: Path) -> N
     """The example's, at a batch that QEMU can bear: eight convolutions and products, two steps and an evaluation."""
     cross.need(TARGETS["rpi"])
     rng = np.random.default_rng(0)
-    write_bnnd(tmp_path / "data.bnnd", Dataset(rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8), np.arange(12, dtype=np.uint8) % 10,
-                                               classes=10, n_test=4))
+    write_bnnd(
+        tmp_path / "data.bnnd",
+        Dataset(
+            rng.integers(0, 256, (12, 32, 32, 3), dtype=np.uint8),
+            np.arange(12, dtype=np.uint8) % 10,
+            classes=10,
+            n_test=4,
+        ),
+    )
     net, states = bnnc.load(EXAMPLE.parent / "cnv_cifar10" / "cnv_cifar10.bnn"), []
     for target in ("host", "rpi"):
         p = net.compile(target, tmp_path / target, threads=2, batch=4)
-        done = cross.run(TARGETS[target], tmp_path / target, "train", "--train", tmp_path / "data.bnnd", "--out",
-                         tmp_path / f"run-{target}", "--steps", 2, "--quiet")
+        done = cross.run(
+            TARGETS[target],
+            tmp_path / target,
+            "train",
+            "--train",
+            tmp_path / "data.bnnd",
+            "--out",
+            tmp_path / f"run-{target}",
+            "--steps",
+            2,
+            "--quiet",
+        )
         assert "test " in done.stdout and build.read_elf(tmp_path / target).loaded <= p.plan.total_bytes
         states.append(cross.state_of(done))
     assert states[0] == states[1]
@@ -160,15 +200,22 @@ def bytes_(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("spec", [BYTES, NUMBERS], ids=["image", "numbers"])
 def test_one_program_takes_the_instructions_that_the_cpu_has(spec: str, bytes_: Path, tmp_path: Path) -> None:
-    """Products of bytes: the level is that of the CPU, or the one asked for; what is not there is refused; the bits are the host's."""
+    """Products of bytes: the level is that of the CPU, or the one asked for; what is not there is refused; the bits are
+    the host's.
+    """
     cross.need(TARGETS["rpi"])
     for target in ("host", "rpi", "rpi5"):
         bnnc.parse(spec).compile(target, tmp_path / target, threads=2)
     flags = ("train", "--train", bytes_, "--quiet", "--resume", "never", "--steps", 3, "--out", tmp_path / "run")
     want = cross.state_of(cross.run(TARGETS["host"], tmp_path / "host", *flags))
     names = {}
-    for target, cpu, isa in (("rpi", "cortex-a53", "auto"), ("rpi", "cortex-a76", "auto"), ("rpi", "cortex-a76", "neon"),
-                             ("rpi5", "cortex-a76", "auto")):
+    for target, cpu, isa in (
+        ("rpi", "cortex-a53", "auto"),
+        ("rpi", "cortex-a76", "auto"),
+        ("rpi", "cortex-a76", "neon"),
+        ("rpi5", "cortex-a76", "auto"),
+    ):
+
         def run(*argv: object, code: int = 0, at: tuple[str, str] = (target, cpu)) -> subprocess.CompletedProcess[str]:
             return cross.run(TARGETS[at[0]], tmp_path / at[0], *argv, cpu=at[1], code=code)
 
@@ -184,12 +231,24 @@ def test_one_program_takes_the_instructions_that_the_cpu_has(spec: str, bytes_: 
 
 @pytest.mark.parametrize("target", cross.ARM)
 def test_killed_and_resumed(home: Path, tmp_path: Path, target: str) -> None:
-    """SIGKILL in the middle, SIGTERM later, then to the end: the same bits as without; checkpoints of the host fit too."""
+    """SIGKILL in the middle, SIGTERM later, then to the end: the same bits as without; checkpoints of the host fit
+    too.
+    """
     cross.need(TARGETS[target])
     flags = ("--steps", 120)
     whole = train(home, tmp_path / "whole", "bep", "host", *flags)
-    argv = [*TARGETS[target].emulator, program(home, "bep", target), "train", "--train", home / "data.bnnd", "--out", tmp_path / "cut",
-            "--save-every-steps", 10, *flags]
+    argv = [
+        *TARGETS[target].emulator,
+        program(home, "bep", target),
+        "train",
+        "--train",
+        home / "data.bnnd",
+        "--out",
+        tmp_path / "cut",
+        "--save-every-steps",
+        10,
+        *flags,
+    ]
     times = 0
     for number in (signal.SIGKILL, signal.SIGTERM):
         before = newest(tmp_path / "cut")

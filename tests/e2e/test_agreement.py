@@ -41,18 +41,36 @@ def cases(draw: st.DrawFn, widest: int, most: int, deepest: int) -> Case:
     hidden = draw(st.lists(st.integers(1, widest // group), min_size=1, max_size=deepest))
     bits = draw(st.integers(4, 16))
     args = {
-        "bits": bits, "group": draw(st.sampled_from((0, group))), "std": draw(st.integers(0, 2 ** (bits - 2))),
-        "r": draw(st.sampled_from((0, 0.1, 0.25, 0.5, 1))), "reinforce": draw(st.sampled_from((0, 0.01, 0.5, 1))),
+        "bits": bits,
+        "group": draw(st.sampled_from((0, group))),
+        "std": draw(st.integers(0, 2 ** (bits - 2))),
+        "r": draw(st.sampled_from((0, 0.1, 0.25, 0.5, 1))),
+        "reinforce": draw(st.sampled_from((0, 0.01, 0.5, 1))),
     }
     rule, train = draw(st.sampled_from(("bep", "local"))), ""
     if rule == "bep":
-        args |= {"nu": draw(st.sampled_from((0, 0.02, 0.25, 1))), "tie": draw(st.sampled_from(("plus", "keep"))),
-                 "classifier": draw(st.sampled_from(("bef", "random"))), "schedule": draw(st.sampled_from(("on", "off")))}
+        args |= {
+            "nu": draw(st.sampled_from((0, 0.02, 0.25, 1))),
+            "tie": draw(st.sampled_from(("plus", "keep"))),
+            "classifier": draw(st.sampled_from(("bef", "random"))),
+            "schedule": draw(st.sampled_from(("on", "off"))),
+        }
         train = "schedule = plateau; " if args["schedule"] == "on" else ""
-    widths = [draw(st.integers(1, widest)), *(group * n for n in hidden), draw(st.integers(1 if rule == "local" else 2, 12))]
-    text = spec(widths, "bit", f"{rule}({', '.join(f'{k} = {v}' for k, v in args.items())})", batch=draw(st.integers(1, most)))
-    return Case(text.replace("train {", f"train {{ {train}"), draw(st.integers(0, cpu_levels() - 1)), draw(st.integers(1, 4)),
-                draw(st.sampled_from((0.0, 0.1, 0.3, 0.5))), draw(st.integers(0, 2**31 - 1)))
+    widths = [
+        draw(st.integers(1, widest)),
+        *(group * n for n in hidden),
+        draw(st.integers(1 if rule == "local" else 2, 12)),
+    ]
+    text = spec(
+        widths, "bit", f"{rule}({', '.join(f'{k} = {v}' for k, v in args.items())})", batch=draw(st.integers(1, most))
+    )
+    return Case(
+        text.replace("train {", f"train {{ {train}"),
+        draw(st.integers(0, cpu_levels() - 1)),
+        draw(st.integers(1, 4)),
+        draw(st.sampled_from((0.0, 0.1, 0.3, 0.5))),
+        draw(st.integers(0, 2**31 - 1)),
+    )
 
 
 @st.composite
@@ -60,16 +78,33 @@ def sequences(draw: st.DrawFn, widest: int, most: int, longest: int) -> Case:
     """Recurrent networks; a third of them with sequences of different lengths."""
     steps, group, bits = draw(st.integers(1, longest)), draw(st.integers(1, min(widest, 15))), draw(st.integers(4, 16))
     units, width = (group * draw(st.integers(1, widest // group)) for _ in range(2))
-    args = {"bits": bits, "group": draw(st.sampled_from((0, group))), "std": draw(st.integers(0, 2 ** (bits - 2))),
-            "nu": draw(st.sampled_from((0, 0.02, 0.1, 1))), "tie": draw(st.sampled_from(("auto", "plus", "keep"))),
-            "reinforce": draw(st.sampled_from((0, 0.01, 0.5)))}
+    args = {
+        "bits": bits,
+        "group": draw(st.sampled_from((0, group))),
+        "std": draw(st.integers(0, 2 ** (bits - 2))),
+        "nu": draw(st.sampled_from((0, 0.02, 0.1, 1))),
+        "tie": draw(st.sampled_from(("auto", "plus", "keep"))),
+        "reinforce": draw(st.sampled_from((0, 0.01, 0.5))),
+    }
     text = sequence_spec(
-        steps, draw(st.integers(1, 12)), units, draw(st.one_of(st.just(0), st.integers(1, widest))), draw(st.integers(2, 12)),
-        draw(st.sampled_from(("", f"dense {width}; sign;"))), draw(st.integers(1, most)),
-        f"bep({', '.join(f'{k} = {v}' for k, v in args.items())})", draw(st.integers(0, steps)),
-        draw(st.sampled_from(("", "", "thermometer(2, lengths = on)"))))
-    return Case(text, draw(st.integers(0, cpu_levels() - 1)), draw(st.integers(1, 4)), draw(st.sampled_from((0.0, 0.1, 0.3, 0.5))),
-                draw(st.integers(0, 2**31 - 1)))
+        steps,
+        draw(st.integers(1, 12)),
+        units,
+        draw(st.one_of(st.just(0), st.integers(1, widest))),
+        draw(st.integers(2, 12)),
+        draw(st.sampled_from(("", f"dense {width}; sign;"))),
+        draw(st.integers(1, most)),
+        f"bep({', '.join(f'{k} = {v}' for k, v in args.items())})",
+        draw(st.integers(0, steps)),
+        draw(st.sampled_from(("", "", "thermometer(2, lengths = on)"))),
+    )
+    return Case(
+        text,
+        draw(st.integers(0, cpu_levels() - 1)),
+        draw(st.integers(1, 4)),
+        draw(st.sampled_from((0.0, 0.1, 0.3, 0.5))),
+        draw(st.integers(0, 2**31 - 1)),
+    )
 
 
 def batches(case: Case, x_shape: tuple[int, int], classes: int) -> list[Arrays]:
@@ -80,9 +115,20 @@ def batches(case: Case, x_shape: tuple[int, int], classes: int) -> list[Arrays]:
     for t in range(STEPS):
         y = rng.philox(case.seed, 2, rows, rows * t) % np.uint32(classes)
         noise = rng.philox(case.seed, 3, rows * cols, rows * cols * t).reshape(x_shape) < case.flip * 2**32
-        scalars = {"tick": t + 1, "seed": case.seed, "errors": (STEPS - t) // 4, "samples": STEPS // 4, "level": t // 60}
-        out.append({"x": np.where(centre[y] ^ noise, 1, -1).astype(np.int8), "labels": y.astype(np.uint8)[:, None],
-                    **{k: np.array([[v]], np.int32) for k, v in scalars.items()}})
+        scalars = {
+            "tick": t + 1,
+            "seed": case.seed,
+            "errors": (STEPS - t) // 4,
+            "samples": STEPS // 4,
+            "level": t // 60,
+        }
+        out.append(
+            {
+                "x": np.where(centre[y] ^ noise, 1, -1).astype(np.int8),
+                "labels": y.astype(np.uint8)[:, None],
+                **{k: np.array([[v]], np.int32) for k, v in scalars.items()},
+            }
+        )
     return out
 
 
@@ -117,16 +163,26 @@ def test_small_recurrent_networks(case: Case) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate], print_blob=True,
-          suppress_health_check=SLOW_CHECKS)
+@settings(
+    max_examples=40,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    print_blob=True,
+    suppress_health_check=SLOW_CHECKS,
+)
 @given(sequences(WIDEST, 64, 20))
 def test_recurrent_networks_of_all_sizes(case: Case) -> None:
     agree(case)
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate], print_blob=True,
-          suppress_health_check=SLOW_CHECKS)
+@settings(
+    max_examples=60,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],
+    print_blob=True,
+    suppress_health_check=SLOW_CHECKS,
+)
 @given(cases(WIDEST, 128, 5))
 def test_networks_of_all_sizes(case: Case) -> None:
     agree(case)

@@ -68,8 +68,14 @@ def test_compare_is_interrupted_and_goes_on(home: Path, tmp_path: Path) -> None:
     assert sorted(accuracies(other)) == sorted(accuracies(first))
     assert first.rows[2].reason.startswith("the group size 4 does not divide 15") and first.rows[2].final is None
     for row in first.rows[:2]:
-        assert row.final is not None and row.best is not None and row.final.mean > 0.6 and row.best.mean >= row.final.mean
-        assert 0 < row.measured <= row.predicted and row.widths == (15,) and row.step_seconds == pytest.approx(row.epoch_seconds / 20)
+        assert (
+            row.final is not None and row.best is not None and row.final.mean > 0.6 and row.best.mean >= row.final.mean
+        )
+        assert (
+            0 < row.measured <= row.predicted
+            and row.widths == (15,)
+            and row.step_seconds == pytest.approx(row.epoch_seconds / 20)
+        )
     edge, local = first.rows[:2]
     assert edge.gates is not None and local.gates is not None and edge.gates > 100 * local.gates
     again = bnnc.compare(home / "small.bnn", ["edge"], seeds=1, epochs=1, out=tmp_path / "a", jobs=1)
@@ -77,7 +83,9 @@ def test_compare_is_interrupted_and_goes_on(home: Path, tmp_path: Path) -> None:
 
 
 def command(home: Path, *args: object, code: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([sys.executable, "-m", "bnnc", *map(str, args)], cwd=home, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "bnnc", *map(str, args)], cwd=home, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, done.stderr
     return done
 
@@ -86,14 +94,30 @@ def test_compare_at_equal_memory(home: Path, tmp_path: Path) -> None:
     """A rule with less state gets wider layers; where none fits, the command fails and says why."""
     out = tmp_path / "out"
     ram = bnnc.load(home / "small.bnn").plan(threads=1).total_bytes + 20_000
-    done = command(home, "compare", "small.bnn", "--rules", "edge,standard(state = f32)", "--ram", ram, "--seeds", 1, "--epochs", 1,
-                   "-o", out, "--json")
+    done = command(
+        home,
+        "compare",
+        "small.bnn",
+        "--rules",
+        "edge,standard(state = f32)",
+        "--ram",
+        ram,
+        "--seeds",
+        1,
+        "--epochs",
+        1,
+        "-o",
+        out,
+        "--json",
+    )
     result = json.loads(done.stdout)
     edge, standard = result["rows"]
     assert edge["widths"][0] > standard["widths"][0] > 0 and result["ram_bytes"] == ram
     assert all(r["measured"] <= r["predicted"] <= ram for r in (edge, standard))
     rows = list(csv.DictReader((out / "results.csv").open()))
-    assert [r["rule"] for r in rows] == ["edge", "standard(state = f32)"] and rows[0]["widths"] == str(edge["widths"][0])
+    assert [r["rule"] for r in rows] == ["edge", "standard(state = f32)"] and rows[0]["widths"] == str(
+        edge["widths"][0]
+    )
     assert (out / "results.md").read_text().count("\n|") == 4 and (out / "plot.png").stat().st_size > 10_000
     done = command(home, "compare", "small.bnn", "--rules", "edge", "--ram", "200KiB", "-o", out, code=3)
     assert "B0905" in done.stderr and "even with the narrowest hidden layers" in done.stderr
@@ -101,7 +125,20 @@ def test_compare_at_equal_memory(home: Path, tmp_path: Path) -> None:
 
 def test_sweep(home: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    args = ("sweep", "small.bnn", "--set", "width=7,15", "--set", "train.batch=50,0", "--seeds", 2, "--epochs", 2, "-o", out)
+    args = (
+        "sweep",
+        "small.bnn",
+        "--set",
+        "width=7,15",
+        "--set",
+        "train.batch=50,0",
+        "--seeds",
+        2,
+        "--epochs",
+        2,
+        "-o",
+        out,
+    )
     done = command(home, *args, code=1)
     assert "must be at least 1, got 0" in done.stderr  # a mistake, not a result
     done = command(home, *args[:4], *args[6:])
@@ -117,11 +154,33 @@ def test_a_signal_ends_it_and_its_trainers(home: Path, tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "bnnc", "sweep", "small.bnn", "--set", "train.seed=1", "-o", str(tmp_path / "x")]
     done = subprocess.run(argv, cwd=home, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and "B0205" in done.stderr
-    argv = [sys.executable, "-m", "bnnc", "compare", "small.bnn", "--rules", "edge", "--epochs", "1000000", "--seeds", "1", "--jobs", "1",
-            "-o", str(tmp_path / "out")]
+    argv = [
+        sys.executable,
+        "-m",
+        "bnnc",
+        "compare",
+        "small.bnn",
+        "--rules",
+        "edge",
+        "--epochs",
+        "1000000",
+        "--seeds",
+        "1",
+        "--jobs",
+        "1",
+        "-o",
+        str(tmp_path / "out"),
+    ]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
-    process = subprocess.Popen(argv, cwd=home, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))  # a shell's & ignores it
+    process = subprocess.Popen(
+        argv,
+        cwd=home,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=env,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # a shell's & ignores it
     while process.poll() is None and not list(tmp_path.glob("bnnc-run-*/log.jsonl")):
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.1)

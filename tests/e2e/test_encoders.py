@@ -16,7 +16,10 @@ from bnnc import tensors
 from bnnc.data import Dataset, read_bnnd, write_bnnd
 from bnnc.encode import of_model
 
-LAYERS = "flatten; dense 21; sign; dense 15; sign; dense 4; loss; }\nrule bep(bits = 8);\ntrain { batch = 10; epochs = 2; }\n"
+LAYERS = (
+    "flatten; dense 21; sign; dense 15; sign; dense 4; loss; }\nrule bep(bits = 8);\ntrain { batch = 10; epochs ="
+    " 2; }\n"
+)
 INPUT = "f32[6, 4] thermometer(3, per = channel, onehot = [2], categories = [3], pad_odd = on, lengths = on)"
 THRESHOLDS = "input.thresholds"
 
@@ -47,16 +50,29 @@ def folder(tmp_path: Path) -> Path:
 
 
 def shell(program: bnnc.Program, folder: Path, *args: Any, code: int = 0) -> str:
-    done = subprocess.run([str(a) for a in (program.binary, *args)], cwd=folder, capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [str(a) for a in (program.binary, *args)], cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, done.stderr
     return done.stderr if code else done.stdout
 
 
 def train(program: bnnc.Program, folder: Path, data: str, *flags: Any, out: str = "run") -> dict[str, np.ndarray]:
     """Trains, and returns the weights."""
-    shell(program, folder, "train", "--train", f"{data}.npy,{data}y.npy", "--test", "t.npy,ty.npy", "--out", out, "--export",
-          "w.safetensors", *flags)
+    shell(
+        program,
+        folder,
+        "train",
+        "--train",
+        f"{data}.npy,{data}y.npy",
+        "--test",
+        "t.npy,ty.npy",
+        "--out",
+        out,
+        "--export",
+        "w.safetensors",
+        *flags,
+    )
     return tensors.read(folder / "w.safetensors")
 
 
@@ -126,7 +142,9 @@ def test_eval_takes_what_is_stored(programs: Mapping[str, bnnc.Program], folder:
     weights = train(program, folder, "a")
     tensors.write(folder / "bits.safetensors", {**weights, THRESHOLDS: np.full_like(weights[THRESHOLDS], np.inf)})
     last = json.loads(shell(program, folder, "eval", "--json", "--test", "t.npy,ty.npy"))
-    from_file = shell(program, folder, "eval", "--json", "--test", "t.npy,ty.npy", "--init", "w.safetensors", "--out", "none")
+    from_file = shell(
+        program, folder, "eval", "--json", "--test", "t.npy,ty.npy", "--init", "w.safetensors", "--out", "none"
+    )
     assert json.loads(from_file)["test_acc"] == last["test_acc"] and json.loads(from_file)["state"] == last["state"]
     none = shell(program, folder, "eval", "--test", "t.npy,ty.npy", "--init", "bits.safetensors", code=5)
     assert "no thresholds were fitted" in none and "hint" in none
@@ -168,7 +186,9 @@ def test_digits_are_learnt() -> None:
     digits = pytest.importorskip("sklearn.datasets").load_digits()
     order = np.random.default_rng(0).permutation(len(digits.target))
     x, y = digits.data[order].reshape(-1, 8, 8).astype(np.uint8), digits.target[order]
-    text = "network digits { input u8[8, 8] thermometer(4); flatten; dense 255; sign; dense 255; sign; dense 10; loss; }\n" \
-           "rule bep(nu = 0.1, group = 51);\ntrain { batch = 100; epochs = 20; }\n"
+    text = (
+        "network digits { input u8[8, 8] thermometer(4); flatten; dense 255; sign; dense 255; sign; dense 10; loss; }\n"
+        "rule bep(nu = 0.1, group = 51);\ntrain { batch = 100; epochs = 20; }\n"
+    )
     history = bnnc.parse(text).compile(target="native", threads=1).fit(x[:1437], y[:1437], x[1437:], y[1437:])
     assert history.best_test_acc is not None and history.best_test_acc >= 0.95

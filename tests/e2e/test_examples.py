@@ -1,4 +1,6 @@
-"""The commands of each example's README, as they stand there but for one epoch: they work, and the data are what is said."""
+"""The commands of each example's README, as they stand there but for one epoch: they work, and the data are what is
+said.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ def run(command: str, folder: Path) -> str:
         args += [*([] if "--" in args else ["--"]), "--epochs", "1"]
     argv = [sys.executable, *(["-m", "bnnc"] if program == "bnnc" else []), *args]
     path = os.pathsep.join([str(EXAMPLES.parent), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(
+        argv, cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": path}
+    )
     assert done.returncode == 0, f"{command}\n{done.stderr}"
     assert "warning[" not in done.stderr, done.stderr
     return done.stdout
@@ -44,8 +48,13 @@ def power(folder: Path) -> None:
         np.savetxt(folder / f"ItalyPowerDemand_{part}.tsv", table, fmt=["%d"] + ["%.6f"] * 24, delimiter="\t")
 
 
-@pytest.mark.parametrize("example", [
-    "prototypes_bep", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rnn_digits", "fashion_bep", "digits_local", "rnn_power"))])
+@pytest.mark.parametrize(
+    "example",
+    [
+        "prototypes_bep",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("rnn_digits", "fashion_bep", "digits_local", "rnn_power")),
+    ],
+)
 def test_the_commands_of_the_readme(tmp_path: Path, example: str) -> None:
     if "digits" in example:
         pytest.importorskip("sklearn.datasets")
@@ -65,10 +74,14 @@ def test_folds_are_fair(tmp_path: Path) -> None:
     from bnnc.data import read_bnnd
 
     power(tmp_path)
-    subprocess.run([sys.executable, str(EXAMPLES / "rnn_power" / "prepare.py"), "."], cwd=tmp_path, check=True,
-                   env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)})
+    subprocess.run(
+        [sys.executable, str(EXAMPLES / "rnn_power" / "prepare.py"), "."],
+        cwd=tmp_path,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES.parent)},
+    )
     sets = [read_bnnd(tmp_path / f"power_{k}.bnnd") for k in range(3)]
-    tests = np.concatenate([s.x.reshape(-1, 24)[len(s.x) - s.n_test:] for s in sets])
+    tests = np.concatenate([s.x.reshape(-1, 24)[len(s.x) - s.n_test :] for s in sets])
     assert len(tests) == len(np.unique(tests, axis=0)) == 1096
     for s in sets:
-        assert abs(int(s.y[len(s.y) - s.n_test:].sum()) - s.n_test / 2) <= 1
+        assert abs(int(s.y[len(s.y) - s.n_test :].sum()) - s.n_test / 2) <= 1

@@ -1,4 +1,6 @@
-"""Convolutional networks learn: scikit-learn's digits as images of 8 x 8 pixels, and CIFAR-10 where BNNC_DATA has it."""
+"""Convolutional networks learn: scikit-learn's digits as images of 8 x 8 pixels, and CIFAR-10 where BNNC_DATA has
+it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def test_accuracy_on_digits(rule: str, epochs: int) -> None:
     x, y = datasets.load_digits(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(x))
     a, b = (x[order] * 15).astype(np.uint8).reshape(-1, 8, 8, 1), y[order].astype(np.uint8)
-    history = bnnc.parse(SPEC.format(rule=rule, epochs=epochs)).compile().fit(a[:1437], b[:1437], a[1437:], b[1437:], seed=1)
+    history = (
+        bnnc.parse(SPEC.format(rule=rule, epochs=epochs)).compile().fit(a[:1437], b[:1437], a[1437:], b[1437:], seed=1)
+    )
     assert max(history["test_acc"]) >= 0.97, history["test_acc"]
 
 
@@ -82,8 +86,12 @@ def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def best_on_cifar(text: str, rule: str, epochs: int, data: Path, tmp_path: Path) -> float:
     program = bnnc.parse(text).with_(rule=rule, epochs=epochs).compile()
-    done = subprocess.run([str(program.binary), "train", "--train", str(data), "--out", str(tmp_path / "run")], capture_output=True,
-                          text=True, check=True)
+    done = subprocess.run(
+        [str(program.binary), "train", "--train", str(data), "--out", str(tmp_path / "run")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     return max(float(a) for a in re.findall(r"test (\S+) %", done.stdout))
 
 
@@ -91,7 +99,11 @@ def best_on_cifar(text: str, rule: str, epochs: int, data: Path, tmp_path: Path)
 @pytest.mark.parametrize(("rule", "goal"), [("standard", 32.0), ("edge", 29.0)])
 def test_a_quarter_of_cnv_learns_cifar10(rule: str, goal: float, cifar: Path, tmp_path: Path) -> None:
     """16 to 64 channels, 4 epochs (seed 1: 35.0 and 31.6 %)."""
-    text = re.sub(r"(binary_\w+) (\d+);", lambda m: f"{m[1]} {int(m[2]) // 2};", (EXAMPLES / "cnv_cifar10" / "cnv_half.bnn").read_text())
+    text = re.sub(
+        r"(binary_\w+) (\d+);",
+        lambda m: f"{m[1]} {int(m[2]) // 2};",
+        (EXAMPLES / "cnv_cifar10" / "cnv_half.bnn").read_text(),
+    )
     assert "binary_conv 16;" in text and "binary_conv 128;" not in text
     assert best_on_cifar(text, rule, 4, cifar, tmp_path) >= goal
 
@@ -99,7 +111,9 @@ def test_a_quarter_of_cnv_learns_cifar10(rule: str, goal: float, cifar: Path, tm
 @pytest.mark.slow
 @pytest.mark.skipif(os.environ.get("BNNC_LONG") != "1", reason="minutes to half an hour: set BNNC_LONG=1")
 def test_half_of_cnv_learns_cifar10(cifar: Path, tmp_path: Path) -> None:
-    """32 to 128 channels, no augmentation, Adam 1e-3, 15 epochs; ``benchmarks/results/accuracy_cnv_half.md`` has the figures."""
+    """32 to 128 channels, no augmentation, Adam 1e-3, 15 epochs; ``benchmarks/results/accuracy_cnv_half.md`` has the
+    figures.
+    """
     text = (EXAMPLES / "cnv_cifar10" / "cnv_half.bnn").read_text()
     standard, edge = (best_on_cifar(text, rule, 15, cifar, tmp_path / rule) for rule in ("standard", "edge"))
     assert standard >= 48 and edge >= standard - 5, (standard, edge)

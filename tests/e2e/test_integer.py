@@ -35,8 +35,16 @@ registry.load_builtin()
 N_TRAIN, N_TEST, INPUTS, CLASSES, BATCH, EPOCHS = 103, 25, 37, 4, 10, 3
 
 
-def integer_model(name: str, widths: tuple[int, ...] = (INPUTS, 21, 15), classes: int = CLASSES, batch: int = BATCH,
-                  rule: str = "bep", plateau: int = 0, holdout: float = 0.0, **args: object) -> Model:
+def integer_model(
+    name: str,
+    widths: tuple[int, ...] = (INPUTS, 21, 15),
+    classes: int = CLASSES,
+    batch: int = BATCH,
+    rule: str = "bep",
+    plateau: int = 0,
+    holdout: float = 0.0,
+    **args: object,
+) -> Model:
     """A network of bits by hand: dense and sign layers, then a dense layer of the classes."""
     t = TensorType("bit", (widths[0],))
     layers = [Layer("input", "input1", Call("input", (("tensor", t), ("encoder", Call("scale")))), t, t)]
@@ -52,8 +60,18 @@ def integer_model(name: str, widths: tuple[int, ...] = (INPUTS, 21, 15), classes
     rule_args = {**{p.name: p.default for p in registry.rules[rule].params}, **args}
     adam = {p.name: p.default for p in registry.optimizers["adam"].params}
     schedule = Call("plateau", (("patience", plateau), ("factor", 0.5))) if plateau else Call("constant")
-    return Model(name, tuple(layers), Call(rule, tuple(rule_args.items())), Call("adam", tuple(adam.items())), schedule,
-                 batch, EPOCHS, 1, holdout, Data())
+    return Model(
+        name,
+        tuple(layers),
+        Call(rule, tuple(rule_args.items())),
+        Call("adam", tuple(adam.items())),
+        schedule,
+        batch,
+        EPOCHS,
+        1,
+        holdout,
+        Data(),
+    )
 
 
 MODELS = {
@@ -104,8 +122,9 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 def run(programs: Programs, name: str, verb: str, *args: object, code: int = 0) -> str:
     data = () if verb in ("bench", "info") else ("--train", programs.folder / "data.bnnd")
-    r = subprocess.run([programs[name], verb, *map(str, (*data, *args))], capture_output=True, text=True, timeout=60,
-                       check=False)
+    r = subprocess.run(
+        [programs[name], verb, *map(str, (*data, *args))], capture_output=True, text=True, timeout=60, check=False
+    )
     assert r.returncode == code, r.stdout + r.stderr
     return r.stdout + r.stderr
 
@@ -120,8 +139,13 @@ def tensors(path: Path) -> dict[str, np.ndarray]:
     raw = path.read_bytes()
     n = struct.unpack("<Q", raw[:8])[0]
     kinds = {"I8": "i1", "I16": "<i2"}
-    return {name: np.frombuffer(raw[8 + n + t["data_offsets"][0]: 8 + n + t["data_offsets"][1]], kinds[t["dtype"]])
-            .reshape(t["shape"]) for name, t in json.loads(raw[8: 8 + n]).items() if name != "__metadata__"}
+    return {
+        name: np.frombuffer(
+            raw[8 + n + t["data_offsets"][0] : 8 + n + t["data_offsets"][1]], kinds[t["dtype"]]
+        ).reshape(t["shape"])
+        for name, t in json.loads(raw[8 : 8 + n]).items()
+        if name != "__metadata__"
+    }
 
 
 def write_tensors(path: Path, content: dict[str, np.ndarray]) -> None:
@@ -153,8 +177,12 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
         for first in range(0, len(fit) // BATCH * BATCH, BATCH):
             scalars["tick"] += 1
             index = fit[rng.order(seed, epoch, len(fit), np.arange(first, first + BATCH))]
-            env = {**states, "x": bits[index], "labels": Y[index][:, None],
-                   **{k: np.array([[v]], np.int32) for k, v in scalars.items()}}
+            env = {
+                **states,
+                "x": bits[index],
+                "labels": Y[index][:, None],
+                **{k: np.array([[v]], np.int32) for k, v in scalars.items()},
+            }
             values, states = interp.step(module.train, env)
             hits += int((values[results["pred"]][:, 0] == Y[index]).sum())
             seen += BATCH
@@ -189,8 +217,9 @@ def accuracy(program: Program, states: States, index: np.ndarray) -> float:
 def test_the_program_computes_what_the_interpreter_says(programs, tmp_path, name):
     epochs = 8 if name == "level" else EPOCHS
     log = tmp_path / "log"
-    text = run(programs, name, "train", "--epochs", epochs, "--out", tmp_path / "a", "--log", log,
-               "--export", tmp_path / "w")
+    text = run(
+        programs, name, "train", "--epochs", epochs, "--out", tmp_path / "a", "--log", log, "--export", tmp_path / "w"
+    )
     want, want_log = reference(MODELS[name], epochs)
     got = tensors(tmp_path / "w")
     assert set(got) == set(want)
@@ -248,8 +277,19 @@ def test_threads_and_instruction_sets_give_the_same_bits(programs, tmp_path, nam
 
 def test_the_seed_decides_the_first_weights(programs, tmp_path):
     for name, seed in (("bep16", 1), ("bep16", 77), ("bep5", 1), ("local8", 5)):
-        run(programs, name, "train", "--steps", 0, "--seed", seed, "--out", tmp_path / f"{name}{seed}",
-            "--export", tmp_path / "w")
+        run(
+            programs,
+            name,
+            "train",
+            "--steps",
+            0,
+            "--seed",
+            seed,
+            "--out",
+            tmp_path / f"{name}{seed}",
+            "--export",
+            tmp_path / "w",
+        )
         want = interp.init_states(expand(MODELS[name]).train, seed)
         for key, x in tensors(tmp_path / "w").items():
             assert (x == want[key]).all() and x.dtype == want[key].dtype
@@ -275,8 +315,17 @@ def test_weights_go_out_and_in(programs, tmp_path):
             assert state(run(programs, name, "eval", *eval_, tmp_path / "v")) == first
 
 
-@pytest.mark.parametrize(("value", "kind"), [(16, np.int8), (-17, np.int16), (2**31 - 1, np.int32), (0.5, np.float32),
-                                             (np.nan, np.float32), (-1e30, np.float32)])
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (16, np.int8),
+        (-17, np.int16),
+        (2**31 - 1, np.int32),
+        (0.5, np.float32),
+        (np.nan, np.float32),
+        (-1e30, np.float32),
+    ],
+)
 def test_a_weight_that_does_not_fit_is_refused(programs, tmp_path, value, kind):
     weights = {k: np.zeros(v.shape, kind) for k, v in interp.init_states(expand(MODELS["bep5"]).train, 1).items()}
     weights["dense1.weight"][-1, -1] = value
@@ -306,21 +355,44 @@ def test_states_survive_the_text_form(name):
         back = parse_program(print_program(program))
         assert all(s.limit for s in back.states) and set(back.values) == set(program.values)
         assert (back.states, back.ops, back.constants, back.updates) == (
-            program.states, tuple(replace(op, span=NOWHERE) for op in program.ops), program.constants, program.updates)
+            program.states,
+            tuple(replace(op, span=NOWHERE) for op in program.ops),
+            program.constants,
+            program.updates,
+        )
 
 
 # -- no floating point -------------------------------------------------------------------------------------------------
 ARITHMETIC = re.compile(  # anything that computes with, compares or converts floats
     r"v?(add|sub|mul|div|sqrt|rsqrt14|rsqrt|rcp14|rcp|max|min|cmp\w*|u?comi|round|rndscale|dp|hadd|hsub|addsub|scalef|"
     r"fn?m(add|sub|addsub|subadd)\d+|getexp|getmant|fixupimm|range|reduce)(ss|sd|ps|pd)$|v?cvt\w+|"
-    r"f(ld|st|ild|ist|add|sub|mul|div|sqrt|com|ucom|chs|abs|prem|scale|xch)\w*$")
-MOVES = ("movaps", "vmovups", "vxorps", "vandps", "vandnps", "vorps", "vbroadcastss", "vshufps", "vunpcklps",
-         "vblendvps", "vmovmskps", "vpermps", "vinsertf128", "vextractf128")
+    r"f(ld|st|ild|ist|add|sub|mul|div|sqrt|com|ucom|chs|abs|prem|scale|xch)\w*$"
+)
+MOVES = (
+    "movaps",
+    "vmovups",
+    "vxorps",
+    "vandps",
+    "vandnps",
+    "vorps",
+    "vbroadcastss",
+    "vshufps",
+    "vunpcklps",
+    "vblendvps",
+    "vmovmskps",
+    "vpermps",
+    "vinsertf128",
+    "vextractf128",
+)
 
 
 OPTIONS = {
-    "bep": "bep(nu = 0.1)", "bep-keep": "bep(tie = keep, classifier = random, bits = 8)", "bep-bare": "bep(reinforce = 0, group = 1)",
-    "bep-schedule": "bep(schedule = on, bits = 4)", "local": "local", "local-bare": "local(reinforce = 0, bits = 5, r = 0)",
+    "bep": "bep(nu = 0.1)",
+    "bep-keep": "bep(tie = keep, classifier = random, bits = 8)",
+    "bep-bare": "bep(reinforce = 0, group = 1)",
+    "bep-schedule": "bep(schedule = on, bits = 4)",
+    "local": "local",
+    "local-bare": "local(reinforce = 0, bits = 5, r = 0)",
 }
 
 
@@ -332,7 +404,9 @@ def float_arithmetic(program: Path, kernels: int) -> list[str]:
     """
     if not shutil.which("objdump"):
         pytest.skip("no objdump")
-    text = subprocess.run(["objdump", "-d", "--no-show-raw-insn", program], capture_output=True, text=True, check=True).stdout
+    text = subprocess.run(
+        ["objdump", "-d", "--no-show-raw-insn", program], capture_output=True, text=True, check=True
+    ).stdout
     if "x86-64" not in text:
         pytest.skip("the names of the instructions are those of x86-64")
     functions = {m[1]: m[2] for m in re.finditer(r"^[0-9a-f]+ <(\S+)>:\n((?:.+\n)*)", text, re.M)}
@@ -359,7 +433,9 @@ def test_a_training_step_has_no_floating_point(name):
 
 
 def test_a_recurrent_step_has_no_floating_point() -> None:
-    without_floating_point(sequence_spec(5, 9, 21, 33, 3, "dense 15; sign;", horizon=3, encoder="thermometer(2, lengths = on)"))
+    without_floating_point(
+        sequence_spec(5, 9, 21, 33, 3, "dense 15; sign;", horizon=3, encoder="thermometer(2, lengths = on)")
+    )
 
 
 def without_floating_point(text: str) -> None:
@@ -381,8 +457,21 @@ def test_floating_point_is_found_where_it_is():
 
 
 def test_the_pattern_knows_arithmetic_from_moves():
-    for word in ("addss", "vmulps", "vfmadd231ps", "vdivsd", "vcvtdq2ps", "cvttss2si", "ucomiss", "vcmpltps", "vmaxps",
-                 "sqrtsd", "fildl", "fadd", "vsubpd"):
+    for word in (
+        "addss",
+        "vmulps",
+        "vfmadd231ps",
+        "vdivsd",
+        "vcvtdq2ps",
+        "cvttss2si",
+        "ucomiss",
+        "vcmpltps",
+        "vmaxps",
+        "sqrtsd",
+        "fildl",
+        "fadd",
+        "vsubpd",
+    ):
         assert ARITHMETIC.match(word), word
     for word in (*MOVES, "vpaddd", "paddd", "vpmaxsd", "vpminsd", "vpcmpgtd", "vpsubd", "addl", "vpmulld", "fxsave"):
         assert not ARITHMETIC.match(word), word

@@ -1,4 +1,6 @@
-"""Does it learn?  The shipped data, the papers' generator, and full MNIST where BNNC_DATA names a folder that has it."""
+"""Does it learn?  The shipped data, the papers' generator, and full MNIST where BNNC_DATA names a folder that has
+it.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,12 @@ pytestmark = pytest.mark.slow
 def train(net: bnnc.Network, folder: Path, data: Path) -> list[dict[str, float]]:
     """Train as a user does; one record an epoch."""
     program, log = net.compile(out=folder / "net"), folder / "log.jsonl"
-    done = subprocess.run([str(program.binary), "train", "--data", str(data), "--out", str(folder / "run"), "--log", str(log), "--quiet"],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [str(program.binary), "train", "--data", str(data), "--out", str(folder / "run"), "--log", str(log), "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return [r for r in map(json.loads, log.read_text().splitlines()) if r["event"] == "epoch"]
 
@@ -47,7 +53,9 @@ def test_mnist_in_eight_bits(tmp_path: Path, rule: str, goal: float) -> None:
     data = Path(os.environ.get("BNNC_DATA", "")) / "mnist"
     if not os.environ.get("BNNC_DATA") or not data.is_dir():
         pytest.skip("BNNC_DATA names no folder with mnist/ in it: 8-bit MNIST is not shipped")
-    net = bnnc.load(EXAMPLE / "mnist_mlp_u8.bnn").with_(rule=rule, optimizer="adam(lr = 1e-3)", schedule="cosine", epochs=50)
+    net = bnnc.load(EXAMPLE / "mnist_mlp_u8.bnn").with_(
+        rule=rule, optimizer="adam(lr = 1e-3)", schedule="cosine", epochs=50
+    )
     assert max(r["test_acc"] for r in train(net, tmp_path, data)) >= goal
 
 
@@ -55,7 +63,12 @@ def test_mnist_in_eight_bits(tmp_path: Path, rule: str, goal: float) -> None:
 def test_binary_error_propagation_follows_the_published_curve(tmp_path: Path, seed: int) -> None:
     """2512.04189, Fig. 7: Random Prototypes p = .46, 525x2, groups of 105; training accuracy within 2 points."""
     write_bnnd(tmp_path / "rp.bnnd", prototypes(20000, 3000, flip=0.46))
-    text = PROTOTYPES.replace("WIDTH", "525").replace("RULE", "bep(group = 105)").replace("EPOCHS", "10").replace("SEED", str(seed))
+    text = (
+        PROTOTYPES.replace("WIDTH", "525")
+        .replace("RULE", "bep(group = 105)")
+        .replace("EPOCHS", "10")
+        .replace("SEED", str(seed))
+    )
     epochs = train(bnnc.parse(text), tmp_path, tmp_path)
     for epoch, published in ((1, 27.5), (2, 59.1), (3, 71.2), (5, 78.6), (10, 82.5)):
         assert abs(100 * epochs[epoch - 1]["train_acc"] - published) <= 2, epoch
@@ -63,12 +76,19 @@ def test_binary_error_propagation_follows_the_published_curve(tmp_path: Path, se
 
 
 def test_local_errors_learn_prototypes(tmp_path: Path) -> None:
-    """2412.00119: p = .44, 135x2, groups of 45, 50 epochs: published 92.25 +- 0.45, our reference 92.6; mean of three seeds."""
+    """2412.00119: p = .44, 135x2, groups of 45, 50 epochs: published 92.25 +- 0.45, our reference 92.6; mean of three
+    seeds.
+    """
     write_bnnd(tmp_path / "rp.bnnd", prototypes(10000, 2000, flip=0.44))
     last = []
     for seed in range(3):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        text = PROTOTYPES.replace("WIDTH", "135").replace("RULE", "local(group = 45)").replace("EPOCHS", "50").replace("SEED", str(seed))
+        text = (
+            PROTOTYPES.replace("WIDTH", "135")
+            .replace("RULE", "local(group = 45)")
+            .replace("EPOCHS", "50")
+            .replace("SEED", str(seed))
+        )
         last.append(train(bnnc.parse(text), folder, tmp_path)[-1]["test_acc"])
     assert sum(last) / len(last) >= 0.918, last

@@ -1,5 +1,5 @@
-"""Does it learn what the integer rules' papers learn on small data: digits as images and as sequences, power demand, vowels,
-a thousand pieces of clothing?  The last epoch counts, as a mean over seeds 0, 1 and 2 (and folds)."""
+"""Does it learn what the integer rules' papers learn on small data: digits as images and as sequences, power demand,
+vowels, a thousand pieces of clothing?  The last epoch counts, as a mean over seeds 0, 1 and 2 (and folds)."""
 
 from __future__ import annotations
 
@@ -46,8 +46,10 @@ def digits(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(("example", "goal"), [("digits_local/digits_bep", 97.0), ("digits_local/digits_local", 96.0),
-                                               ("rnn_digits/rnn_digits", 94.5)])
+@pytest.mark.parametrize(
+    ("example", "goal"),
+    [("digits_local/digits_bep", 97.0), ("digits_local/digits_local", 96.0), ("rnn_digits/rnn_digits", 94.5)],
+)
 def test_digits(digits: Path, example: str, goal: float) -> None:
     accuracy = final(bnnc.load(EXAMPLES / f"{example}.bnn"), digits, digits)
     assert accuracy >= goal, accuracy
@@ -69,7 +71,9 @@ def test_all_clothes(tmp_path: Path) -> None:
 
 
 def test_power_demand(tmp_path: Path) -> None:
-    """2512.04189, Table 1: 94.65 +- 1.22 %, three folds; from files as the archive has them, by the example's script."""
+    """2512.04189, Table 1: 94.65 +- 1.22 %, three folds; from files as the archive has them, by the example's
+    script.
+    """
     data = archive("ItalyPowerDemand")
     for part in ("train", "test"):
         table = np.column_stack([data[f"y_{part}"] + 1, data[f"x_{part}"].reshape(-1, 24)])

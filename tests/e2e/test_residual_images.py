@@ -36,7 +36,13 @@ rule {rule};
 train {{ batch = 50; epochs = 12; optimizer = adam(lr = 5e-3); schedule = cosine(final = 0.02); }}
 """
 KINDS = {
-    "resnete": {"act": "clip = 1.25", "scale": "off", "relu": "relu;", "norm": "batchnorm;", "rule": "edge(clip_at = 1.25)"},
+    "resnete": {
+        "act": "clip = 1.25",
+        "scale": "off",
+        "relu": "relu;",
+        "norm": "batchnorm;",
+        "rule": "edge(clip_at = 1.25)",
+    },
     "bireal": {"act": "quadratic", "scale": "mean", "relu": "", "norm": "", "rule": "standard"},
 }
 
@@ -61,7 +67,9 @@ def test_the_imagenet_examples_keep_their_promise(name: str, tmp_path: Path) -> 
     net = bnnc.load(Path(__file__).parents[2] / "examples" / name / f"{name}.bnn")
     program = net.compile(out=tmp_path / "net")
     total = net.plan().total_bytes
-    code = f"import resource, subprocess, sys; subprocess.run([{str(program.binary)!r}, 'bench', '--steps', '1'], check=True, " \
-        "stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    code = (
+        f"import resource, subprocess, sys; subprocess.run([{str(program.binary)!r}, 'bench', '--steps', '1'],"
+        " check=True, stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert 0.99 * total <= 1024 * int(done.stdout) <= total

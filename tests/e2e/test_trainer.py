@@ -105,8 +105,19 @@ def test_run_is_compile_and_train(home: Path, tmp_path: Path) -> None:
     assert "unknown flag" in shell(*run, "--", "--epoch=x", code=2, cwd=tmp_path).stderr
 
 
-@pytest.mark.parametrize("flags", [("--threads", 2), ("--threads", 3), ("--threads", 4), ("--isa", "base"),
-                                   ("--isa", "avx2"), ("--isa", "avx512"), ("--isa", "base", "--threads", 4)], ids=str)
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--threads", 2),
+        ("--threads", 3),
+        ("--threads", 4),
+        ("--isa", "base"),
+        ("--isa", "avx2"),
+        ("--isa", "avx512"),
+        ("--isa", "base", "--threads", 4),
+    ],
+    ids=str,
+)
 def test_bits_depend_on_neither_threads_nor_instructions(home: Path, tmp_path: Path, flags: tuple[Any, ...]) -> None:
     if flags[0] == "--isa" and helpers.LEVELS.index(flags[1]) >= helpers.cpu_levels():
         pytest.skip(f"this CPU has no {flags[1]}")
@@ -117,7 +128,9 @@ def test_bits_depend_on_neither_threads_nor_instructions(home: Path, tmp_path: P
 def test_the_plan_knows_what_is_written(home: Path, tmp_path: Path) -> None:
     train(home, tmp_path / "run", "--epochs", 1)
     plan = shell(sys.executable, "-m", "bnnc", "plan", home / "net.bnn")
-    size = json.loads(shell(sys.executable, "-m", "bnnc", "plan", home / "net.bnn", "--json").stdout)["checkpoint_bytes"]
+    size = json.loads(shell(sys.executable, "-m", "bnnc", "plan", home / "net.bnn", "--json").stdout)[
+        "checkpoint_bytes"
+    ]
     assert max(p.stat().st_size for p in (tmp_path / "run").glob("slot_*.bnnck")) == size
     assert f"{size * 60 / 2**20:.1f} MiB an hour" in plan.stdout
 
@@ -125,7 +138,8 @@ def test_the_plan_knows_what_is_written(home: Path, tmp_path: Path) -> None:
 def test_native_build_gives_the_same_bits(home: Path, tmp_path: Path) -> None:
     native = compile_spec(tmp_path / "native", SPEC, "--target", "native")
     assert state_of(shell(native, "train", "--data", home, "--out", tmp_path / "a")) == state_of(
-        train(home, tmp_path / "b"))
+        train(home, tmp_path / "b")
+    )
 
 
 def test_resume_after_a_signal_gives_the_same_bits(home: Path, tmp_path: Path) -> None:
@@ -185,9 +199,11 @@ def test_selftest_runs_every_instruction_set_on_all_threads_and_on_one(home: Pat
         assert text.endswith("\nok\n") and "DIFFERS" not in text
         return re.findall(r"^steps (\d)  (\w+) +threads (\d)  state (\w{16})  ok$", text, re.M)
 
-    here = [level for level in reversed(helpers.LEVELS[:helpers.cpu_levels()])]
+    here = [level for level in reversed(helpers.LEVELS[: helpers.cpu_levels()])]
     found = ways("--threads", 4)
-    assert [f[:3] for f in found] == [("5", level, n) for n in "41" for level in here] and len({f[3] for f in found}) == 1
+    assert [f[:3] for f in found] == [("5", level, n) for n in "41" for level in here] and len(
+        {f[3] for f in found}
+    ) == 1
     assert [f[:3] for f in ways("--threads", 1, "--isa", "base", "--steps", 2)] == [("2", "base", "1")] * 2
     assert "takes 1 to 1000" in shell(home / "net", "selftest", "--steps", 0, code=2).stderr
 
@@ -197,10 +213,25 @@ def test_selftest_of_a_slow_network_says_what_it_leaves_out(tmp_path: Path) -> N
         pytest.skip("one instruction set: nothing to leave out")
     (tmp_path / "net.bnn").write_text(SPEC)
     cc = f"{find_compiler(find_target('host'))} -DBNNC_SELFTEST_SECONDS=0"
-    shell(sys.executable, "-m", "bnnc", "compile", tmp_path / "net.bnn", "-o", tmp_path / "net", env={**os.environ, "BNNC_CC": cc})
+    shell(
+        sys.executable,
+        "-m",
+        "bnnc",
+        "compile",
+        tmp_path / "net.bnn",
+        "-o",
+        tmp_path / "net",
+        env={**os.environ, "BNNC_CC": cc},
+    )
     text = shell(tmp_path / "net", "selftest", "--threads", 2).stdout
-    assert len(re.findall("^steps", text, re.M)) == 2 and f"{2 * helpers.cpu_levels() - 2} of {2 * helpers.cpu_levels()} ways" in text
-    assert len(re.findall("^steps 1 ", shell(tmp_path / "net", "selftest", "--steps", 1).stdout, re.M)) >= helpers.cpu_levels()
+    assert (
+        len(re.findall("^steps", text, re.M)) == 2
+        and f"{2 * helpers.cpu_levels() - 2} of {2 * helpers.cpu_levels()} ways" in text
+    )
+    assert (
+        len(re.findall("^steps 1 ", shell(tmp_path / "net", "selftest", "--steps", 1).stdout, re.M))
+        >= helpers.cpu_levels()
+    )
 
 
 def test_info_holds_the_plan(home: Path) -> None:
@@ -303,9 +334,17 @@ def limit(total: int) -> None:
         resource.setrlimit(what, (total, total))
 
 
-@pytest.mark.parametrize(("name", "threads"), [
-    ("tiny", 1), ("tiny", 2), ("mlp_edge", 4), ("mlp_standard", 4), ("tiny_fitted", 1),
-    *(pytest.param(n, 1, marks=pytest.mark.slow) for n in ("mlp_edge", "mlp_standard", "mlp_fitted"))])
+@pytest.mark.parametrize(
+    ("name", "threads"),
+    [
+        ("tiny", 1),
+        ("tiny", 2),
+        ("mlp_edge", 4),
+        ("mlp_standard", 4),
+        ("tiny_fitted", 1),
+        *(pytest.param(n, 1, marks=pytest.mark.slow) for n in ("mlp_edge", "mlp_standard", "mlp_fitted")),
+    ],
+)
 def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None:
     """The whole process: at most the prediction, at least the prediction less 256 KiB, and it runs under that limit."""
     text, shape = NETWORKS[name]
@@ -316,9 +355,24 @@ def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None
     np.save(tmp_path / "y.npy", rng.integers(0, 6, 300).astype(np.uint8))
     log = tmp_path / "log.jsonl"
     files = f"{tmp_path}/x.npy,{tmp_path}/y.npy"
-    shell(program.binary, "train", "--train", files, "--test", files,
-          "--out", tmp_path / "run", "--epochs", 2, "--threads", threads, "--log", log, env={"PATH": os.defpath},
-          preexec_fn=lambda: limit(total))
+    shell(
+        program.binary,
+        "train",
+        "--train",
+        files,
+        "--test",
+        files,
+        "--out",
+        tmp_path / "run",
+        "--epochs",
+        2,
+        "--threads",
+        threads,
+        "--log",
+        log,
+        env={"PATH": os.defpath},
+        preexec_fn=lambda: limit(total),
+    )
     end = records(log)[-1]
     assert end["memory_predicted"] == total
     if not end["memory_measured"]:
@@ -333,15 +387,21 @@ def test_predict_and_selftest_run_in_the_predicted_memory(tmp_path: Path, name: 
     np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (230, *shape)).astype(np.uint8))
     np.save(tmp_path / "y.npy", (np.arange(230) % 6).astype(np.uint8))
     own = ("--out", tmp_path / "run", "--threads", threads)
-    shell(program.binary, "train", "--train", f"{tmp_path}/x.npy,{tmp_path}/y.npy", "--test", "none", "--steps", 2, *own)
+    shell(
+        program.binary, "train", "--train", f"{tmp_path}/x.npy,{tmp_path}/y.npy", "--test", "none", "--steps", 2, *own
+    )
     for verb in (("predict", "--test", tmp_path / "x.npy", *own), ("selftest", "--threads", threads)):
-        done = shell(program.binary, *verb, env={"PATH": os.defpath}, preexec_fn=lambda: limit(program.plan.total_bytes))
+        done = shell(
+            program.binary, *verb, env={"PATH": os.defpath}, preexec_fn=lambda: limit(program.plan.total_bytes)
+        )
         assert len(done.stdout.splitlines()) == 230 or done.stdout.endswith("\nok\n")
 
 
 @pytest.mark.parametrize("name", helpers.with_slow(("mlp_edge", "mlp_standard", "tiny_fitted"), ("mlp_standard",)))
 def test_stack_bounds(tmp_path: Path, name: str) -> None:
-    """The deepest path of calls fits in the stacks that the plan counts, with a signal on the first; every build checks it too."""
+    """The deepest path of calls fits in the stacks that the plan counts, with a signal on the first; every build checks
+    it too.
+    """
     planned = helpers.plan(NETWORKS[name][0])
     source = helpers.driver.emit_source(planned)
     source.write(tmp_path)
@@ -352,5 +412,7 @@ def test_stack_bounds(tmp_path: Path, name: str) -> None:
     deepest = max(n for f, n in calls.frame.items() if stack.KERNEL.fullmatch(f.split(":")[-1].split(".")[0]))
     report = planned.report
     assert deepest < calls.depth("bnnc_worker") <= report.threads // report.workers
-    assert calls.depth("bnnc_worker") < calls.depth("bnnc_start") < calls.depth("bnnc_start") + stack.SIGNAL <= calls.main
+    assert (
+        calls.depth("bnnc_worker") < calls.depth("bnnc_start") < calls.depth("bnnc_start") + stack.SIGNAL <= calls.main
+    )
     assert calls.main <= stack.bounds(calls, False)[0] <= report.stack

@@ -53,7 +53,7 @@ def network(name: str, features: int, options: str = "r = 0.25") -> bnnc.Network
 def test_two_classes_are_learnt(data, least):
     x, y = data()
     order = np.random.default_rng(0).permutation(len(y))
-    test, fit = order[: len(y) // 4], order[len(y) // 4:]
+    test, fit = order[: len(y) // 4], order[len(y) // 4 :]
     program = network(data.__name__, x.shape[1]).compile()
     before = program.evaluate(x[test], y[test]).accuracy
     history = program.fit(x[fit], y[fit])

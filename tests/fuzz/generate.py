@@ -1,9 +1,10 @@
 """Random specs over the whole registry: ``draw(seed)`` is a spec that ``check`` accepts, the same one for ever.
 
-Nothing here knows a layer, a rule or an optimiser by its name.  What may follow what comes from the records: the kinds of
-value that a layer takes, its parameters with their bounds, and its own ``infer``; what a rule cannot train is told by
-``check``, and the spec is mended as the message says (the statement goes, or what the help names is put before it).  So a
-new name is drawn on the day that it is registered.
+Nothing here knows a layer, a rule or an optimiser by its name.  What may follow what comes from the records: the kinds
+of value that a layer takes, its parameters with their bounds, and its own ``infer``; what a rule cannot train is told
+by
+``check``, and the spec is mended as the message says (the statement goes, or what the help names is put before it).  So
+a new name is drawn on the day that it is registered.
 
 A spec is a tree of statements (:class:`Node`) and of settings, so that ``shrink`` can take parts away.
 """
@@ -27,14 +28,78 @@ SMALL = (1, 2, 3, 4, 5, 7)
 BATCHES = (1, 2, 3, 4, 6, 7, 8, 9, 10, 12, 16, 20, 31, 32, 33, 63, 64, 65, 127, 128, 130)
 # names that C, Python, the runtime or the plan have a use for
 NAMES = (
-    "eval", "evaluate", "train", "step", "state", "x", "labels", "lr", "loss", "pred", "part", "tick", "seed", "level", "errors",
-    "eval_dense1", "eval_x", "dense1_weight", "conv1_y", "input", "dense", "sign_", "net", "NET", "main", "bnnc_arena", "CONST",
-    "STATE", "AT_x", "k00_map", "r", "c", "n", "t", "tid", "nt", "acc", "x2", "y", "sum", "window", "py", "ox", "int", "while",
-    "register", "default", "restrict", "uint32_t", "NULL", "vf", "VL", "def", "lambda", "None", "class", "import", "tl", "triton",
-    "np", "pass", "_", "__init__", "a_b", "a__b",
-    "A" * 60, "b" * 59 + "1",
+    "eval",
+    "evaluate",
+    "train",
+    "step",
+    "state",
+    "x",
+    "labels",
+    "lr",
+    "loss",
+    "pred",
+    "part",
+    "tick",
+    "seed",
+    "level",
+    "errors",
+    "eval_dense1",
+    "eval_x",
+    "dense1_weight",
+    "conv1_y",
+    "input",
+    "dense",
+    "sign_",
+    "net",
+    "NET",
+    "main",
+    "bnnc_arena",
+    "CONST",
+    "STATE",
+    "AT_x",
+    "k00_map",
+    "r",
+    "c",
+    "n",
+    "t",
+    "tid",
+    "nt",
+    "acc",
+    "x2",
+    "y",
+    "sum",
+    "window",
+    "py",
+    "ox",
+    "int",
+    "while",
+    "register",
+    "default",
+    "restrict",
+    "uint32_t",
+    "NULL",
+    "vf",
+    "VL",
+    "def",
+    "lambda",
+    "None",
+    "class",
+    "import",
+    "tl",
+    "triton",
+    "np",
+    "pass",
+    "_",
+    "__init__",
+    "a_b",
+    "a__b",
+    "A" * 60,
+    "b" * 59 + "1",
 )
-MAX_VALUES, MAX_WEIGHTS = 40_000, 20_000  # of a batch in one layer, and of a layer: so that a step takes well under a second
+MAX_VALUES, MAX_WEIGHTS = (
+    40_000,
+    20_000,
+)  # of a batch in one layer, and of a layer: so that a step takes well under a second
 
 
 @dataclass
@@ -92,7 +157,9 @@ class Spec:
         def deep(nodes: list[Node]) -> list[Node]:
             return [Node(n.name, list(n.args), None if n.body is None else deep(n.body)) for n in nodes]
 
-        return replace(self, nodes=deep(self.nodes), train=dict(self.train), allow=dict(self.allow), blocks=list(self.blocks))
+        return replace(
+            self, nodes=deep(self.nodes), train=dict(self.train), allow=dict(self.allow), blocks=list(self.blocks)
+        )
 
 
 class Refused(Exception):
@@ -107,15 +174,21 @@ class Drawer:
         self.per_sample = max(8, MAX_VALUES // budget)
         self.used: set[str] = set()
 
-    # -- values ----------------------------------------------------------------------------------------------------------
+    # -- values -------------------------------------------------------------------------------------------------------
     def number(self, p: Param) -> Any:
         lo = p.minimum if p.minimum is not None else p.above if p.above is not None else 0
         if p.type == "int":
-            some = SIZES[: self.rng.choice((7, 11, 15, len(SIZES)))] if p.default is REQUIRED else (*SMALL, p.default or 0, p.default or 1)
+            some = (
+                SIZES[: self.rng.choice((7, 11, 15, len(SIZES)))]
+                if p.default is REQUIRED
+                else (*SMALL, p.default or 0, p.default or 1)
+            )
             return min(max(self.rng.choice(some), int(lo)), int(p.maximum) if p.maximum is not None else 1 << 30)
         hi = p.maximum if p.maximum is not None else max(2.0 * float(p.default or 1), lo + 1)
         near = lo + (hi - lo) * 1e-3
-        return self.rng.choice((lo if p.above is None else near, hi, p.default or near, round(self.rng.uniform(near, hi), 6)))
+        return self.rng.choice(
+            (lo if p.above is None else near, hi, p.default or near, round(self.rng.uniform(near, hi), 6))
+        )
 
     def value(self, p: Param) -> tuple[Any, str] | None:
         """A value of the parameter, and how it is written; None where there is nothing to choose."""
@@ -130,7 +203,9 @@ class Drawer:
             return name, name
         if p.type == "ints":
             some = [self.rng.choice((0, 1, 2, 3, 5, 9, 16)) for _ in range(self.rng.choice((1, 1, 1, 2, 3)))]
-            return tuple(some), f"[{', '.join(map(str, some))}]" if len(some) != 1 or self.rng.random() < 0.5 else str(some[0])
+            return tuple(some), (
+                f"[{', '.join(map(str, some))}]" if len(some) != 1 or self.rng.random() < 0.5 else str(some[0])
+            )
         if p.type.startswith("call:") or p.type == "encoder":
             table = getattr(self.tables, p.type.partition(":")[2] or "encoders")
             return self.call(table)
@@ -143,7 +218,9 @@ class Drawer:
         return Call(name, tuple(values.items())), text
 
     def arguments(self, params: tuple[Param, ...], share: float) -> tuple[dict[str, Any], list[str]]:
-        """Values for all parameters, and the text of those that are given: the required ones and a share of the others."""
+        """Values for all parameters, and the text of those that are given:
+        the required ones and a share of the others.
+        """
         values: dict[str, Any] = {}
         written: list[str] = []
         bare = True  # may a positional argument still stand without its name?
@@ -166,13 +243,17 @@ class Drawer:
         pick = self.rng.choice
         shape = {
             "flat": lambda: (pick(SIZES),),
-            "image": lambda: (pick((1, 2, 3, 5, 6, 8, 9)), pick((1, 3, 4, 5, 6, 8, 11)), pick((1, 1, 2, 3, 3, 4, 8, 33))),
+            "image": lambda: (
+                pick((1, 2, 3, 5, 6, 8, 9)),
+                pick((1, 3, 4, 5, 6, 8, 11)),
+                pick((1, 1, 2, 3, 3, 4, 8, 33)),
+            ),
             "sequence": lambda: (pick((1, 2, 3, 5, 6)), pick((1, 2, 3, 5, 8, 9))),
             "plane": lambda: (pick((2, 3, 5, 7)), pick((1, 2, 5, 7, 9))),
         }[form]()
         return f"{kind}[{', '.join(map(str, shape))}]"
 
-    # -- layers ----------------------------------------------------------------------------------------------------------
+    # -- layers -------------------------------------------------------------------------------------------------------
     def first(self) -> tuple[Node, Layer]:
         """The input layer, as ``check`` types it."""
         d = next(x for x in self.tables.layers.values() if x.role == "input")
@@ -230,7 +311,9 @@ class Drawer:
         return [Node(d.name, written, body)], layer
 
     def container_body(self, d: LayerDef, t: TensorType, depth: int) -> tuple[list[Node], tuple[Layer, ...]] | None:
-        """A body that the container takes: random layers, then one that brings the shape back, or a branch that follows it."""
+        """A body that the container takes: random layers, then one that brings the shape back, or a branch
+        that follows it.
+        """
         nodes, layers, out = self.some(t, self.rng.randint(0, 3), depth + 1)
         for _ in range(30):
             try:
@@ -313,7 +396,9 @@ class Drawer:
                     before = [Node("flatten")]
                 found = next((x for _ in range(4) if (x := self.one(d, at, depth))), None)
                 lost = found and len(t.shape) == 3 != len(found[1].output.shape)
-                if found and not (lost and len(layers) < count - 1 and self.rng.random() < 0.8):  # an image stays one for a while
+                if found and not (
+                    lost and len(layers) < count - 1 and self.rng.random() < 0.8
+                ):  # an image stays one for a while
                     nodes += [*before, *found[0]]
                     layers += [Layer("flatten", "", Call("flatten"), t, at)] if before else []
                     layers.append(found[1])
@@ -383,7 +468,9 @@ def _folded(rng: random.Random, spec: Spec) -> Spec:
     if any("name =" in line for n in part for line in n.lines()):
         return spec
     if rng.random() < 0.5:
-        return replace(spec, nodes=[*spec.nodes[:i], Node("repeat", [str(rng.choice((1, 1, 2)))], part), *spec.nodes[j:]])
+        return replace(
+            spec, nodes=[*spec.nodes[:i], Node("repeat", [str(rng.choice((1, 1, 2)))], part), *spec.nodes[j:]]
+        )
     name = rng.choice(("part", "stage", "eval_block", "body"))
     definition = "\n".join([f"block {name}(size = 3) {{", *(x for n in part for x in n.lines()), "}"])
     return replace(spec, blocks=[definition], nodes=[*spec.nodes[:i], Node(name), *spec.nodes[j:]])

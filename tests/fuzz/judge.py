@@ -1,8 +1,8 @@
 """Judges a spec: does it mean one thing, whatever passes, instruction sets, threads and programs are asked?
 
-Each trial below takes a :class:`Case` and raises if the promise that it is named after does not hold.  :func:`judge` runs
-trials in turn and gives the first :class:`Failure`; :func:`blame` says which pass, or which option of the spec, has to be
-taken away for it to go.
+Each trial below takes a :class:`Case` and raises if the promise that it is named after does not hold.  :func:`judge`
+runs trials in turn and gives the first :class:`Failure`; :func:`blame` says which pass, or which option of the spec,
+has to be taken away for it to go.
 """
 
 from __future__ import annotations
@@ -126,7 +126,11 @@ def steps(lib: Library, threads: int, count: int = 3) -> None:
         assert_same(results, {role: values[v] for role, v in program.results}, f"step {t}:")
     inputs = batch_of(lib.planned, count)
     values = interpreted(lib.evaluate, states, inputs)
-    assert_same(lib.step(lib.evaluate, inputs, 0, threads), {r: values[v] for r, v in lib.evaluate.program.results}, "evaluation:")
+    assert_same(
+        lib.step(lib.evaluate, inputs, 0, threads),
+        {r: values[v] for r, v in lib.evaluate.program.results},
+        "evaluation:",
+    )
     assert_same(lib.states(), states, "after evaluation:")
 
 
@@ -193,15 +197,17 @@ def samples(model: Model, count: int, seed: int) -> tuple[np.ndarray, np.ndarray
 
 
 def run(argv: Iterable[object], folder: Path, code: int | None = 0, **kw: object) -> str:
-    done = subprocess.run([str(a) for a in argv], cwd=folder, capture_output=True, text=True, check=False, timeout=300, **kw)  # type: ignore[call-overload]
+    done = subprocess.run(
+        [str(a) for a in argv], cwd=folder, capture_output=True, text=True, check=False, timeout=300, **kw
+    )  # type: ignore[call-overload]
     said = done.stdout + done.stderr
     assert code is None or done.returncode == code, f"exit code {done.returncode}: {said.strip().splitlines()[-1:]}"
     return str(said)
 
 
 def program(case: Case) -> None:
-    """The program: its ELF is the plan's; all levels and threads give the same states; the peak is at most the plan; one that is
-    killed ends where one that was left alone does."""
+    """The program: its ELF is the plan's; all levels and threads give the same states; the peak is at most the plan;
+    one that is killed ends where one that was left alone does."""
     model = case.model
     planned = driver.plan_model(driver.Options(case.text, model=model, threads=4), case.planned.target, knobs.Knobs())
     with tempfile.TemporaryDirectory(prefix="bnnc-fuzz-") as tmp:
@@ -219,7 +225,9 @@ def program(case: Case) -> None:
             given = "xy.bnnd"
         train = [folder / "net", "train", "--train", given, "--test", given, "--epochs", 3]
         states = {}
-        for level, threads in [(level, 1 + i) for i, level in enumerate(("base", "avx2", "avx512")[: cpu_levels()])] + [("base", 4)]:
+        for level, threads in [(level, 1 + i) for i, level in enumerate(("base", "avx2", "avx512")[: cpu_levels()])] + [
+            ("base", 4)
+        ]:
             out = f"run-{level}-{threads}"
             said = run([*train, "--out", out, "--isa", level, "--threads", threads, "--log", f"{out}.log"], folder)
             states[level, threads] = said.rsplit("state ", 1)[1].split()[0]
@@ -228,7 +236,9 @@ def program(case: Case) -> None:
         assert len(set(states.values())) == 1, f"levels and threads differ: {states}"
         again = [*train, "--out", "killed", "--threads", case.threads]
         for wait in (0.01, 0.03):
-            with subprocess.Popen([str(a) for a in again], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as p:
+            with subprocess.Popen(
+                [str(a) for a in again], cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as p:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     p.wait(wait)
                 p.send_signal(signal.SIGKILL)
@@ -291,7 +301,9 @@ def still(failure: Failure, text: str, seed: int, disable: frozenset[str] = froz
         normal = case.plan
 
         def plan_without(off: frozenset[str] = frozenset(), target: str = "host", verify: int = 2) -> driver.Planned:
-            return driver.plan_text(driver.Options(text, target=target), knobs.Knobs(disable=off | disable, verify=verify))
+            return driver.plan_text(
+                driver.Options(text, target=target), knobs.Knobs(disable=off | disable, verify=verify)
+            )
 
         case.plan = plan_without if normal else normal  # type: ignore[method-assign]
         case.__dict__["planned"] = None

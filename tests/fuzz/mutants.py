@@ -1,11 +1,11 @@
 """Mutants of specs: the examples' texts with a few edits each, and the judge of what bnnc says to them.
 
-A mutant follows from its seed alone.  It ends in an error with a code, which ``check`` tells, or in a plan; in at most 10 seconds
-of processor time and 2 GiB, and never in a traceback.  Each mutant is judged in a process of its own, with these limits.
-Every eighth goes on: its program is written, and the command ``plan`` prints its table.
+A mutant follows from its seed alone.  It ends in an error with a code, which ``check`` tells, or in a plan; in at most
+10 seconds of processor time and 2 GiB, and never in a traceback.  Each mutant is judged in a process of its own, with
+these limits. Every eighth goes on: its program is written, and the command ``plan`` prints its table.
 
-    python tests/fuzz/mutants.py 0 3000       judge the seeds 0 to 2999; failing seeds are printed, at the end what was met
-    python tests/fuzz/mutants.py 17           print mutant 17 and what comes of it
+    python tests/fuzz/mutants.py 0 3000       judge the seeds 0 to 2999; failing seeds are printed, at the end what was
+    met python tests/fuzz/mutants.py 17           print mutant 17 and what comes of it
 """
 
 from __future__ import annotations
@@ -40,13 +40,56 @@ LATER = {"B0701", "B0702", "B0710", "B0715"}
 TOKEN = re.compile(r'#[^\n]*|"[^"\n]*"|\d[\w.]*%?|\w+|\s+|[^\w\s]')
 STATEMENT = re.compile(r"[^;{}]*;\n?")
 NUMBERS = (
-    "0", "-1", "1", "2", "3", "7", "33", "127", "1e3", "65535", "65536", "65537", "1000000", "2147483647", "2147483648", "4294967295",
-           "9223372036854775807", "9223372036854775808", "1e18", "1e400", "1e-400", "0.5", "2.5", "-0.5", "1/3", "(1 / 0)", "100%", "0.1%",
-           "1KiB", "0x10", "1" * 50)
+    "0",
+    "-1",
+    "1",
+    "2",
+    "3",
+    "7",
+    "33",
+    "127",
+    "1e3",
+    "65535",
+    "65536",
+    "65537",
+    "1000000",
+    "2147483647",
+    "2147483648",
+    "4294967295",
+    "9223372036854775807",
+    "9223372036854775808",
+    "1e18",
+    "1e400",
+    "1e-400",
+    "0.5",
+    "2.5",
+    "-0.5",
+    "1/3",
+    "(1 / 0)",
+    "100%",
+    "0.1%",
+    "1KiB",
+    "0x10",
+    "1" * 50,
+)
 KEYWORDS = ("network", "block", "repeat", "let", "rule", "train", "data", "allow", "on", "off", "name", "input", "loss")
 SIGNS = ("{", "}", "(", ")", "[", "]", ";", ",", "=", "-", "*", "/", "%", '"', "#", "\\")
 CHARACTERS = (
-    "\u00e9", "\u4e2d", "\U0001f600", "\u200b", "\u202e", "\x00", "\ufeff", "\u00b2", "\u0663", "\u2212", "\t", "\r", "\x1b", "\x7f")
+    "\u00e9",
+    "\u4e2d",
+    "\U0001f600",
+    "\u200b",
+    "\u202e",
+    "\x00",
+    "\ufeff",
+    "\u00b2",
+    "\u0663",
+    "\u2212",
+    "\t",
+    "\r",
+    "\x1b",
+    "\x7f",
+)
 
 
 @cache
@@ -55,7 +98,13 @@ def names() -> tuple[str, ...]:
     t = registry.builtin()
     tables = (t.layers, t.rules, t.optimizers, t.schedules, t.encoders, t.sources, t.classifiers)
     params = {p.name for table in tables for record in table.values() for p in record.params}
-    return tuple(sorted({n for table in tables for n in table} | params | {p.name for p in (*spec_sections.TRAIN, *spec_sections.DATA)}))
+    return tuple(
+        sorted(
+            {n for table in tables for n in table}
+            | params
+            | {p.name for p in (*spec_sections.TRAIN, *spec_sections.DATA)}
+        )
+    )
 
 
 @cache
@@ -77,7 +126,7 @@ def _tokens(text: str, what: str) -> list[re.Match[str]]:
 
 
 def _put(text: str, m: re.Match[str], new: str) -> str:
-    return text[: m.start()] + new + text[m.end():]
+    return text[: m.start()] + new + text[m.end() :]
 
 
 def _token(r: random.Random, text: str, what: str = r"\S") -> re.Match[str]:
@@ -86,7 +135,11 @@ def _token(r: random.Random, text: str, what: str = r"\S") -> re.Match[str]:
 
 def _swap(text: str, a: re.Match[str], b: re.Match[str]) -> str:
     a, b = sorted((a, b), key=lambda m: m.start())
-    return text[: a.start()] + b[0] + text[a.end(): b.start()] + a[0] + text[b.end():] if a.start() != b.start() else text
+    return (
+        text[: a.start()] + b[0] + text[a.end() : b.start()] + a[0] + text[b.end() :]
+        if a.start() != b.start()
+        else text
+    )
 
 
 def _statement(r: random.Random, text: str) -> re.Match[str]:
@@ -132,7 +185,11 @@ def number(r: random.Random, text: str) -> str:
 
 def larger(r: random.Random, text: str) -> str:
     m = _token(r, text, r"\d")
-    return _put(text, m, str(int(m[0]) * r.choice((2, 3, 10, 100, 1000)) + r.choice((0, 0, 1)))) if m[0].isdigit() else text
+    return (
+        _put(text, m, str(int(m[0]) * r.choice((2, 3, 10, 100, 1000)) + r.choice((0, 0, 1))))
+        if m[0].isdigit()
+        else text
+    )
 
 
 def smaller(r: random.Random, text: str) -> str:
@@ -142,19 +199,21 @@ def smaller(r: random.Random, text: str) -> str:
 
 def name(r: random.Random, text: str) -> str:
     long = "".join(r.choice("abcdefghijklmnopqrstuvwxyz_") for _ in range(60))
-    return _put(text, _token(r, text, r"[a-zA-Z_]"), r.choice((r.choice(KEYWORDS), r.choice(names()), r.choice(names()), long)))
+    return _put(
+        text, _token(r, text, r"[a-zA-Z_]"), r.choice((r.choice(KEYWORDS), r.choice(names()), r.choice(names()), long))
+    )
 
 
 def argument(r: random.Random, text: str) -> str:
     m = r.choice([m for m in TOKEN.finditer(text) if m[0] == ";"] or list(TOKEN.finditer(text)))
-    return text[: m.start()] + r.choice(arguments()) + text[m.start():]
+    return text[: m.start()] + r.choice(arguments()) + text[m.start() :]
 
 
 def layer(r: random.Random, text: str) -> str:
     """A layer, perhaps with a number, after another statement."""
     m = _statement(r, text)
     new = f"{r.choice(sorted(registry.builtin().layers))}{r.choice(('', ' 3', ' 16', ' 33 3', r.choice(arguments())))};"
-    return text[: m.end()] + new + text[m.end():]
+    return text[: m.end()] + new + text[m.end() :]
 
 
 def cut(r: random.Random, text: str) -> str:
@@ -183,12 +242,39 @@ def setting(r: random.Random, text: str) -> str:
     table = {"optimizer": registry.builtin().optimizers, "schedule": registry.builtin().schedules}.get(p.name)
     value = r.choice(sorted(table)) if table else r.choice(("on", "off", *NUMBERS))
     m = re.search(r"train *\{", text)
-    return text[: m.end()] + f" {p.name} = {value};" + text[m.end():] if m else text + f"train {{ {p.name} = {value}; }}\n"
+    return (
+        text[: m.end()] + f" {p.name} = {value};" + text[m.end() :]
+        if m
+        else text + f"train {{ {p.name} = {value}; }}\n"
+    )
 
 
 EDITS: tuple[Edit, ...] = (
-    delete_token, double_token, swap_tokens, delete_statement, double_statement, move_statement, move_statement, swap_statements, number,
-    number, larger, larger, smaller, smaller, name, argument, argument, layer, layer, cut, sign, character, rule, setting)
+    delete_token,
+    double_token,
+    swap_tokens,
+    delete_statement,
+    double_statement,
+    move_statement,
+    move_statement,
+    swap_statements,
+    number,
+    number,
+    larger,
+    larger,
+    smaller,
+    smaller,
+    name,
+    argument,
+    argument,
+    layer,
+    layer,
+    cut,
+    sign,
+    character,
+    rule,
+    setting,
+)
 
 
 @dataclass(frozen=True)
@@ -215,7 +301,9 @@ def mutant(seed: int) -> Mutant:
 
 @dataclass(frozen=True)
 class Verdict:
-    """``what``: ``plan``, or the stage that refused and its codes (``check B0101``); ``fault``: why that is wrong, or nothing."""
+    """``what``: ``plan``, or the stage that refused and its codes (``check B0101``); ``fault``: why that is wrong, or
+    nothing.
+    """
 
     what: str
     fault: str = ""
@@ -247,8 +335,11 @@ def _judge(text: str, whole: bool) -> Verdict:
         return _refused(stage, e)
     if not whole:
         return Verdict("plan")
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), \
-            contextlib.redirect_stderr(io.StringIO()) as said:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()) as said,
+    ):
         file = Path(folder) / "mutant.bnn"
         file.write_text(text, encoding="utf-8", newline="")
         try:
@@ -260,7 +351,9 @@ def _judge(text: str, whole: bool) -> Verdict:
 
 
 def judge(text: str, whole: bool = False, seconds: int = SECONDS, memory: int = BYTES) -> Verdict:
-    """What bnnc says to ``text``, in a process of its own with limits.  ``whole``: as far as its source and the command `plan`."""
+    """What bnnc says to ``text``, in a process of its own with limits.  ``whole``: as far as its source and the command
+    `plan`.
+    """
     knobs.read()
     start, (read, write) = time.perf_counter(), os.pipe()
     child = os.fork()
@@ -301,8 +394,14 @@ class Count:
     def __str__(self) -> str:
         rows = [f"{n:6}  {what}" for what, n in self.verdicts.most_common()]
         slow = ", ".join(f"{s:.1f} s (seed {seed})" for s, seed in self.slowest[:5])
-        return "\n".join([*rows, f"slowest: {slow}", f"{self.verdicts.total()} mutants, {len(self.faults)} failures",
-                          *map(told, self.faults)])
+        return "\n".join(
+            [
+                *rows,
+                f"slowest: {slow}",
+                f"{self.verdicts.total()} mutants, {len(self.faults)} failures",
+                *map(told, self.faults),
+            ]
+        )
 
 
 def told(fault: tuple[Mutant, Verdict]) -> str:

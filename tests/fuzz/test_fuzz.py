@@ -1,8 +1,9 @@
 """Any spec that ``check`` accepts means one thing.
 
-The corpus holds what once failed; each day has 40 specs of its own (``BNNC_FUZZ_SEED=N`` repeats a day's); `make fuzz` judges
-2,000 and prints what they covered.  ``python tests/fuzz/run.py SEED`` judges one seed, blames a pass and shrinks the spec.
-The judge is judged too: a mistake planted in each of the passes is found.
+The corpus holds what once failed; each day has 40 specs of its own (``BNNC_FUZZ_SEED=N`` repeats a day's); `make fuzz`
+judges
+2,000 and prints what they covered.  ``python tests/fuzz/run.py SEED`` judges one seed, blames a pass and shrinks the
+spec. The judge is judged too: a mistake planted in each of the passes is found.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def test_the_corpus(path: Path) -> None:
     assert failure is None, told(failure, text)
 
 
-@pytest.mark.parametrize(("name", "off"), [("one_column_clip", "sink"), ("one_column_clip", "fuse"), ("seed209_kernels_off", "fuse")])
+@pytest.mark.parametrize(
+    ("name", "off"), [("one_column_clip", "sink"), ("one_column_clip", "fuse"), ("seed209_kernels_off", "fuse")]
+)
 def test_what_failed_without_a_pass(name: str, off: str) -> None:
     case = Case((CORPUS / f"{name}.bnn").read_text(encoding="utf-8"), 1)
     case.off, case.poison = frozenset([off]), False
@@ -74,10 +77,17 @@ def test_the_generator_reaches_all_names() -> None:
     seen: Counter[str] = Counter()
     for seed in range(400):
         m = draw(seed).model
-        seen.update({*(y.kind for y in m.walk()), m.rule.name, f"optimizer {m.optimizer.name}", f"schedule {m.schedule.name}"})
+        seen.update(
+            {*(y.kind for y in m.walk()), m.rule.name, f"optimizer {m.optimizer.name}", f"schedule {m.schedule.name}"}
+        )
         seen.update({f"encoder {m.layers[0]['encoder'].name}"})
         seen.update({f"classifier {v.name}" for _, v in m.rule.args if getattr(v, "name", "") in tables.classifiers})
-    wanted = {*tables.layers, *tables.rules, *(f"optimizer {n}" for n in tables.optimizers), *(f"schedule {n}" for n in tables.schedules)}
+    wanted = {
+        *tables.layers,
+        *tables.rules,
+        *(f"optimizer {n}" for n in tables.optimizers),
+        *(f"schedule {n}" for n in tables.schedules),
+    }
     wanted |= {f"encoder {n}" for n in tables.encoders} | {f"classifier {n}" for n in tables.classifiers}
     assert not wanted - set(seen), f"never drawn: {sorted(wanted - set(seen))}"
 
@@ -89,10 +99,13 @@ def test_a_seed_is_a_spec_for_ever() -> None:
 def test_a_hole_in_what_was_covered_is_seen() -> None:
     text = table(Counter({("dense", "edge"): 3}))
     assert next(x for x in text.splitlines() if x.startswith("dense ")).split()[1:].count("3") == 1
-    assert next(x for x in text.splitlines() if x.startswith("conv ")).split()[1:] == ["."] * (len(text.splitlines()[0].split()))
+    assert next(x for x in text.splitlines() if x.startswith("conv ")).split()[1:] == ["."] * (
+        len(text.splitlines()[0].split())
+    )
 
 
-# -- the judge is judged -------------------------------------------------------------------------------------------------
+# -- the judge is judged
+# -------------------------------------------------------------------------------------------------
 
 
 def simplify_minus_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +113,11 @@ def simplify_minus_one(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def neutral(p: Any, kind: str, inputs: tuple[str, ...]) -> str | None:
         c = p.producer.get(inputs[-1])
-        return inputs[0] if kind in ("mul", "div") and c is not None and c.kind == "const" and abs(c["value"]) == 1 else None
+        return (
+            inputs[0]
+            if kind in ("mul", "div") and c is not None and c.kind == "const" and abs(c["value"]) == 1
+            else None
+        )
 
     monkeypatch.setattr(simplify, "_neutral", neutral)
 
@@ -149,14 +166,25 @@ def pack_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
 def place_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
     """place: a value may be overwritten by the kernel that reads it last."""
     lifetimes = place._lifetimes
-    monkeypatch.setattr(place, "_lifetimes", lambda steps: {n: (a, max(a, b - 1)) for n, (a, b) in lifetimes(steps).items()})
+    monkeypatch.setattr(
+        place, "_lifetimes", lambda steps: {n: (a, max(a, b - 1)) for n, (a, b) in lifetimes(steps).items()}
+    )
 
 
-PLANTED = (simplify_minus_one, fuse_across_rows, sink_to_another_state, order_without_old_values, pack_one_way, place_too_short)
+PLANTED = (
+    simplify_minus_one,
+    fuse_across_rows,
+    sink_to_another_state,
+    order_without_old_values,
+    pack_one_way,
+    place_too_short,
+)
 
 
 @pytest.mark.parametrize("plant", PLANTED, ids=lambda f: f.__name__)
-def test_a_planted_mistake_is_found(plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_planted_mistake_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
     trials = [TRIALS[n] for n in ("plan", "kernels")] if plant is pack_one_way else [TRIALS["plan"]]
     for seed in range(300):

@@ -1,4 +1,5 @@
-"""Mutants of the examples end in an error that ``check`` tells, or in a plan, within bounds of time and memory (:mod:`mutants`).
+"""Mutants of the examples end in an error that ``check`` tells, or in a plan, within bounds of time and memory
+(:mod:`mutants`).
 
 Failing seeds are in the message; ``python tests/fuzz/mutants.py SEED`` shows the text and what comes of it.
 """
@@ -41,11 +42,17 @@ def test_a_seed_is_a_mutant() -> None:
 SPEC = "network net { input u8[9]; dense 4; batchnorm; loss; }"
 
 
-@pytest.mark.parametrize("stage, mistake, fault", [
-    ("check_text", "raise KeyError('a')", "KeyError"), ("plan_text", "raise RecursionError", "RecursionError"),
-    ("plan_text", "raise error('B0402', 'late')", "refused after `check`: late"),
-    ("check_text", "raise error('', 'bare')", "without a code"),
-    ("plan_text", "\nwhile True: pass", "more than 1 s"), ("plan_text", "bytearray(1 << 28)", "MemoryError")])
+@pytest.mark.parametrize(
+    "stage, mistake, fault",
+    [
+        ("check_text", "raise KeyError('a')", "KeyError"),
+        ("plan_text", "raise RecursionError", "RecursionError"),
+        ("plan_text", "raise error('B0402', 'late')", "refused after `check`: late"),
+        ("check_text", "raise error('', 'bare')", "without a code"),
+        ("plan_text", "\nwhile True: pass", "more than 1 s"),
+        ("plan_text", "bytearray(1 << 28)", "MemoryError"),
+    ],
+)
 def test_a_mistake_of_a_stage_is_a_fault(monkeypatch: pytest.MonkeyPatch, stage: str, mistake: str, fault: str) -> None:
     from bnnc.diag import error
 

@@ -1,8 +1,8 @@
 """Final weights of the integer rules: the same on every target, to the bit.
 
-Four specs are trained on data from bnnc's own generator (:mod:`bnnc.rng`), so that no library's random numbers matter; a hash
-of all weights is committed.  A target or backend takes part with one function in ``TRAINERS``: a network, its samples and
-labels -> its weights by name.  ``pytest tests/golden --update-golden`` writes what the interpreter says.
+Four specs are trained on data from bnnc's own generator (:mod:`bnnc.rng`), so that no library's random numbers matter;
+a hash of all weights is committed.  A target or backend takes part with one function in ``TRAINERS``: a network, its
+samples and labels -> its weights by name.  ``pytest tests/golden --update-golden`` writes what the interpreter says.
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def net(widths: tuple[int, ...], rule: str, batch: int) -> Net:
 
 NETS = {
     "bep": net((67, 35, 21, 5), "bep(group = 7)", 20),
-    "bep-8-bits-keep": net((40, 33, 15, 9, 4), "bep(bits = 8, tie = keep, nu = 0.1, classifier = random, r = 0.75)", 23),
+    "bep-8-bits-keep": net(
+        (40, 33, 15, 9, 4), "bep(bits = 8, tie = keep, nu = 0.1, classifier = random, r = 0.75)", 23
+    ),
     "local": net((67, 35, 21, 5), "local", 20),
     "local-5-bits": net((33, 18, 12, 3), "local(bits = 5, group = 3, reinforce = 0.1)", 10),
 }
@@ -73,8 +75,11 @@ def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
             tick += 1
             at = rng.order(SEED, epoch, SAMPLES, np.arange(first, first + n.batch))
             scalars = {"tick": tick, "seed": SEED, "errors": errors, "samples": seen, "level": 0}
-            env = {"x": np.where(x[at], 1, -1).astype(np.int8), "labels": y[at][:, None],
-                   **{k: np.array([[v]], np.int32) for k, v in scalars.items()}}
+            env = {
+                "x": np.where(x[at], 1, -1).astype(np.int8),
+                "labels": y[at][:, None],
+                **{k: np.array([[v]], np.int32) for k, v in scalars.items()},
+            }
             out, states = interp.step(program, {**states, **env})
             wrong += int((out[pred][:, 0] != y[at]).sum())
         errors, seen = wrong, SAMPLES // n.batch * n.batch
@@ -84,6 +89,7 @@ def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
 
 def program(*flags: str, target: str = "host") -> Train:
     """Trains with the generated program for a target, which QEMU runs where it is not for this machine."""
+
     def train(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
         if target != "host":
             cross.need(TARGETS[target])
@@ -91,8 +97,22 @@ def program(*flags: str, target: str = "host") -> Train:
             pytest.skip("no C compiler")
         write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
         driver.build_planned(replace(plan(n.text, target), threads=4), folder / "net")
-        argv = [*TARGETS[target].emulator, folder / "net", "train", "--train", folder / "data.bnnd", "--epochs", str(EPOCHS),
-                "--seed", str(SEED), "--out", folder / "run", "--export", folder / "w", *flags]
+        argv = [
+            *TARGETS[target].emulator,
+            folder / "net",
+            "train",
+            "--train",
+            folder / "data.bnnd",
+            "--epochs",
+            str(EPOCHS),
+            "--seed",
+            str(SEED),
+            "--out",
+            folder / "run",
+            "--export",
+            folder / "w",
+            *flags,
+        ]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return tensors.read(folder / "w")
@@ -106,8 +126,14 @@ def triton_program(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays
     driver.build_planned(plan(n.text, target="triton"), folder / "net")
     env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     argv = [sys.executable, "-W", "ignore", folder / "net", "train", "--train", "data.bnnd", "--epochs", str(EPOCHS)]
-    done = subprocess.run([*argv, "--seed", str(SEED), "--out", "run", "--export", "w"], cwd=folder, env=env, capture_output=True,
-                          text=True, check=False)
+    done = subprocess.run(
+        [*argv, "--seed", str(SEED), "--out", "run", "--export", "w"],
+        cwd=folder,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     return tensors.read(folder / "w")
 
@@ -129,8 +155,11 @@ def weights_hash(weights: Arrays) -> str:
     return h.hexdigest()[:32]
 
 
-MARKS = {"triton": pytest.mark.slow, **{f"host-{isa}": pytest.mark.slow for isa in LEVELS[: cpu_levels() - 1]},
-         **{name: pytest.mark.arm for name in cross.ARM}}
+MARKS = {
+    "triton": pytest.mark.slow,
+    **{f"host-{isa}": pytest.mark.slow for isa in LEVELS[: cpu_levels() - 1]},
+    **{name: pytest.mark.arm for name in cross.ARM},
+}
 
 
 @pytest.mark.parametrize("trainer", [pytest.param(t, marks=MARKS.get(t, ())) for t in TRAINERS])

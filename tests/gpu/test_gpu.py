@@ -1,5 +1,5 @@
-"""What only a GPU can show: `pytest -m gpu`.  Compiled kernels are the interpreter's bit for bit, whole steps do not race, and both
-programs train MNIST to the very states of the C trainer.
+"""What only a GPU can show: `pytest -m gpu`.  Compiled kernels are the interpreter's bit for bit, whole steps do not
+race, and both programs train MNIST to the very states of the C trainer.
 
 Nothing here has a tolerance: the kernels add in the order that the IR states, on every backend.
 """

@@ -1,8 +1,8 @@
-"""The GPU programs without a GPU: the host program in C against a stand-in for the driver, the Python trainer in Triton's
-interpreter.
+"""The GPU programs without a GPU: the host program in C against a stand-in for the driver, the Python trainer in
+Triton's interpreter.
 
-The stand-in (``fake_cuda.c``) runs the C backend's kernels on what the host program put into device memory, so a whole training
-run must end in the states of the C trainer, and checkpoints go from one program to the other.
+The stand-in (``fake_cuda.c``) runs the C backend's kernels on what the host program put into device memory, so a whole
+training run must end in the states of the C trainer, and checkpoints go from one program to the other.
 """
 
 from __future__ import annotations
@@ -28,29 +28,44 @@ from bnnc.diag import BnncError
 
 HERE = Path(__file__).parent
 NETS = {
-    "floats": spec((20, 9, 3), kind="sign", batch=10).replace("optimizer =", "epochs = 2; schedule = cosine; optimizer ="),
-    "integers": spec((20, 9, 3), kind="sign", rule="bep(group = 3)", batch=10).replace("optimizer = adam; ", "epochs = 2; "),
-    "encoded": sequence_spec(4, 5, 9, 0, 3, batch=10, encoder="thermometer(3, kind = gauss)").replace("f32[", "u8[").replace(
-        "train { ", "train { epochs = 2; schedule = plateau(1, 0.5); "),
+    "floats": (
+        spec((20, 9, 3), kind="sign", batch=10).replace("optimizer =", "epochs = 2; schedule = cosine; optimizer =")
+    ),
+    "integers": (
+        spec((20, 9, 3), kind="sign", rule="bep(group = 3)", batch=10).replace("optimizer = adam; ", "epochs = 2; ")
+    ),
+    "encoded": (
+        sequence_spec(4, 5, 9, 0, 3, batch=10, encoder="thermometer(3, kind = gauss)")
+        .replace("f32[", "u8[")
+        .replace("train { ", "train { epochs = 2; schedule = plateau(1, 0.5); ")
+    ),
     "parts": spec((20, 9, 3), kind="sign", batch=12).replace("optimizer =", "epochs = 2; microbatch = 3; optimizer ="),
-    "images": """network net {
-  input u8[4, 5, 1]; conv 5 kernel = 2; maxpool; batchnorm; sign; conv 3 kernel = 2 padding = same; batchnorm; sign; flatten;
+    "images": (
+        """network net {
+  input u8[4, 5, 1]; conv 5 kernel = 2; maxpool; batchnorm; sign; conv 3 kernel = 2 padding = same; batchnorm; sign;
+  flatten;
   dense 3; batchnorm; loss; }
 rule standard; train { epochs = 2; batch = 10; optimizer = adam; }
-""",
-    "strips": """network net {
-  input u8[4, 5, 1]; conv 8 kernel = 1; batchnorm; sign; conv 64 kernel = 1; batchnorm; sign; conv 8 kernel = 1; maxpool; batchnorm; sign;
+"""
+    ),
+    "strips": (
+        """network net {
+  input u8[4, 5, 1]; conv 8 kernel = 1; batchnorm; sign; conv 64 kernel = 1; batchnorm; sign;
+  conv 8 kernel = 1; maxpool; batchnorm; sign;
   flatten; dense 3; batchnorm; loss; }
 rule edge; train { epochs = 1; batch = 10; optimizer = adam; recompute = on; }
-""",
-    "residuals": """network net {
+"""
+    ),
+    "residuals": (
+        """network net {
   input u8[4, 5, 1]; conv 4 kernel = 2 weights = real; batchnorm; relu; maxpool 2 stride = 1; batchnorm;
   residual { sign clip = 1.25; conv 4 padding = same groups = 2; batchnorm; }
   residual { shortcut { avgpool 2; conv 6 kernel = 1 weights = real; batchnorm; }
              sign clip = 1.25; conv 6 kernel = 2 stride = 2 scale = mean; batchnorm; }
   globalavgpool; flatten; dense 3 weights = real bias = on; loss; }
 rule edge(clip_at = 1.25); train { epochs = 2; batch = 10; optimizer = adam; }
-""",
+"""
+    ),
 }
 
 
@@ -68,7 +83,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         y = rng.integers(0, 3, n).astype(np.uint8)
         np.save(at / f"x{name}.npy", np.where(centres[y] ^ (rng.random((n, 20)) < 0.1), 200, 50).astype(np.uint8))
         np.save(at / f"y{name}.npy", y)
-    argv = ["gcc", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(at / "libcuda.so.1"), str(HERE / "fake_cuda.c")]
+    argv = [
+        "gcc",
+        "-O1",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-shared",
+        "-fPIC",
+        "-o",
+        str(at / "libcuda.so.1"),
+        str(HERE / "fake_cuda.c"),
+    ]
     subprocess.run([*argv, "-ldl"], check=True)
     return at
 
@@ -81,7 +107,9 @@ def built(net: str, target: str, folder: Path) -> tuple[driver.Planned, Path]:
     return planned, out
 
 
-def run(program: Path, folder: Path, *args: str, net: str = "", code: int = 0, **env: str) -> subprocess.CompletedProcess[str]:
+def run(
+    program: Path, folder: Path, *args: str, net: str = "", code: int = 0, **env: str
+) -> subprocess.CompletedProcess[str]:
     """A program with the stand-in's driver, or the Python trainer in the interpreter."""
     more = {"LD_LIBRARY_PATH": str(folder), **env}
     if net:
@@ -90,7 +118,9 @@ def run(program: Path, folder: Path, *args: str, net: str = "", code: int = 0, *
     argv = [sys.executable, "-W", "ignore", str(program)] if program.name.endswith("triton") else [str(program)]
     if argv[0] == sys.executable:
         more |= {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([*argv, *args], cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*argv, *args], cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -99,20 +129,25 @@ def state(done: subprocess.CompletedProcess[str]) -> str:
     return done.stdout.split("state ")[1].split()[0]
 
 
-SLOW_FLOATS = [*(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "parts", "images", "residuals", "encoded")), "integers"]
+SLOW_FLOATS = [
+    *(pytest.param(n, marks=pytest.mark.slow) for n in ("floats", "parts", "images", "residuals", "encoded")),
+    "integers",
+]
 REAL = ("floats", "parts", "images", "residuals")  # nothing is counted
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
 def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
-    """Two epochs: the same states, log (what was counted, too) and exported weights; each goes on from the other's checkpoint, also
-    from one within an epoch, and both fit the encoder to the same thresholds."""
+    """Two epochs: the same states, log (what was counted, too) and exported weights; each goes on from the other's
+    checkpoint, also from one within an epoch, and both fit the encoder to the same thresholds."""
     _, c = built(net, "host", folder)
     _, py = built(net, "triton", folder)
     logs = [folder / f"{net}-{p}.jsonl" for p in "cp"]
     files = [folder / f"{net}-{p}.safetensors" for p in "cp"]
-    a, b = (run(p, folder, "train", "--out", f"{net}-{p.name}", "--log", str(log), "--export", str(file))
-            for p, log, file in ((c, logs[0], files[0]), (py, logs[1], files[1])))
+    a, b = (
+        run(p, folder, "train", "--out", f"{net}-{p.name}", "--log", str(log), "--export", str(file))
+        for p, log, file in ((c, logs[0], files[0]), (py, logs[1], files[1]))
+    )
     assert state(a) == state(b)
     for x, y in zip(*([json.loads(line) for line in log.read_text().splitlines()] for log in logs), strict=True):
         for k in ("event", "epoch", "step", "test_samples", "state", "weights_hash", "hash", "train_samples", "batch"):
@@ -126,8 +161,10 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     assert list(got) == list(want) and all((got[n] == want[n]).all() and got[n].shape == want[n].shape for n in want)
     run(c, folder, "train", "--out", f"{net}-1", "--steps", "1")
     run(py, folder, "train", "--out", f"{net}-1", "--steps", "6", "--log", f"{net}-resumed.jsonl")
-    first = [next(e for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "epoch")
-             for log in (logs[1], folder / f"{net}-resumed.jsonl")]
+    first = [
+        next(e for e in map(json.loads, log.read_text().splitlines()) if e["event"] == "epoch")
+        for log in (logs[1], folder / f"{net}-resumed.jsonl")
+    ]
     assert first[0] == {**first[1], "seconds": first[0]["seconds"], "samples_per_s": first[0]["samples_per_s"]}
     assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
     of_both = [json.loads(run(p, folder, "eval", "--out", f"{net}-1", "--json").stdout) for p in (c, py)]
@@ -137,12 +174,16 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
         want, got = (run(p, folder, "predict", "--out", f"{net}-1", *more).stdout for p in (c, py))
         assert got == want and got.count("\n") == 10
     hits = np.array(run(c, folder, "predict", "--out", f"{net}-1").stdout.split(), int) == np.load(folder / "yt.npy")
-    assert hits.mean() == pytest.approx(json.loads(run(c, folder, "eval", "--out", f"{net}-1", "--json").stdout)["test_acc"])
+    assert hits.mean() == pytest.approx(
+        json.loads(run(c, folder, "eval", "--out", f"{net}-1", "--json").stdout)["test_acc"]
+    )
 
 
 @pytest.mark.parametrize("net", SLOW_FLOATS)
 def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
-    """Images for this GPU, one allocation of the planned size, whole steps in one launch, the C trainer's states and files."""
+    """Images for this GPU, one allocation of the planned size, whole steps in one launch, the C trainer's states and
+    files.
+    """
     _, c = built(net, "host", folder)
     planned, gpu = built(net, "cuda", folder)
     log = folder / f"{net}.driver"
@@ -154,7 +195,9 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     assert f"alloc {planned.report.total}" in lines and planned.report.total == emit.device(planned.placed).nbytes
     assert lines.count("image cubin sm_90") == 2
     steps = int(a.stdout.split(" steps")[0].split()[-1])
-    assert sum(x.startswith("launch train_step 7 256 ") for x in lines) == steps * planned.model.microbatch and steps >= 6
+    assert (
+        sum(x.startswith("launch train_step 7 256 ") for x in lines) == steps * planned.model.microbatch and steps >= 6
+    )
     evaluated = 4 if net == "encoded" else 2 * -(-10 // planned.model.part)  # encoded: held-out samples, too
     assert sum(x.startswith("launch eval_step 7 256 ") for x in lines) == evaluated
     run(c, folder, "train", "--out", f"{net}-h1", "--steps", "4")
@@ -163,8 +206,10 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     assert state(run(gpu, folder, "eval", "--out", f"{net}-h1", net=net)) == state(a)
     args = ("predict", "--test", "xt.npy", "--out", f"{net}-h1")
     assert run(gpu, folder, *args, net=net).stdout == run(c, folder, *args).stdout
-    ways = [re.findall(r"^steps (.*)  threads . +state (.*)  ok$", run(p, folder, "selftest", net=n).stdout, re.M)
-            for p, n in ((c, ""), (gpu, net))]
+    ways = [
+        re.findall(r"^steps (.*)  threads . +state (.*)  ok$", run(p, folder, "selftest", net=n).stdout, re.M)
+        for p, n in ((c, ""), (gpu, net))
+    ]
     assert [w for w, _ in ways[1]] == ["5  cuda    "] * 2 and len({s for w in ways for _, s in w}) == 1
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
 
@@ -176,8 +221,15 @@ def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_pa
     argv = [sys.executable, "-W", "ignore", str(py)]
 
     def begun(verb: str, *args: object) -> subprocess.Popen[str]:
-        p = subprocess.Popen([*argv, verb, *map(str, args)], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+        p = subprocess.Popen(
+            [*argv, verb, *map(str, args)],
+            cwd=folder,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        )
         assert p.stdout is not None and p.stdout.readline()
         return p
 
@@ -190,18 +242,42 @@ def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_pa
         else:
             p.send_signal(number)
         _, complaint = p.communicate(timeout=60)
-        assert p.returncode == 128 + number and "the same command goes on from here" in complaint and "Error" not in complaint
+        assert (
+            p.returncode == 128 + number
+            and "the same command goes on from here" in complaint
+            and "Error" not in complaint
+        )
         assert "resumed epoch" in run(py, folder, "train", "--out", str(tmp_path / f"{number}"), "--steps", "0").stdout
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*argv, "predict", "--out", tmp_path / "1"], cwd=folder, env=env, stdout=full, stderr=subprocess.PIPE,
-                              text=True, check=False)
-    assert done.returncode == 5 and "cannot write to standard output: No space left" in done.stderr and "Exception" not in done.stderr
+        done = subprocess.run(
+            [*argv, "predict", "--out", tmp_path / "1"],
+            cwd=folder,
+            env=env,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (
+        done.returncode == 5
+        and "cannot write to standard output: No space left" in done.stderr
+        and "Exception" not in done.stderr
+    )
 
 
-@pytest.mark.parametrize(("target", "code"), [
-    ("host", 0), ("host", 128 + signal.SIGTERM), ("triton", 128 + signal.SIGTERM), pytest.param("triton", 0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("target", "code"),
+    [
+        ("host", 0),
+        ("host", 128 + signal.SIGTERM),
+        ("triton", 128 + signal.SIGTERM),
+        pytest.param("triton", 0, marks=pytest.mark.slow),
+    ],
+)
 def test_a_trainer_asks_after_each_epoch(target: str, code: int, folder: Path, tmp_path: Path) -> None:
-    """A line goes on; the end of the input ends the run there, a signal stops it: both with that epoch's checkpoint and weights."""
+    """A line goes on; the end of the input ends the run there, a signal stops it: both with that epoch's checkpoint and
+    weights.
+    """
     _, program = built("integers", target, folder)
     _, c = built("integers", "host", folder)
     argv, env = [str(program)], dict(os.environ)
@@ -210,8 +286,27 @@ def test_a_trainer_asks_after_each_epoch(target: str, code: int, folder: Path, t
         env |= {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
 
     log, file, out = tmp_path / "log.jsonl", tmp_path / "w.safetensors", str(tmp_path / "run")
-    p = subprocess.Popen([*argv, "train", "--out", out, "--epochs", "1000", "--ask", "--quiet", "--log", str(log), "--export", str(file)],
-                         cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    p = subprocess.Popen(
+        [
+            *argv,
+            "train",
+            "--out",
+            out,
+            "--epochs",
+            "1000",
+            "--ask",
+            "--quiet",
+            "--log",
+            str(log),
+            "--export",
+            str(file),
+        ],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert p.stdin is not None and p.stdout is not None
     for k in (1, 2):
         assert p.stdout.readline() == f"epoch {k} is done; a line goes on, the end of standard input stops\n"
@@ -226,12 +321,16 @@ def test_a_trainer_asks_after_each_epoch(target: str, code: int, folder: Path, t
     assert p.wait(timeout=60) == code
     p.stdin.close(), p.stdout.close()
     assert state(run(c, folder, "eval", "--out", out)) == last["state"]
-    assert json.loads(run(c, folder, "eval", "--init", str(file), "--json").stdout)["weights_hash"] == last["weights_hash"]
+    assert (
+        json.loads(run(c, folder, "eval", "--init", str(file), "--json").stdout)["weights_hash"] == last["weights_hash"]
+    )
     assert state(run(c, folder, "train", "--out", str(tmp_path / "whole"), "--epochs", "2")) == last["state"]
 
 
 def test_both_trainers_judge_checkpoints_alike(folder: Path, tmp_path: Path) -> None:
-    """Every pair of a slot that is missing, empty, cut off, torn or damaged: resumed, begun anew or refused, in the same words."""
+    """Every pair of a slot that is missing, empty, cut off, torn or damaged: resumed, begun anew or refused, in the
+    same words.
+    """
     _, c = built("integers", "host", folder)
     out = tmp_path / "run"
     for steps in (1, 2):
@@ -275,7 +374,14 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
     """Which of the images is loaded; each reason not to start has its message, and exit code 7 or 8."""
     _, gpu = built("floats", "cuda", folder)
     args = ("bench", "--steps", "1")
-    for cc, image in ((80, "cubin sm_80"), (86, "cubin sm_80"), (89, "cubin sm_80"), (90, "cubin sm_90"), (100, "ptx"), (120, "ptx")):
+    for cc, image in (
+        (80, "cubin sm_80"),
+        (86, "cubin sm_80"),
+        (89, "cubin sm_80"),
+        (90, "cubin sm_90"),
+        (100, "ptx"),
+        (120, "ptx"),
+    ):
         log = folder / f"cc{cc}"
         run(gpu, folder, *args, net="floats", FAKE_CC=str(cc), FAKE_LOG=str(log))
         assert [x for x in log.read_text().splitlines() if x.startswith("image")] == [f"image {image}"] * 2
@@ -293,14 +399,18 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
 
 @pytest.mark.parametrize("net", ["integers", pytest.param("strips", marks=pytest.mark.slow)])
 def test_one_launch_a_kernel(net: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where a step is not one launch: as many programs as a kernel has tiles, in the schedule's order; the same states."""
+    """Where a step is not one launch: as many programs as a kernel has tiles, in the schedule's order; the same
+    states.
+    """
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
     planned = plan(text_of(net), target="cuda:sm_90")
     gpu = driver.build_source(driver.emit_source(planned), planned, folder / f"many-{net}")
     _, c = built(net, "host", folder)
     log = folder / f"many-{net}.driver"
     a = run(c, folder, "train", "--out", f"many-{net}-c", "--steps", "2", "--test", "none")
-    b = run(gpu, folder, "train", "--out", f"many-{net}-g", "--steps", "2", "--test", "none", net=net, FAKE_LOG=str(log))
+    b = run(
+        gpu, folder, "train", "--out", f"many-{net}-g", "--steps", "2", "--test", "none", net=net, FAKE_LOG=str(log)
+    )
     assert state(a) == state(b)
     launched = [x.split() for x in log.read_text().splitlines() if x.startswith("launch")]
     train, _ = emit.entries(planned.placed)
@@ -308,7 +418,11 @@ def test_one_launch_a_kernel(net: str, folder: Path, monkeypatch: pytest.MonkeyP
     for i, e in enumerate(train):  # a loop's kernels, once a strip
         first, strips = e.loop or (i, 1)
         some = [x for x in train if x.loop == e.loop] if e.loop else [e]
-        want += [["launch", x.name, str(x.tiles), str(32 * x.warps), str(s)] for s in range(strips) for x in some] if first == i else []
+        want += (
+            [["launch", x.name, str(x.tiles), str(32 * x.warps), str(s)] for s in range(strips) for x in some]
+            if first == i
+            else []
+        )
     assert [[*x[:4], x[5]] for x in launched] == 2 * want and (net == "strips") == any(x[5] == "1" for x in launched)
 
 
@@ -329,7 +443,11 @@ def test_a_source_folder_is_built_again(tmp_path: Path) -> None:
     source = driver.emit_source(planned, knobs.Knobs())
     source.write(tmp_path / "src")
     again, sizes, target = select.read_source(tmp_path / "src")
-    assert (again.text[again.main], sizes.arena, target.name) == (source.text[source.main], planned.report.arena, "triton")
+    assert (again.text[again.main], sizes.arena, target.name) == (
+        source.text[source.main],
+        planned.report.arena,
+        "triton",
+    )
     (tmp_path / "src" / source.main).write_text("def broken(:\n")
     again, sizes, target = select.read_source(tmp_path / "src")
     with pytest.raises(BnncError, match="B0713"):
@@ -338,15 +456,27 @@ def test_a_source_folder_is_built_again(tmp_path: Path) -> None:
 
 def test_without_triton_the_python_trainer_says_so(folder: Path) -> None:
     _, py = built("floats", "triton", folder)
-    code = f"import importlib.util as u, runpy; u.find_spec = lambda n: None; runpy.run_path({str(py)!r}, run_name='__main__')"
+    code = (
+        f"import importlib.util as u, runpy; u.find_spec = lambda n: None; runpy.run_path({str(py)!r},"
+        " run_name='__main__')"
+    )
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    done = subprocess.run([sys.executable, "-c", code, "train"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "train"], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 7 and "pip install 'bnnc[gpu]'" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_without_a_gpu_the_python_trainer_says_so(folder: Path) -> None:
     _, py = built("floats", "triton", folder)
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p), "CUDA_VISIBLE_DEVICES": "", "TRITON_INTERPRET": "0"}
-    done = subprocess.run([sys.executable, str(py), "train"], cwd=folder, env=env, capture_output=True, text=True, check=False)
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "CUDA_VISIBLE_DEVICES": "",
+        "TRITON_INTERPRET": "0",
+    }
+    done = subprocess.run(
+        [sys.executable, str(py), "train"], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 7 and "B0714" in done.stderr and "Traceback" not in done.stderr
     assert data.pack(str(folder / "x.npy"), str(folder / "y.npy")).n == 40

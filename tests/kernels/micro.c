@@ -5,12 +5,10 @@
 #include <string.h>
 #include "bnnc_num.h"
 #define API __attribute__((visibility("default")))
-#define SCALAR(name, in, out, f)                                        \
-    API void name(const in *x, out *y, int n);                          \
-    void name(const in *x, out *y, int n)                               \
-    {                                                                   \
-        for (int i = 0; i < n; i++)                                     \
-            y[i] = f(x[i]);                                             \
+#define SCALAR(name, in, out, f) \
+    API void name(const in *x, out *y, int n); \
+    void name(const in *x, out *y, int n) { \
+        for (int i = 0; i < n; i++) y[i] = f(x[i]); \
     }
 SCALAR(num_f16_to_f32, uint16_t, float, bnnc_f16_to_f32)
 SCALAR(num_f32_to_f16, float, uint16_t, bnnc_f32_to_f16)
@@ -18,10 +16,8 @@ SCALAR(num_exp, float, float, bnnc_exp)
 SCALAR(num_log, float, float, bnnc_log)
 SCALAR(num_sqrt, float, float, bnnc_sqrtf)
 API void num_powi(const float *x, const float *k, float *y, int n);
-void num_powi(const float *x, const float *k, float *y, int n)
-{
-    for (int i = 0; i < n; i++)
-        y[i] = bnnc_powi(x[i], k[i]);
+void num_powi(const float *x, const float *k, float *y, int n) {
+    for (int i = 0; i < n; i++) y[i] = bnnc_powi(x[i], k[i]);
 }
 #endif
 
@@ -33,15 +29,14 @@ API int NAME(lanes)(void);
 int NAME(lanes)(void) { return VL; }
 
 #undef MAP
-#define MAP(name, expr)                                                             \
-    API void NAME(name)(const float *a, const float *b, float *y, int n);           \
-    void NAME(name)(const float *a, const float *b, float *y, int n)                \
-    {                                                                               \
-        EACH {                                                                      \
-            const vf x __attribute__((unused)) = vld_f32(a + c, m);                 \
-            const vf z __attribute__((unused)) = vld_f32(b + c, m);                 \
-            vst_f32(y + c, expr, m);                                                \
-        }                                                                           \
+#define MAP(name, expr) \
+    API void NAME(name)(const float *a, const float *b, float *y, int n); \
+    void NAME(name)(const float *a, const float *b, float *y, int n) { \
+        EACH { \
+            const vf x __attribute__((unused)) = vld_f32(a + c, m); \
+            const vf z __attribute__((unused)) = vld_f32(b + c, m); \
+            vst_f32(y + c, expr, m); \
+        } \
     }
 MAP(map_sqrt, vsqrt(x))
 MAP(map_exp, vexp(x))
@@ -49,7 +44,7 @@ MAP(map_log, vlog(x))
 MAP(map_powi, vpowi(x, z))
 MAP(map_f16, vf16(x))
 MAP(map_add, x + z)
-MAP(map_mul, x * z)
+MAP(map_mul, x *z)
 MAP(map_div, x / z)
 MAP(map_neg, vneg(x))
 MAP(map_abs, vabs(x))
@@ -62,17 +57,15 @@ MAP(map_col, vtof(vcol(c)))
 MAP(map_broadcast, vbc(a[0]))
 
 #undef LOAD
-#define LOAD(name, type, f)                                                         \
-    API void NAME(name)(const type *x, float *y, int n);                            \
-    void NAME(name)(const type *x, float *y, int n)                                 \
-    {                                                                               \
-        EACH {                                                                      \
-            const vf v = f(x + c, m);                                               \
-            for (int i = m; i < VL; i++) /* absent lanes read as 0 */               \
-                if (v[i] != 0.0f)                                                   \
-                    y[0] = -12345.0f;                                               \
-            vst_f32(y + c, v, m);                                                   \
-        }                                                                           \
+#define LOAD(name, type, f) \
+    API void NAME(name)(const type *x, float *y, int n); \
+    void NAME(name)(const type *x, float *y, int n) { \
+        EACH { \
+            const vf v = f(x + c, m); \
+            for (int i = m; i < VL; i++) /* absent lanes read as 0 */ \
+                if (v[i] != 0.0f) y[0] = -12345.0f; \
+            vst_f32(y + c, v, m); \
+        } \
     }
 LOAD(load_f32, float, vld_f32)
 LOAD(load_f16, uint16_t, vld_f16)
@@ -90,19 +83,14 @@ LOAD(load_i8, int8_t, ld_i8)
 #undef ld_i8
 
 API void NAME(store_f16)(const float *x, uint16_t *y, int n);
-void NAME(store_f16)(const float *x, uint16_t *y, int n)
-{
-    EACH vst_f16(y + c, vld_f32(x + c, m), m);
-}
+void NAME(store_f16)(const float *x, uint16_t *y, int n) { EACH vst_f16(y + c, vld_f32(x + c, m), m); }
 
 /* Integers pass through vectors of i32. */
 API void NAME(store_ints)(const int32_t *x, int32_t *y, int16_t *z, int n);
-void NAME(store_ints)(const int32_t *x, int32_t *y, int16_t *z, int n)
-{
+void NAME(store_ints)(const int32_t *x, int32_t *y, int16_t *z, int n) {
     EACH {
         vi v = {0};
-        for (int i = 0; i < m; i++)
-            v[i] = x[c + i];
+        for (int i = 0; i < m; i++) v[i] = x[c + i];
         vst_i32(y + c, v, m);
         vst_i16(z + c, v, m);
     }
@@ -110,56 +98,44 @@ void NAME(store_ints)(const int32_t *x, int32_t *y, int16_t *z, int n)
 
 /* A row of signs, stored as bits and read back as +-1; `row` may hold anything before. */
 API void NAME(bits)(const float *x, uint32_t *row, float *back, int n);
-void NAME(bits)(const float *x, uint32_t *row, float *back, int n)
-{
+void NAME(bits)(const float *x, uint32_t *row, float *back, int n) {
     EACH vst_bits(row, c, vld_f32(x + c, m) >= 0.0f, m, n);
     EACH vst_f32(back + c, vpm1(vld_bits(row, c)), m);
 }
 
 /* The same in place: each vector is read from the row that it then replaces, negated. */
 API void NAME(bits_in_place)(uint32_t *row, int n);
-void NAME(bits_in_place)(uint32_t *row, int n)
-{
-    EACH vst_bits(row, c, ~vld_bits(row, c), m, n);
-}
+void NAME(bits_in_place)(uint32_t *row, int n) { EACH vst_bits(row, c, ~vld_bits(row, c), m, n); }
 
 /* Row r of bits packed along rows; n is a multiple of 16. */
 API void NAME(bits0)(const uint32_t *words, float *y, int r, int n);
-void NAME(bits0)(const uint32_t *words, float *y, int r, int n)
-{
-    for (int c = 0; c < n; c += VL)
-        vst_f32(y + c, v01(vld_bits0(words + c, r)), VL);
+void NAME(bits0)(const uint32_t *words, float *y, int r, int n) {
+    for (int c = 0; c < n; c += VL) vst_f32(y + c, v01(vld_bits0(words + c, r)), VL);
 }
 
 /* n is a multiple of 16. */
 API void NAME(popcount)(const uint32_t *x, int32_t *y, int n);
-void NAME(popcount)(const uint32_t *x, int32_t *y, int n)
-{
-    for (int c = 0; c < n; c += VL)
-        vst_i32(y + c, vpopcnt(vld_u32(x + c)), VL);
+void NAME(popcount)(const uint32_t *x, int32_t *y, int n) {
+    for (int c = 0; c < n; c += VL) vst_i32(y + c, vpopcnt(vld_u32(x + c)), VL);
 }
 
 /* Four rows of n <= 1024 bytes against 16 columns of bits. */
 API void NAME(weigh)(const uint8_t *x, int n, const uint32_t *b, int32_t *sums, int32_t *y);
-void NAME(weigh)(const uint8_t *x, int n, const uint32_t *b, int32_t *sums, int32_t *y)
-{
+void NAME(weigh)(const uint8_t *x, int n, const uint32_t *b, int32_t *sums, int32_t *y) {
     VARRAY uint32_t plane[4 * 8 * 32];
     const int words = (n + 31) / 32;
     memset(plane, 0xEE, sizeof plane);
-    for (int i = 0; i < 4; i++)
-        sums[i] = bnnc_planes(plane + i * 8 * words, words, x + i * n, n);
+    for (int i = 0; i < 4; i++) sums[i] = bnnc_planes(plane + i * 8 * words, words, x + i * n, n);
     for (int c = 0; c < 16; c += VL) {
         vi sum[4];
         vweigh(sum, 4, plane, words, b + c, 16);
-        for (int i = 0; i < 4; i++)
-            vst_i32(y + 16 * i + c, sum[i], VL);
+        for (int i = 0; i < 4; i++) vst_i32(y + 16 * i + c, sum[i], VL);
     }
 }
 
 /* A VL x VL tile. */
 API void NAME(transpose)(float *y, const float *x);
-void NAME(transpose)(float *y, const float *x)
-{
+void NAME(transpose)(float *y, const float *x) {
     VARRAY vf in[VL], out[VL];
     memcpy(in, x, sizeof in);
     vtranspose(out, in);
@@ -168,12 +144,12 @@ void NAME(transpose)(float *y, const float *x)
 
 /* acc[i] + sum over 32 rows of +-x[row][i], signs from the bits of w, through tables of four. */
 API void NAME(lookup)(float *acc, const float *x, uint32_t w, int groups);
-void NAME(lookup)(float *acc, const float *x, uint32_t w, int groups)
-{
+void NAME(lookup)(float *acc, const float *x, uint32_t w, int groups) {
     VARRAY vf table[8 * 16];
     for (int g = 0; g < groups; g++) {
         const float *row = x + 4 * g * VL;
-        vtable(table + 16 * g, vld_f32(row, VL), vld_f32(row + VL, VL), vld_f32(row + 2 * VL, VL), vld_f32(row + 3 * VL, VL));
+        vtable(table + 16 * g, vld_f32(row, VL), vld_f32(row + VL, VL), vld_f32(row + 2 * VL, VL),
+               vld_f32(row + 3 * VL, VL));
     }
     vst_f32(acc, vlookup(vld_f32(acc, VL), table, w, groups), VL);
 }

@@ -82,12 +82,15 @@ NETS: dict[str, str] = {
     "bep-long-sums": spec((2100, 6, 1100, 3), kind="bit", rule="bep(group = 2, bits = 16)", batch=70),
     "local": spec((70, 33, 15, 9, 3), kind="bit", rule="local", batch=37),
     "local-no-reinforcement": spec((31, 21, 15, 4), kind="bit", rule="local(reinforce = 0, bits = 8)", batch=10),
-    "bep-group-list": spec((70, 48, 15, 9, 3), kind="bit", rule="bep(group = [16, 0, 3], classifier = random)", batch=37),
+    "bep-group-list": spec(
+        (70, 48, 15, 9, 3), kind="bit", rule="bep(group = [16, 0, 3], classifier = random)", batch=37
+    ),
     "local-bef": spec((40, 33, 15, 12), kind="bit", rule="local(classifier = bef(alpha = 3, trials = 5))", batch=20),
     "local-freeze-first": spec((40, 33, 15, 3), kind="bit", rule="local(freeze_first = on)", batch=20),
     "local-one-output": spec((37, 33, 15, 1), kind="bit", rule="local(bits = 8)", batch=33),
-    "sign-twice": spec((33, 17, 5), batch=9,
-                       body="  dense 17; batchnorm; sign; residual { sign; dense 17; batchnorm; } sign;\n"),
+    "sign-twice": spec(
+        (33, 17, 5), batch=9, body="  dense 17; batchnorm; sign; residual { sign; dense 17; batchnorm; } sign;\n"
+    ),
     "local-batch-of-one": spec((3, 33, 33, 33, 1), kind="bit", rule="local(group = 0, bits = 4)", batch=1),
     "local-one-output-deep": spec((40, 33, 48, 15, 1), kind="bit", rule="local(group = 3, r = 0.5)", batch=20),
     # through time
@@ -118,8 +121,16 @@ NETS: dict[str, str] = {
     "standard-wide": spec((130, 130, 10), rule="standard", kind="f32", batch=16),
     "edge-two-classes": spec((33, 17, 2), batch=18),
 }
-UNFUSED = ("edge-adam-keep", "standard-adam", "edge-bop", "standard-quadratic", "bep", "local-one-output-deep", "rnn",
-           "rnn-horizon")
+UNFUSED = (
+    "edge-adam-keep",
+    "standard-adam",
+    "edge-bop",
+    "standard-quadratic",
+    "bep",
+    "local-one-output-deep",
+    "rnn",
+    "rnn-horizon",
+)
 SPECIAL = (
     "edge-f32-input",
     "standard-f32-input",
@@ -194,10 +205,27 @@ def check_steps(lib: Library, steps: int, special: bool = False) -> None:
 
 
 LATER = (  # what others that stay are close to
-    "edge-sgd-plain", "edge-f32-state", "standard-sgd-plain", "standard-f16-state", "standard-clip-off", "standard-identity",
-    "edge-identity", "edge-hinge", "bep-small-words", "bep-nine-words", "bep-long-sums", "local-no-reinforcement",
-    "local-freeze-first", "rnn-one-step", "rnn-wide", "standard-bit-input", "standard-batch-1", "edge-batch-33", "edge-long-sums",
-    "standard-wide")
+    "edge-sgd-plain",
+    "edge-f32-state",
+    "standard-sgd-plain",
+    "standard-f16-state",
+    "standard-clip-off",
+    "standard-identity",
+    "edge-identity",
+    "edge-hinge",
+    "bep-small-words",
+    "bep-nine-words",
+    "bep-long-sums",
+    "local-no-reinforcement",
+    "local-freeze-first",
+    "rnn-one-step",
+    "rnn-wide",
+    "standard-bit-input",
+    "standard-batch-1",
+    "edge-batch-33",
+    "edge-long-sums",
+    "standard-wide",
+)
 
 
 @pytest.mark.parametrize("net", with_slow(NETS, LATER))
@@ -292,7 +320,8 @@ def test_random_networks() -> None:
     for _ in range(40):
         rule = rng.choice(("edge", "standard"))
         text = spec(
-            [rng.choice((1, 2, 7, 16, 17, 31, 33, 48, 65, 70)) for _ in range(rng.randint(1, 3))] + [rng.choice((2, 7, 16, 33, 70))],
+            [rng.choice((1, 2, 7, 16, 17, 31, 33, 48, 65, 70)) for _ in range(rng.randint(1, 3))]
+            + [rng.choice((2, 7, 16, 33, 70))],
             rng.choice(("u8", "f32", "bit", "sign")),
             rule + rng.choice(("", "(state = f16)", "(state = f32)", "(clip = off)")),
             rng.choice(("adam", "adam(v = elide)", "sgd", "sgd(momentum = 0)", "bop")),

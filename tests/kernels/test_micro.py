@@ -348,12 +348,16 @@ def test_population_count(level: Callable[[str], Call]) -> None:
 
 
 def test_bytes_weighed_with_bits(level: Callable[[str], Call]) -> None:
-    """Four rows of bytes, sixteen columns of bits: sums of the bytes whose bit is set, and of all; all bytes 255 are the most there is."""
+    """Four rows of bytes, sixteen columns of bits: sums of the bytes whose bit is set, and of all; all bytes 255 are
+    the most there is.
+    """
     for n in (1, 5, 31, 32, 33, 63, 64, 100, 784, 1024):
         rng, words = np.random.default_rng(n), -(-n // 32)
         for x in (rng.integers(0, 256, (4, n)), np.full((4, n), 255)):
             b = rng.integers(0, 1 << 32, (words, 16), dtype=np.uint64).astype(np.uint32)
-            bits = (b[:, None] >> np.arange(32, dtype=np.uint32)[:, None] & 1).reshape(32 * words, 16)[:n].astype(np.int64)
+            bits = (
+                (b[:, None] >> np.arange(32, dtype=np.uint32)[:, None] & 1).reshape(32 * words, 16)[:n].astype(np.int64)
+            )
             page, hold = guarded(4 * n)
             page[:] = x.ravel()
             sums, y = np.empty(4, np.int32), np.empty((4, 16), np.int32)

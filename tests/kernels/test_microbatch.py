@@ -24,8 +24,10 @@ def in_parts(text: str, parts: int) -> str:
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "sgd(momentum = 0)"])
 def test_the_sum_of_parts_is_the_batch(optimizer: str) -> None:
     """Without normalisation the parts' gradients add up to the batch's, but for f32's rounding."""
-    text = (f"network net {{ input f32[12];\n{REAL}  dense 5 weights = real; loss; }}\nrule standard;\n"
-            f"train {{ batch = 12; optimizer = {optimizer}; }}\n")
+    text = (
+        f"network net {{ input f32[12];\n{REAL}  dense 5 weights = real; loss; }}\nrule standard;\n"
+        f"train {{ batch = 12; optimizer = {optimizer}; }}\n"
+    )
     whole, part = plan(text), plan(in_parts(text, 4))
     program = part.placed.packed.train.schedule.program
     assert program.value["x"].shape[0] == 3
@@ -35,23 +37,34 @@ def test_the_sum_of_parts_is_the_batch(optimizer: str) -> None:
     states = start
     for k in range(4):
         assert k == 0 or all((states[n] == start[n]).all() for n in want)
-        some = {"x": inputs["x"][3 * k:3 * k + 3], "labels": inputs["labels"][3 * k:3 * k + 3], "part": np.full((1, 1), k, np.float32)}
+        some = {
+            "x": inputs["x"][3 * k : 3 * k + 3],
+            "labels": inputs["labels"][3 * k : 3 * k + 3],
+            "part": np.full((1, 1), k, np.float32),
+        }
         _, states = interp.step(program, {**states, **inputs, **some})
     for n in want:
         assert np.allclose(states[n], want[n], rtol=1e-3, atol=2e-6), n
         assert not (states[n] == start[n]).all()
 
 
-@pytest.mark.parametrize(("rule", "optimizer"), [("edge", "adam"), ("edge", "bop(tau = 0.001, gamma = 0.4)"), ("standard", "sgd")])
+@pytest.mark.parametrize(
+    ("rule", "optimizer"), [("edge", "adam"), ("edge", "bop(tau = 0.001, gamma = 0.4)"), ("standard", "sgd")]
+)
 def test_c_computes_what_the_interpreter_says(rule: str, optimizer: str) -> None:
     """Two batches of three parts, every state after every part."""
     planned = plan(in_parts(spec((33, 17, 5), rule=rule, optimizer=optimizer, batch=21), 3))
     check_steps(Library(planned), 6)
 
 
-@pytest.mark.parametrize(("rule", "optimizer"), [
-    ("edge", "bop(tau = 0.001, gamma = 0.4)"), pytest.param("edge", "adam", marks=pytest.mark.slow),
-    pytest.param("standard", "sgd", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("rule", "optimizer"),
+    [
+        ("edge", "bop(tau = 0.001, gamma = 0.4)"),
+        pytest.param("edge", "adam", marks=pytest.mark.slow),
+        pytest.param("standard", "sgd", marks=pytest.mark.slow),
+    ],
+)
 def test_the_gpu_computes_what_the_interpreter_says(rule: str, optimizer: str) -> None:
     lib = TritonLibrary(plan(in_parts(spec((20, 9, 5), rule=rule, optimizer=optimizer, batch=12), 3)))
     assert check_net(lib, special=False, threads=(1,)) > 10
@@ -82,7 +95,9 @@ def test_the_plan_needs_less_and_says_what_it_means() -> None:
     whole, part = plan(text), plan(in_parts(text, 8))
     assert part.report.arena < whole.report.arena
     sums = [b for b in part.placed.plan.buffers if b.name.endswith(".sum")]
-    assert {b.name for b in sums} >= {"dense1.weight.sum", "batchnorm1.beta.sum"} and all(b.region == "state" for b in sums)
+    assert {b.name for b in sums} >= {"dense1.weight.sum", "batchnorm1.beta.sum"} and all(
+        b.region == "state" for b in sums
+    )
 
 
 def test_mistakes() -> None:

@@ -1,4 +1,6 @@
-"""``recompute = on``: loops over strips of columns and of samples, and values that are made again, train the same bits."""
+"""``recompute = on``: loops over strips of columns and of samples, and values that are made again, train the same
+bits.
+"""
 
 from __future__ import annotations
 
@@ -22,29 +24,68 @@ from bnnc.plan.types import Loop
 POOL = "maxpool; batchnorm; sign"
 NETS = {
     "columns": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", batch=6),
-    "rows": net("8, 8, 3", f"conv 32 padding = same; {BN}", f"conv 192 padding = same; {BN}", f"conv 32 padding = same; {POOL}", batch=6),
-    "elide": net("8, 8, 1", f"conv 32; {BN}", f"conv 64 padding = same; {POOL}", f"conv 64; {BN}", optimizer="adam(v = elide)", batch=6),
-    "bop": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", f"conv 128 padding = same; {POOL}",
-               optimizer="bop(tau = 0.001, gamma = 0.4)", batch=4),
-    "standard": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", rule="standard", batch=4),
-    "real": net("8, 8, 3", "conv 64 padding = same weights = real; batchnorm; relu",
-                "conv 64 padding = same weights = real; batchnorm; relu",
-                f"conv 32 padding = same weights = real; {POOL}", rule="standard", batch=4),
-    "residual": net("8, 8, 3", "conv 64 padding = same; batchnorm",
-                    "residual { shortcut { avgpool 2; conv 96 kernel = 1 weights = real; batchnorm; } sign; "
-                    "conv 96 stride = 2 padding = same; batchnorm; } sign",
-                    "residual { sign; conv 96 padding = same; batchnorm; } sign", batch=4),
+    "rows": net(
+        "8, 8, 3",
+        f"conv 32 padding = same; {BN}",
+        f"conv 192 padding = same; {BN}",
+        f"conv 32 padding = same; {POOL}",
+        batch=6,
+    ),
+    "elide": net(
+        "8, 8, 1",
+        f"conv 32; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 64; {BN}",
+        optimizer="adam(v = elide)",
+        batch=6,
+    ),
+    "bop": net(
+        "8, 8, 3",
+        f"conv 64 padding = same; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 128 padding = same; {POOL}",
+        optimizer="bop(tau = 0.001, gamma = 0.4)",
+        batch=4,
+    ),
+    "standard": net(
+        "8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", rule="standard", batch=4
+    ),
+    "real": net(
+        "8, 8, 3",
+        "conv 64 padding = same weights = real; batchnorm; relu",
+        "conv 64 padding = same weights = real; batchnorm; relu",
+        f"conv 32 padding = same weights = real; {POOL}",
+        rule="standard",
+        batch=4,
+    ),
+    "residual": net(
+        "8, 8, 3",
+        "conv 64 padding = same; batchnorm",
+        "residual { shortcut { avgpool 2; conv 96 kernel = 1 weights = real; batchnorm; } sign; "
+        "conv 96 stride = 2 padding = same; batchnorm; } sign",
+        "residual { sign; conv 96 padding = same; batchnorm; } sign",
+        batch=4,
+    ),
     "odd-channels": net("6, 6, 3", f"conv 33 padding = same; {BN}", f"conv 50 padding = same; {BN}", batch=6),
-    "pool-overlap": net("9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6),
-    "integer": """network net { input bit[65]; dense 64; sign; dense 64; sign; dense 64; sign; dense 10; loss; }
+    "pool-overlap": net(
+        "9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6
+    ),
+    "integer": (
+        """network net { input bit[65]; dense 64; sign; dense 64; sign; dense 64; sign; dense 10; loss; }
 rule local; train { batch = 20; }
-""",
+"""
+    ),
 }
 
 
-SMALL = {  # steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
-    "both": net("4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {BN}", f"conv 8 kernel = 1; {POOL}", batch=4),
-    "windows": net("4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {POOL}", f"conv 8 kernel = 1; {BN}", batch=4),
+# Steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
+SMALL = {
+    "both": net(
+        "4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {BN}", f"conv 8 kernel = 1; {POOL}", batch=4
+    ),
+    "windows": net(
+        "4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {POOL}", f"conv 8 kernel = 1; {BN}", batch=4
+    ),
 }
 
 
@@ -55,7 +96,9 @@ def on(text: str) -> str:
 QUICK = ("columns", "rows", "real")
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETS if n != "odd-channels"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETS if n != "odd-channels"]
+)
 def test_the_same_bits(name: str) -> None:
     """Against the interpreter after each of three steps, and where dead buffers are overwritten."""
     planned = plan(on(NETS[name]))
@@ -70,8 +113,10 @@ def test_the_same_bits(name: str) -> None:
     values = interp.run(lib.evaluate.program, {**after, **{n: inputs[n] for n in lib.evaluate.program.inputs}})
     lib.load(lib.evaluate, inputs)
     lib.c.bnnc_test_step(1)
-    assert_same({r: lib.read(lib.evaluate.place(v)) for r, v in lib.evaluate.program.results},
-                {r: values[v] for r, v in lib.evaluate.program.results})
+    assert_same(
+        {r: lib.read(lib.evaluate.place(v)) for r, v in lib.evaluate.program.results},
+        {r: values[v] for r, v in lib.evaluate.program.results},
+    )
 
 
 @pytest.mark.parametrize("name", with_slow(SMALL, ("windows",)))
@@ -133,7 +178,9 @@ def test_weights_that_are_signed_again_are_signed_once() -> None:
 
 
 def test_a_kernel_alone_in_a_loop_reads_nothing_that_it_makes() -> None:
-    """Its strips are written from the loop's first step on; the plan's checker wants a value written before it is read."""
+    """Its strips are written from the loop's first step on; the plan's checker wants a value written before it is
+    read.
+    """
     packed = plan(NETS["integer"]).placed.packed
     (i,) = (i for i, k in enumerate(packed.train.kernels) if k.writes == ("dense2.wb",))
     train = replace(packed.train, loops=(Loop(i, i, 1, 2),))

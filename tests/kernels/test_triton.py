@@ -1,8 +1,8 @@
 """Every Triton kernel against the interpreter, bit for bit, in Triton's interpreter mode; and compiled ahead of time.
 
-The networks and checks are those of the C kernels (``test_locked.py``): integers, bits and floats must be equal to the last
-bit, because the kernels add in the order that the IR states.  The interpreter runs programs one after another, so it says
-nothing about races; the compiler says what it would reject.  What needs a GPU is in ``tests/gpu``.
+The networks and checks are those of the C kernels (``test_locked.py``): integers, bits and floats must be equal to the
+last bit, because the kernels add in the order that the IR states.  The interpreter runs programs one after another, so
+it says nothing about races; the compiler says what it would reject.  What needs a GPU is in ``tests/gpu``.
 """
 
 from __future__ import annotations
@@ -31,8 +31,14 @@ QUICK = {
     "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
     "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
     "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
-    "real": spec((33, 17, 5), batch=9, body="  dense 17 weights = real bias = on; batchnorm; relu;\n  dense 9 weights = real; batchnorm;"
-                 " sign clip = 1.25;\n  dense 9 scale = mean; batchnorm; sign;\n"),
+    "real": spec(
+        (33, 17, 5),
+        batch=9,
+        body=(
+            "  dense 17 weights = real bias = on; batchnorm; relu;\n  dense 9 weights = real; batchnorm;"
+            " sign clip = 1.25;\n  dense 9 scale = mean; batchnorm; sign;\n"
+        ),
+    ),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
 INTEGER = {  # small: a step takes seconds
@@ -153,8 +159,12 @@ def test_exp_log_and_powers_are_the_interpreters() -> None:
 
 def test_words_and_random_numbers_are_the_interpreters() -> None:
     words = rng.philox(1, 2, 1024)
-    assert_equal(micro("popcount", words, np.int32, 1024), np.array([int(w).bit_count() for w in words], np.int32), "popcount")
-    errors = np.concatenate([[0, 1, 60000, 2**31 - 1], np.random.default_rng(1).integers(0, 60000, 1020)]).astype(np.int32)
+    assert_equal(
+        micro("popcount", words, np.int32, 1024), np.array([int(w).bit_count() for w in words], np.int32), "popcount"
+    )
+    errors = np.concatenate([[0, 1, 60000, 2**31 - 1], np.random.default_rng(1).integers(0, 60000, 1020)]).astype(
+        np.int32
+    )
     want = [OPS["rate"].run([np.array([[e]]), np.array([[60000]])], {"scale": 1 << 30}, "i32")[0, 0] for e in errors]
     assert_equal(micro("rate", errors, np.int32, 1024), np.array(want, np.int32), "rate")
     for p in (0, 1, 700, 32768, 65535, 65536, 70000):
@@ -164,7 +174,9 @@ def test_words_and_random_numbers_are_the_interpreters() -> None:
 
 
 def test_a_float_is_two_halves() -> None:
-    """Scaled by a power of two per row: within 2**-22 of the row's largest; whatever the row's size, zeros and denormals too."""
+    """Scaled by a power of two per row: within 2**-22 of the row's largest; whatever the row's size, zeros and
+    denormals too.
+    """
     draw = np.random.default_rng(2)
     x = (draw.standard_normal((64, 32)) * 2.0 ** draw.integers(-110, 120, (64, 1))).astype(np.float32)
     x[0] = 0
@@ -184,8 +196,8 @@ def make_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
-    """Kernel-locked: integers and bits of integers are equal; floats within 2**-18 of the largest (f16: its last bit), so a sign may
-    differ where the sum is that near to zero.  ``exact``: there are no floats."""
+    """Kernel-locked: integers and bits of integers are equal; floats within 2**-18 of the largest (f16: its last bit),
+    so a sign may differ where the sum is that near to zero.  ``exact``: there are no floats."""
     lib = TritonLibrary(planned)
     values = interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 1))
     constants = {s.name for s in lib.train.packed.constants}
@@ -202,7 +214,9 @@ def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
                 assert (got != want).mean() < 0.01, n
             else:
                 off = np.abs(got.astype(np.float64) - want)
-                near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(want).max() + 1e-8  # some sums cancel to nothing
+                near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(
+                    want
+                ).max() + 1e-8  # some sums cancel to nothing
                 assert (off > near).mean() < 0.01, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
     return lib
 
@@ -219,13 +233,17 @@ def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: 
 # -- ahead of time ---------------------------------------------------------------------------------------------------
 
 
-def compiled(text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = False) -> dict[tuple[str, int], aot.Image]:
+def compiled(
+    text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = False
+) -> dict[tuple[str, int], aot.Image]:
     planned = plan(text)
     source = emit.module_text(planned.model, planned.placed, planned.report)
     return aot.compile_text(re.sub(r"^PERSISTENT = .*", f"PERSISTENT = {persistent}", source, flags=re.M), archs)[2]
 
 
-@pytest.mark.parametrize("text", [QUICK["integer"], pytest.param(NETS["rnn-wide"], marks=pytest.mark.slow)], ids=["integer", "rnn-wide"])
+@pytest.mark.parametrize(
+    "text", [QUICK["integer"], pytest.param(NETS["rnn-wide"], marks=pytest.mark.slow)], ids=["integer", "rnn-wide"]
+)
 def test_kernels_compile_without_spills(text: str) -> None:
     """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""
     images = compiled(text)
@@ -258,7 +276,9 @@ def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("rule", ["edge", "standard"])
-def test_the_example_compiles_without_spills_and_reproducibly(rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_example_compiles_without_spills_and_reproducibly(
+    rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = re.sub(r"rule edge;", f"rule {rule};", MNIST.read_text(encoding="utf-8"))
     twice = []
     for folder in ("a", "somewhere/else"):

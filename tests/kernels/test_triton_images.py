@@ -1,5 +1,7 @@
-"""Every Triton kernel of networks on images against the interpreter, bit for bit, in Triton's interpreter mode; and compiled ahead
-of time: as ``test_triton.py``, which says how.  The networks are small: each loop of a kernel is run, few of them are long."""
+"""Every Triton kernel of networks on images against the interpreter, bit for bit, in Triton's interpreter mode; and
+compiled ahead of time: as ``test_triton.py``, which says how.  The networks are small: each loop of a kernel is run,
+few of them are long.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,20 @@ from bnnc.backends.triton import compile as aot
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 QUICK = {
-    "same": net("3, 2, 1", f"conv 33 kernel = 2 padding = same; {BN}", f"conv 3 kernel = 2 padding = same; {BN}", batch=1),
-    "pool": net("5, 5, 1", f"conv 6 kernel = 2; maxpool; {BN}", f"conv 3 kernel = 1; {BN}; maxpool 2 stride = 1", rule="standard", batch=2),
+    "same": net(
+        "3, 2, 1", f"conv 33 kernel = 2 padding = same; {BN}", f"conv 3 kernel = 2 padding = same; {BN}", batch=1
+    ),
+    "pool": net(
+        "5, 5, 1",
+        f"conv 6 kernel = 2; maxpool; {BN}",
+        f"conv 3 kernel = 1; {BN}; maxpool 2 stride = 1",
+        rule="standard",
+        batch=2,
+    ),
     "groups": net("3, 3, 4", f"conv 6 kernel = 2 groups = 2; {BN}", f"conv 9 padding = same groups = 3; {BN}", batch=1),
-    "real": net("3, 4, 2", f"conv 5 kernel = 2 padding = same {R}; batchnorm; relu", f"conv 6 kernel = 2 {R}; {BN}", batch=2),
+    "real": net(
+        "3, 4, 2", f"conv 5 kernel = 2 padding = same {R}; batchnorm; relu", f"conv 6 kernel = 2 {R}; {BN}", batch=2
+    ),
 }
 BLOCKS = f"""residual {{{{ sign {{0}}; conv 5 padding = same {{1}}; batchnorm; }}}}
   residual {{{{
@@ -30,43 +42,138 @@ BLOCKS = f"""residual {{{{ sign {{0}}; conv 5 padding = same {{1}}; batchnorm; }
 NETS: dict[str, str] = {
     "valid": net("4, 4, 3", f"conv 33 kernel = 2; {BN}", f"conv 35 kernel = 2; {BN}", batch=2),
     "plus": net("3, 3, 3", f"conv 33 pad = 1 fill = plus; {BN}", f"conv 5 pad = 1 fill = plus; {BN}", batch=1),
-    "minus": net("3, 3, 3", f"conv 35 kernel = 2 pad = 1 fill = minus; {BN}", f"conv 5 kernel = 2 pad = 1 fill = minus; {BN}", batch=1),
-    "stride": net("5, 6, 2", f"conv 6 stride = 2 padding = same; {BN}", f"conv 5 kernel = 2 stride = 2 pad = 1; {BN}", rule="standard"),
+    "minus": net(
+        "3, 3, 3",
+        f"conv 35 kernel = 2 pad = 1 fill = minus; {BN}",
+        f"conv 5 kernel = 2 pad = 1 fill = minus; {BN}",
+        batch=1,
+    ),
+    "stride": net(
+        "5, 6, 2",
+        f"conv 6 stride = 2 padding = same; {BN}",
+        f"conv 5 kernel = 2 stride = 2 pad = 1; {BN}",
+        rule="standard",
+    ),
     "gaps": net("7, 7, 2", f"conv 6 kernel = 1 stride = 3; {BN}", f"conv 70 kernel = 1 stride = 2; {BN}"),
     "one-pixel": net("1, 1, 33", f"conv 34 kernel = 1; {BN}", f"conv 5 padding = same; {BN}", batch=7),
-    "one-pixel-of-one": net("1, 1, 3", f"conv 4 kernel = 1; {BN}", f"conv 5 padding = same fill = minus; {BN}", batch=1),
+    "one-pixel-of-one": net(
+        "1, 1, 3", f"conv 4 kernel = 1; {BN}", f"conv 5 padding = same fill = minus; {BN}", batch=1
+    ),
     "bits": net("4, 3, 33", f"conv 18 kernel = 2; {BN}", f"conv 4 kernel = 2; {BN}", kind="bit", batch=2),
-    "whole-words": net("3, 3, 64", f"conv 32 kernel = 2 padding = same; {BN}", f"conv 3 kernel = 2; {BN}", kind="bit", batch=2),
-    "bop": net("4, 4, 2", f"conv 20 kernel = 2; {BN}", f"conv 9 kernel = 2; {BN}", optimizer="bop(tau = 0.001, gamma = 0.4)", batch=2),
+    "whole-words": net(
+        "3, 3, 64", f"conv 32 kernel = 2 padding = same; {BN}", f"conv 3 kernel = 2; {BN}", kind="bit", batch=2
+    ),
+    "bop": net(
+        "4, 4, 2",
+        f"conv 20 kernel = 2; {BN}",
+        f"conv 9 kernel = 2; {BN}",
+        optimizer="bop(tau = 0.001, gamma = 0.4)",
+        batch=2,
+    ),
     "pool-integers": net("4, 4, 2", "conv 20 kernel = 2 padding = same; maxpool; " + BN, batch=2),
-    "pool-bits": net("4, 5, 2", f"conv 20 kernel = 2; {BN}; maxpool", f"conv 5 kernel = 2 padding = same; {BN}", batch=2),
-    "pool-overlap": net("5, 5, 1", "conv 4 padding = same; maxpool 3 stride = 2; " + BN,
-                        f"conv 3 kernel = 2; maxpool 2 stride = 1 padding = same; {BN}", rule="standard", batch=2),
-    "pool-gaps": net("5, 5, 2", f"conv 4 padding = same; {BN}; maxpool 2 stride = 3 pad = 1", f"conv 3 kernel = 2; {BN}", batch=2),
-    "pool-mean": net("4, 4, 2", "conv 6 kernel = 1; avgpool; " + BN, f"conv 5 padding = same; {BN}; avgpool 2 stride = 1; sign", batch=2),
-    "pool-all": net("3, 3, 2", f"conv 6 kernel = 2; {BN}", "conv 5 kernel = 1; batchnorm; globalavgpool; sign", rule="standard"),
-    "residual": net("3, 3, 2", "conv 5 kernel = 1; batchnorm", "residual { sign; conv 5 padding = same; batchnorm; } sign", rule="standard",
-                    batch=2),
-    "groups-bits": net("3, 3, 66", f"conv 68 kernel = 2 groups = 2 pad = 1; {BN}", f"conv 4 kernel = 2 groups = 2; {BN}", kind="bit",
-                       rule="standard", batch=1),
-    "groups-fill": net("4, 4, 4", f"conv 8 groups = 4 pad = 1 fill = minus; {BN}",
-                       f"conv 12 2 stride = 2 groups = 4 pad = 1 fill = plus; {BN}", rule="standard", optimizer="sgd", batch=2),
-    "depthwise": net("4, 4, 3", f"conv 35 kernel = 2; {BN}", f"conv 35 groups = 35 stride = 2 padding = same; {BN}",
-                     f"conv 70 groups = 35 kernel = 1; {BN}", batch=2),
-    "groups-real": net("4, 4, 3", f"conv 6 groups = 3 padding = same {R}; batchnorm; relu", f"conv 6 groups = 6 padding = same {R}; {BN}",
-                       f"conv 33 groups = 3 kernel = 2 {R}; {BN}", batch=2),
-    "groups-one-pixel": net("1, 1, 33", f"conv 66 kernel = 1 groups = 33; {BN}", f"conv 6 groups = 3 padding = same {R}; {BN}", batch=1),
-    "real-fill": net("3, 3, 3", f"conv 7 kernel = 2 pad = 1 fill = plus {R}; {BN}",
-                     f"conv 34 kernel = 2 pad = 1 fill = minus {R} bias = on; {BN}", batch=1),
-    "real-stride": net("5, 6, 2", f"conv 6 stride = 2 padding = same {R}; batchnorm", f"conv 5 kernel = 2 stride = 2 pad = 1 {R}; {BN}",
-                       rule="standard", batch=2),
-    "real-input": net("3, 3, 3", f"conv 17 padding = same {R}; batchnorm; relu", f"conv 5 pad = 1 {R}; {BN}", kind="f32", batch=2),
+    "pool-bits": net(
+        "4, 5, 2", f"conv 20 kernel = 2; {BN}; maxpool", f"conv 5 kernel = 2 padding = same; {BN}", batch=2
+    ),
+    "pool-overlap": net(
+        "5, 5, 1",
+        "conv 4 padding = same; maxpool 3 stride = 2; " + BN,
+        f"conv 3 kernel = 2; maxpool 2 stride = 1 padding = same; {BN}",
+        rule="standard",
+        batch=2,
+    ),
+    "pool-gaps": net(
+        "5, 5, 2", f"conv 4 padding = same; {BN}; maxpool 2 stride = 3 pad = 1", f"conv 3 kernel = 2; {BN}", batch=2
+    ),
+    "pool-mean": net(
+        "4, 4, 2",
+        "conv 6 kernel = 1; avgpool; " + BN,
+        f"conv 5 padding = same; {BN}; avgpool 2 stride = 1; sign",
+        batch=2,
+    ),
+    "pool-all": net(
+        "3, 3, 2", f"conv 6 kernel = 2; {BN}", "conv 5 kernel = 1; batchnorm; globalavgpool; sign", rule="standard"
+    ),
+    "residual": net(
+        "3, 3, 2",
+        "conv 5 kernel = 1; batchnorm",
+        "residual { sign; conv 5 padding = same; batchnorm; } sign",
+        rule="standard",
+        batch=2,
+    ),
+    "groups-bits": net(
+        "3, 3, 66",
+        f"conv 68 kernel = 2 groups = 2 pad = 1; {BN}",
+        f"conv 4 kernel = 2 groups = 2; {BN}",
+        kind="bit",
+        rule="standard",
+        batch=1,
+    ),
+    "groups-fill": net(
+        "4, 4, 4",
+        f"conv 8 groups = 4 pad = 1 fill = minus; {BN}",
+        f"conv 12 2 stride = 2 groups = 4 pad = 1 fill = plus; {BN}",
+        rule="standard",
+        optimizer="sgd",
+        batch=2,
+    ),
+    "depthwise": net(
+        "4, 4, 3",
+        f"conv 35 kernel = 2; {BN}",
+        f"conv 35 groups = 35 stride = 2 padding = same; {BN}",
+        f"conv 70 groups = 35 kernel = 1; {BN}",
+        batch=2,
+    ),
+    "groups-real": net(
+        "4, 4, 3",
+        f"conv 6 groups = 3 padding = same {R}; batchnorm; relu",
+        f"conv 6 groups = 6 padding = same {R}; {BN}",
+        f"conv 33 groups = 3 kernel = 2 {R}; {BN}",
+        batch=2,
+    ),
+    "groups-one-pixel": net(
+        "1, 1, 33", f"conv 66 kernel = 1 groups = 33; {BN}", f"conv 6 groups = 3 padding = same {R}; {BN}", batch=1
+    ),
+    "real-fill": net(
+        "3, 3, 3",
+        f"conv 7 kernel = 2 pad = 1 fill = plus {R}; {BN}",
+        f"conv 34 kernel = 2 pad = 1 fill = minus {R} bias = on; {BN}",
+        batch=1,
+    ),
+    "real-stride": net(
+        "5, 6, 2",
+        f"conv 6 stride = 2 padding = same {R}; batchnorm",
+        f"conv 5 kernel = 2 stride = 2 pad = 1 {R}; {BN}",
+        rule="standard",
+        batch=2,
+    ),
+    "real-input": net(
+        "3, 3, 3", f"conv 17 padding = same {R}; batchnorm; relu", f"conv 5 pad = 1 {R}; {BN}", kind="f32", batch=2
+    ),
     "real-bits": net("3, 3, 3", f"conv 18 kernel = 2 {R}; {BN}", f"conv 4 kernel = 2 {R}; {BN}", kind="bit", batch=2),
-    "resnete": net("4, 4, 3", f"conv 5 padding = same {R}; batchnorm", "relu; maxpool 3 stride = 2 padding = same",
-                   "batchnorm", BLOCKS.format("clip = 1.25", "") + "relu; globalavgpool", batch=2).replace("dense 5;", f"dense 5 {R};"),
-    "bireal": net("4, 4, 3", f"conv 5 padding = same {R}; batchnorm", "maxpool 3 stride = 2 padding = same",
-                  BLOCKS.format("quadratic", "scale = mean") + "globalavgpool", batch=2, rule="standard"),
-    "thinned": net("3, 3, 2", "conv 5 kernel = 2; batchnorm; relu; dropout 0.3; batchnorm; sign; dropout; sign", rule="standard", batch=2),
+    "resnete": (
+        net(
+            "4, 4, 3",
+            f"conv 5 padding = same {R}; batchnorm",
+            "relu; maxpool 3 stride = 2 padding = same",
+            "batchnorm",
+            BLOCKS.format("clip = 1.25", "") + "relu; globalavgpool",
+            batch=2,
+        ).replace("dense 5;", f"dense 5 {R};")
+    ),
+    "bireal": net(
+        "4, 4, 3",
+        f"conv 5 padding = same {R}; batchnorm",
+        "maxpool 3 stride = 2 padding = same",
+        BLOCKS.format("quadratic", "scale = mean") + "globalavgpool",
+        batch=2,
+        rule="standard",
+    ),
+    "thinned": net(
+        "3, 3, 2",
+        "conv 5 kernel = 2; batchnorm; relu; dropout 0.3; batchnorm; sign; dropout; sign",
+        rule="standard",
+        batch=2,
+    ),
 }
 
 
@@ -90,11 +197,26 @@ def test_with_every_value_in_memory(name: str) -> None:
 
 
 LARGE = {
-    "bits": net("4, 4, 40", f"conv 33 padding = same; {BN}", f"conv 65 kernel = 2; {BN}", kind="bit", batch=5, optimizer="sgd"),
-    "u8": net("5, 5, 3", f"conv 17 padding = same fill = minus; {BN}", f"conv 16 padding = same fill = plus; maxpool; {BN}", batch=5,
-              rule="standard", optimizer="sgd"),
-    "real": net("4, 4, 17", f"conv 20 padding = same fill = plus {R}; batchnorm; relu", f"conv 33 kernel = 2 stride = 2 {R}; {BN}",
-                f"conv 33 kernel = 1 groups = 33; {BN}", batch=5, rule="standard", optimizer="sgd"),
+    "bits": net(
+        "4, 4, 40", f"conv 33 padding = same; {BN}", f"conv 65 kernel = 2; {BN}", kind="bit", batch=5, optimizer="sgd"
+    ),
+    "u8": net(
+        "5, 5, 3",
+        f"conv 17 padding = same fill = minus; {BN}",
+        f"conv 16 padding = same fill = plus; maxpool; {BN}",
+        batch=5,
+        rule="standard",
+        optimizer="sgd",
+    ),
+    "real": net(
+        "4, 4, 17",
+        f"conv 20 padding = same fill = plus {R}; batchnorm; relu",
+        f"conv 33 kernel = 2 stride = 2 {R}; {BN}",
+        f"conv 33 kernel = 1 groups = 33; {BN}",
+        batch=5,
+        rule="standard",
+        optimizer="sgd",
+    ),
 }
 
 

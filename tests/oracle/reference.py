@@ -129,14 +129,35 @@ class Net:
     ``input_kind``: u8 (scaled to [-1, 1]), bit (bool, or +-1) or f32.  ``dtype``: of all arithmetic, default f32.
     """
 
-    def __init__(self, widths: Sequence[int], norm: str | None = None, rule: str = "standard", optimizer: str = "adam",
-                 surrogate: str = "ste", loss: str = "softmax", input_kind: str = "u8", *, clip: bool = True,
-                 v: str = "keep", betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, momentum: float = 0.9,
-                 gamma: float = 1e-3, tau: float = 1e-6, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        widths: Sequence[int],
+        norm: str | None = None,
+        rule: str = "standard",
+        optimizer: str = "adam",
+        surrogate: str = "ste",
+        loss: str = "softmax",
+        input_kind: str = "u8",
+        *,
+        clip: bool = True,
+        v: str = "keep",
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        momentum: float = 0.9,
+        gamma: float = 1e-3,
+        tau: float = 1e-6,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         norm = norm or {"standard": "l2", "edge": "bnn"}[rule]
-        for value, known in ((norm, NORMS), (rule, ("standard", "edge")), (optimizer, ("adam", "sgd", "bop")),
-                             (surrogate, SURROGATES), (loss, ("softmax", "hinge")), (input_kind, ("u8", "bit", "f32")),
-                             (v, ("keep", "elide"))):
+        for value, known in (
+            (norm, NORMS),
+            (rule, ("standard", "edge")),
+            (optimizer, ("adam", "sgd", "bop")),
+            (surrogate, SURROGATES),
+            (loss, ("softmax", "hinge")),
+            (input_kind, ("u8", "bit", "f32")),
+            (v, ("keep", "elide")),
+        ):
             if value not in known:
                 raise ValueError(f"{value!r} is not one of {known}")
         if v == "elide" and (rule != "edge" or optimizer != "adam"):
@@ -164,8 +185,10 @@ class Net:
     def init(self, seed: int) -> Net:
         """W from N(0, 1 / fan_in) (its sign for Bop), beta 0; returns self."""
         rng = np.random.default_rng(seed)
-        draw = {f"W{i}": rng.normal(0, 1 / math.sqrt(k), (k, n))
-                for i, (k, n) in enumerate(zip(self.widths, self.widths[1:], strict=False), 1)}
+        draw = {
+            f"W{i}": rng.normal(0, 1 / math.sqrt(k), (k, n))
+            for i, (k, n) in enumerate(zip(self.widths, self.widths[1:], strict=False), 1)
+        }
         return self.load(draw)
 
     def load(self, weights: dict[str, np.ndarray]) -> Net:
@@ -224,9 +247,17 @@ class Net:
                 hs.append(h)
         loss = mean_loss(self.loss, z, labels)
         (loss * batch if self.narrow else loss).backward()
-        out: dict[str, Any] = {"loss": float(loss.detach()), "logits": zs[-1], "y": ys, "z": zs,
-                               "correct": int((zs[-1].argmax(1) == labels.numpy()).sum()),
-                               "dX": [h.grad.numpy() for h in hs], "dW_raw": [], "dW": [], "dbeta": []}
+        out: dict[str, Any] = {
+            "loss": float(loss.detach()),
+            "logits": zs[-1],
+            "y": ys,
+            "z": zs,
+            "correct": int((zs[-1].argmax(1) == labels.numpy()).sum()),
+            "dX": [h.grad.numpy() for h in hs],
+            "dW_raw": [],
+            "dW": [],
+            "dbeta": [],
+        }
         for i in self.layers:
             raw, w = leaves[f"W{i}"].grad, self.tensors[f"W{i}"]
             g = sign(raw) / math.sqrt(w.shape[0]) if self.narrow else raw
@@ -280,12 +311,18 @@ class Net:
             h = sign(z)
         logits = z.numpy()
         correct = int((logits.argmax(1) == labels).sum())
-        return {"loss": float(mean_loss(self.loss, z, torch.from_numpy(labels))), "correct": correct,
-                "accuracy": correct / len(labels), "logits": logits, "labels": logits.argmax(1)}
+        return {
+            "loss": float(mean_loss(self.loss, z, torch.from_numpy(labels))),
+            "correct": correct,
+            "accuracy": correct / len(labels),
+            "logits": logits,
+            "labels": logits.argmax(1),
+        }
 
 
-def fit(net: Net, x: np.ndarray, y: np.ndarray, epochs: int, batch: int, rate: Callable[[int], float],
-        seed: int = 0) -> None:
+def fit(
+    net: Net, x: np.ndarray, y: np.ndarray, epochs: int, batch: int, rate: Callable[[int], float], seed: int = 0
+) -> None:
     """Train for whole batches only, shuffled by ``seed``; ``rate(epoch)`` is the learning rate."""
     rng, t = np.random.default_rng(seed), 0
     for epoch in range(epochs):

@@ -1,4 +1,6 @@
-"""Convolutions and pools of the interpreter: against torch in f64, against the adjoint identity, and against a plain loop."""
+"""Convolutions and pools of the interpreter: against torch in f64, against the adjoint identity, and against a plain
+loop.
+"""
 
 from __future__ import annotations
 
@@ -57,9 +59,11 @@ def torch_convolution(x: Array, w: Array, n: int, g: Geometry, groups: int, fill
     return padded.requires_grad_(), kernel.requires_grad_(), tf.conv2d(padded, kernel, stride=g.stride, groups=groups)
 
 
-def check_gradients(x: Array, w: Array, dy: Array, a: dict[str, Any], g: Geometry, dx: Any, dw: Any, atol: float) -> None:
+def check_gradients(
+    x: Array, w: Array, dy: Array, a: dict[str, Any], g: Geometry, dx: Any, dw: Any, atol: float
+) -> None:
     """Against torch's, of the padded input and of the kernel; ``atol``: for the weight's gradient."""
-    inside = dx[:, :, g.top:g.top + g.height, g.left:g.left + g.width]
+    inside = dx[:, :, g.top : g.top + g.height, g.left : g.left + g.width]
     np.testing.assert_allclose(OPS["convolve_back"].run([dy, w], a, "f32"), rows(inside), rtol=1e-4, atol=1e-4)
     weight = dw.permute(2, 3, 1, 0).reshape(w.shape).numpy()
     np.testing.assert_allclose(OPS["convolve_weight"].run([x, dy], a, "f32"), weight, rtol=1e-4, atol=atol)
@@ -109,14 +113,19 @@ def test_the_order_of_a_real_convolutions_sums() -> None:
     one = np.ones((4, 1), np.float32)
     assert OPS["convolve"].run([x, one], attrs(g, groups=1, fill=0), "f32").tolist() == [[1.0]]
     dy = np.array([[2.0**24, 1, -(2.0**24), 1]], np.float32)
-    assert OPS["convolve_back"].run([dy, np.ones((2, 4), np.float32)], attrs(g, groups=1, fill=0), "f32").tolist() == [[1.0], [1.0]]
+    assert OPS["convolve_back"].run([dy, np.ones((2, 4), np.float32)], attrs(g, groups=1, fill=0), "f32").tolist() == [
+        [1.0],
+        [1.0],
+    ]
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_adjoint_with_real_weights(case: str) -> None:
     n, c_in, c_out, groups, g = CASES[case]
     rng = np.random.default_rng(6)
-    x, w = (rng.integers(-8, 8, s).astype(np.float32) for s in ((n * g.pixels, c_in), (g.positions * c_in // groups, c_out)))
+    x, w = (
+        rng.integers(-8, 8, s).astype(np.float32) for s in ((n * g.pixels, c_in), (g.positions * c_in // groups, c_out))
+    )
     a = attrs(g, groups=groups, fill=0)
     y = OPS["convolve"].run([x, w], a, "f32").astype(np.float64)
     dy = rng.integers(-8, 8, y.shape).astype(np.float32)  # whole numbers: every sum is exact
@@ -140,9 +149,15 @@ def test_adjoint(case: str) -> None:
 
 
 WINDOWS = {
-    "halves": Geometry(4, 6, 2, 2, 2), "ragged": Geometry(5, 7, 2, 2, 2), "overlap": Geometry(7, 7, 3, 3, 2, 0, 0, 0, 0),
-    "overlap-same": Geometry(6, 6, 3, 3, 2, 0, 1, 0, 1), "padded": Geometry(5, 5, 3, 3, 2, 1, 1, 1, 1),
-    "all": Geometry(3, 2, 3, 2, 3), "one": Geometry(1, 1, 1, 1), "dense": Geometry(4, 4, 3, 3, 1), "gaps": Geometry(5, 5, 2, 2, 3),
+    "halves": Geometry(4, 6, 2, 2, 2),
+    "ragged": Geometry(5, 7, 2, 2, 2),
+    "overlap": Geometry(7, 7, 3, 3, 2, 0, 0, 0, 0),
+    "overlap-same": Geometry(6, 6, 3, 3, 2, 0, 1, 0, 1),
+    "padded": Geometry(5, 5, 3, 3, 2, 1, 1, 1, 1),
+    "all": Geometry(3, 2, 3, 2, 3),
+    "one": Geometry(1, 1, 1, 1),
+    "dense": Geometry(4, 4, 3, 3, 1),
+    "gaps": Geometry(5, 5, 2, 2, 3),
 }
 
 
@@ -156,8 +171,11 @@ def test_maximum_and_its_gradient(case: str, kind: str) -> None:
     """A plain loop: the maximum over the pixels that exist, the gradient to the first of equals."""
     n, c, g = 2, 5, WINDOWS[case]
     rng = np.random.default_rng(3)
-    x = {"bit": lambda s: signs(rng, *s), "i16": lambda s: rng.integers(-3, 3, s).astype(np.int16),
-         "f32": lambda s: rng.integers(-9, 9, s).astype(np.float32) / 8}[kind]((n * g.pixels, c))
+    x = {
+        "bit": lambda s: signs(rng, *s),
+        "i16": lambda s: rng.integers(-3, 3, s).astype(np.int16),
+        "f32": lambda s: rng.integers(-9, 9, s).astype(np.float32) / 8,
+    }[kind]((n * g.pixels, c))
     got = OPS["window"].run([x], attrs(g, how="max"), kind)
     route = [OPS["window"].run([x], attrs(g, how="route", plane=p), "bool") for p in range(planes(g))]
     gy = rng.integers(-9, 9, got.shape).astype(np.float32)
@@ -209,8 +227,10 @@ def test_dropout_is_drawn_again() -> None:
     both = interp.run(differentiate(raw, planned.model).train, {**env, "lr": inputs["lr"], "step": inputs["step"]})
     dropped = both["dropout2.out"] == 0
     assert dropped.any() and (both["dropout2.g"][dropped] == 0).all() and (both["dropout2.g"][~dropped] != 0).all()
-    np.testing.assert_array_equal(OPS["mul"].run([x, np.ones((1, 1), np.float32)], {}, "f32"),
-                                  interp.run(raw.evaluate, {**states, "x": x, "labels": inputs["labels"]})["dropout1.mul"])
+    np.testing.assert_array_equal(
+        OPS["mul"].run([x, np.ones((1, 1), np.float32)], {}, "f32"),
+        interp.run(raw.evaluate, {**states, "x": x, "labels": inputs["labels"]})["dropout1.mul"],
+    )
 
 
 def test_join_undoes_split() -> None:

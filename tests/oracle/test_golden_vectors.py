@@ -44,6 +44,7 @@ train { batch = 2; }
 @pytest.fixture
 def vectors(monkeypatch: pytest.MonkeyPatch) -> None:
     """The vectors' own classifiers."""
+
     def prototypes(cx: object, number: int, classes: int, width: int) -> np.ndarray:
         return np.array(P1 if number else P, np.int8)
 
@@ -52,8 +53,12 @@ def vectors(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def environment() -> dict[str, np.ndarray]:
-    env = {"x": np.array(X, np.int8), "labels": np.array(Y, np.uint8)[:, None], "dense1.weight": np.array(H1, np.int8),
-           "dense2.weight": np.array(H2, np.int8)}
+    env = {
+        "x": np.array(X, np.int8),
+        "labels": np.array(Y, np.uint8)[:, None],
+        "dense1.weight": np.array(H1, np.int8),
+        "dense2.weight": np.array(H2, np.int8),
+    }
     return env | {k: np.array([[v]], np.int32) for k, v in dict(tick=1, seed=1, errors=1, samples=1, level=0).items()}
 
 
@@ -76,13 +81,19 @@ def test_back_propagated_targets(vectors: None) -> None:
     assert out["dense2.v"].tolist() == [[0, -2, -2, -2], [0, 0, -2, -2]]
     assert out["dense2.target"].tolist() == [[1, -1, -1, -1], [1, 1, -1, -1]]
     assert {k: new[k].tolist() for k in AFTER_BEP} == AFTER_BEP
-    assert out["dense1.flips"][:, 0].tolist() == [2, 2, 0, 0] and out["dense2.flips"][:, 0].tolist() == [0, 2, 4]  # sign(0) = +1
+    assert out["dense1.flips"][:, 0].tolist() == [2, 2, 0, 0] and out["dense2.flips"][:, 0].tolist() == [
+        0,
+        2,
+        4,
+    ]  # sign(0) = +1
     assert out["trigger.triggers"].item() == 2
 
 
 def test_local_errors(vectors: None) -> None:
     p, out, new = step("local")
-    logits = next(op.output for op in p.ops if op.kind == "contract" and op.layer == "dense1" and op.phase == "backward")
+    logits = next(
+        op.output for op in p.ops if op.kind == "contract" and op.layer == "dense1" and op.phase == "backward"
+    )
     assert out[logits].tolist() == [[-4, 2, 2], [-2, 0, 0]]
     assert (new["dense1.weight"].astype(int) - np.array(H1)).tolist() == LOCAL_CHANGE
 

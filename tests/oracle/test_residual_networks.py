@@ -1,4 +1,6 @@
-"""Networks of the ResNetE and Bi-Real kind: every gradient of a step against torch's autograd in f64, written a second way."""
+"""Networks of the ResNetE and Bi-Real kind: every gradient of a step against torch's autograd in f64, written a second
+way.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ SPEC = """
 let clip = {clip};
 network net {{
   input u8[8, 8, 3];
-  conv 6 kernel = 3 stride = 2 padding = same weights = real; batchnorm; {relu} maxpool 3 stride = 2 padding = same; {norm}
+  conv 6 kernel = 3 stride = 2 padding = same weights = real; batchnorm; {relu} maxpool 3 stride = 2 padding = same;
+  {norm}
   residual {{ sign {surrogate} clip = clip; conv 6 padding = same scale = {scale}; batchnorm; }}
   residual {{
     shortcut {{ avgpool 2; conv 10 kernel = 1 weights = real; batchnorm; }}
@@ -97,10 +100,18 @@ def test_every_gradient_is_autograds(kind: dict[str, Any]) -> None:
     states, inputs = interp.init_states(program, 3), batch_of(planned, 1)
     rng = np.random.default_rng(0)
     trained = [s.name for s in program.states if s.role in ("weight", "param")]
-    states |= {n: rng.normal(0, 0.3, states[n].shape).astype(np.float32) for n in trained}  # shifts too; some weights beyond 1
+    states |= {
+        n: rng.normal(0, 0.3, states[n].shape).astype(np.float32) for n in trained
+    }  # shifts too; some weights beyond 1
     values, new = interp.step(program, {**states, **{n: inputs[n] for n in program.inputs}})
-    p = {n: torch.tensor(states[n].astype(np.float64)).squeeze(0) if n.split(".")[1] in ("beta", "bias")
-         else torch.tensor(states[n].astype(np.float64)) for n in trained}
+    p = {
+        n: (
+            torch.tensor(states[n].astype(np.float64)).squeeze(0)
+            if n.split(".")[1] in ("beta", "bias")
+            else torch.tensor(states[n].astype(np.float64))
+        )
+        for n in trained
+    }
     for t in p.values():
         t.requires_grad_()
     image = torch.tensor(inputs["x"].astype(np.float64) * 2 / 255 - 1).view(12, 8, 8, 3).permute(0, 3, 1, 2)
@@ -111,21 +122,34 @@ def test_every_gradient_is_autograds(kind: dict[str, Any]) -> None:
     lr = float(inputs["lr"][0, 0])
     for n in trained:  # the first step of SGD is -lr times the gradient
         got = (new[f"{n}.u"] / -lr).reshape(p[n].shape)
-        np.testing.assert_allclose(got, p[n].grad.numpy(), rtol=2e-3, atol=2e-4 * max(1.0, float(p[n].grad.abs().max())), err_msg=n)
+        np.testing.assert_allclose(
+            got, p[n].grad.numpy(), rtol=2e-3, atol=2e-4 * max(1.0, float(p[n].grad.abs().max())), err_msg=n
+        )
         assert np.abs(got).max() > 0, n
 
 
 def test_what_edge_keeps() -> None:
-    """Bits, and in f16 what real weights read; the derivative 2 - 2|z| needs a real number, which this rule does not keep."""
+    """Bits, and in f16 what real weights read; the derivative 2 - 2|z| needs a real number, which this rule does not
+    keep.
+    """
     planned = plan(SPEC.format(rule="edge", **RESNETE))
     program = differentiate(expand(planned.model), planned.model).train
-    wide = {v.name for v in program.retained() if min(v.shape) > 1 and v.dtype not in ("bit", "bool")} - {"x"} - program.state_names
-    assert {(program.value[n].dtype, program.producer[n].layer) for n in wide} == {("f16", "avgpool1"), ("f16", "globalavgpool1")}
+    wide = (
+        {v.name for v in program.retained() if min(v.shape) > 1 and v.dtype not in ("bit", "bool")}
+        - {"x"}
+        - program.state_names
+    )
+    assert {(program.value[n].dtype, program.producer[n].layer) for n in wide} == {
+        ("f16", "avgpool1"),
+        ("f16", "globalavgpool1"),
+    }
     assert codes_of(SPEC.format(rule="edge", **BIREAL)) == ["B0503"]
 
 
 def test_edges_gradients_are_near_standards() -> None:
-    """The same network and batch norm by both rules: f16 storage moves the gradients of real weights little, and scales them alike."""
+    """The same network and batch norm by both rules: f16 storage moves the gradients of real weights little, and scales
+    them alike.
+    """
     grads = []
     for rule in ("edge(state = f32)", "standard"):
         text = SPEC.format(rule=rule, **RESNETE).replace("batchnorm;", "batchnorm bnn;")
@@ -133,7 +157,12 @@ def test_edges_gradients_are_near_standards() -> None:
         program = differentiate(expand(planned.model), planned.model).train
         inputs = batch_of(planned, 1)
         _, new = interp.step(program, {**interp.init_states(program, 3), **{n: inputs[n] for n in program.inputs}})
-        grads.append({n: new[f"{n}.u"] for n in ("conv1.weight", "conv3.weight", "dense1.weight", "dense1.bias", "batchnorm1.beta")})
+        grads.append(
+            {
+                n: new[f"{n}.u"]
+                for n in ("conv1.weight", "conv3.weight", "dense1.weight", "dense1.bias", "batchnorm1.beta")
+            }
+        )
     for n, g in grads[0].items():
         want = grads[1][n]
         assert np.abs(g - want).max() < 0.05 * np.abs(want).max(), n

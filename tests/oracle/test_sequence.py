@@ -1,4 +1,5 @@
-"""BEP through time in the interpreter against a reference that loops over samples and steps, and the sequence ops' meaning.
+"""BEP through time in the interpreter against a reference that loops over samples and steps, and the sequence ops'
+meaning.
 
 The reference is written from the paper's equations (2512.04189) and knows nothing of the IR: one sample at a time.
 """
@@ -31,8 +32,19 @@ def winner_mask(s: Array, size: int) -> Array:
     return out
 
 
-def reference(x: Sequence[Array], labels: Array, h: dict[str, Array], e: Array | None, p: Array, bits: int, groups: tuple[int, int],
-              nu: float, r: float, keep: bool, horizon: int) -> dict[str, Array]:
+def reference(
+    x: Sequence[Array],
+    labels: Array,
+    h: dict[str, Array],
+    e: Array | None,
+    p: Array,
+    bits: int,
+    groups: tuple[int, int],
+    nu: float,
+    r: float,
+    keep: bool,
+    horizon: int,
+) -> dict[str, Array]:
     """New weights after one step without reinforcement.  x: n sequences [T, F]; h: hx, hs, hy (or none)."""
     w = {k: sgn(v) for k, v in h.items()}
     delta = {k: np.zeros(v.shape, int) for k, v in h.items()}
@@ -70,13 +82,31 @@ def reference(x: Sequence[Array], labels: Array, h: dict[str, Array], e: Array |
 
 
 @pytest.mark.parametrize("tie", ["plus", "keep"])
-@pytest.mark.parametrize(("steps", "features", "units", "expand", "dense", "horizon", "nu"), [
-    (5, 9, 21, 33, 15, 0, 0.1), (4, 7, 15, 0, 0, 0, 0.4), (6, 3, 33, 17, 9, 2, 0.2), (1, 8, 9, 5, 3, 1, 1.0), (7, 2, 1, 1, 0, 3, 0.5)])
-def test_one_step_is_the_papers(steps: int, features: int, units: int, expand: int, dense: int, horizon: int, nu: float,
-                                tie: str) -> None:
+@pytest.mark.parametrize(
+    ("steps", "features", "units", "expand", "dense", "horizon", "nu"),
+    [
+        (5, 9, 21, 33, 15, 0, 0.1),
+        (4, 7, 15, 0, 0, 0, 0.4),
+        (6, 3, 33, 17, 9, 2, 0.2),
+        (1, 8, 9, 5, 3, 1, 1.0),
+        (7, 2, 1, 1, 0, 3, 0.5),
+    ],
+)
+def test_one_step_is_the_papers(
+    steps: int, features: int, units: int, expand: int, dense: int, horizon: int, nu: float, tie: str
+) -> None:
     hidden = f"dense {dense}; sign;" if dense else ""
-    text = sequence_spec(steps, features, units, expand, 3, hidden, 11, f"bep(nu = {nu}, tie = {tie}, reinforce = 0, bits = 6, std = 6)",
-                         horizon)
+    text = sequence_spec(
+        steps,
+        features,
+        units,
+        expand,
+        3,
+        hidden,
+        11,
+        f"bep(nu = {nu}, tie = {tie}, reinforce = 0, bits = 6, std = 6)",
+        horizon,
+    )
     planned = plan(text)
     program = planned.placed.packed.train.schedule.program
     inputs, states = batch_of(planned, 1), interp.init_states(program, 5)
@@ -87,21 +117,41 @@ def test_one_step_is_the_papers(steps: int, features: int, units: int, expand: i
     def group(width: int) -> int:
         return max(d for d in range(1, 16) if width % d == 0)
 
-    want = reference(inputs["x"].astype(int).reshape(11, steps, features), inputs["labels"][:, 0],
-                     {k: states[n].astype(int) for k, n in names.items()}, constant.get("rnn1.expansion"), constant["classifier"], 6,
-                     (group(units), group(dense) if dense else 0), nu, 0.5, tie == "keep", horizon)
+    want = reference(
+        inputs["x"].astype(int).reshape(11, steps, features),
+        inputs["labels"][:, 0],
+        {k: states[n].astype(int) for k, n in names.items()},
+        constant.get("rnn1.expansion"),
+        constant["classifier"],
+        6,
+        (group(units), group(dense) if dense else 0),
+        nu,
+        0.5,
+        tie == "keep",
+        horizon,
+    )
     for k, n in names.items():
         np.testing.assert_array_equal(new[n], want[k], n)
     assert any((new[n] != states[n]).any() for n in names.values())
 
 
-@pytest.mark.parametrize(("steps", "features", "units", "expand", "dense", "horizon"), [
-    (6, 3, 21, 33, 15, 0), (9, 2, 15, 0, 0, 0), (7, 4, 33, 17, 9, 3)])
-def test_twenty_steps_of_sequences_of_all_lengths(steps: int, features: int, units: int, expand: int, dense: int, horizon: int) -> None:
-    """`lengths`: each sample by itself is a sequence as long as it is.  What lies in the steps before it is of no importance."""
+@pytest.mark.parametrize(
+    ("steps", "features", "units", "expand", "dense", "horizon"),
+    [(6, 3, 21, 33, 15, 0), (9, 2, 15, 0, 0, 0), (7, 4, 33, 17, 9, 3)],
+)
+def test_twenty_steps_of_sequences_of_all_lengths(
+    steps: int, features: int, units: int, expand: int, dense: int, horizon: int
+) -> None:
+    """`lengths`: each sample by itself is a sequence as long as it is.  What lies in the steps before it is of no
+    importance.
+    """
     bits = 2
     hidden, rule = f"dense {dense}; sign;" if dense else "", "bep(nu = 0.2, reinforce = 0, bits = 8, std = 6)"
-    planned = plan(sequence_spec(steps, features, units, expand, 3, hidden, 11, rule, horizon, f"thermometer({bits}, lengths = on)"))
+    planned = plan(
+        sequence_spec(
+            steps, features, units, expand, 3, hidden, 11, rule, horizon, f"thermometer({bits}, lengths = on)"
+        )
+    )
     program = planned.placed.packed.train.schedule.program
     states, moved = interp.init_states(program, 5), 0
     names = {"hx": "rnn1.weight_x", "hs": "rnn1.weight_s", **({"hy": "dense1.weight"} if dense else {})}
@@ -114,9 +164,19 @@ def test_twenty_steps_of_sequences_of_all_lengths(steps: int, features: int, uni
         x[:, :, -1] = np.where(np.arange(steps) >= steps - lengths[:, None], 1, -1)
         inputs = {**batch_of(planned, t), "x": x.reshape(11, -1)}
         _, new = interp.step(program, {**states, **{n: inputs[n] for n in program.inputs}})
-        want = reference([v[steps - n:, :-1].astype(int) for v, n in zip(x, lengths, strict=True)], inputs["labels"][:, 0],
-                         {k: states[n].astype(int) for k, n in names.items()}, constant.get("rnn1.expansion"), constant["classifier"], 8,
-                         (sizes[0], sizes[1]), 0.2, 0.5, True, horizon)
+        want = reference(
+            [v[steps - n :, :-1].astype(int) for v, n in zip(x, lengths, strict=True)],
+            inputs["labels"][:, 0],
+            {k: states[n].astype(int) for k, n in names.items()},
+            constant.get("rnn1.expansion"),
+            constant["classifier"],
+            8,
+            (sizes[0], sizes[1]),
+            0.2,
+            0.5,
+            True,
+            horizon,
+        )
         for k, n in names.items():
             np.testing.assert_array_equal(new[n], want[k], f"{n}, step {t}")
             moved += int((new[n] != states[n]).sum())

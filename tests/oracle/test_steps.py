@@ -1,13 +1,17 @@
-"""Networks with pools and residuals over 20 steps of Bop, each step from the interpreter's own state, against torch in f64.
+"""Networks with pools and residuals over 20 steps of Bop, each step from the interpreter's own state, against torch in
+f64.
 
-Bop's weight is a bit: it flips where its momentum passes a threshold, so any gradient of another sign, and any momentum on the other
-side of the threshold, shows.  The reference below is written from the papers (2102.04270, Algorithms 1 and 2; 1906.02107) and from what
-bnnc says that ``edge`` stores as f16.  Three choices decide many signs; with any of them made otherwise the two disagree:
+Bop's weight is a bit: it flips where its momentum passes a threshold, so any gradient of another sign, and any momentum
+on the other side of the threshold, shows.  The reference below is written from the papers (2102.04270, Algorithms 1 and
+2; 1906.02107) and from what bnnc says that ``edge`` stores as f16.  Three choices decide many signs; with any of them
+made otherwise the two disagree:
 
-    f16          under ``edge`` the gradient that enters a layer's output is f16 (the sum of both branches' in a residual), and so is what
+    f16          under ``edge`` the gradient that enters a layer's output is f16 (the sum of both branches' in a
+    residual), and so is what
                  layers with real weights read and make, what pools of real numbers make, and the residual stream
     threshold    a flip is decided by the momentum before it is rounded to its storage
-    equals       a maximum's gradient goes to the first of equals, which are equal as whole numbers (u8 data before their scaling)
+    equals       a maximum's gradient goes to the first of equals, which are equal as whole numbers (u8 data before
+    their scaling)
 
 What is left are ties: gradients of 0, a momentum at the threshold, a gradient that lies where f16 rounds either way.
 """
@@ -38,17 +42,76 @@ def conv(channels: int, kernel: int = 3, stride: int = 1, real: bool = False) ->
 
 
 NETS: dict[str, Layers] = {
-    "pool of bits": [conv(8), BN, SIGN, ("maxpool", 2, 2), conv(12), BN, SIGN, ("maxpool", 2, 2), FLAT, ("dense", 5, False), BN],
-    "pool of bits, overlapping": [conv(8), BN, SIGN, ("maxpool", 3, 2), conv(12), BN, SIGN, FLAT, ("dense", 5, False), BN],
-    "pool of sums": [conv(8), ("maxpool", 2, 2), BN, SIGN, conv(12), ("maxpool", 2, 2), BN, SIGN, FLAT, ("dense", 5, False), BN],
+    "pool of bits": [
+        conv(8),
+        BN,
+        SIGN,
+        ("maxpool", 2, 2),
+        conv(12),
+        BN,
+        SIGN,
+        ("maxpool", 2, 2),
+        FLAT,
+        ("dense", 5, False),
+        BN,
+    ],
+    "pool of bits, overlapping": [
+        conv(8),
+        BN,
+        SIGN,
+        ("maxpool", 3, 2),
+        conv(12),
+        BN,
+        SIGN,
+        FLAT,
+        ("dense", 5, False),
+        BN,
+    ],
+    "pool of sums": [
+        conv(8),
+        ("maxpool", 2, 2),
+        BN,
+        SIGN,
+        conv(12),
+        ("maxpool", 2, 2),
+        BN,
+        SIGN,
+        FLAT,
+        ("dense", 5, False),
+        BN,
+    ],
     "mean of bits": [conv(8), BN, SIGN, ("avgpool", 2), BN, SIGN, conv(12), BN, SIGN, GLOBAL, FLAT, ("dense", 5, True)],
-    "resnete": [conv(6, 3, 2, True), BN, ("relu",), ("maxpool", 3, 2), BN,
-                ("residual", [("sign", 1.25), conv(6), BN]),
-                ("residual", [("shortcut", [("avgpool", 2), conv(10, 1, 1, True), BN]), ("sign", 1.25), conv(10, 3, 2), BN]),
-                ("relu",), GLOBAL, FLAT, ("dense", 5, True)],
-    "residuals of bits": [conv(8), BN, ("residual", [SIGN, conv(8), BN]), ("residual", [SIGN, conv(8), BN]), GLOBAL, FLAT,
-                          ("dense", 5, True)],
-    "dense": [FLAT, ("dense", 32, False), BN, ("residual", [SIGN, ("dense", 32, False), BN]), SIGN, ("dense", 5, False), BN],
+    "resnete": [
+        conv(6, 3, 2, True),
+        BN,
+        ("relu",),
+        ("maxpool", 3, 2),
+        BN,
+        ("residual", [("sign", 1.25), conv(6), BN]),
+        ("residual", [("shortcut", [("avgpool", 2), conv(10, 1, 1, True), BN]), ("sign", 1.25), conv(10, 3, 2), BN]),
+        ("relu",),
+        GLOBAL,
+        FLAT,
+        ("dense", 5, True),
+    ],
+    "residuals of bits": [
+        conv(8),
+        BN,
+        ("residual", [SIGN, conv(8), BN]),
+        ("residual", [SIGN, conv(8), BN]),
+        GLOBAL,
+        FLAT,
+        ("dense", 5, True),
+    ],
+    "dense": [
+        FLAT,
+        ("dense", 32, False),
+        BN,
+        ("residual", [SIGN, ("dense", 32, False), BN]),
+        SIGN,
+        ("dense", 5, False),
+        BN,
+    ],
 }
 
 
@@ -57,15 +120,19 @@ def text(layers: Layers) -> str:
         if kind in ("residual", "shortcut"):
             return f"{kind} {{ {text(a[0])} }}"
         real = " weights = real bias = on" if kind == "dense" else " weights = real"
-        shape = {"conv": lambda: f" {a[0]} kernel = {a[1]} stride = {a[2]} padding = same", "dense": lambda: f" {a[0]}",
-                 "maxpool": lambda: f" {a[0]} stride = {a[1]} padding = same", "avgpool": lambda: f" {a[0]}",
-                 "sign": lambda: f" clip = {a[0]}"}.get(kind, str)()
+        shape = {
+            "conv": lambda: f" {a[0]} kernel = {a[1]} stride = {a[2]} padding = same",
+            "dense": lambda: f" {a[0]}",
+            "maxpool": lambda: f" {a[0]} stride = {a[1]} padding = same",
+            "avgpool": lambda: f" {a[0]}",
+            "sign": lambda: f" clip = {a[0]}",
+        }.get(kind, str)()
         return f"{kind}{shape}{real if kind in ('conv', 'dense') and a[-1] else ''};"
 
     return " ".join(line(*y) for y in layers)
 
 
-# -- the reference ---------------------------------------------------------------------------------------------------------------
+# -- the reference ----------------------------------------------------------------------------------------------------
 
 
 def sgn(v: Any) -> Any:
@@ -130,8 +197,11 @@ class Reference:
 
     def __init__(self, layers: Layers, states: dict[str, np.ndarray], low: bool, rounds: bool) -> None:
         self.layers, self.low, self.rounds = layers, low, low and rounds
-        self.p = {n: torch.tensor(s.astype(np.float64)).requires_grad_() for n, s in states.items()
-                  if n.rsplit(".", 1)[1] in ("weight", "beta", "bias")}
+        self.p = {
+            n: torch.tensor(s.astype(np.float64)).requires_grad_()
+            for n, s in states.items()
+            if n.rsplit(".", 1)[1] in ("weight", "beta", "bias")
+        }
         self.numbers: dict[str, int] = {}
         self.scale = 255.0  # of what the first layer reads: u8 data stand for (2 u - 255) / 255
 
@@ -164,8 +234,14 @@ class Reference:
         return self.stored(y) if real else y
 
     def conv(self, x: Any, name: str, channels: int, k: int, stride: int, real: bool) -> Any:
-        return self.weighted(x, name, real, lambda x, w: tf.conv2d(
-            tf.pad(x, self.edges(x, k, stride)), w.view(k, k, -1, channels).permute(3, 2, 0, 1), stride=stride))
+        return self.weighted(
+            x,
+            name,
+            real,
+            lambda x, w: tf.conv2d(
+                tf.pad(x, self.edges(x, k, stride)), w.view(k, k, -1, channels).permute(3, 2, 0, 1), stride=stride
+            ),
+        )
 
     def dense(self, x: Any, name: str, units: int, real: bool) -> Any:
         return self.weighted(x, name, real, lambda x, w: x @ w)
@@ -206,13 +282,15 @@ class Reference:
         return self.stored(side + self.through(body[projected:], x))
 
 
-# -- the comparison ---------------------------------------------------------------------------------------------------------------
+# -- the comparison ---------------------------------------------------------------------------------------------------
 
 
 def differences(net: str, rule: str, rounds: bool = True, stored: bool = False, steps: int = 20) -> tuple[int, int]:
     """Binary weights whose sign differs after a step though it is no tie, and how many were compared."""
     low, layers = rule == "edge", NETS[net]
-    planned = plan(f"network net {{ input {DATA}; {text(layers)} loss; }} rule {rule}; train {{ batch = 20; optimizer = bop; }}")
+    planned = plan(
+        f"network net {{ input {DATA}; {text(layers)} loss; }} rule {rule}; train {{ batch = 20; optimizer = bop; }}"
+    )
     program = planned.trace.results["differentiate"].train
     states, wrong, compared = interp.init_states(program, 3), 0, 0
     for t in range(1, steps + 1):
@@ -250,6 +328,6 @@ def test_without_the_f16_of_the_gradients_and_the_stream_signs_differ(net: str) 
 
 
 def test_a_flip_is_decided_by_the_momentum_before_it_is_stored() -> None:
-    """Two 1-bit gradients of opposite signs leave a momentum of gamma**2 of their size, which with the default numbers is the threshold:
-    what f16 makes of it would decide hundreds of flips the other way."""
+    """Two 1-bit gradients of opposite signs leave a momentum of gamma**2 of their size, which with the default numbers
+    is the threshold:     what f16 makes of it would decide hundreds of flips the other way."""
     assert differences("dense", "edge", stored=True, steps=2)[0] > 100

@@ -62,7 +62,12 @@ def test_a_state_or_input_gets_a_copy_just_before_its_first_reader() -> None:
         result pred %g
     """)
     names = [k.name for k in p.kernels]
-    assert names == ["k00_repack_b", "k01_contract_tn_g", "k02_repack_k", "k03_contract_nn_y"]  # `d` is large: be done with it
+    assert names == [
+        "k00_repack_b",
+        "k01_contract_tn_g",
+        "k02_repack_k",
+        "k03_contract_nn_y",
+    ]  # `d` is large: be done with it
     assert p.kernels[3].reads == ("b", "k@0")
     assert p.kernels[1].reads == ("b@0", "d")
 

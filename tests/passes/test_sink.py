@@ -111,7 +111,8 @@ def test_vector_updates_sink_into_reductions() -> None:
     """) == ["reduce_rows: sum %d; n = sub(%b, acc0)"]
 
 
-# -- integer sums along the rows of an update ---------------------------------------------------------------------------
+# -- integer sums along the rows of an update
+# ---------------------------------------------------------------------------
 WHOLE = """
     input %a: bit[4, 5]
     input %o: bool[4, 5]

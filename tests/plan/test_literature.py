@@ -40,10 +40,34 @@ def fc(k: int, n: int) -> Stage:
     return Stage(k, k * n, n)
 
 
-CNV = Chain((conv(32, 3, 64), conv(30, 64, 64, pool=28), conv(14, 64, 128), conv(12, 128, 128, pool=10),
-             conv(5, 128, 256), conv(3, 256, 256), fc(256, 512), fc(512, 512), fc(512, 10)), 10)
-BINARYNET = Chain((conv(32, 3, 128), conv(32, 128, 128, pool=32), conv(16, 128, 256), conv(16, 256, 256, pool=16),
-                   conv(8, 256, 512), conv(8, 512, 512, pool=8), fc(8192, 1024), fc(1024, 1024), fc(1024, 10)), 10)
+CNV = Chain(
+    (
+        conv(32, 3, 64),
+        conv(30, 64, 64, pool=28),
+        conv(14, 64, 128),
+        conv(12, 128, 128, pool=10),
+        conv(5, 128, 256),
+        conv(3, 256, 256),
+        fc(256, 512),
+        fc(512, 512),
+        fc(512, 10),
+    ),
+    10,
+)
+BINARYNET = Chain(
+    (
+        conv(32, 3, 128),
+        conv(32, 128, 128, pool=32),
+        conv(16, 128, 256),
+        conv(16, 256, 256, pool=16),
+        conv(8, 256, 512),
+        conv(8, 512, 512, pool=8),
+        fc(8192, 1024),
+        fc(1024, 1024),
+        fc(1024, 10),
+    ),
+    10,
+)
 
 
 @pytest.mark.parametrize(("name", "chain"), [("cnv_cifar10", CNV), ("binarynet_cifar10", BINARYNET)])
@@ -55,17 +79,31 @@ def test_the_examples_are_the_papers_networks(name: str, chain: Chain) -> None:
     assert got.stages[1].uses == model.layers[4].output.elements // got.stages[1].channels
 
 
-@pytest.mark.parametrize(("name", "optimizer", "rule", "most"), [
-    ("cnv_cifar10", "adam", "edge", 28.5), ("binarynet_cifar10", "adam", "edge", 124), ("binarynet_cifar10", "bop", "edge", 70)])
+@pytest.mark.parametrize(
+    ("name", "optimizer", "rule", "most"),
+    [
+        ("cnv_cifar10", "adam", "edge", 28.5),
+        ("binarynet_cifar10", "adam", "edge", 124),
+        ("binarynet_cifar10", "bop", "edge", 70),
+    ],
+)
 def test_less_memory_than_was_published(name: str, optimizer: str, rule: str, most: float) -> None:
-    """MiB of everything at batch 100: masks, routes, statistics, the packed weights, the batch and the results are counted."""
+    """MiB of everything at batch 100: masks, routes, statistics, the packed weights, the batch and the results are
+    counted.
+    """
     plan = bnnc.load(EXAMPLES / name / f"{name}.bnn").with_(optimizer=optimizer, rule=rule).plan()
     chain = CNV if name.startswith("cnv") else BINARYNET
     assert plan.arena_bytes / MIB <= most < account(chain, 100, optimizer, "proposed").mib
 
 
-@pytest.mark.parametrize(("name", "optimizer", "most"), [
-    ("cnv_cifar10", "adam(v = elide)", 16), ("binarynet_cifar10", "adam(v = elide)", 76), ("binarynet_cifar10", "bop", 46)])
+@pytest.mark.parametrize(
+    ("name", "optimizer", "most"),
+    [
+        ("cnv_cifar10", "adam(v = elide)", 16),
+        ("binarynet_cifar10", "adam(v = elide)", 76),
+        ("binarynet_cifar10", "bop", 46),
+    ],
+)
 def test_less_still_by_recomputing(name: str, optimizer: str, most: float) -> None:
     """The same bits in MiB that no schedule without second makings reaches; at most a fifth more operations."""
     net = bnnc.load(EXAMPLES / name / f"{name}.bnn").with_(optimizer=optimizer)
@@ -81,22 +119,29 @@ def test_the_chains_have_the_published_sizes() -> None:
         assert sum(s.channels for s in chain.stages) == channels
 
 
-@pytest.mark.parametrize(("chain", "optimizer", "standard", "proposed"), [
-    (MLP, "adam", "7.409", "2.664"),
-    (CNV, "adam", "129.093", "32.924"),
-    (BINARYNET, "adam", "512.850", "138.149"),
-    (BINARYNET, "sgd", "459.360", "111.404"),
-    (BINARYNET, "bop", "405.870", "84.659"),
-], ids=["mlp", "cnv", "binarynet", "binarynet-sgd", "binarynet-bop"])
+@pytest.mark.parametrize(
+    ("chain", "optimizer", "standard", "proposed"),
+    [
+        (MLP, "adam", "7.409", "2.664"),
+        (CNV, "adam", "129.093", "32.924"),
+        (BINARYNET, "adam", "512.850", "138.149"),
+        (BINARYNET, "sgd", "459.360", "111.404"),
+        (BINARYNET, "bop", "405.870", "84.659"),
+    ],
+    ids=["mlp", "cnv", "binarynet", "binarynet-sgd", "binarynet-bop"],
+)
 def test_consistent_totals(chain: Chain, optimizer: str, standard: str, proposed: str) -> None:
     assert f"{account(chain, 100, optimizer, 'standard').mib:.3f}" == standard
     assert f"{account(chain, 100, optimizer, 'proposed').mib:.3f}" == proposed
 
 
-@pytest.mark.parametrize(("variant", "rows"), [
-    ("standard", "111.332 50.000 0.0294 50.000 53.490 53.490 0.0294 106.979 87.500"),
-    ("proposed", "3.479 25.000 0.0147 25.000 26.745 1.672 0.0147 53.490 2.734"),
-])
+@pytest.mark.parametrize(
+    ("variant", "rows"),
+    [
+        ("standard", "111.332 50.000 0.0294 50.000 53.490 53.490 0.0294 106.979 87.500"),
+        ("proposed", "3.479 25.000 0.0147 25.000 26.745 1.672 0.0147 53.490 2.734"),
+    ],
+)
 def test_rows_of_table_2(variant: str, rows: str) -> None:
     got = account(BINARYNET, 100, "adam", variant)
     names = ["X", "dX, Y", "mu, sigma", "dY", "W", "dW", "beta, dbeta", "momenta", "pool masks"]
@@ -109,8 +154,9 @@ def test_rows_of_table_2(variant: str, rows: str) -> None:
     assert got["pool masks"].count == 22_937_600
 
 
-@pytest.mark.parametrize(("optimizer", "fp16", "bool_dw"), [
-    ("adam", 256.41, 231.33), ("sgd", 229.66, 204.58), ("bop", 202.92, 177.84)])
+@pytest.mark.parametrize(
+    ("optimizer", "fp16", "bool_dw"), [("adam", 256.41, 231.33), ("sgd", 229.66, 204.58), ("bop", 202.92, 177.84)]
+)
 def test_intermediate_columns_of_table_5(optimizer: str, fp16: float, bool_dw: float) -> None:
     """The printed figures leave mu, sigma and dbeta out: at 16 bit, three values a channel, 0.022 MiB."""
     left_out = 3 * 3850 * 2 / 2**20
@@ -119,7 +165,9 @@ def test_intermediate_columns_of_table_5(optimizer: str, fp16: float, bool_dw: f
 
 
 def units(*convs: tuple[int, int, int, int, int]) -> list[Unit]:
-    """(times, side of the input, its channels, side of the output, its channels) of binary convolutions of 3 x 3 pixels."""
+    """(times, side of the input, its channels, side of the output, its channels) of binary convolutions of 3 x 3
+    pixels.
+    """
     return [Unit(a * a * c, b * b * n, 9 * c * n, n, True) for times, a, c, b, n in convs for _ in range(times)]
 
 
@@ -127,9 +175,22 @@ def shortcut(side: int, c: int) -> Unit:
     return Unit(side * side * c, side * side * 2 * c, 2 * c * c, 2 * c, False)
 
 
-RESNET18 = [Unit(224 * 224 * 3, 112 * 112 * 64, 49 * 3 * 64, 64, False), *units(
-    (4, 56, 64, 56, 64), (1, 56, 64, 28, 128), (3, 28, 128, 28, 128), (1, 28, 128, 14, 256), (3, 14, 256, 14, 256), (1, 14, 256, 7, 512),
-    (3, 7, 512, 7, 512)), shortcut(28, 64), shortcut(14, 128), shortcut(7, 256), Unit(512, 1000, 512_000, 1000, False)]
+RESNET18 = [
+    Unit(224 * 224 * 3, 112 * 112 * 64, 49 * 3 * 64, 64, False),
+    *units(
+        (4, 56, 64, 56, 64),
+        (1, 56, 64, 28, 128),
+        (3, 28, 128, 28, 128),
+        (1, 28, 128, 14, 256),
+        (3, 14, 256, 14, 256),
+        (1, 14, 256, 7, 512),
+        (3, 7, 512, 7, 512),
+    ),
+    shortcut(28, 64),
+    shortcut(14, 128),
+    shortcut(7, 256),
+    Unit(512, 1000, 512_000, 1000, False),
+]
 
 
 @pytest.mark.parametrize("name", ["resnete18_imagenet", "bireal18_imagenet"])
@@ -143,11 +204,20 @@ def test_the_imagenet_examples_are_the_papers_networks(name: str) -> None:
         assert 4096 * sum(getattr(u, variant) for u in got if u.binary) == want
 
 
-@pytest.mark.parametrize(("variant", "ours", "theirs"), [
-    ("standard", "70.0963", "70.11"), ("fp16", "35.4489", "35.45"), ("bool_dw", "70.0566", "70.07"), ("bits", "47.8453", "47.86"),
-    ("proposed", "18.5381", "18.54")])
+@pytest.mark.parametrize(
+    ("variant", "ours", "theirs"),
+    [
+        ("standard", "70.0963", "70.11"),
+        ("fp16", "35.4489", "35.45"),
+        ("bool_dw", "70.0566", "70.07"),
+        ("bits", "47.8453", "47.86"),
+        ("proposed", "18.5381", "18.54"),
+    ],
+)
 def test_table_6(variant: str, ours: str, theirs: str) -> None:
-    """GiB at batch 4096; the four cells that differ do so by 0.013 to 0.015 GiB, which no row of the spreadsheet explains."""
+    """GiB at batch 4096; the four cells that differ do so by 0.013 to 0.015 GiB, which no row of the spreadsheet
+    explains.
+    """
     found = account_mixed(RESNET18, 112 * 112 * 64, 4096, variant).bytes / GIB
     figure, why = printed(11_678_912, 5800, 4096, "adam")[variant]
     assert f"{found:.4f}" == ours and figure == theirs
@@ -186,21 +256,27 @@ def test_a_small_residual_network(rule: str, most: float) -> None:
 
 
 def sheet(chain: Chain, optimizer: str, variant: str, masks: int | None = None, image: bool = False) -> float:
-    """The older spreadsheet's total: no mu, sigma, dbeta; ``masks``: elements of a sample; ``image``: 16 bits a pixel, not 1."""
+    """The older spreadsheet's total: no mu, sigma, dbeta; ``masks``: elements of a sample; ``image``: 16 bits a pixel,
+    not 1.
+    """
     a = account(chain, 100, optimizer, variant)
     left_out = a["mu, sigma"].bytes + a["beta, dbeta"].bytes / 2
     pools = a["pool masks"].bytes - (0 if masks is None else masks * 100 * a["pool masks"].bits / 8)
-    return (a.bytes - left_out - (0 if masks is None else pools) + (100 * chain.stages[0].inputs * 15 / 8 if image else 0)) / MIB
+    return (
+        a.bytes - left_out - (0 if masks is None else pools) + (100 * chain.stages[0].inputs * 15 / 8 if image else 0)
+    ) / MIB
 
 
 def test_every_printed_figure_is_explained() -> None:
     """Each is reproduced by the convention that its reason names; one is not (MLP proposed: 2.6585, 2.65 printed)."""
     before_pools = 30 * 30 * 64 + 12 * 12 * 128
     want = {
-        (MLP, "adam", "standard"): sheet(MLP, "adam", "standard"), (MLP, "adam", "proposed"): sheet(MLP, "adam", "proposed") - 0.005,
+        (MLP, "adam", "standard"): sheet(MLP, "adam", "standard"),
+        (MLP, "adam", "proposed"): sheet(MLP, "adam", "proposed") - 0.005,
         (CNV, "adam", "standard"): sheet(CNV, "adam", "standard", before_pools),
         (CNV, "adam", "proposed"): sheet(CNV, "adam", "proposed", 0),
-        (BINARYNET, "adam", "proposed"): account(BINARYNET, 100, "adam", "proposed").mib}
+        (BINARYNET, "adam", "proposed"): account(BINARYNET, 100, "adam", "proposed").mib,
+    }
     for o in ("adam", "sgd", "bop"):
         for v in ("standard", "fp16", "bool_dw"):
             want[BINARYNET, o, v] = sheet(BINARYNET, o, v)
@@ -218,8 +294,12 @@ def test_every_printed_figure_is_explained() -> None:
 def test_bop_counts_no_weights_and_other_names_are_refused() -> None:
     assert account(MLP, 100, "bop")["W"].bytes == 0
     assert account(MLP, 1, "sgd", "proposed")["momenta"].bytes == 2 * 399_872
-    for chain, batch, optimizer, variant in ((MLP, 100, "lion", "standard"), (MLP, 100, "adam", "int8"),
-                                             (MLP, 0, "adam", "standard"), (Chain((), 10), 1, "adam", "standard")):
+    for chain, batch, optimizer, variant in (
+        (MLP, 100, "lion", "standard"),
+        (MLP, 100, "adam", "int8"),
+        (MLP, 0, "adam", "standard"),
+        (Chain((), 10), 1, "adam", "standard"),
+    ):
         with pytest.raises(ValueError):
             account(chain, batch, optimizer, variant)
     with pytest.raises(KeyError):
@@ -228,8 +308,10 @@ def test_bop_counts_no_weights_and_other_names_are_refused() -> None:
 
 def model_of(widths: list[int]) -> Model:
     image, at = TensorType("u8", (28, widths[0] // 28)), TensorType("u8", (widths[0],))
-    layers = [Layer("input", "input1", Call("input"), image, image),
-              Layer("flatten", "flatten1", Call("flatten"), image, at)]
+    layers = [
+        Layer("input", "input1", Call("input"), image, image),
+        Layer("flatten", "flatten1", Call("flatten"), image, at),
+    ]
     for i, n in enumerate(widths[1:], 1):
         real, bit = TensorType("real", (n,)), TensorType("bit", (n,))
         layers.append(Layer("dense", f"dense{i}", Call("dense", (("units", n),)), at, real))
@@ -254,13 +336,27 @@ def test_chain_from_a_model() -> None:
 DATA = {"prototypes": (1000, 10_000), "fashion": (784, 50_000), "cifar10": (9216, 40_000), "imagenette": (2304, 10_000)}
 
 
-@pytest.mark.parametrize(("data", "width", "depth", "printed"), [
-    ("prototypes", 35, 2, "1.29"), ("prototypes", 75, 2, "1.35"), ("prototypes", 135, 2, "1.43"),
-    ("prototypes", 255, 2, "1.62"), ("prototypes", 525, 2, "2.16"),
-    ("fashion", 35, 2, "4.94"), ("fashion", 135, 2, "5.05"), ("fashion", 525, 2, "5.70"), ("fashion", 1035, 3, "8.18"),
-    ("fashion", 1035, 10, "16.4"),
-    ("cifar10", 35, 2, "46.4"), ("cifar10", 525, 2, "51.3"), ("cifar10", 1035, 10, "66.3"),
-    ("imagenette", 135, 2, "3.24"), ("imagenette", 1035, 1, "5.38"), ("imagenette", 1035, 10, "16.0")])
+@pytest.mark.parametrize(
+    ("data", "width", "depth", "printed"),
+    [
+        ("prototypes", 35, 2, "1.29"),
+        ("prototypes", 75, 2, "1.35"),
+        ("prototypes", 135, 2, "1.43"),
+        ("prototypes", 255, 2, "1.62"),
+        ("prototypes", 525, 2, "2.16"),
+        ("fashion", 35, 2, "4.94"),
+        ("fashion", 135, 2, "5.05"),
+        ("fashion", 525, 2, "5.70"),
+        ("fashion", 1035, 3, "8.18"),
+        ("fashion", 1035, 10, "16.4"),
+        ("cifar10", 35, 2, "46.4"),
+        ("cifar10", 525, 2, "51.3"),
+        ("cifar10", 1035, 10, "66.3"),
+        ("imagenette", 135, 2, "3.24"),
+        ("imagenette", 1035, 1, "5.38"),
+        ("imagenette", 1035, 10, "16.0"),
+    ],
+)
 def test_memory_of_the_local_error_paper(data: str, width: int, depth: int, printed: str) -> None:
     """2412.00119 with 8-bit weights and a batch of 100, in 10^6 bytes (2^20 gives 1.23 in the first row)."""
     inputs, samples = DATA[data]
@@ -269,6 +365,10 @@ def test_memory_of_the_local_error_paper(data: str, width: int, depth: int, prin
 
 
 def test_the_local_error_accounting_refuses_what_it_does_not_cover() -> None:
-    for chain, batch, samples in ((chain_of([10, 3]), 1, 1), (chain_of([10, 5, 3]), 0, 1), (chain_of([10, 5, 3]), 1, 0)):
+    for chain, batch, samples in (
+        (chain_of([10, 3]), 1, 1),
+        (chain_of([10, 5, 3]), 0, 1),
+        (chain_of([10, 5, 3]), 1, 0),
+    ):
         with pytest.raises(ValueError):
             local_errors(chain, batch, samples)

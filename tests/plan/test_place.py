@@ -82,7 +82,8 @@ def test_the_arena_is_smaller_than_published(rule: str, optimizer: str, bound: f
     assert p.state_bytes > 0.5 * p.arena_bytes
 
 
-INTEGER = {  # bytes of state, and of the whole arena at most: the state, the batch, packed copies, activations, sums, counters
+# Bytes of state, and of the whole arena at most: the state, the batch, packed copies, activations, sums, counters
+INTEGER = {
     "784-525-525": (spec((784, 525, 525, 10), "bit", "RULE", batch=100), 1_374_450, 1_644_288),
     "256-135-135": (spec((256, 135, 135, 10), "bit", "RULE(bits = 8)", batch=10), 52_785, 63_000),
 }

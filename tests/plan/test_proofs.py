@@ -24,7 +24,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from elftools.elf.elffile import ELFFile
-from helpers import LEVELS, Arrays, Library, assert_same, batch_of, cpu_levels, element_bytes, equal, plan, sequence_spec, spec
+from helpers import (
+    LEVELS,
+    Arrays,
+    Library,
+    assert_same,
+    batch_of,
+    cpu_levels,
+    element_bytes,
+    equal,
+    plan,
+    sequence_spec,
+    spec,
+)
 
 import bnnc
 from bnnc import driver
@@ -55,8 +67,13 @@ NETS = {
     "standard": spec((33, 17, 10), rule="standard", kind="f32", batch=20),
     "bop": spec((33, 17, 10), optimizer="bop(tau = 0.0001, gamma = 0.5)", kind="bit", batch=20),
     "encoded": spec((66, 17, 10), kind="bit", batch=20).replace("bit[66]", "f32[33] thermometer(2)"),
-    "images": spec((1, 10), batch=6, body="conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten;"
-                   ).replace("u8[1]", "u8[8, 8, 3]"),
+    "images": (
+        spec(
+            (1, 10),
+            batch=6,
+            body="conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten;",
+        ).replace("u8[1]", "u8[8, 8, 3]")
+    ),
     "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
     "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
 }
@@ -104,8 +121,12 @@ def test_all_that_is_loaded_is_in_the_plan(built: tuple[driver.Planned, Path]) -
     verify_elf(path, planned.report, planned.target)
 
 
-def test_of_the_instruction_sets_only_the_chosen_one_is_in_memory(built: tuple[driver.Planned, Path], tmp_path: Path) -> None:
-    """Each trains to the same bits under a limit of the predicted bytes, although the file holds all of them; without /proc too."""
+def test_of_the_instruction_sets_only_the_chosen_one_is_in_memory(
+    built: tuple[driver.Planned, Path], tmp_path: Path
+) -> None:
+    """Each trains to the same bits under a limit of the predicted bytes, although the file holds all of them; without
+    /proc too.
+    """
     planned, path = built
     cc = find_compiler(planned.target)
     if not apart(cc, planned.target):
@@ -124,11 +145,12 @@ def test_of_the_instruction_sets_only_the_chosen_one_is_in_memory(built: tuple[d
         if root is not None:
             os.chroot(root)
 
-    for isa in LEVELS[:cpu_levels()]:
+    for isa in LEVELS[: cpu_levels()]:
         for root in (None, alone) if os.getuid() == 0 else (None,):
             argv = ["/net" if root else str(path), "bench", "--steps", "2", "--json", "--isa", isa]
-            done = subprocess.run(argv, capture_output=True, text=True, check=False,
-                                  env={}, preexec_fn=lambda root=root: limit(root))
+            done = subprocess.run(
+                argv, capture_output=True, text=True, check=False, env={}, preexec_fn=lambda root=root: limit(root)
+            )
             assert done.returncode == 0, done.stderr
             told.append(json.loads(done.stdout))
             assert told[-1]["isa"] == isa
@@ -179,7 +201,9 @@ def listed_padding(lib: Library) -> np.ndarray:
     return ~used
 
 
-@pytest.mark.parametrize(("net", "disable"), [*((n, ()) for n in NETS), pytest.param("edge", ("fuse", "sink"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("net", "disable"), [*((n, ()) for n in NETS), pytest.param("edge", ("fuse", "sink"), marks=pytest.mark.slow)]
+)
 def test_every_byte_is_written_in_one_step(net: str, disable: tuple[str, ...]) -> None:
     lib = Library(plan(NETS[net], disable=disable))
     states, inputs = interp.init_states(lib.train.program, 1), batch_of(lib.planned, 0)
@@ -317,8 +341,14 @@ def test_nothing_of_this_machine_is_in_the_text() -> None:
 # -- through time: the whole process -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("encoder", "threads"), [pytest.param("thermometer(3)", 1, marks=pytest.mark.slow), pytest.param(
-    "thermometer(3, lengths = on)", 1, marks=pytest.mark.slow), ("thermometer(3, lengths = on)", 4)])
+@pytest.mark.parametrize(
+    ("encoder", "threads"),
+    [
+        pytest.param("thermometer(3)", 1, marks=pytest.mark.slow),
+        pytest.param("thermometer(3, lengths = on)", 1, marks=pytest.mark.slow),
+        ("thermometer(3, lengths = on)", 4),
+    ],
+)
 def test_a_recurrent_trainer_needs_what_was_predicted(tmp_path: Path, encoder: str, threads: int) -> None:
     """It ends under a limit of the predicted bytes, has at its peak at most those, and at least those less 256 KiB."""
     text = sequence_spec(12, 6, 255, 135, 3, "dense 135; sign;", batch=20, rule="bep(reinforce = 0.1)", encoder=encoder)
@@ -335,9 +365,29 @@ def test_a_recurrent_trainer_needs_what_was_predicted(tmp_path: Path, encoder: s
         for what in (resource.RLIMIT_AS, resource.RLIMIT_DATA):
             resource.setrlimit(what, (total, total))
 
-    argv = [program.binary, "train", "--train", "x.npy,y.npy", "--test", "x.npy,y.npy", "--epochs", 2, "--threads", threads, "--log", "log"]
-    done = subprocess.run([str(a) for a in argv], cwd=tmp_path, capture_output=True, text=True, check=False,
-                          env={"PATH": os.defpath}, preexec_fn=limit)
+    argv = [
+        program.binary,
+        "train",
+        "--train",
+        "x.npy,y.npy",
+        "--test",
+        "x.npy,y.npy",
+        "--epochs",
+        2,
+        "--threads",
+        threads,
+        "--log",
+        "log",
+    ]
+    done = subprocess.run(
+        [str(a) for a in argv],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"PATH": os.defpath},
+        preexec_fn=limit,
+    )
     assert done.returncode == 0, done.stderr
     end = json.loads((tmp_path / "log").read_text().splitlines()[-1])
     assert end["memory_predicted"] == total

@@ -37,10 +37,21 @@
 #endif
 enum { ROW = 4 * ELEMS }; /* room for f32; u8 and bit rows are shorter */
 
-enum { W = 0, BIAS = W + 4 * CLASSES * ELEMS, MOMENT = BIAS + 4 * CLASSES, FLIPS = MOMENT + 2 * CLASSES * ELEMS,
-       STATE_END = FLIPS + 3 * 8, LR = STATE_END + 4, STEP = LR + 4, LOSS = STEP + 4, PRED = LOSS + 4 * BATCH,
-       GRAD = PRED + 4 * BATCH,
-       LABELS = GRAD + 4 * BATCH * CLASSES, X = LABELS + (BATCH + 3) / 4 * 4, END = X + BATCH * ROW + PAD };
+enum {
+    W = 0,
+    BIAS = W + 4 * CLASSES * ELEMS,
+    MOMENT = BIAS + 4 * CLASSES,
+    FLIPS = MOMENT + 2 * CLASSES * ELEMS,
+    STATE_END = FLIPS + 3 * 8,
+    LR = STATE_END + 4,
+    STEP = LR + 4,
+    LOSS = STEP + 4,
+    PRED = LOSS + 4 * BATCH,
+    GRAD = PRED + 4 * BATCH,
+    LABELS = GRAD + 4 * BATCH * CLASSES,
+    X = LABELS + (BATCH + 3) / 4 * 4,
+    END = X + BATCH * ROW + PAD
+};
 _Static_assert(MOMENT % 4 == 0 && STATE_END % 4 == 0, "alignment");
 
 static const bnnc_state STATE[] = {
@@ -51,103 +62,145 @@ static const bnnc_state STATE[] = {
 };
 
 static const bnnc_net NET = {
-    "dummy", HASH, "0.1.0", "test", "softmax", "momentum", "no memory table: written by hand\n", "{\"name\":\"dummy\"}",
-    BATCH, 1, ELEMS, CLASSES, KIND,
+    "dummy",
+    HASH,
+    "0.1.0",
+    "test",
+    "softmax",
+    "momentum",
+    "no memory table: written by hand\n",
+    "{\"name\":\"dummy\"}",
+    BATCH,
+    1,
+    ELEMS,
+    CLASSES,
+    KIND,
     {KIND == BNNC_BIT ? BNNC_SIGN : BNNC_NUMBERS, 0, 0, 0, BNNC_U8, 1, ELEMS, 1, 128.0f, 0, 0, 0, 0, NULL, NULL},
-    X, LABELS, LOSS, PRED, X, LABELS, LOSS, PRED, LR, STEP,
-    BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, BNNC_NOWHERE, NULL, 0,
-    0, STATE_END, STATE, sizeof STATE / sizeof STATE[0],
-    SCHEDULE, 3, 1, HOLDOUT,
-    TRAIN_IMAGES, "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte", 0,
-    0, 0, END, 131072 + END, BNNC_MAX_THREADS};
+    X,
+    LABELS,
+    LOSS,
+    PRED,
+    X,
+    LABELS,
+    LOSS,
+    PRED,
+    LR,
+    STEP,
+    BNNC_NOWHERE,
+    BNNC_NOWHERE,
+    BNNC_NOWHERE,
+    BNNC_NOWHERE,
+    BNNC_NOWHERE,
+    BNNC_NOWHERE,
+    NULL,
+    0,
+    0,
+    STATE_END,
+    STATE,
+    sizeof STATE / sizeof STATE[0],
+    SCHEDULE,
+    3,
+    1,
+    HOLDOUT,
+    TRAIN_IMAGES,
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+    0,
+    0,
+    0,
+    END,
+    131072 + END,
+    BNNC_MAX_THREADS};
 
 static _Alignas(64) uint8_t bnnc_arena[END];
 
 static float get(int offset, int i) {
-  float v;
-  memcpy(&v, bnnc_arena + offset + 4 * i, 4);
-  return v;
+    float v;
+    memcpy(&v, bnnc_arena + offset + 4 * i, 4);
+    return v;
 }
 static void set(int offset, int i, float v) { memcpy(bnnc_arena + offset + 4 * i, &v, 4); }
 
 static float input(int b, int i) { /* one input of one sample */
-  if (KIND == BNNC_F32) return get(X, b * ELEMS + i);
-  if (KIND == BNNC_U8) return (float)bnnc_arena[X + b * ELEMS + i] / 128.0f - 1.0f;
-  return bnnc_arena[X + b * ((ELEMS + 31) / 32 * 4) + i / 8] >> i % 8 & 1 ? 1.0f : -1.0f;
+    if (KIND == BNNC_F32) return get(X, b * ELEMS + i);
+    if (KIND == BNNC_U8) return (float)bnnc_arena[X + b * ELEMS + i] / 128.0f - 1.0f;
+    return bnnc_arena[X + b * ((ELEMS + 31) / 32 * 4) + i / 8] >> i % 8 & 1 ? 1.0f : -1.0f;
 }
 
 static float small_exp(float x) { /* (1 + x/256)^256: rough, and the same everywhere */
-  float v = 1 + x / 256;
-  if (v < 0) v = 0;
-  for (int i = 0; i < 8; i++) v *= v;
-  return v;
+    float v = 1 + x / 256;
+    if (v < 0) v = 0;
+    for (int i = 0; i < 8; i++) v *= v;
+    return v;
 }
 
 static void forward(int tid, int n) { /* threads share the samples */
-  for (int b = BATCH * tid / n; b < BATCH * (tid + 1) / n; b++) {
-    float p[CLASSES], sum = 0, loss = 0, top = 0;
-    int32_t best = 0;
-    for (int c = 0; c < CLASSES; c++) {
-      p[c] = get(BIAS, c);
-      for (int i = 0; i < ELEMS; i++) p[c] += get(W, c * ELEMS + i) * input(b, i);
-      if (p[c] > p[best]) best = c;
+    for (int b = BATCH * tid / n; b < BATCH * (tid + 1) / n; b++) {
+        float p[CLASSES], sum = 0, loss = 0, top = 0;
+        int32_t best = 0;
+        for (int c = 0; c < CLASSES; c++) {
+            p[c] = get(BIAS, c);
+            for (int i = 0; i < ELEMS; i++) p[c] += get(W, c * ELEMS + i) * input(b, i);
+            if (p[c] > p[best]) best = c;
+        }
+        top = p[best];
+        for (int c = 0; c < CLASSES; c++) sum += p[c] = small_exp(p[c] - top);
+        for (int c = 0; c < CLASSES; c++) {
+            float d = p[c] / sum - (c == bnnc_arena[LABELS + b] ? 1.0f : 0.0f);
+            set(GRAD, b * CLASSES + c, d);
+            loss += d * d;
+        }
+        set(LOSS, b, loss);
+        memcpy(bnnc_arena + PRED + 4 * b, &best, 4);
     }
-    top = p[best];
-    for (int c = 0; c < CLASSES; c++) sum += p[c] = small_exp(p[c] - top);
-    for (int c = 0; c < CLASSES; c++) {
-      float d = p[c] / sum - (c == bnnc_arena[LABELS + b] ? 1.0f : 0.0f);
-      set(GRAD, b * CLASSES + c, d);
-      loss += d * d;
-    }
-    set(LOSS, b, loss);
-    memcpy(bnnc_arena + PRED + 4 * b, &best, 4);
-  }
 }
 
 static void update(int tid, int n) { /* threads share the classes; sums go over the batch in its order */
-  for (int c = CLASSES * tid / n; c < CLASSES * (tid + 1) / n; c++) {
-    float g = 0;
-    for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c);
-    set(BIAS, c, get(BIAS, c) - get(LR, 0) * g / BATCH);
-    for (int i = 0; i < ELEMS; i++) {
-      int32_t m16;
-      int16_t stored;
-      float m;
-      g = 0;
-      for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c) * input(b, i);
-      memcpy(&stored, bnnc_arena + MOMENT + 2 * (c * ELEMS + i), 2);
-      m = (float)stored / 4096 * 0.9f + g / BATCH; /* kept as fixed point in the 16 bits */
-      m16 = (int32_t)(m * 4096);
-      stored = (int16_t)(m16 > 32767 ? 32767 : m16 < -32768 ? -32768 : m16);
-      memcpy(bnnc_arena + MOMENT + 2 * (c * ELEMS + i), &stored, 2);
-      set(W, c * ELEMS + i, get(W, c * ELEMS + i) - get(LR, 0) * m);
+    for (int c = CLASSES * tid / n; c < CLASSES * (tid + 1) / n; c++) {
+        float g = 0;
+        for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c);
+        set(BIAS, c, get(BIAS, c) - get(LR, 0) * g / BATCH);
+        for (int i = 0; i < ELEMS; i++) {
+            int32_t m16;
+            int16_t stored;
+            float m;
+            g = 0;
+            for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c) * input(b, i);
+            memcpy(&stored, bnnc_arena + MOMENT + 2 * (c * ELEMS + i), 2);
+            m = (float)stored / 4096 * 0.9f + g / BATCH; /* kept as fixed point in the 16 bits */
+            m16 = (int32_t)(m * 4096);
+            stored = (int16_t)(m16 > 32767 ? 32767 : m16 < -32768 ? -32768 : m16);
+            memcpy(bnnc_arena + MOMENT + 2 * (c * ELEMS + i), &stored, 2);
+            set(W, c * ELEMS + i, get(W, c * ELEMS + i) - get(LR, 0) * m);
+        }
     }
-  }
 }
 
 /* A planner lets buffers share their bytes: so the batch is spoiled after use, and what must be 0 is checked before it. */
 static void check_batch(void) {
-  for (int i = END - PAD; i < END; i++)
-    if (bnnc_arena[i]) bnnc_fail(1, "the arena was not cleared after the data was expanded");
-  for (int b = 0; KIND == BNNC_BIT && b < BATCH; b++)
-    for (int i = ELEMS; i % 32; i++)
-      if (bnnc_arena[X + b * ((ELEMS + 31) / 32 * 4) + i / 8] >> i % 8 & 1) bnnc_fail(1, "a padding bit is not 0");
+    for (int i = END - PAD; i < END; i++)
+        if (bnnc_arena[i]) bnnc_fail(1, "the arena was not cleared after the data was expanded");
+    for (int b = 0; KIND == BNNC_BIT && b < BATCH; b++)
+        for (int i = ELEMS; i % 32; i++)
+            if (bnnc_arena[X + b * ((ELEMS + 31) / 32 * 4) + i / 8] >> i % 8 & 1)
+                bnnc_fail(1, "a padding bit is not 0");
 }
 static void spoil_batch(void) { memset(bnnc_arena + X, 0xFF, BATCH * ROW); }
 
 static void net_train_step(void) {
-  check_batch();
-  bnnc_run(forward);
-  bnnc_run(update);
-  spoil_batch();
+    check_batch();
+    bnnc_run(forward);
+    bnnc_run(update);
+    spoil_batch();
 #ifdef SLOW /* milliseconds a step: gives a test the time to interrupt */
-  for (uint64_t until = bnnc_clock_ns() + SLOW * 1000000u; bnnc_clock_ns() < until;) bnnc_pause();
+    for (uint64_t until = bnnc_clock_ns() + SLOW * 1000000u; bnnc_clock_ns() < until;) bnnc_pause();
 #endif
 }
 static void net_eval_step(void) {
-  check_batch();
-  bnnc_run(forward);
-  spoil_batch();
+    check_batch();
+    bnnc_run(forward);
+    spoil_batch();
 }
 
 #include "bnnc_main.h"

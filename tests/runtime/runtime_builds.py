@@ -10,7 +10,17 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parents[1] / "templates" / "c" / "runtime"
-STRICT = ["-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wvla", "-Werror", "-ffp-contract=off", "-fno-math-errno", f"-I{RUNTIME}"]
+STRICT = [
+    "-std=c11",
+    "-Wall",
+    "-Wextra",
+    "-Wconversion",
+    "-Wvla",
+    "-Werror",
+    "-ffp-contract=off",
+    "-fno-math-errno",
+    f"-I{RUNTIME}",
+]
 FREESTANDING = ["-O2", "-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]
 HOSTED = ["-O2"]
 SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DBNNC_MEMINFO="meminfo"']
@@ -54,7 +64,15 @@ class Programs:
     def build(self, name: str) -> Path:
         source, flags = BUILDS[name]
         out = self.folder / f"runtime_{name}"
-        argv = ["gcc", *STRICT, *flags, str(HERE / source), "-o", str(out), *([] if "-nostdlib" in flags else ["-lpthread"])]
+        argv = [
+            "gcc",
+            *STRICT,
+            *flags,
+            str(HERE / source),
+            "-o",
+            str(out),
+            *([] if "-nostdlib" in flags else ["-lpthread"]),
+        ]
         with out.with_suffix(".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             if not out.exists():

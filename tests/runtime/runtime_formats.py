@@ -25,7 +25,9 @@ def idx(a: np.ndarray) -> bytes:
 
 def cifar(x: np.ndarray, y: np.ndarray) -> bytes:
     """CIFAR-10's records: the label, then the image's red, green and blue planes; x (n, 32, 32, 3) u8."""
-    return b"".join(bytes([label]) + b"".join(image[:, :, c].tobytes() for c in range(3)) for image, label in zip(x, y, strict=True))
+    return b"".join(
+        bytes([label]) + b"".join(image[:, :, c].tobytes() for c in range(3)) for image, label in zip(x, y, strict=True)
+    )
 
 
 def gz(data: bytes) -> bytes:

@@ -1,4 +1,6 @@
-"""The encoders in C against ``bnnc.encode``: thresholds and bits are the same, for every kind of data, file and arena."""
+"""The encoders in C against ``bnnc.encode``: thresholds and bits are the same, for every kind of data, file and
+arena.
+"""
 
 from __future__ import annotations
 
@@ -40,8 +42,20 @@ def run(probe: Path, folder: Path, e: Encoding, train: Path | str, test: Path | 
     """What the probe complains about; empty: it has written its files."""
     kinds = {"f32": 0, "bit": 2, "u8": 3}
     rows, cols = e.table if e.fitted else (0, 0)
-    args = [HOW.index(e.how), PER.index(e.per), int(e.pad_odd), int(e.lengths), kinds[e.data], e.steps, e.channels, e.bits,
-            f"{e.threshold:g}", rows, cols, e.output.elements]
+    args = [
+        HOW.index(e.how),
+        PER.index(e.per),
+        int(e.pad_odd),
+        int(e.lengths),
+        kinds[e.data],
+        e.steps,
+        e.channels,
+        e.bits,
+        f"{e.threshold:g}",
+        rows,
+        cols,
+        e.output.elements,
+    ]
     for c, n in zip(e.onehot, e.categories, strict=True):
         args += ["-h", c, n]
     for q in e.normal_quantiles if e.how == "gauss" else ():
@@ -64,7 +78,9 @@ def files(folder: Path, name: str, x: np.ndarray) -> str:
     return f"{folder}/{name}.npy,{folder}/{name}y.npy"
 
 
-def agrees(probe: Path, folder: Path, e: Encoding, x: np.ndarray, xt: np.ndarray, train: str = "", test: str = "") -> None:
+def agrees(
+    probe: Path, folder: Path, e: Encoding, x: np.ndarray, xt: np.ndarray, train: str = "", test: str = ""
+) -> None:
     """Thresholds and bits of both sets; the files are written from the arrays unless they are given."""
     assert run(probe, folder, e, train or files(folder, "a", x), test or files(folder, "b", xt)) == ""
     thresholds = e.fit(x) if e.fitted else None
@@ -108,6 +124,7 @@ def test_every_kind_and_per(probes: Mapping[str, Path], tmp_path: Path, build: s
 @pytest.mark.parametrize("build", BUILDS)
 def test_one_hot_columns(probes: Mapping[str, Path], tmp_path: Path, build: str) -> None:
     """A new category of the test set has no bit; the order of the list does not matter to the bits' places."""
+
     def table(n: int, *new: float) -> np.ndarray:
         x = f32(n, 4)
         x[:, 1], x[:, 3] = R.choice([-1.5, 0, -0.0, 4, *new], n), R.choice([2, 3], n)
@@ -119,7 +136,13 @@ def test_one_hot_columns(probes: Mapping[str, Path], tmp_path: Path, build: str)
         bits = e.encode(np.float32([[0, 77, 0, 2]]), e.fit(table(60)))[0]
         assert not bits[e.bits : e.bits + 5].any() and bits[-2:].tolist() == [True, False]
     only = Encoding("median", "u8", (2, 2), onehot=(0, 1), categories=(3, 4), pad_odd=True)
-    agrees(probes[build], tmp_path, only, R.integers(0, 3, (30, 2, 2)).astype("u1"), R.integers(0, 9, (9, 2, 2)).astype("u1"))
+    agrees(
+        probes[build],
+        tmp_path,
+        only,
+        R.integers(0, 3, (30, 2, 2)).astype("u1"),
+        R.integers(0, 9, (9, 2, 2)).astype("u1"),
+    )
     message = run(probes[build], tmp_path, replace(e, categories=(2, 2)), files(tmp_path, "a", table(60)), "none")
     assert "column 1 holds more different values than the 2" in message and "hint" in message
     with pytest.raises(ValueError, match="column 1 holds 3 different values, `categories` says 2"):
@@ -156,7 +179,9 @@ def test_what_is_not_a_number_is_refused(probes: Mapping[str, Path], tmp_path: P
     x[4, 1, 1] = np.nan
     e = Encoding("median", "f32", (9, 2), lengths=True)
     message = run(probes["small"], tmp_path, e, files(tmp_path, "a", x), "none")
-    assert "sample 4, step 1, column 1 is not a finite number" in message and "in every column count as missing" in message
+    assert (
+        "sample 4, step 1, column 1 is not a finite number" in message and "in every column count as missing" in message
+    )
     with pytest.raises(ValueError, match="sample 4, step 1, column 1 is not"):
         e.fit(x)
     x[2] = np.nan
@@ -210,7 +235,9 @@ def test_every_form_of_file(probes: Mapping[str, Path], tmp_path: Path) -> None:
     (tmp_path / "none").write_bytes(np.full(e.table, np.inf, "<f4").tobytes())
     assert "no thresholds were fitted" in run(probes["small"], tmp_path, e, "bits", test, tmp_path / "none")
     assert "takes u8 samples, found f32" in run(probes["small"], tmp_path, e, files(tmp_path, "f", f32(9, 6)), test)
-    assert "expected 6 values in a sample, found 5" in run(probes["small"], tmp_path, e, files(tmp_path, "f", u8(9, 5)), test)
+    assert "expected 6 values in a sample, found 5" in run(
+        probes["small"], tmp_path, e, files(tmp_path, "f", u8(9, 5)), test
+    )
 
 
 def test_stored_thresholds_are_not_fitted_again(probes: Mapping[str, Path], tmp_path: Path) -> None:
@@ -235,11 +262,24 @@ def test_any_encoder(probes: Mapping[str, Path], tmp_path: Path, data: st.DataOb
     steps, channels = draw(st.integers(1, 5), "steps"), draw(st.integers(1, 5), "channels")
     onehot = draw(st.lists(st.integers(0, channels - 1), unique=True, max_size=2), "onehot")
     how, wide = draw(st.sampled_from(["median", *KINDS])), draw(st.booleans(), "f32")
-    e = Encoding(how, "f32" if wide else "u8", (steps, channels), 1 if how == "median" else draw(st.integers(1, 6), "bits"),
-                 draw(st.sampled_from(PER)), 0, tuple(onehot), (12,) * len(onehot), draw(st.booleans(), "pad"),
-                 wide and draw(st.booleans(), "lengths"))
+    e = Encoding(
+        how,
+        "f32" if wide else "u8",
+        (steps, channels),
+        1 if how == "median" else draw(st.integers(1, 6), "bits"),
+        draw(st.sampled_from(PER)),
+        0,
+        tuple(onehot),
+        (12,) * len(onehot),
+        draw(st.booleans(), "pad"),
+        wide and draw(st.booleans(), "lengths"),
+    )
     r = np.random.default_rng(draw(st.integers(0, 2**32 - 1), "seed"))
-    choice = np.float32([-0.0, 0, 1, -1, 1e-45, 2, -3e38, 3e38, 0.1, -5, 7]) if wide else np.uint8([0, 1, 2, 3, 127, 128, 255])
+    choice = (
+        np.float32([-0.0, 0, 1, -1, 1e-45, 2, -3e38, 3e38, 0.1, -5, 7])
+        if wide
+        else np.uint8([0, 1, 2, 3, 127, 128, 255])
+    )
     x, xt = (r.choice(choice[: r.integers(1, len(choice) + 1)], (n, steps, channels)) for n in (r.integers(1, 30), 5))
     if e.lengths:
         for samples in (x, xt):

@@ -8,37 +8,37 @@ enum { N = 64 };
 static uint32_t a[N], b[N], runs[8];
 
 static void first(int tid, int n) { /* b[i] from a[i-1]: another thread's share */
-  runs[tid]++;
-  for (int i = N * tid / n; i < N * (tid + 1) / n; i++) b[i] = a[(i + N - 1) % N] * 3 + 1;
+    runs[tid]++;
+    for (int i = N * tid / n; i < N * (tid + 1) / n; i++) b[i] = a[(i + N - 1) % N] * 3 + 1;
 }
 static void second(int tid, int n) {
-  runs[tid]++;
-  for (int i = N * tid / n; i < N * (tid + 1) / n; i++) a[i] = b[(i + N - 1) % N] + 7;
+    runs[tid]++;
+    for (int i = N * tid / n; i < N * (tid + 1) / n; i++) a[i] = b[(i + N - 1) % N] + 7;
 }
 
 static int test_main(int argc, char **argv, char **envp) {
-  uint32_t threads = 2, rounds = 1000, x[N], y[N];
-  bnnc_environ = envp;
-  if (argc > 1) (void)bnnc_parse_u32(argv[1], &threads);
-  if (argc > 2) (void)bnnc_parse_u32(argv[2], &rounds);
-  for (uint32_t i = 0; i < N; i++) a[i] = x[i] = i;
-  bnnc_pool_start((int)threads);
-  const uint64_t start = bnnc_clock_ns();
-  for (uint32_t r = 0; r < rounds; r++) {
-    bnnc_run(first);
-    bnnc_run(second);
-    if (r % 256 == 255) /* long enough for the others to fall asleep */
-      for (uint64_t until = bnnc_clock_ns() + 1000000; bnnc_clock_ns() < until;) bnnc_pause();
-  }
-  const uint64_t took = bnnc_clock_ns() - start;
-  for (uint32_t r = 0; r < rounds; r++) { /* the same, alone */
-    for (uint32_t i = 0; i < N; i++) y[i] = x[(i + N - 1) % N] * 3 + 1;
-    for (uint32_t i = 0; i < N; i++) x[i] = y[(i + N - 1) % N] + 7;
-  }
-  if (memcmp(a, x, sizeof x)) bnnc_fail(1, "the threads computed something else");
-  for (uint32_t t = 0; t < threads; t++)
-    if (runs[t] != 2 * rounds) bnnc_fail(1, "thread %u ran %u times, expected %u", t, runs[t], 2 * rounds);
-  bnnc_say(1, "ok %U ns a run\n", took / (2 * (uint64_t)rounds));
-  return 0;
+    uint32_t threads = 2, rounds = 1000, x[N], y[N];
+    bnnc_environ = envp;
+    if (argc > 1) (void)bnnc_parse_u32(argv[1], &threads);
+    if (argc > 2) (void)bnnc_parse_u32(argv[2], &rounds);
+    for (uint32_t i = 0; i < N; i++) a[i] = x[i] = i;
+    bnnc_pool_start((int)threads);
+    const uint64_t start = bnnc_clock_ns();
+    for (uint32_t r = 0; r < rounds; r++) {
+        bnnc_run(first);
+        bnnc_run(second);
+        if (r % 256 == 255) /* long enough for the others to fall asleep */
+            for (uint64_t until = bnnc_clock_ns() + 1000000; bnnc_clock_ns() < until;) bnnc_pause();
+    }
+    const uint64_t took = bnnc_clock_ns() - start;
+    for (uint32_t r = 0; r < rounds; r++) { /* the same, alone */
+        for (uint32_t i = 0; i < N; i++) y[i] = x[(i + N - 1) % N] * 3 + 1;
+        for (uint32_t i = 0; i < N; i++) x[i] = y[(i + N - 1) % N] + 7;
+    }
+    if (memcmp(a, x, sizeof x)) bnnc_fail(1, "the threads computed something else");
+    for (uint32_t t = 0; t < threads; t++)
+        if (runs[t] != 2 * rounds) bnnc_fail(1, "thread %u ran %u times, expected %u", t, runs[t], 2 * rounds);
+    bnnc_say(1, "ok %U ns a run\n", took / (2 * (uint64_t)rounds));
+    return 0;
 }
 BNNC_ENTRY(test_main)

@@ -434,7 +434,9 @@ def test_cifar_trains_to_the_same_bits_as_bnnd(train, tmp_path, program, kind):
     (tmp_path / "batch.bin").write_bytes(cifar(x, y))
     (tmp_path / "batch.bnnd").write_bytes(bnnd(x.reshape(40, -1), y, kind, classes=10))
     args = ("--epochs", 2, "--cache", tmp_path / "cache")
-    own, packed = (train(program, "--train", f, "--test", f, *args) for f in (tmp_path / "batch.bin", tmp_path / "batch.bnnd"))
+    own, packed = (
+        train(program, "--train", f, "--test", f, *args) for f in (tmp_path / "batch.bin", tmp_path / "batch.bnnd")
+    )
     assert state(own) == state(packed)
     spool = tmp_path / "cache" / f"train.{('u8', 'bit')[kind]}.bnnd"
     assert spool.read_bytes()[96:] == (tmp_path / "batch.bnnd").read_bytes()[96:]
@@ -647,8 +649,14 @@ def test_checkpoint_refusals(train, programs, tmp_path, data):
     assert "both checkpoints" in train("free", "--out", out, code=6)
     assert "both checkpoints" in train("free", "--out", out, code=6)
     a.unlink()
-    for refused in (train("free", "--out", out, code=6), run(programs["free"], "eval", "--data", data, "--out", out, code=6)):
-        assert f"{b} is damaged, and there is no other checkpoint" in refused and "train --resume never starts again" in refused
+    for refused in (
+        train("free", "--out", out, code=6),
+        run(programs["free"], "eval", "--data", data, "--out", out, code=6),
+    ):
+        assert (
+            f"{b} is damaged, and there is no other checkpoint" in refused
+            and "train --resume never starts again" in refused
+        )
     fresh = train("free", "--out", out, "--resume", "never")
     assert "resumed" not in fresh and state(fresh) == state(train("free"))
     (tmp_path / "file").write_bytes(b"")
@@ -673,7 +681,12 @@ def test_the_only_checkpoint_is_damaged(train, tmp_path):
         a.write_bytes(torn)
         b.write_bytes(b"")
         text = train("free", "--out", tmp_path / "run", "--epochs", 1)
-        assert f"note: {a} is incomplete" in text and "starts again" in text and "resumed" not in text and state(text) == whole
+        assert (
+            f"note: {a} is incomplete" in text
+            and "starts again" in text
+            and "resumed" not in text
+            and state(text) == whole
+        )
     for nothing in (b"", None):
         a.unlink() if nothing is None else a.write_bytes(nothing)
         assert "note" not in train("free", "--out", tmp_path / "run", "--epochs", 1)
@@ -710,7 +723,10 @@ def test_data_refusals(train, tmp_path):
         (f"{put('crcgz', gz(idx(X))[:-8] + bytes(8))},{y}", ["checksum"]),
         (f"{put('lessgz', gz(idx(X)[:-100]))},{y}", ["is truncated", "promises more"]),
         (f"{put('moregz', gz(idx(X) + bytes(9)))},{y}", ["more data than its header promises"]),
-        (f"{put('text', b'hello, world')},{y}", ["neither idx nor .npy nor .bnnd nor CIFAR-10's .bin (it starts with 68656c6c)"]),
+        (
+            f"{put('text', b'hello, world')},{y}",
+            ["neither idx nor .npy nor .bnnd nor CIFAR-10's .bin (it starts with 68656c6c)"],
+        ),
         (f"{put('empty', b'')},{y}", ["is truncated"]),
         (f"{put('float_idx', bytes([0, 0, 13, 1]) + idx(X)[4:])},{y}", ["type 0x0000000d"]),
         (f"{put('wide', idx(X.repeat(2, axis=1)))},{y}", ["expected 37 values in a sample, found 74"]),
@@ -752,13 +768,21 @@ def test_data_refusals(train, tmp_path):
 @pytest.mark.parametrize("program", ["asan", "u8"])
 def test_gzip_files_cut_anywhere_near_their_end(train, tmp_path, program):
     """A member's last eight bytes are its checksum and length: of samples and labels alike."""
-    whole = {"x": gz(idx(X)), "y": gz(idx(Y)), "y8": gz(npy(Y.astype("<i8"))), "z": gz(bnnd(X, Y, 1 if program == "asan" else 0))}
+    whole = {
+        "x": gz(idx(X)),
+        "y": gz(idx(Y)),
+        "y8": gz(npy(Y.astype("<i8"))),
+        "z": gz(bnnd(X, Y, 1 if program == "asan" else 0)),
+    }
     for name, content in whole.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "plain").write_bytes(idx(X))
     for name, source in (("x", "x,y"), ("y", "x,y"), ("y", "plain,y"), ("y8", "plain,y8"), ("z", "z")):
         given = ",".join(str(tmp_path / f) for f in source.split(","))
-        for content, why in ((whole[name] + gz(b"!"), "more data"), *((whole[name][:-cut], "ends too early") for cut in range(1, 13))):
+        for content, why in (
+            (whole[name] + gz(b"!"), "more data"),
+            *((whole[name][:-cut], "ends too early") for cut in range(1, 13)),
+        ):
             (tmp_path / name).write_bytes(content)
             refusal(train(program, "--train", given, "--test", "none", "--steps", 1, code=5), f"/{name}", why)
         (tmp_path / name).write_bytes(whole[name])

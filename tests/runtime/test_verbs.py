@@ -1,4 +1,6 @@
-"""The verbs predict and selftest, and what a closed terminal or pipe does; on the hand-written network of dummy_net.c."""
+"""The verbs predict and selftest, and what a closed terminal or pipe does; on the hand-written network of
+dummy_net.c.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def programs(library_cache: Path) -> Programs:
 
 
 def run(program: Path, *args: object, code: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([str(program), *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=60, check=False)
+    done = subprocess.run(
+        [str(program), *map(str, args)], capture_output=True, text=True, cwd=cwd, timeout=60, check=False
+    )
     assert done.returncode == code, f"{program.name} {args}: exit {done.returncode}\n{done.stdout}{done.stderr}"
     assert "Sanitizer" not in done.stderr and "runtime error" not in done.stderr
     return done
@@ -44,12 +48,20 @@ def run(program: Path, *args: object, code: int = 0, cwd: Path | None = None) ->
 def home(tmp_path_factory: pytest.TempPathFactory, programs: Programs) -> Path:
     """A folder with data and a trained run of each input kind."""
     at = tmp_path_factory.mktemp("verbs")
-    for name, a in (("train-images-idx3", X), ("train-labels-idx1", Y), ("t10k-images-idx3", XT), ("t10k-labels-idx1", YT)):
+    for name, a in (
+        ("train-images-idx3", X),
+        ("train-labels-idx1", Y),
+        ("t10k-images-idx3", XT),
+        ("t10k-labels-idx1", YT),
+    ):
         (at / f"{name}-ubyte").write_bytes(idx(a))
     (at / "xf.npy").write_bytes(npy(X.astype("<f4")))
     (at / "yf.npy").write_bytes(npy(Y))
-    for name, flags in (("free", ("--data", at)), ("u8", ("--train", at / "train-images-idx3-ubyte", "--test", "none")),
-                        ("f32", ("--train", f"{at}/xf.npy,{at}/yf.npy", "--test", "none"))):
+    for name, flags in (
+        ("free", ("--data", at)),
+        ("u8", ("--train", at / "train-images-idx3-ubyte", "--test", "none")),
+        ("f32", ("--train", f"{at}/xf.npy,{at}/yf.npy", "--test", "none")),
+    ):
         run(programs[name], "train", *flags, "--epochs", 2, "--out", at / name, "--export", at / f"{name}.w")
     return at
 
@@ -69,14 +81,23 @@ def classes(home: Path, kind: str, x: np.ndarray) -> np.ndarray:
 
 def test_predict_gives_the_class_of_each_sample(programs: Programs, home: Path, tmp_path: Path) -> None:
     """Labels may be missing, in every format; the classes are those that eval counts."""
+
     def put(name: str, content: bytes) -> Path:
         (tmp_path / name).write_bytes(content)
         return tmp_path / name
 
     labelled = f"{put('xt', idx(XT))},{put('yt', idx(YT))}"
-    alone = {"idx": put("alone", idx(XT)), "gz": put("alone.gz", gz(idx(XT))), "npy": put("xt.npy", npy(XT.reshape(-1, 37, 1))),
-             "no labels beside it": put("my-images-idx3-ubyte", idx(XT))}
-    both = {"labels": labelled, "bnnd": put("xt.bnnd", bnnd(XT, YT, 0)), "bnndz": put("z.bnnd", bnnd(XT, YT, 0, compress=True))}
+    alone = {
+        "idx": put("alone", idx(XT)),
+        "gz": put("alone.gz", gz(idx(XT))),
+        "npy": put("xt.npy", npy(XT.reshape(-1, 37, 1))),
+        "no labels beside it": put("my-images-idx3-ubyte", idx(XT)),
+    }
+    both = {
+        "labels": labelled,
+        "bnnd": put("xt.bnnd", bnnd(XT, YT, 0)),
+        "bnndz": put("z.bnnd", bnnd(XT, YT, 0, compress=True)),
+    }
     for kind in ("free", "u8"):
         want = classes(home, kind, XT)
         assert len(set(want)) > 2
@@ -84,25 +105,58 @@ def test_predict_gives_the_class_of_each_sample(programs: Programs, home: Path, 
             args = ("--out", home / kind, "--cache", tmp_path / f"cache-{kind}", "--test", file)
             done = run(programs[kind], "predict", *args)
             assert done.stdout == "".join(f"{c}\n" for c in want) and not done.stderr, (kind, name)
-        result = json.loads(run(programs[kind], "eval", "--out", home / kind, "--cache", tmp_path, "--test", labelled, "--json").stdout)
+        result = json.loads(
+            run(programs[kind], "eval", "--out", home / kind, "--cache", tmp_path, "--test", labelled, "--json").stdout
+        )
         assert result["test_acc"] == pytest.approx(float((want == YT).mean()))
     assert {p.name for p in (tmp_path / "cache-free").iterdir()} == {"samples.bit.bnnd", "test.bit.bnnd"}
     assert not list((tmp_path / "cache-u8").glob("samples.u8.bnnd.*"))
     floats = put("xt.f4.npy", npy(XT.astype("<f4")))
     done = run(programs["f32"], "predict", "--init", home / "f32.w", "--out", tmp_path / "none", "--test", floats)
-    assert np.array_equal(np.array(done.stdout.split(), int), classes(home, "f32", XT)) and not (tmp_path / "none").exists()
+    assert (
+        np.array_equal(np.array(done.stdout.split(), int), classes(home, "f32", XT))
+        and not (tmp_path / "none").exists()
+    )
 
 
 def test_predict_of_the_specs_test_set_in_json(programs: Programs, home: Path, tmp_path: Path) -> None:
-    done = run(programs["asan"], "predict", "--data", home, "--out", home / "free", "--cache", tmp_path / "c", "--json", "--threads", 3)
+    done = run(
+        programs["asan"],
+        "predict",
+        "--data",
+        home,
+        "--out",
+        home / "free",
+        "--cache",
+        tmp_path / "c",
+        "--json",
+        "--threads",
+        3,
+    )
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"sample": i, "class": c} for i, c in enumerate(classes(home, "free", XT).tolist())]
+        {"sample": i, "class": c} for i, c in enumerate(classes(home, "free", XT).tolist())
+    ]
     (tmp_path / "data").mkdir()
     shutil.copy(home / "t10k-images-idx3-ubyte", tmp_path / "data")  # the labels that the spec names are not there
-    again = run(programs["asan"], "predict", "--data", tmp_path / "data", "--out", home / "free", "--cache", tmp_path / "c", "--json")
+    again = run(
+        programs["asan"],
+        "predict",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        home / "free",
+        "--cache",
+        tmp_path / "c",
+        "--json",
+    )
     assert again.stdout == done.stdout
     (tmp_path / "empty.npy").write_bytes(npy(XT[:0]))
-    assert run(programs["asan"], "predict", "--test", tmp_path / "empty.npy", "--out", home / "free", "--cache", tmp_path).stdout == ""
+    assert (
+        run(
+            programs["asan"], "predict", "--test", tmp_path / "empty.npy", "--out", home / "free", "--cache", tmp_path
+        ).stdout
+        == ""
+    )
 
 
 def test_predict_refusals(programs: Programs, home: Path, tmp_path: Path) -> None:
@@ -132,6 +186,7 @@ def test_predict_refusals(programs: Programs, home: Path, tmp_path: Path) -> Non
 
 def _with(number: signal.Signals, how: signal.Handlers) -> Callable[[], None]:
     """For a new process: a signal has this meaning when it starts."""
+
     def set_it() -> None:
         signal.signal(number, how)
 
@@ -142,7 +197,9 @@ def test_lost_output_is_an_error(programs: Programs, home: Path, tmp_path: Path)
     args = ["--data", home, "--out", home / "free", "--cache", tmp_path]
     for verb in ("predict", "eval"):
         with open("/dev/full", "w") as full:
-            done = subprocess.run([programs["asan"], verb, *args], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(
+                [programs["asan"], verb, *args], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            )
         assert done.returncode == 5 and "cannot write to standard output: no space left" in done.stderr, verb
 
 
@@ -151,8 +208,13 @@ def test_predict_ends_with_its_reader(programs: Programs, home: Path, tmp_path: 
     (tmp_path / "x").write_bytes(idx(big))
     argv = [programs["u8"], "predict", "--test", tmp_path / "x", "--out", home / "u8"]
     for ignored in (False, True):
-        p = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             preexec_fn=_with(signal.SIGPIPE, signal.SIG_IGN if ignored else signal.SIG_DFL))
+        p = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_with(signal.SIGPIPE, signal.SIG_IGN if ignored else signal.SIG_DFL),
+        )
         assert p.stdout is not None and p.stderr is not None
         p.stdout.readline()
         p.stdout.close()
@@ -162,13 +224,22 @@ def test_predict_ends_with_its_reader(programs: Programs, home: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("name", ["slow", "slow_asan"])
-def test_a_closed_pipe_stops_training_with_a_checkpoint(programs: Programs, home: Path, tmp_path: Path, name: str) -> None:
-    """``train | head``: 141 and a checkpoint, and the same command goes on; where SIGPIPE is ignored only the lines are lost."""
+def test_a_closed_pipe_stops_training_with_a_checkpoint(
+    programs: Programs, home: Path, tmp_path: Path, name: str
+) -> None:
+    """``train | head``: 141 and a checkpoint, and the same command goes on; where SIGPIPE is ignored only the lines are
+    lost.
+    """
     argv = [str(a) for a in (programs[name], "train", "--data", home, "--epochs", 4, "--cache", tmp_path)]
     for how, code in ((signal.SIG_DFL, 141), (signal.SIG_IGN, 0)):
         out = tmp_path / f"run{code}"
-        p = subprocess.Popen([*argv, "--out", out], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                             preexec_fn=_with(signal.SIGPIPE, how))
+        p = subprocess.Popen(
+            [*argv, "--out", out],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_with(signal.SIGPIPE, how),
+        )
         assert p.stdout is not None and p.stderr is not None
         while not p.stdout.readline().startswith("epoch"):
             pass
@@ -182,13 +253,21 @@ def test_a_closed_pipe_stops_training_with_a_checkpoint(programs: Programs, home
 
 
 @pytest.mark.parametrize("name", ["slow", "slow_asan"])
-def test_a_closed_terminal_stops_training_with_a_checkpoint(programs: Programs, home: Path, tmp_path: Path, name: str) -> None:
+def test_a_closed_terminal_stops_training_with_a_checkpoint(
+    programs: Programs, home: Path, tmp_path: Path, name: str
+) -> None:
     """129; but not where SIGHUP is ignored, as after nohup."""
     argv = [programs[name], "train", "--data", home, "--cache", tmp_path]
     for how, epochs, code in ((signal.SIG_DFL, "3000", 129), (signal.SIG_IGN, "2", 0)):
         main, child = os.openpty()
-        p = subprocess.Popen([*argv, "--out", tmp_path / f"run{code}", "--epochs", epochs], stdin=child, stdout=child,
-                             stderr=subprocess.PIPE, text=True, preexec_fn=_with(signal.SIGHUP, how))
+        p = subprocess.Popen(
+            [*argv, "--out", tmp_path / f"run{code}", "--epochs", epochs],
+            stdin=child,
+            stdout=child,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=_with(signal.SIGHUP, how),
+        )
         os.close(child)
         os.read(main, 1)  # it has started
         time.sleep(0.1)
@@ -212,7 +291,7 @@ def answers() -> dict[str, int]:
     with np.errstate(over="ignore"):
         half = up.astype(np.float16).view(np.uint16) | (-up).astype(np.float16).view(np.uint16).astype(np.uint32) << 16
     numbers = [(((i * 7 + k) & 0xFFFF).astype(np.uint16)).view(np.float16).astype(F).view(np.uint32) for k in (0, 1)]
-    kat = ("6627e8d5 e169c58d bc57ac4c 9b00dbd8 408f276d 41c83b0e a20bc7c6 6d5451fd d16cfe09 94fdcceb 5001e420 24126ea1")
+    kat = "6627e8d5 e169c58d bc57ac4c 9b00dbd8 408f276d 41c83b0e a20bc7c6 6d5451fd d16cfe09 94fdcceb 5001e420 24126ea1"
     values = {
         "FNV-1a": np.array([0x85944171F73967E8], np.uint64),
         "Philox4x32-10": np.array([int(w, 16) for w in kat.split()], np.uint32),
@@ -243,21 +322,30 @@ def test_selftest(programs: Programs, tmp_path: Path) -> None:
     """On all threads and on one, sanitized too; nothing is written; with other flags it is refused."""
     for name in ("free", "asan"):
         lines = run(programs[name], "selftest", "--threads", 3, cwd=tmp_path).stdout.splitlines()
-        assert [x.split("  ")[0] for x in lines[: len(answers())] if x.endswith(" ok")] == list(answers()) and lines[-1] == "ok"
-        steps = [re.fullmatch(r"steps 5  test      threads (\d)  state ([0-9a-f]{16})  ok", x) for x in lines[len(answers()):-1]]
+        assert [x.split("  ")[0] for x in lines[: len(answers())] if x.endswith(" ok")] == list(answers()) and lines[
+            -1
+        ] == "ok"
+        steps = [
+            re.fullmatch(r"steps 5  test      threads (\d)  state ([0-9a-f]{16})  ok", x)
+            for x in lines[len(answers()) : -1]
+        ]
         assert [m and m[1] for m in steps] == ["3", "1"] and len({m[2] for m in steps if m}) == 1
     assert "ok" in run(programs["free"], "selftest", "--threads", 1, cwd=tmp_path).stdout
     assert not list(tmp_path.iterdir())
     assert "--data means nothing to selftest" in run(programs["free"], "selftest", "--data", tmp_path, code=2).stderr
 
 
-@pytest.mark.parametrize(("file", "right", "wrong", "seen"), [
-    ("bnnc_rng.h", "0xCD9E8D57u", "0xCD9E8D59u", "Philox4x32-10            DIFFERS"),
-    ("bnnc_num.h", "1.6666665459e-1f", "1.66667e-1f", "exp                      DIFFERS"),
-    ("bnnc_num.h", "0xfffu + ((a >> 13) & 1u)", "0x1000u", "float to half            DIFFERS"),
-    ("bnnc_crc.h", "0xEDB88320", "0xEDB88321", "CRC-32                   DIFFERS"),
-    ("../dummy_net.c", "g = 0;\n      for (int b = 0;", "g = (float)(n == 1);\n      for (int b = 0;", "threads 1"),
-], ids=["generator", "exp", "rounding", "crc", "threads"])
+@pytest.mark.parametrize(
+    ("file", "right", "wrong", "seen"),
+    [
+        ("bnnc_rng.h", "0xCD9E8D57u", "0xCD9E8D59u", "Philox4x32-10            DIFFERS"),
+        ("bnnc_num.h", "1.6666665459e-1f", "1.66667e-1f", "exp                      DIFFERS"),
+        ("bnnc_num.h", "0xfffu + ((a >> 13) & 1u)", "0x1000u", "float to half            DIFFERS"),
+        ("bnnc_crc.h", "0xEDB88320", "0xEDB88321", "CRC-32                   DIFFERS"),
+        ("../dummy_net.c", "g = 0;\n      for (int b = 0;", "g = (float)(n == 1);\n      for (int b = 0;", "threads 1"),
+    ],
+    ids=["generator", "exp", "rounding", "crc", "threads"],
+)
 def test_selftest_finds_what_is_wrong(tmp_path: Path, file: str, right: str, wrong: str, seen: str) -> None:
     """A machine that computes something else, played by an edited source."""
     if not shutil.which("gcc"):
@@ -268,7 +356,17 @@ def test_selftest_finds_what_is_wrong(tmp_path: Path, file: str, right: str, wro
     text = edited.read_text()
     assert text.count(right) >= 1
     edited.write_text(text.replace(right, wrong))
-    argv = ["gcc", "-O1", "-ffp-contract=off", "-fno-math-errno", f"-I{tmp_path}/runtime", "dummy_net.c", "-o", "net", "-lpthread"]
+    argv = [
+        "gcc",
+        "-O1",
+        "-ffp-contract=off",
+        "-fno-math-errno",
+        f"-I{tmp_path}/runtime",
+        "dummy_net.c",
+        "-o",
+        "net",
+        "-lpthread",
+    ]
     subprocess.run(argv, check=True, cwd=tmp_path)
     done = run(tmp_path / "net", "selftest", "--threads", 2, code=9)
     line = next(x for x in done.stdout.splitlines() if seen in x)

@@ -1,4 +1,6 @@
-"""`allow { ... }` with `--ram`: the gentlest plan that fits is taken, and `explain --peak` says where the memory goes."""
+"""`allow { ... }` with `--ram`: the gentlest plan that fits is taken, and `explain --peak` says where the memory
+goes.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def totals() -> dict[str, int]:
     """Bytes of every plan that ALLOW gives, planned one by one."""
     out = {}
     for recompute, optimizer, batch in product(("off", "on"), ("adam", "adam(v = elide)", "bop"), (20, 10)):
-        changes = [f"recompute = {recompute}"] * (recompute == "on") + [f"optimizer = {optimizer}"] * (optimizer != "adam")
+        changes = [f"recompute = {recompute}"] * (recompute == "on") + [f"optimizer = {optimizer}"] * (
+            optimizer != "adam"
+        )
         net = parse(NET).with_(recompute=recompute, optimizer=optimizer, batch=batch)
         out[", ".join(changes + [f"batch = {batch}"] * (batch == 10)) or "as the spec is"] = net.plan().total_bytes
     return out
@@ -81,14 +85,26 @@ def test_the_front_holds_what_nothing_beats(totals: dict[str, int]) -> None:
     front = budget.front(found)
     assert 2 < len(front) < len(found)
     for c in found:
-        beaten = any(d.total <= c.total and d.operations <= c.operations and (d.learning, d.rank) <= (c.learning, c.rank)
-                     and (d.total, d.operations, d.learning, d.rank) != (c.total, c.operations, c.learning, c.rank) for d in found)
+        beaten = any(
+            d.total <= c.total
+            and d.operations <= c.operations
+            and (d.learning, d.rank) <= (c.learning, c.rank)
+            and (d.total, d.operations, d.learning, d.rank) != (c.total, c.operations, c.learning, c.rank)
+            for d in found
+        )
         assert beaten != (c in front)
 
 
-@pytest.mark.parametrize(("text", "code"), [
-    ("allow { recompute; }", "B0206"), ("allow { epochs = 3; }", "B0206"), ("allow 3 { }", "B0408"), ("allow { batch = 0; }", "B0402"),
-    ("allow { optimizer = ada; }", "B0204")])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("allow { recompute; }", "B0206"),
+        ("allow { epochs = 3; }", "B0206"),
+        ("allow 3 { }", "B0408"),
+        ("allow { batch = 0; }", "B0402"),
+        ("allow { optimizer = ada; }", "B0204"),
+    ],
+)
 def test_mistakes(text: str, code: str) -> None:
     with pytest.raises(BnncError) as e:
         parse(NET + text)
@@ -132,7 +148,9 @@ def notes_of(text: str, ram: int) -> list[str]:
 def test_a_batch_that_cannot_learn_is_no_way_out() -> None:
     """It is named with the reason; all together takes the least batch that can."""
     notes = notes_of(SMALL + "train { batch = 4; }", 1000)
-    reason = "`batchnorm1` would see 2 values of each channel in a step, and from fewer than 3 hardly anything is learnt"
+    reason = (
+        "`batchnorm1` would see 2 values of each channel in a step, and from fewer than 3 hardly anything is learnt"
+    )
     assert f"no way out: batch = 2: {reason}" in notes and f"no way out: microbatch = 2: {reason}" in notes
     assert not any(n.startswith(("way out: batch", "way out: microbatch")) for n in notes)
     assert any(n.startswith("way out: all together (batch = 3, ") for n in notes)
@@ -144,8 +162,12 @@ def test_a_batch_that_cannot_learn_is_no_way_out() -> None:
 def test_pixels_are_rows_of_a_channel_too() -> None:
     """A convolution's normalisation has 36 values of a channel for one sample; a rule without one is free."""
     notes = notes_of(IMAGES + "train { batch = 2; }", 1000)
-    assert any(n.startswith("way out: all together (batch = 1, ") for n in notes) and not any(n.startswith("no way out") for n in notes)
-    bits = "network net { input bit[65]; dense 65; batchnorm; sign; dense 10; loss; }\nrule local;\ntrain { batch = 2; }"
+    assert any(n.startswith("way out: all together (batch = 1, ") for n in notes) and not any(
+        n.startswith("no way out") for n in notes
+    )
+    bits = (
+        "network net { input bit[65]; dense 65; batchnorm; sign; dense 10; loss; }\nrule local;\ntrain { batch = 2; }"
+    )
     assert not any(n.startswith("no way out: batch") for n in notes_of(bits, 1000))
 
 
@@ -159,15 +181,23 @@ def test_what_is_allowed_is_not_taken_where_it_cannot_learn() -> None:
     assert any(n.startswith("no way out: batch = 2: ") for n in notes)
 
 
-@pytest.mark.parametrize(("text", "train", "warned"), [
-    (SMALL, "batch = 2;", True), (SMALL, "batch = 3;", False), (SMALL, "batch = 6; microbatch = 3;", True),
-    (SMALL, "batch = 6; microbatch = 2;", False), (IMAGES, "batch = 1;", False),
-    (IMAGES.replace("dense 10;", "dense 10; batchnorm;"), "batch = 1;", True),
-    (SMALL.replace("rule edge", "rule local").replace("u8[60]", "bit[60]"), "batch = 2;", False)])
+@pytest.mark.parametrize(
+    ("text", "train", "warned"),
+    [
+        (SMALL, "batch = 2;", True),
+        (SMALL, "batch = 3;", False),
+        (SMALL, "batch = 6; microbatch = 3;", True),
+        (SMALL, "batch = 6; microbatch = 2;", False),
+        (IMAGES, "batch = 1;", False),
+        (IMAGES.replace("dense 10;", "dense 10; batchnorm;"), "batch = 1;", True),
+        (SMALL.replace("rule edge", "rule local").replace("u8[60]", "bit[60]"), "batch = 2;", False),
+    ],
+)
 def test_check_warns_of_a_batch_that_cannot_learn(text: str, train: str, warned: bool) -> None:
     found = [d for d in parse(text + f"train {{ {train} }}").warnings if d.code == "B0511"]
     assert len(found) == warned
     if found:
         batch, least = found[0].help.split("`")[1], found[0].help.split("`")[1].split()[2].rstrip(";")
         assert batch.startswith("batch = ") and not [
-            d for d in parse(text + f"train {{ {train} }}").with_(batch=int(least)).warnings if d.code == "B0511"]
+            d for d in parse(text + f"train {{ {train} }}").with_(batch=int(least)).warnings if d.code == "B0511"
+        ]

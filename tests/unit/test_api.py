@@ -92,9 +92,17 @@ def test_published_accounting_of_the_papers_network() -> None:
     assert published.allocated < 2.55
 
 
-@pytest.mark.parametrize(("text", "size"), [
-    ("4096", 4096), ("512KiB", 512 << 10), ("1.5M", 3 << 19), ("300kB", 300_000), (" 2 MiB ", 2 << 20),
-    ("1g", 1 << 30)])
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4096", 4096),
+        ("512KiB", 512 << 10),
+        ("1.5M", 3 << 19),
+        ("300kB", 300_000),
+        (" 2 MiB ", 2 << 20),
+        ("1g", 1 << 30),
+    ],
+)
 def test_sizes(text: str, size: int) -> None:
     assert budget.parse_size(text) == size
 
@@ -197,10 +205,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
-@pytest.mark.parametrize(("pace", "how"), [("fast epochs", "true"), ("fast epochs", "exception"), ("slow epochs", "true"),
-                                           ("slow epochs", "interrupt")])
+@pytest.mark.parametrize(
+    ("pace", "how"),
+    [("fast epochs", "true"), ("fast epochs", "exception"), ("slow epochs", "true"), ("slow epochs", "interrupt")],
+)
 def test_a_callback_stops_at_the_epoch_it_saw(program: bnnc.Program, started: list[Any], pace: str, how: str) -> None:
-    """Weights and checkpoint are those of that epoch, however far the trainer could have gone meanwhile; training goes on from there."""
+    """Weights and checkpoint are those of that epoch, however far the trainer could have gone meanwhile; training goes
+    on from there.
+    """
     x, y = samples(96 if pace == "fast epochs" else 6_000)
     seen: list[bnnc.Epoch] = []
 
@@ -223,7 +235,9 @@ def test_a_callback_stops_at_the_epoch_it_saw(program: bnnc.Program, started: li
     assert [e.epoch for e in seen] == [1, 2, 3] and started[-1].returncode is not None, "the trainer has ended"
     stopped, weights = program.evaluate(x, y), program.weights
     assert any((weights[n] != first[n]).any() for n in first)
-    assert program.fit(x, y, epochs=5, resume=True, callback=seen.append).state == seen[-1].state and [e.epoch for e in seen[3:]] == [4, 5]
+    assert program.fit(x, y, epochs=5, resume=True, callback=seen.append).state == seen[-1].state and [
+        e.epoch for e in seen[3:]
+    ] == [4, 5]
     whole = program.fit(x, y, epochs=3)
     assert whole.state == seen[2].state and program.evaluate(x, y) == stopped
     assert all((program.weights[n] == weights[n]).all() for n in weights)
@@ -264,9 +278,18 @@ def test_a_trainer_that_dies_between_epochs_is_an_error(program: bnnc.Program, s
 BITS = TEXT.replace("u8[3, 4]", "u8[3, 4] sign(128)").replace("dense 20", "dense 45").replace("= 16", "= 12")
 
 
-@pytest.mark.parametrize("text", [
-    pytest.param(TEXT, id="adam"), pytest.param(BITS.replace("adam(lr = 1e-2)", "bop"), id="bop"),
-    pytest.param(BITS.replace("edge", "bep(group = 5)").replace("optimizer = adam(lr = 1e-2);", ""), id="bep", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(TEXT, id="adam"),
+        pytest.param(BITS.replace("adam(lr = 1e-2)", "bop"), id="bop"),
+        pytest.param(
+            BITS.replace("edge", "bep(group = 5)").replace("optimizer = adam(lr = 1e-2);", ""),
+            id="bep",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
 def test_equal_weights_have_equal_hashes(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of an epoch and of an evaluation, whatever the optimiser remembers; the state is the hash of that too."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(helpers.CACHE))
@@ -283,7 +306,9 @@ def test_equal_weights_have_equal_hashes(text: str, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_pickled_program_works_in_a_new_process(program: bnnc.Program, tmp_path: Path) -> None:
-    """Where nothing of the old one is left: its executable, weights and checkpoint come along; so they do to a spawned process."""
+    """Where nothing of the old one is left: its executable, weights and checkpoint come along; so they do to a spawned
+    process.
+    """
     x, y = samples()
     program.set_weights(program.weights)
     program.fit(x, y, epochs=2)
@@ -297,9 +322,13 @@ def test_a_pickled_program_works_in_a_new_process(program: bnnc.Program, tmp_pat
     gone, whole = Path(program.folder.name), program.fit(x, y, epochs=4)
     program.folder.cleanup()
     assert not gone.exists()
-    code = ("import pickle, sys; p, x, y = pickle.load(open(sys.argv[1], 'rb')); e = p.evaluate(x, y);"
-            "print(e.weights_hash, e.accuracy, p.fit(x, y, epochs=4, resume=True).state, p.plan.total_bytes, p.binary)")
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "pickled"], capture_output=True, text=True, check=False)
+    code = (
+        "import pickle, sys; p, x, y = pickle.load(open(sys.argv[1], 'rb')); e = p.evaluate(x, y);"
+        "print(e.weights_hash, e.accuracy, p.fit(x, y, epochs=4, resume=True).state, p.plan.total_bytes, p.binary)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "pickled"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     *facts, binary = done.stdout.split()
     assert facts == [expected.weights_hash, str(expected.accuracy), whole.state, str(program.plan.total_bytes)]
@@ -331,8 +360,13 @@ def test_wrong_arrays(program: bnnc.Program) -> None:
 
 
 def test_tensors_round_trip(tmp_path: Path) -> None:
-    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array([1, -1], np.int8),
-              "c": np.float16([[0.5]]), "none": np.zeros((0, 4), np.int64), "yes": np.array([True])}
+    arrays = {
+        "a": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "b": np.array([1, -1], np.int8),
+        "c": np.float16([[0.5]]),
+        "none": np.zeros((0, 4), np.int64),
+        "yes": np.array([True]),
+    }
     tensors.write(tmp_path / "x.safetensors", arrays)
     back = tensors.read(tmp_path / "x.safetensors")
     assert list(back) == list(arrays)

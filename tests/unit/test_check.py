@@ -82,7 +82,9 @@ network x {
 
 
 def test_train_and_data() -> None:
-    m = model(NET + """rule edge(state = f32, clip = off);
+    m = model(
+        NET
+        + """rule edge(state = f32, clip = off);
 train {
   let epochs = 3;
   optimizer = sgd(0.5, momentum = 0);
@@ -92,7 +94,8 @@ train {
   seed = 7;
 }
 data { train = idx("a", labels = "b"); test = bnnd("t.bnnd"); }
-""")
+"""
+    )
     assert dict(m.rule.args) == {"state": "f32", "clip": False, "clip_at": 1.0}
     assert dict(m.optimizer.args) == {"lr": 0.5, "momentum": 0.0}
     assert dict(m.schedule.args) == {"patience": 10, "factor": 0.1}
@@ -142,36 +145,53 @@ network x {
 rule edg;
 train { optimizer = adam(lr = fast); batch = 0; epoch = 3; }
 data { train = idx(a); }
-""") == ["B0201", "B0205", "B0202", "B0401", "B0402", "B0205", "B0403", "B0204", "B0201", "B0402", "B0205",
-         "B0401"]
+""") == ["B0201", "B0205", "B0202", "B0401", "B0402", "B0205", "B0403", "B0204", "B0201", "B0402", "B0205", "B0401"]
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("network x { input u8[28, 28]; dense 8; batchnorm; dense 4; loss; }", ["B0301"]),  # the rest is fine if flat
-    (body("residual { dense 5; }", "residual { dense 6; }"), ["B0305"]),  # the second is seen once the first is right
-    (body("dens 9;", "residual { dense 5; }"), ["B0202"]),
-    (body("residual { foo; }"), ["B0202"]),
-    (body("repeat 100 { dense 0; }"), ["B0402"]),
-    (body("let n = n / 2;"), ["B0201"]),
-    ("network x { input u8[8421505]; dense 4; loss; }", ["B0307"]),  # sums of up to 255 times as much, in 32 bits
-    ("network x { input bit[16777216, 128]; flatten; dense 4; loss; }", ["B0307"]),
-    ("network x { input u8[255, 255, 130]; conv 4 255; flatten; loss; }", ["B0307"]),
-    (body("block b { sign; }"), ["B0206"]),
-    (body("batch = 3;"), ["B0206"]),
-    (body("dense 4 name = dense2;"), ["B0209"]),
-    (body("dense 4 name = 3;"), ["B0401"]),
-    (body("repeat 10000 { repeat 10000 { let a = 1; } }"), ["B0307"]),
-    ("block a { a2; a2; }\n" + "".join(f"block a{i} {{ a{i + 1}; a{i + 1}; }}\n" for i in range(2, 25))
-     + "block a25 { sign; }\n" + body("a;"), ["B0307"]),
-    ("block a1 { a2; }\n" + "".join(f"block a{i} {{ a{i + 1}; }}\n" for i in range(2, 200)) + body("a1;"), ["B0208"]),
-    ("".join(f"block a{i} {{ " + "repeat 1 { " * 50 + f"a{i + 1};" + " }" * 50 + " }\n" for i in range(1, 30))
-     + "block a30 { sign; }\n" + body("a1;"), ["B0107"]),
-    ("let a0 = 9;\n" + "".join(f"let a{i + 1} = a{i} * a{i};\n" for i in range(100)) + NET, ["B0407"]),
-    ("network { }", ["B0207", "B0408"]),
-    ("", ["B0207"]),
-    (NET + "train;", ["B0408"]),
-    (NET + "data { train = npy(\"a\"); }", ["B0404"]),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("network x { input u8[28, 28]; dense 8; batchnorm; dense 4; loss; }", ["B0301"]),  # the rest is fine if flat
+        (
+            body("residual { dense 5; }", "residual { dense 6; }"),
+            ["B0305"],
+        ),  # the second is seen once the first is right
+        (body("dens 9;", "residual { dense 5; }"), ["B0202"]),
+        (body("residual { foo; }"), ["B0202"]),
+        (body("repeat 100 { dense 0; }"), ["B0402"]),
+        (body("let n = n / 2;"), ["B0201"]),
+        ("network x { input u8[8421505]; dense 4; loss; }", ["B0307"]),  # sums of up to 255 times as much, in 32 bits
+        ("network x { input bit[16777216, 128]; flatten; dense 4; loss; }", ["B0307"]),
+        ("network x { input u8[255, 255, 130]; conv 4 255; flatten; loss; }", ["B0307"]),
+        (body("block b { sign; }"), ["B0206"]),
+        (body("batch = 3;"), ["B0206"]),
+        (body("dense 4 name = dense2;"), ["B0209"]),
+        (body("dense 4 name = 3;"), ["B0401"]),
+        (body("repeat 10000 { repeat 10000 { let a = 1; } }"), ["B0307"]),
+        (
+            "block a { a2; a2; }\n"
+            + "".join(f"block a{i} {{ a{i + 1}; a{i + 1}; }}\n" for i in range(2, 25))
+            + "block a25 { sign; }\n"
+            + body("a;"),
+            ["B0307"],
+        ),
+        (
+            "block a1 { a2; }\n" + "".join(f"block a{i} {{ a{i + 1}; }}\n" for i in range(2, 200)) + body("a1;"),
+            ["B0208"],
+        ),
+        (
+            "".join(f"block a{i} {{ " + "repeat 1 { " * 50 + f"a{i + 1};" + " }" * 50 + " }\n" for i in range(1, 30))
+            + "block a30 { sign; }\n"
+            + body("a1;"),
+            ["B0107"],
+        ),
+        ("let a0 = 9;\n" + "".join(f"let a{i + 1} = a{i} * a{i};\n" for i in range(100)) + NET, ["B0407"]),
+        ("network { }", ["B0207", "B0408"]),
+        ("", ["B0207"]),
+        (NET + "train;", ["B0408"]),
+        (NET + 'data { train = npy("a"); }', ["B0404"]),
+    ],
+)
 def test_no_follow_up_errors(text: str, expected: list[str]) -> None:
     assert codes(text) == expected
 
@@ -183,12 +203,16 @@ def test_notes_lead_to_the_definition() -> None:
     (d,) = e.value.diagnostics
     assert (d.code, d.span.line) == ("B0403", 3)
     assert [(s and s.line, t) for s, t in d.notes] == [
-        (7, "`k` gets its value here"), (7, "in this use of the block `h`")]
+        (7, "`k` gets its value here"),
+        (7, "in this use of the block `h`"),
+    ]
 
 
 def test_random_statements_give_only_user_errors() -> None:
-    text = ("dense 9 4 batchnorm sign flatten residual { } ; ; ; l1 repeat 2 input u8[9] loss name = a "
-            "let x hidden ( ) , -1 2.5 on network rule edge train batch data idx \"f\"")
+    text = (
+        "dense 9 4 batchnorm sign flatten residual { } ; ; ; l1 repeat 2 input u8[9] loss name = a "
+        'let x hidden ( ) , -1 2.5 on network rule edge train batch data idx "f"'
+    )
     words = st.sampled_from(text.split(" "))
 
     @settings(max_examples=120, deadline=None)
@@ -214,15 +238,26 @@ def infer_odd(t: TensorType, args: Call, body_out: TensorType | None = None) -> 
 
 def test_other_tables() -> None:
     b = builtin()
-    params = (Param("sizes", "ints", (1, 2), minimum=1), Param("room", "size", 1024),
-              Param("opt", "call:optimizers", Call("sgd")), Param("on", "bool", False),
-              Param("kind", "name", None, choices=("a", "b")))
+    params = (
+        Param("sizes", "ints", (1, 2), minimum=1),
+        Param("room", "size", 1024),
+        Param("opt", "call:optimizers", Call("sgd")),
+        Param("on", "bool", False),
+        Param("kind", "name", None, choices=("a", "b")),
+    )
     odd = LayerDef("odd", "", params, infer_odd, lambda *a: None, input_kinds=("u8", "real"))
-    strict = Named("strict", "", (), SimpleNamespace(
-        defaults=lambda layer, param: "b" if (layer, param) == ("odd", "kind") else None,
-        validate=lambda m: [(y.name, "no `odd`", "remove it") for y in m.layers if y.kind == "odd" and y["on"]]))
-    tables = Tables({**b.layers, "odd": odd}, {**b.rules, "strict": strict}, b.optimizers, b.schedules, b.encoders,
-                    b.sources)
+    strict = Named(
+        "strict",
+        "",
+        (),
+        SimpleNamespace(
+            defaults=lambda layer, param: "b" if (layer, param) == ("odd", "kind") else None,
+            validate=lambda m: [(y.name, "no `odd`", "remove it") for y in m.layers if y.kind == "odd" and y["on"]],
+        ),
+    )
+    tables = Tables(
+        {**b.layers, "odd": odd}, {**b.rules, "strict": strict}, b.optimizers, b.schedules, b.encoders, b.sources
+    )
     m = model(body("odd sizes = [3, 4] room = 2KiB;") + "rule strict;", tables=tables)
     got = m.layers[1]
     assert dict(got.args.args) | {"opt": None} == {"sizes": (3, 4), "room": 2048, "opt": None, "on": False, "kind": "b"}

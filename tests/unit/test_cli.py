@@ -76,9 +76,14 @@ def test_check(bnnc, net: str) -> None:
 
 def test_check_shows_what_was_chosen(bnnc, tmp_path: Path) -> None:
     file = tmp_path / "few.bnn"
-    file.write_text("network few { input f32[9] median; dense 15; sign; dense 3; loss; } rule bep; train { batch = 10; }")
+    file.write_text(
+        "network few { input f32[9] median; dense 15; sign; dense 3; loss; } rule bep; train { batch = 10; }"
+    )
     _, out, _ = bnnc("check", str(file))
-    assert "chosen: per = column of `median`: the data is f32\n" in out and "chosen: std = 16 of `bep`: a batch of 10, at most 16" in out
+    assert (
+        "chosen: per = column of `median`: the data is f32\n" in out
+        and "chosen: std = 16 of `bep`: a batch of 10, at most 16" in out
+    )
     _, out, _ = bnnc("check", "--json", str(file))
     assert [c.split(" of ")[0] for c in json.loads(out)["chosen"]] == ["per = column", "std = 16"]
 
@@ -122,8 +127,15 @@ def test_fmt(bnnc, net: str) -> None:
 def test_plan_table(bnnc, net: str) -> None:
     code, out, err = bnnc("plan", net)
     assert code == 0 and "\x1b" not in out
-    for part in ("toy · rule edge · adam · batch 100 · target host", "dense1.weight", "lower bound", "not counted:",
-                 "rule standard would need", "forward ", "█"):
+    for part in (
+        "toy · rule edge · adam · batch 100 · target host",
+        "dense1.weight",
+        "lower bound",
+        "not counted:",
+        "rule standard would need",
+        "forward ",
+        "█",
+    ):
         assert part in out
     assert "Next: bnnc run" in err
     assert "rule standard would need" not in bnnc("plan", "--rule", "standard", net)[1]
@@ -139,33 +151,47 @@ allow {{ recompute = on; optimizer = adam(v = elide); optimizer = bop; batch = 5
 @pytest.mark.parametrize("spec", [SPEC, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("width", [80, 100, 120, 0], ids=str)
 def test_tables_in_a_terminal(bnnc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, width: int) -> None:
-    """Names, lines, types and numbers are whole at every width, and words and numbers of notes are not broken; 0: a pipe."""
+    """Names, lines, types and numbers are whole at every width, and words and numbers of notes are not broken; 0: a
+    pipe.
+    """
     (tmp_path / "net.bnn").write_text(spec)
     if width:
-        monkeypatch.setattr(show, "console", lambda: show.Screen(width=width, force_terminal=True, color_system=None, highlight=False))
+        monkeypatch.setattr(
+            show, "console", lambda: show.Screen(width=width, force_terminal=True, color_system=None, highlight=False)
+        )
     p = parse_network(spec).plan()
-    code, out, _ = bnnc("plan", str(tmp_path / "net.bnn"), "--all", "--ram", f"{p.total_bytes - 1}" if spec is LONG else "1GB")
+    code, out, _ = bnnc(
+        "plan", str(tmp_path / "net.bnn"), "--all", "--ram", f"{p.total_bytes - 1}" if spec is LONG else "1GB"
+    )
     lines = out.splitlines()
     p = p if spec is SPEC else parse_network(spec).plan(ram=p.total_bytes - 1)
     assert code == 0 and "…" not in out and show.JOINT not in out
     for b in p.buffers:
         kind = f"{b.storage.dtype}[{', '.join(map(str, b.storage.shape))}]"
         line = str(b.span.line) if b.span.file != "<builtin>" else ""
-        assert any(re.match(rf"{re.escape(b.name)} +{line} +{re.escape(kind)} +{number(b.nbytes)}( |$)", x) for x in lines), b.name
+        assert any(
+            re.match(rf"{re.escape(b.name)} +{line} +{re.escape(kind)} +{number(b.nbytes)}( |$)", x) for x in lines
+        ), b.name
     blocks = sum("█" in x or "·" in x for x in lines if x.count("│"))
     assert blocks >= len(p.buffers) or (spec is LONG and width == 80)
     words = {w for part in (show.not_counted(p), show.card(p), show.cost(p)) for w in show.whole(part).split()}
     texts = [w.replace(show.JOINT, " ") for w in words]
     assert all(any(t in x for x in lines) for t in texts)
-    assert all(any(number(n) in x for x in lines) for n in (p.total_bytes, p.arena_bytes, p.planned.placed.plan.lower_bound))
+    assert all(
+        any(number(n) in x for x in lines) for n in (p.total_bytes, p.arena_bytes, p.planned.placed.plan.lower_bound)
+    )
     if width and spec is SPEC:
         assert max(len(x) for x in lines) <= width
     if spec is LONG:
-        assert all(any(number(c.total) in x and c.text in x and ("differs" if c.learning else "same") in x for x in lines)
-                   for c in front(list(p.choices)))
+        assert all(
+            any(number(c.total) in x and c.text in x and ("differs" if c.learning else "same") in x for x in lines)
+            for c in front(list(p.choices))
+        )
     code, out, _ = bnnc("explain", "--peak", str(tmp_path / "net.bnn"))
     base = parse_network(spec).plan().buffers
-    assert code == 0 and "…" not in out and all(number(b.nbytes) in out for b in base if b.name.endswith("dense1.weight"))
+    assert (
+        code == 0 and "…" not in out and all(number(b.nbytes) in out for b in base if b.name.endswith("dense1.weight"))
+    )
 
 
 def test_plan_json_and_csv(bnnc, net: str) -> None:
@@ -253,15 +279,27 @@ def test_json_of_every_verb(bnnc, net: str, tmp_path: Path) -> None:
     found = json.loads(out)
     assert code == 0 and found["text"] == bnnc("fmt", net)[1] and found["canonical"] == (found["text"] == text)
     code, out, err = bnnc("fmt", "--check", "--json", net)
-    assert (code, json.loads(out)["canonical"]) == (0 if found["canonical"] else 1, found["canonical"]) and "canonical" in err
+    assert (code, json.loads(out)["canonical"]) == (
+        0 if found["canonical"] else 1,
+        found["canonical"],
+    ) and "canonical" in err
     folder, program = str(tmp_path / "c"), str(tmp_path / "toy")
     emitted = json.loads(bnnc("compile", net, "--emit-only", "--source", folder, "--json")[1])
     assert (emitted["source"], emitted["executable"], emitted["name"]) == (folder, None, "toy")
     code, out, err = bnnc("build", folder, "-o", program, "--json")
-    assert json.loads(out) == {"executable": program, "source": folder, "target": "host", "arena_bytes": emitted["arena_bytes"]}
+    assert json.loads(out) == {
+        "executable": program,
+        "source": folder,
+        "target": "host",
+        "arena_bytes": emitted["arena_bytes"],
+    }
     assert code == 0 and "as planned" in err
     code, out, err = bnnc("compile", net, "-o", program, "--json")
-    assert json.loads(out)["executable"] == program and json.loads(out)["total_bytes"] >= emitted["total_bytes"] and "Next: " in err
+    assert (
+        json.loads(out)["executable"] == program
+        and json.loads(out)["total_bytes"] >= emitted["total_bytes"]
+        and "Next: " in err
+    )
     assert json.loads(bnnc("explain", "B0301", "--json")[1])["title"] in bnnc("explain", "B0301")[1]
     code, out, _ = bnnc("explain", "B9", "--json")
     assert code == 2 and json.loads(out)["exit_code"] == 2
@@ -300,8 +338,9 @@ def test_data(bnnc, tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}x.npy", rng.integers(0, 256, (n, 4, 4)).astype(np.uint8))
         np.save(tmp_path / f"{name}y.npy", rng.integers(0, 3, n).astype(np.uint8))
     files = [str(tmp_path / f) for f in ("ax.npy", "ay.npy", "bx.npy", "by.npy", "out.bnnd")]
-    code, out, _ = bnnc("data", "pack", *files[:2], "--test", *files[2:4], "--encode", "sign(128)", "--compress",
-                        "-o", files[4])
+    code, out, _ = bnnc(
+        "data", "pack", *files[:2], "--test", *files[2:4], "--encode", "sign(128)", "--compress", "-o", files[4]
+    )
     assert code == 0 and "30 training and 10 test samples, bit[4, 4], 3 classes" in out
     facts = json.loads(bnnc("data", "info", files[4], "--json")[1])
     assert facts["n"] == 40 and facts["n_test"] == 10 and facts["threshold"] == 128
@@ -313,7 +352,10 @@ def test_data(bnnc, tmp_path: Path) -> None:
 def test_data_pack_encodes(bnnc, tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.arange(24).reshape(8, 3), y=np.arange(8) % 2)
     out = str(tmp_path / "a.bnnd")
-    assert "bit[7]" in bnnc("data", "pack", str(tmp_path / "a.npz"), "--encode", "thermometer(2, pad_odd = on)", "-o", out)[1]
+    assert (
+        "bit[7]"
+        in bnnc("data", "pack", str(tmp_path / "a.npz"), "--encode", "thermometer(2, pad_odd = on)", "-o", out)[1]
+    )
     code, _, err = bnnc("data", "pack", str(tmp_path / "a.npz"), "--encode", "thermometer(two)", "-o", out)
     assert code == 5 and "B0201" in err and "--> --encode:1:13" in err
 
@@ -331,8 +373,11 @@ def test_data_make_prototypes(bnnc, tmp_path: Path) -> None:
     assert "arXiv 2412.00119" in bnnc("data", "make", "prototypes", "--help")[1]
 
 
-def plan_that_fails(monkeypatch: pytest.MonkeyPatch, error: type[Exception], where: Callable[[driver.Options], bool]) -> None:
+def plan_that_fails(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception], where: Callable[[driver.Options], bool]
+) -> None:
     """Make the pass `place` fail for some options."""
+
     def run(packed: Any, options: driver.Options) -> Any:
         if where(options):
             raise error("dense2.wb is read before it is written")
@@ -341,14 +386,18 @@ def plan_that_fails(monkeypatch: pytest.MonkeyPatch, error: type[Exception], whe
     monkeypatch.setattr(driver, "MIDDLE", tuple(replace(p, run=run) if p.name == "place" else p for p in driver.MIDDLE))
 
 
-@pytest.mark.parametrize("wrong", [PlanError, KeyError, RecursionError, ZeroDivisionError, InternalError, NotImplementedError])
+@pytest.mark.parametrize(
+    "wrong", [PlanError, KeyError, RecursionError, ZeroDivisionError, InternalError, NotImplementedError]
+)
 def test_a_bug_in_bnnc_is_reported_as_one(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
     """The pass, the version, the spec and the command, and exit code 70, whatever a stage raises."""
     monkeypatch.setenv("BNNC_VERIFY", "0")
     plan_that_fails(monkeypatch, partial(wrong, "order") if wrong is PlanError else wrong, lambda options: True)
     code, out, err = bnnc("plan", net, "--rule", "edge(state = f32)")
     assert (code, out) == (70, "") and "bug in bnnc" in err and "BNNC_DUMP=DIR" in err and "Traceback" not in err
-    assert f"internal error in pass `place`: {wrong.__name__}: " in err and f"version:   bnnc {__version__}, Python" in err
+    assert (
+        f"internal error in pass `place`: {wrong.__name__}: " in err and f"version:   bnnc {__version__}, Python" in err
+    )
     assert "pass:      place, unit/test_cli.py:" in err
     assert re.search(rf"reproduce: .*BNNC_VERIFY=0 bnnc plan {net} --rule 'edge\(state = f32\)'\n", err)
     assert f"spec:      {net}, sha256 {hashlib.sha256(SPEC.encode()).hexdigest()[:16]}" in err
@@ -357,11 +406,18 @@ def test_a_bug_in_bnnc_is_reported_as_one(bnnc, net: str, monkeypatch: pytest.Mo
     assert code == found["exit_code"] == 70 and found["internal_error"]["pass"].startswith("place, ")
 
 
-@pytest.mark.parametrize(("module", "name", "stage"), [
-    (select.backend_of(TARGETS["host"]), "emit", "emit"), (select.backend_of(TARGETS["host"]), "code_bytes", "report"),
-    (select.backend_of(TARGETS["host"]), "build", "build"), (show, "plan_table", "none")])
-def test_no_stage_leaves_a_traceback(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Any, name: str,
-                                     stage: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "name", "stage"),
+    [
+        (select.backend_of(TARGETS["host"]), "emit", "emit"),
+        (select.backend_of(TARGETS["host"]), "code_bytes", "report"),
+        (select.backend_of(TARGETS["host"]), "build", "build"),
+        (show, "plan_table", "none"),
+    ],
+)
+def test_no_stage_leaves_a_traceback(
+    bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, module: Any, name: str, stage: str
+) -> None:
     def broken(*_: object) -> None:
         raise KeyError("x")
 
@@ -369,7 +425,9 @@ def test_no_stage_leaves_a_traceback(bnnc, net: str, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(show, name, broken)
     else:
         monkeypatch.setattr(select, "backend_of", lambda target: replace(module, **{name: broken}))
-    code, _, err = bnnc(*(("plan", net) if stage in ("none", "report") else ("compile", net, "-o", str(tmp_path / "program"))))
+    code, _, err = bnnc(
+        *(("plan", net) if stage in ("none", "report") else ("compile", net, "-o", str(tmp_path / "program")))
+    )
     assert code == 70 and f"pass:      {stage}, unit/test_cli.py:" in err and "KeyError: 'x'" in err
 
 
@@ -394,13 +452,32 @@ def test_a_closed_pipe_ends_every_command_quietly(net: str, tmp_path: Path, stre
     """``| head -1``: exit code 141, as of other tools, and no word of it."""
     np.savez(tmp_path / "d.npz", x=np.zeros((4, 3), np.uint8), y=np.arange(4) % 2)
     data.pack(tmp_path / "d.npz", output=tmp_path / "d.bnnd")
-    commands = [["data", "info", "d.bnnd"], ["plan", net], ["fmt", net], ["--help"], ["plan", "--help"], ["targets", "--json"],
-                ["explain", "B0301"], ["check", "none.bnn"]]
+    commands = [
+        ["data", "info", "d.bnnd"],
+        ["plan", net],
+        ["fmt", net],
+        ["--help"],
+        ["plan", "--help"],
+        ["targets", "--json"],
+        ["explain", "B0301"],
+        ["check", "none.bnn"],
+    ]
     reader, writer = os.pipe()
     os.close(reader)
-    started = [subprocess.Popen([sys.executable, "-m", "bnnc", *c], stdout=writer, stderr=writer if stream == "both" else subprocess.PIPE,
-                                text=True, cwd=tmp_path) for c in (commands[:7] if stream == "stdout" else commands[-1:])]
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "bnnc", *c],
+            stdout=writer,
+            stderr=writer if stream == "both" else subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+        for c in (commands[:7] if stream == "stdout" else commands[-1:])
+    ]
     os.close(writer)
     for p in started:
         said = p.communicate(timeout=120)[1] or ""
-        assert p.returncode == 141 and "Error" not in said and "Exception" not in said and "Traceback" not in said, (p.args, said)
+        assert p.returncode == 141 and "Error" not in said and "Exception" not in said and "Traceback" not in said, (
+            p.args,
+            said,
+        )

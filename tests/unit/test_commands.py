@@ -1,7 +1,8 @@
 """Every command that bnnc prints, and every one in its documents, is one that its command line takes.
 
-Texts are read where they stand: strings of the sources (`bnnc ...` in backquotes, Next lines, Examples), Markdown and specs.  Whole
-lines are parsed with their values; a mention in a sentence may leave arguments out, but not name an option that does not exist.
+Texts are read where they stand: strings of the sources (`bnnc ...` in backquotes, Next lines, Examples), Markdown and
+specs.  Whole lines are parsed with their values; a mention in a sentence may leave arguments out, but not name an
+option that does not exist.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ from bnnc.cli import cli
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted(p for folder in ("bnnc", "backends", "benchmarks", "examples") for p in (ROOT / folder).rglob("*.py"))
-DOCUMENTS = sorted(p for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.glob("examples/*/*"), *ROOT.glob("templates/**/*.j2"))
-                   if p.suffix in (".md", ".bnn", ".service", ".j2"))
+DOCUMENTS = sorted(
+    p
+    for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.glob("examples/*/*"), *ROOT.glob("templates/**/*.j2"))
+    if p.suffix in (".md", ".bnn", ".service", ".j2")
+)
 QUOTED = re.compile(r"`((?:BNNC_\w+=\S+ )*bnnc [a-z-][^`]*)`")
 LINE = re.compile(r"^(?:#|\s|\$)*((?:BNNC_\w+=\S+ )*bnnc +(?:-|[a-z]+\b).*)$", re.MULTILINE)
 VALUE = "7"  # what stands for a value in an f-string: a file's name or a number
@@ -70,14 +74,16 @@ def parse(text: str, whole: bool) -> None:
         command.make_context(command.name, given, parent=ctx.parent)
         return
     known = {o for p in command.get_params(ctx) for o in (*p.opts, *p.secondary_opts)}
-    for word in given[:given.index("--")] if "--" in given else given:
+    for word in given[: given.index("--")] if "--" in given else given:
         if word.startswith("-") and word.partition("=")[0] not in known:
             raise click.NoSuchOption(word)
 
 
 def collected() -> list[tuple[str, str, bool]]:
     """(where, command, whether it is whole)."""
-    found = [(p, text) for p in SOURCES for text in strings(p)] + [(p, p.read_text(encoding="utf-8")) for p in DOCUMENTS]
+    found = [(p, text) for p in SOURCES for text in strings(p)] + [
+        (p, p.read_text(encoding="utf-8")) for p in DOCUMENTS
+    ]
     out = []
     for path, text in found:
         where, document = str(path.relative_to(ROOT)), path in DOCUMENTS
@@ -93,8 +99,14 @@ COMMANDS = collected()
 
 def test_there_are_many() -> None:
     """The collection is not empty in any of the places that it looks at."""
-    for place, least in (("bnnc/cli.py", 8), ("bnnc/codes.py", 6), ("bnnc/experiment.py", 1), ("README.md", 8), ("docs/", 8),
-                         ("examples/", 30)):
+    for place, least in (
+        ("bnnc/cli.py", 8),
+        ("bnnc/codes.py", 6),
+        ("bnnc/experiment.py", 1),
+        ("README.md", 8),
+        ("docs/", 8),
+        ("examples/", 30),
+    ):
         assert sum(where.startswith(place) for where, _, _ in COMMANDS) >= least, place
     assert sum(whole for _, _, whole in COMMANDS) >= 40
 
@@ -109,7 +121,9 @@ def test_the_command_line_takes_every_command() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("text", ["bnnc chek FILE", "bnnc check FILE --ruel RULE", "bnnc data pak FILE", "bnnc compile FILE --sources DIR"])
+@pytest.mark.parametrize(
+    "text", ["bnnc chek FILE", "bnnc check FILE --ruel RULE", "bnnc data pak FILE", "bnnc compile FILE --sources DIR"]
+)
 def test_a_command_that_does_not_exist_is_found(text: str) -> None:
     for whole in (False, True):
         with pytest.raises(click.UsageError):
@@ -122,7 +136,8 @@ def test_every_code_in_a_text_exists() -> None:
             assert code in codes.CODES, where
 
 
-# -- what is printed behind a success ------------------------------------------------------------------------------------
+# -- what is printed behind a success
+# ------------------------------------------------------------------------------------
 
 SPEC = "network net { input u8[6]; dense 8; batchnorm; sign; dense 3; batchnorm; loss; }\nrule edge;\n"
 
@@ -139,8 +154,12 @@ def test_next_lines_run(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Each command that a success names is run, until one wants a compiler; names with blanks as well."""
     monkeypatch.chdir(tmp_path)
     Path(file).write_text(SPEC.replace("; ", ";  "))
-    todo = [shlex.join(("bnnc", "fmt", "--check", file)), shlex.join(("bnnc", "deploy", file, "me@there", "--folder", "a")),
-            shlex.join(("bnnc", "compile", file, "--emit-only")), "bnnc data make prototypes --train 20 --test 10 -o p.bnnd"]
+    todo = [
+        shlex.join(("bnnc", "fmt", "--check", file)),
+        shlex.join(("bnnc", "deploy", file, "me@there", "--folder", "a")),
+        shlex.join(("bnnc", "compile", file, "--emit-only")),
+        "bnnc data make prototypes --train 20 --test 10 -o p.bnnd",
+    ]
     done: list[str] = []
     while todo:
         text = todo.pop(0)
@@ -149,7 +168,11 @@ def test_next_lines_run(file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert result.exit_code == (1 if "--check" in text else 0), (text, result.output)
         for command in following(result.output) if "data preview" not in text else ():
             parse(command, True)
-            if command not in done and not command.startswith(("bnnc run", "bnnc compile", "bnnc build")) and "--run" not in command:
+            if (
+                command not in done
+                and not command.startswith(("bnnc run", "bnnc compile", "bnnc build"))
+                and "--run" not in command
+            ):
                 todo.append(command)
     assert {shlex.split(text)[1] for text in done} >= {"fmt", "check", "plan", "deploy", "compile", "data"}
 
@@ -164,5 +187,7 @@ def test_the_program_of_a_gpu_runs_as_its_next_line_says(tmp_path: Path, monkeyp
     train, shown = (shlex.split(c) for c in last.split("   or   "))
     assert train[:2] == shown[:2] == [sys.executable, "./x.py"] and train[2] == "train"
     if find_spec("torch") and find_spec("triton"):
-        done = subprocess.run(shown, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"}, timeout=120)
+        done = subprocess.run(
+            shown, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"}, timeout=120
+        )
         assert done.returncode == 0 and "train" in done.stdout, done.stderr

@@ -11,8 +11,13 @@ import bnnc
 from bnnc.driver import emit_source
 from bnnc.plan.cost import Cost, added
 
-MLP = "network n {{ input {0}; dense 32; batchnorm; sign; dense 10; batchnorm; loss; }}\nrule standard;\ntrain {{ batch = 8; }}"
-CONV = """network n { input u8[6, 5, 3]; conv 8, kernel = 3, padding = same; batchnorm; sign; flatten; dense 4; batchnorm; loss; }
+MLP = (
+    "network n {{ input {0}; dense 32; batchnorm; sign; dense 10; batchnorm; loss; }}\nrule standard;\ntrain {{ batch ="
+    " 8; }}"
+)
+CONV = """network n { input u8[6, 5, 3];
+  conv 8, kernel = 3, padding = same; batchnorm; sign; flatten; dense 4; batchnorm;
+  loss; }
 train { batch = 2; }"""
 
 
@@ -25,7 +30,9 @@ def test_products_of_a_perceptron_are_counted_by_term() -> None:
     bits = cost(MLP.format("bit[100]"))
     assert bits.bits == 8 * (100 * 32 + 32 * 10) and bits.signed == 8 * (100 * 32 + 2 * 32 * 10) and bits.numbers == 0
     whole = cost(MLP.format("u8[100]"))
-    assert whole.bits == 8 * (8 * 100 * 32 + 32 * 10) and whole.signed == 8 * 2 * 32 * 10 and whole.numbers == 8 * 100 * 32
+    assert (
+        whole.bits == 8 * (8 * 100 * 32 + 32 * 10) and whole.signed == 8 * 2 * 32 * 10 and whole.numbers == 8 * 100 * 32
+    )
 
 
 def test_convolutions_meet_every_pixel_with_every_position() -> None:
@@ -38,7 +45,10 @@ def test_bytes_are_those_of_the_buffers_that_kernels_touch() -> None:
     p = bnnc.parse(MLP.format("bit[100]")).plan().planned
     train = p.placed.packed.train
     assert p.report.cost.moved == sum(train.storage[n].nbytes for k in train.kernels for n in {*k.reads, *k.writes})
-    assert p.report.cost.moved > p.placed.plan.state_bytes and p.report.to_json()["step_cost"]["moved"] == p.report.cost.moved
+    assert (
+        p.report.cost.moved > p.placed.plan.state_bytes
+        and p.report.to_json()["step_cost"]["moved"] == p.report.cost.moved
+    )
 
 
 def test_instructions_at_least() -> None:

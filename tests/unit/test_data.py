@@ -70,8 +70,11 @@ def test_bnnd_layout_is_the_documented_one(tmp_path: Path) -> None:
     p = tmp_path / "a.bnnd"
     data.write_bnnd(p, data.Dataset(x, np.array([1, 0, 6], np.uint8), "sign", 128.0, 7, 1))
     records = bytes([1, 2, 1, 0, 0, 0, 0, 1, 6])
-    head = b"BNNDATA1" + struct.pack("<12IfIQIII", 96, 1, 3, 10, 3, 7, 2, 2, 5, 1, 1, 1, 128.0, 0, 9,
-                                     zlib.crc32(records), 1, 0) + bytes(8)
+    head = (
+        b"BNNDATA1"
+        + struct.pack("<12IfIQIII", 96, 1, 3, 10, 3, 7, 2, 2, 5, 1, 1, 1, 128.0, 0, 9, zlib.crc32(records), 1, 0)
+        + bytes(8)
+    )
     assert len(head) == 92
     assert p.read_bytes() == head + struct.pack("<I", zlib.crc32(head)) + records
 
@@ -105,7 +108,7 @@ def test_no_single_byte_change_or_cut_goes_unnoticed(tmp_path: Path, kind: str, 
     data.write_bnnd(p, d, compress)
     raw, rng = p.read_bytes(), random.Random(3)
     for i in range(len(raw)):
-        q.write_bytes(raw[:i] + bytes([raw[i] ^ 1 << rng.randrange(8)]) + raw[i + 1:])
+        q.write_bytes(raw[:i] + bytes([raw[i] ^ 1 << rng.randrange(8)]) + raw[i + 1 :])
         if compress and i >= 96:  # a deflate stream has a few unused bits
             with contextlib.suppress(BnncError):
                 np.testing.assert_array_equal(data.read_bnnd(q).x, d.x)
@@ -118,16 +121,34 @@ def test_no_single_byte_change_or_cut_goes_unnoticed(tmp_path: Path, kind: str, 
 
 
 def forge(raw: bytes, at: int, value: bytes) -> bytes:
-    head = (raw[:at] + value + raw[at + len(value):])[:92]
+    head = (raw[:at] + value + raw[at + len(value) :])[:92]
     return head + struct.pack("<I", zlib.crc32(head)) + raw[96:]
 
 
-@pytest.mark.parametrize(("at", "value", "words"), [
-    (8, 100, "version"), (12, 3, "version"), (16, 0, "contradiction"), (16, 1 << 31, "payload"),
-    (20, 1 << 31, "contradiction"), (24, 7, "contradiction"), (28, 0, "range"), (28, 300, "range"), (28, 1, "label"),
-    (32, 0, "version"), (32, 9, "version"), (36, 6, "contradiction"), (52, 1, "range"), (56, 0x7FC00000, "range"),
-    (60, 2, "version"), (60, 1, "bnnd"), (64, 1, "payload"), (72, 5, "checksum"), (76, 99, "range"),
-])
+@pytest.mark.parametrize(
+    ("at", "value", "words"),
+    [
+        (8, 100, "version"),
+        (12, 3, "version"),
+        (16, 0, "contradiction"),
+        (16, 1 << 31, "payload"),
+        (20, 1 << 31, "contradiction"),
+        (24, 7, "contradiction"),
+        (28, 0, "range"),
+        (28, 300, "range"),
+        (28, 1, "label"),
+        (32, 0, "version"),
+        (32, 9, "version"),
+        (36, 6, "contradiction"),
+        (52, 1, "range"),
+        (56, 0x7FC00000, "range"),
+        (60, 2, "version"),
+        (60, 1, "bnnd"),
+        (64, 1, "payload"),
+        (72, 5, "checksum"),
+        (76, 99, "range"),
+    ],
+)
 def test_a_header_that_lies_with_a_right_checksum(tmp_path: Path, at: int, value: int, words: str) -> None:
     p = tmp_path / "a"
     d = sample("u8", (5,), 8)
@@ -160,11 +181,21 @@ def test_idx(tmp_path: Path, packed: bool) -> None:
     np.testing.assert_array_equal(got, a)
     p.write_bytes(wrap(idx_bytes(a - 100, 0x0D, ">f4")))
     np.testing.assert_array_equal(data.read_idx(p), (a - 100).astype(np.float32))
-    for bad in (b"", b"\0\0", b"\0\0\x08\x05" + bytes(40), b"\0\0\x07\x01\0\0\0\1x", idx_bytes(a)[:-1],
-                idx_bytes(a) + b"!", b"\0\0\x08\x03" + b"\xff" * 12, b"\0\0\x08\x03\0\0"):
+    for bad in (
+        b"",
+        b"\0\0",
+        b"\0\0\x08\x05" + bytes(40),
+        b"\0\0\x07\x01\0\0\0\1x",
+        idx_bytes(a)[:-1],
+        idx_bytes(a) + b"!",
+        b"\0\0\x08\x03" + b"\xff" * 12,
+        b"\0\0\x08\x03\0\0",
+    ):
         p.write_bytes(wrap(bad))
         refused("B0802", lambda: data.read_idx(p), str(p))
-    labels = RNG.integers(0, 3, 6)  # of a label file too, however little is cut off: the last 8 bytes are checksum and length
+    labels = RNG.integers(
+        0, 3, 6
+    )  # of a label file too, however little is cut off: the last 8 bytes are checksum and length
     for whole, cut in itertools.product((gzip.compress(idx_bytes(a)), gzip.compress(idx_bytes(labels))), range(1, 13)):
         p.write_bytes(whole[:-cut])
         refused("B0802", lambda: data.read_idx(p))
@@ -177,8 +208,16 @@ def test_npy_and_npz(tmp_path: Path) -> None:
         np.save(p, np.array(a, order=order))
         np.testing.assert_array_equal(data.read_npy(p), a)
     raw = p.read_bytes()
-    for bad in (b"", raw[:20], raw[:-1], raw + b"x", raw.replace(b"(3, 4)", b"(9, 9)"),
-                raw.replace(b"(3, 4)", b"(3,-4)"), b"\x93NUMPY\x01\x00\x05\x00{'a':", raw.replace(b"'<f8'", b"'<q9'")):
+    for bad in (
+        b"",
+        raw[:20],
+        raw[:-1],
+        raw + b"x",
+        raw.replace(b"(3, 4)", b"(9, 9)"),
+        raw.replace(b"(3, 4)", b"(3,-4)"),
+        b"\x93NUMPY\x01\x00\x05\x00{'a':",
+        raw.replace(b"'<f8'", b"'<q9'"),
+    ):
         p.write_bytes(bad)
         refused("B0802", lambda: data.read_npy(p), str(p))
     np.save(p, np.array([{}], object), allow_pickle=True)
@@ -237,14 +276,27 @@ def test_the_labels_column_of_a_csv(tmp_path: Path) -> None:
         return y.tolist(), names
 
     numbers = "".join(f"{i},{i / 7}\n" for i in range(1, 201))
-    refused("B0803", lambda: read(numbers), "column 1 (the last; columns are counted from 0)", "real numbers", "0.14285714285714285", ":1:",
-            "--label")
+    refused(
+        "B0803",
+        lambda: read(numbers),
+        "column 1 (the last; columns are counted from 0)",
+        "real numbers",
+        "0.14285714285714285",
+        ":1:",
+        "--label",
+    )
     refused("B0803", lambda: read("a,width\n" + numbers), "column 1 `width` (the last", ":2:")
     refused("B0803", lambda: read("l,w\n0.5,7\n", label="l"), "column 0 `l` (columns are counted from 0)", "0.5")
     refused("B0803", lambda: read("1,2\n3,1.5\n"), ":2:", "1.5")
     refused("B0803", lambda: read("1,1e-3\n3,high\n"), ":1:", "1e-3")
     refused("B0803", lambda: read("1,a\n2,\n"), ":2:", "no label", "column 1")
-    refused("B0803", lambda: read("".join(f"{i},n{i}\n" for i in range(257))), "257 different labels", "at most 256", "column 1")
+    refused(
+        "B0803",
+        lambda: read("".join(f"{i},n{i}\n" for i in range(257))),
+        "257 different labels",
+        "at most 256",
+        "column 1",
+    )
     refused("B0803", lambda: read("1,7\n2,999\n"), "999", "column 1", "--label")
     assert read("1,-1\n2,1\n") == ([0, 1], ("-1", "1")) and read("1,1e1\n2,2.0\n") == ([10, 2], ())
     assert read("1,2.5T\n2,3T\n3,nan\n") == ([0, 1, 2], ("2.5T", "3T", "nan")), "names, not numbers"
@@ -303,7 +355,10 @@ def test_pack_npz_npy_and_csv(tmp_path: Path) -> None:
 
 def cifar_bytes(x: np.ndarray, y: np.ndarray) -> bytes:
     """Written as the format's page says: 1 byte label, 1024 reds row by row, 1024 greens, 1024 blues."""
-    return b"".join(bytes([int(k)]) + bytes(int(v) for c in range(3) for v in image[..., c].ravel()) for image, k in zip(x, y, strict=True))
+    return b"".join(
+        bytes([int(k)]) + bytes(int(v) for c in range(3) for v in image[..., c].ravel())
+        for image, k in zip(x, y, strict=True)
+    )
 
 
 def test_cifar(tmp_path: Path) -> None:
@@ -317,8 +372,10 @@ def test_cifar(tmp_path: Path) -> None:
     np.testing.assert_array_equal(d.x, x)
     np.testing.assert_array_equal(d.y, y)
     np.testing.assert_array_equal(data.read_bnnd(tmp_path / "o").x, x)
-    text = (f'data {{ train = cifar10("{files[0].name}"); }}\nnetwork net {{ input u8[32, 32, 3]; flatten; dense 10; batchnorm; loss; }}\n'
-            "rule edge;\ntrain { batch = 2; }\n")
+    text = (
+        f'data {{ train = cifar10("{files[0].name}"); }}\nnetwork net {{ input u8[32, 32, 3]; flatten; dense 10;'
+        " batchnorm; loss; }\nrule edge;\ntrain { batch = 2; }\n"
+    )
     assert published.training_samples(bnnc.parse(text).model, tmp_path) == 3
     files[0].write_bytes(cifar_bytes(x, y)[:-1])
     refused("B0802", lambda: data.pack(files[0]), "3,073 bytes", "21,510")

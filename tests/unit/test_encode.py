@@ -28,7 +28,11 @@ def test_median():
         whole, column = Encoding("median", "f32", (3,)), Encoding("median", "f32", (3,), per="column")
         assert (both(whole, train) == (np.float32(np.median(train)) < TEST)).all()
         assert (both(column, train) == (np.median(train, axis=0).astype("f4") < TEST)).all()
-    assert column.encode(TRAIN, column.fit(TRAIN)).sum(axis=0).tolist() == [20, 20, 20]  # the median itself is not above
+    assert column.encode(TRAIN, column.fit(TRAIN)).sum(axis=0).tolist() == [
+        20,
+        20,
+        20,
+    ]  # the median itself is not above
 
 
 @pytest.mark.parametrize("bits", [1, 2, 7, 32])
@@ -116,18 +120,21 @@ def test_mistakes():
 # -- in a spec -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "output", "table"), [
-    ("u8[8, 8] thermometer(4)", "bit[8, 32]", (64, 4)),
-    ("f32[24, 1] thermometer(10, kind = quantile, per = column)", "bit[24, 10]", (24, 10)),
-    ("u8[28, 28] median", "bit[28, 28]", (1, 1)),
-    ("f32[9, 3] median", "bit[9, 3]", (27, 1)),
-    ("f32[9, 3] median(per = global)", "bit[9, 3]", (1, 1)),
-    ("u8[28, 28, 3] median(per = channel, pad_odd = on)", "bit[28, 28, 3]", (3, 1)),
-    ("bit[1000] pad_odd", "bit[1001]", None),
-    ("u8[6] sign(100, pad_odd = on)", "bit[7]", None),
-    ("f32[12] thermometer(2, onehot = [3, 7], categories = [5, 4])", "bit[29]", (12, 5)),
-    ("f32[9, 2] thermometer(3, per = global, lengths = on, pad_odd = on)", "bit[9, 8]", (1, 3)),
-])
+@pytest.mark.parametrize(
+    ("text", "output", "table"),
+    [
+        ("u8[8, 8] thermometer(4)", "bit[8, 32]", (64, 4)),
+        ("f32[24, 1] thermometer(10, kind = quantile, per = column)", "bit[24, 10]", (24, 10)),
+        ("u8[28, 28] median", "bit[28, 28]", (1, 1)),
+        ("f32[9, 3] median", "bit[9, 3]", (27, 1)),
+        ("f32[9, 3] median(per = global)", "bit[9, 3]", (1, 1)),
+        ("u8[28, 28, 3] median(per = channel, pad_odd = on)", "bit[28, 28, 3]", (3, 1)),
+        ("bit[1000] pad_odd", "bit[1001]", None),
+        ("u8[6] sign(100, pad_odd = on)", "bit[7]", None),
+        ("f32[12] thermometer(2, onehot = [3, 7], categories = [5, 4])", "bit[29]", (12, 5)),
+        ("f32[9, 2] thermometer(3, per = global, lengths = on, pad_odd = on)", "bit[9, 8]", (1, 3)),
+    ],
+)
 def test_types_and_thresholds(text, output, table):
     spec = f"network n {{ input {text}; flatten; dense 3; batchnorm; loss; }} train {{ batch = 4; }}"
     net = api.parse(spec)
@@ -144,26 +151,34 @@ def test_types_and_thresholds(text, output, table):
     assert again.model.layers[0] == net.model.layers[0] and again.model.hash == net.model.hash
 
 
-@pytest.mark.parametrize(("text", "per", "chosen"), [
-    ("u8[28, 28] median", "global", "the data is u8"), ("u8[9] median(per = channel)", "channel", ""),
-    ("f32[9] median", "column", "the data is f32"), ("f32[9] median(per = global)", "global", ""),
-    ("u8[9] thermometer(2)", "column", ""), ("f32[9] thermometer(2)", "column", ""),
-])
+@pytest.mark.parametrize(
+    ("text", "per", "chosen"),
+    [
+        ("u8[28, 28] median", "global", "the data is u8"),
+        ("u8[9] median(per = channel)", "channel", ""),
+        ("f32[9] median", "column", "the data is f32"),
+        ("f32[9] median(per = global)", "global", ""),
+        ("u8[9] thermometer(2)", "column", ""),
+        ("f32[9] thermometer(2)", "column", ""),
+    ],
+)
 def test_the_form_of_the_data_decides_what_shares_a_median(text, per, chosen):
     spec = f"network n {{ input {text}; flatten; dense 3; batchnorm; loss; }}"
     m = api.parse(spec).model
     assert m.layers[0]["encoder"]["per"] == per and of_model(m).per == per
     assert (m.chosen[0] if chosen else "") == (chosen and f"per = {per} of `median`: {chosen}")
     assert f"per = {per}" in explicit(spec) and api.parse(explicit(spec)).model.hash == m.hash
-    tensor = TensorType(text[:text.index("[")], m.layers[0]["tensor"].shape)
+    tensor = TensorType(text[: text.index("[")], m.layers[0]["tensor"].shape)
     assert parse_encoder(text.split("] ")[1], tensor) == of_model(m)
 
 
 def test_thresholds_shift_no_initial_weight():
     """So a network has the same weights whether its bits are encoded here or were before."""
     layers = "flatten; dense 5; batchnorm; sign; dense 3; batchnorm; loss; } train { batch = 4; }"
-    raw, bits = (api.parse(f"network n {{ input {x}; {layers}").plan().planned.trace.results["expand"].train.states
-                 for x in ("u8[9] thermometer(3)", "bit[27]"))
+    raw, bits = (
+        api.parse(f"network n {{ input {x}; {layers}").plan().planned.trace.results["expand"].train.states
+        for x in ("u8[9] thermometer(3)", "bit[27]")
+    )
     assert raw[:-1] == bits and raw[-1].name == "input.thresholds"
 
 
@@ -194,10 +209,19 @@ def test_pack_takes_sequences_that_end_early(tmp_path):
         data.pack(tmp_path / "a.npz")
 
 
-@pytest.mark.parametrize(("text", "code"), [
-    ("sgn", "B0204"), ("sign(", "B0101"), ("sign(a)", "B0201"), ("thermometer", "B0404"), ("median(per = pixel)", "B0403"),
-    ("thermometer(2, onehot = [9], categories = [2])", "B0312"), ("pad_odd", "B0304"), ("", "B0101"),
-])
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("sgn", "B0204"),
+        ("sign(", "B0101"),
+        ("sign(a)", "B0201"),
+        ("thermometer", "B0404"),
+        ("median(per = pixel)", "B0403"),
+        ("thermometer(2, onehot = [9], categories = [2])", "B0312"),
+        ("pad_odd", "B0304"),
+        ("", "B0101"),
+    ],
+)
 def test_an_encoder_that_is_wrong(text, code):
     with pytest.raises(BnncError) as e:
         parse_encoder(text, TensorType("u8", (9,)))

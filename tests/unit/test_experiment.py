@@ -94,7 +94,9 @@ def test_widths_of_integer_rules_can_be_cut_into_groups(group: int) -> None:
 
 
 def test_names_of_a_sweep() -> None:
-    net = bnnc.parse("let width = 15;\n" + spec((20, 5), "bit", "local(std = 8)", body="  dense width; batchnorm; sign;\n"))
+    net = bnnc.parse(
+        "let width = 15;\n" + spec((20, 5), "bit", "local(std = 8)", body="  dense width; batchnorm; sign;\n")
+    )
     for name in ("rule.r", "optimizer.lr", "train.batch", "train.holdout", "width"):
         experiment._known(net, name)
     for name, hint in (("rule.rr", "rule.r"), ("batch", "train.batch"), ("widht", "width"), ("train.seed", "")):
@@ -140,7 +142,11 @@ def test_widths_that_fit_are_looked_for_once(tmp_path: Path, monkeypatch: pytest
         return v
 
     none = fitted(1000)
-    assert none.net is None and none.reason.startswith("even with the narrowest hidden layers it needs") and "B0605" in none.reason
+    assert (
+        none.net is None
+        and none.reason.startswith("even with the narrowest hidden layers it needs")
+        and "B0605" in none.reason
+    )
     ram = net.plan(threads=1).total_bytes
     first, again = fitted(ram), fitted(ram)
     assert first.net is not None and again.net is not None and first.net.widths == again.net.widths and first.programs
@@ -178,7 +184,9 @@ def test_a_run_is_named_by_what_decides_its_bits(tmp_path: Path, monkeypatch: py
         return Named("own", "sgd of another rate", sgd.params, replace(sgd.impl, update=update))
 
     def key(comment: str = "", seed: int = 1) -> str:
-        text = comment + spec((20, 15, 5), "bit", "edge", optimizer="own(lr = 0.1)") + 'data { train = bnnd("d.bnnd"); }'
+        text = (
+            comment + spec((20, 15, 5), "bit", "edge", optimizer="own(lr = 0.1)") + 'data { train = bnnd("d.bnnd"); }'
+        )
         net = bnnc.parse(text).with_(seed=seed)
         v = experiment.Variant("edge", (("rule", "edge"),), net)
         return experiment.Experiment("net", [v], 1, 1, tmp_path, tmp_path / "out", 1, str).key(net, "run", 7)
@@ -204,10 +212,17 @@ def test_the_digest_of_bnncs_own_source(tmp_path: Path) -> None:
     at.write_text("1")
     first = experiment.digest(at)
     at.write_text("2")
-    assert experiment.digest(at) != first == experiment.digest(_written(at, "1")) != experiment.digest(_written(tmp_path / "b.py", "1"))
+    assert (
+        experiment.digest(at)
+        != first
+        == experiment.digest(_written(at, "1"))
+        != experiment.digest(_written(tmp_path / "b.py", "1"))
+    )
     files = experiment.source_files()
     assert {".py", ".j2", ".h", ".lark"} <= {p.suffix for p in files} and len(files) == len(set(files))
-    assert {"experiment.py", "emit.py", "bnnc_train.h"} <= {p.name for p in files} and not any(p.suffix == ".pyc" for p in files)
+    assert {"experiment.py", "emit.py", "bnnc_train.h"} <= {p.name for p in files} and not any(
+        p.suffix == ".pyc" for p in files
+    )
 
 
 def _written(path: Path, text: str) -> Path:
@@ -215,12 +230,28 @@ def _written(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_accuracy_benchmark_writes_to_a_new_folder_unless_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_accuracy_benchmark_writes_to_a_new_folder_unless_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks" / "accuracy.py"))
-    found = {"rule": "edge", "optimizer": "adam", "seed": 1, "epochs": 1, "best": 9.0, "last": 8.0, "seconds": 1.0, "arena_bytes": 7}
+    found = {
+        "rule": "edge",
+        "optimizer": "adam",
+        "seed": 1,
+        "epochs": 1,
+        "best": 9.0,
+        "last": 8.0,
+        "seconds": 1.0,
+        "arena_bytes": 7,
+    }
     monkeypatch.setitem(program["main"].__globals__, "train", lambda *_: found)
     monkeypatch.chdir(tmp_path)
-    for more, folder in (((), "accuracy-1"), ((), "accuracy-2"), (("--out", "mine"), "mine"), (("--out", "mine"), "mine")):
+    for more, folder in (
+        ((), "accuracy-1"),
+        ((), "accuracy-2"),
+        (("--out", "mine"), "mine"),
+        (("--out", "mine"), "mine"),
+    ):
         monkeypatch.setattr(sys, "argv", ["accuracy.py", "--data", "x", "--epochs", "1", *more])
         program["main"]()
         assert sorted(p.name for p in (tmp_path / folder).iterdir()) == ["accuracy.json", "accuracy.md"]
@@ -233,10 +264,15 @@ def test_the_accuracy_benchmark_writes_to_a_new_folder_unless_told(tmp_path: Pat
 def result(names: tuple[str, ...] = ("rule",), **kw: Any) -> Result:
     labels = {("rule",): ["edge", "bep(r = 0.5, nu = 1)"], ("rule.r", "train.batch"): ["0", "0.5"]}[names]
     settings = [tuple(zip(names, (x, "10")[: len(names)], strict=True)) for x in labels]
-    runs = tuple(Run(x, s, [0.5 + 0.1 * i, 0.7 + 0.01 * s], [0.5, 0.6], 0.8, [1.0, 3.0], 20, 4096, 4000, "ff")
-                 for i, x in enumerate(labels) for s in (1, 2))
-    rows = [Row(x, settings[i], "", (31, 31), interval([0.71, 0.72]), interval([0.8, 0.8]), 4096, 4000, 1_234_567, 2.0, 0.2)
-            for i, x in enumerate(labels)]
+    runs = tuple(
+        Run(x, s, [0.5 + 0.1 * i, 0.7 + 0.01 * s], [0.5, 0.6], 0.8, [1.0, 3.0], 20, 4096, 4000, "ff")
+        for i, x in enumerate(labels)
+        for s in (1, 2)
+    )
+    rows = [
+        Row(x, settings[i], "", (31, 31), interval([0.71, 0.72]), interval([0.8, 0.8]), 4096, 4000, 1_234_567, 2.0, 0.2)
+        for i, x in enumerate(labels)
+    ]
     none = Row("x", tuple((n, "x | y") for n in names), "needs bits (B0501)")
     return replace(Result("net", (*rows, none), runs, None, 2, 1, 1), **kw)
 
@@ -266,7 +302,9 @@ def test_plots(names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / ".." / "plot.png").exists()
 
 
-def test_matplotlib_is_optional_and_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_matplotlib_is_optional_and_late(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     late = "import sys, bnnc, bnnc.cli; sys.exit('matplotlib' in sys.modules)"
     subprocess.run([sys.executable, "-c", late], check=True)
     monkeypatch.setattr(cli_experiment, "can_plot", lambda: False)

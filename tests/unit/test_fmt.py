@@ -100,8 +100,9 @@ def test_canonical_form() -> None:
     assert stable(TIDY) == TIDY
 
 
-@pytest.mark.parametrize("text", [
-    "", "# only", "#a\n\n\n#b\n", "a;\n\n\n\n# x\n\nb;", "a { b { c { # d\n } } # e\n } # f"])
+@pytest.mark.parametrize(
+    "text", ["", "# only", "#a\n\n\n#b\n", "a;\n\n\n\n# x\n\nb;", "a { b { c { # d\n } } # e\n } # f"]
+)
 def test_small_texts(text: str) -> None:
     stable(text)
 
@@ -131,17 +132,33 @@ def _args(v: st.SearchStrategy[ast.Value]) -> st.SearchStrategy[tuple[ast.Arg, .
 def _grow(v: st.SearchStrategy[ast.Value]) -> st.SearchStrategy[ast.Value]:
     some = st.lists(v, min_size=1, max_size=3).map(tuple)
     return st.one_of(
-        st.builds(ast.Call, NAMES, _args(v)), st.builds(ast.Index, NAMES, some), st.builds(ast.ListLit, some),
-        st.builds(ast.BinOp, st.sampled_from("+-*/"), v, v), st.builds(ast.Neg, v))
+        st.builds(ast.Call, NAMES, _args(v)),
+        st.builds(ast.Index, NAMES, some),
+        st.builds(ast.ListLit, some),
+        st.builds(ast.BinOp, st.sampled_from("+-*/"), v, v),
+        st.builds(ast.Neg, v),
+    )
 
 
 VALUES = st.recursive(st.builds(ast.Name, NAMES) | NUMBERS | STRINGS, _grow, max_leaves=6)
-LEAVES = (st.builds(ast.Stmt, NAMES, _args(VALUES)) | st.builds(ast.Setting, NAMES, VALUES)
-          | st.builds(ast.Let, NAMES, VALUES))
-ITEMS = st.recursive(LEAVES, lambda x: (
-    st.builds(ast.Stmt, NAMES, _args(VALUES), st.lists(x, max_size=3).map(tuple))
-    | st.builds(ast.BlockDef, NAMES, st.lists(st.builds(ast.Param, NAMES, st.none() | VALUES), max_size=2).map(tuple),
-                st.lists(x, max_size=3).map(tuple))), max_leaves=5)
+LEAVES = (
+    st.builds(ast.Stmt, NAMES, _args(VALUES))
+    | st.builds(ast.Setting, NAMES, VALUES)
+    | st.builds(ast.Let, NAMES, VALUES)
+)
+ITEMS = st.recursive(
+    LEAVES,
+    lambda x: (
+        st.builds(ast.Stmt, NAMES, _args(VALUES), st.lists(x, max_size=3).map(tuple))
+        | st.builds(
+            ast.BlockDef,
+            NAMES,
+            st.lists(st.builds(ast.Param, NAMES, st.none() | VALUES), max_size=2).map(tuple),
+            st.lists(x, max_size=3).map(tuple),
+        )
+    ),
+    max_leaves=5,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -169,10 +186,15 @@ data { train = idx("a", "b"); }
 """
 
 
-@pytest.mark.parametrize("text", [
-    SPEC, "network a { input u8[9]; dense 10; loss; }  # nothing else\n",
-    "let o = adam;\nlet r = edge(state = f32);\nnetwork a { input u8[9]; loss kind = squared_hinge; }\n"
-    "rule r;\ntrain { optimizer = o; let s = step(5); schedule = s; }\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        SPEC,
+        "network a { input u8[9]; dense 10; loss; }  # nothing else\n",
+        "let o = adam;\nlet r = edge(state = f32);\nnetwork a { input u8[9]; loss kind = squared_hinge; }\n"
+        "rule r;\ntrain { optimizer = o; let s = step(5); schedule = s; }\n",
+    ],
+)
 def test_explicit_writes_every_default_and_means_the_same(text: str) -> None:
     out = fmt.explicit(text)
     assert check(parse(out), out) == check(parse(text), text)

@@ -21,12 +21,25 @@ def count(widths: list[int], rule: str, batch: int = 100, optimizer: str = "adam
     return found
 
 
-@pytest.mark.parametrize(("data", "width", "depth", "printed"), [
-    ("prototypes", 35, 2, "4.31e+07"), ("prototypes", 75, 2, "9.56e+07"), ("prototypes", 135, 2, "1.81e+08"),
-    ("prototypes", 255, 2, "3.78e+08"), ("prototypes", 525, 2, "9.41e+08"),
-    ("fashion", 35, 2, "3.44e+07"), ("fashion", 75, 2, "7.69e+07"), ("fashion", 135, 2, "1.48e+08"),
-    ("fashion", 255, 2, "3.14e+08"), ("fashion", 525, 2, "8.10e+08"), ("fashion", 1035, 10, "1.22e+10"),
-    ("cifar10", 35, 2, "3.74e+08"), ("imagenette", 35, 2, "9.56e+07"), ("imagenette", 525, 2, "1.73e+09")])
+@pytest.mark.parametrize(
+    ("data", "width", "depth", "printed"),
+    [
+        ("prototypes", 35, 2, "4.31e+07"),
+        ("prototypes", 75, 2, "9.56e+07"),
+        ("prototypes", 135, 2, "1.81e+08"),
+        ("prototypes", 255, 2, "3.78e+08"),
+        ("prototypes", 525, 2, "9.41e+08"),
+        ("fashion", 35, 2, "3.44e+07"),
+        ("fashion", 75, 2, "7.69e+07"),
+        ("fashion", 135, 2, "1.48e+08"),
+        ("fashion", 255, 2, "3.14e+08"),
+        ("fashion", 525, 2, "8.10e+08"),
+        ("fashion", 1035, 10, "1.22e+10"),
+        ("cifar10", 35, 2, "3.74e+08"),
+        ("imagenette", 35, 2, "9.56e+07"),
+        ("imagenette", 525, 2, "1.73e+09"),
+    ],
+)
 def test_gates_of_the_local_error_paper(data: str, width: int, depth: int, printed: str) -> None:
     """A batch of 100; the figures are those of the published formulas, to three digits."""
     assert f"{count([INPUTS[data], *[width] * depth, 10], 'local').total:.2e}" == printed
@@ -40,7 +53,8 @@ def test_back_projection_and_sparse_increments() -> None:
     assert got == Gates(
         xnor=b * (weights + k2 * c) + 9 * b * (k1 + k2) + 2 * weights + 2 * b * k1 * k2,
         popcount=b * (weights + k2 * c) + weights + b * (k1 * k2 + k2),
-        increments=b * k0 * k1 // group + b * k1 * k2 // group + reinforced)
+        increments=b * k0 * k1 // group + b * k1 * k2 // group + reinforced,
+    )
     larger = count([k0, k1, k2, c], "bep(group = 3, reinforce = 0)", 2 * b)
     assert larger.increments == 2 * b * weights // group
 
@@ -50,7 +64,8 @@ def test_back_projection_and_sparse_increments() -> None:
 def test_real_gradients(rule: str, optimizer: str, work: int) -> None:
     k0, k1, k2, b = 33, 15, 4, 10
     assert count([k0, k1, k2], rule, b, optimizer) == Gates(
-        floats=4 * b * k0 * k1 + 6 * b * k1 * k2 + work * (k0 * k1 + k1 * k2))
+        floats=4 * b * k0 * k1 + 6 * b * k1 * k2 + work * (k0 * k1 + k1 * k2)
+    )
 
 
 def test_two_to_three_orders_and_weights() -> None:

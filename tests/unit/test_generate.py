@@ -44,8 +44,9 @@ def test_it_can_be_packed(tmp_path):
     assert (back.x == data.x).all() and (back.y == data.y).all() and back.n_test == 10
 
 
-@pytest.mark.parametrize("wrong", [{"n_train": 11}, {"n_test": 5}, {"flip": 1.5}, {"classes": 0}, {"flip": 0.0},
-                                   {"bits": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{"n_train": 11}, {"n_test": 5}, {"flip": 1.5}, {"classes": 0}, {"flip": 0.0}, {"bits": 2}]
+)
 def test_what_cannot_be_made(wrong):
     arguments = {"n_train": 20, "n_test": 10, "bits": 20, **wrong}
     with pytest.raises(ValueError):

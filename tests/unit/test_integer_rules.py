@@ -1,4 +1,6 @@
-"""Options and counters of the integer rules, in the interpreter: classifiers, group sizes, labels 0 and 1, what is counted."""
+"""Options and counters of the integer rules, in the interpreter: classifiers, group sizes, labels 0 and 1, what is
+counted.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ registry.load_builtin()
 integer = partial(spec, kind="bit", batch=20)
 
 
-def run(text: str, seed: int = 0) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]:
+def run(
+    text: str, seed: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]:
     """(states before, states after, all values, results by role) of one step of the schedules' Program."""
     planned = plan(text)
     p = planned.placed.packed.train.schedule.program
@@ -75,7 +79,12 @@ def test_each_layer_has_its_group_size():
         kernels = plan(integer((33, 105, 75, 4), rule=f"bep(group = {group})")).placed.packed.train.kernels
         return [k.gate.attr for k in sorted((k for k in kernels if k.kind == "group"), key=lambda k: k.layer)]
 
-    assert sizes("15") == [15, 15] and sizes("[105, 25]") == [105, 25] and sizes("[0, 5]") == [105, 5] and sizes("0") == [105, 75]
+    assert (
+        sizes("15") == [15, 15]
+        and sizes("[105, 25]") == [105, 25]
+        and sizes("[0, 5]") == [105, 5]
+        and sizes("0") == [105, 75]
+    )
 
 
 @pytest.mark.parametrize("group", ["[3, 5, 7]", "[3, 4]", "4", "[]"])
@@ -85,12 +94,27 @@ def test_group_sizes_must_fit(group):
 
 def test_a_classifier_is_what_the_spec_names():
     text = integer((33, 21, 45, 12), rule="RULE")
-    given = {r: classifier(text.replace("RULE", r)) for r in (
-        "bep", "bep(classifier = bef)", "bep(classifier = bef(alpha = 25))", "bep(classifier = bef(alpha = 1))",
-        "bep(classifier = bef(trials = 0))", "bep(classifier = random)", "local", "local(classifier = bef)")}
+    given = {
+        r: classifier(text.replace("RULE", r))
+        for r in (
+            "bep",
+            "bep(classifier = bef)",
+            "bep(classifier = bef(alpha = 25))",
+            "bep(classifier = bef(alpha = 1))",
+            "bep(classifier = bef(trials = 0))",
+            "bep(classifier = random)",
+            "local",
+            "local(classifier = bef)",
+        )
+    }
     same = {r: [q for q in given if (given[q] == given[r]).all()] for r in given}
     frame, random = "bep(classifier = bef)", "bep(classifier = random)"
-    assert same[frame] == ["bep", frame, "bep(classifier = bef(alpha = 25))", "local(classifier = bef)"]  # twelve classes: 25
+    assert same[frame] == [
+        "bep",
+        frame,
+        "bep(classifier = bef(alpha = 25))",
+        "local(classifier = bef)",
+    ]  # twelve classes: 25
     assert same[random] == ["bep(classifier = bef(trials = 0))", random, "local"]
     off = {r: np.abs(p.astype(int) @ p.T - 45 * np.eye(12, dtype=int)).max() for r, p in given.items()}
     assert off["bep"] < off[random]
@@ -101,10 +125,21 @@ def test_the_frame_of_ten_classes_has_alpha_1():
     assert (classifier(text.replace("ALPHA", "alpha = 1")) == classifier(text.replace("ALPHA", "trials = 40"))).all()
 
 
-@pytest.mark.parametrize("classes, width, alpha, trials", [(10, 45, 0.0, 40), (3, 7, 0.0, 40),
-                                                           (2, 1, 0.0, 9), (17, 33, 3.3, 20), (9, 16, 1000.0, 20),
-                                                           (24, 31, 0.0, 10), (5, 9, 1e-3, 40),
-                                                           (5, 99, 0.0, 2), (12, 65, 0.0, 4), (1, 9, 0.0, 40)])
+@pytest.mark.parametrize(
+    "classes, width, alpha, trials",
+    [
+        (10, 45, 0.0, 40),
+        (3, 7, 0.0, 40),
+        (2, 1, 0.0, 9),
+        (17, 33, 3.3, 20),
+        (9, 16, 1000.0, 20),
+        (24, 31, 0.0, 10),
+        (5, 9, 1e-3, 40),
+        (5, 99, 0.0, 2),
+        (12, 65, 0.0, 4),
+        (1, 9, 0.0, 40),
+    ],
+)
 def test_a_frame_is_made_by_coordinate_descent(classes, width, alpha, trials):
     """Flip by flip, as the method is written down."""
     rows = random_prototypes(3, 1, classes, width).astype(int).tolist()
@@ -130,15 +165,22 @@ def test_a_frame_is_made_by_coordinate_descent(classes, width, alpha, trials):
     assert equiangular_frame(3, 1, classes, width, alpha, trials).tolist() == rows
 
 
-@pytest.mark.parametrize("layers, rule, wanted", [
-    ("dense 60000; sign; dense 256;", "bep", "random"),
-    ("dense 500; sign; dense 256;", "bep(classifier = bef(trials = 300))", "trials = 262"),
-    ("dense 9; sign; dense 65536;", "bep", "random"),
-    ("dense 60000; sign; dense 2048;", "local", "fewer units"), ("rnn 15 expand = 65536; dense 3;", "bep", "expand = 33554"),
-    ("dense 60000; sign; dense 60000; sign; dense 600;", "local", "fewer units")])
+@pytest.mark.parametrize(
+    "layers, rule, wanted",
+    [
+        ("dense 60000; sign; dense 256;", "bep", "random"),
+        ("dense 500; sign; dense 256;", "bep(classifier = bef(trials = 300))", "trials = 262"),
+        ("dense 9; sign; dense 65536;", "bep", "random"),
+        ("dense 60000; sign; dense 2048;", "local", "fewer units"),
+        ("rnn 15 expand = 65536; dense 3;", "bep", "expand = 33554"),
+        ("dense 60000; sign; dense 60000; sign; dense 600;", "local", "fewer units"),
+    ],
+)
 def test_fixed_matrices_have_a_bound_that_check_tells(layers, rule, wanted):
     with pytest.raises(BnncError) as e:
-        check_text(Options(f"network net {{ input bit[{'4, 2000' if 'rnn' in layers else 9}]; {layers} loss; }} rule {rule};"))
+        check_text(
+            Options(f"network net {{ input bit[{'4, 2000' if 'rnn' in layers else 9}]; {layers} loss; }} rule {rule};")
+        )
     assert [d.code for d in e.value.diagnostics] == ["B0501"] and wanted in e.value.diagnostics[0].help
 
 
@@ -163,20 +205,36 @@ def first_deviation(text: str) -> float:
 
 @pytest.mark.parametrize("rule", ["bep", "local"])
 @pytest.mark.parametrize("data", ["f32[9] median", "bit[9]"])
-@pytest.mark.parametrize(("args", "batch", "std"), [
-    ("", 1, 16), ("", 16, 16), ("", 17, 64), ("", 100, 64), ("std = 64", 10, 64), ("std = 5", 100, 5), ("bits = 5", 10, 8),
-    ("bits = 8", 10, 16)])
+@pytest.mark.parametrize(
+    ("args", "batch", "std"),
+    [
+        ("", 1, 16),
+        ("", 16, 16),
+        ("", 17, 64),
+        ("", 100, 64),
+        ("std = 64", 10, 64),
+        ("std = 5", 100, 5),
+        ("bits = 5", 10, 8),
+        ("bits = 8", 10, 16),
+    ],
+)
 def test_small_batches_start_with_small_weights(rule, data, args, batch, std):
     text = FEW.replace("RULE", f"{rule}({args})").replace("BATCH", str(batch)).replace("f32[9] median", data)
     assert first_deviation(text) == std
     model = check_text(Options(text))
     assert [c for c in model.chosen if c.startswith("std")] == (
-        [f"std = {std} of `{rule}`: a batch of {batch}, at most 16"] if std == 16 else [])
+        [f"std = {std} of `{rule}`: a batch of {batch}, at most 16"] if std == 16 else []
+    )
     assert check_text(Options(fmt.explicit(text))) == model
 
 
 def test_a_recurrent_network_starts_as_ever():
-    text = FEW.replace("RULE", "bep").replace("BATCH", "10").replace("f32[9] median", "f32[9, 1] median").replace("dense 15", "rnn 15", 1)
+    text = (
+        FEW.replace("RULE", "bep")
+        .replace("BATCH", "10")
+        .replace("f32[9] median", "f32[9, 1] median")
+        .replace("dense 15", "rnn 15", 1)
+    )
     text = text.replace("rnn 15; sign", "rnn 15; dense 9; sign")
     assert first_deviation(text) == 64 and check_text(Options(text)).rule["std"] == 0
 
@@ -218,31 +276,49 @@ def test_other_rules_refuse_one_output(rule):
 
 def test_freeze_first():
     before, after, _, results = run(integer((33, 21, 15, 4), rule="local(freeze_first = on)"))
-    assert (before["dense1.weight"] == after["dense1.weight"]).all() and (before["dense2.weight"] != after["dense2.weight"]).any()
+    assert (before["dense1.weight"] == after["dense1.weight"]).all() and (
+        before["dense2.weight"] != after["dense2.weight"]
+    ).any()
     assert "count:flips:dense1" not in results and "share:trigger_rate:dense2" in results
 
 
 # -- warnings ----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize(("widths", "rule", "batch", "codes"), [
-    ((33, 21, 15, 4), "bep", 100, []), ((33, 21, 15, 4), "local", 100, []), ((33, 21, 16, 4), "bep", 100, []),
-    ((33, 20, 15, 4), "local", 100, ["B0504"]), ((32, 21, 15, 4), "bep", 100, ["B0504"]),
-    ((33, 21, 15, 4), "bep(bits = 8)", 100, []), ((33, 21, 15, 4), "bep(bits = 6)", 100, ["B0505"]),
-    ((33, 21, 15, 4), "bep(std = 50)", 100, []), ((33, 21, 15, 4), "bep(std = 49)", 100, ["B0505"]),
-    ((33, 21, 15, 4), "local", 50, ["B0506"]), ((33, 21, 15, 4), "local(reinforce = 0.25)", 50, []),
-    ((33, 21, 15, 4), "bep(nu = 0.04)", 100, ["B0507"]), ((33, 21, 15, 4), "bep(nu = 0.05)", 100, []),
-    ((33, 21, 4), "bep(nu = 0)", 100, []),
-])
+@pytest.mark.parametrize(
+    ("widths", "rule", "batch", "codes"),
+    [
+        ((33, 21, 15, 4), "bep", 100, []),
+        ((33, 21, 15, 4), "local", 100, []),
+        ((33, 21, 16, 4), "bep", 100, []),
+        ((33, 20, 15, 4), "local", 100, ["B0504"]),
+        ((32, 21, 15, 4), "bep", 100, ["B0504"]),
+        ((33, 21, 15, 4), "bep(bits = 8)", 100, []),
+        ((33, 21, 15, 4), "bep(bits = 6)", 100, ["B0505"]),
+        ((33, 21, 15, 4), "bep(std = 50)", 100, []),
+        ((33, 21, 15, 4), "bep(std = 49)", 100, ["B0505"]),
+        ((33, 21, 15, 4), "local", 50, ["B0506"]),
+        ((33, 21, 15, 4), "local(reinforce = 0.25)", 50, []),
+        ((33, 21, 15, 4), "bep(nu = 0.04)", 100, ["B0507"]),
+        ((33, 21, 15, 4), "bep(nu = 0.05)", 100, []),
+        ((33, 21, 4), "bep(nu = 0)", 100, []),
+    ],
+)
 def test_warnings(widths, rule, batch, codes):
     text = spec(widths, kind="bit", rule=rule, batch=batch)
     assert [d.code for d in check_text(Options(text)).warnings] == [*codes, "B0510"]  # `optimizer = adam`
     assert [d.code for d in check_text(Options(text.replace("optimizer = adam;", ""))).warnings] == codes
 
 
-@pytest.mark.parametrize(("rule", "train", "overrides", "ignored"), [
-    ("bep", "optimizer = sgd; schedule = cosine;", {}, ["optimizer", "schedule"]), ("local", "schedule = plateau;", {}, ["schedule"]),
-    ("bep(schedule = on)", "schedule = plateau;", {}, []), ("bep", "", {"optimizer": "bop"}, ["optimizer"]),
-    ("edge", "optimizer = sgd; schedule = cosine;", {}, []), ("edge", "optimizer = sgd;", {"rule": "bep"}, ["optimizer"]),
-])
+@pytest.mark.parametrize(
+    ("rule", "train", "overrides", "ignored"),
+    [
+        ("bep", "optimizer = sgd; schedule = cosine;", {}, ["optimizer", "schedule"]),
+        ("local", "schedule = plateau;", {}, ["schedule"]),
+        ("bep(schedule = on)", "schedule = plateau;", {}, []),
+        ("bep", "", {"optimizer": "bop"}, ["optimizer"]),
+        ("edge", "optimizer = sgd; schedule = cosine;", {}, []),
+        ("edge", "optimizer = sgd;", {"rule": "bep"}, ["optimizer"]),
+    ],
+)
 def test_settings_that_a_rule_does_not_read(rule, train, overrides, ignored):
     text = integer((33, 21, 15, 4), rule=rule).replace("optimizer = adam;", train)
     model = check_text(Options(text, overrides=overrides))
@@ -250,7 +326,7 @@ def test_settings_that_a_rule_does_not_read(rule, train, overrides, ignored):
     assert sorted(d.message.split("`")[3] for d in found) == ignored and all(d.help for d in found)
     for d in found:
         key = d.message.split("`")[3]
-        assert d.span.file == f"--{key}" if key in overrides else text[d.span.start:].startswith(f"{key} = ")
+        assert d.span.file == f"--{key}" if key in overrides else text[d.span.start :].startswith(f"{key} = ")
 
 
 def test_the_help_of_a_shut_gate_opens_it():

@@ -45,7 +45,9 @@ def test_which_samples_are_padded() -> None:
 
 
 def test_other_networks_are_not_asked() -> None:
-    net = bnnc.parse("network net { input f32[6, 3] thermometer(3); flatten; dense 15; sign; dense 4; loss; } rule bep;")
+    net = bnnc.parse(
+        "network net { input f32[6, 3] thermometer(3); flatten; dense 15; sign; dense 4; loss; } rule bep;"
+    )
     assert padding.of_samples(net.model, samples(0)) == []
 
 
@@ -61,7 +63,9 @@ def test_check_and_run(capfd: pytest.CaptureFixture[str], tmp_path: Path, source
     np.save(tmp_path / "y.npy", y)
     data.write_bnnd(tmp_path / "x.bnnd", data.Dataset(x, y, classes=4))
     spec = tmp_path / "net.bnn"
-    spec.write_text(SPEC.format(kind="f32", encoder=PLAIN, data={"npy": 'npy("x.npy", "y.npy")', "bnnd": 'bnnd("x.bnnd")'}[source]))
+    spec.write_text(
+        SPEC.format(kind="f32", encoder=PLAIN, data={"npy": 'npy("x.npy", "y.npy")', "bnnd": 'bnnd("x.bnnd")'}[source])
+    )
     code, out, err = command("check", str(spec))
     assert code == 0 and "warning[B0808]: 100 % of the training samples end with the same step" in err
     assert "rnn 15" in err and "lengths = on" in err

@@ -40,9 +40,14 @@ def test_forms() -> None:
     assert [type(x).__name__ for x in f.items] == ["Let", "Let", "BlockDef", "Stmt", "Stmt", "Stmt", "Stmt"]
     network = f.items[3]
     assert isinstance(network, ast.Stmt) and network.body is not None
-    assert network.body[2] == ast.Stmt("dense", (
-        ast.Arg(None, ast.BinOp("/", ast.Name("half"), ast.Num(2, "", "2"))), ast.Arg("name", ast.Name("fc1")),
-        ast.Arg(None, ast.Neg(ast.Num(3, "", "3")))))
+    assert network.body[2] == ast.Stmt(
+        "dense",
+        (
+            ast.Arg(None, ast.BinOp("/", ast.Name("half"), ast.Num(2, "", "2"))),
+            ast.Arg("name", ast.Name("fc1")),
+            ast.Arg(None, ast.Neg(ast.Num(3, "", "3"))),
+        ),
+    )
     train = f.items[5]
     assert isinstance(train, ast.Stmt) and train.body is not None
     assert [x.value for x in train.body[2].value.items] == [1, 2048, 1536 * 1024]  # type: ignore[union-attr]
@@ -64,30 +69,44 @@ def test_arithmetic_binds_as_in_school() -> None:
     assert parse_value("1 - 2 - 3 * 4") == parse_value("(1 - 2) - (3 * 4)") != parse_value("1 - (2 - 3 * 4)")
 
 
-@pytest.mark.parametrize(("text", "value"), [
-    ("1e-3", 1e-3), ("10%", 0.1), ("512KiB", 524288), ("64KB", 64000), ("1.5MiB", 1572864), ("2GiB", 2**31),
-    ("100B", 100), (".5", 0.5), ("1e3", 1000.0)])
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("10%", 0.1),
+        ("512KiB", 524288),
+        ("64KB", 64000),
+        ("1.5MiB", 1572864),
+        ("2GiB", 2**31),
+        ("100B", 100),
+        (".5", 0.5),
+        ("1e3", 1000.0),
+    ],
+)
 def test_numbers(text: str, value: float) -> None:
     number = read_number(text)
     assert isinstance(number, ast.Num) and number.value == value and number.text == text
 
 
-@pytest.mark.parametrize(("text", "expected"), [
-    ("network x {\n dense 256\n batchnorm;\n dense 10\n}\ntrain { batch = 100\n epochs = 5; }", ["B0101", "B0101"]),
-    ("network x { dense 5;", ["B0102"]),
-    ("a { b; } )\n}", ["B0103"]),
-    ("a = f(1;\nb = 2;\nc = [;\n", ["B0102", "B0101"]),
-    ("}", ["B0103"]),
-    ('a "x;\nb = 28x28;\nc $;\nd = 1e99;\ne = "\\q";', ["B0104", "B0105", "B0106", "B0108", "B0109"]),
-    ("dense n - 1; dense 3 -2; dense n * 2;", ["B0110", "B0110", "B0110"]),
-    ("let x 5; let = 3; let let = 3; dense 3;; dense 5", ["B0101"] * 5),
-    ("// old style\nfoo;", ["B0106"]),
-    ("a = 'x';", ["B0106"]),
-    ("(" * (MAX_DEPTH + 1), ["B0107"]),
-    ("x = 1" + "+1" * 10_000 + ";", ["B0107"]),
-    ("f {" * 10_000, ["B0107"]),
-    ("x = " + "9" * 5000 + ";", ["B0108"]),
-])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("network x {\n dense 256\n batchnorm;\n dense 10\n}\ntrain { batch = 100\n epochs = 5; }", ["B0101", "B0101"]),
+        ("network x { dense 5;", ["B0102"]),
+        ("a { b; } )\n}", ["B0103"]),
+        ("a = f(1;\nb = 2;\nc = [;\n", ["B0102", "B0101"]),
+        ("}", ["B0103"]),
+        ('a "x;\nb = 28x28;\nc $;\nd = 1e99;\ne = "\\q";', ["B0104", "B0105", "B0106", "B0108", "B0109"]),
+        ("dense n - 1; dense 3 -2; dense n * 2;", ["B0110", "B0110", "B0110"]),
+        ("let x 5; let = 3; let let = 3; dense 3;; dense 5", ["B0101"] * 5),
+        ("// old style\nfoo;", ["B0106"]),
+        ("a = 'x';", ["B0106"]),
+        ("(" * (MAX_DEPTH + 1), ["B0107"]),
+        ("x = 1" + "+1" * 10_000 + ";", ["B0107"]),
+        ("f {" * 10_000, ["B0107"]),
+        ("x = " + "9" * 5000 + ";", ["B0108"]),
+    ],
+)
 def test_every_mistake_is_found_in_one_run(text: str, expected: list[str]) -> None:
     assert codes(text) == expected
 
@@ -106,7 +125,7 @@ def test_depth_below_the_bound_is_fine() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.text(alphabet=st.one_of(st.sampled_from('abn01 \n\t;{}()[]=,+-*/%#"\\\'.'), st.characters()), max_size=60))
+@given(st.text(alphabet=st.one_of(st.sampled_from("abn01 \n\t;{}()[]=,+-*/%#\"\\'."), st.characters()), max_size=60))
 def test_random_text_gives_only_user_errors(text: str) -> None:
     try:
         parse(text)
@@ -141,7 +160,9 @@ def test_render_aligns_carets_after_tabs_and_wide_characters() -> None:
 def test_render_notes_several_lines_and_colour() -> None:
     text = "one {\n two;\n}\n"
     d = Diagnostic("B0999", "m", Span("f", 0, 13, 1, 1), "", "h", ((Span("f", 7, 10, 2, 2), "see"), (None, "plain")))
-    assert render([d], {"f": text}) == """error[B0999]: m
+    assert (
+        render([d], {"f": text})
+        == """error[B0999]: m
   --> f:1:1
    |
  1 | one {
@@ -154,6 +175,7 @@ note: see
    |  ---
    = note: plain
    = help: h"""
+    )
     assert "\x1b[" in render([d], {"f": text}, color=True)
 
 

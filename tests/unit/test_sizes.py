@@ -18,16 +18,22 @@ from bnnc.encode import of_model
 GNU, LLVM = Compiler("gcc", "gcc 12", apart=True), Compiler("clang", "clang 22")
 
 
-@pytest.mark.parametrize(("cc", "version", "known"), [
-    ("gcc", "gcc (Debian 12.2.0-14) 12.2.0\nFree Software Foundation", "gcc 12"),
-    ("gcc -g", "gcc (GCC) 12.3.1 20230508\nFree Software Foundation", "gcc 12"),
-    ("gcc -O3", "gcc (GCC) 12.2.0\nFree Software Foundation", ""),
-    ("gcc", "gcc (Ubuntu 13.2.0-4ubuntu3) 13.2.0\nFree Software Foundation", ""),
-    ("zig cc -mcpu=baseline -g0", "clang version 22.1.8\nTarget: x86_64", "clang 22"),
-    ("zig cc", "clang version 22.1.8\nTarget: x86_64", ""),
-    ("clang", "clang version 14.0.6\nTarget: x86_64", ""),
-    ("tcc", "tcc version 0.9.27", "")])
-def test_a_compiler_is_known_by_its_kind_version_and_options(told: dict[str, str], cc: str, version: str, known: str) -> None:
+@pytest.mark.parametrize(
+    ("cc", "version", "known"),
+    [
+        ("gcc", "gcc (Debian 12.2.0-14) 12.2.0\nFree Software Foundation", "gcc 12"),
+        ("gcc -g", "gcc (GCC) 12.3.1 20230508\nFree Software Foundation", "gcc 12"),
+        ("gcc -O3", "gcc (GCC) 12.2.0\nFree Software Foundation", ""),
+        ("gcc", "gcc (Ubuntu 13.2.0-4ubuntu3) 13.2.0\nFree Software Foundation", ""),
+        ("zig cc -mcpu=baseline -g0", "clang version 22.1.8\nTarget: x86_64", "clang 22"),
+        ("zig cc", "clang version 22.1.8\nTarget: x86_64", ""),
+        ("clang", "clang version 14.0.6\nTarget: x86_64", ""),
+        ("tcc", "tcc version 0.9.27", ""),
+    ],
+)
+def test_a_compiler_is_known_by_its_kind_version_and_options(
+    told: dict[str, str], cc: str, version: str, known: str
+) -> None:
     told["version"] = version
     found = build.foresee(TARGETS["host"], cc)
     assert (found.what if found.kind else "") == known
@@ -48,7 +54,11 @@ def test_an_unknown_compiler_gets_the_largest(target: str) -> None:
         assert size(t, p.placed, e, Compiler()) == max(size(t, p.placed, e, c) for c in known)
     unknown = stack_bytes(t, p.placed, Compiler())
     assert unknown == tuple(map(max, *(stack_bytes(t, p.placed, c) for c in known)))
-    assert {f.kind for f in fits(t)} == {"gcc", "clang"} and set(CLANG) == set(TARGETS) and {x.code for x in TARGETS.values()} == set(GCC)
+    assert (
+        {f.kind for f in fits(t)} == {"gcc", "clang"}
+        and set(CLANG) == set(TARGETS)
+        and {x.code for x in TARGETS.values()} == set(GCC)
+    )
 
 
 def test_the_plan_says_for_which_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,6 +78,7 @@ def test_the_plan_says_for_which_compiler(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_long_names_are_counted() -> None:
     """A letter more in a layer's name is a letter more in the program's tables."""
+
     def code(name: str) -> int:
         p = plan(spec().replace("dense 33;", f"dense 33 name = {name};"))
         return flash_bytes(TARGETS["cortex-m"], p.placed, None, GNU)
@@ -75,8 +86,11 @@ def test_long_names_are_counted() -> None:
     assert code("a" * 60) > code("a" * 30) + 30
 
 
-@pytest.mark.parametrize("text", [spec((33, 17, 10), rule="standard", kind="f32", batch=9), spec((9, 7, 3), kind="u8", batch=50)],
-                         ids=["numbers", "bytes"])
+@pytest.mark.parametrize(
+    "text",
+    [spec((33, 17, 10), rule="standard", kind="f32", batch=9), spec((9, 7, 3), kind="u8", batch=50)],
+    ids=["numbers", "bytes"],
+)
 def test_the_plan_holds_what_the_build_needs(tmp_path: object, text: str) -> None:
     net = bnnc.parse(text)
     assert net.compile().plan.planned.report == net.plan().planned.report

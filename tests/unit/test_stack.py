@@ -17,8 +17,14 @@ def graph(frames: dict[str, int | str], *calls: str) -> stack.Calls:
 
 
 def test_the_deepest_path_counts() -> None:
-    calls = graph({"main": 10, "net.c:a": 100, "net.c:b": 50, "net.c:c.part.0": 7}, "main net.c:a", "main net.c:b",
-                  "net.c:a net.c:c.part.0", "net.c:b net.c:c.part.0", "net.c:c.part.0 __aeabi_ddiv")
+    calls = graph(
+        {"main": 10, "net.c:a": 100, "net.c:b": 50, "net.c:c.part.0": 7},
+        "main net.c:a",
+        "main net.c:b",
+        "net.c:a net.c:c.part.0",
+        "net.c:b net.c:c.part.0",
+        "net.c:c.part.0 __aeabi_ddiv",
+    )
     assert calls.depth("main") == 10 + 100 + 7 + stack.LIBRARY and calls.depth("c") == 7 + stack.LIBRARY
     assert calls.main == calls.depth("main") + stack.EXCEPTION and calls.depth("nobody") == 0
     assert stack.bounds(calls, True)[0] % 64 == 0 and stack.bounds(calls, False)[0] % 4096 == 0
@@ -30,17 +36,41 @@ def test_a_signal_comes_on_top() -> None:
 
 
 def test_pointers_lead_from_a_step_to_kernels_and_from_elsewhere_to_the_rest() -> None:
-    frames: dict[str, int | str] = {"main": 0, "net.c:net_train_step": 8, "net.c:k03_map_x_base": 1000, "net.c:eval_k00_map_y_base": 2000,
-                                    "net.c:bnnc_worker": 16, "net.c:print": 300, "net.c:say": 4}
-    calls = graph(frames, "main net.c:net_train_step", "main net.c:say", "net.c:net_train_step __indirect_call",
-                  "net.c:say __indirect_call", "net.c:bnnc_worker __indirect_call")
+    frames: dict[str, int | str] = {
+        "main": 0,
+        "net.c:net_train_step": 8,
+        "net.c:k03_map_x_base": 1000,
+        "net.c:eval_k00_map_y_base": 2000,
+        "net.c:bnnc_worker": 16,
+        "net.c:print": 300,
+        "net.c:say": 4,
+    }
+    calls = graph(
+        frames,
+        "main net.c:net_train_step",
+        "main net.c:say",
+        "net.c:net_train_step __indirect_call",
+        "net.c:say __indirect_call",
+        "net.c:bnnc_worker __indirect_call",
+    )
     assert calls.depth("main") == 8 + 2000 and calls.depth("say") == 304 and calls.depth("bnnc_worker") == 2016
 
 
 def test_a_store_calls_a_firmware_through_pointers() -> None:
-    frames: dict[str, int | str] = {"main": 0, "net.c:save": 20, "net.c:read_0": 30, "net.c:slot_read": 40, "net.c:flash_read": 500}
-    calls = graph(frames, "main net.c:save", "net.c:save __indirect_call", "net.c:read_0 net.c:slot_read",
-                  "net.c:slot_read __indirect_call")
+    frames: dict[str, int | str] = {
+        "main": 0,
+        "net.c:save": 20,
+        "net.c:read_0": 30,
+        "net.c:slot_read": 40,
+        "net.c:flash_read": 500,
+    }
+    calls = graph(
+        frames,
+        "main net.c:save",
+        "net.c:save __indirect_call",
+        "net.c:read_0 net.c:slot_read",
+        "net.c:slot_read __indirect_call",
+    )
     assert calls.depth("main") == 20 + 30 + 40 + 500
 
 
@@ -53,5 +83,10 @@ def test_recursion_and_frames_without_a_bound_are_refused() -> None:
 
 
 def test_local_arrays_of_a_kernel() -> None:
-    assert stack.arrays("VARRAY vf sum[64], table[8 * 16], term[32];\n VARRAY vf tile[VL];", 1) == 4 * (64 + 128 + 32 + 1)
-    assert stack.arrays("VARRAY float left[50][16]; VARRAY vf right[50][W];", 4) == 4 * 50 * (16 + 2 * 4) and stack.arrays("int x;", 4) == 0
+    assert stack.arrays("VARRAY vf sum[64], table[8 * 16], term[32];\n VARRAY vf tile[VL];", 1) == 4 * (
+        64 + 128 + 32 + 1
+    )
+    assert (
+        stack.arrays("VARRAY float left[50][16]; VARRAY vf right[50][W];", 4) == 4 * 50 * (16 + 2 * 4)
+        and stack.arrays("int x;", 4) == 0
+    )

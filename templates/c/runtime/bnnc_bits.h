@@ -19,8 +19,7 @@ VINLINE uint32_t vmovemask(vi m) {
 #endif
 #else
     uint32_t w = 0;
-    for (int i = 0; i < VL; i++)
-        w |= ((uint32_t)m[i] & 1u) << i;
+    for (int i = 0; i < VL; i++) w |= ((uint32_t)m[i] & 1u) << i;
     return w;
 #endif
 }
@@ -32,26 +31,19 @@ VINLINE vi vbits(uint32_t word, int at) {
     return (vi)_mm512_movm_epi32((__mmask16)w);
 #else
     vu bit = {0};
-    for (int i = 0; i < VL; i++)
-        bit[i] = 1u << i;
+    for (int i = 0; i < VL; i++) bit[i] = 1u << i;
     return (vi)((w & bit) == bit);
 #endif
 }
 
 /* Bits c, c+1, ... (c a multiple of VL) of a row of words packed along columns. */
-VINLINE vi vld_bits(const uint32_t *row, int c) {
-    return vbits(row[c >> 5], c & 31);
-}
+VINLINE vi vld_bits(const uint32_t *row, int c) { return vbits(row[c >> 5], c & 31); }
 
 /* Row r of bits that are packed along rows: `p` points at the words of the columns. */
-VINLINE vi vld_bits0(const uint32_t *p, int r) {
-    return (vi)(((vld_u32(p) >> (uint32_t)(r & 31)) & 1u) != 0);
-}
+VINLINE vi vld_bits0(const uint32_t *p, int r) { return (vi)(((vld_u32(p) >> (uint32_t)(r & 31)) & 1u) != 0); }
 
 /* Set row r of such bits, from words that were cleared before, to m (-1 or 0 a column). */
-VINLINE void vor_bits0(uint32_t *p, vi m, int r) {
-    vst_u32(p, vld_u32(p) | (vu)(m & 1) << (uint32_t)(r & 31));
-}
+VINLINE void vor_bits0(uint32_t *p, vi m, int r) { vst_u32(p, vld_u32(p) | (vu)(m & 1) << (uint32_t)(r & 31)); }
 
 /* Store n bits at column c (a multiple of VL) of a row `cols` long; bits past the row's end become 0.  The caller owns the
  * 16 columns around c and stores them from left to right. */
@@ -60,19 +52,19 @@ VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
     const uint32_t w = vmovemask(m) & (0xffffu >> (16 - n));
     const uint32_t later = c + VL >= cols ? 0 : 0xffu << VL << (c & 7); /* an update in place has yet to read these */
     byte[0] = (uint8_t)((byte[0] & (((1u << (c & 7)) - 1u) | later)) | w << (c & 7));
-    if (VL == 16)
-        byte[1] = (uint8_t)(w >> 8);
+    if (VL == 16) byte[1] = (uint8_t)(w >> 8);
     if (c + VL >= cols)
-        for (uint8_t *end = (uint8_t *)(row + (cols + 31) / 32), *q = byte + (VL == 16 ? 2 : 1); q < end; q++)
-            *q = 0;
+        for (uint8_t *end = (uint8_t *)(row + (cols + 31) / 32), *q = byte + (VL == 16 ? 2 : 1); q < end; q++) *q = 0;
 }
 
 /* (*) Bit at, at+1, ... of a word as 0 or 1. */
 VINLINE vi vbit01(uint32_t word, int at) {
 #ifdef BNNC_AVX512
-    return (vi)_mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int)word), (__m512i)vcol(at)), _mm512_set1_epi32(1));
+    return (vi)_mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int)word), (__m512i)vcol(at)),
+                                _mm512_set1_epi32(1));
 #elif defined(BNNC_AVX2)
-    return (vi)_mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), (__m256i)vcol(at)), _mm256_set1_epi32(1));
+    return (vi)_mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), (__m256i)vcol(at)),
+                                _mm256_set1_epi32(1));
 #else
     return vbits(word, at) & 1;
 #endif
@@ -85,8 +77,8 @@ VINLINE vu vpop1(vu x) {
     return (vu)_mm512_popcnt_epi32((__m512i)x);
 #elif defined(BNNC_AVX2)
     const __m256i low = _mm256_set1_epi8(15), v = (__m256i)x;
-    const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
-                                         0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
+    const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2,
+                                         2, 3, 2, 3, 3, 4);
     return (vu)_mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
                                _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
 #elif defined(BNNC_NEON)
@@ -129,19 +121,17 @@ VINLINE vi vpopsum(vu x) {
 }
 
 /* Population count of each 32-bit lane. */
-VINLINE vi vpopcnt(vu x) {
-    return vpopsum(vpop1(x));
-}
+VINLINE vi vpopcnt(vu x) { return vpopsum(vpop1(x)); }
 
 /* For each bit of rows of words, in how many of `terms` rows it is set, as bit planes: bit p of the count of bit j is bit
  * j%32 of plane[p * stride + j/32].  Term t is row t/2 of `rows`, its complement where t is odd.  Returns the number of planes:
  * what `terms` needs, at most 16.  `stride` is a multiple of 16. */
-VINLINE int vtally(uint32_t *plane, int stride, const uint32_t *rows, int row_stride, int words, const uint16_t *term, int terms) {
+VINLINE int vtally(uint32_t *plane, int stride, const uint32_t *rows, int row_stride, int words, const uint16_t *term,
+                   int terms) {
     const int used = terms ? 32 - __builtin_clz((unsigned)terms) : 0;
     for (int k = 0; k < words; k += VL) {
         vu count[16];
-        for (int p = 0; p < used; p++)
-            count[p] = (vu){0};
+        for (int p = 0; p < used; p++) count[p] = (vu){0};
         for (int i = 0; i < terms; i++) {
             vu carry = vld_words(rows + (term[i] >> 1) * row_stride + k, words - k) ^ -(uint32_t)(term[i] & 1);
             for (int p = 0; p < used; p++) {
@@ -150,8 +140,7 @@ VINLINE int vtally(uint32_t *plane, int stride, const uint32_t *rows, int row_st
                 carry = both;
             }
         }
-        for (int p = 0; p < used; p++)
-            vst_u32(plane + p * stride + k, count[p]);
+        for (int p = 0; p < used; p++) vst_u32(plane + p * stride + k, count[p]);
     }
     return used;
 }
@@ -162,8 +151,7 @@ VINLINE void vtable(vf *t, vf r0, vf r1, vf r2, vf r3) {
     const vf lo[4] = {vneg(r0) - r1, r0 - r1, r1 - r0, r0 + r1};
     const vf hi[4] = {vneg(r2) - r3, r2 - r3, r3 - r2, r2 + r3};
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++)
-        t[i] = lo[i & 3] + hi[i >> 2];
+    for (int i = 0; i < 16; i++) t[i] = lo[i & 3] + hi[i >> 2];
 }
 
 /* acc + the signed sums that the first g nibbles of w select from g tables, in that order.  A nibble is shifted to where it counts
@@ -187,15 +175,13 @@ VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n)
         if (32 * k + 32 <= n)
             __builtin_memcpy(byte, x + 32 * k, 32);
         else
-            for (int j = 0; 32 * k + j < n; j++)
-                byte[j] = x[32 * k + j];
+            for (int j = 0; 32 * k + j < n; j++) byte[j] = x[32 * k + j];
 #ifdef BNNC_DOT
         const uint8x8x4_t v = {{vld1_u8(byte), vld1_u8(byte + 8), vld1_u8(byte + 16), vld1_u8(byte + 24)}};
         total += vaddlvq_u8(vcombine_u8(v.val[0], v.val[1])) + vaddlvq_u8(vcombine_u8(v.val[2], v.val[3]));
         vst4_u8((uint8_t *)(plane + 8 * k), v);
 #else
-        for (int j = 0; j < 32; j++)
-            total += byte[j];
+        for (int j = 0; j < 32; j++) total += byte[j];
 #ifdef BNNC_AVX2
         __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)byte);
         for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */
@@ -203,18 +189,18 @@ VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n)
             v = _mm256_add_epi8(v, v);
         }
 #else
-        uint8_t turned[8][4]; /* four 8 x 8 matrices of bits, each transposed in three exchanges (Warren, Hacker's Delight, 7-3) */
+        uint8_t turned
+            [8]
+            [4]; /* four 8 x 8 matrices of bits, each transposed in three exchanges (Warren, Hacker's Delight, 7-3) */
         for (int q = 0; q < 4; q++) {
             uint64_t v, t;
             __builtin_memcpy(&v, byte + 8 * q, 8);
             t = (v ^ (v >> 7)) & 0x00aa00aa00aa00aau, v ^= t ^ (t << 7);
             t = (v ^ (v >> 14)) & 0x0000cccc0000ccccu, v ^= t ^ (t << 14);
             t = (v ^ (v >> 28)) & 0x00000000f0f0f0f0u, v ^= t ^ (t << 28);
-            for (int p = 0; p < 8; p++)
-                turned[p][q] = (uint8_t)(v >> 8 * p);
+            for (int p = 0; p < 8; p++) turned[p][q] = (uint8_t)(v >> 8 * p);
         }
-        for (int p = 0; p < 8; p++)
-            __builtin_memcpy(plane + p * words + k, turned[p], 4);
+        for (int p = 0; p < 8; p++) __builtin_memcpy(plane + p * words + k, turned[p], 4);
 #endif
 #endif
     }
@@ -230,11 +216,11 @@ VINLINE void vweigh(vi *sum, int rows, const uint32_t *plane, int words, const u
         const uint8x16_t w = (uint8x16_t)vld_u32(b + k * stride);
         uint8x16_t set[8]; /* bits j, j + 8, j + 16, j + 24 of each lane as bytes: 255 or 0 */
 #pragma GCC unroll 8
-        for (int j = 0; j < 8; j++)
-            set[j] = vtstq_u8(w, vdupq_n_u8((uint8_t)(1 << j)));
+        for (int j = 0; j < 8; j++) set[j] = vtstq_u8(w, vdupq_n_u8((uint8_t)(1 << j)));
 #pragma GCC unroll 4
         for (int i = 0; i < rows; i++) {
-            const uint32x4_t low = vld1q_u32(plane + 8 * (i * words + k)), high = vld1q_u32(plane + 8 * (i * words + k) + 4);
+            const uint32x4_t low = vld1q_u32(plane + 8 * (i * words + k)),
+                             high = vld1q_u32(plane + 8 * (i * words + k) + 4);
             BNNC_DOT(acc[i], set[0], low, 0);
             BNNC_DOT(acc[i], set[1], low, 1);
             BNNC_DOT(acc[i], set[2], low, 2);
@@ -246,35 +232,32 @@ VINLINE void vweigh(vi *sum, int rows, const uint32_t *plane, int words, const u
         }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < rows; i++)
-        sum[i] = (vi)(acc[i] * 0xfefefeffu); /* divided by 255: its inverse modulo 2^32 */
+    for (int i = 0; i < rows; i++) sum[i] = (vi)(acc[i] * 0xfefefeffu); /* divided by 255: its inverse modulo 2^32 */
 #else
 #pragma GCC unroll 4
-    for (int i = 0; i < rows; i++)
-        sum[i] = (vi){0};
+    for (int i = 0; i < rows; i++) sum[i] = (vi){0};
     for (int p = 7; p >= 0; p--) {
 #pragma GCC unroll 4
-        for (int i = 0; i < rows; i++)
-            sum[i] += sum[i];
+        for (int i = 0; i < rows; i++) sum[i] += sum[i];
         for (int k = 0; k < words;) { /* parts of 30 words, three at a time */
             const int end = k + 30 < words ? k + 30 : words;
             const uint32_t *x = plane + p * words;
             vu count[4] = {{0}};
             for (; k + 3 <= end; k += 3) {
-                const vu w0 = vld_u32(b + k * stride), w1 = vld_u32(b + (k + 1) * stride), w2 = vld_u32(b + (k + 2) * stride);
+                const vu w0 = vld_u32(b + k * stride), w1 = vld_u32(b + (k + 1) * stride),
+                         w2 = vld_u32(b + (k + 2) * stride);
 #pragma GCC unroll 4
                 for (int i = 0; i < rows; i++)
-                    count[i] += vpop3(w0 & x[8 * i * words + k], w1 & x[8 * i * words + k + 1], w2 & x[8 * i * words + k + 2]);
+                    count[i] +=
+                        vpop3(w0 & x[8 * i * words + k], w1 & x[8 * i * words + k + 1], w2 & x[8 * i * words + k + 2]);
             }
             for (; k < end; k++) {
                 const vu w = vld_u32(b + k * stride);
 #pragma GCC unroll 4
-                for (int i = 0; i < rows; i++)
-                    count[i] += vpop1(w & x[8 * i * words + k]);
+                for (int i = 0; i < rows; i++) count[i] += vpop1(w & x[8 * i * words + k]);
             }
 #pragma GCC unroll 4
-            for (int i = 0; i < rows; i++)
-                sum[i] += vpopsum(count[i]);
+            for (int i = 0; i < rows; i++) sum[i] += vpopsum(count[i]);
         }
     }
 #endif
@@ -309,7 +292,8 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
         out[i + 8] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
     }
 #elif defined(BNNC_NEON)
-    const uint32x4x2_t a = vtrnq_u32((uint32x4_t)in[0], (uint32x4_t)in[1]), b = vtrnq_u32((uint32x4_t)in[2], (uint32x4_t)in[3]);
+    const uint32x4x2_t a = vtrnq_u32((uint32x4_t)in[0], (uint32x4_t)in[1]),
+                       b = vtrnq_u32((uint32x4_t)in[2], (uint32x4_t)in[3]);
     for (int i = 0; i < 2; i++) {
         out[i] = (vf)vcombine_u32(vget_low_u32(a.val[i]), vget_low_u32(b.val[i]));
         out[i + 2] = (vf)vcombine_u32(vget_high_u32(a.val[i]), vget_high_u32(b.val[i]));
@@ -318,8 +302,7 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
     float *o = (float *)out;
     const float *a = (const float *)in;
     for (int i = 0; i < VL; i++)
-        for (int j = 0; j < VL; j++)
-            o[VL * j + i] = a[VL * i + j];
+        for (int j = 0; j < VL; j++) o[VL * j + i] = a[VL * i + j];
 #endif
 }
 
@@ -347,21 +330,20 @@ VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
     *high = (vu)parts.val[1];
     return (vu)parts.val[0];
 #else
-    for (int i = 0; i < VL; i++)
-        (*high)[i] = (uint32_t)((uint64_t)a[i] * k >> 32);
+    for (int i = 0; i < VL; i++) (*high)[i] = (uint32_t)((uint64_t)a[i] * k >> 32);
     return a * k;
 #endif
 }
 
 /* Which of n entries is negative and nearest to zero, the first of equals; -1: none is negative. */
 VINLINE int vwinner(const int32_t *entry, int n) {
-    const uint32_t flip = 0x80000000u; /* then negative numbers, in their order, are 0 and more, and the others negative */
+    const uint32_t flip =
+        0x80000000u; /* then negative numbers, in their order, are 0 and more, and the others negative */
     int32_t top = -1;
     if (n < VL) {
         int best = -1;
         for (int i = 0; i < n; i++)
-            if ((int32_t)((uint32_t)entry[i] ^ flip) > top)
-                top = (int32_t)((uint32_t)entry[i] ^ flip), best = i;
+            if ((int32_t)((uint32_t)entry[i] ^ flip) > top) top = (int32_t)((uint32_t)entry[i] ^ flip), best = i;
         return best;
     }
     vi most = vbci(-1);
@@ -369,23 +351,19 @@ VINLINE int vwinner(const int32_t *entry, int n) {
         const int at = i + VL <= n ? i : n - VL;
         most = vmaxi(most, (vi)(vld_u32((const uint32_t *)entry + at) ^ flip));
     }
-    for (int i = 0; i < VL; i++)
-        top = most[i] > top ? most[i] : top;
-    if (top < 0)
-        return -1;
+    for (int i = 0; i < VL; i++) top = most[i] > top ? most[i] : top;
+    if (top < 0) return -1;
     for (int i = 0;; i += VL) {
         const int at = i + VL <= n ? i : n - VL;
         const uint32_t same = vmovemask((vi)((vi)(vld_u32((const uint32_t *)entry + at) ^ flip) == top));
-        if (same)
-            return at + __builtin_ctz(same);
+        if (same) return at + __builtin_ctz(same);
     }
 }
 
 /* The words first, first + 1, ... of bnnc_bernoulli (bnnc_rng.h), VL at a time; `out` has room for a multiple of 16. */
 VINLINE void vbernoulli(uint32_t *out, int words, uint32_t seed, uint32_t stream, uint32_t tick, int32_t p, int first) {
     if (p <= 0 || p >= 65536) {
-        for (int w = 0; w < words; w += VL)
-            vst_u32(out + w, (vu){0} - (uint32_t)(p > 0));
+        for (int w = 0; w < words; w += VL) vst_u32(out + w, (vu){0} - (uint32_t)(p > 0));
         return;
     }
     VARRAY vu key0[10], key1[10];
@@ -412,8 +390,7 @@ VINLINE void vbernoulli(uint32_t *out, int words, uint32_t seed, uint32_t stream
                 } else {
                     equal &= ~slice[i];
                 }
-            if (vmovemask((vi)(equal != 0)) == 0)
-                break;
+            if (vmovemask((vi)(equal != 0)) == 0) break;
         }
         vst_u32(out + w, less);
     }

@@ -6,25 +6,36 @@
 #include "bnnc_net.h"
 
 static struct {
-  const char *verb, *train, *test, *data, *out, *cache, *resume, *log, *init, *export_to, *isa;
-  double lr, save_every;
-  uint32_t epochs, steps, seed, threads, save_every_steps, eval_every;
-  bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels, ask;
+    const char *verb, *train, *test, *data, *out, *cache, *resume, *log, *init, *export_to, *isa;
+    double lr, save_every;
+    uint32_t epochs, steps, seed, threads, save_every_steps, eval_every;
+    bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels, ask;
 } bnnc_opt;
 
-enum { BNNC_TRAIN = 1, BNNC_EVAL = 2, BNNC_INFO = 4, BNNC_BENCH = 8, BNNC_PREDICT = 16, BNNC_SELFTEST = 32,
-       BNNC_MEASURES = BNNC_EVAL | BNNC_PREDICT, BNNC_RUNS = BNNC_TRAIN | BNNC_MEASURES, BNNC_COMPUTES = BNNC_RUNS | BNNC_BENCH };
-static const struct { const char *name; int bit; } bnnc_verbs[] = {
-    {"train", BNNC_TRAIN}, {"eval", BNNC_EVAL}, {"predict", BNNC_PREDICT},
-    {"info", BNNC_INFO}, {"bench", BNNC_BENCH}, {"selftest", BNNC_SELFTEST}};
+enum {
+    BNNC_TRAIN = 1,
+    BNNC_EVAL = 2,
+    BNNC_INFO = 4,
+    BNNC_BENCH = 8,
+    BNNC_PREDICT = 16,
+    BNNC_SELFTEST = 32,
+    BNNC_MEASURES = BNNC_EVAL | BNNC_PREDICT,
+    BNNC_RUNS = BNNC_TRAIN | BNNC_MEASURES,
+    BNNC_COMPUTES = BNNC_RUNS | BNNC_BENCH
+};
+static const struct {
+    const char *name;
+    int bit;
+} bnnc_verbs[] = {{"train", BNNC_TRAIN}, {"eval", BNNC_EVAL},   {"predict", BNNC_PREDICT},
+                  {"info", BNNC_INFO},   {"bench", BNNC_BENCH}, {"selftest", BNNC_SELFTEST}};
 enum { BNNC_N_VERBS = sizeof bnnc_verbs / sizeof bnnc_verbs[0] };
 
 typedef struct {
-  const char *name;
-  char kind; /* s text, u number, f decimal, b switch */
-  int verbs; /* that it is for */
-  void *value;
-  bool *given;
+    const char *name;
+    char kind; /* s text, u number, f decimal, b switch */
+    int verbs; /* that it is for */
+    void *value;
+    bool *given;
 } bnnc_flag;
 static const bnnc_flag bnnc_flags[] = {
     {"--train", 's', BNNC_RUNS, &bnnc_opt.train, NULL},
@@ -90,114 +101,117 @@ static const char bnnc_help[] =
 
 /* Edit distance of two short words; for suggestions only. */
 BNNC_COLD uint32_t bnnc_distance(const char *a, const char *b) {
-  uint32_t row[33], n = bnnc_strlen(b);
-  if (n > 32) return 99;
-  for (uint32_t j = 0; j <= n; j++) row[j] = j;
-  for (uint32_t i = 1; *a; a++, i++) {
-    uint32_t diagonal = row[0];
-    row[0] = i;
-    for (uint32_t j = 1; j <= n; j++) {
-      uint32_t best = diagonal + (*a != b[j - 1]);
-      diagonal = row[j];
-      if (row[j] + 1 < best) best = row[j] + 1;
-      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
-      row[j] = best;
+    uint32_t row[33], n = bnnc_strlen(b);
+    if (n > 32) return 99;
+    for (uint32_t j = 0; j <= n; j++) row[j] = j;
+    for (uint32_t i = 1; *a; a++, i++) {
+        uint32_t diagonal = row[0];
+        row[0] = i;
+        for (uint32_t j = 1; j <= n; j++) {
+            uint32_t best = diagonal + (*a != b[j - 1]);
+            diagonal = row[j];
+            if (row[j] + 1 < best) best = row[j] + 1;
+            if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+            row[j] = best;
+        }
     }
-  }
-  return row[n];
+    return row[n];
 }
 
 /* The words that end with "hint: did you mean", or the fallback where nothing is near. */
 BNNC_COLD _Noreturn void bnnc_unknown(const char *what, const char *word, bool flag) {
-  const char *best = NULL;
-  uint32_t nearest = 4;
-  for (uint32_t i = 0; i < (flag ? (uint32_t)BNNC_N_FLAGS : (uint32_t)BNNC_N_VERBS); i++) {
-    const char *name = flag ? bnnc_flags[i].name : bnnc_verbs[i].name;
-    uint32_t d = bnnc_distance(word, name);
-    if (d < nearest) nearest = d, best = name;
-  }
-  if (best) bnnc_fail(BNNC_E_USAGE, "unknown %s %s\n  hint: did you mean %s?", what, word, best);
-  bnnc_fail(BNNC_E_USAGE, "unknown %s %s\n  hint: --help lists them all", what, word);
+    const char *best = NULL;
+    uint32_t nearest = 4;
+    for (uint32_t i = 0; i < (flag ? (uint32_t)BNNC_N_FLAGS : (uint32_t)BNNC_N_VERBS); i++) {
+        const char *name = flag ? bnnc_flags[i].name : bnnc_verbs[i].name;
+        uint32_t d = bnnc_distance(word, name);
+        if (d < nearest) nearest = d, best = name;
+    }
+    if (best) bnnc_fail(BNNC_E_USAGE, "unknown %s %s\n  hint: did you mean %s?", what, word, best);
+    bnnc_fail(BNNC_E_USAGE, "unknown %s %s\n  hint: --help lists them all", what, word);
 }
 
 /* "--flag=value": where the name ends; 0: the argument is not this flag. */
 BNNC_COLD uint32_t bnnc_flag_length(const char *arg, const char *name) {
-  uint32_t n = bnnc_strlen(name);
-  for (uint32_t i = 0; i < n; i++)
-    if (arg[i] != name[i]) return 0;
-  return arg[n] == 0 || arg[n] == '=' ? n : 0;
+    uint32_t n = bnnc_strlen(name);
+    for (uint32_t i = 0; i < n; i++)
+        if (arg[i] != name[i]) return 0;
+    return arg[n] == 0 || arg[n] == '=' ? n : 0;
 }
 
 BNNC_COLD void bnnc_flag_value(const bnnc_flag *f, const char *value) {
-  uint32_t u;
-  double d;
-  if (f->given) *f->given = true;
-  if (f->kind == 's') {
-    if (!*value) bnnc_fail(BNNC_E_USAGE, "%s needs a value", f->name);
-    *(const char **)f->value = value;
-  } else if (f->kind == 'u') {
-    if (!bnnc_parse_u32(value, &u))
-      bnnc_fail(BNNC_E_USAGE, "%s: '%s' is not a whole number from 0 to 4294967295", f->name, value);
-    *(uint32_t *)f->value = u;
-  } else {
-    if (!bnnc_parse_float(value, &d) || d < 0)
-      bnnc_fail(BNNC_E_USAGE, "%s: '%s' is not a number of at least 0\n  hint: such as 0.001, 1e-3 or 60", f->name,
-                value);
-    *(double *)f->value = d;
-  }
+    uint32_t u;
+    double d;
+    if (f->given) *f->given = true;
+    if (f->kind == 's') {
+        if (!*value) bnnc_fail(BNNC_E_USAGE, "%s needs a value", f->name);
+        *(const char **)f->value = value;
+    } else if (f->kind == 'u') {
+        if (!bnnc_parse_u32(value, &u))
+            bnnc_fail(BNNC_E_USAGE, "%s: '%s' is not a whole number from 0 to 4294967295", f->name, value);
+        *(uint32_t *)f->value = u;
+    } else {
+        if (!bnnc_parse_float(value, &d) || d < 0)
+            bnnc_fail(BNNC_E_USAGE, "%s: '%s' is not a number of at least 0\n  hint: such as 0.001, 1e-3 or 60",
+                      f->name, value);
+        *(double *)f->value = d;
+    }
 }
 
 /* Returns the verb's bit, or 0 where --help or --version was all that was asked for. */
 BNNC_COLD int bnnc_parse_args(int argc, char **argv) {
-  int verb = 0;
-  bnnc_opt.out = "run", bnnc_opt.resume = "auto";
-  bnnc_opt.epochs = NET.epochs, bnnc_opt.seed = NET.seed, bnnc_opt.lr = (double)NET.lr0;
-  bnnc_opt.save_every = 60, bnnc_opt.eval_every = 1;
-  for (int i = 1; i < argc; i++) {
-    if (bnnc_streq(argv[i], "--help") || bnnc_streq(argv[i], "-h") || bnnc_streq(argv[i], "help")) {
-      bnnc_say(1, bnnc_help, NET.name, NET.epochs, (double)NET.lr0, NET.seed, NET.max_threads);
-      return 0;
+    int verb = 0;
+    bnnc_opt.out = "run", bnnc_opt.resume = "auto";
+    bnnc_opt.epochs = NET.epochs, bnnc_opt.seed = NET.seed, bnnc_opt.lr = (double)NET.lr0;
+    bnnc_opt.save_every = 60, bnnc_opt.eval_every = 1;
+    for (int i = 1; i < argc; i++) {
+        if (bnnc_streq(argv[i], "--help") || bnnc_streq(argv[i], "-h") || bnnc_streq(argv[i], "help")) {
+            bnnc_say(1, bnnc_help, NET.name, NET.epochs, (double)NET.lr0, NET.seed, NET.max_threads);
+            return 0;
+        }
+        if (bnnc_streq(argv[i], "--version")) {
+            bnnc_say(1, "%s %s (bnnc %s, target %s)\n", NET.name, NET.hash, NET.version, NET.target);
+            return 0;
+        }
     }
-    if (bnnc_streq(argv[i], "--version")) {
-      bnnc_say(1, "%s %s (bnnc %s, target %s)\n", NET.name, NET.hash, NET.version, NET.target);
-      return 0;
+    for (int i = 1; i < argc; i++) {
+        const char *arg = argv[i];
+        if (!verb) {
+            for (uint32_t k = 0; k < BNNC_N_VERBS; k++)
+                if (bnnc_streq(arg, bnnc_verbs[k].name)) verb = bnnc_verbs[k].bit, bnnc_opt.verb = arg;
+            if (!verb) bnnc_unknown("verb", arg, false);
+            continue;
+        }
+        const bnnc_flag *f = NULL;
+        uint32_t n = 0;
+        for (uint32_t k = 0; k < BNNC_N_FLAGS && !n; k++) n = bnnc_flag_length(arg, (f = &bnnc_flags[k])->name);
+        if (!n) bnnc_unknown(arg[0] == '-' ? "flag" : "argument", arg, true);
+        if (!(f->verbs & verb))
+            bnnc_fail(BNNC_E_USAGE, "%s means nothing to %s\n  hint: --help says which flags there are", f->name,
+                      bnnc_opt.verb);
+        if (f->kind == 'b') {
+            if (arg[n]) bnnc_fail(BNNC_E_USAGE, "%s takes no value", f->name);
+            *(bool *)f->value = true;
+        } else if (arg[n] == '=')
+            bnnc_flag_value(f, arg + n + 1);
+        else if (i + 1 < argc)
+            bnnc_flag_value(f, argv[++i]);
+        else
+            bnnc_fail(BNNC_E_USAGE, "%s needs a value", f->name);
     }
-  }
-  for (int i = 1; i < argc; i++) {
-    const char *arg = argv[i];
-    if (!verb) {
-      for (uint32_t k = 0; k < BNNC_N_VERBS; k++)
-        if (bnnc_streq(arg, bnnc_verbs[k].name)) verb = bnnc_verbs[k].bit, bnnc_opt.verb = arg;
-      if (!verb) bnnc_unknown("verb", arg, false);
-      continue;
-    }
-    const bnnc_flag *f = NULL;
-    uint32_t n = 0;
-    for (uint32_t k = 0; k < BNNC_N_FLAGS && !n; k++) n = bnnc_flag_length(arg, (f = &bnnc_flags[k])->name);
-    if (!n) bnnc_unknown(arg[0] == '-' ? "flag" : "argument", arg, true);
-    if (!(f->verbs & verb))
-      bnnc_fail(BNNC_E_USAGE, "%s means nothing to %s\n  hint: --help says which flags there are", f->name,
-                bnnc_opt.verb);
-    if (f->kind == 'b') {
-      if (arg[n]) bnnc_fail(BNNC_E_USAGE, "%s takes no value", f->name);
-      *(bool *)f->value = true;
-    } else if (arg[n] == '=') bnnc_flag_value(f, arg + n + 1);
-    else if (i + 1 < argc) bnnc_flag_value(f, argv[++i]);
-    else bnnc_fail(BNNC_E_USAGE, "%s needs a value", f->name);
-  }
-  if (!verb) bnnc_fail(BNNC_E_USAGE, "nothing to do\n  hint: %s train, or --help", NET.name);
-  if (!bnnc_streq(bnnc_opt.resume, "auto") && !bnnc_streq(bnnc_opt.resume, "never"))
-    bnnc_fail(BNNC_E_USAGE, "--resume: '%s' is neither auto nor never", bnnc_opt.resume);
-  if (bnnc_opt.lr_given && NET.lr == BNNC_NOWHERE)
-    bnnc_fail(BNNC_E_USAGE, "--lr: the rule %s has no learning rate\n  hint: leave it out", NET.rule);
-  if (bnnc_opt.threads_given && (bnnc_opt.threads < 1 || bnnc_opt.threads > NET.max_threads))
-    bnnc_fail(BNNC_E_USAGE,
-              "--threads %u: this program was compiled for 1 to %u\n"
-              "  hint: their stacks are part of the memory plan; compile it again for more",
-              bnnc_opt.threads, NET.max_threads);
-  if (bnnc_opt.eval_every < 1) bnnc_opt.eval_every = 1;
-  if (!bnnc_opt.cache) bnnc_opt.cache = bnnc_opt.out;
-  return verb;
+    if (!verb) bnnc_fail(BNNC_E_USAGE, "nothing to do\n  hint: %s train, or --help", NET.name);
+    if (!bnnc_streq(bnnc_opt.resume, "auto") && !bnnc_streq(bnnc_opt.resume, "never"))
+        bnnc_fail(BNNC_E_USAGE, "--resume: '%s' is neither auto nor never", bnnc_opt.resume);
+    if (bnnc_opt.lr_given && NET.lr == BNNC_NOWHERE)
+        bnnc_fail(BNNC_E_USAGE, "--lr: the rule %s has no learning rate\n  hint: leave it out", NET.rule);
+    if (bnnc_opt.threads_given && (bnnc_opt.threads < 1 || bnnc_opt.threads > NET.max_threads))
+        bnnc_fail(BNNC_E_USAGE,
+                  "--threads %u: this program was compiled for 1 to %u\n"
+                  "  hint: their stacks are part of the memory plan; compile it again for more",
+                  bnnc_opt.threads, NET.max_threads);
+    if (bnnc_opt.eval_every < 1) bnnc_opt.eval_every = 1;
+    if (!bnnc_opt.cache) bnnc_opt.cache = bnnc_opt.out;
+    return verb;
 }
 
 #endif

@@ -8,67 +8,68 @@
 #ifndef BNNC_CORTEX_M_H
 #define BNNC_CORTEX_M_H
 
-extern uint32_t bnnc_ram_start[], bnnc_stack_top[], bnnc_data_start[], bnnc_data_end[], bnnc_data_load[], bnnc_bss_start[],
-    bnnc_bss_end[]; /* of the linker script */
+extern uint32_t bnnc_ram_start[], bnnc_stack_top[], bnnc_data_start[], bnnc_data_end[], bnnc_data_load[],
+    bnnc_bss_start[], bnnc_bss_end[]; /* of the linker script */
 #define BNNC_PAINT 0xA5A5A5A5u
 
 /* Asks whoever holds the debug port. Without one a breakpoint is a fault. */
 BNNC_FN uint32_t bnnc_semihost(uint32_t what, const void *arguments) {
-  register uint32_t r0 __asm__("r0") = what;
-  register const void *r1 __asm__("r1") = arguments;
-  __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
-  return r0;
+    register uint32_t r0 __asm__("r0") = what;
+    register const void *r1 __asm__("r1") = arguments;
+    __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
+    return r0;
 }
 
 BNNC_FN _Noreturn void bnnc_exit(uint32_t code) {
-  const uint32_t arguments[2] = {0x20026 /* the application has ended */, code};
-  for (;;) (void)bnnc_semihost(0x20 /* SYS_EXIT_EXTENDED */, arguments);
+    const uint32_t arguments[2] = {0x20026 /* the application has ended */, code};
+    for (;;) (void)bnnc_semihost(0x20 /* SYS_EXIT_EXTENDED */, arguments);
 }
 
 static void bnnc_semihost_print(void *me, const char *text, uint32_t n) {
-  const uint32_t arguments[3] = {*(const uint32_t *)me, (uint32_t)(uintptr_t)text, n};
-  (void)bnnc_semihost(5 /* SYS_WRITE */, arguments);
+    const uint32_t arguments[3] = {*(const uint32_t *)me, (uint32_t)(uintptr_t)text, n};
+    (void)bnnc_semihost(5 /* SYS_WRITE */, arguments);
 }
 
 static int bnnc_flash_sample(void *me, uint32_t i, void *x, uint8_t *label) {
-  (void)me;
-  memcpy(x, BNNC_SAMPLE[i], sizeof BNNC_SAMPLE[i]);
-  *label = BNNC_LABEL[i];
-  return 0;
+    (void)me;
+    memcpy(x, BNNC_SAMPLE[i], sizeof BNNC_SAMPLE[i]);
+    *label = BNNC_LABEL[i];
+    return 0;
 }
 
 int main(void);
 int main(void) {
-  const uint32_t console[3] = {(uint32_t)(uintptr_t)":tt", 4 /* to write */, 3};
-  uint32_t handle = bnnc_semihost(1 /* SYS_OPEN */, console);
-  const bnnc_board board = {.n_train = BNNC_TRAIN_SAMPLES,
-                            .n_test = BNNC_TEST_SAMPLES,
-                            .sample = bnnc_flash_sample,
-                            .print = bnnc_semihost_print,
-                            .thresholds = BNNC_THRESHOLDS,
-                            .me = &handle};
-  bnnc_result r;
-  const uint32_t *unused = bnnc_ram_start;
-  const int code = bnnc_firmware_train(&board, &r);
-  while (unused < bnnc_stack_top && *unused == BNNC_PAINT) unused++;
-  bnnc_say(1, "memory: predicted %U bytes; stack: %u of %u bytes were used\nstate %X\n", NET.total_bytes,
-           (uint32_t)(bnnc_stack_top - unused) * 4, (uint32_t)(bnnc_stack_top - bnnc_ram_start) * 4, r.state);
-  return code;
+    const uint32_t console[3] = {(uint32_t)(uintptr_t)":tt", 4 /* to write */, 3};
+    uint32_t handle = bnnc_semihost(1 /* SYS_OPEN */, console);
+    const bnnc_board board = {.n_train = BNNC_TRAIN_SAMPLES,
+                              .n_test = BNNC_TEST_SAMPLES,
+                              .sample = bnnc_flash_sample,
+                              .print = bnnc_semihost_print,
+                              .thresholds = BNNC_THRESHOLDS,
+                              .me = &handle};
+    bnnc_result r;
+    const uint32_t *unused = bnnc_ram_start;
+    const int code = bnnc_firmware_train(&board, &r);
+    while (unused < bnnc_stack_top && *unused == BNNC_PAINT) unused++;
+    bnnc_say(1, "memory: predicted %U bytes; stack: %u of %u bytes were used\nstate %X\n", NET.total_bytes,
+             (uint32_t)(bnnc_stack_top - unused) * 4, (uint32_t)(bnnc_stack_top - bnnc_ram_start) * 4, r.state);
+    return code;
 }
 
 /* The first code that runs. */
 __attribute__((used, noreturn)) void bnnc_reset(void);
 void bnnc_reset(void) {
-  volatile uint32_t *const system = (volatile uint32_t *)(uintptr_t)0xE000ED00u;
+    volatile uint32_t *const system = (volatile uint32_t *)(uintptr_t)0xE000ED00u;
 #ifdef __ARM_FP
-  system[0x88 / 4] |= 0xFu << 20; /* CPACR: the FPU is off after a reset */
+    system[0x88 / 4] |= 0xFu << 20; /* CPACR: the FPU is off after a reset */
 #endif
-  system[0x14 / 4] |= 1u << 3; /* CCR: unaligned accesses fault */
-  __asm__ volatile("dsb\n  isb" ::: "memory");
-  for (uint32_t *p = bnnc_ram_start, *sp = __builtin_frame_address(0); p < sp - 16; p++) *(volatile uint32_t *)p = BNNC_PAINT;
-  for (uint32_t *p = bnnc_data_start, *q = bnnc_data_load; p < bnnc_data_end;) *(volatile uint32_t *)p++ = *q++;
-  for (uint32_t *p = bnnc_bss_start; p < bnnc_bss_end;) *(volatile uint32_t *)p++ = 0;
-  bnnc_exit((uint32_t)main());
+    system[0x14 / 4] |= 1u << 3; /* CCR: unaligned accesses fault */
+    __asm__ volatile("dsb\n  isb" ::: "memory");
+    for (uint32_t *p = bnnc_ram_start, *sp = __builtin_frame_address(0); p < sp - 16; p++)
+        *(volatile uint32_t *)p = BNNC_PAINT;
+    for (uint32_t *p = bnnc_data_start, *q = bnnc_data_load; p < bnnc_data_end;) *(volatile uint32_t *)p++ = *q++;
+    for (uint32_t *p = bnnc_bss_start; p < bnnc_bss_end;) *(volatile uint32_t *)p++ = 0;
+    bnnc_exit((uint32_t)main());
 }
 
 __attribute__((noreturn)) static void bnnc_fault(void) { bnnc_exit(100); }

@@ -10,7 +10,8 @@ typedef struct {
 
 /* The row that the window of output row `out` meets at position k; -1: beyond the edge. */
 static inline __attribute__((always_inline, unused)) int bnnc_pixel_at(const bnnc_window *g, int out, int k) {
-    const int oy = out / g->out_width % g->out_height, ox = out % g->out_width, image = out / (g->out_height * g->out_width);
+    const int oy = out / g->out_width % g->out_height, ox = out % g->out_width,
+              image = out / (g->out_height * g->out_width);
     const int py = oy * g->stride - g->top + k / g->kx, px = ox * g->stride - g->left + k % g->kx;
     return py >= 0 && py < g->height && px >= 0 && px < g->width ? (image * g->height + py) * g->width + px : -1;
 }
@@ -25,18 +26,19 @@ static inline __attribute__((always_inline, unused)) int bnnc_window_at(const bn
 }
 
 /* Appends n bits (in words, pad bits 0; all ones where `from` is NULL) at bit `at` of words that are 0 from there on. */
-static inline __attribute__((always_inline, unused)) void bnnc_append(uint32_t *to, int at, const uint32_t *from, int n) {
+static inline __attribute__((always_inline, unused)) void bnnc_append(uint32_t *to, int at, const uint32_t *from,
+                                                                      int n) {
     for (int k = 0; 32 * k < n; k++) {
         const int left = n - 32 * k, shift = at & 31;
         const uint32_t w = from ? from[k] : left < 32 ? (1u << left) - 1u : 0xffffffffu;
         to[(at >> 5) + k] |= w << shift;
-        if (shift + (left < 32 ? left : 32) > 32)
-            to[(at >> 5) + k + 1] |= w >> (32 - shift);
+        if (shift + (left < 32 ? left : 32) > 32) to[(at >> 5) + k + 1] |= w >> (32 - shift);
     }
 }
 
 /* Up to 32 bits from bit `at` of rows of `cols` bits that are read as one row of `total` bits. */
-static inline __attribute__((unused)) uint32_t bnnc_joined(const uint32_t *rows, int stride, int cols, int total, int at) {
+static inline __attribute__((unused)) uint32_t bnnc_joined(const uint32_t *rows, int stride, int cols, int total,
+                                                           int at) {
     uint32_t w = 0;
     for (int have = 0, take; have < 32 && at + have < total; have += take) {
         const int row = (at + have) / cols, bit = (at + have) % cols;
@@ -52,7 +54,8 @@ static inline __attribute__((unused)) uint32_t bnnc_joined(const uint32_t *rows,
 /* Of the pixels first, first + 1, ... of images, which lie one after the other: the image, the row and the column. */
 #define vpixels BNNC_AT_LEVEL(vpixels)
 VINLINE void vpixels(int first, int height, int width, vi *image, vi *y, vi *x) {
-    const vi over = first % width + vcol(0), down = (over * ((1 << 24) / width + 1)) >> 24; /* exact: both are below 4096 */
+    const vi over = first % width + vcol(0),
+             down = (over * ((1 << 24) / width + 1)) >> 24; /* exact: both are below 4096 */
     const vi from = first / width % height + down, next = (from * ((1 << 24) / height + 1)) >> 24;
     *x = over - down * width;
     *y = from - next * height;
@@ -64,8 +67,7 @@ VINLINE void vpixels(int first, int height, int width, vi *image, vi *y, vi *x) 
 VINLINE void vturn(uint32_t *out, const uint32_t *in) {
     for (int b = 0; b < 4; b++) {
         VARRAY uint8_t byte[32];
-        for (int j = 0; j < 32; j++)
-            byte[j] = (uint8_t)(in[j] >> (8 * b));
+        for (int j = 0; j < 32; j++) byte[j] = (uint8_t)(in[j] >> (8 * b));
 #ifdef BNNC_AVX2
         __m256i v = _mm256_load_si256((const __m256i *)(const void *)byte);
 #pragma GCC unroll 8
@@ -76,8 +78,7 @@ VINLINE void vturn(uint32_t *out, const uint32_t *in) {
 #else
         for (int p = 0; p < 8; p++) {
             uint32_t w = 0;
-            for (int j = 0; j < 32; j++)
-                w |= ((uint32_t)byte[j] >> p & 1u) << j;
+            for (int j = 0; j < 32; j++) w |= ((uint32_t)byte[j] >> p & 1u) << j;
             out[8 * b + p] = w;
         }
 #endif

@@ -11,10 +11,8 @@ int bnnc_test_next(int index) { return net_next(index); }
 #endif
 uint8_t *bnnc_test_arena(void) { return bnnc_arena; }
 int bnnc_test_levels(void) { return bnnc_cpu_detect() + 1; }
-int bnnc_test_kernel(int level, int index, int tid, int nt)
-{
-    if (level >= (int)(sizeof KERNELS / sizeof KERNELS[0]) || index >= TRAIN_KERNELS + EVAL_KERNELS)
-        return 1;
+int bnnc_test_kernel(int level, int index, int tid, int nt) {
+    if (level >= (int)(sizeof KERNELS / sizeof KERNELS[0]) || index >= TRAIN_KERNELS + EVAL_KERNELS) return 1;
     KERNELS[level][index](tid, nt);
     return 0;
 }

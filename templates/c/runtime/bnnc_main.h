@@ -11,281 +11,286 @@
 /* The arena is part of the program: the kernel gives its pages on first touch, and kills us where there are none left.
  * Better to say so before the first step. */
 BNNC_COLD void bnnc_check_memory(void) {
-  char text[512];
-  uint64_t kib = 0;
-  int fd = bnnc_open(BNNC_MEMINFO, BNNC_READ);
-  if (fd < 0) return;
-  int64_t n = bnnc_read(fd, text, sizeof text - 1), i = 0;
-  bnnc_close(fd);
-  while (i + 14 < n && memcmp(text + i, "MemAvailable:", 13)) i++;
-  if (i + 14 >= n) return; /* not a Linux that tells */
-  for (i += 13; i < n && text[i] == ' '; i++) {}
-  for (; i < n && text[i] >= '0' && text[i] <= '9'; i++) kib = kib * 10 + (uint64_t)(text[i] - '0');
-  const uint64_t have = kib * 1024, of_batch = NET.arena_bytes - NET.state_bytes, other = NET.total_bytes - of_batch;
-  const uint64_t batch = have > other ? NET.batch * (have - other) / of_batch * 31 / 32 : 0; /* grows so, but for rounding */
-  const double need_mib = (double)NET.total_bytes / 0x1p20, have_mib = (double)have / 0x1p20;
-  if (have >= NET.total_bytes) return;
-  if (batch)
+    char text[512];
+    uint64_t kib = 0;
+    int fd = bnnc_open(BNNC_MEMINFO, BNNC_READ);
+    if (fd < 0) return;
+    int64_t n = bnnc_read(fd, text, sizeof text - 1), i = 0;
+    bnnc_close(fd);
+    while (i + 14 < n && memcmp(text + i, "MemAvailable:", 13)) i++;
+    if (i + 14 >= n) return; /* not a Linux that tells */
+    for (i += 13; i < n && text[i] == ' '; i++) {}
+    for (; i < n && text[i] >= '0' && text[i] <= '9'; i++) kib = kib * 10 + (uint64_t)(text[i] - '0');
+    const uint64_t have = kib * 1024, of_batch = NET.arena_bytes - NET.state_bytes, other = NET.total_bytes - of_batch;
+    const uint64_t batch =
+        have > other ? NET.batch * (have - other) / of_batch * 31 / 32 : 0; /* grows so, but for rounding */
+    const double need_mib = (double)NET.total_bytes / 0x1p20, have_mib = (double)have / 0x1p20;
+    if (have >= NET.total_bytes) return;
+    if (batch)
+        bnnc_fail(BNNC_E_MEMORY,
+                  "this network needs %.1f MiB of memory, the machine has %.1f MiB free\n"
+                  "  hint: end other programs, or compile with --ram %UKiB --batch %U",
+                  need_mib, have_mib, kib, batch);
     bnnc_fail(BNNC_E_MEMORY,
               "this network needs %.1f MiB of memory, the machine has %.1f MiB free\n"
-              "  hint: end other programs, or compile with --ram %UKiB --batch %U",
-              need_mib, have_mib, kib, batch);
-  bnnc_fail(BNNC_E_MEMORY,
-            "this network needs %.1f MiB of memory, the machine has %.1f MiB free\n"
-            "  hint: end other programs; no batch is small enough, a smaller network may be",
-            need_mib, have_mib);
+              "  hint: end other programs; no batch is small enough, a smaller network may be",
+              need_mib, have_mib);
 }
 
 /* Takes the arena's pages now: what happens where they are not there happens before the first step, not in the night. */
 BNNC_COLD void bnnc_take_arena(void) {
-  volatile uint8_t *p = bnnc_arena;
-  for (uint64_t i = 0; i < NET.arena_bytes; i += 4096) p[i] = p[i];
+    volatile uint8_t *p = bnnc_arena;
+    for (uint64_t i = 0; i < NET.arena_bytes; i += 4096) p[i] = p[i];
 }
 
 /* What every verb that runs kernels needs. */
 BNNC_COLD void bnnc_prepare(void) {
-  int cores = bnnc_cores(), most = (int)NET.max_threads;
-  bnnc_no_huge_pages(); /* a huge page under a partly used array would count in full */
-  bnnc_cpu_choose(bnnc_opt.isa);
-  bnnc_check_memory();
-  BNNC_START();
-  bnnc_take_arena();
-  bnnc_pool_start(bnnc_opt.threads_given ? (int)bnnc_opt.threads : cores < most ? cores : most);
+    int cores = bnnc_cores(), most = (int)NET.max_threads;
+    bnnc_no_huge_pages(); /* a huge page under a partly used array would count in full */
+    bnnc_cpu_choose(bnnc_opt.isa);
+    bnnc_check_memory();
+    BNNC_START();
+    bnnc_take_arena();
+    bnnc_pool_start(bnnc_opt.threads_given ? (int)bnnc_opt.threads : cores < most ? cores : most);
 }
 
 /* ---- train ---- */
 
 BNNC_COLD void bnnc_stop_on_signal(void) {
-  const int number = atomic_load(&bnnc_signal);
-  if (!number) return;
-  bnnc_save();
-  bnnc_say(2, "%scheckpoint %s written (%U bytes); the same command goes on from here\n", bnnc_view.live ? "\n" : "",
-           bnnc_slot_path[bnnc_booted.slot], (uint64_t)BNNC_PAYLOAD + sizeof bnnc_cur + NET.state_bytes);
-  if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
-  bnnc_exit(128 + number);
+    const int number = atomic_load(&bnnc_signal);
+    if (!number) return;
+    bnnc_save();
+    bnnc_say(2, "%scheckpoint %s written (%U bytes); the same command goes on from here\n", bnnc_view.live ? "\n" : "",
+             bnnc_slot_path[bnnc_booted.slot], (uint64_t)BNNC_PAYLOAD + sizeof bnnc_cur + NET.state_bytes);
+    if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
+    bnnc_exit(128 + number);
 }
 
 /* With --ask the run waits after each epoch for who has read its record in the log. False: stop here. */
 BNNC_COLD bool bnnc_go_on(void) {
-  char c = 0;
-  int64_t r;
-  if (!bnnc_opt.ask) return true;
-  bnnc_say(1, "epoch %u is done; a line goes on, the end of standard input stops\n", bnnc_cur.epoch);
-  do r = bnnc_read(0, &c, 1);
-  while ((r > 0 && c != '\n') || (r == -BNNC_EINTR && !atomic_load(&bnnc_signal)));
-  bnnc_stop_on_signal();
-  return r > 0;
+    char c = 0;
+    int64_t r;
+    if (!bnnc_opt.ask) return true;
+    bnnc_say(1, "epoch %u is done; a line goes on, the end of standard input stops\n", bnnc_cur.epoch);
+    do r = bnnc_read(0, &c, 1);
+    while ((r > 0 && c != '\n') || (r == -BNNC_EINTR && !atomic_load(&bnnc_signal)));
+    bnnc_stop_on_signal();
+    return r > 0;
 }
 
 /* The states of --init, or of the checkpoint: one of them must be there. */
 BNNC_COLD void bnnc_load(void) {
-  if (bnnc_opt.init) {
-    bnnc_state_init(bnnc_opt.seed);
-    bnnc_init_from(bnnc_opt.init);
-    BNNC_STATES_WRITTEN();
-    return;
-  }
-  bnnc_open_slots(false);
-  if (!bnnc_resume())
-    bnnc_fail(BNNC_E_CHECKPOINT,
-              "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors",
-              bnnc_opt.out);
+    if (bnnc_opt.init) {
+        bnnc_state_init(bnnc_opt.seed);
+        bnnc_init_from(bnnc_opt.init);
+        BNNC_STATES_WRITTEN();
+        return;
+    }
+    bnnc_open_slots(false);
+    if (!bnnc_resume())
+        bnnc_fail(BNNC_E_CHECKPOINT,
+                  "no checkpoint in %s\n  hint: --out FOLDER of a training run, or --init FILE.safetensors",
+                  bnnc_opt.out);
 }
 
 /* An encoder's thresholds are needed before the data is opened, which then has the rest of the arena for itself. A run
  * that is resumed, or starts from --init, has those that are stored there and fits none. */
 BNNC_COLD void bnnc_find_thresholds(bool train) {
-  bool resumed = false;
-  if (!NET.encoding.rows) return;
-  if (!train) bnnc_load();
-  else if (bnnc_streq(bnnc_opt.resume, "auto")) {
-    bnnc_open_slots(false);
-    resumed = bnnc_resume();
-  }
-  if (train && !resumed && bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
-  for (int i = 0; i < 2; i++)
-    if (bnnc_slot_file[i].folder && bnnc_slot_file[i].fd >= 0) bnnc_close(bnnc_slot_file[i].fd);
-  bnnc_fitted = (!train || resumed || bnnc_opt.init) && bnnc_finite(*bnnc_threshold(0));
-  bnnc_may_fit = train && !resumed;
+    bool resumed = false;
+    if (!NET.encoding.rows) return;
+    if (!train)
+        bnnc_load();
+    else if (bnnc_streq(bnnc_opt.resume, "auto")) {
+        bnnc_open_slots(false);
+        resumed = bnnc_resume();
+    }
+    if (train && !resumed && bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
+    for (int i = 0; i < 2; i++)
+        if (bnnc_slot_file[i].folder && bnnc_slot_file[i].fd >= 0) bnnc_close(bnnc_slot_file[i].fd);
+    bnnc_fitted = (!train || resumed || bnnc_opt.init) && bnnc_finite(*bnnc_threshold(0));
+    bnnc_may_fit = train && !resumed;
 }
 
 /* Fresh, or from a checkpoint; true: resumed. */
 BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
-  bnnc_open_slots(true);
-  bool resumed = bnnc_resume();
-  if (!resumed) {
-    bnnc_start_afresh(bnnc_opt.seed, bnnc_opt.lr, n_fit, n_hold);
-    if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
-    BNNC_STATES_WRITTEN();
-    return false;
-  }
-  if (bnnc_cur.n_fit != n_fit || bnnc_cur.n_hold != n_hold)
-    bnnc_fail(BNNC_E_CHECKPOINT,
-              "the checkpoint in %s was made with %u training samples and %u held out, now there are %u and %u\n"
-              "  hint: use the same data, or --resume never",
-              bnnc_opt.out, bnnc_cur.n_fit, bnnc_cur.n_hold, n_fit, n_hold);
-  if (bnnc_opt.seed_given && bnnc_cur.seed != bnnc_opt.seed)
-    bnnc_fail(BNNC_E_CHECKPOINT,
-              "the checkpoint in %s was made with seed %u, not %u\n  hint: --out ANOTHER_FOLDER, or --resume never",
-              bnnc_opt.out, bnnc_cur.seed, bnnc_opt.seed);
-  if (bnnc_opt.lr_given) bnnc_cur.lr0 = (double)(float)bnnc_opt.lr;
-  return true;
+    bnnc_open_slots(true);
+    bool resumed = bnnc_resume();
+    if (!resumed) {
+        bnnc_start_afresh(bnnc_opt.seed, bnnc_opt.lr, n_fit, n_hold);
+        if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
+        BNNC_STATES_WRITTEN();
+        return false;
+    }
+    if (bnnc_cur.n_fit != n_fit || bnnc_cur.n_hold != n_hold)
+        bnnc_fail(BNNC_E_CHECKPOINT,
+                  "the checkpoint in %s was made with %u training samples and %u held out, now there are %u and %u\n"
+                  "  hint: use the same data, or --resume never",
+                  bnnc_opt.out, bnnc_cur.n_fit, bnnc_cur.n_hold, n_fit, n_hold);
+    if (bnnc_opt.seed_given && bnnc_cur.seed != bnnc_opt.seed)
+        bnnc_fail(BNNC_E_CHECKPOINT,
+                  "the checkpoint in %s was made with seed %u, not %u\n  hint: --out ANOTHER_FOLDER, or --resume never",
+                  bnnc_opt.out, bnnc_cur.seed, bnnc_opt.seed);
+    if (bnnc_opt.lr_given) bnnc_cur.lr0 = (double)(float)bnnc_opt.lr;
+    return true;
 }
 
 /* After the last step of an epoch: measure, report, adapt, go to the next. */
 BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
-  const bool last = bnnc_cur.epoch + 1 == bnnc_opt.epochs;
-  const double held = bnnc_evaluate(&bnnc_train_set, true, bnnc_cur.n_hold, NULL);
-  double test = -1;
-  if (last || (bnnc_cur.epoch + 1) % bnnc_opt.eval_every == 0)
-    test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
-  bnnc_stop_on_signal(); /* the evaluation may be incomplete: a resumed run does it again */
-  if (test >= 0) bnnc_cur.last_test = test;
-  if (test > bnnc_cur.best_test) bnnc_cur.best_test = test;
-  bnnc_show_epoch((double)rate, train_seconds, held, test);
-  bnnc_next_epoch(held);
+    const bool last = bnnc_cur.epoch + 1 == bnnc_opt.epochs;
+    const double held = bnnc_evaluate(&bnnc_train_set, true, bnnc_cur.n_hold, NULL);
+    double test = -1;
+    if (last || (bnnc_cur.epoch + 1) % bnnc_opt.eval_every == 0)
+        test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
+    bnnc_stop_on_signal(); /* the evaluation may be incomplete: a resumed run does it again */
+    if (test >= 0) bnnc_cur.last_test = test;
+    if (test > bnnc_cur.best_test) bnnc_cur.best_test = test;
+    bnnc_show_epoch((double)rate, train_seconds, held, test);
+    bnnc_next_epoch(held);
 }
 
 BNNC_FN int bnnc_train(void) {
-  bnnc_view.start = bnnc_clock_ns();
-  bnnc_prepare();
-  bnnc_catch_signals();
-  bnnc_find_thresholds(true);
-  bnnc_open_data(true);
-  const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold,
-                 per_epoch = n_fit / (NET.batch * NET.parts);
-  if (!per_epoch)
-    bnnc_fail(BNNC_E_DATA,
-              "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec",
-              bnnc_train_set.path, n_fit, NET.batch * NET.parts);
-  const bool resumed = bnnc_begin(n_fit, n_hold);
-  bnnc_view.steps_per_epoch = per_epoch;
-  bnnc_show_start(resumed);
-  if (n_hold) bnnc_perm_init(&bnnc_split, bnnc_cur.seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, n);
+    bnnc_view.start = bnnc_clock_ns();
+    bnnc_prepare();
+    bnnc_catch_signals();
+    bnnc_find_thresholds(true);
+    bnnc_open_data(true);
+    const uint32_t n = bnnc_train_set.n, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold,
+                   per_epoch = n_fit / (NET.batch * NET.parts);
+    if (!per_epoch)
+        bnnc_fail(BNNC_E_DATA,
+                  "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec",
+                  bnnc_train_set.path, n_fit, NET.batch * NET.parts);
+    const bool resumed = bnnc_begin(n_fit, n_hold);
+    bnnc_view.steps_per_epoch = per_epoch;
+    bnnc_show_start(resumed);
+    if (n_hold) bnnc_perm_init(&bnnc_split, bnnc_cur.seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, n);
 
-  const uint64_t most = bnnc_opt.steps_given ? bnnc_opt.steps : UINT64_MAX;
-  uint64_t saved_at = bnnc_clock_ns(), saved_step = resumed ? bnnc_cur.step_total : UINT64_MAX;
-  bool changed = !resumed; /* since the last checkpoint */
-  while (bnnc_cur.epoch < bnnc_opt.epochs && bnnc_cur.step_total < most) {
-    bnnc_perm order;
-    float rate = bnnc_lr(per_epoch, bnnc_opt.epochs);
-    bnnc_perm_init(&order, bnnc_cur.seed, (uint32_t)BNNC_STREAM_ORDER, bnnc_cur.epoch, n_fit);
-    bnnc_view.epoch_start = bnnc_clock_ns();
-    bnnc_view.epoch_first_step = bnnc_cur.step;
-    while (bnnc_cur.step < per_epoch && bnnc_cur.step_total < most) {
-      rate = bnnc_lr(per_epoch, bnnc_opt.epochs);
-      (void)bnnc_train_batch(&bnnc_train_set, &order, rate);
-      changed = true;
-      bnnc_stop_on_signal();
-      bnnc_show_step();
-      const bool due = bnnc_opt.save_every_steps ? bnnc_cur.step_total % bnnc_opt.save_every_steps == 0
-                                                 : bnnc_seconds(saved_at, bnnc_clock_ns()) >= bnnc_opt.save_every;
-      if (due) {
-        bnnc_save();
-        changed = false, saved_at = bnnc_clock_ns(), saved_step = bnnc_cur.step_total;
-      }
+    const uint64_t most = bnnc_opt.steps_given ? bnnc_opt.steps : UINT64_MAX;
+    uint64_t saved_at = bnnc_clock_ns(), saved_step = resumed ? bnnc_cur.step_total : UINT64_MAX;
+    bool changed = !resumed; /* since the last checkpoint */
+    while (bnnc_cur.epoch < bnnc_opt.epochs && bnnc_cur.step_total < most) {
+        bnnc_perm order;
+        float rate = bnnc_lr(per_epoch, bnnc_opt.epochs);
+        bnnc_perm_init(&order, bnnc_cur.seed, (uint32_t)BNNC_STREAM_ORDER, bnnc_cur.epoch, n_fit);
+        bnnc_view.epoch_start = bnnc_clock_ns();
+        bnnc_view.epoch_first_step = bnnc_cur.step;
+        while (bnnc_cur.step < per_epoch && bnnc_cur.step_total < most) {
+            rate = bnnc_lr(per_epoch, bnnc_opt.epochs);
+            (void)bnnc_train_batch(&bnnc_train_set, &order, rate);
+            changed = true;
+            bnnc_stop_on_signal();
+            bnnc_show_step();
+            const bool due = bnnc_opt.save_every_steps ? bnnc_cur.step_total % bnnc_opt.save_every_steps == 0
+                                                       : bnnc_seconds(saved_at, bnnc_clock_ns()) >= bnnc_opt.save_every;
+            if (due) {
+                bnnc_save();
+                changed = false, saved_at = bnnc_clock_ns(), saved_step = bnnc_cur.step_total;
+            }
+        }
+        if (bnnc_cur.step < per_epoch) break; /* --steps */
+        bnnc_end_epoch(rate, bnnc_seconds(bnnc_view.epoch_start, bnnc_clock_ns()));
+        changed = true;
+        bnnc_view.epochs_done += (double)(per_epoch - bnnc_view.epoch_first_step) / per_epoch;
+        bnnc_view.epoch_seconds += bnnc_seconds(bnnc_view.epoch_start, bnnc_clock_ns());
+        if (bnnc_seconds(saved_at, bnnc_clock_ns()) > 1 && saved_step != bnnc_cur.step_total) {
+            bnnc_save();
+            changed = false, saved_at = bnnc_clock_ns(), saved_step = bnnc_cur.step_total;
+        }
+        if (!bnnc_go_on()) break;
     }
-    if (bnnc_cur.step < per_epoch) break; /* --steps */
-    bnnc_end_epoch(rate, bnnc_seconds(bnnc_view.epoch_start, bnnc_clock_ns()));
-    changed = true;
-    bnnc_view.epochs_done += (double)(per_epoch - bnnc_view.epoch_first_step) / per_epoch;
-    bnnc_view.epoch_seconds += bnnc_seconds(bnnc_view.epoch_start, bnnc_clock_ns());
-    if (bnnc_seconds(saved_at, bnnc_clock_ns()) > 1 && saved_step != bnnc_cur.step_total) {
-      bnnc_save();
-      changed = false, saved_at = bnnc_clock_ns(), saved_step = bnnc_cur.step_total;
+    if (changed) bnnc_save();
+    double test = bnnc_cur.last_test;
+    if (bnnc_cur.step) { /* stopped inside an epoch: measured for the report only */
+        test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
+        bnnc_stop_on_signal();
     }
-    if (!bnnc_go_on()) break;
-  }
-  if (changed) bnnc_save();
-  double test = bnnc_cur.last_test;
-  if (bnnc_cur.step) { /* stopped inside an epoch: measured for the report only */
-    test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
-    bnnc_stop_on_signal();
-  }
-  if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
-  if (bnnc_view.live) bnnc_say(1, "\r\x1b[K");
-  bnnc_show_end(test);
-  return BNNC_OK;
+    if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
+    if (bnnc_view.live) bnnc_say(1, "\r\x1b[K");
+    bnnc_show_end(test);
+    return BNNC_OK;
 }
 
 /* ---- eval, predict ---- */
 
 /* The test set and the states. */
 BNNC_FN void bnnc_open_test(void) {
-  bnnc_prepare();
-  bnnc_catch_signals();
-  bnnc_find_thresholds(false);
-  bnnc_open_data(false);
-  if (!bnnc_test_set.path)
-    bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test %s",
-              bnnc_labels_optional ? "FILE, of samples" : "IMAGES,LABELS or --test FILE.bnnd");
-  bnnc_load();
+    bnnc_prepare();
+    bnnc_catch_signals();
+    bnnc_find_thresholds(false);
+    bnnc_open_data(false);
+    if (!bnnc_test_set.path)
+        bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test %s",
+                  bnnc_labels_optional ? "FILE, of samples" : "IMAGES,LABELS or --test FILE.bnnd");
+    bnnc_load();
 }
 
 BNNC_FN int bnnc_eval(void) {
-  double loss = 0;
-  const uint64_t start = bnnc_clock_ns();
-  bnnc_open_test();
-  if (!bnnc_test_set.n) bnnc_fail(BNNC_E_DATA, "%s has no samples", bnnc_test_set.path);
-  const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss),
-               s = bnnc_seconds(start, bnnc_clock_ns());
-  if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
-  if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
-  if (bnnc_opt.json)
-    bnnc_say(1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"}\n",
-             bnnc_test_set.n, hits, loss, s, bnnc_state_hash(), bnnc_weights_hash());
-  else
-    bnnc_say(1, "test %.2f %%  %s %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, bnnc_loss_name(), loss,
-             bnnc_test_set.n, s, bnnc_state_hash());
-  return BNNC_OK;
+    double loss = 0;
+    const uint64_t start = bnnc_clock_ns();
+    bnnc_open_test();
+    if (!bnnc_test_set.n) bnnc_fail(BNNC_E_DATA, "%s has no samples", bnnc_test_set.path);
+    const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss),
+                 s = bnnc_seconds(start, bnnc_clock_ns());
+    if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
+    if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
+    if (bnnc_opt.json)
+        bnnc_say(
+            1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"}\n",
+            bnnc_test_set.n, hits, loss, s, bnnc_state_hash(), bnnc_weights_hash());
+    else
+        bnnc_say(1, "test %.2f %%  %s %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, bnnc_loss_name(), loss,
+                 bnnc_test_set.n, s, bnnc_state_hash());
+    return BNNC_OK;
 }
 
 /* One line a sample, written batch by batch for those who wait for it. */
 BNNC_FN int bnnc_classify(void) {
-  bnnc_text t = {(char *)bnnc_io, sizeof bnnc_io, 0, 1};
-  bnnc_labels_optional = true;
-  bnnc_open_test();
-  for (uint32_t at = 0, real; at < bnnc_test_set.n && !bnnc_lost && !atomic_load(&bnnc_signal); at += real) {
-    if (!(real = bnnc_eval_batch(&bnnc_test_set, false, bnnc_test_set.n, at))) break;
-    for (uint32_t b = 0; b < real; b++) {
-      int32_t class;
-      memcpy(&class, bnnc_arena + NET.eval_pred + (uint64_t)b * 4, 4);
-      if (bnnc_opt.json) bnnc_put(&t, "{\"sample\":%u,\"class\":%d}\n", at + b, class);
-      else bnnc_put(&t, "%d\n", class);
+    bnnc_text t = {(char *)bnnc_io, sizeof bnnc_io, 0, 1};
+    bnnc_labels_optional = true;
+    bnnc_open_test();
+    for (uint32_t at = 0, real; at < bnnc_test_set.n && !bnnc_lost && !atomic_load(&bnnc_signal); at += real) {
+        if (!(real = bnnc_eval_batch(&bnnc_test_set, false, bnnc_test_set.n, at))) break;
+        for (uint32_t b = 0; b < real; b++) {
+            int32_t class;
+            memcpy(&class, bnnc_arena + NET.eval_pred + (uint64_t)b * 4, 4);
+            if (bnnc_opt.json)
+                bnnc_put(&t, "{\"sample\":%u,\"class\":%d}\n", at + b, class);
+            else
+                bnnc_put(&t, "%d\n", class);
+        }
+        bnnc_flush(&t);
     }
-    bnnc_flush(&t);
-  }
-  return atomic_load(&bnnc_signal) ? 128 + atomic_load(&bnnc_signal) : BNNC_OK;
+    return atomic_load(&bnnc_signal) ? 128 + atomic_load(&bnnc_signal) : BNNC_OK;
 }
 
 /* ---- info ---- */
 
 BNNC_COLD int bnnc_info(void) {
-  static const char *const types[] = {"f32", "f16", "bit", "u8", "i32", "i16", "i8"};
-  if (bnnc_opt.json) {
-    bnnc_say(1, "%s\n", NET.plan_json);
+    static const char *const types[] = {"f32", "f16", "bit", "u8", "i32", "i16", "i8"};
+    if (bnnc_opt.json) {
+        bnnc_say(1, "%s\n", NET.plan_json);
+        return BNNC_OK;
+    }
+    bnnc_say(1,
+             "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u  seed %u\n"
+             "memory: arena %U bytes, whole process %U bytes predicted\n",
+             NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch * NET.parts, NET.classes,
+             NET.epochs, NET.seed, NET.arena_bytes, NET.total_bytes);
+    for (uint32_t k = 0; k < NET.n_state; k++) {
+        const bnnc_state *s = &NET.state[k];
+        bnnc_say(1, "  %-28s %-4s %6u x %-6u %10u bytes%s\n", s->name, types[s->dtype], s->rows, s->cols, s->nbytes,
+                 s->exported ? "" : "  (not exported)");
+    }
+    bnnc_say(1, "%s", NET.summary);
+    BNNC_INFO_MORE();
     return BNNC_OK;
-  }
-  bnnc_say(1,
-           "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u  seed %u\n"
-           "memory: arena %U bytes, whole process %U bytes predicted\n",
-           NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch * NET.parts, NET.classes, NET.epochs,
-           NET.seed, NET.arena_bytes, NET.total_bytes);
-  for (uint32_t k = 0; k < NET.n_state; k++) {
-    const bnnc_state *s = &NET.state[k];
-    bnnc_say(1, "  %-28s %-4s %6u x %-6u %10u bytes%s\n", s->name, types[s->dtype], s->rows, s->cols, s->nbytes,
-             s->exported ? "" : "  (not exported)");
-  }
-  bnnc_say(1, "%s", NET.summary);
-  BNNC_INFO_MORE();
-  return BNNC_OK;
 }
 
 #include "bnnc_bench.h" /* needs bnnc_prepare */
 #include "bnnc_selftest.h"
 
 BNNC_FN int bnnc_do(int verb) {
-  switch (verb) {
+    switch (verb) {
     case BNNC_TRAIN: return bnnc_train();
     case BNNC_EVAL: return bnnc_eval();
     case BNNC_PREDICT: return bnnc_classify();
@@ -293,17 +298,17 @@ BNNC_FN int bnnc_do(int verb) {
     case BNNC_BENCH: return bnnc_bench();
     case BNNC_SELFTEST: return bnnc_selftest();
     default: return BNNC_OK;
-  }
+    }
 }
 
 /* Text that is lost is lost work, but for a training run's: its checkpoint is written. */
 static int bnnc_main(int argc, char **argv, char **envp) {
-  bnnc_environ = envp;
-  const int verb = bnnc_parse_args(argc, argv), code = bnnc_do(verb);
-  if (!bnnc_lost || verb == BNNC_TRAIN || code) return code;
-  if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
-  bnnc_fail(BNNC_E_DATA, "cannot write to standard output: %s",
-            bnnc_lost == -32 /* EPIPE */ ? "nobody reads it any more" : bnnc_errname(bnnc_lost));
+    bnnc_environ = envp;
+    const int verb = bnnc_parse_args(argc, argv), code = bnnc_do(verb);
+    if (!bnnc_lost || verb == BNNC_TRAIN || code) return code;
+    if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
+    bnnc_fail(BNNC_E_DATA, "cannot write to standard output: %s",
+              bnnc_lost == -32 /* EPIPE */ ? "nobody reads it any more" : bnnc_errname(bnnc_lost));
 }
 
 #ifndef BNNC_NO_MAIN /* a test that has a main of its own defines it */

@@ -8,24 +8,28 @@
 #include <stdint.h>
 
 static inline __attribute__((unused)) float bnnc_from_bits(uint32_t u) {
-    union { uint32_t u; float f; } x = {u};
+    union {
+        uint32_t u;
+        float f;
+    } x = {u};
     return x.f;
 }
 static inline __attribute__((unused)) uint32_t bnnc_to_bits(float f) {
-    union { float f; uint32_t u; } x = {f};
+    union {
+        float f;
+        uint32_t u;
+    } x = {f};
     return x.u;
 }
 
 /* The square-root instruction; -fno-math-errno keeps the compiler from calling a library. */
-static inline __attribute__((unused)) float bnnc_sqrtf(float x) {
-    return __builtin_sqrtf(x);
-}
+static inline __attribute__((unused)) float bnnc_sqrtf(float x) { return __builtin_sqrtf(x); }
 
 /* IEEE half to single: exact. */
 static inline __attribute__((unused)) float bnnc_f16_to_f32(uint16_t h) {
     const uint32_t s = (uint32_t)(h & 0x8000u) << 16;
     const uint32_t m = (uint32_t)(h & 0x7fffu) << 13; /* exponent and fraction in single position */
-    if ((h & 0x7c00u) == 0x7c00u) /* infinity, or a quiet NaN */
+    if ((h & 0x7c00u) == 0x7c00u)                     /* infinity, or a quiet NaN */
         return bnnc_from_bits(s | 0x7f800000u | m | (m & 0x7fffffu ? 0x400000u : 0u));
     /* times 2^112 corrects the exponent and normalises what is subnormal in half */
     return bnnc_from_bits(s | bnnc_to_bits(bnnc_from_bits(m) * 0x1p112f));
@@ -34,8 +38,7 @@ static inline __attribute__((unused)) float bnnc_f16_to_f32(uint16_t h) {
 /* Single to IEEE half, round to nearest even; NaN stays a quiet NaN. */
 static inline __attribute__((unused)) uint16_t bnnc_f32_to_f16(float f) {
     const uint32_t u = bnnc_to_bits(f), s = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
-    if (a > 0x7f800000u)
-        return (uint16_t)(s | 0x7e00u | ((a >> 13) & 0x3ffu));
+    if (a > 0x7f800000u) return (uint16_t)(s | 0x7e00u | ((a >> 13) & 0x3ffu));
     if (a >= 0x47800000u) /* 65536 and above */
         return (uint16_t)(s | 0x7c00u);
     if (a < 0x38800000u) { /* below the smallest normal half: adding 0.5 leaves the rounded fraction in the low bits */
@@ -93,8 +96,7 @@ static inline __attribute__((unused)) float bnnc_log(float x) {
 static inline __attribute__((unused)) float bnnc_powi(float x, float n) {
     float y = 1.0f;
     for (uint32_t k = (uint32_t)n; k; k >>= 1) {
-        if (k & 1u)
-            y = y * x;
+        if (k & 1u) y = y * x;
         x = x * x;
     }
     return y;
@@ -112,8 +114,7 @@ static inline __attribute__((unused)) int32_t bnnc_rate(uint32_t scale, int32_t 
     const uint64_t x = (uint64_t)scale * (uint32_t)a / (uint32_t)(b > 1 ? b : 1);
     uint64_t root = 0;
     for (uint64_t bit = 1u << 16; bit; bit >>= 1)
-        if ((root | bit) * (root | bit) <= x)
-            root |= bit;
+        if ((root | bit) * (root | bit) <= x) root |= bit;
     return root < 65536 ? (int32_t)root : 65536;
 }
 

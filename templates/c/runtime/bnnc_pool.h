@@ -31,32 +31,32 @@
 typedef void (*bnnc_kernel)(int tid, int nthreads);
 
 static struct {
-  _Alignas(64) _Atomic uint32_t go; /* counts runs; each word that one side polls has a cache line of its own */
-  _Alignas(64) _Atomic uint32_t left;
-  _Alignas(64) _Atomic uint32_t sleepers;
-  _Atomic uint32_t caller_sleeps;
-  bnnc_kernel kernel;
-  int n, home; /* home: the caller's CPU at the start */
+    _Alignas(64) _Atomic uint32_t go; /* counts runs; each word that one side polls has a cache line of its own */
+    _Alignas(64) _Atomic uint32_t left;
+    _Alignas(64) _Atomic uint32_t sleepers;
+    _Atomic uint32_t caller_sleeps;
+    bnnc_kernel kernel;
+    int n, home; /* home: the caller's CPU at the start */
 } bnnc_pool = {.n = 1};
 
 BNNC_FN void bnnc_pause(void) {
 #if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #elif defined(__aarch64__)
-  __asm__ volatile("yield" ::: "memory");
+    __asm__ volatile("yield" ::: "memory");
 #endif
 }
 
 /* Spins while (word == value) is `equal`; true: it no longer is. */
 BNNC_FN bool bnnc_spin_while(_Atomic uint32_t *word, uint32_t value, bool equal) {
-  for (int i = 0; i < BNNC_SPIN; i++) {
-    for (int k = 0; k < 64; k++) {
-      if ((atomic_load_explicit(word, memory_order_acquire) == value) != equal) return true;
-      bnnc_pause();
+    for (int i = 0; i < BNNC_SPIN; i++) {
+        for (int k = 0; k < 64; k++) {
+            if ((atomic_load_explicit(word, memory_order_acquire) == value) != equal) return true;
+            bnnc_pause();
+        }
+        bnnc_yield();
     }
-    bnnc_yield();
-  }
-  return false;
+    return false;
 }
 
 #if BNNC_MAX_THREADS > 1
@@ -64,52 +64,52 @@ static _Alignas(64) uint8_t bnnc_stacks[BNNC_MAX_THREADS - 1][BNNC_THREAD_STACK 
 static bnnc_thread_call bnnc_calls[BNNC_MAX_THREADS - 1];
 
 static void bnnc_worker(void *arg) {
-  int tid = (int)(intptr_t)arg;
-  bnnc_move_away(bnnc_pool.home, tid);
-  for (uint32_t seen = 0;; seen++) {
-    if (!bnnc_spin_while(&bnnc_pool.go, seen, true)) {
-      atomic_fetch_add(&bnnc_pool.sleepers, 1);
-      while (atomic_load(&bnnc_pool.go) == seen) bnnc_futex_wait(&bnnc_pool.go, seen);
-      atomic_fetch_sub(&bnnc_pool.sleepers, 1);
+    int tid = (int)(intptr_t)arg;
+    bnnc_move_away(bnnc_pool.home, tid);
+    for (uint32_t seen = 0;; seen++) {
+        if (!bnnc_spin_while(&bnnc_pool.go, seen, true)) {
+            atomic_fetch_add(&bnnc_pool.sleepers, 1);
+            while (atomic_load(&bnnc_pool.go) == seen) bnnc_futex_wait(&bnnc_pool.go, seen);
+            atomic_fetch_sub(&bnnc_pool.sleepers, 1);
+        }
+        bnnc_pool.kernel(tid, bnnc_pool.n);
+        if (atomic_fetch_sub(&bnnc_pool.left, 1) == 1 && atomic_load(&bnnc_pool.caller_sleeps))
+            bnnc_futex_wake(&bnnc_pool.left, 1);
     }
-    bnnc_pool.kernel(tid, bnnc_pool.n);
-    if (atomic_fetch_sub(&bnnc_pool.left, 1) == 1 && atomic_load(&bnnc_pool.caller_sleeps))
-      bnnc_futex_wake(&bnnc_pool.left, 1);
-  }
 }
 #endif
 
 /* Starts n - 1 threads. Call once. */
 BNNC_FN void bnnc_pool_start(int n) {
-  bnnc_pool.n = n < BNNC_MAX_THREADS ? n : BNNC_MAX_THREADS;
-  bnnc_pool.home = bnnc_this_cpu();
+    bnnc_pool.n = n < BNNC_MAX_THREADS ? n : BNNC_MAX_THREADS;
+    bnnc_pool.home = bnnc_this_cpu();
 #if BNNC_MAX_THREADS > 1
-  for (int i = 1; i < bnnc_pool.n; i++) {
-    int r = bnnc_thread_start(bnnc_worker, (void *)(intptr_t)i, bnnc_stacks[i - 1], sizeof bnnc_stacks[0],
-                              &bnnc_calls[i - 1]);
-    if (r < 0) bnnc_fail(BNNC_E_INTERNAL, "cannot start thread %d: %s\n  hint: --threads 1", i, bnnc_errname(r));
-  }
+    for (int i = 1; i < bnnc_pool.n; i++) {
+        int r = bnnc_thread_start(bnnc_worker, (void *)(intptr_t)i, bnnc_stacks[i - 1], sizeof bnnc_stacks[0],
+                                  &bnnc_calls[i - 1]);
+        if (r < 0) bnnc_fail(BNNC_E_INTERNAL, "cannot start thread %d: %s\n  hint: --threads 1", i, bnnc_errname(r));
+    }
 #endif
 }
 
 BNNC_FN void bnnc_run(bnnc_kernel k) {
 #if BNNC_MAX_THREADS > 1
-  if (bnnc_pool.n > 1) {
-    bnnc_pool.kernel = k;
-    atomic_store_explicit(&bnnc_pool.left, (uint32_t)bnnc_pool.n - 1, memory_order_relaxed);
-    atomic_fetch_add(&bnnc_pool.go, 1);
-    if (atomic_load(&bnnc_pool.sleepers)) bnnc_futex_wake(&bnnc_pool.go, BNNC_MAX_THREADS);
-    k(0, bnnc_pool.n);
-    if (!bnnc_spin_while(&bnnc_pool.left, 0, false)) {
-      uint32_t left;
-      atomic_store(&bnnc_pool.caller_sleeps, 1);
-      while ((left = atomic_load(&bnnc_pool.left)) != 0) bnnc_futex_wait(&bnnc_pool.left, left);
-      atomic_store(&bnnc_pool.caller_sleeps, 0);
+    if (bnnc_pool.n > 1) {
+        bnnc_pool.kernel = k;
+        atomic_store_explicit(&bnnc_pool.left, (uint32_t)bnnc_pool.n - 1, memory_order_relaxed);
+        atomic_fetch_add(&bnnc_pool.go, 1);
+        if (atomic_load(&bnnc_pool.sleepers)) bnnc_futex_wake(&bnnc_pool.go, BNNC_MAX_THREADS);
+        k(0, bnnc_pool.n);
+        if (!bnnc_spin_while(&bnnc_pool.left, 0, false)) {
+            uint32_t left;
+            atomic_store(&bnnc_pool.caller_sleeps, 1);
+            while ((left = atomic_load(&bnnc_pool.left)) != 0) bnnc_futex_wait(&bnnc_pool.left, left);
+            atomic_store(&bnnc_pool.caller_sleeps, 0);
+        }
+        return;
     }
-    return;
-  }
 #endif
-  k(0, 1);
+    k(0, 1);
 }
 
 #endif

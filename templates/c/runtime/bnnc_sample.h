@@ -6,17 +6,17 @@
 BNNC_FN uint32_t bnnc_kind_as_bnnd(uint32_t kind) { return kind == BNNC_U8 ? 0 : kind == BNNC_BIT ? 1 : 2; }
 BNNC_FN uint32_t bnnc_net_kind(void) { return bnnc_kind_as_bnnd(NET.in_kind); }
 BNNC_FN uint32_t bnnc_kind_bytes(uint32_t kind) {
-  return kind == 0 ? NET.elems : kind == 1 ? (NET.elems + 7) / 8 : NET.elems * 4;
+    return kind == 0 ? NET.elems : kind == 1 ? (NET.elems + 7) / 8 : NET.elems * 4;
 }
 BNNC_FN uint32_t bnnc_row_bytes(void) { /* of x in the arena */
-  return NET.in_kind == BNNC_BIT ? (NET.elems + 31) / 32 * 4 : bnnc_kind_bytes(bnnc_net_kind());
+    return NET.in_kind == BNNC_BIT ? (NET.elems + 31) / 32 * 4 : bnnc_kind_bytes(bnnc_net_kind());
 }
 
 /* What a row holds beyond its sample: the bytes up to whole words, and the bits up to whole bytes, are 0. */
 BNNC_FN void bnnc_pad_row(uint8_t *row) {
-  const uint32_t used = bnnc_kind_bytes(bnnc_net_kind());
-  for (uint32_t b = used; b < bnnc_row_bytes(); b++) row[b] = 0;
-  if (NET.in_kind == BNNC_BIT && NET.elems % 8 != 0) row[used - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
+    const uint32_t used = bnnc_kind_bytes(bnnc_net_kind());
+    for (uint32_t b = used; b < bnnc_row_bytes(); b++) row[b] = 0;
+    if (NET.in_kind == BNNC_BIT && NET.elems % 8 != 0) row[used - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
 }
 
 #endif

@@ -10,48 +10,74 @@
 #define BNNC_BYTE_LOOPS 1
 /* Bits of AT_HWCAP (asm/hwcap.h) that the compiler's feature macros ask for. */
 #ifdef __aarch64__
-enum { BNNC_NEED = 1 << 0 | 1 << 1 /* FP, ASIMD */
+enum {
+    BNNC_NEED = 1 << 0 | 1 << 1 /* FP, ASIMD */
 #ifdef __ARM_FEATURE_CRC32
-                   | 1 << 7
+    | 1 << 7
 #endif
 #ifdef __ARM_FEATURE_ATOMICS
-                   | 1 << 8
+    | 1 << 8
 #endif
 #ifdef __ARM_FEATURE_FP16_VECTOR_ARITHMETIC
-                   | 1 << 9 | 1 << 10
+    | 1 << 9 | 1 << 10
 #endif
 #ifdef __ARM_FEATURE_DOTPROD
-                   | 1 << 20
+    | 1 << 20
 #endif
 };
 #else
-enum { BNNC_NEED = 1 << 6 | 1 << 15 /* VFP, and a thread register: ARMv6K and later */
+enum {
+    BNNC_NEED = 1 << 6 | 1 << 15 /* VFP, and a thread register: ARMv6K and later */
 #ifdef __ARM_NEON
-                   | 1 << 12
+    | 1 << 12
 #endif
 #ifdef __ARM_FEATURE_FMA /* VFPv4, which converts halves */
-                   | 1 << 16
+    | 1 << 16
 #endif
 #if defined(__ARM_FEATURE_IDIV) && __ARM_ARCH_ISA_THUMB == 2
-                   | 1 << 17 | 1 << 18
+    | 1 << 17 | 1 << 18
 #endif
 };
 #endif
 __attribute__((used)) static const uint32_t bnnc_need = BNNC_NEED;
-#define BNNC_OLD_CPU "this program was compiled for a newer CPU than this one\\n  hint: bnnc targets lists what to compile for instead\\n"
+#define BNNC_OLD_CPU \
+    "this program was compiled for a newer CPU than this one\\n  hint: bnnc targets lists what to compile for " \
+    "instead\\n"
 
 #ifdef __aarch64__
-enum { NR_read = 63, NR_write = 64, NR_close = 57, NR_lseek = 62, NR_rt_sigaction = 134, NR_rt_sigprocmask = 135,
-       NR_ioctl = 29, NR_pread = 67, NR_pwrite = 68, NR_yield = 124, NR_getpid = 172, NR_fsync = 82,
-       NR_ftruncate = 46, NR_prctl = 167, NR_futex = 98, NR_sched_setaffinity = 122, NR_sched_getaffinity = 123,
-       NR_clock_gettime = 113, NR_exit_group = 94, NR_openat = 56, NR_mkdirat = 34, NR_unlinkat = 35,
-       NR_renameat = 38, NR_preadv = 69, NR_getcpu = 168 };
+enum {
+    NR_read = 63,
+    NR_write = 64,
+    NR_close = 57,
+    NR_lseek = 62,
+    NR_rt_sigaction = 134,
+    NR_rt_sigprocmask = 135,
+    NR_ioctl = 29,
+    NR_pread = 67,
+    NR_pwrite = 68,
+    NR_yield = 124,
+    NR_getpid = 172,
+    NR_fsync = 82,
+    NR_ftruncate = 46,
+    NR_prctl = 167,
+    NR_futex = 98,
+    NR_sched_setaffinity = 122,
+    NR_sched_getaffinity = 123,
+    NR_clock_gettime = 113,
+    NR_exit_group = 94,
+    NR_openat = 56,
+    NR_mkdirat = 34,
+    NR_unlinkat = 35,
+    NR_renameat = 38,
+    NR_preadv = 69,
+    NR_getcpu = 168
+};
 
 BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
-  register long x8 __asm__("x8") = nr, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
-                x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
-  __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory", "cc");
-  return x0;
+    register long x8 __asm__("x8") = nr, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c,
+                     x3 __asm__("x3") = d, x4 __asm__("x4") = e, x5 __asm__("x5") = f;
+    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4), "r"(x5) : "memory", "cc");
+    return x0;
 }
 
 /* The stack: argc, argv, 0, environment, 0, then pairs of the auxiliary vector; 16 is AT_HWCAP. */
@@ -74,21 +100,44 @@ __asm__(".text\n"
         "bnnc_sigreturn:\n  mov x8,#139\n  svc #0\n");
 
 #else /* arm EABI; no compiler's library is linked: Debian's holds ARMv7 code, which ends a program on a Pi Zero */
-enum { NR_read = 3, NR_write = 4, NR_close = 6, NR_lseek = 140, NR_rt_sigaction = 174, NR_rt_sigprocmask = 175,
-       NR_ioctl = 54, NR_pread = 180, NR_pwrite = 181, NR_yield = 158, NR_getpid = 20, NR_fsync = 118,
-       NR_ftruncate = 194, NR_prctl = 172, NR_futex = 240, NR_sched_setaffinity = 241, NR_sched_getaffinity = 242,
-       NR_clock_gettime = 263, NR_exit_group = 248, NR_openat = 322, NR_mkdirat = 323, NR_unlinkat = 328,
-       NR_renameat = 329, NR_preadv = 361, NR_getcpu = 345 };
+enum {
+    NR_read = 3,
+    NR_write = 4,
+    NR_close = 6,
+    NR_lseek = 140,
+    NR_rt_sigaction = 174,
+    NR_rt_sigprocmask = 175,
+    NR_ioctl = 54,
+    NR_pread = 180,
+    NR_pwrite = 181,
+    NR_yield = 158,
+    NR_getpid = 20,
+    NR_fsync = 118,
+    NR_ftruncate = 194,
+    NR_prctl = 172,
+    NR_futex = 240,
+    NR_sched_setaffinity = 241,
+    NR_sched_getaffinity = 242,
+    NR_clock_gettime = 263,
+    NR_exit_group = 248,
+    NR_openat = 322,
+    NR_mkdirat = 323,
+    NR_unlinkat = 328,
+    NR_renameat = 329,
+    NR_preadv = 361,
+    NR_getcpu = 345
+};
 #define BNNC_32_BIT 1 /* a 64-bit offset is two arguments */
 
 BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
-  register long r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c, r3 __asm__("r3") = d,
-                r4 __asm__("r4") = e, r5 __asm__("r5") = f;
-  long r7; /* in Thumb code r7 may be the frame pointer, so it is put back by hand */
-  __asm__ volatile("mov %[r7], r7\n  mov r7, %[nr]\n  svc #0\n  mov r7, %[r7]"
-                   : "+r"(r0), [r7] "=&r"(r7) : [nr] "r"(nr), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5)
-                   : "memory", "cc");
-  return r0;
+    register long r0 __asm__("r0") = a, r1 __asm__("r1") = b, r2 __asm__("r2") = c, r3 __asm__("r3") = d,
+                     r4 __asm__("r4") = e, r5 __asm__("r5") = f;
+    long r7; /* in Thumb code r7 may be the frame pointer, so it is put back by hand */
+    __asm__ volatile("mov %[r7], r7\n  mov r7, %[nr]\n  svc #0\n  mov r7, %[r7]"
+                     : "+r"(r0), [r7] "=&r"(r7)
+                     : [nr] "r"(nr), "r"(r1), "r"(r2), "r"(r3), "r"(r4), "r"(r5)
+                     : "memory", "cc");
+    return r0;
 }
 
 /* As above, in instructions of ARMv5. */
@@ -126,29 +175,29 @@ BNNC_BASE_PCS int64_t __aeabi_d2lz(double x);
 
 /* Long division, one bit of the quotient a turn; 0 where d is 0. */
 uint64_t bnnc_divide(uint64_t n, uint64_t d, uint64_t *rest) {
-  uint64_t q = 0;
-  if (d && n >= d) {
-    int s = __builtin_clzll(d) - __builtin_clzll(n);
-    for (d <<= s; s >= 0; s--, d >>= 1)
-      if (n >= d) n -= d, q |= (uint64_t)1 << s;
-  }
-  *rest = n;
-  return q;
+    uint64_t q = 0;
+    if (d && n >= d) {
+        int s = __builtin_clzll(d) - __builtin_clzll(n);
+        for (d <<= s; s >= 0; s--, d >>= 1)
+            if (n >= d) n -= d, q |= (uint64_t)1 << s;
+    }
+    *rest = n;
+    return q;
 }
 uint64_t __aeabi_uidivmod(uint32_t n, uint32_t d) {
-  uint32_t q = 0;
-  if (d && n >= d) {
-    int s = __builtin_clz(d) - __builtin_clz(n);
-    for (d <<= s; s >= 0; s--, d >>= 1)
-      if (n >= d) n -= d, q |= 1u << s;
-  }
-  return (uint64_t)n << 32 | q;
+    uint32_t q = 0;
+    if (d && n >= d) {
+        int s = __builtin_clz(d) - __builtin_clz(n);
+        for (d <<= s; s >= 0; s--, d >>= 1)
+            if (n >= d) n -= d, q |= 1u << s;
+    }
+    return (uint64_t)n << 32 | q;
 }
 uint32_t __aeabi_uidiv(uint32_t n, uint32_t d) { return (uint32_t)__aeabi_uidivmod(n, d); }
 uint64_t __aeabi_idivmod(int32_t n, int32_t d) { /* truncated; the rest has the sign of n */
-  const uint64_t u = __aeabi_uidivmod(n < 0 ? 0u - (uint32_t)n : (uint32_t)n, d < 0 ? 0u - (uint32_t)d : (uint32_t)d);
-  const uint32_t q = (uint32_t)u, r = (uint32_t)(u >> 32);
-  return (uint64_t)(n < 0 ? 0u - r : r) << 32 | ((n ^ d) < 0 ? 0u - q : q);
+    const uint64_t u = __aeabi_uidivmod(n < 0 ? 0u - (uint32_t)n : (uint32_t)n, d < 0 ? 0u - (uint32_t)d : (uint32_t)d);
+    const uint32_t q = (uint32_t)u, r = (uint32_t)(u >> 32);
+    return (uint64_t)(n < 0 ? 0u - r : r) << 32 | ((n ^ d) < 0 ? 0u - q : q);
 }
 int32_t __aeabi_idiv(int32_t n, int32_t d) { return (int32_t)(uint32_t)__aeabi_idivmod(n, d); }
 /* quotient in r0:r1, rest in r2:r3 */
@@ -164,16 +213,16 @@ double __aeabi_ul2d(uint64_t x) { return (double)(uint32_t)(x >> 32) * 0x1p32 + 
 double __aeabi_l2d(int64_t x) { return (double)(int32_t)(x >> 32) * 0x1p32 + (double)(uint32_t)x; }
 /* What does not fit a double is first cut to 53 bits, with a bit set for what was cut: then only the last step rounds. */
 float __aeabi_ul2f(uint64_t x) {
-  if (x >> 53) x = (x & ~(uint64_t)0xfff) | (uint64_t)((x & 0xfff) != 0) << 11;
-  return (float)__aeabi_ul2d(x);
+    if (x >> 53) x = (x & ~(uint64_t)0xfff) | (uint64_t)((x & 0xfff) != 0) << 11;
+    return (float)__aeabi_ul2d(x);
 }
 float __aeabi_l2f(int64_t x) {
-  const float y = __aeabi_ul2f(x < 0 ? 0u - (uint64_t)x : (uint64_t)x);
-  return x < 0 ? -y : y;
+    const float y = __aeabi_ul2f(x < 0 ? 0u - (uint64_t)x : (uint64_t)x);
+    return x < 0 ? -y : y;
 }
 uint64_t __aeabi_d2ulz(double x) {
-  const uint32_t high = (uint32_t)(x * 0x1p-32);
-  return (uint64_t)high << 32 | (uint32_t)(x - (double)high * 0x1p32);
+    const uint32_t high = (uint32_t)(x * 0x1p-32);
+    return (uint64_t)high << 32 | (uint32_t)(x - (double)high * 0x1p32);
 }
 uint64_t __aeabi_f2ulz(float x) { return __aeabi_d2ulz((double)x); }
 int64_t __aeabi_d2lz(double x) { return x < 0 ? -(int64_t)__aeabi_d2ulz(-x) : (int64_t)__aeabi_d2ulz(x); }

@@ -15,47 +15,47 @@ int memcmp(const void *a, const void *b, size_t n);
 
 typedef uint32_t __attribute__((may_alias)) bnnc_word;
 BNNC_WEAK void *memcpy(void *restrict d, const void *restrict s, size_t n) {
-  uint8_t *p = d;
-  const uint8_t *q = s;
-  for (; n >= 4 && (((uintptr_t)p | (uintptr_t)q) & 3) == 0; n -= 4, p += 4, q += 4) {
-    *(bnnc_word *)(void *)p = *(const bnnc_word *)(const void *)q;
-    BNNC_OPAQUE;
-  }
-  for (; n; n--) {
-    *p++ = *q++;
-    BNNC_OPAQUE;
-  }
-  return d;
+    uint8_t *p = d;
+    const uint8_t *q = s;
+    for (; n >= 4 && (((uintptr_t)p | (uintptr_t)q) & 3) == 0; n -= 4, p += 4, q += 4) {
+        *(bnnc_word *)(void *)p = *(const bnnc_word *)(const void *)q;
+        BNNC_OPAQUE;
+    }
+    for (; n; n--) {
+        *p++ = *q++;
+        BNNC_OPAQUE;
+    }
+    return d;
 }
 BNNC_WEAK void *memset(void *d, int c, size_t n) {
-  uint8_t *p = d;
-  for (; n >= 4 && ((uintptr_t)p & 3) == 0; n -= 4, p += 4) {
-    *(bnnc_word *)(void *)p = (uint32_t)(uint8_t)c * 0x01010101u;
-    BNNC_OPAQUE;
-  }
-  for (; n; n--) {
-    *p++ = (uint8_t)c;
-    BNNC_OPAQUE;
-  }
-  return d;
+    uint8_t *p = d;
+    for (; n >= 4 && ((uintptr_t)p & 3) == 0; n -= 4, p += 4) {
+        *(bnnc_word *)(void *)p = (uint32_t)(uint8_t)c * 0x01010101u;
+        BNNC_OPAQUE;
+    }
+    for (; n; n--) {
+        *p++ = (uint8_t)c;
+        BNNC_OPAQUE;
+    }
+    return d;
 }
 BNNC_WEAK void *memmove(void *d, const void *s, size_t n) {
-  uint8_t *p = d;
-  const uint8_t *q = s;
-  if ((uintptr_t)p <= (uintptr_t)q || (uintptr_t)p >= (uintptr_t)q + n) return memcpy(d, s, n);
-  while (n--) {
-    p[n] = q[n];
-    BNNC_OPAQUE;
-  }
-  return d;
+    uint8_t *p = d;
+    const uint8_t *q = s;
+    if ((uintptr_t)p <= (uintptr_t)q || (uintptr_t)p >= (uintptr_t)q + n) return memcpy(d, s, n);
+    while (n--) {
+        p[n] = q[n];
+        BNNC_OPAQUE;
+    }
+    return d;
 }
 BNNC_WEAK int memcmp(const void *a, const void *b, size_t n) {
-  const uint8_t *p = a, *q = b;
-  for (size_t i = 0; i < n; i++) {
-    if (p[i] != q[i]) return p[i] - q[i];
-    BNNC_OPAQUE;
-  }
-  return 0;
+    const uint8_t *p = a, *q = b;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != q[i]) return p[i] - q[i];
+        BNNC_OPAQUE;
+    }
+    return 0;
 }
 #define memcpy(d, s, n) __builtin_memcpy(d, s, n)
 #define memset(d, c, n) __builtin_memset(d, c, n)
@@ -64,9 +64,9 @@ BNNC_WEAK int memcmp(const void *a, const void *b, size_t n) {
 
 /* Whatever the file: there is one place for text. */
 BNNC_FN int bnnc_write_all(int fd, const void *src, uint64_t n) {
-  (void)fd;
-  if (bnnc_board_now && bnnc_board_now->print) bnnc_board_now->print(bnnc_board_now->me, src, (uint32_t)n);
-  return 0;
+    (void)fd;
+    if (bnnc_board_now && bnnc_board_now->print) bnnc_board_now->print(bnnc_board_now->me, src, (uint32_t)n);
+    return 0;
 }
 
 /* ---- one core, one instruction set ---- */

@@ -5,18 +5,42 @@
 
 /* ---- x86-64 ------------------------------------------------------------------------------------------------- */
 #if defined(__x86_64__)
-enum { NR_read = 0, NR_write = 1, NR_close = 3, NR_lseek = 8, NR_rt_sigaction = 13, NR_rt_sigprocmask = 14,
-       NR_ioctl = 16, NR_pread = 17, NR_pwrite = 18, NR_yield = 24, NR_getpid = 39, NR_fsync = 74, NR_ftruncate = 77,
-       NR_prctl = 157, NR_futex = 202, NR_sched_setaffinity = 203, NR_sched_getaffinity = 204, NR_clock_gettime = 228,
-       NR_exit_group = 231, NR_openat = 257, NR_mkdirat = 258, NR_unlinkat = 263, NR_renameat = 264, NR_preadv = 295,
-       NR_getcpu = 309 };
+enum {
+    NR_read = 0,
+    NR_write = 1,
+    NR_close = 3,
+    NR_lseek = 8,
+    NR_rt_sigaction = 13,
+    NR_rt_sigprocmask = 14,
+    NR_ioctl = 16,
+    NR_pread = 17,
+    NR_pwrite = 18,
+    NR_yield = 24,
+    NR_getpid = 39,
+    NR_fsync = 74,
+    NR_ftruncate = 77,
+    NR_prctl = 157,
+    NR_futex = 202,
+    NR_sched_setaffinity = 203,
+    NR_sched_getaffinity = 204,
+    NR_clock_gettime = 228,
+    NR_exit_group = 231,
+    NR_openat = 257,
+    NR_mkdirat = 258,
+    NR_unlinkat = 263,
+    NR_renameat = 264,
+    NR_preadv = 295,
+    NR_getcpu = 309
+};
 
 BNNC_FN long bnnc_call(long nr, long a, long b, long c, long d, long e, long f) {
-  register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
-  long r;
-  __asm__ volatile("syscall" : "=a"(r) : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                   : "rcx", "r11", "memory");
-  return r;
+    register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+    long r;
+    __asm__ volatile("syscall"
+                     : "=a"(r)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return r;
 }
 
 /* The kernel enters with argc at the stack pointer. clone: the child finds fn and arg on its new stack. */
@@ -35,14 +59,14 @@ __asm__(".text\n"
 /* rep movsb: one instruction, fast on every CPU of the last ten years, and no compiler turns it into a call of itself
  * */
 void *memcpy(void *restrict d, const void *restrict s, size_t n) {
-  void *r = d;
-  __asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
-  return r;
+    void *r = d;
+    __asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+    return r;
 }
 void *memset(void *d, int c, size_t n) {
-  void *r = d;
-  __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
-  return r;
+    void *r = d;
+    __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+    return r;
 }
 
 /* ---- ARM ----------------------------------------------------------------------------------------------------- */
@@ -56,58 +80,60 @@ void *memset(void *d, int c, size_t n) {
 #ifdef BNNC_BYTE_LOOPS
 /* The empty asm keeps the compiler from recognising the loop and replacing it by a call of the function itself. */
 #define BNNC_OPAQUE __asm__ volatile("" ::: "memory")
-typedef struct { uint64_t v; } __attribute__((packed, may_alias)) bnnc_word; /* any address, any type */
+typedef struct {
+    uint64_t v;
+} __attribute__((packed, may_alias)) bnnc_word; /* any address, any type */
 void *memcpy(void *restrict d, const void *restrict s, size_t n) {
-  uint8_t *p = d;
-  const uint8_t *q = s;
-  for (; n >= 8; n -= 8, p += 8, q += 8) {
-    ((bnnc_word *)(void *)p)->v = ((const bnnc_word *)(const void *)q)->v;
-    BNNC_OPAQUE;
-  }
-  for (; n; n--) {
-    *p++ = *q++;
-    BNNC_OPAQUE;
-  }
-  return d;
+    uint8_t *p = d;
+    const uint8_t *q = s;
+    for (; n >= 8; n -= 8, p += 8, q += 8) {
+        ((bnnc_word *)(void *)p)->v = ((const bnnc_word *)(const void *)q)->v;
+        BNNC_OPAQUE;
+    }
+    for (; n; n--) {
+        *p++ = *q++;
+        BNNC_OPAQUE;
+    }
+    return d;
 }
 void *memset(void *d, int c, size_t n) {
-  uint8_t *p = d;
-  uint64_t w = (uint8_t)c * 0x0101010101010101u;
-  for (; n >= 8; n -= 8, p += 8) {
-    ((bnnc_word *)(void *)p)->v = w;
-    BNNC_OPAQUE;
-  }
-  for (; n; n--) {
-    *p++ = (uint8_t)c;
-    BNNC_OPAQUE;
-  }
-  return d;
+    uint8_t *p = d;
+    uint64_t w = (uint8_t)c * 0x0101010101010101u;
+    for (; n >= 8; n -= 8, p += 8) {
+        ((bnnc_word *)(void *)p)->v = w;
+        BNNC_OPAQUE;
+    }
+    for (; n; n--) {
+        *p++ = (uint8_t)c;
+        BNNC_OPAQUE;
+    }
+    return d;
 }
 #endif
 
 void *memmove(void *d, const void *s, size_t n) {
-  uint8_t *p = d;
-  const uint8_t *q = s;
-  if ((uintptr_t)p <= (uintptr_t)q || (uintptr_t)p >= (uintptr_t)q + n) {
-    for (size_t i = 0; i < n; i++) {
-      p[i] = q[i];
-      __asm__ volatile("" ::: "memory");
+    uint8_t *p = d;
+    const uint8_t *q = s;
+    if ((uintptr_t)p <= (uintptr_t)q || (uintptr_t)p >= (uintptr_t)q + n) {
+        for (size_t i = 0; i < n; i++) {
+            p[i] = q[i];
+            __asm__ volatile("" ::: "memory");
+        }
+    } else {
+        while (n--) {
+            p[n] = q[n];
+            __asm__ volatile("" ::: "memory");
+        }
     }
-  } else {
-    while (n--) {
-      p[n] = q[n];
-      __asm__ volatile("" ::: "memory");
-    }
-  }
-  return d;
+    return d;
 }
 int memcmp(const void *a, const void *b, size_t n) {
-  const uint8_t *p = a, *q = b;
-  for (size_t i = 0; i < n; i++) {
-    if (p[i] != q[i]) return p[i] - q[i];
-    __asm__ volatile("" ::: "memory");
-  }
-  return 0;
+    const uint8_t *p = a, *q = b;
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] != q[i]) return p[i] - q[i];
+        __asm__ volatile("" ::: "memory");
+    }
+    return 0;
 }
 
 /* -ffreestanding makes every memcpy a call; these let the compiler expand the small ones in place again. */
@@ -131,117 +157,123 @@ typedef int64_t bnnc_time;
 #endif
 
 BNNC_FN int bnnc_open(const char *path, int how) {
-  static const int flags[] = {0, 01 | 0100 | 01000, 02 | 0100, 01 | 0100 | 02000};
-  return (int)bnnc_call(NR_openat, BNNC_AT_CWD, (long)path, flags[how] | BNNC_CLOEXEC | BNNC_LARGEFILE, 0644, 0, 0);
+    static const int flags[] = {0, 01 | 0100 | 01000, 02 | 0100, 01 | 0100 | 02000};
+    return (int)bnnc_call(NR_openat, BNNC_AT_CWD, (long)path, flags[how] | BNNC_CLOEXEC | BNNC_LARGEFILE, 0644, 0, 0);
 }
 BNNC_FN int64_t bnnc_read(int fd, void *p, uint64_t n) { return bnnc_call(NR_read, fd, (long)p, (long)n, 0, 0, 0); }
 BNNC_FN int64_t bnnc_write(int fd, const void *p, uint64_t n) {
-  return bnnc_call(NR_write, fd, (long)p, (long)n, 0, 0, 0);
+    return bnnc_call(NR_write, fd, (long)p, (long)n, 0, 0, 0);
 }
 BNNC_FN int64_t bnnc_pread(int fd, void *p, uint64_t n, uint64_t off) {
-  return bnnc_call(NR_pread, fd, (long)p, (long)n, BNNC_OFFSET(off));
+    return bnnc_call(NR_pread, fd, (long)p, (long)n, BNNC_OFFSET(off));
 }
 BNNC_FN int64_t bnnc_pwrite(int fd, const void *p, uint64_t n, uint64_t off) {
-  return bnnc_call(NR_pwrite, fd, (long)p, (long)n, BNNC_OFFSET(off));
+    return bnnc_call(NR_pwrite, fd, (long)p, (long)n, BNNC_OFFSET(off));
 }
 BNNC_FN int64_t bnnc_preadv2(int fd, void *a, uint32_t na, void *b, uint32_t nb, uint64_t off) {
-  struct { void *p; size_t n; } v[2] = {{a, na}, {b, nb}};
-  return bnnc_call(NR_preadv, fd, (long)v, 2, BNNC_OFFSET5(off));
+    struct {
+        void *p;
+        size_t n;
+    } v[2] = {{a, na}, {b, nb}};
+    return bnnc_call(NR_preadv, fd, (long)v, 2, BNNC_OFFSET5(off));
 }
 BNNC_FN int bnnc_fsync(int fd) { return (int)bnnc_call(NR_fsync, fd, 0, 0, 0, 0, 0); }
 BNNC_FN int bnnc_close(int fd) { return (int)bnnc_call(NR_close, fd, 0, 0, 0, 0, 0); }
 BNNC_FN int bnnc_rename(const char *from, const char *to) {
-  return (int)bnnc_call(NR_renameat, BNNC_AT_CWD, (long)from, BNNC_AT_CWD, (long)to, 0, 0);
+    return (int)bnnc_call(NR_renameat, BNNC_AT_CWD, (long)from, BNNC_AT_CWD, (long)to, 0, 0);
 }
 BNNC_FN int bnnc_mkdir(const char *path) { return (int)bnnc_call(NR_mkdirat, BNNC_AT_CWD, (long)path, 0755, 0, 0, 0); }
 BNNC_FN int bnnc_unlink(const char *path) { return (int)bnnc_call(NR_unlinkat, BNNC_AT_CWD, (long)path, 0, 0, 0, 0); }
 #ifdef BNNC_32_BIT
 BNNC_FN int bnnc_truncate(int fd, uint64_t n) {
-  return (int)bnnc_call(NR_ftruncate, fd, 0, (long)(uint32_t)n, (long)(uint32_t)(n >> 32), 0, 0);
+    return (int)bnnc_call(NR_ftruncate, fd, 0, (long)(uint32_t)n, (long)(uint32_t)(n >> 32), 0, 0);
 }
 BNNC_FN int64_t bnnc_size(int fd) {
-  int64_t end = 0;
-  long r = bnnc_call(NR_lseek, fd, 0, 0, (long)&end, 2 /* SEEK_END */, 0);
-  return r < 0 ? r : end;
+    int64_t end = 0;
+    long r = bnnc_call(NR_lseek, fd, 0, 0, (long)&end, 2 /* SEEK_END */, 0);
+    return r < 0 ? r : end;
 }
 #else
 BNNC_FN int bnnc_truncate(int fd, uint64_t n) { return (int)bnnc_call(NR_ftruncate, fd, (long)n, 0, 0, 0, 0); }
 BNNC_FN int64_t bnnc_size(int fd) { return bnnc_call(NR_lseek, fd, 0, 2 /* SEEK_END */, 0, 0, 0); }
 #endif
 BNNC_FN bool bnnc_isatty(int fd) {
-  uint8_t termios[64];
-  return bnnc_call(NR_ioctl, fd, 0x5401 /* TCGETS */, (long)termios, 0, 0, 0) == 0;
+    uint8_t termios[64];
+    return bnnc_call(NR_ioctl, fd, 0x5401 /* TCGETS */, (long)termios, 0, 0, 0) == 0;
 }
 BNNC_FN void bnnc_yield(void) { (void)bnnc_call(NR_yield, 0, 0, 0, 0, 0, 0); }
 BNNC_FN int bnnc_pid(void) { return (int)bnnc_call(NR_getpid, 0, 0, 0, 0, 0, 0); }
 BNNC_FN void bnnc_no_huge_pages(void) { (void)bnnc_call(NR_prctl, 41 /* PR_SET_THP_DISABLE */, 1, 0, 0, 0, 0); }
 BNNC_FN _Noreturn void bnnc_exit(int code) {
-  for (;;) bnnc_call(NR_exit_group, code, 0, 0, 0, 0, 0);
+    for (;;) bnnc_call(NR_exit_group, code, 0, 0, 0, 0, 0);
 }
 
 BNNC_FN uint64_t bnnc_clock_ns(void) {
-  bnnc_time t[2] = {0, 0};
-  (void)bnnc_call(NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, (long)t, 0, 0, 0, 0);
-  return (uint64_t)t[0] * 1000000000u + (uint64_t)t[1];
+    bnnc_time t[2] = {0, 0};
+    (void)bnnc_call(NR_clock_gettime, 1 /* CLOCK_MONOTONIC */, (long)t, 0, 0, 0, 0);
+    return (uint64_t)t[0] * 1000000000u + (uint64_t)t[1];
 }
 
 /* The CPUs this thread may run on, one bit each. */
 BNNC_FN void bnnc_get_cpus(uint64_t mask[16]) {
-  for (int i = 0; i < 16; i++) mask[i] = 0;
-  if (bnnc_call(NR_sched_getaffinity, 0, 128, (long)mask, 0, 0, 0) < 0) mask[0] = 1;
+    for (int i = 0; i < 16; i++) mask[i] = 0;
+    if (bnnc_call(NR_sched_getaffinity, 0, 128, (long)mask, 0, 0, 0) < 0) mask[0] = 1;
 }
 BNNC_FN void bnnc_set_cpus(const uint64_t mask[16]) {
-  (void)bnnc_call(NR_sched_setaffinity, 0, 128, (long)mask, 0, 0, 0);
+    (void)bnnc_call(NR_sched_setaffinity, 0, 128, (long)mask, 0, 0, 0);
 }
 BNNC_FN int bnnc_this_cpu(void) {
-  unsigned cpu = 0;
-  return bnnc_call(NR_getcpu, (long)&cpu, 0, 0, 0, 0, 0) < 0 ? 0 : (int)cpu;
+    unsigned cpu = 0;
+    return bnnc_call(NR_getcpu, (long)&cpu, 0, 0, 0, 0, 0) < 0 ? 0 : (int)cpu;
 }
 
 void bnnc_sigreturn(void);
 BNNC_FN void bnnc_on_signal(int number) { atomic_store(&bnnc_signal, number); }
 BNNC_FN void bnnc_catch_signals(void) {
-  struct {
-    void (*handler)(int);
-    unsigned long flags;
-    void (*restorer)(void);
-    unsigned long mask[8 / sizeof(long)];
-  } a = {bnnc_on_signal, 0x04000004 /* SA_RESTORER, and SA_SIGINFO: a frame for rt_sigreturn */, bnnc_sigreturn, {0}}, old = a;
-  (void)bnnc_call(NR_rt_sigaction, 2 /* SIGINT */, (long)&a, 0, 8, 0, 0);
-  (void)bnnc_call(NR_rt_sigaction, 15 /* SIGTERM */, (long)&a, 0, 8, 0, 0);
-  for (int i = 0; i < 2; i++) { /* what nohup or a service manager has set to be ignored (1, SIG_IGN) stays so */
-    const int number = i ? 13 /* SIGPIPE */ : 1 /* SIGHUP */;
-    if (!bnnc_call(NR_rt_sigaction, number, 0, (long)&old, 8, 0, 0) && (uintptr_t)old.handler != 1)
-      (void)bnnc_call(NR_rt_sigaction, number, (long)&a, 0, 8, 0, 0);
-  }
+    struct {
+        void (*handler)(int);
+        unsigned long flags;
+        void (*restorer)(void);
+        unsigned long mask[8 / sizeof(long)];
+    } a = {bnnc_on_signal, 0x04000004 /* SA_RESTORER, and SA_SIGINFO: a frame for rt_sigreturn */, bnnc_sigreturn, {0}},
+      old = a;
+    (void)bnnc_call(NR_rt_sigaction, 2 /* SIGINT */, (long)&a, 0, 8, 0, 0);
+    (void)bnnc_call(NR_rt_sigaction, 15 /* SIGTERM */, (long)&a, 0, 8, 0, 0);
+    for (int i = 0; i < 2; i++) { /* what nohup or a service manager has set to be ignored (1, SIG_IGN) stays so */
+        const int number = i ? 13 /* SIGPIPE */ : 1 /* SIGHUP */;
+        if (!bnnc_call(NR_rt_sigaction, number, 0, (long)&old, 8, 0, 0) && (uintptr_t)old.handler != 1)
+            (void)bnnc_call(NR_rt_sigaction, number, (long)&a, 0, 8, 0, 0);
+    }
 }
 
 BNNC_FN void bnnc_futex_wait(_Atomic uint32_t *word, uint32_t expected) {
-  (void)bnnc_call(NR_futex, (long)word, 128 /* WAIT_PRIVATE */, (long)expected, 0, 0, 0);
+    (void)bnnc_call(NR_futex, (long)word, 128 /* WAIT_PRIVATE */, (long)expected, 0, 0, 0);
 }
 BNNC_FN void bnnc_futex_wake(_Atomic uint32_t *word, int n) {
-  (void)bnnc_call(NR_futex, (long)word, 129 /* WAKE_PRIVATE */, n, 0, 0, 0);
+    (void)bnnc_call(NR_futex, (long)word, 129 /* WAKE_PRIVATE */, n, 0, 0, 0);
 }
 
 /* Starts fn(arg) on the given stack with signals blocked, so that only the main thread sees them. */
-typedef struct { char unused; } bnnc_thread_call;
+typedef struct {
+    char unused;
+} bnnc_thread_call;
 long bnnc_clone(long flags, void *stack_top, void (*fn)(void *), void *arg);
 BNNC_FN int bnnc_thread_start(void (*fn)(void *), void *arg, void *stack, uint32_t bytes, bnnc_thread_call *call) {
-  /* CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM: a thread of this process, without thread-local storage */
-  const long flags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000;
-  uint64_t all = ~(uint64_t)0, old = 0;
-  (void)call;
-  (void)bnnc_call(NR_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&all, (long)&old, 8, 0, 0);
-  long r = bnnc_clone(flags, (uint8_t *)stack + bytes, fn, arg);
-  (void)bnnc_call(NR_rt_sigprocmask, 2, (long)&old, 0, 8, 0, 0);
-  return r < 0 ? (int)r : 0;
+    /* CLONE_VM | FS | FILES | SIGHAND | THREAD | SYSVSEM: a thread of this process, without thread-local storage */
+    const long flags = 0x100 | 0x200 | 0x400 | 0x800 | 0x10000 | 0x40000;
+    uint64_t all = ~(uint64_t)0, old = 0;
+    (void)call;
+    (void)bnnc_call(NR_rt_sigprocmask, 2 /* SIG_SETMASK */, (long)&all, (long)&old, 8, 0, 0);
+    long r = bnnc_clone(flags, (uint8_t *)stack + bytes, fn, arg);
+    (void)bnnc_call(NR_rt_sigprocmask, 2, (long)&old, 0, 8, 0, 0);
+    return r < 0 ? (int)r : 0;
 }
 
 /* The program's main function, and _start's way to it. */
-#define BNNC_ENTRY(function)                                                    \
-  __attribute__((used, noreturn)) static void bnnc_start(long *sp) {            \
-    char **argv = (char **)(void *)(sp + 1);                                    \
-    bnnc_exit(function((int)sp[0], argv, argv + sp[0] + 1));                    \
-  }
+#define BNNC_ENTRY(function) \
+    __attribute__((used, noreturn)) static void bnnc_start(long *sp) { \
+        char **argv = (char **)(void *)(sp + 1); \
+        bnnc_exit(function((int)sp[0], argv, argv + sp[0] + 1)); \
+    }
 
 #endif

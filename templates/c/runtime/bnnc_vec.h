@@ -41,7 +41,8 @@
 /* What the level has: gcc's own macros follow its pragmas, clang's do not, and there the generated file says BNNC_FOR_.. */
 #undef BNNC_AVX512
 #undef BNNC_AVX2
-#if defined(BNNC_FOR_AVX512) || (defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VPOPCNTDQ__))
+#if defined(BNNC_FOR_AVX512) || \
+    (defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VPOPCNTDQ__))
 #define BNNC_AVX512 1
 #endif
 #if defined(BNNC_AVX512) || defined(BNNC_FOR_AVX2) || (defined(__AVX2__) && defined(__F16C__))
@@ -70,7 +71,8 @@
 #define BNNC_DOT_ARCH ".arch armv8.2-a+dotprod\n\t"
 #endif
 /* In each lane of acc the products of four bytes of a with the four of one lane of b are added up. */
-#define BNNC_DOT(acc, a, b, lane) __asm__(BNNC_DOT_ARCH "udot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(acc) : "w"(a), "w"(b))
+#define BNNC_DOT(acc, a, b, lane) \
+    __asm__(BNNC_DOT_ARCH "udot %0.4s, %1.16b, %2.4b[" #lane "]" : "+w"(acc) : "w"(a), "w"(b))
 #endif
 #if defined(__aarch64__) || (defined(__ARM_FP16_FORMAT_IEEE) && defined(__ARM_FP) && (__ARM_FP & 2))
 #define BNNC_NEON_F16 1
@@ -151,19 +153,14 @@ typedef int8_t VTYPE(vc, 1);
 typedef int16_t VTYPE(vs, 2);
 typedef uint16_t VTYPE(vh, 2);
 
-VINLINE vf vbc(float x) {
-    return x - (vf){0};
-}
+VINLINE vf vbc(float x) { return x - (vf){0}; }
 
-VINLINE vi vbci(int32_t x) {
-    return x - (vi){0};
-}
+VINLINE vi vbci(int32_t x) { return x - (vi){0}; }
 
 /* The column numbers c, c+1, ... */
 VINLINE vi vcol(int c) {
     vi v = {0};
-    for (int i = 0; i < VL; i++)
-        v[i] = c + i;
+    for (int i = 0; i < VL; i++) v[i] = c + i;
     return v;
 }
 
@@ -174,9 +171,7 @@ VINLINE vf vsel(vi m, vf a, vf b) {
     return (vf)((m & (vi)a) | (~m & (vi)b));
 }
 
-VINLINE vi vseli(vi m, vi a, vi b) {
-    return (m & a) | (~m & b);
-}
+VINLINE vi vseli(vi m, vi a, vi b) { return (m & a) | (~m & b); }
 /* (*) The sum of all lanes. */
 VINLINE int32_t vsum(vi a) {
 #ifdef BNNC_AVX512
@@ -185,8 +180,7 @@ VINLINE int32_t vsum(vi a) {
     return vaddvq_s32((int32x4_t)a);
 #else
     int32_t sum = 0;
-    for (int i = 0; i < VL; i++)
-        sum += a[i];
+    for (int i = 0; i < VL; i++) sum += a[i];
     return sum;
 #endif
 }
@@ -214,33 +208,17 @@ VINLINE vi vmini(vi a, vi b) {
     return vseli(a < b, a, b);
 #endif
 }
-VINLINE vi vabsi(vi a) {
-    return vmaxi(a, -a);
-}
+VINLINE vi vabsi(vi a) { return vmaxi(a, -a); }
 
 /* +1 or -1 for a bit, 1 or 0 for a bool. */
-VINLINE vf vpm1(vi m) {
-    return vsel(m, vbc(1.0f), vbc(-1.0f));
-}
-VINLINE vf v01(vi m) {
-    return (vf)(m & (vi)vbc(1.0f));
-}
+VINLINE vf vpm1(vi m) { return vsel(m, vbc(1.0f), vbc(-1.0f)); }
+VINLINE vf v01(vi m) { return (vf)(m & (vi)vbc(1.0f)); }
 
-VINLINE vf vtof(vi x) {
-    return __builtin_convertvector(x, vf);
-}
-VINLINE vf vneg(vf x) {
-    return (vf)((vi)x ^ (vi)vbc(-0.0f));
-}
-VINLINE vf vabs(vf x) {
-    return (vf)((vi)x & 0x7fffffff);
-}
-VINLINE vf vmax(vf a, vf b) {
-    return vsel(a > b, a, b);
-}
-VINLINE vf vmin(vf a, vf b) {
-    return vsel(a < b, a, b);
-}
+VINLINE vf vtof(vi x) { return __builtin_convertvector(x, vf); }
+VINLINE vf vneg(vf x) { return (vf)((vi)x ^ (vi)vbc(-0.0f)); }
+VINLINE vf vabs(vf x) { return (vf)((vi)x & 0x7fffffff); }
+VINLINE vf vmax(vf a, vf b) { return vsel(a > b, a, b); }
+VINLINE vf vmin(vf a, vf b) { return vsel(a < b, a, b); }
 
 /* (*) The correctly rounded square root. */
 VINLINE vf vsqrt(vf x) {
@@ -254,8 +232,7 @@ VINLINE vf vsqrt(vf x) {
     return (vf)vsqrtq_f32((float32x4_t)x);
 #else
     vf y;
-    for (int i = 0; i < VL; i++)
-        y[i] = bnnc_sqrtf(x[i]);
+    for (int i = 0; i < VL; i++) y[i] = bnnc_sqrtf(x[i]);
     return y;
 #endif
 }
@@ -263,20 +240,17 @@ VINLINE vf vsqrt(vf x) {
 /* exp and log: the operations of bnnc_exp and bnnc_log (bnnc_num.h), lane by lane. */
 VINLINE vf vexp(vf x) {
     vf y;
-    for (int i = 0; i < VL; i++)
-        y[i] = bnnc_exp(x[i]);
+    for (int i = 0; i < VL; i++) y[i] = bnnc_exp(x[i]);
     return y;
 }
 VINLINE vf vlog(vf x) {
     vf y;
-    for (int i = 0; i < VL; i++)
-        y[i] = bnnc_log(x[i]);
+    for (int i = 0; i < VL; i++) y[i] = bnnc_log(x[i]);
     return y;
 }
 VINLINE vf vpowi(vf x, vf n) {
     vf y;
-    for (int i = 0; i < VL; i++)
-        y[i] = bnnc_powi(x[i], n[i]);
+    for (int i = 0; i < VL; i++) y[i] = bnnc_powi(x[i], n[i]);
     return y;
 }
 
@@ -320,76 +294,57 @@ VINLINE vi vwiden_i16(const int16_t *p) {
 }
 
 VINLINE vf vld_f32(const float *p, int n) {
-    if (n == VL)
-        return *(const vf *)p;
+    if (n == VL) return *(const vf *)p;
     vf v = vbc(0.0f);
-    for (int i = 0; i < n; i++)
-        v[i] = p[i];
+    for (int i = 0; i < n; i++) v[i] = p[i];
     return v;
 }
-VINLINE vu vld_u32(const uint32_t *p) {
-    return *(const vu *)p;
-}
+VINLINE vu vld_u32(const uint32_t *p) { return *(const vu *)p; }
 /* (*) The first n words; absent lanes read as 0. */
 VINLINE vu vld_words(const uint32_t *p, int n) {
 #ifdef BNNC_AVX512
     return (vu)_mm512_maskz_loadu_epi32((__mmask16)(n < VL ? (1u << n) - 1u : 0xffffu), p);
 #else
-    if (n >= VL)
-        return vld_u32(p);
+    if (n >= VL) return vld_u32(p);
     vu v = {0};
-    for (int i = 0; i < n; i++)
-        v[i] = p[i];
+    for (int i = 0; i < n; i++) v[i] = p[i];
     return v;
 #endif
 }
-VINLINE void vst_u32(uint32_t *p, vu v) {
-    *(vu *)p = v;
-}
+VINLINE void vst_u32(uint32_t *p, vu v) { *(vu *)p = v; }
 VINLINE vi vld_i32(const int32_t *p, int n) {
-    if (n == VL)
-        return *(const vi *)p;
+    if (n == VL) return *(const vi *)p;
     vi v = {0};
-    for (int i = 0; i < n; i++)
-        v[i] = p[i];
+    for (int i = 0; i < n; i++) v[i] = p[i];
     return v;
 }
 VINLINE vi vld_i16(const int16_t *p, int n) {
-    if (n == VL)
-        return vwiden_i16(p);
+    if (n == VL) return vwiden_i16(p);
     vi v = {0};
-    for (int i = 0; i < n; i++)
-        v[i] = p[i];
+    for (int i = 0; i < n; i++) v[i] = p[i];
     return v;
 }
 VINLINE vi vld_i8(const int8_t *p, int n) {
-    if (n == VL)
-        return vwiden_i8(p);
+    if (n == VL) return vwiden_i8(p);
     vi v = {0};
-    for (int i = 0; i < n; i++)
-        v[i] = p[i];
+    for (int i = 0; i < n; i++) v[i] = p[i];
     return v;
 }
 VINLINE vi vld_u8(const uint8_t *p, int n) {
-    if (n == VL)
-        return vwiden_u8(p);
+    if (n == VL) return vwiden_u8(p);
     vi v = {0};
-    for (int i = 0; i < n; i++)
-        v[i] = p[i];
+    for (int i = 0; i < n; i++) v[i] = p[i];
     return v;
 }
 
 /* (*) f16 storage: exact widening on load, round to nearest even on store. */
 VINLINE vf vld_f16(const uint16_t *p, int n) {
 #ifdef BNNC_AVX512
-    if (n == VL)
-        return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+    if (n == VL) return (vf)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 #elif defined(BNNC_AVX2)
-    if (n == VL)
-        return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+    if (n == VL) return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 #elif defined(BNNC_NEON_F16)
-    if (n == VL)
-        return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+    if (n == VL) return (vf)vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 #else
     if (n == VL) { /* the operations of bnnc_f16_to_f32 */
         const vu h = __builtin_convertvector(*(const vh *)(const void *)p, vu), m = (h & 0x7fffu) << 13;
@@ -399,14 +354,14 @@ VINLINE vf vld_f16(const uint16_t *p, int n) {
     }
 #endif
     vf v = vbc(0.0f);
-    for (int i = 0; i < n; i++)
-        v[i] = bnnc_f16_to_f32(p[i]);
+    for (int i = 0; i < n; i++) v[i] = bnnc_f16_to_f32(p[i]);
     return v;
 }
 VINLINE void vst_f16(uint16_t *p, vf v, int n) {
 #ifdef BNNC_AVX512
     if (n == VL) {
-        _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+        _mm256_storeu_si256((__m256i *)(void *)p,
+                            _mm512_cvtps_ph((__m512)v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
         return;
     }
 #elif defined(BNNC_AVX2)
@@ -423,15 +378,15 @@ VINLINE void vst_f16(uint16_t *p, vf v, int n) {
     if (n == VL) { /* the operations of bnnc_f32_to_f16 */
         const vu u = (vu)v, a = u & 0x7fffffffu;
         const vu small = (vu)((vf)a + 0.5f) - 0x3f000000u, normal = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
-        const vu is_nan = (vu)((vi)a > 0x7f800000), is_big = (vu)((vi)a >= 0x47800000), is_small = (vu)((vi)a < 0x38800000);
+        const vu is_nan = (vu)((vi)a > 0x7f800000), is_big = (vu)((vi)a >= 0x47800000),
+                 is_small = (vu)((vi)a < 0x38800000);
         const vu h = (is_small & small) | (~is_small & ~is_big & normal) | (is_big & ~is_nan & 0x7c00u) |
                      (is_nan & (0x7e00u | ((a >> 13) & 0x3ffu)));
         *(vh *)(void *)p = __builtin_convertvector(h | ((u >> 16) & 0x8000u), vh);
         return;
     }
 #endif
-    for (int i = 0; i < n; i++)
-        p[i] = bnnc_f32_to_f16(v[i]);
+    for (int i = 0; i < n; i++) p[i] = bnnc_f32_to_f16(v[i]);
 }
 
 /* (*) The f32 nearest to x that an f16 can hold. */
@@ -446,16 +401,14 @@ VINLINE void vst_f32(float *p, vf v, int n) {
         *(vf *)p = v;
         return;
     }
-    for (int i = 0; i < n; i++)
-        p[i] = v[i];
+    for (int i = 0; i < n; i++) p[i] = v[i];
 }
 VINLINE void vst_i32(int32_t *p, vi v, int n) {
     if (n == VL) {
         *(vi *)p = v;
         return;
     }
-    for (int i = 0; i < n; i++)
-        p[i] = v[i];
+    for (int i = 0; i < n; i++) p[i] = v[i];
 }
 VINLINE void vst_i16(int16_t *p, vi v, int n) {
     if (n == VL) {
@@ -466,8 +419,7 @@ VINLINE void vst_i16(int16_t *p, vi v, int n) {
 #endif
         return;
     }
-    for (int i = 0; i < n; i++)
-        p[i] = (int16_t)v[i];
+    for (int i = 0; i < n; i++) p[i] = (int16_t)v[i];
 }
 
 VINLINE void vst_i8(int8_t *p, vi v, int n) {
@@ -479,8 +431,7 @@ VINLINE void vst_i8(int8_t *p, vi v, int n) {
 #endif
         return;
     }
-    for (int i = 0; i < n; i++)
-        p[i] = (int8_t)v[i];
+    for (int i = 0; i < n; i++) p[i] = (int8_t)v[i];
 }
 
 #include "bnnc_bits.h"
