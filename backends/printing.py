@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bnnc.plan.types import Storage
-from bnnc.sched.kernel import Expr, Kernel
+from bnnc.sched.expr import Expr
+from bnnc.sched.kernel import Kernel
 
 INTS = ("u8", "i8", "i16", "i32")
 LONG = 72  # characters of an inlined expression before it gets a name and a line of its own

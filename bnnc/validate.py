@@ -23,7 +23,8 @@ from .plan.codec import decode, encode
 from .plan.pack import Packed, base_name
 from .plan.place import EVAL, Placed
 from .plan.types import Buffer, Loop, Storage
-from .sched.kernel import Expr, Kernel, Schedule, Scheduled
+from .sched.expr import Expr
+from .sched.kernel import Kernel, Schedule, Scheduled
 
 Values = dict[str, np.ndarray]
 

@@ -20,7 +20,7 @@ from bnnc.diag import InternalError
 from bnnc.ir.image import Geometry, geometry
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage
-from bnnc.sched.kernel import INFIX, Expr, bare
+from bnnc.sched.expr import INFIX, Expr, bare
 
 from ..printing import INTS, LONG, Names, all_const, kind
 

@@ -26,7 +26,8 @@ from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import FLOATS, INTEGERS
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, ceil_div
-from bnnc.sched.kernel import Expr, Kernel, Output, bare
+from bnnc.sched.expr import Expr, bare
+from bnnc.sched.kernel import Kernel, Output
 
 from ..printing import Names, Places, pace
 from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store

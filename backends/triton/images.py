@@ -25,7 +25,7 @@ from bnnc.diag import InternalError
 from bnnc.ir.dtype import INTEGERS
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import ceil_div
-from bnnc.sched.kernel import Expr, bare
+from bnnc.sched.expr import Expr, bare
 
 from .expr import Frame, Printer, shared
 from .skeleton import TENSOR_TILE, KernelText, Skeleton, bare_int8, tile

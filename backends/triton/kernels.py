@@ -26,7 +26,8 @@ from typing import Any
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.types import ceil_div
-from bnnc.sched.kernel import Acc, Expr, Kernel
+from bnnc.sched.expr import Expr
+from bnnc.sched.kernel import Acc, Kernel
 
 from .expr import Frame, Printer
 from .images import Images

@@ -8,7 +8,8 @@ from typing import Any
 
 from bnnc.diag import error
 from bnnc.plan.types import Storage, ceil_div
-from bnnc.sched.kernel import Expr, Kernel, bare
+from bnnc.sched.expr import Expr, bare
+from bnnc.sched.kernel import Kernel
 
 from ..printing import Names, Places, pace
 from .expr import RESERVED, TYPES, Frame, Printed, Printer, ident, word_index

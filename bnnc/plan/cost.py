@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 
 from ..ir.ops import contract_dims
-from ..sched.kernel import Expr, Kernel
+from ..sched.expr import Expr
+from ..sched.kernel import Kernel
 from .pack import PackedSchedule
 
 LEAVES = ("load", "const", "col", "acc", "step")

@@ -13,7 +13,8 @@ from functools import cached_property
 from typing import Any
 
 from ..ir.sequence import ROWS
-from ..sched.kernel import Expr, Kernel, Output, Schedule, Scheduled
+from ..sched.expr import Expr
+from ..sched.kernel import Kernel, Output, Schedule, Scheduled
 from .types import Loop, Storage
 
 # packing of (left, right) operands of a product: both bits; a number and bits; bits with a gate and bits

@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from ..sched.kernel import Expr, Kernel, Output, Shape
+from ..sched.expr import Expr, Shape
+from ..sched.kernel import Kernel, Output
 from .pack import Packed, PackedSchedule, base_name
 from .place import live_bytes
 from .types import Loop, Storage

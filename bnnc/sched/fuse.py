@@ -20,7 +20,8 @@ from ..ir.image import geometry
 from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program
 from ..ir.sequence import FROM_MEMORY, ROWS
-from .kernel import Acc, Expr, Kernel, Output, Schedule, Scheduled, Shape
+from .expr import Expr, Shape
+from .kernel import Acc, Kernel, Output, Schedule, Scheduled
 
 MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
 

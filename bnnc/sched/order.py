@@ -14,7 +14,8 @@ from dataclasses import replace
 from ..diag import InternalError
 from ..ir.dtype import value_bytes
 from ..ir.program import Program
-from .kernel import Expr, Kernel, Output, Schedule, Scheduled
+from .expr import Expr
+from .kernel import Kernel, Output, Schedule, Scheduled
 
 SEARCHED, BEAM, BRANCHES = (
     256,

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..ir.dtype import INTEGERS
+from .expr import Expr
 from .fuse import drop_unread
-from .kernel import Expr, Kernel, Output, Schedule, Scheduled
+from .kernel import Kernel, Output, Schedule, Scheduled
 
 
 class _Sinker:

@@ -25,7 +25,8 @@ from bnnc import registry
 from bnnc.lower import simplify
 from bnnc.plan import pack, place
 from bnnc.sched import order, sink
-from bnnc.sched.kernel import Expr, Kernel, Schedule
+from bnnc.sched.expr import Expr
+from bnnc.sched.kernel import Kernel, Schedule
 
 TODAY = int(os.environ.get("BNNC_FUZZ_SEED") or f"{date.today():%Y%m%d}00")
 DAILY = 40

@@ -7,8 +7,9 @@ import textwrap
 from bnnc.ir.program import Module, Program
 from bnnc.ir.text import parse_program
 from bnnc.ir.verify import verify_program
+from bnnc.sched.expr import Expr
 from bnnc.sched.fuse import fuse
-from bnnc.sched.kernel import Expr, Schedule, Scheduled
+from bnnc.sched.kernel import Schedule, Scheduled
 
 EMPTY = parse_program("program evaluate keep=None\n")
 

@@ -18,7 +18,8 @@ from bnnc.diag import InternalError
 from bnnc.ir.program import Module
 from bnnc.passes import run_passes
 from bnnc.plan.types import Plan
-from bnnc.sched.kernel import Expr, Kernel
+from bnnc.sched.expr import Expr
+from bnnc.sched.kernel import Kernel
 from bnnc.sched.order import order
 from bnnc.validate import validate
 
