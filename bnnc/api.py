@@ -47,6 +47,11 @@ class Plan:
     total_bytes: int = 0
     choices: tuple[budget.Choice, ...] = field(default=(), repr=False)  # with a limit: every plan that the spec allows
 
+    @classmethod
+    def of(cls, planned: driver.Planned, choices: Sequence[budget.Choice] = ()) -> Plan:
+        """The Plan of what the passes made."""
+        return cls(planned, planned.report.arena, planned.report.total, tuple(choices))
+
     @property
     def buffers(self) -> tuple[Buffer, ...]:
         """Every buffer of the arena: name, storage (type and shape), offset, lifetime and the line of the spec."""
@@ -211,9 +216,7 @@ class Network:
         options = self.options(target, batch, threads, ram)
         planned = driver.plan_text(options)
         _, taken, found = budget.fit(options, planned, _size(ram))
-        return replace(
-            _plan(taken), choices=tuple(found or (budget.choices(options, planned) if ram is not None else ()))
-        )
+        return Plan.of(taken, found or (budget.choices(options, planned) if ram is not None else ()))
 
     def compile(
         self,
@@ -263,7 +266,7 @@ class Network:
                 (stored / "sizes.json").write_text(json.dumps({f: getattr(planned.report, f) for f in driver.SIZES}))
                 shutil.copy2(binary, stored / "program.part")
                 (stored / "program.part").replace(stored / "program")
-        return Program(replace(_plan(planned), choices=tuple(found)), source.text, binary, folder)
+        return Program(Plan.of(planned, found), source.text, binary, folder)
 
 
 @dataclass(frozen=True)
@@ -497,10 +500,6 @@ def _unpickled(plan: Plan, source: dict[str, str], name: str, binary: bytes, fil
         at.parent.mkdir(exist_ok=True)
         at.write_bytes(content)
     return made
-
-
-def _plan(planned: driver.Planned) -> Plan:
-    return Plan(planned, planned.report.arena, planned.report.total)
 
 
 def _size(ram: str | int | None) -> int | None:

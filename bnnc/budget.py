@@ -102,7 +102,7 @@ class Left:
     def planned(self, change: str, options: driver.Options) -> driver.Planned | None:
         """The plan with this change; None where the network cannot have it, or should not."""
         try:
-            planned = driver.plan_text(options, replace(knobs.read(), dump=""))
+            planned = driver.plan_text(options, knobs.read().quiet)
         except BnncError:
             return None
         except InternalError as e:
@@ -209,6 +209,8 @@ def fit(
     found = choices(options, planned, left) if ram is not None and planned.report.total > ram else []
     taken = next((c for c in found if ram is not None and c.total <= ram), None)
     if taken is not None:
+        if taken.changes and (k := knobs.read()).dump:
+            driver.plan_text(taken.options, k)  # the dump is of the plan that is used
         return taken.options, taken.planned, found
     smallest = min(found, key=lambda c: c.total, default=None)
     if smallest is not None:

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -311,8 +311,10 @@ def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, thr
     """The plan under rule standard, where that is another rule and takes this network."""
     if p.planned.model.rule.name == "standard":
         return None
+    options = net.options(target, batch, threads)
+    options = replace(options, overrides={**options.overrides, "rule": "standard"})
     try:
-        return net.with_(rule="standard").plan(target, batch, threads)
+        return api.Plan.of(driver.plan_text(options, knobs.read().quiet))
     except BnncError:
         return None
     except InternalError as e:

@@ -112,7 +112,7 @@ def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
     every mistake found."""
     k = k or knobs.read()
     model = _front(options, k)
-    _run(KEPT, model, options, replace(k, dump=""))
+    _run(KEPT, model, options, k)
     return model
 
 
@@ -125,7 +125,7 @@ def _front(options: Options, k: knobs.Knobs) -> Model:
 
 def _run(passes: tuple[Pass, ...], ir: Any, options: Options, k: knobs.Knobs) -> Trace:
     try:
-        return run_passes(passes, ir, options, k)
+        return run_passes(passes, ir, options, k, PIPELINE.index(passes[0]))
     except BnncError as e:
         e.sources.setdefault(options.file, options.text)
         raise
@@ -148,7 +148,7 @@ def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
     trace = _run(MIDDLE, model, options, k)
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads
-    with stage("report"):
+    with stage("report", k):
         report = report_of(model, placed, target, threads, options.region, k)
     return Planned(model, placed, report, target, threads, trace)
 
@@ -193,7 +193,7 @@ def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
     from .backends.select import backend_of  # noqa: PLC0415
 
     k = k or knobs.read()
-    with stage("emit"):
+    with stage("emit", k):
         source = backend_of(planned.target).emit(
             planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison
         )
@@ -213,10 +213,9 @@ def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | N
     """Compile and check the program against the Plan; returns the executable."""
     from .backends.select import backend_of  # noqa: PLC0415
 
-    with stage("build"):
-        return backend_of(planned.target).build(
-            source, planned.report, planned.target, free(out), (k or knobs.read()).cc
-        )
+    k = k or knobs.read()
+    with stage("build", k):
+        return backend_of(planned.target).build(source, planned.report, planned.target, free(out), k.cc)
 
 
 SIZES = ("code", "stack", "threads", "flash")  # of a Report: what a compiler may need other bytes for

@@ -1,6 +1,7 @@
 """Every environment variable that bnnc reads, typed, in one place.
 
-BNNC_DUMP=dir       write what each pass made to ``dir`` (``30.expand.txt`` ...)
+BNNC_DUMP=dir       write what each pass made to ``dir`` (``000.parse.txt``, ``010.check.txt`` ...), and the source
+BNNC_TIME=1         print the seconds that each pass took, on standard error
 BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, strip, place
 BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / also interpret before and after
 BNNC_POISON=1       generated code overwrites dead buffers
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .diag import did_you_mean, error
 
@@ -23,11 +24,17 @@ OPTIONAL = ("simplify", "fuse", "sink", "strip", "place")
 @dataclass(frozen=True)
 class Knobs:
     dump: str = ""
+    time: bool = False
     disable: frozenset[str] = frozenset()
     verify: int = 1
     poison: bool = False
     cc: str = ""
     cflags: str = ""
+
+    @property
+    def quiet(self) -> Knobs:
+        """The same passes with nothing dumped or printed: for a plan beside the one that was asked for."""
+        return replace(self, dump="", time=False)
 
 
 def read(env: Mapping[str, str] = os.environ) -> Knobs:
@@ -44,10 +51,11 @@ def read(env: Mapping[str, str] = os.environ) -> Knobs:
     if verify not in ("0", "1", "2"):
         raise error("B0703", f"BNNC_VERIFY is `{verify}`", exit_code=2, help="0, 1 or 2")
     return Knobs(
-        env.get("BNNC_DUMP", ""),
-        disable,
-        int(verify),
-        env.get("BNNC_POISON", "0") not in ("", "0"),
-        env.get("BNNC_CC", ""),
-        env.get("BNNC_CFLAGS", ""),
+        dump=env.get("BNNC_DUMP", ""),
+        time=env.get("BNNC_TIME", "0") not in ("", "0"),
+        disable=disable,
+        verify=int(verify),
+        poison=env.get("BNNC_POISON", "0") not in ("", "0"),
+        cc=env.get("BNNC_CC", ""),
+        cflags=env.get("BNNC_CFLAGS", ""),
     )

@@ -140,6 +140,28 @@ class Model:
             yield layer
             stack.extend(reversed(layer.body))
 
+    def __str__(self) -> str:
+        """Several lines: the settings, then a layer a line, bodies indented."""
+        out = [
+            f"model {self.name}",
+            f"batch = {self.batch}, microbatch = {self.microbatch}, epochs = {self.epochs}, seed = {self.seed}, "
+            f"holdout = {self.holdout:g}, recompute = {'on' if self.recompute else 'off'}",
+            *(f"{key} = {getattr(self, key)}" for key in ("rule", "optimizer", "schedule")),
+            *(f"{key} = {call}" for key in ("train", "test") if (call := getattr(self.data, key)) is not None),
+            *(f"allow {key} = {text}" for key, _, text in self.allow),
+            *(f"chosen: {line}" for line in self.chosen),
+        ]
+
+        def show(layers: tuple[Layer, ...], indent: str) -> None:
+            for layer in layers:
+                out.append(
+                    f"{indent}{layer.name}: {layer.args}: {layer.input} -> {layer.output}  line {layer.span.line}"
+                )
+                show(layer.body, indent + "  ")
+
+        show(self.layers, "  ")
+        return "\n".join(out) + "\n"
+
     def with_(self, **kw: Any) -> Model:
         """A changed copy; only for fields that need no new check: batch, epochs, seed, holdout, data, recompute."""
         if bad := set(kw) - {"batch", "epochs", "seed", "holdout", "data", "recompute"}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -40,19 +41,21 @@ def _unchanged(ir: Any, options: Any) -> Any:
 
 @dataclass
 class Trace:
-    """What happened: seconds per pass and the result of each."""
+    """What each pass made."""
 
-    seconds: dict[str, float] = field(default_factory=dict)
     results: dict[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
-def stage(name: str) -> Iterator[None]:
+def stage(name: str, knobs: Knobs) -> Iterator[None]:
     """What goes wrong in here, and is neither a user's mistake nor a file's, becomes an InternalError that names the
-    pass.
+    pass; ``BNNC_TIME=1`` prints how long it took.
     """
+    start = time.perf_counter()
     try:
         yield
+        if knobs.time:
+            print(f"{name:<13} {time.perf_counter() - start:8.3f} s", file=sys.stderr)
     except (BnncError, OSError):
         raise
     except Exception as e:
@@ -63,21 +66,20 @@ def stage(name: str) -> Iterator[None]:
         raise bug from e
 
 
-def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs) -> Trace:
-    """Run passes in order.  Raises BnncError for the user's mistakes and InternalError, naming the pass, for bnnc's."""
+def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs, first: int = 0) -> Trace:
+    """Run passes in order; ``first`` is the place of the first in the pipeline, and numbers the dumps.  Raises
+    BnncError for the user's mistakes and InternalError, naming the pass, for bnnc's."""
     trace = Trace()
     before = ""
     given = ir
-    for number, p in enumerate(passes):
-        start = time.perf_counter()
-        with stage(p.name):
+    for number, p in enumerate(passes, first):
+        with stage(p.name, knobs):
             run = p.off or _unchanged if p.name in knobs.disable and p.optional else p.run
             ir = run(ir, options)
             if knobs.verify and p.verify:
                 p.verify(ir)
             if knobs.verify >= 2 and p.preserves == "bits":
                 validate(given, ir)
-        trace.seconds[p.name] = time.perf_counter() - start
         trace.results[p.name] = given = ir
         if knobs.dump:
             text = p.show(ir)

@@ -40,6 +40,21 @@ class PackedSchedule:
     def storage(self) -> dict[str, Storage]:
         return {s.name: s for s in (*self.storages, *self.constants)}
 
+    def __str__(self) -> str:
+        """Kernels in order, those of a loop over strips indented below it, then the storages."""
+        out, loops = [f"packed {self.schedule.program.name}"], {loop.first: loop for loop in self.loops}
+        inside = {i for loop in self.loops for i in range(loop.first, loop.last + 1)}
+        for i, k in enumerate(self.kernels):
+            if loop := loops.get(i):
+                axis = ("rows", "columns")[loop.axis]
+                held = f" holding {', '.join(sorted(loop.inside))}" if loop.inside else ""
+                out.append(f"loop over {loop.parts} strips of {axis}: kernels {loop.first} to {loop.last}{held}")
+            reads = ", ".join(f"%{n}" for n in k.reads)
+            out.append(f"{'  ' * (i in inside)}{k.name}: {', '.join(f'%{n}' for n in k.writes)} <- {k.kind}({reads})")
+        out += [f"storage %{s.name}: {s}, {s.nbytes} bytes" for s in self.storages]
+        out += [f"constant %{s.name}: {s}, {s.nbytes} bytes" for s in self.constants]
+        return "\n".join(out) + "\n"
+
 
 @dataclass(frozen=True)
 class Packed:
@@ -53,11 +68,7 @@ class Packed:
         return iter((self.train, self.evaluate))
 
     def __str__(self) -> str:
-        return "\n".join(
-            f"{p.schedule.program.name}\n"
-            + "\n".join(f"  {s.name}: {s}, {s.nbytes} bytes" for s in (*p.storages, *p.constants))
-            for p in self
-        )
+        return "\n".join(str(p) for p in self)
 
 
 def base_name(name: str) -> str:
