@@ -8,9 +8,8 @@ Written to a new folder, accuracy-1 or the next that is free, unless told; bench
 benchmarks/results.
 
 Batch 100, seed 1 unless --seeds says more.  MNIST's folder holds the four idx files, plain or .gz; CIFAR-10's file is
-what
-``bnnc data pack data_batch_*.bin --test test_batch.bin -o FILE.bnnd`` wrote.  The test set is only looked at, never
-used to choose anything but the "best" column, as the published figures do.
+what ``bnnc data pack data_batch_*.bin --test test_batch.bin -o FILE.bnnd`` wrote.  The test set is only looked at,
+never used to choose anything but the "best" column, as the published figures do.
 """
 
 from __future__ import annotations

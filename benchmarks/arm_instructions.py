@@ -1,7 +1,7 @@
 """Instructions of one training step for each ARM target, its vectors against plain C, counted by QEMU.
 
     python benchmarks/arm_instructions.py          # writes results/arm_instructions.json and .md (--table: the .md
-    again)
+                                                   again)
 
 The MLPs of examples/mnist_mlp (on bits, and on 8-bit pixels) at batch 100, one thread, counted twice with different
 numbers of steps of `bench`; the difference is the steps', with the random batch that each of them trains on.  The

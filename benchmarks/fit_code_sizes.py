@@ -2,8 +2,9 @@
 that follow.
 
     python benchmarks/fit_code_sizes.py measure --target host --cc gcc    compiles every network, and keeps what it
-    measured python benchmarks/fit_code_sizes.py fit --target host --cc gcc        prints the constants, and how loose
-    the bounds are
+    measured
+    python benchmarks/fit_code_sizes.py fit --target host --cc gcc        prints the constants, and how loose the bounds
+    are
 
 A kernel's bytes are a least-squares fit to what its expressions hold; the margin is ``RESERVE`` times what the worst
 network needs when the others alone are fitted; the part beside kernels is the largest that was met.  Run it again where

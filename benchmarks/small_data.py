@@ -3,7 +3,7 @@ parts once.
 
     python benchmarks/small_data.py --data FOLDER          # writes results/small_data.json and .md
     python benchmarks/small_data.py --data FOLDER --edge   # why `edge` is below `standard` on Ionosphere:
-    results/small_data_edge.*
+                                                           results/small_data_edge.*
 
 FOLDER holds ``timeseries/NAME.npz`` (x_train, y_train, x_test, y_test as the UCR/UEA archive splits them, and
 len_train, len_test where series have lengths) and ``tabular/NAME.npz`` (x, y; 70 % of the rows, drawn by a fixed

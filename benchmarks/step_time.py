@@ -6,7 +6,8 @@ a ratio is taken within a pair, and its median [min - max] over the pairs is rep
 other networks than the perceptron ``step_time_NETWORK``.
 
     python benchmarks/step_time.py --pairs 5                     # compiles examples/mnist_mlp for each batch, then
-    measures python benchmarks/step_time.py --exe 100=out/mlp             # a ready executable for batch 100
+                                                                 measures
+    python benchmarks/step_time.py --exe 100=out/mlp             # a ready executable for batch 100
     python benchmarks/step_time.py --network cnv,binarynet       # CIFAR-10's networks at batch 100, about 25 minutes
 
 ``build_bnnc``, ``bnnc_step`` and ``bnnc_peak_mib`` are all that knows how bnnc is called.

@@ -7,7 +7,7 @@ BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / als
 BNNC_POISON=1       generated code overwrites dead buffers
 BNNC_CC=compiler    the C compiler to use, with options; "gcc -g" for debuggers and profilers
 BNNC_CFLAGS=flags   more options for the C compiler; those that change arithmetic (-ffast-math) break the promise of
-equal bits
+                    equal bits
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 arrays.
 
     python benchmarks/fit_code_sizes.py measure --target rpi --cc zig     compiles some 10 networks, and keeps what it
-    measured python benchmarks/fit_code_sizes.py fit --target rpi --cc zig         prints the constants below, and how
-    loose the bounds are
+    measured
+    python benchmarks/fit_code_sizes.py fit --target rpi --cc zig         prints the constants below, and how loose the
+    bounds are
 
 Least-squares fits.  Each row is bytes of machine code by kind of kernel, then for each operation of its expressions,
 packed operand, operand whose rows do not fill vectors, and f16 operand.  gcc's are from 34 networks (1 to 21 layers,

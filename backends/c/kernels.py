@@ -5,7 +5,8 @@ Skeletons own the loops (``templates/c/kernels``); what is computed on load and 
 
     contraction            left x right          skeleton
     nn, nt                 bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word; perhaps
-    gated tn                     gated bit x bit       scatter    exact integers, only the terms whose gate is open
+                                                            gated
+    tn                     gated bit x bit       scatter    exact integers, only the terms whose gate is open
     nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
     tn                     number x float        outer      one multiply and one add per term
 
@@ -14,7 +15,7 @@ Skeletons own the loops (``templates/c/kernels``); what is computed on load and 
     back                   float x bit           convolve_back      as grouped, position by position
     weight                 number x float        convolve_weight    as grouped for bits, else as outer
     any                    float x float         convolve_real*     one multiply and one add per term; products nn, nt
-    too
+                                                                    too
 """
 
 from __future__ import annotations

@@ -7,10 +7,11 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
     contraction            left x right          skeleton
     nn, nt                 bit x bit             popcount   exact integers, perhaps gated
     nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor
-    cores nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
+                                                            cores
+    nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
     tn; nn, nt             number x float        outer      one multiply and one add a term, in order; nn, nt of floats
     through time           bit x bit             recur      exact integers; a program has some samples and all their
-    units
+                                                            units
 
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time
 (``Memory.exact`` is false), large ones use tensor cores: bit x bit by ``dot``, and what has floats by ``split``: a

@@ -5,9 +5,10 @@ A convolution's weight is a matrix too: a row is (kernel position, channel), pos
 channel.
 
     convolve         y[n o] = sum of x[n p] w[k] over kernel positions k and channels, p the pixel that k meets at
-    output o convolve_back    the transposed map: dx from dy;  convolve_weight: dw from x and dy
+                     output o
+    convolve_back    the transposed map: dx from dy;  convolve_weight: dw from x and dy
     window           max, sum or the place of the first maximum over a window;  unwindow: the gradient's way back, and
-    for windows
+                     for windows
                      that do not overlap hit and spread, which commute with element-wise ops
 
 Beyond the image's edge lie pixels of the value ``fill``: 0 (no bit: such a term does not exist), 1 or -1.  A u8 operand

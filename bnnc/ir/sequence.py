@@ -5,7 +5,8 @@ adds up a sample's rows; ``recur`` and ``recur_back`` (class ``recur``) walk thr
 arithmetic.
 
     recur        z_t = a_t Wx^T + s_{t-1} Ws^T,   s_t = sign(z_t),  s_0 = +1            (binary Elman network,
-    2512.04189) recur_back   y_T = y,   y_t = sign(sum over open gates j of step t+1 of y_{t+1,j} Ws_j)
+                                                  2512.04189)
+    recur_back   y_T = y,   y_t = sign(sum over open gates j of step t+1 of y_{t+1,j} Ws_j)
 """
 
 from __future__ import annotations

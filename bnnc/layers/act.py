@@ -1,7 +1,8 @@
 """sign: the binary activation, with the surrogate that stands in for its derivative; and relu.
 
 ste        dz = g where |z| <= clip (inclusive), else 0   straight-through estimator with saturation (1602.02830);
-ResNetE: clip 1.25 identity   dz = g
+                                                          ResNetE: clip 1.25
+identity   dz = g
 quadratic  dz = g max(0, 2 - 2|z|)                        Bi-Real net (1808.00278); keeps z, a real number
 The paper's Algorithms 1-2 print no mask; the authors' code has one and so has this (removing it costs accuracy).
 """

@@ -1,9 +1,10 @@
 """Layers on images [height, width, channels]: convolution, pools.
 
 conv   Y = X * sgn(W),  dX = dY * sgn(W)^T,  dW = X^T * dY straight through the sign of the weights (2102.04270,
-Algorithms 1-2) Real weights and ``scale = mean`` are as in ``dense``.  With binary weights a u8 input u stands for (2 u
-- 255) / 255, in -1 .. 1, so that its sums are whole numbers and a padding of zero is exact.
-A maximum passes its gradient to the first of equals; what crosses to the backward pass is that one's place, in bits.
+       Algorithms 1-2)
+Real weights and ``scale = mean`` are as in ``dense``.  With binary weights a u8 input u stands for (2 u - 255) / 255,
+in -1 .. 1, so that its sums are whole numbers and a padding of zero is exact. A maximum passes its gradient to the
+first of equals; what crosses to the backward pass is that one's place, in bits.
 """
 
 from __future__ import annotations

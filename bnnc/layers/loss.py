@@ -2,7 +2,8 @@
 
 softmax_cross_entropy   mean over the batch of log(sum exp z) - z_label
 squared_hinge           mean over the batch of sum_c max(0, 1 - t_c z_c)^2, t = +1 for the label and -1 else
-(1602.02830) The gradient carries the rule's loss scale (parameter gradients divide it out).
+                        (1602.02830)
+The gradient carries the rule's loss scale (parameter gradients divide it out).
 """
 
 from __future__ import annotations

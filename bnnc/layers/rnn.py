@@ -2,7 +2,8 @@
 networks).
 
     a_t = sign(E x_t)                                fixed random expansion E [expand, features]; `expand = 0`: a_t =
-    x_t s_t = sign(W_x a_t + W_s s_{t-1}),  s_0 = +1     W_x [units, expand], W_s [units, units]
+                                                     x_t
+    s_t = sign(W_x a_t + W_s s_{t-1}),  s_0 = +1     W_x [units, expand], W_s [units, units]
 
 How it learns is a rule's business: a rule without a recurrent layer of its own cannot train it.
 """

@@ -3,7 +3,8 @@ notes).
 
 targets   y_T from above;  y_t = sign(W_s^T (g_{t+1} . y_{t+1})),  g_{t,j} = 1 where |z_{t,j}| <= nu (K_x + K_s)
 mask      the winner of each group by the stability summed over time: one mask a sample, shared by all steps and both
-weights update    H_x += 2 sum_t (M . y_t) a_t^T;   H_s += 2 sum_t (M . y_t) s_{t-1}^T
+          weights
+update    H_x += 2 sum_t (M . y_t) a_t^T;   H_s += 2 sum_t (M . y_t) s_{t-1}^T
 Truncated (`horizon`): only the last steps have targets, count in the sum and are learnt from.
 """
 

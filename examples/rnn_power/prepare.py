@@ -1,7 +1,8 @@
 """Makes power_0.bnnd, power_1.bnnd and power_2.bnnd: three folds over the union of ItalyPowerDemand's two files.
 
     python prepare.py FOLDER     # holds ItalyPowerDemand_TRAIN and _TEST as .txt, .tsv or .ts, from
-    timeseriesclassification.com python prepare.py            # the copy inside the package aeon, if that is installed
+                                 timeseriesclassification.com
+    python prepare.py            # the copy inside the package aeon, if that is installed
 
 A fold's test samples are every third of each class, in an order drawn once; the other two thirds are for training.
 """

@@ -5,7 +5,8 @@ A mutant follows from its seed alone.  It ends in an error with a code, which ``
 these limits. Every eighth goes on: its program is written, and the command ``plan`` prints its table.
 
     python tests/fuzz/mutants.py 0 3000       judge the seeds 0 to 2999; failing seeds are printed, at the end what was
-    met python tests/fuzz/mutants.py 17           print mutant 17 and what comes of it
+                                              met
+    python tests/fuzz/mutants.py 17           print mutant 17 and what comes of it
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ on the other side of the threshold, shows.  The reference below is written from 
 made otherwise the two disagree:
 
     f16          under ``edge`` the gradient that enters a layer's output is f16 (the sum of both branches' in a
-    residual), and so is what
+                 residual), and so is what
                  layers with real weights read and make, what pools of real numbers make, and the residual stream
     threshold    a flip is decided by the momentum before it is rounded to its storage
     equals       a maximum's gradient goes to the first of equals, which are equal as whole numbers (u8 data before
-    their scaling)
+                 their scaling)
 
 What is left are ties: gradients of 0, a momentum at the threshold, a gradient that lies where f16 rounds either way.
 """
