@@ -504,9 +504,9 @@ _ALL = (
     ),
     Code(
         "B0702",
-        "an input that is too wide for the backend",
-        "Samples of u8 are split into bit planes on the stack of each thread, which bounds their size.  Encode them to "
-        "bits with `sign(threshold = ...)`.",
+        "a layer or an input that is too wide",
+        "Kernels lay some operands out on the stack of each thread: the bit planes of a u8 sample, the units of a "
+        "group, the samples of an update.  That bounds their size on every target; the message says which bound.",
     ),
     Code("B0703", "an environment variable that means nothing", "The message lists the values that it can have."),
     Code(

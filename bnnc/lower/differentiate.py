@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ..diag import InternalError
+from ..ir.bounds import verify_bounds
 from ..ir.program import Module, Op, Program, Region, T
 from ..ir.verify import verify_keep
 from ..model import Model
@@ -127,16 +128,25 @@ def at_the_last_part(cx: Context, first: int) -> None:
         cx.b.updates[i] = (state.name, kept.named(f"{new.name.split('.', 1)[-1]}_kept").name)
 
 
+def _finished(cx: Context, module: Module) -> Module:
+    out = cx.b.finish()
+    verify_keep(out)
+    done = Module(out, module.evaluate)
+    verify_bounds(done)
+    return done
+
+
 def differentiate(module: Module, model: Model) -> Module:
-    """Add backward and update ops to the train Program; raises BnncError B0503 when a rule's `keep` is broken."""
+    """Add backward and update ops to the train Program.
+
+    Raises BnncError B0503 when a rule's `keep` is broken, B0702 for operands that no backend's kernels hold.
+    """
     train = module.train
     cx = make_context(model, train, True)
     if cx.rule.backward:
         cx.b.phase = "backward"
         cx.rule.backward(cx, train)
-        out = cx.b.finish()
-        verify_keep(out)
-        return Module(out, module.evaluate)
+        return _finished(cx, module)
     if model.microbatch > 1:
         whole = cx.rule.on_wgrad
         cx.rule = replace(cx.rule, on_wgrad=lambda cx, w, dw, fan_in: whole(cx, w, cx.summed(w.name, dw), fan_in))
@@ -155,6 +165,4 @@ def differentiate(module: Module, model: Model) -> Module:
         cx.opt.update(cx, cx.b[s.name], s.role, grad, unit, scalars)
         if model.microbatch > 1:
             at_the_last_part(cx, done)
-    out = cx.b.finish()
-    verify_keep(out)
-    return Module(out, module.evaluate)
+    return _finished(cx, module)
