@@ -10,8 +10,10 @@ PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider
 PYTHON_CODE := bnnc backends tests examples benchmarks
 C_CODE := $(shell find templates tests examples benchmarks -name '*.[ch]' -not -path '*/__pycache__/*')
 
+CHECK := tests/unit tests/passes tests/errors tests/golden tests/test_repo.py tests/test_extension.py
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-arm fuzz format lint clean
+.PHONY: help demo test check test-all test-arm fuzz format lint clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -36,7 +38,10 @@ $(TEST)/ok: pyproject.toml
 	@touch $@
 
 test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
-	$(PYTEST) -n auto
+	$(PYTEST) -n auto $(if $(TIMES),--times) $(ARGS)
+
+check: $(TEST)/ok ## what to run before a commit (under a minute): units, passes, errors, golden files, rules of the repository
+	$(PYTEST) -n auto $(if $(TIMES),--times) $(CHECK) $(ARGS)
 
 test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing, kernels as -O2 makes them (ONLY=slow: just those)
 	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu and not arm' $(ARGS)

@@ -1,5 +1,5 @@
-"""Puts ``tests/`` on the import path (``from helpers import ...``) and gives the session one folder for compiled
-libraries.
+"""Puts ``tests/`` on the import path (``from helpers import ...``) and compilers behind a cache
+(:mod:`compile_cache`), and gives the session one folder for compiled libraries.
 """
 
 from __future__ import annotations
@@ -8,12 +8,24 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import compile_cache
+import cpu_times
 import helpers
 import pytest
 
 from bnnc.backends.c import build, stack
 
 os.environ.setdefault("BNNC_CFLAGS", "-Werror")  # a compiler's warning stops no user, but every test
+BUILD = Path(__file__).parents[1] / "build"
+os.environ.setdefault(compile_cache.PLACE, str(BUILD / "cache"))  # empty: no cache
+if os.environ[compile_cache.PLACE]:
+    os.environ.setdefault("TRITON_CACHE_DIR", str(Path(os.environ[compile_cache.PLACE]).absolute() / "triton"))
+    compile_cache.shadow(BUILD / "shadows")
+
+
+def pytest_unconfigure() -> None:
+    if os.environ[compile_cache.PLACE] and not os.environ.get("PYTEST_XDIST_WORKER"):
+        compile_cache.bound()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +42,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="write tests/golden anew from what the compiler makes now"
     )
+    parser.addoption("--times", action="store_true", help="CPU seconds of each folder, file and test at the end")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--times"):
+        config.pluginmanager.register(cpu_times.Times())
 
 
 @pytest.fixture
