@@ -23,7 +23,7 @@ from .registry import REQUIRED, Named, Param, Tables
 MAX_DIM, MAX_ELEMENTS, MAX_RANK = 1 << 24, 1 << 31, 8
 DATA_KINDS = tuple(k for k in TENSOR_KINDS if k != "real")  # `real` is only made by the network
 _BOOLS = {"on": True, "true": True, "off": False, "false": False}
-_WANTED = {
+WANTED = {
     "int": "a whole number",
     "float": "a number",
     "size": "a size such as 512KiB",
@@ -296,9 +296,9 @@ class Binder:
                     f"expected {one_of(p.choices)}",
                     hint or did_you_mean(v.id, p.choices) or f"choose {one_of(p.choices)}",
                 )
-        if p.type not in _WANTED:
+        if p.type not in WANTED:
             raise InternalError(f"parameter {of} has the unknown type {p.type!r}")
-        wanted = one_of(p.choices) if p.choices else _WANTED[p.type]
+        wanted = one_of(p.choices) if p.choices else WANTED[p.type]
         if p.type in ("int", "float", "size", "ints") and _unquoted(v):
             hint = _unquoted(v)
         elif isinstance(v, ast.Str) and p.type in ("name", "bool"):

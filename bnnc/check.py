@@ -16,37 +16,12 @@ from typing import Any
 
 from . import ast
 from .bind import Binder, Log, Reported, Scope, one_of
-from .check_layers import REPEAT, Expander
+from .check_layers import Expander
 from .diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you_mean
 from .model import Call, Data, Layer, Model, verify_model
 from .parse import parse_value
 from .registry import REQUIRED, Param, Tables, builtin
-
-SECTIONS = ("network", "rule", "train", "allow", "data")
-
-TRAIN = (
-    Param("optimizer", "call:optimizers", Call("adam"), "how weights follow their gradients"),
-    Param("schedule", "call:schedules", Call("constant"), "how the learning rate changes"),
-    Param("batch", "int", 100, "samples in one step", minimum=1, maximum=65536),
-    Param("epochs", "int", 10, "passes over the training samples", minimum=0, maximum=1_000_000),
-    Param("seed", "int", 1, "what all random numbers follow from", minimum=0, maximum=2**32 - 1),
-    Param("holdout", "float", None, "share of the training samples kept apart", minimum=0, maximum=0.5),
-    Param(
-        "microbatch",
-        "int",
-        1,
-        "parts of a batch, trained one after the other; normalisation sees a part",
-        minimum=1,
-        maximum=65536,
-    ),
-    Param("recompute", "bool", False, "less memory, the same bits: make values strip by strip, some of them again"),
-)
-DATA = (
-    Param("train", "call:sources", None, "where the training samples come from"),
-    Param("test", "call:sources", None, "where the test samples come from"),
-)
-ALLOW = ("recompute", "microbatch", "optimizer", "batch")  # settings that `--ram` may change, where the spec allows it
-RULE = Param("rule", "call:rules", Call("standard"), "how the network learns", positional=True)
+from .sections import ALLOW, DATA, REPEAT, RULE, SECTIONS, TRAIN
 
 
 def _names(params: Iterable[Param]) -> list[str]:

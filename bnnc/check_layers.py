@@ -19,11 +19,10 @@ from .diag import InternalError, Span, did_you_mean
 from .encode import settled
 from .model import Call, Layer, TensorType
 from .registry import LayerDef, Param, ShapeError, Tables
+from .sections import COUNT, REPEAT
 
 MAX_LAYERS, MAX_STEPS, MAX_USES, MAX_NESTING = 1000, 100_000, 32, 100
-REPEAT = "repeat"
 BODIES = ("container", "branch")
-_COUNT = Param("count", "int", doc="how often the body is repeated", minimum=0, maximum=10_000, positional=True)
 
 
 @dataclass
@@ -151,7 +150,7 @@ class Expander:
 
     def repeat(self, s: ast.Stmt, scope: Scope, flow: _Flow, inside: str) -> list[Layer]:
         args = self.binder.resolve_args(s.args, scope)
-        n = self.binder.bind(REPEAT, (_COUNT,), args, s.header, scope)["count"]
+        n = self.binder.bind(REPEAT, (COUNT,), args, s.header, scope)["count"]
         if not s.body:
             raise self.log.fail("B0408", "`repeat` needs a body", s.header, help="write `repeat 3 { ... }`")
         out: list[Layer] = []

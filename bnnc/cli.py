@@ -22,7 +22,7 @@ import click
 from . import __version__, api, budget, codes, driver, fmt, knobs, padding, show
 from .backends import select
 from .bug import report_bug
-from .cli_about import passes, targets, version
+from .cli_about import describe_command, passes, targets, version
 from .cli_data import data_group
 from .cli_deploy import deploy
 from .cli_experiment import compare, sweep
@@ -549,7 +549,7 @@ def explain(
     click.echo(json.dumps(asdict(codes.CODES[code.upper()]), indent=1) if as_json else text, nl=as_json)
 
 
-for command in (targets, passes, version, compare, sweep, data_group, deploy):
+for command in (describe_command, targets, passes, version, compare, sweep, data_group, deploy):
     cli.add_command(command)
 
 

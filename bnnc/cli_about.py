@@ -1,4 +1,4 @@
-"""``bnnc targets``, ``bnnc passes`` and ``bnnc version``: what this bnnc can do, whatever the network."""
+"""``bnnc describe``, ``targets``, ``passes`` and ``version``: what this bnnc can do, whatever the network."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 
 import click
 
-from . import __version__, driver, knobs, show
+from . import __version__, describe, driver, knobs, show
 from .backends import select
 from .backends.c import build as c_build
 from .backends.c.targets import TARGETS
-from .diag import BnncError
+from .diag import BnncError, did_you_mean, error
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
 
@@ -113,3 +113,35 @@ def version(as_json: bool) -> None:
         click.echo(json.dumps({"version": __version__, "compiler": compiler, "python": sys.version.split()[0]}))
     else:
         click.echo(f"bnnc {__version__}, C compiler: {compiler or 'none found'}")
+
+
+@click.command("describe")
+@click.argument("name", required=False)
+@click.option("--markdown", is_flag=True, help="the whole language as a page")
+@AS_JSON
+def describe_command(name: str | None, markdown: bool, as_json: bool) -> None:
+    """Look up a layer, a rule, a setting or any other name of the language; without a name, list them all.
+
+    Example: bnnc describe dense
+    """
+    if markdown and name:
+        raise click.UsageError("--markdown prints the whole language: leave the name out")
+    known = describe.entries()
+    found = [e for e in known if name in (None, e.name)]
+    if not found:
+        names = sorted({e.name for e in known})
+        raise error(
+            "B0907",
+            f"there is no `{name}` in the language",
+            exit_code=2,
+            help=did_you_mean(str(name), names) or f"names: {', '.join(names)}",
+        )
+    if as_json:
+        click.echo(json.dumps([e.to_json() for e in found], indent=1))
+    elif markdown:
+        click.echo(describe.markdown(found), nl=False)
+    elif name is None:
+        click.echo(describe.listing(found), nl=False)
+        click.echo("Next: bnnc describe NAME", err=True)
+    else:
+        click.echo("\n".join(describe.text(e) for e in found), nl=False)

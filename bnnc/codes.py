@@ -621,6 +621,7 @@ _ALL = (
         "a folder with other results",
         "Runs that ended are kept as lines of runs.jsonl in the output folder.  This file holds something else.",
     ),
+    Code("B0907", "no such name", "`bnnc describe` lists every name of the language."),
 )
 
 CODES: dict[str, Code] = {c.code: c for c in _ALL}

@@ -31,13 +31,14 @@ from typing import Any
 
 from . import __version__, api, ast, budget, process, registry, scale
 from .api import Network, PathLike, Program
-from .check import TRAIN, ignored
+from .check import ignored
 from .diag import BnncError, did_you_mean, error
 from .ir.text import print_program
 from .model import Call
 from .parse import parse
 from .published import data_files
 from .results import Result, Row, Run, interval, write
+from .sections import TRAIN
 
 Progress = Callable[[str], None]
 UNFIT = ("B03", "B05", "B06", "B07")  # codes of what a network cannot have; others are mistakes of the request

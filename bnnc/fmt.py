@@ -18,11 +18,12 @@ from dataclasses import replace
 from typing import Any
 
 from . import ast
-from .check import DATA, RULE, TRAIN, check
+from .check import check
 from .diag import NOWHERE
 from .model import Call, Model
 from .parse import parse
 from .registry import REQUIRED, Param, Tables, builtin
+from .sections import DATA, RULE, TRAIN
 
 _ONE_LINE = 80
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}

@@ -23,7 +23,7 @@ class Param:
     name or call of that table; the value and the default are Calls, and ``check`` fills in every argument).
     A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` with
     ``type="name"`` means "decided by the rule", of an encoder "by the form of the data".  Bounds are inclusive unless
-    ``above``.
+    ``above``.  ``otherwise`` says in words what stands for a default of None.
     """
 
     name: str
@@ -35,6 +35,24 @@ class Param:
     maximum: float | None = None
     above: float | None = None  # exclusive lower bound
     positional: bool = False
+    otherwise: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a reader looks up about a name: ``bnnc describe`` and docs/language.md print it, and nothing else states it.
+
+    ``formula``: what is computed, an equation a line, at most 76 characters each.  ``source``: the paper and the place
+    in it (arXiv number, equation or algorithm), or where a format is defined.  ``takes`` and ``gives``, in words:
+    what goes in and what comes out, where the record's other fields do not say it.  ``example``: a whole spec that
+    uses the name and in which ``check`` finds nothing to say.
+    """
+
+    formula: str = ""
+    source: str = ""
+    takes: str = ""
+    gives: str = ""
+    example: str = ""
 
 
 class ShapeError(Exception):
@@ -75,6 +93,7 @@ class LayerDef:
     images: bool = False
     sequences: bool = False
     least_rows: int = 1
+    about: About = About()
 
     def binary(self, args: Any) -> bool:
         """Are the weights of a layer with these arguments (a Call) of one bit?"""
@@ -83,7 +102,7 @@ class LayerDef:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """Any other registered record: a rule, optimiser, schedule, encoder or data source; ``impl`` is its own record.
+    """Any other record: a rule, optimiser, schedule, encoder, data source, section; ``impl`` is its own record.
 
     ``check`` calls two methods of ``impl`` where they exist: a rule's ``defaults(layer kind, parameter)`` for arguments
     that a spec leaves to the rule, and, of a rule or optimiser, ``validate(model)``, which gives one
@@ -97,6 +116,7 @@ class Named:
     doc: str
     params: tuple[Param, ...]
     impl: Any = None
+    about: About = About()
 
 
 T = TypeVar("T", LayerDef, Named)

@@ -7,9 +7,22 @@ from typing import Any
 
 from .encode import KINDS, PER, Encoding
 from .model import TensorType
-from .registry import Named, Param, encoders, schedules, sources
+from .registry import About, Named, Param, encoders, schedules, sources
 
-schedules.add(Named("constant", "the learning rate never changes", ()))
+
+def _trained(schedule: str) -> str:
+    layers = "input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss;"
+    return f"network tiny {{ {layers} }}\ntrain {{ schedule = {schedule}; }}\n"
+
+
+schedules.add(
+    Named(
+        "constant",
+        "the learning rate never changes",
+        (),
+        about=About(formula="lr(t) = lr", source="a definition of bnnc", example=_trained("constant")),
+    )
+)
 schedules.add(
     Named(
         "step",
@@ -18,12 +31,17 @@ schedules.add(
             Param("every", "int", 10, "epochs between two drops", minimum=1, positional=True),
             Param("factor", "float", 0.5, "what the rate is multiplied by", above=0, maximum=1, positional=True),
         ),
+        about=About(
+            formula="lr(e) = lr factor^floor(e / every), in epoch e = 0, 1, ...",
+            source="a definition of bnnc",
+            example=_trained("step(every = 20, factor = 0.1)"),
+        ),
     )
 )
 schedules.add(
     Named(
         "cosine",
-        "half a cosine from the optimiser's rate down to `final` times it, over all epochs",
+        "half a cosine from the rate down to `final` times it",
         (
             Param(
                 "final",
@@ -35,16 +53,27 @@ schedules.add(
                 positional=True,
             ),
         ),
+        about=About(
+            formula="lr(t) = lr (final + (1 - final) (1 + cos(pi (t - 1) / T)) / 2), t = 1 .. T",
+            source="1608.03983, equation 5, without restarts; t counts steps",
+            example=_trained("cosine(final = 0.01)"),
+        ),
     )
 )
 schedules.add(
     Named(
         "plateau",
-        "multiply the rate by `factor` when the accuracy on the held-out part of the training set "
-        "has not improved for `patience` epochs (never looks at the test set)",
+        "lower the rate when held-out samples stop getting better",
         (
             Param("patience", "int", 10, "epochs without improvement", minimum=1, positional=True),
             Param("factor", "float", 0.5, "what the rate is multiplied by", above=0, maximum=1, positional=True),
+        ),
+        about=About(
+            formula="lr <- lr factor after each `patience` epochs in which the accuracy on the\n"
+            "held-out part of the training samples was no better than before",
+            source="1705.08292, the development-based schedule that 2102.04270 takes",
+            takes="held-out samples (`holdout` in `train`); it never looks at the test samples",
+            example=_trained("plateau(patience = 10, factor = 0.5)"),
         ),
     )
 )
@@ -72,19 +101,45 @@ _COLUMNS = (
         "the end, and a last bit of each step says whether it exists",
     ),
 )
-encoders.add(Named("scale", "map u8 0..255 linearly to [-1, 1]; f32 is taken as it is", ()))
+
+
+def _encoded(data: str) -> str:
+    return f"network tiny {{ input {data}; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }}\n"
+
+
+encoders.add(
+    Named(
+        "scale",
+        "map u8 0..255 linearly to [-1, 1]; f32 is taken as it is",
+        (),
+        about=About(
+            formula="u8: x = (2 u - 255) / 255;  f32: x = v;  bit: as it is",
+            source="a definition of bnnc",
+            takes="u8, f32 or bit",
+            gives="what it takes",
+            example=_encoded("u8[9] scale"),
+        ),
+    )
+)
 encoders.add(
     Named(
         "sign",
-        "one bit per element: +1 where the value is at least `threshold`, else -1",
+        "one bit an element: +1 where the value is at least `threshold`",
         (Param("threshold", "float", 128.0, "in units of the data", positional=True), _PAD),
         _encoding("sign"),
+        About(
+            formula="bit = +1 where v >= threshold, else -1",
+            source="a definition of bnnc",
+            takes="u8 or f32",
+            gives="bit, one an element",
+            example=_encoded("u8[9] sign(threshold = 100)"),
+        ),
     )
 )
 encoders.add(
     Named(
         "median",
-        "one bit per element: +1 above the median of the training samples",
+        "one bit an element: +1 above the median of the training samples",
         (
             Param(
                 "per",
@@ -93,16 +148,24 @@ encoders.add(
                 "which values share a median: all (of u8 data, unless it is given), those of one index on the last "
                 "axis, those of one element (of f32 data)",
                 PER,
+                otherwise="global for u8 data, column for f32",
             ),
             *_COLUMNS,
         ),
         _encoding("median"),
+        About(
+            formula="bit = +1 where v > the median of the training samples' values",
+            source="the experiments of 2412.00119",
+            takes="u8 or f32",
+            gives="bit, one an element",
+            example=_encoded("f32[9] median(per = column)"),
+        ),
     )
 )
 encoders.add(
     Named(
         "thermometer",
-        "`bits` bits per element: +1 where the value reaches a threshold fitted to the training samples",
+        "`bits` bits an element: +1 where it reaches a fitted threshold",
         (
             Param("bits", "int", doc="thresholds per element", minimum=1, maximum=1024, positional=True),
             Param(
@@ -122,34 +185,94 @@ encoders.add(
             *_COLUMNS,
         ),
         _encoding(""),
+        About(
+            formula="bit k = +1 where v >= threshold k, k = 1 .. bits, of n training values:\n"
+            "quantile   the sorted values' number k (n - 1) // (bits + 1)\n"
+            "uniform    min + k (max - min) / (bits + 1)\n"
+            "gauss      mean + deviation * (the normal quantile k / (bits + 1))",
+            source="2512.04189, table 3 and the encoders of its tasks",
+            takes="u8 or f32",
+            gives="bit, `bits` an element, side by side on the last axis",
+            example=_encoded("f32[9] thermometer(8, kind = quantile)"),
+        ),
     )
 )
 encoders.add(
     Named(
         "pad_odd",
-        "bit data as it is, and one constant +1 where the last axis is even: no sum of the bits is 0",
+        "bit data, and a constant +1 where the last axis is even",
         (),
         lambda args, t: Encoding("pad", t.kind, t.shape, pad_odd=True),
+        About(
+            formula="[x, +1] where the number of bits on the last axis is even, else x;\nso no sum of the bits is 0",
+            source="a definition of bnnc",
+            takes="bit",
+            gives="bit",
+            example=_encoded("bit[8] pad_odd"),
+        ),
     )
 )
+
+
+def _read(source: str) -> str:
+    layers = "input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss;"
+    return f"network tiny {{ {layers} }}\ndata {{ train = {source}; }}\n"
+
 
 _FILES = (
     Param("images", "str", doc="file with the samples", positional=True),
     Param("labels", "str", doc="file with the labels", positional=True),
 )
-sources.add(Named("idx", "the MNIST family's format, plain or .gz: one file of samples, one of labels", _FILES))
-sources.add(Named("npy", "NumPy .npy arrays: samples (n, ...) u8 or f32, labels (n,) u8", _FILES))
+sources.add(
+    Named(
+        "idx",
+        "the MNIST family's format, plain or .gz, in two files",
+        _FILES,
+        about=About(
+            formula="0, 0, type, axes (a byte each); sizes (u32, big endian); values",
+            source="the MNIST database, LeCun, Cortes and Burges",
+            gives="samples u8, labels u8",
+            example=_read('idx("train-images.gz", "train-labels.gz")'),
+        ),
+    )
+)
+sources.add(
+    Named(
+        "npy",
+        "NumPy .npy arrays: samples (n, ...) u8 or f32, labels (n,) u8",
+        _FILES,
+        about=About(
+            formula="as `numpy.save` writes them: little endian, in C order",
+            source="numpy.lib.format",
+            gives="samples u8 or f32, labels u8",
+            example=_read('npy("x.npy", "y.npy")'),
+        ),
+    )
+)
 sources.add(
     Named(
         "cifar10",
-        "CIFAR-10's own binary format, labels included; several files put together with `cat` are one",
-        (Param("file", "str", doc="a .bin file of records of 3073 bytes", positional=True),),
+        "CIFAR-10's own binary format, labels included",
+        (Param("file", "str", doc="a .bin file of records of 3073 bytes; several joined are one", positional=True),),
+        about=About(
+            formula="a record: label (a byte), 1024 red, 1024 green, 1024 blue values, row by row",
+            source="the CIFAR-10 data set, binary version, Krizhevsky",
+            gives="samples u8[32, 32, 3], labels u8",
+            example="network tiny {\n  input u8[32, 32, 3];\n  conv 8 stride = 2;\n  batchnorm;\n  sign;\n  flatten;\n"
+            '  dense 10;\n  batchnorm;\n  loss;\n}\ndata { train = cifar10("data_batch_1.bin"); }\n',
+        ),
     )
 )
 sources.add(
     Named(
         "bnnd",
-        "bnnc's packed format, written by `bnnc data pack`: samples and labels in one file",
+        "bnnc's packed format, written by `bnnc data pack`, in one file",
         (Param("file", "str", doc="the .bnnd file", positional=True),),
+        about=About(
+            formula="a header of 96 bytes, then records: a sample u8, bit or f32, and its label",
+            source="bnnc, data.py",
+            gives="samples u8, bit or f32, labels u8; training samples, then the test samples",
+            example=_read('bnnd("train.bnnd")'),
+        ),
     )
 )

@@ -1,9 +1,5 @@
 """sign: the binary activation, with the surrogate that stands in for its derivative; and relu.
 
-ste        dz = g where |z| <= clip (inclusive), else 0   straight-through estimator with saturation (1602.02830);
-                                                          ResNetE: clip 1.25
-identity   dz = g
-quadratic  dz = g max(0, 2 - 2|z|)                        Bi-Real net (1808.00278); keeps z, a real number
 The paper's Algorithms 1-2 print no mask; the authors' code has one and so has this (removing it costs accuracy).
 """
 
@@ -13,7 +9,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Layer, TensorType
-from ..registry import LayerDef, Param, layers
+from ..registry import About, LayerDef, Param, layers
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
@@ -39,7 +35,7 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
 layers.add(
     LayerDef(
         "sign",
-        "the binary activation: +1 where the value is at least 0, else -1",
+        "binary activation: +1 where the value is at least 0, else -1",
         (
             Param(
                 "surrogate",
@@ -54,6 +50,16 @@ layers.add(
         lambda t, args, body=None: TensorType("bit", t.shape),
         forward,
         backward,
+        about=About(
+            formula="y = +1 where z >= 0 (-0 too), else -1\n"
+            "ste        dz = g where |z| <= clip, else 0    straight-through estimator\n"
+            "identity   dz = g\n"
+            "quadratic  dz = g max(0, 2 - 2|z|)             keeps z, a real number",
+            source="ste: 1602.02830, section 1.3 (ResNetE, 1906.08637: clip 1.25); quadratic: 1808.00278",
+            gives="bit, of the same shape",
+            example="network tiny { input u8[9]; dense 8; batchnorm; sign surrogate = ste clip = 1.25; dense 4; "
+            "batchnorm; loss; }\n",
+        ),
     )
 )
 
@@ -73,5 +79,13 @@ layers.add(
         lambda t, args, body=None: TensorType("real", t.shape),
         relu_forward,
         lambda cx, region, g, wanted: cx.get(region, "mask").where(g, 0.0).named("g") if wanted else None,
+        about=About(
+            formula="y = max(z, 0);  dz = g where z > 0, else 0",
+            source="Nair and Hinton, ICML 2010",
+            gives="real, of the same shape",
+            example="network tiny {\n  input u8[9];\n  dense 8 weights = real;\n  batchnorm;\n  relu;\n"
+            "  dense 4 weights = real;\n  loss;\n}\n"
+            "rule standard;\n",
+        ),
     )
 )

@@ -1,11 +1,7 @@
 """dense: a fully connected layer with binary weights, or with real ones.
 
-forward   W^ = sgn(W);  Y = X W^                                    (Wang et al. 2102.04270, Algorithms 1-2, lines 3-4)
-backward  dX = dY W^^T (line 14);  dW = X^T dY (line 15), straight through the sign of the weights
 A u8 input stays u8: with x = a u + b,  X W^ = a (U W^) + b colsum(W^), and the integer product is exact.
-Real weights: Y = X W + b in f32, every gradient exact; the input is kept in full for dW.  ``scale = mean``: Y is times
-the mean of |W| over a unit's inputs, which the backward pass takes for a constant (XNOR-Net 1603.05279; Bi-Real net
-1808.00278).
+With real weights every gradient is exact, and the input is kept in full for dW.
 """
 
 from __future__ import annotations
@@ -14,7 +10,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
-from ..registry import LayerDef, Param, ShapeError, layers
+from ..registry import About, LayerDef, Param, ShapeError, layers
 
 
 def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
@@ -151,5 +147,15 @@ layers.add(
         backward,
         flat_input=True,
         binary_weights=True,
+        about=About(
+            formula="Y = X sgn(W)                    X [batch, fan-in], W [fan-in, units]\n"
+            "dX = dY sgn(W)^T;  dW = X^T dY  straight through the sign of the weights\n"
+            "weights = real   Y = X W + b    in f32; b is 0 without `bias = on`\n"
+            "scale = mean     Y = X sgn(W) mean|W|, over a unit's inputs; going back\n"
+            "                 the mean counts as a constant",
+            source="2102.04270, Algorithms 1-2, lines 3-4 and 14-15; scale: 1603.05279, 1808.00278",
+            gives="real[units]",
+            example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4 weights = real bias = on; loss; }\n",
+        ),
     )
 )

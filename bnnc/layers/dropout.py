@@ -1,4 +1,4 @@
-"""dropout: in training each value is 0 with probability ``rate``, and what stays is divided by ``1 - rate``.
+"""dropout: values that are left out at random in training.
 
 The mask is a function of (seed, layer, step, element), so the backward pass draws it again: nothing is stored.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Layer, TensorType
-from ..registry import LayerDef, Param, layers
+from ..registry import About, LayerDef, Param, layers
 
 STREAM = 0xD0000000  # + the layer's number: apart from the streams of weights, classifiers and updates
 
@@ -47,10 +47,16 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
 layers.add(
     LayerDef(
         "dropout",
-        "sets values to 0 at random in training, and scales the others up",
+        "sets values to 0 at random in training, scales the others up",
         (Param("rate", "float", 0.5, "share of values that become 0", minimum=0, maximum=0.99, positional=True),),
         lambda t, args, body=None: TensorType("real", t.shape),
         forward,
         backward,
+        about=About(
+            formula="training    y = 0 with probability rate, else x / (1 - rate);  dx likewise\nevaluation  y = x",
+            source="1207.0580, in the form that scales in training",
+            gives="real, of the same shape",
+            example="network tiny { input u8[9]; dense 8; batchnorm; dropout 0.2; sign; dense 4; batchnorm; loss; }\n",
+        ),
     )
 )

@@ -1,10 +1,7 @@
 """Layers on images [height, width, channels]: convolution, pools.
 
-conv   Y = X * sgn(W),  dX = dY * sgn(W)^T,  dW = X^T * dY straight through the sign of the weights (2102.04270,
-       Algorithms 1-2)
-Real weights and ``scale = mean`` are as in ``dense``.  With binary weights a u8 input u stands for (2 u - 255) / 255,
-in -1 .. 1, so that its sums are whole numbers and a padding of zero is exact. A maximum passes its gradient to the
-first of equals; what crosses to the backward pass is that one's place, in bits.
+With binary weights a u8 input u stands for (2 u - 255) / 255, in -1 .. 1, so that its sums are whole numbers and a
+padding of zero is exact.  What crosses to the backward pass of a maximum is its place, in bits.
 """
 
 from __future__ import annotations
@@ -15,7 +12,7 @@ from typing import Any
 from ..ir.image import Geometry
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
-from ..registry import LayerDef, Param, ShapeError, layers
+from ..registry import About, LayerDef, Param, ShapeError, layers
 from .dense import WEIGHTS, bias_grad, check_sum, check_weights, real_forward, real_input, scaled, unscaled
 
 FILL = {"zero": 0, "plus": 1, "minus": -1}
@@ -146,6 +143,16 @@ layers.add(
         conv_backward,
         binary_weights=True,
         images=True,
+        about=About(
+            formula="Y = X * sgn(W);  dX = dY * sgn(W)^T;  dW = X^T * dY\n"
+            "W [kernel^2 * channels in / groups, channels]; weights, bias and scale are\n"
+            "as in dense.  Beyond the edge a term does not exist, or (fill) is a sign",
+            source="2102.04270, Algorithms 1-2, with convolutions for products",
+            takes="bit or u8 with binary weights, any with real ones",
+            gives="real[rows, columns, channels]; with `padding = same` rows and columns are divided by the stride",
+            example="network tiny {\n  input u8[8, 8, 1];\n  conv 16 3 padding = same;\n  batchnorm;\n  sign;\n"
+            "  flatten;\n  dense 4;\n  batchnorm;\n  loss;\n}\n",
+        ),
     )
 )
 
@@ -230,13 +237,20 @@ MADE = ("bit", "real")
 layers.add(
     LayerDef(
         "maxpool",
-        "the maximum over each window: of bits, whether one of them is +1",
+        "maximum over each window: of bits, whether one of them is +1",
         (*KERNEL, *WINDOW),
         _infer_pool("maxpool"),
         max_forward,
         max_backward,
         input_kinds=MADE,
         images=True,
+        about=About(
+            formula="y = max of the window;  dx = g at the first of equals, row by row, else 0",
+            source="1602.02830, the pools of BinaryNet",
+            gives="what it takes, bit or real: [rows, columns, channels]",
+            example="network tiny {\n  input u8[8, 8, 1];\n  conv 16;\n  batchnorm;\n  sign;\n  maxpool 2;\n"
+            "  flatten;\n  dense 4;\n  batchnorm;\n  loss;\n}\n",
+        ),
     )
 )
 layers.add(
@@ -249,6 +263,13 @@ layers.add(
         mean_backward,
         input_kinds=MADE,
         images=True,
+        about=About(
+            formula="y = sum of the window / kernel^2;  dx = sum over its windows of g / kernel^2",
+            source="1906.08637, the shortcuts of ResNetE",
+            gives="real[rows, columns, channels]",
+            example="network tiny {\n  input u8[8, 8, 1];\n  conv 16;\n  batchnorm;\n  avgpool 2;\n  sign;\n"
+            "  flatten;\n  dense 4;\n  batchnorm;\n  loss;\n}\n",
+        ),
     )
 )
 layers.add(
@@ -261,5 +282,12 @@ layers.add(
         mean_backward,
         input_kinds=MADE,
         images=True,
+        about=About(
+            formula="y = mean over all pixels of a channel;  dx = g / pixels",
+            source="1312.4400, section 3.2",
+            gives="real[1, 1, channels]",
+            example="network tiny {\n  input u8[8, 8, 1];\n  conv 16;\n  batchnorm;\n  globalavgpool;\n"
+            "  flatten;\n  dense 4 weights = real;\n  loss;\n}\n",
+        ),
     )
 )

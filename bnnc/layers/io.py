@@ -7,7 +7,7 @@ from typing import Any
 from ..encode import encoding
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
-from ..registry import LayerDef, Param, ShapeError, layers
+from ..registry import About, LayerDef, Param, ShapeError, layers
 
 
 def _infer_input(_: Any, args: Call, body: Any = None) -> TensorType:
@@ -32,8 +32,7 @@ def _forward_input(cx: Any, layer: Layer, x: T) -> T:
 layers.add(
     LayerDef(
         "input",
-        "the data: `u8[...]` (scaled to -1..1), `f32[...]` or `bit[...]`, or with an encoder, e.g. `u8[...] median`,"
-        " bits",
+        "the data: u8 (scaled to -1..1), f32, bit; or encoded as bits",
         (
             Param("tensor", "tensor", doc="type and shape of one sample, e.g. u8[28, 28]", positional=True),
             Param(
@@ -48,6 +47,14 @@ layers.add(
         _forward_input,
         lambda cx, region, grad, wanted: None,
         role="input",
+        about=About(
+            formula="scale    u8: x = (2 u - 255) / 255;  f32 and bit as they are\n"
+            "encoder  bits, in place of each value, on the last axis",
+            source="a definition of bnnc",
+            takes="samples of the type that is written; the first layer of every network",
+            gives="what it takes, or with an encoder bit",
+            example="network tiny { input u8[3, 3] median; flatten; dense 4; batchnorm; loss; }\n",
+        ),
     )
 )
 
@@ -73,5 +80,11 @@ layers.add(
         lambda t, args, body=None: TensorType(t.kind, (t.elements,)),
         _flatten,
         _unflatten,
+        about=About(
+            formula="y[(i * columns + j) * channels + c] = x[i, j, c]",
+            source="a definition of bnnc",
+            gives="the same kind with one axis, the last axis of x running fastest",
+            example="network tiny { input u8[3, 3]; flatten; dense 4; batchnorm; loss; }\n",
+        ),
     )
 )

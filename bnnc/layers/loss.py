@@ -1,8 +1,5 @@
 """loss: the last layer.  It makes the per-sample loss and the predicted class, and starts the backward pass.
 
-softmax_cross_entropy   mean over the batch of log(sum exp z) - z_label
-squared_hinge           mean over the batch of sum_c max(0, 1 - t_c z_c)^2, t = +1 for the label and -1 else
-                        (1602.02830)
 The gradient carries the rule's loss scale (parameter gradients divide it out).
 """
 
@@ -12,7 +9,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Layer, TensorType
-from ..registry import LayerDef, Param, layers
+from ..registry import About, LayerDef, Param, layers
 
 KINDS = ("softmax_cross_entropy", "squared_hinge")
 
@@ -54,5 +51,15 @@ layers.add(
         backward,
         role="loss",
         flat_input=True,
+        about=About(
+            formula="softmax_cross_entropy  L = mean of log(sum_c exp z_c) - z_label\n"
+            "                       dz = (softmax(z) - [c = label]) / batch\n"
+            "squared_hinge          L = mean of sum_c m_c^2, m_c = max(0, 1 - t_c z_c)\n"
+            "                       dz = -2 m_c t_c / batch, t = +1 at the label, else -1",
+            source="squared_hinge: 1602.02830",
+            takes="real with one axis, one number a class; the last layer of every network.  Labels count from 0",
+            gives="the loss, and the class of the largest number (the first of equals)",
+            example="network tiny { input u8[9]; dense 4; batchnorm; loss squared_hinge; }\n",
+        ),
     )
 )

@@ -1,14 +1,10 @@
 """batchnorm over the batch, per channel, with a trained shift (beta) and no scale.
 
-a = y - mu(y);  z = a/psi + beta          v = g/psi,  q = sgn(a),  x~ = a/psi
-l2    psi = sqrt(mean a^2 + eps)          dy = v - mu(v) - mu(v x~) x~               Algorithm 1 (exact)
-l1    psi = mean |a|                      dy = v - mu(v) - mu(v x~) (q - mu(q))      exact for the l1 norm
-bnn   psi = mean |a|                      dy = v - mu(v) - mu(v q) q                 Algorithm 2, line 12
-In Algorithm 2's line 12 x excludes beta, which makes omega = mean|x~| identically 1, so it does not exist here; `bnn`
-keeps one bit (q) per element.  For l1 and bnn a channel whose psi is at most eps is constant over the batch: it
-normalises to beta and passes no gradient.  Over one row x~ is 0, and over two it is +-1 whatever y is, so that dy is 0
-(but for eps) for every kind: what is below hardly learns from less than LEAST_ROWS.  Running statistics (mean and psi,
-r <- m r + (1-m) s) serve evaluation.
+In line 12 of Algorithm 2 (2102.04270) x excludes beta, which makes omega = mean|x~| identically 1, so it does not exist
+here; `bnn` keeps one bit (q) per element.  For l1 and bnn a channel whose psi is at most eps is constant over the
+batch: it normalises to beta and passes no gradient.  Over one row x~ is 0, and over two it is +-1 whatever y is, so
+that dy is 0 (but for eps) for every kind: what is below hardly learns from less than LEAST_ROWS.  Running statistics
+(mean and psi, r <- m r + (1-m) s) serve evaluation.
 """
 
 from __future__ import annotations
@@ -17,7 +13,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Layer, TensorType
-from ..registry import LayerDef, Param, layers
+from ..registry import About, LayerDef, Param, layers
 
 KINDS = ("l2", "l1", "bnn")
 LEAST_ROWS = 3
@@ -72,7 +68,7 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
 layers.add(
     LayerDef(
         "batchnorm",
-        "batch normalisation with a trained shift; the kind follows the rule unless it is given",
+        "batch normalisation with a trained shift",
         (
             Param(
                 "kind", "name", None, "l2 (standard), l1, or bnn (keeps one bit per element)", KINDS, positional=True
@@ -93,5 +89,18 @@ layers.add(
         backward,
         normalises=True,
         least_rows=LEAST_ROWS,
+        about=About(
+            formula="a = y - mu(y);  z = a/psi + beta;  x~ = a/psi, v = g/psi, q = sgn(a)\n"
+            "l2    psi = sqrt(mean a^2 + eps)   dy = v - mu(v) - mu(v x~) x~\n"
+            "l1    psi = mean |a|               dy = v - mu(v) - mu(v x~) (q - mu(q))\n"
+            "bnn   psi = mean |a|               dy = v - mu(v) - mu(v q) q\n"
+            "mu: the mean of a channel over the batch, of images over pixels too\n"
+            "evaluation takes running mu and psi: r <- momentum r + (1 - momentum) s",
+            source="l2: 1502.03167 (2102.04270, Algorithm 1); l1: exact for that norm; bnn: 2102.04270, Algorithm 2, "
+            "lines 10-13",
+            gives="real, of the same shape",
+            example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm bnn momentum = 0.95;\n  sign;\n"
+            "  dense 4;\n  batchnorm;\n  loss;\n}\n",
+        ),
     )
 )

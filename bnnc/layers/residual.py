@@ -10,7 +10,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Call, Layer, TensorType
-from ..registry import LayerDef, ShapeError, layers
+from ..registry import About, LayerDef, ShapeError, layers
 
 
 def _infer(t: TensorType, args: Call, body: tuple[Layer, ...] = ()) -> TensorType:
@@ -73,15 +73,38 @@ def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
 
 
 layers.add(
-    LayerDef("residual", "adds its input to what its body makes of it", (), _infer, forward, backward, role="container")
+    LayerDef(
+        "residual",
+        "adds its input to what its body makes of it",
+        (),
+        _infer,
+        forward,
+        backward,
+        role="container",
+        about=About(
+            formula="y = x + body(x), or shortcut(x) + body(x);  dx = the sum of both gradients",
+            source="1512.03385, equation 1",
+            gives="real, of the shape in which body and input (or shortcut) end",
+            example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n"
+            "  residual { sign; dense 8; batchnorm; }\n  sign;\n  dense 4;\n  batchnorm;\n  loss;\n}\n",
+        ),
+    )
 )
 layers.add(
     LayerDef(
         "shortcut",
-        "at the start of a residual: what is added to the rest of its body instead of its input",
+        "first in a residual: what is added in place of its input",
         (),
         lambda t, args, body=(): t,
         lambda cx, layer, x: x,
         role="branch",
+        about=About(
+            formula="y = x to the rest of the body; its own layers make what is added to it",
+            source="1512.03385, equation 2",
+            gives="to the rest of the body: what the residual takes",
+            example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n  residual {\n"
+            "    shortcut { dense 16 weights = real; batchnorm; }\n    sign;\n    dense 16;\n    batchnorm;\n  }\n"
+            "  sign;\n  dense 4;\n  batchnorm;\n  loss;\n}\n",
+        ),
     )
 )

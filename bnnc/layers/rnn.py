@@ -1,9 +1,4 @@
-"""rnn: a binary Elman network that reads a sequence and gives its last state (2512.04189, section on recurrent
-networks).
-
-    a_t = sign(E x_t)                                fixed random expansion E [expand, features]; `expand = 0`: a_t =
-                                                     x_t
-    s_t = sign(W_x a_t + W_s s_{t-1}),  s_0 = +1     W_x [units, expand], W_s [units, units]
+"""rnn: a binary Elman network that reads a sequence and gives its last state.
 
 How it learns is a rule's business: a rule without a recurrent layer of its own cannot train it.
 """
@@ -13,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..model import Call, TensorType
-from ..registry import LayerDef, Param, ShapeError, layers
+from ..registry import About, LayerDef, Param, ShapeError, layers
 
 
 def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
@@ -37,7 +32,7 @@ def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
 layers.add(
     LayerDef(
         "rnn",
-        "binary recurrent layer over a sequence [steps, features]; gives the last state",
+        "reads a sequence step by step, and gives its last binary state",
         (
             Param("units", "int", doc="width of the state", minimum=1, maximum=6144, positional=True),
             Param(
@@ -55,5 +50,15 @@ layers.add(
         None,
         input_kinds=("bit",),
         sequences=True,
+        about=About(
+            formula="a_t = sgn(E x_t)                     E [expand, features], fixed and random;\n"
+            "                                     with `expand = 0` a_t = x_t\n"
+            "s_t = sgn(W_x a_t + W_s s_{t-1})     s_0 = +1",
+            source="2512.04189, the section on recurrent networks",
+            takes="bit[steps, features], right after `input`",
+            gives="bit[units], the state after the last step",
+            example="network tiny { input f32[8, 3] thermometer(5); rnn 255; dense 105; sign; dense 4; loss; }\n"
+            "rule bep;\n",
+        ),
     )
 )

@@ -1,4 +1,4 @@
-"""Adam (1412.6980) in the form  w <- w - lr/(1-b1^t) m / (sqrt(v)/sqrt(1-b2^t) + eps).
+"""Adam.
 
 v is stored as its square root: an f16 v would underflow for 1-bit gradients (spec of the low-memory rule, section 4.1).
 ``v = elide`` keeps no second moment for 1-bit gradients: every entry is +-c, so v^ is c^2 exactly unless a weight's
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ir.program import T
-from ..registry import Named, Param, optimizers
+from ..registry import About, Named, Param, optimizers
 from .base import Optimizer, advance, moment, store
 
 
@@ -48,5 +48,15 @@ optimizers.add(
         "Adam; `v = elide` drops the second moment of 1-bit gradients",
         PARAMS,
         Optimizer(update, scalars, work=14),
+        About(
+            formula="m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2\n"
+            "w <- w - lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)\n"
+            "v = elide, where g is +-c:  w <- w - lr / (1 - b1^t) m / c",
+            source="1412.6980, Algorithm 1",
+            takes="the gradient g of each weight and parameter, in step t = 1, 2, ...",
+            gives="a new w; kept for each: m, and the root of v",
+            example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }\n"
+            "rule edge;\ntrain { optimizer = adam(lr = 3e-3, v = elide); }\n",
+        ),
     )
 )

@@ -1,11 +1,8 @@
-"""Bop, the binary optimiser (Helwegen et al. 1906.02107): no latent weight, a bit flips when its momentum agrees with
-it.
+"""Bop, the binary optimiser: no latent weight, a bit flips when its momentum agrees with it.
 
-m <- (1 - gamma) m + gamma g;  flip w where w m >= tau c
-c is the gradient's size: 1/sqrt(fan-in) for a 1-bit gradient (so tau is a share of what m can reach), 1 otherwise.
-The momentum decides before it is rounded to its storage.  With the default numbers gamma**2 is tau: gradients +c, -c
-leave a momentum at the threshold, and how f16 rounds gamma c says whether the weight flips.
-Everything that is not a binary weight is trained by Adam.
+With a 1-bit gradient tau is a share of what the momentum can reach.  The momentum decides before it is rounded to its
+storage.  With the default numbers gamma**2 is tau: gradients +c, -c leave a momentum at the threshold, and how f16
+rounds gamma c says whether the weight flips.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from typing import Any
 
 from ..ir.program import T
 from ..model import Call
-from ..registry import Named, Param, optimizers
+from ..registry import About, Named, Param, optimizers
 from . import adam
 from .base import Optimizer, advance, moment
 
@@ -34,7 +31,7 @@ def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) 
 optimizers.add(
     Named(
         "bop",
-        "the binary optimiser: one bit per weight and a momentum, no latent weights",
+        "binary optimiser: one bit and a momentum a weight, none latent",
         (
             Param("tau", "float", 1e-6, "threshold, in units of the gradient's size", minimum=0, positional=True),
             Param(
@@ -49,5 +46,15 @@ optimizers.add(
             Param("lr", "float", 1e-2, "learning rate of what is not a binary weight (Adam)", above=0),
         ),
         Optimizer(update, lambda cx: adam.scalars(cx, ADAM), lambda args, state: "bit", work=5),
+        About(
+            formula="m <- (1 - gamma) m + gamma g;  w <- -w where w m >= tau c\n"
+            "c = 1 / sqrt(fan-in) where g is one bit (+-c), else 1\n"
+            "what is no binary weight follows adam(lr)",
+            source="1906.02107, Algorithm 1",
+            takes="the gradient g of each weight and parameter",
+            gives="a new w; kept for each binary weight: one bit and m",
+            example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }\n"
+            "rule edge;\ntrain { optimizer = bop(tau = 1e-6, gamma = 1e-3); batch = 50; }\n",
+        ),
     )
 )

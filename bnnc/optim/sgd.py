@@ -1,11 +1,11 @@
-"""SGD with momentum in Keras's form:  u <- momentum u - lr g;  w <- w + u."""
+"""SGD with momentum in Keras's form."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..ir.program import T
-from ..registry import Named, Param, optimizers
+from ..registry import About, Named, Param, optimizers
 from .base import Optimizer, advance, moment, store
 
 
@@ -28,5 +28,13 @@ optimizers.add(
             Param("momentum", "float", 0.9, "0 keeps no state", minimum=0, maximum=0.999999, positional=True),
         ),
         Optimizer(update),
+        About(
+            formula="u <- momentum u - lr g;  w <- w + u",
+            source="Keras's SGD, without Nesterov",
+            takes="the gradient g of each weight and parameter",
+            gives="a new w; kept for each: u, unless momentum is 0",
+            example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }\n"
+            "train { optimizer = sgd(lr = 0.1, momentum = 0.9); }\n",
+        ),
     )
 )

@@ -1,10 +1,6 @@
 """bep: binary error propagation (2512.04189) for multi-layer perceptrons, and with an rnn layer through time
 (recurrent.py). No float, no batch norm, no learning rate.
 
-trigger   margin < r K_L                                             (eq. 1)
-targets   a*_L = the label's prototype;  a*_l = sign(W_{l+1}^T (g_{l+1} . a*_{l+1}))      (eqs. 2, 5)
-gate      g_{l,j} = 1 where |z_{l,j}| <= nu K_{l-1}                  (eq. 7)
-update    the winner of each group learns (eqs. 8, 9; see rules/integer.py)
 Ties of the back-projection: `plus` is the paper's sign(0) = +1, `keep` takes the current activation (no opinion).
 """
 
@@ -16,9 +12,9 @@ from typing import Any
 from ..gates import Gates, added, propagated_errors
 from ..gates import through_time as through_time_gates
 from ..model import Model
-from ..registry import Named, Param, rules
+from ..registry import About, Named, Param, rules
 from .frame import BEF
-from .integer import PARAMS, any_of, group_of, group_sizes, hidden_layers, integer_rule, rates, update
+from .integer import PARAMS, UPDATE, any_of, group_of, group_sizes, hidden_layers, integer_rule, rates, update
 from .recurrent import LAYER, recurrent_layer
 from .recurrent import backward as through_time
 
@@ -76,7 +72,7 @@ def gates(model: Model) -> Gates:
 rules.add(
     Named(
         "bep",
-        "binary error propagation: integer weights, binary errors, no floats",
+        "binary error propagation: whole-number weights, no floats",
         (
             Param(
                 "r",
@@ -106,5 +102,17 @@ rules.add(
             Param("schedule", "bool", False, "larger groups when the held-out accuracy stagnates"),
         ),
         integer_rule(backward, LAYER, gates=gates),
+        About(
+            formula="trigger   a sample takes part where its margin < r K_L               (eq. 1)\n"
+            "targets   a*_L = the label's prototype\n"
+            "          a*_l = sgn(W_{l+1}^T (g_{l+1} . a*_{l+1}))            (eqs. 2, 5)\n"
+            "gate      g_{l,j} = 1 where |z_{l,j}| <= nu K_{l-1}             (eq. 7)\n" + UPDATE,
+            source="2512.04189, equations 1-9; reinforcement: 1211.3024",
+            takes="bits, and of layers dense, sign, an rnn at the start, loss; the last dense layer is a fixed "
+            "classifier, and batch norm is left out",
+            example="network tiny { input u8[9] median(pad_odd = on); dense 105; sign; dense 75; sign; "
+            "dense 4; loss; }\n"
+            "rule bep(r = 0.75);\n",
+        ),
     )
 )

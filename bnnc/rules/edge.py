@@ -1,9 +1,8 @@
 """edge: low-memory training (Wang et al. 2102.04270, Algorithm 2).
 
-Only bits cross from forward to backward, and in f16 what layers with real weights read; weights, optimiser state and
-the activation gradient are stored as f16; the weight gradient is its sign, attenuated: sgn(dW)/sqrt(fan-in) (lines
-16, 18). The loss gradient is a batch sum, not a mean, so that small f16 gradients do not underflow; only the sign of
-dW is used, and beta divides the factor out.
+Only bits cross from forward to backward, and in f16 what layers with real weights read.  The loss gradient is a batch
+sum, not a mean, so that small f16 gradients do not underflow; only the sign of dW is used, and beta divides the factor
+out.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 from ..gates import real_gradients
 from ..ir.program import T
-from ..registry import Named, Param, rules
+from ..registry import About, Named, Param, rules
 from .base import CLIP_AT, Rule, cancel
 
 
@@ -33,7 +32,7 @@ def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
 rules.add(
     Named(
         "edge",
-        "low memory: bit activations, f16 storage, 1-bit weight gradients, bnn batch norm",
+        "low memory: bits kept, f16 storage, 1-bit weight gradients",
         (
             Param("state", "name", "f16", "storage of weights and optimiser state", ("f16", "f32")),
             Param(
@@ -52,6 +51,14 @@ rules.add(
             keep=("bit", "bool"),
             gates=real_gradients,
             on_value=on_value,
+        ),
+        About(
+            formula="dW^ = sgn(dW) / sqrt(fan-in)            the weight gradient is one bit\n"
+            "dX in f16; weights and optimiser state in `state`\n"
+            "batch norm keeps sgn(a) in place of a   (batchnorm bnn)",
+            source="2102.04270, Algorithm 2: lines 10-13, 16, 18",
+            example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }\n"
+            "rule edge;\ntrain { optimizer = adam(lr = 3e-3, v = elide); }\n",
         ),
     )
 )

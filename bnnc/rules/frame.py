@@ -1,8 +1,6 @@
 """Fixed classifiers: C prototypes of D bits, built at compile time from a seed.
 
-random   independent +-1 entries (local error signals, 2412.00119)
-bef      binary equiangular frame (BEP, 2512.04189, appendix C): coordinate descent on
-         J = sum of products + alpha * variance of products over all pairs of rows, accepting flips that lower J
+A record's ``impl(call, seed, number, classes, width)`` gives them, int8 [classes, width].
 """
 
 from __future__ import annotations
@@ -14,7 +12,7 @@ import numpy as np
 
 from .. import rng
 from ..model import Call
-from ..registry import Named, Param, classifiers
+from ..registry import About, Named, Param, classifiers
 
 CLASSIFIER_STREAM = 0xF0000000  # + the layer's number: apart from the streams of initial weights
 MAX_BITS = 1 << 26  # of a program's fixed matrices
@@ -138,12 +136,23 @@ def too_large(call: Call, classes: int, widths: list[int]) -> tuple[str, str] | 
     return None
 
 
+def _example(classifier: str) -> str:
+    layers = "input u8[9] median(pad_odd = on); dense 105; sign; dense 4; loss;"
+    return f"network tiny {{ {layers} }}\nrule bep(classifier = {classifier});\n"
+
+
 classifiers.add(
     Named(
         "random",
         "independent random prototypes",
         (),
         lambda call, seed, number, classes, width: random_prototypes(seed, number, classes, width),
+        About(
+            formula="P[c, k] = +1 or -1 with equal probability, each for itself",
+            source="2412.00119",
+            gives="a fixed matrix of bits [classes, width]",
+            example=_example("random"),
+        ),
     )
 )
 classifiers.add(
@@ -162,6 +171,13 @@ classifiers.add(
         ),
         lambda call, seed, number, classes, width: equiangular_frame(
             seed, number, classes, width, call["alpha"], call["trials"]
+        ),
+        About(
+            formula="J = sum + alpha variance of the products of all pairs of rows\n"
+            "trials * classes * width random entries are flipped where that lowers J",
+            source="2512.04189, appendix C",
+            gives="a fixed matrix of bits [classes, width]",
+            example=_example("bef(trials = 20)"),
         ),
     )
 )

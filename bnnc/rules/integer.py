@@ -1,9 +1,7 @@
 """What the integer rules (bep, local) share: integer hidden weights, layers without normalisation, the update.
 
-A hidden weight H [fan_out, fan_in] is a whole number of B bits and its sign is the weight.  An update adds +-2 to whole
-rows: a neuron that wins for a sample moves all its weights by 2 a* a_in; then each weight moves away from zero by 2
-with a small probability (CP+R reinforcement); then it is limited to B bits.  Every value in a training step is an
-integer.
+A hidden weight H [fan_out, fan_in] is a whole number of B bits and its sign is the weight.  Every value in a training
+step is an integer.
 
 The same text trains with any rule: batch norm has no place here and is left out, and the last dense layer becomes a
 classifier that is fixed when the program is built.
@@ -47,6 +45,13 @@ PARAMS = (
         "group size, one number or one a layer; 0: the largest divisor of the width up to 105, with rnn 15",
         minimum=0,
     ),
+)
+
+UPDATE = (
+    "winner    in each group the neuron with a* z < 0 and the smallest |z|\n"
+    "update    its weights H += 2 a* a_in^T, a sum over the samples of a batch;\n"
+    "          then with probability reinforce sqrt(E) sqrt(2 / (pi K_in)) each\n"
+    "          H += 2 sgn(H), E the last epoch's error; then H to `bits` bits"
 )
 
 

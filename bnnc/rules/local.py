@@ -1,8 +1,6 @@
 """local: local binary error signals (2412.00119).  Every layer has a fixed random classifier of its own and learns
 alone.
 
-trigger at layer l   wrong there, or margin_l < floor(r K_l)
-target               the label's prototype of that layer
 With one unit in the last layer a classifier is one row P_l: y = P_l a_l, label 1 is y >= 0, the margin |y|, the target
 +-P_l.
 """
@@ -13,9 +11,9 @@ import math
 from typing import Any
 
 from ..gates import local_errors
-from ..registry import Named, Param, rules
+from ..registry import About, Named, Param, rules
 from .frame import RANDOM
-from .integer import PARAMS, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update
+from .integer import PARAMS, UPDATE, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update
 
 
 def backward(cx: Any, program: Any) -> None:
@@ -46,7 +44,7 @@ def backward(cx: Any, program: Any) -> None:
 rules.add(
     Named(
         "local",
-        "local binary errors: every layer learns from a fixed random classifier of its own",
+        "local binary errors: each layer learns from its own classifier",
         (
             Param(
                 "r",
@@ -61,5 +59,15 @@ rules.add(
             Param("freeze_first", "bool", False, "leave the first layer as it starts"),
         ),
         integer_rule(backward, binary_labels=True, gates=local_errors),
+        About(
+            formula="trigger   at layer l: its classifier is wrong, or margin_l < floor(r K_l)\n"
+            "target    a*_l = the label's prototype of that layer\n" + UPDATE,
+            source="2412.00119; reinforcement: 1211.3024",
+            takes="bits, and of layers dense, sign, loss; the last dense layer is a fixed classifier, and "
+            "batch norm is left out",
+            example="network tiny { input u8[9] median(pad_odd = on); dense 105; sign; dense 75; sign; "
+            "dense 4; loss; }\n"
+            "rule local;\n",
+        ),
     )
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..gates import real_gradients
 from ..ir.program import T
-from ..registry import Named, Param, rules
+from ..registry import About, Named, Param, rules
 from .base import CLIP_AT, Rule, cancel
 
 
@@ -19,7 +19,7 @@ def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
 rules.add(
     Named(
         "standard",
-        "back-propagation with real gradients, l2 batch norm and f32 state",
+        "back-propagation with real gradients and f32 state",
         (
             Param("state", "name", "f32", "storage of weights and optimiser state", ("f32", "f16")),
             Param(
@@ -32,6 +32,14 @@ rules.add(
         ),
         Rule(
             on_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, gates=real_gradients
+        ),
+        About(
+            formula="X^ = sgn(z),  W^ = sgn(W);  gradients in f32, straight through the signs\n"
+            "clip = on    W <- the optimiser's new W, within [-clip_at, clip_at]\n"
+            "clip = off   dW = 0 where |W| > clip_at",
+            source="1602.02830, Algorithm 1; 2102.04270, Algorithm 1",
+            example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }\n"
+            "rule standard(clip = off);\n",
         ),
     )
 )

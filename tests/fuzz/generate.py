@@ -18,10 +18,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bnnc import driver, registry
-from bnnc.check import TRAIN
 from bnnc.diag import BnncError
 from bnnc.model import Call, Layer, Model, TensorType
 from bnnc.registry import REQUIRED, LayerDef, Param, ShapeError
+from bnnc.sections import TRAIN
 
 SIZES = (1, 2, 3, 5, 7, 8, 9, 10, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 130)
 SMALL = (1, 2, 3, 4, 5, 7)

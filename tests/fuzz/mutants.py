@@ -29,8 +29,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bnnc import check as spec_sections
 from bnnc import cli, driver, knobs, registry
+from bnnc import sections as spec_sections
 from bnnc.codes import CODES
 from bnnc.diag import BnncError, render
 

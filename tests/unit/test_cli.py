@@ -51,7 +51,9 @@ def bnnc(capsys: pytest.CaptureFixture[str]):
     return run
 
 
-@pytest.mark.parametrize("verb", ["check", "fmt", "plan", "compile", "run", "build", "explain", "compare", "sweep"])
+@pytest.mark.parametrize(
+    "verb", ["check", "fmt", "plan", "compile", "run", "build", "explain", "compare", "sweep", "describe"]
+)
 def test_help_is_short_and_has_an_example(bnnc, verb: str) -> None:
     code, out, _ = bnnc(verb, "--help")
     assert code == 0 and f"Example: bnnc {verb} " in out and len(out.splitlines()) <= 30
