@@ -85,9 +85,9 @@ def _memory(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> Memory:
         dict(ps.schedule.alias),
         ps.schedule.program.state_names,
         prefix,
-        idents,
         frozenset(s.name for s in ps.constants),
         {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first : loop.last + 1]},
+        idents,
     )
 
 

@@ -20,6 +20,7 @@ Skeletons own the loops (``templates/c/kernels``); what is computed on load and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,10 +29,11 @@ from bnnc.ir.dtype import FLOATS, INTEGERS
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.expr import Expr, bare
-from bnnc.sched.kernel import Kernel, Output
+from bnnc.sched.kernel import Kernel
 
-from ..printing import Names, Places, pace
-from .expr import CTYPE, RESERVED, Printed, Printer, ident, literal, store
+from .. import printing
+from ..printing import Pointers, Printed
+from .expr import CTYPE, RESERVED, Printer, Scalars, Vectors, ident, literal
 
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
 REAL_ROWS = 128
@@ -61,14 +63,10 @@ def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
 
 
 @dataclass(frozen=True)
-class Memory(Places):
-    """Places of one schedule; ``idents``: the identifier of each place, no two alike; ``constants`` are embedded in the
-    program,
-    ``parts`` the strips of kernels in loops."""
+class Memory(printing.Memory):
+    """``idents``: the identifier of each place, no two alike."""
 
-    idents: dict[str, str]
-    constants: frozenset[str] = frozenset()
-    parts: dict[str, int] = field(default_factory=dict)
+    idents: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -104,63 +102,33 @@ def window(g: Geometry) -> str:
     return f"{{{g.height}, {g.width}, {g.ky}, {g.kx}, {g.stride}, {g.top}, {g.left}, {g.out_height}, {g.out_width}}}"
 
 
-class _Kernel:
+class _Kernel(Pointers):
     def __init__(self, k: Kernel, mem: Memory) -> None:
-        self.k, self.mem, self.names = k, mem, Names(RESERVED)
-        written = {mem.place(n) for n in k.writes}
-        self.pointers: dict[str, str] = {}
-        self.decls: list[str] = []
-        at: dict[str, str] = {}  # place -> pointer
-        for n in dict.fromkeys((*k.reads, *k.writes)):
-            constant = n in mem.constants
-            place = n if constant else mem.place(n)
-            if place not in at:
-                s = mem.storages[n]
-                name = at[place] = self.names.new(ident(place.split(":")[-1]))
-                const = "" if place in written else "const "
-                ctype, where = (
-                    CTYPE[s.dtype],
-                    f"CONST_{mem.idents[n]}" if constant else f"(bnnc_arena + AT_{mem.idents[place]})",
-                )
-                self.decls.append(
-                    f"{const}{ctype} *restrict {name} = ({const}{ctype} *){where}{self.moved(n)}; /* {s} */"
-                )
-            self.pointers[n] = at[place]
+        self.mem = mem
+        super().__init__(k, mem, RESERVED)
 
-    def moved(self, n: str) -> str:
-        """Where the strip of a storage begins, in a loop over strips."""
-        step = pace(self.k, n, self.mem.storages[n], self.mem.parts.get(self.k.name, 1))
-        return f" + net_strip * {step}" if step else ""
+    def pointer_name(self, place: str) -> str:
+        return ident(place.split(":")[-1])
+
+    def declaration(self, name: str, place: str, pointer: str) -> str:
+        s, idents = self.mem.storages[name], self.mem.idents
+        ctype = CTYPE[s.dtype] if place in map(self.mem.place, self.k.writes) else f"const {CTYPE[s.dtype]}"
+        where = f"CONST_{idents[name]}" if name in self.mem.constants else f"(bnnc_arena + AT_{idents[place]})"
+        step = self.mem.pace(self.k, name)  # to the next strip, in a loop
+        moved = f" + net_strip * {step}" if step else ""
+        return f"{ctype} *restrict {pointer} = ({ctype} *){where}{moved}; /* {s} */"
 
     def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
-        return Printer(mode, inner, self.names, self.mem.storages, self.pointers, accs)
+        vocabulary = Vectors if mode == "v" else Scalars
+        return vocabulary(inner, self.names, self.mem.storages, self.pointers, accs)
 
     def outputs(
         self, mode: str, inner: str, accs: dict[int, str], skip: tuple[str, ...] = ()
     ) -> tuple[Printed, list[str]]:
         """The epilogue: statements, and one store per output (``skip``: outputs that the skeleton stores itself)."""
-        used: dict[Expr, int] = {}
-        for o in self.k.outputs:
-            for e in o.expr.walk():
-                for a in e.args:
-                    used[a] = used.get(a, 0) + 1
-        outs = [
-            (
-                Output(o.value, o.expr.args[0])
-                if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used
-                else o
-            )
-            for o in self.k.outputs
-        ]
-        pr = self.printer(mode, inner, accs)
+        outs, pr = self.finished(), self.printer(mode, inner, accs)
         printed = pr.print([o.expr for o in outs])
-        stores = []
-        for o, text in zip(outs, printed.results, strict=True):
-            if o.value not in skip:
-                s = self.mem.storages[o.value]
-                whole = text if s.one_bit else pr.veci(o.expr) if s.dtype not in ("f32", "f16") else ""
-                stores.append(store(s, self.pointers[o.value], o.expr, whole, "" if whole else pr.vec(o.expr), mode))
-        return printed, stores
+        return printed, [pr.store(o.value, o.expr) for o in outs if o.value not in skip]
 
     # -- map ----------------------------------------------------------------------------------------------------------
     def map(self) -> KernelText:

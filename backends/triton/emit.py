@@ -91,10 +91,10 @@ def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
         dict(ps.schedule.alias),
         ps.schedule.program.state_names,
         prefix,
-        {b.name: b.offset for b in placed.plan.buffers},
         constants,
-        persistent(placed),
         parts(ps),
+        {b.name: b.offset for b in placed.plan.buffers},
+        persistent(placed),
     )
 
 

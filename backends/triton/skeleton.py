@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
@@ -11,21 +12,23 @@ from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
-from ..printing import Names, Places, pace
-from .expr import RESERVED, TYPES, Frame, Printed, Printer, ident, word_index
+from .. import printing
+from ..printing import Pointers, Printed
+from .expr import RESERVED, TYPES, Frame, Index, Printer, ident
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
 
 
 @dataclass(frozen=True)
-class Memory(Places):
-    """Places of one schedule with their byte offsets; ``parts``: the strips of kernels in loops."""
+class Memory(printing.Memory):
+    """``constants`` and ``offsets``: at which byte of the device's memory they are.  ``exact``: sums keep the
+    interpreter's order.
+    """
 
-    offsets: dict[str, int]
-    constants: dict[str, int]
+    constants: Mapping[str, int] = field(default_factory=dict)
+    offsets: Mapping[str, int] = field(default_factory=dict)
     exact: bool = True
-    parts: dict[str, int] = field(default_factory=dict)
 
     def at(self, name: str) -> int:
         return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
@@ -72,33 +75,28 @@ def bare_int8(value: str, ok: str) -> str:
     return f"tl.where({ok}, {value}, 0).to(tl.int8)" if ok else f"({value}).to(tl.int8)"
 
 
-class Skeleton:
+class Skeleton(Pointers):
     """One kernel's pointers, names and tiles; subclasses choose the loops."""
 
     def __init__(self, k: Kernel, mem: Memory) -> None:
-        self.k, self.mem, self.names = k, mem, Names(RESERVED)
-        self.pointers: dict[str, str] = {}
-        self.decls: list[str] = []
+        self.mem = mem
         self.sums: list[dict[str, str]] = []  # of rows, of what :meth:`outputs` printed last
-        places: dict[str, str] = {}
-        for n in dict.fromkeys((*k.reads, *k.writes)):
-            place = n if n in mem.constants else mem.place(n)
-            if place not in places:
-                s = mem.storages[n]
-                if s.stored_rows * s.stride > 2**31 - 1:
-                    raise error(
-                        "B0702",
-                        f"`{place}` has more elements than a kernel can count",
-                        k.span,
-                        help="use a smaller batch",
-                    )
-                places[place] = self.names.new(ident(place))
-                step = pace(k, n, s, mem.parts.get(k.name, 1))
-                self.decls.append(
-                    f"{places[place]} = (arena + {mem.at(n)}).to(tl.pointer_type(tl.{TYPES[s.dtype]}))"
-                    f"{f' + strip * {step}' if step else ''}  # {s}"
-                )
-            self.pointers[n] = places[place]
+        super().__init__(k, mem, RESERVED)
+
+    def pointer_name(self, place: str) -> str:
+        return ident(place)
+
+    def declaration(self, name: str, place: str, pointer: str) -> str:
+        s, step = self.mem.storages[name], self.mem.pace(self.k, name)
+        if s.stored_rows * s.stride > 2**31 - 1:
+            raise error(
+                "B0702",
+                f"`{place}` has more elements than a kernel can count",
+                self.k.span,
+                help="use a smaller batch",
+            )
+        moved = f" + strip * {step}" if step else ""
+        return f"{pointer} = (arena + {self.mem.at(name)}).to(tl.pointer_type(tl.{TYPES[s.dtype]})){moved}  # {s}"
 
     def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
         return Printer(frame, self.names, self.mem.storages, self.pointers, accs)
@@ -133,59 +131,52 @@ class Skeleton:
     # -- stores -------------------------------------------------------------------------------------------------------
     def outputs(self, frame: Frame, bm: int, bn: int, accs: dict[int, str]) -> tuple[Printed, list[str]]:
         """The epilogue of a tile: statements, and the stores."""
-        used = {a for o in self.k.outputs for e in o.expr.walk() for a in e.args}
-        exprs = [
-            o.expr.args[0] if o.expr.op == "cast" and o.expr.dtype == "f16" and o.expr not in used else o.expr
-            for o in self.k.outputs
-        ]
+        outs = self.finished()
         start = self.origins[1].removesuffix(" + ")
         words = (bm, bn, f"({start}) // 32 + " if start else "") if bn % 32 == 0 else None
         pr = self.printer(replace(frame, words=words), accs)
-        bits = tuple(e for e in exprs if e.dtype in ("bit", "bool"))
-        printed = pr.print(exprs, bits)
-        stores = [
-            line
-            for o, e in zip(self.k.outputs, exprs, strict=True)
-            if not o.row_sum
-            for line in self.store(o.value, e, pr, frame, bm, bn)
-        ]
+        bits = tuple(o.expr for o in outs if o.expr.dtype in ("bit", "bool"))
+        printed = pr.print([o.expr for o in outs], bits)
+        stores = [line for o in outs if not o.row_sum for line in self.store(o.value, o.expr, pr, frame, bm, bn)]
         self.sums = [
             {"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
-            for o in self.k.outputs
+            for o in outs
             if o.row_sum
         ]
         return printed, stores
 
     def store(self, value: str, e: Expr, pr: Printer, frame: Frame, bm: int, bn: int) -> list[str]:
-        s, pointer = self.mem.storages[value], self.pointers[value]
+        """The statements that store a tile of a result."""
+        s = self.mem.storages[value]
         tall, wide = s.shape[0] > 1 or bm > 1, s.shape[1] > 1 or bn > 1
-        row, col = frame.row if tall else "", frame.col if wide else ""
-        ok = frame.ok(tall, wide)
+        row, col, ok = frame.row if tall else "", frame.col if wide else "", frame.ok(tall, wide)
         if not s.one_bit:
-            at = " + ".join(x for x in (f"{row} * {s.stride}" if row and s.stride > 1 else row, col) if x) or (
-                "tl.full((1, 1), 0, tl.int32)"
-            )
-            x = pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e)
-            return [f"tl.store({pointer}{f' + {at}' if at else ''}, {x}{f', mask={ok}' if ok else ''})"]
+            return self.put(value, row, col, pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e), ok)
         mask = pr.text[e] if not ok else f"{pr.text[e]} & {ok}"
-        packed = row if s.axis == 0 else col
-        if not packed:  # one bit a word
-            at = word_index(s, row, col)[0] or "tl.full((1, 1), 0, tl.int32)"
-            return [f"tl.store({pointer} + {at}, ({mask}).to(tl.uint32){f', mask={ok}' if ok else ''})"]
-        # one word for 32 lanes: the first of them says where
-        first = self.names.new("word")
+        if row if s.axis == 0 else col:
+            return self.store_words(value, mask, frame, (row, col), (bm, bn))
+        return self.put(value, row, col, f"({mask}).to(tl.uint32)", ok)  # one bit a word
+
+    def put(self, value: str, row: str, col: str, x: str, ok: str) -> list[str]:
+        """One number, or one word, for each (row, col)."""
+        at = self.mem.storages[value].at(Index(row), Index(col))[0].text or "tl.full((1, 1), 0, tl.int32)"
+        return [f"tl.store({self.pointers[value]} + {at}, {x}{f', mask={ok}' if ok else ''})"]
+
+    def store_words(self, value: str, mask: str, frame: Frame, at: tuple[str, str], tile: tuple[int, int]) -> list[str]:
+        """One word for 32 rows or columns: the first of them says where."""
+        s, (row, col), (bm, bn) = self.mem.storages[value], at, tile
         by_rows = s.axis == 0
-        tiles, rows, cols = ("pack_rows", bm // 32, bn) if by_rows else ("pack_cols", bm, bn // 32)
-        lines = [f"{first} = num.{tiles}({mask}, {bm if row else 1}, {bn if col else 1})"]
-        start = self.names.new("first")
-        axis = "[:, None]" if by_rows else "[None, :]"
-        origin = self.origin(frame, by_rows)
-        lines.append(f"{start} = {origin}tl.arange(0, {rows if by_rows else cols}){axis} * 32")
-        at, _ = word_index(s, start if by_rows else row, col if by_rows else start)
-        inside = [f"({start} < {self.k.out_shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
-        inside += [frame.ok(not by_rows and tall, by_rows and wide)]
-        guard = " & ".join(x for x in inside if x)
-        return [*lines, f"tl.store({pointer} + {at}, {first}{f', mask={guard}' if guard else ''})"]
+        word, first = self.names.new("word"), self.names.new("first")
+        packed = f"num.{'pack_rows' if by_rows else 'pack_cols'}({mask}, {bm if row else 1}, {bn if col else 1})"
+        count, axis = (bm // 32, "[:, None]") if by_rows else (bn // 32, "[None, :]")
+        lines = [
+            f"{word} = {packed}",
+            f"{first} = {self.origin(frame, by_rows)}tl.arange(0, {count}){axis} * 32",
+        ]
+        guards = [f"({first} < {self.k.out_shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
+        guards.append(frame.ok(not by_rows and bool(row), by_rows and bool(col)))
+        ok = " & ".join(x for x in guards if x)
+        return lines + self.put(value, first if by_rows else row, col if by_rows else first, word, ok)
 
     def origin(self, frame: Frame, by_rows: bool) -> str:
         return self.origins[0 if by_rows else 1]

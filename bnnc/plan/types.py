@@ -12,11 +12,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any, Protocol, TypeVar
 
 from ..diag import NOWHERE, Span
 from ..ir.dtype import NUMBER_BYTES
 
 LANES = 16
+WORD = 32  # bits
+
+
+class Index(Protocol):
+    """What counts rows and columns: a number, an array of them, or a backend's text for one."""
+
+    def __add__(self, other: Any, /) -> Any: ...
+    def __mul__(self, other: Any, /) -> Any: ...
+    def __floordiv__(self, other: Any, /) -> Any: ...
+
+
+I = TypeVar("I", bound=Index)  # noqa: E741
 
 
 def ceil_div(a: int, b: int) -> int:
@@ -46,6 +59,16 @@ class Storage:
         if self.axis == 1:
             return ceil_div(self.shape[1], 32)
         return ceil_div(self.shape[1 if self.axis == 0 else 0], LANES) * LANES
+
+    def at(self, row: I, col: I) -> tuple[I, I]:
+        """Which element of the buffer holds (row, col), and, of packed bits, which bit of that word: it is the second
+        index modulo 32.
+        """
+        if not self.one_bit:
+            return row * self.stride + col, col
+        if self.axis == 1:
+            return row * self.stride + col // WORD, col
+        return (row // WORD * self.stride + col, row) if self.axis == 0 else (col // WORD * self.stride + row, col)
 
     @property
     def stored_rows(self) -> int:
