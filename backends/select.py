@@ -18,6 +18,7 @@ from .c import build as c_build
 from .c import emit as c_emit
 from .c import size as c_size
 from .c import targets as c_targets
+from .c.build import Sizes
 from .triton import build as gpu_build
 from .triton import emit as gpu_emit
 from .triton import targets as gpu_targets
@@ -29,7 +30,8 @@ class Backend:
     whose code a plan foresees, as text too.  ``code_bytes(target, placed, encoding, compiler)``: what a program needs
     beside the arena.
     ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out, cc)`` make the text
-    and the program, ``read_source(folder)`` reads a text back; ``program(name, target)``: what the program is called.
+    and the program; ``suffixes``: of the text's files; ``main(name, target)``: the one to build; ``program(name,
+    target)``: what the program is called.
     ``flash_bytes``: as
     ``code_bytes``, what is in flash; ``stack_bytes(target, placed, compiler)``: the first stack, and each other.
     ``launches(placed)``: how a step starts on a device of its own, or nothing.  ``installed(target)``: the compiler
@@ -44,7 +46,8 @@ class Backend:
     stack_bytes: Callable[..., tuple[int, int]]
     emit: Callable[..., Source]
     build: Callable[..., Path]
-    read_source: Callable[[Path], tuple[Source, Any, Any]]
+    suffixes: tuple[str, ...]
+    main: Callable[[str, Any], str]
     program: Callable[[str, Any], str]
     launches: Callable[[Any], str]
     installed: Callable[[Any], str]
@@ -61,7 +64,8 @@ BACKENDS = (
         c_emit.stack_bytes,
         c_emit.emit,
         c_build.build,
-        c_build.read_source,
+        (".c", ".h", ".ld"),
+        lambda name, _: f"{name}.c",
         lambda name, target: f"{name}.elf" if target.bare else name,
         lambda placed: "",
         c_build.installed,
@@ -76,7 +80,8 @@ BACKENDS = (
         lambda target, *_: (target.stack, target.thread_stack),
         gpu_emit.emit,
         gpu_build.build,
-        gpu_build.read_source,
+        (".py", ".c", ".h"),
+        gpu_targets.main,
         gpu_targets.program,
         gpu_emit.launches,
         lambda target: "triton" if find_spec("triton") else "",
@@ -107,14 +112,31 @@ def backend_of(target: Any) -> Backend:
     return next(b for b in BACKENDS if isinstance(target, b.record))
 
 
-def read_source(folder: Path) -> tuple[Source, Any, Any]:
-    """A Source that was written to a folder, with the sizes of its plan and its target.  Raises BnncError B0708."""
+def read_source(folder: Path) -> tuple[Source, Sizes, Any]:
+    """A Source that was written to a folder, with the sizes of its plan and its target.
+
+    Raises BnncError B0708, exit code 2, where the folder holds no such source.
+    """
     plans = sorted(folder.glob("*.plan.json"))
-    backend = BACKENDS[0]
-    if len(plans) == 1:
-        try:
-            name = str(json.loads(plans[0].read_text(encoding="utf-8"))["target"])
-            backend = next((b for b in BACKENDS if b.find(name) is not None), backend)
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # the backend says what is wrong
-    return backend.read_source(folder)
+    if len(plans) != 1:
+        raise error(
+            "B0708",
+            f"{folder}: {'no' if not plans else 'more than one'} NAME.plan.json there",
+            exit_code=2,
+            help="give the folder that `bnnc compile FILE --source DIR` wrote",
+        )
+    name = plans[0].name.removesuffix(".plan.json")
+    try:
+        plan = json.loads(plans[0].read_text(encoding="utf-8"))
+        target = find_target(plan["target"])
+        backend = backend_of(target)
+        paths = sorted(p for p in folder.rglob("*") if p.suffix in backend.suffixes)
+        files = tuple((p.relative_to(folder).as_posix(), p.read_text(encoding="utf-8")) for p in paths)
+        main = backend.main(name, target)
+        if main not in dict(files):
+            raise ValueError(f"{main} is missing")
+        return Source(name, main, files), Sizes.read(plan), target
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise error(
+            "B0708", f"{plans[0]}: not a plan that bnnc wrote ({e})", exit_code=2, help="write the source again"
+        ) from e

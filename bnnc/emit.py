@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write, which becomes ``path`` when it is complete; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    yield part
+    part.replace(path)
 
 
 @dataclass(frozen=True)
@@ -21,8 +32,5 @@ class Source:
     def write(self, folder: Path) -> None:
         """Write every file below ``folder``, each one whole or not at all."""
         for path, text in self.files:
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            part = target.with_name(target.name + ".part")
-            part.write_text(text, encoding="utf-8")
-            part.replace(target)
+            with whole(folder / path) as part:
+                part.write_text(text, encoding="utf-8")

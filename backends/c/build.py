@@ -7,7 +7,6 @@ linked, and everything that is loaded fits in what the plan promised.  Sources m
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import re
 import shlex
@@ -26,12 +25,12 @@ from elftools.elf.sections import SymbolTableSection
 
 from bnnc import knobs
 from bnnc.diag import BnncError, InternalError, error
-from bnnc.emit import Source
+from bnnc.emit import Source, whole
 from bnnc.plan.report import Report
 
 from . import stack
 from .fits import Compiler, measured
-from .targets import Target, find_target
+from .targets import Target
 
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wvla")  # told, not fatal: who compiles has a compiler of their own
 FREESTANDING = (
@@ -90,6 +89,12 @@ class Sizes:
     stack: int = 0
     flash: int = 0
     workers: int = 0
+
+    @staticmethod
+    def read(plan: dict[str, Any]) -> Sizes:
+        """Those of a NAME.plan.json."""
+        keys = ("arena_bytes", "code_bytes", "thread_stack_bytes", "stack_bytes", "flash_bytes", "workers")
+        return Sizes(*(int(plan.get(k, 0) if k == "flash_bytes" else plan[k]) for k in keys))
 
 
 @dataclass(frozen=True)
@@ -346,42 +351,6 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
                 verify_elf(folder / "program", report, target, stack.read(folder / "program"))
             raise
         verify_elf(folder / "program", report, target, stack.read(folder / "program"))
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(out.name + ".part")
-        shutil.copy2(folder / "program", part)
-        part.replace(out)
+        with whole(out) as part:
+            shutil.copy2(folder / "program", part)
     return out
-
-
-def read_source(folder: Path) -> tuple[Source, Sizes, Target]:
-    """A Source that was written to a folder, with the sizes of its plan and its target.
-
-    Raises BnncError B0708, exit code 2, where the folder holds no such source.
-    """
-    plans = sorted(folder.glob("*.plan.json"))
-    if len(plans) != 1:
-        raise error(
-            "B0708",
-            f"{folder}: {'no' if not plans else 'more than one'} NAME.plan.json there",
-            exit_code=2,
-            help="give the folder that `bnnc compile FILE --source DIR` wrote",
-        )
-    name = plans[0].name.removesuffix(".plan.json")
-    try:
-        plan = json.loads(plans[0].read_text(encoding="utf-8"))
-        sizes = Sizes(
-            plan["arena_bytes"],
-            plan["code_bytes"],
-            plan["thread_stack_bytes"],
-            plan["stack_bytes"],
-            plan.get("flash_bytes", 0),
-            plan["workers"],
-        )
-        target = find_target(plan["target"])
-        paths = sorted(p for p in folder.rglob("*") if p.suffix in (".c", ".h", ".ld"))
-        files = tuple((p.relative_to(folder).as_posix(), p.read_text(encoding="utf-8")) for p in paths)
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise error(
-            "B0708", f"{plans[0]}: not a plan that bnnc wrote ({e})", exit_code=2, help="write the source again"
-        ) from e
-    return Source(name, f"{name}.c", files), sizes, target

@@ -4,16 +4,15 @@ kernels.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from bnnc.diag import InternalError, error
-from bnnc.emit import Source
+from bnnc.emit import Source, whole
 from bnnc.plan.report import Report
 
 from ..c.build import Sizes
 from . import host
-from .targets import Target, find
+from .targets import Target
 
 
 def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:
@@ -32,28 +31,7 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
         ) from e
     if f"'arena_bytes': {report.arena}," not in text:
         raise InternalError(f"the program's arena is not the {report.arena} bytes of the plan")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.chmod(0o755)
-    part.replace(out)
+    with whole(out) as part:
+        part.write_text(text, encoding="utf-8")
+        part.chmod(0o755)
     return out
-
-
-def read_source(folder: Path) -> tuple[Source, Sizes, Target]:
-    """A Source that was written to a folder, with the sizes of its plan and its target.  Raises BnncError B0708."""
-    plan_file = next(iter(sorted(folder.glob("*.plan.json"))))
-    name = plan_file.name.removesuffix(".plan.json")
-    try:
-        plan = json.loads(plan_file.read_text(encoding="utf-8"))
-        target = find(plan["target"])
-        paths = sorted(p for p in folder.rglob("*") if p.suffix in (".py", ".c", ".h"))
-        files = tuple((p.relative_to(folder).as_posix(), p.read_text(encoding="utf-8")) for p in paths)
-        main = f"{name}.c" if target.levels else f"{name}_triton.py"
-        if main not in dict(files):
-            raise ValueError(f"{main} is missing")
-        return Source(name, main, files), Sizes(plan["arena_bytes"], plan["code_bytes"], 0), target
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise error(
-            "B0708", f"{plan_file}: not a plan that bnnc wrote ({e})", exit_code=2, help="write the source again"
-        ) from e

@@ -5,14 +5,13 @@ It needs neither a GPU nor a driver nor a CUDA toolkit; the program loads the dr
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from bnnc.diag import InternalError
-from bnnc.emit import Source
+from bnnc.emit import Source, whole
 from bnnc.plan.report import Report
 
 from ..c.build import WARNINGS, Sizes, find_compiler, read_elf, run_compiler
@@ -92,10 +91,8 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
         )
         if (arena := read_elf(folder / "program").arena) != report.arena:
             raise InternalError(f"the program's arena has {arena} bytes, the plan says {report.arena}")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = out.with_name(out.name + ".part")
-        shutil.copy2(folder / "program", part)
-        os.replace(part, out)
+        with whole(out) as part:
+            shutil.copy2(folder / "program", part)
     return out
 
 

@@ -67,3 +67,8 @@ def find(name: str, table: Mapping[str, Any] = TARGETS) -> Any:
 def program(name: str, target: Target) -> str:
     """What the program of a network is called."""
     return name if target.levels else f"{name}_triton.py"
+
+
+def main(name: str, target: Target) -> str:
+    """The file that the program is built from."""
+    return f"{name}.c" if target.levels else f"{name}_triton.py"

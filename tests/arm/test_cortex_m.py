@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import cross  # noqa: E402
 
 import bnnc  # noqa: E402
+from bnnc.backends import select  # noqa: E402
 from bnnc.backends.c import build  # noqa: E402
 from bnnc.backends.c.targets import TARGETS  # noqa: E402
 from bnnc.data import Dataset, write_bnnd  # noqa: E402
@@ -137,7 +138,7 @@ def test_sixty_four_kibibytes_and_not_one_byte_less(digits: Path, tmp_path: Path
     script = tmp_path / "c" / "digits_cortex_m.ld"
     for size in (total, total - 1):
         script.write_text(p.source[script.name].replace("LENGTH = 65536", f"LENGTH = {size}"))
-        source, sizes, target = build.read_source(tmp_path / "c")
+        source, sizes, target = select.read_source(tmp_path / "c")
         if size == total:
             build.build(source, sizes, target, tmp_path / "exact.elf")
             continue
