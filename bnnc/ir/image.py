@@ -49,22 +49,27 @@ class Geometry:
 
     @property
     def out_height(self) -> int:
+        """Windows from top to bottom."""
         return (self.height + self.top + self.bottom - self.ky) // self.stride + 1
 
     @property
     def out_width(self) -> int:
+        """Windows from left to right."""
         return (self.width + self.left + self.right - self.kx) // self.stride + 1
 
     @property
     def pixels(self) -> int:
+        """Of an image: rows of a matrix that it takes."""
         return self.height * self.width
 
     @property
     def out_pixels(self) -> int:
+        """Windows in an image."""
         return self.out_height * self.out_width
 
     @property
     def positions(self) -> int:
+        """Pixels in a window."""
         return self.ky * self.kx
 
     @property
@@ -88,6 +93,7 @@ class Geometry:
         return self.stride == 1 and (self.out_height, self.out_width) == (self.height, self.width)
 
     def samples(self, rows: int) -> int:
+        """Images in so many rows of pixels.  Raises InternalError where they are no whole number."""
         if self.out_height < 1 or self.out_width < 1 or rows % self.pixels:
             raise InternalError(f"{rows} rows are not images of {self}")
         return rows // self.pixels
@@ -116,6 +122,7 @@ class Geometry:
 
 
 def geometry(attrs: dict[str, Any]) -> Geometry:
+    """The Geometry in an op's attributes."""
     return Geometry(*attrs["geometry"])
 
 

@@ -58,6 +58,7 @@ EXACT = (
 
 
 def add_op(name: str, cls: str, infer: Any, run: Any, doc: str = "") -> None:
+    """Put an op into the table.  ``cls`` is one of the classes above; see OpSpec for ``infer`` and ``run``."""
     OPS[name] = OpSpec(name, cls, infer, run, doc)
 
 

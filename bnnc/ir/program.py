@@ -111,14 +111,17 @@ class Program:
 
     @cached_property
     def value(self) -> dict[str, Value]:
+        """Values by name."""
         return {v.name: v for v in self.values}
 
     @cached_property
     def producer(self) -> dict[str, Op]:
+        """The op that makes a value, by the value's name; inputs, states and constants have none."""
         return {op.output: op for op in self.ops}
 
     @cached_property
     def state_names(self) -> frozenset[str]:
+        """Names of all states."""
         return frozenset(s.name for s in self.states)
 
     def retained(self) -> list[Value]:
@@ -158,6 +161,7 @@ class Builder:
         self.layer, self.span, self.phase = "", NOWHERE, "forward"
 
     def finish(self, **kw: Any) -> Program:
+        """The Program with everything appended; ``kw`` are its other fields."""
         return replace(
             self.base,
             values=tuple(self.values.values()),
@@ -182,6 +186,7 @@ class Builder:
         return T(self, self.values[name])
 
     def input(self, name: str, shape: tuple[int, int], dtype: str) -> T:
+        """A value [rows, cols] that is written from outside before each step."""
         v = self._new(name, shape, dtype)
         self.inputs.append(v.name)
         return T(self, v)
@@ -196,6 +201,9 @@ class Builder:
         value: float = 0.0,
         limit: int = 0,
     ) -> T:
+        """A value [rows, cols] that lives from step to step; see State for ``role``, ``init`` and ``limit``.  ``value``
+        is what the initialisation needs.  Raises InternalError for a name that exists.
+        """
         v = self._new(name, shape, dtype)
         if v.name != name:
             raise InternalError(f"state {name} exists")
@@ -238,6 +246,7 @@ class Builder:
         return self.op("const", name="c", value=value)
 
     def update(self, state: T, new: T) -> None:
+        """The state becomes ``new`` at the end of the step.  Raises InternalError for another shape or dtype."""
         if state.value.shape != new.value.shape or state.value.dtype != new.value.dtype:
             raise InternalError(f"update of {state.value} by {new.value}")
         self.updates.append((state.value.name, new.value.name))
@@ -252,14 +261,17 @@ class T:
 
     @property
     def name(self) -> str:
+        """Unique in its Program, with the layer before the dot."""
         return self.value.name
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(rows, cols)."""
         return self.value.shape
 
     @property
     def dtype(self) -> str:
+        """What it holds: bit, bool, u8, i8, i16, i32, f16 or f32."""
         return self.value.dtype
 
     def named(self, name: str) -> T:
@@ -312,21 +324,27 @@ class T:
         return self._2("gt", o)
 
     def eq(self, o: T | float) -> T:
+        """bool: is each element equal?"""
         return self._2("eq", o)
 
     def abs(self) -> T:
+        """The size of each element."""
         return self.b.op("abs", self)
 
     def sqrt(self) -> T:
+        """Correctly rounded, f32."""
         return self.b.op("sqrt", self)
 
     def exp(self) -> T:
+        """bnnc's own, the same bits on every target."""
         return self.b.op("exp", self)
 
     def log(self) -> T:
+        """The natural logarithm, bnnc's own."""
         return self.b.op("log", self)
 
     def sign(self) -> T:
+        """bit: +1 where the element is at least 0 (-0 too), else -1; bits are themselves."""
         return self if self.dtype == "bit" else self.b.op("sign", self)
 
     def clip(self, lo: float, hi: float) -> T:
@@ -334,6 +352,7 @@ class T:
         return self.b.op("min", self.b.op("max", self, lo), hi)
 
     def maximum(self, o: T | float) -> T:
+        """The larger of two, element by element."""
         return self._2("max", o)
 
     def to(self, dtype: str) -> T:
@@ -349,13 +368,17 @@ class T:
         return self._2("and", o)
 
     def sum(self, axis: int) -> T:
+        """Over ``axis``, in index order: [1, cols] for 0, [rows, 1] for 1; i32 of integers and bits, else f32."""
         return self.b.op("reduce", self, how="sum", axis=axis)
 
     def max(self, axis: int) -> T:
+        """The largest over ``axis``: [1, cols] for 0, [rows, 1] for 1."""
         return self.b.op("reduce", self, how="max", axis=axis)
 
     def argmax(self, axis: int) -> T:
+        """i32: the index of the first largest over ``axis``."""
         return self.b.op("reduce", self, how="argmax", axis=axis)
 
     def mean(self, axis: int) -> T:
+        """The sum over ``axis`` divided by how many there are, f32."""
         return self.sum(axis) / float(self.shape[axis])

@@ -13,6 +13,7 @@ from ..model import Call, Model
 
 
 def glorot(fan_in: int, fan_out: int) -> float:
+    """The limit of Glorot's uniform initialisation."""
     return math.sqrt(6.0 / (fan_in + fan_out))
 
 
@@ -37,10 +38,12 @@ class Context:
 
     @property
     def rule_args(self) -> Call:
+        """The rule's arguments as the spec gives them."""
         return self.model.rule
 
     @property
     def opt_args(self) -> Call:
+        """The optimiser's arguments as the spec gives them."""
         return self.model.optimizer
 
     @property
@@ -62,6 +65,7 @@ class Context:
         self.saved.update({role: v.name for role, v in values.items()})
 
     def get(self, region: Any, role: str) -> T:
+        """A value that the layer saved under ``role``.  Raises InternalError where it did not."""
         for r, name in region.saved:
             if r == role:
                 return self.b[name]
@@ -133,4 +137,5 @@ class Context:
 
 
 def new_program(name: str, keep: tuple[str, ...] | None) -> Program:
+    """A Program without values; ``keep`` as in Rule."""
     return Program(name, (), (), (), (), keep=keep)

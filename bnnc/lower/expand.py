@@ -19,6 +19,7 @@ from .context import Context, new_program
 
 
 def make_context(model: Model, base: Program, training: bool) -> Context:
+    """A Context that appends to ``base``, with the Model's rule and optimiser."""
     return Context(
         Builder(base),
         model,

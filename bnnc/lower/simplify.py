@@ -65,4 +65,5 @@ def _prune(p: Program) -> Program:
 
 
 def simplify(module: Module) -> Module:
+    """Both Programs simplified; every value that is left has the bits that it had."""
     return Module(*(_prune(_merge(p)) for p in module))

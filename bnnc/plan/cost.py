@@ -32,6 +32,7 @@ class Cost:
 
     @property
     def operations(self) -> int:
+        """All kinds added up, bytes aside."""
         return self.bits + self.signed + self.numbers + self.elements
 
     def instructions(self, width: int, floats: int = 0) -> float:
@@ -93,6 +94,7 @@ def kernel_cost(k: Kernel, ps: PackedSchedule, strips: int = 1) -> Cost:
 
 
 def added(costs: Iterable[Cost]) -> Cost:
+    """Costs added kind by kind."""
     return Cost(*(sum(column) for column in zip(*map(astuple, costs), strict=True)))
 
 

@@ -86,10 +86,12 @@ class Account:
 
     @property
     def bytes(self) -> float:
+        """Bits of all rows as bytes, not rounded."""
         return sum(r.bytes for r in self.rows)
 
     @property
     def mib(self) -> float:
+        """The same in MiB."""
         return self.bytes / MIB
 
 

@@ -38,6 +38,7 @@ class PackedSchedule:
 
     @cached_property
     def storage(self) -> dict[str, Storage]:
+        """Storages and constants by name."""
         return {s.name: s for s in (*self.storages, *self.constants)}
 
     def __str__(self) -> str:
@@ -181,4 +182,5 @@ class _Packer:
 
 
 def pack(s: Scheduled) -> Packed:
+    """Both Schedules with a storage for each value."""
     return Packed(s, _Packer(s.train).run(), _Packer(s.evaluate).run())

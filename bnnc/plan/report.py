@@ -56,14 +56,17 @@ class Report:
 
     @property
     def not_counted(self) -> tuple[str, ...]:
+        """What a process uses that the total leaves out, in words."""
         return NOT_COUNTED_GPU if self.device else NOT_COUNTED_BARE if self.flash else NOT_COUNTED
 
     @property
     def arena(self) -> int:
+        """Bytes of the arena."""
         return self.placed.plan.arena_bytes
 
     @property
     def total(self) -> int:
+        """Bytes of the process; of a GPU its memory, without an operating system the RAM."""
         return self.arena + self.code + self.stack + self.threads + self.system
 
     @property
@@ -83,6 +86,7 @@ class Report:
         return 512 + 112 + 8 * sum(role.count(":") == 2 for role, _ in results) + self.placed.plan.state_bytes
 
     def summary(self) -> dict[str, Any]:
+        """The figures as plain data, all in bytes."""
         plan = self.placed.plan
         return {
             "name": self.name,
@@ -105,6 +109,7 @@ class Report:
         }
 
     def to_json(self) -> dict[str, Any]:
+        """The figures, the timeline and every buffer as plain data."""
         plan = self.placed.plan
         return {
             **self.summary(),
@@ -133,6 +138,7 @@ class Report:
 
 
 def buffers_by_size(report: Report) -> list[Buffer]:
+    """All buffers, the largest first."""
     order = {"state": 0, "io": 1, "temp": 2}
     return sorted(report.placed.plan.buffers, key=lambda b: (order[b.region], -b.nbytes, b.offset))
 

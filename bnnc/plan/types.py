@@ -33,6 +33,7 @@ I = TypeVar("I", bound=Index)  # noqa: E741
 
 
 def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up."""
     return -(-a // b)
 
 
@@ -49,6 +50,7 @@ class Storage:
 
     @property
     def one_bit(self) -> bool:
+        """Is an element one bit in a word?"""
         return self.dtype in ("bit", "bool")
 
     @property
@@ -72,11 +74,13 @@ class Storage:
 
     @property
     def stored_rows(self) -> int:
+        """Rows of ``stride`` elements or words in memory."""
         rows, cols = self.shape
         return {1: rows, 0: ceil_div(rows, 32), 2: ceil_div(cols, 32)}[self.axis] if self.one_bit else rows
 
     @property
     def nbytes(self) -> int:
+        """Bytes in memory, padding included."""
         if not self.one_bit:
             return self.shape[0] * self.shape[1] * NUMBER_BYTES[self.dtype]
         return 4 * self.stride * self.stored_rows
@@ -135,14 +139,17 @@ class Buffer:
 
     @property
     def name(self) -> str:
+        """Its storage's."""
         return self.storage.name
 
     @property
     def nbytes(self) -> int:
+        """Bytes from its offset on."""
         return self.storage.nbytes
 
     @property
     def end(self) -> int:
+        """The first byte behind it."""
         return self.offset + self.storage.nbytes
 
 
@@ -172,7 +179,9 @@ class Plan:
 
     @cached_property
     def buffer(self) -> dict[str, Buffer]:
+        """Buffers by name."""
         return {b.name: b for b in self.buffers}
 
     def live(self, t: int) -> list[Buffer]:
+        """Buffers that are alive at time ``t`` (an index of ``steps``)."""
         return [b for b in self.buffers if b.first <= t <= b.last]

@@ -44,6 +44,7 @@ class Expr:
         return iter(seen)
 
     def loads(self) -> list[str]:
+        """Names of the values (storages, once packed) that it reads."""
         return [e.attr for e in self.walk() if e.op == "load"]
 
     def elsewhere(self) -> set[str]:

@@ -77,6 +77,7 @@ class Kernel:
 
     @property
     def out_shape(self) -> Shape:
+        """(rows, cols) of what is stored: the domain without the axis that a reduction sums over."""
         rows, cols = self.domain
         if self.kind == "window" and self.geometry is not None:
             return self.geometry.samples(rows) * self.geometry.out_pixels, cols
@@ -96,6 +97,7 @@ class Kernel:
         return contract_dims(self.a.shape, self.b.shape, self.form)
 
     def exprs(self) -> list[Expr]:
+        """Every expression: operands, what accumulators take, what is stored."""
         accs = [c.expr for c in self.accs] if self.a is None and not self.operands else []
         return [e for e in (self.a, self.b, self.gate) if e is not None] + [
             *self.operands,
@@ -105,10 +107,12 @@ class Kernel:
 
     @cached_property
     def reads(self) -> tuple[str, ...]:
+        """Names of all values that it loads, each once, in order."""
         return tuple(dict.fromkeys(name for e in self.exprs() for name in e.loads()))
 
     @cached_property
     def writes(self) -> tuple[str, ...]:
+        """Names of the values that it stores."""
         return tuple(o.value for o in self.outputs)
 
 

@@ -143,6 +143,7 @@ def _thrifty(first: list[int], before: list[set[int]], cost: _Bytes) -> list[int
 
 
 def order_one(s: Schedule) -> Schedule:
+    """One Schedule in the order of execution.  Raises InternalError for a cycle."""
     kernels = list(s.kernels)
     updates = s.program.updates
     alias: dict[str, str] = {}

@@ -133,6 +133,7 @@ def _sink_once(kernels: list[Kernel], state_of: dict[str, str], results: set[str
 
 
 def sink_one(s: Schedule) -> Schedule:
+    """One Schedule with updates in the kernels that make their gradients, until nothing moves any more."""
     state_of = {new: state for state, new in s.program.updates}
     kernels = _scalars_first(list(s.kernels), {*state_of, *state_of.values()})
     results = {v for _, v in s.program.results}
@@ -143,4 +144,5 @@ def sink_one(s: Schedule) -> Schedule:
 
 
 def sink(s: Scheduled) -> Scheduled:
+    """The training Schedule sunk; the evaluation step has no updates."""
     return replace(s, train=sink_one(s.train))
