@@ -63,6 +63,7 @@ class Log:
         notes: Iterable[tuple[Span | None, str]] = (),
         severity: str = "error",
     ) -> None:
+        """Note a mistake or warning, once; where its value came from and the block it stands in are added."""
         if (code, span, message) in self.seen:
             return
         self.seen.add((code, span, message))
@@ -90,6 +91,7 @@ class Log:
 
     @property
     def errors(self) -> list[Diagnostic]:
+        """Without the warnings."""
         return [d for d in self.diagnostics if d.severity == "error"]
 
 
@@ -102,6 +104,7 @@ class Scope:
     later: dict[str, Span] = field(default_factory=dict)  # defined further down
 
     def find(self, name: str) -> tuple[ast.Value | None, Span] | None:
+        """The innermost definition of a name and its place, or None."""
         scope: Scope | None = self
         while scope is not None:
             if name in scope.values:
@@ -110,13 +113,16 @@ class Scope:
         return None
 
     def names(self) -> list[str]:
+        """All names that are defined here, innermost first."""
         return [*self.values, *(self.parent.names() if self.parent else ())]
 
     def after(self, name: str) -> Span | None:
+        """Where a name that is not defined yet will be, or None."""
         return self.later.get(name) or (self.parent.after(name) if self.parent else None)
 
 
 def describe(v: ast.Value) -> str:
+    """A value in words, for messages."""
     match v:
         case ast.Num():
             kind = "the size" if v.unit in SIZE_UNITS else "the number" if v.unit != "%" else "the share"
@@ -141,6 +147,7 @@ def _unquoted(v: ast.Value) -> str:
 
 
 def one_of(names: Sequence[str]) -> str:
+    """Names in backquotes, with `or` before the last."""
     quoted = [f"`{n}`" for n in names]
     return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted) or "nothing"
 
@@ -175,9 +182,11 @@ class Binder:
         return v
 
     def resolve_args(self, args: Iterable[ast.Arg], scope: Scope) -> tuple[ast.Arg, ...]:
+        """Arguments with their values resolved."""
         return tuple(replace(a, value=self.resolve(a.value, scope)) for a in args)
 
     def number(self, v: ast.Value, scope: Scope) -> ast.Num:
+        """The number that a value is.  Raises Reported for anything else."""
         n = self.resolve(v, scope)
         if isinstance(n, ast.Num):
             return n
@@ -192,6 +201,7 @@ class Binder:
         )
 
     def unknown_name(self, n: ast.Name, scope: Scope) -> Reported:
+        """Report a name that nothing defines; the result is for ``raise``."""
         if where := scope.after(n.id):
             return self.log.fail(
                 "B0210",
@@ -204,6 +214,7 @@ class Binder:
         return self.log.fail("B0201", f"unknown name `{n.id}`", n.span, "not defined", hint)
 
     def compute(self, v: ast.BinOp, a: ast.Num, b: ast.Num) -> ast.Num:
+        """Two numbers and an operator; a size stays one.  Raises Reported for a division by 0 and beyond 2^63."""
         x, y, size = a.value, b.value, {a.unit, b.unit} & set(SIZE_UNITS)
         result: int | float
         match v.op:
@@ -226,6 +237,7 @@ class Binder:
         return ast.Num(result, "B" if size else "", str(result), v.span)
 
     def let(self, item: ast.Let, scope: Scope, value: ast.Value) -> None:
+        """Define a name; a wrong value defines it too, so that its uses are no further mistakes."""
         if item.name in scope.values:
             self.log.add(
                 "B0203",
@@ -245,6 +257,7 @@ class Binder:
         scope.later.pop(item.name, None)
 
     def no_body(self, s: ast.Stmt) -> None:
+        """Raises Reported where a statement has a body that it does not take."""
         if s.body is not None:
             raise self.log.fail(
                 "B0408",
@@ -316,6 +329,7 @@ class Binder:
         )
 
     def bounded(self, of: str, p: Param, n: Any, span: Span) -> Any:
+        """The number, within the parameter's bounds.  Raises Reported."""
         wrong = ""
         if p.above is not None and n <= p.above:
             wrong = f"above {p.above:g}"
@@ -334,6 +348,7 @@ class Binder:
         return n
 
     def tensor(self, p: Param, v: ast.Index, scope: Scope) -> TensorType:
+        """A type such as `u8[28, 28]`.  Raises Reported for another kind, and for one that is too large."""
         kinds = p.choices or DATA_KINDS
         if v.name not in kinds:
             raise self.log.fail(
@@ -459,6 +474,7 @@ class Binder:
         return out
 
     def too_many(self, what: str, params: Sequence[Param], count: int, a: ast.Arg, hint: str) -> Reported:
+        """Report an argument without a name that has no parameter; the result is for ``raise``."""
         positional = sum(p.positional for p in params)
         can = {ast.Num: ("int", "float", "size"), ast.Name: ("name", "bool")}.get(type(a.value))
         others = [p.name for p in params if not p.positional and (can is None or p.type in can)]

@@ -63,10 +63,12 @@ class Encoding:
 
     @property
     def steps(self) -> int:
+        """Rows of a sample: all axes but the last."""
         return math.prod(self.shape[:-1])
 
     @property
     def channels(self) -> int:
+        """The last axis of a sample before it is encoded."""
         return self.shape[-1]
 
     @cached_property
@@ -76,6 +78,7 @@ class Encoding:
 
     @property
     def output(self) -> TensorType:
+        """The type of an encoded sample."""
         n = len(self.numeric) * self.bits + sum(self.categories)
         return TensorType("bit", (*self.shape[:-1], n + (self.pad_odd and n % 2 == 0) + self.lengths))
 
@@ -97,6 +100,7 @@ class Encoding:
 
     @property
     def normal_quantiles(self) -> tuple[float, ...]:
+        """Of the normal distribution at k / (bits + 1), ascending."""
         return tuple(NormalDist().inv_cdf(k / (self.bits + 1)) for k in range(1, self.bits + 1))
 
     # --- the meaning --------------------------------------------------------------------------------------------------

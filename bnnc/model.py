@@ -24,6 +24,7 @@ class TensorType:
 
     @property
     def elements(self) -> int:
+        """Numbers in a sample."""
         n = 1
         for d in self.shape:
             n *= d
@@ -48,6 +49,7 @@ class Call:
         raise KeyError(key)
 
     def with_(self, **kw: Any) -> Call:
+        """The same call with other values for some of its arguments."""
         return replace(self, args=tuple((k, kw.get(k, v)) for k, v in self.args))
 
     def __str__(self) -> str:

@@ -130,12 +130,14 @@ class Table(dict[str, T]):
         self.what = what
 
     def add(self, entry: T) -> T:
+        """Register a record.  Raises ValueError for a name that is taken."""
         if entry.name in self:
             raise ValueError(f"{self.what} `{entry.name}` is registered twice")
         self[entry.name] = entry
         return entry
 
     def names(self) -> Iterator[str]:
+        """All names in alphabetical order."""
         return iter(sorted(self))
 
 

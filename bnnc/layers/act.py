@@ -13,6 +13,7 @@ from ..registry import About, LayerDef, Param, layers
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    """bit [rows, cols] of x; in training keeps the mask (ste) or the value itself (quadratic)."""
     z = cx.real(x)
     if cx.training and layer["surrogate"] == "ste":
         cx.save(mask=(z.abs() <= layer["clip"]).named("mask"))
@@ -22,6 +23,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    """The gradient g [rows, cols] through the surrogate; None where nobody wants it."""
     surrogate = region.layer["surrogate"]
     if not wanted:
         return None
@@ -65,6 +67,7 @@ layers.add(
 
 
 def relu_forward(cx: Any, layer: Layer, x: T) -> T:
+    """f32 [rows, cols], and a mask of where it is above 0."""
     z = cx.real(x)
     if cx.training:
         cx.save(mask=(z > 0.0).named("mask"))

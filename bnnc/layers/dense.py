@@ -69,6 +69,7 @@ def real_input(cx: Any, region: Any) -> T:
 
 
 def bias_grad(cx: Any, region: Any, dy: T) -> None:
+    """Report the gradient of the bias [1, units], where there is one."""
     if region.layer["bias"]:
         cx.wgrad(f"{region.layer.name}.bias", dy.sum(0) / cx.rule.loss_scale(cx.batch))
 
@@ -82,6 +83,7 @@ def _real_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    """Y [batch, units] of x [batch, fan_in]: whole numbers of bits, f32 of u8, with real weights or a scale."""
     if layer["weights"] == "real":
         return real_forward(cx, layer, x, x.shape[1], layer["units"], "contract", form="nn")
     w = cx.weight(layer.name, x.shape[1], layer["units"])

@@ -34,6 +34,7 @@ def _thinned(cx: Any, layer: Layer, number: int, x: T) -> T:
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    """f32 [rows, cols]: thinned out in training, as it is in evaluation."""
     if not cx.training:
         return cx.real(x) * 1.0
     cx.static["number"] = len(cx.regions)
@@ -41,6 +42,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    """The gradient g [rows, cols] under the mask, which is drawn again."""
     return _thinned(cx, region.layer, dict(region.static)["number"], g).named("g") if wanted else None
 
 

@@ -19,6 +19,7 @@ FILL = {"zero": 0, "plus": 1, "minus": -1}
 
 
 def image_of(name: str, t: TensorType) -> tuple[int, int, int]:
+    """(height, width, channels) of a sample.  Raises ShapeError B0313 for another shape."""
     if len(t.shape) != 3:
         raise ShapeError(
             "B0313",
@@ -81,6 +82,7 @@ def _attrs(layer: Layer) -> dict[str, Any]:
 
 
 def conv_forward(cx: Any, layer: Layer, x: T) -> T:
+    """Y [windows, channels out] of x [pixels, channels in]."""
     c = x.shape[1] // layer["groups"]
     if layer["weights"] == "real":
         return real_forward(cx, layer, x, layer["kernel"] ** 2 * c, layer["channels"], "convolve", **_attrs(layer))
@@ -181,6 +183,7 @@ def _infer_pool(name: str, kind: str = "") -> Any:
 
 
 def max_forward(cx: Any, layer: Layer, x: T) -> T:
+    """[windows, channels]; in training keeps the place of each maximum, a bool for each bit of its number."""
     g = _pool_geometry(layer)
     if cx.training:
         cx.save(
@@ -193,6 +196,7 @@ def max_forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    """g [windows, channels] at the first of equals, else 0: [pixels, channels]."""
     if not wanted:
         return None
     route = [cx.get(region, role) for role, _ in region.saved]
@@ -204,12 +208,14 @@ def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
 
 
 def mean_forward(cx: Any, layer: Layer, x: T) -> T:
+    """[windows, channels], f32 or what the rule stores."""
     g = _pool_geometry(layer)
     total = cx.b.op("window", cx.real(x), how="sum", geometry=astuple(g), name="sum")
     return cx.rule.on_value(cx, (total * (1.0 / g.positions)).named("out"))  # type: ignore[no-any-return]
 
 
 def mean_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    """An equal share of g [windows, channels] at each pixel of its window: [pixels, channels]."""
     if not wanted:
         return None
     window = _pool_geometry(region.layer)

@@ -15,6 +15,7 @@ KINDS = ("softmax_cross_entropy", "squared_hinge")
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    """The loss of each sample, f32 [batch, 1]; results ``loss`` and ``pred``, the class, i32 [batch, 1]."""
     z = cx.real(x)
     hot = cx.b.op("col", cols=z.shape[1]).eq(cx.b["labels"])
     if layer["kind"] == "softmax_cross_entropy":
@@ -34,6 +35,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def backward(cx: Any, region: Any, _: None, wanted: bool) -> T | None:
+    """dz [batch, classes], times the rule's loss scale."""
     scale = cx.rule.loss_scale(cx.batch) / cx.batch
     if region.layer["kind"] == "softmax_cross_entropy":
         p = cx.get(region, "e") / cx.get(region, "total")

@@ -24,6 +24,7 @@ def _inverse(kind: str, psi: T, eps: float) -> T:
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    """z, f32 [rows, channels]; in training updates the running mean and psi [1, channels]."""
     y, n = cx.real(x), x.shape[1]
     kind, eps, momentum = layer["kind"], layer["eps"], layer["momentum"]
     beta = cx.param(f"{layer.name}.beta", n)
@@ -48,6 +49,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    """dy [rows, channels] of g; reports the gradient of beta [1, channels]."""
     kind = region.layer["kind"]
     cx.wgrad(f"{region.layer.name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
     if not wanted:

@@ -58,6 +58,7 @@ def _through(cx: Any, body: tuple[Layer, ...], x: T) -> T:
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    """The body's output added to x, or to what the shortcut makes of x: [rows, channels]."""
     projected = layer.body[0].kind == "shortcut"
     side = _through(cx, layer.body[0].body, x) if projected else x
     y = _through(cx, layer.body[projected:], x)
@@ -67,6 +68,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+    """g [rows, channels] goes into both branches; without a shortcut it is x's gradient too."""
     for _, name in region.saved:
         cx.grads.setdefault(name, []).append(g)
     return g if len(region.saved) == 1 else None

@@ -38,12 +38,12 @@ class Context:
 
     @property
     def rule_args(self) -> Call:
-        """The rule's arguments as the spec gives them."""
+        """The rule's arguments, every default filled in."""
         return self.model.rule
 
     @property
     def opt_args(self) -> Call:
-        """The optimiser's arguments as the spec gives them."""
+        """The optimiser's arguments, every default filled in."""
         return self.model.optimizer
 
     @property

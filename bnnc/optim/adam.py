@@ -15,6 +15,7 @@ from .base import Optimizer, advance, moment, store
 
 
 def scalars(cx: Any, args: Any = None) -> dict[str, T]:
+    """[1, 1]: ``rate`` = lr / (1 - b1^t) and ``root`` = 1 / sqrt(1 - b2^t)."""
     args = args or cx.opt_args
     t, lr = cx.b["step"], cx.b["lr"]
     rate = (lr / (1.0 - cx.b.op("powi", args["beta1"], t))).named("rate")
@@ -23,6 +24,7 @@ def scalars(cx: Any, args: Any = None) -> dict[str, T]:
 
 
 def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T], args: Any = None) -> None:
+    """w, m and, unless elided, the root of v: each of the shape of g, stored in the rule's state dtype."""
     args = args or cx.opt_args
     b1, b2 = args["beta1"], args["beta2"]
     m = moment(cx, w, "m")

@@ -19,6 +19,7 @@ ADAM = Call("adam", (("lr", 1e-2), ("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-
 
 
 def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:
+    """A weight of bits flips where its momentum agrees with it; anything else follows Adam."""
     if role != "weight":
         adam.update(cx, w, role, g, unit, s, ADAM)
         return

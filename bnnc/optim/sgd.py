@@ -10,6 +10,7 @@ from .base import Optimizer, advance, moment, store
 
 
 def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:
+    """w and, with momentum, u: of the shape of g, stored in the rule's state dtype."""
     lr, momentum = cx.b["lr"], cx.opt_args["momentum"]
     if momentum == 0.0:
         store(cx, w, w - lr * g, role)

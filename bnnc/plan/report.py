@@ -138,7 +138,7 @@ class Report:
 
 
 def buffers_by_size(report: Report) -> list[Buffer]:
-    """All buffers, the largest first."""
+    """All buffers: states, then inputs and results, then temporaries; of each the largest first."""
     order = {"state": 0, "io": 1, "temp": 2}
     return sorted(report.placed.plan.buffers, key=lambda b: (order[b.region], -b.nbytes, b.offset))
 

@@ -20,6 +20,7 @@ from .recurrent import backward as through_time
 
 
 def backward(cx: Any, program: Any) -> None:
+    """Targets from the last hidden layer down, and the update of each layer [fan_out, fan_in]."""
     args = cx.rule_args
     b = cx.b
     rnn = recurrent_layer(cx, program)
@@ -51,6 +52,7 @@ def backward(cx: Any, program: Any) -> None:
 
 
 def gates(model: Model) -> Gates:
+    """A training step in Boolean gates, layers and time together."""
     rnn = next((y for y in model.layers if y.kind == "rnn"), None)
     dense = [(y.input.elements, y["units"]) for y in model.layers if y.kind == "dense"]
     widths = [*([rnn["units"]] if rnn else []), *(n for _, n in dense[:-1])]

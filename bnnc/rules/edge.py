@@ -17,14 +17,17 @@ from .base import CLIP_AT, Rule, cancel
 
 
 def on_grad(cx: Any, g: T) -> T:
+    """The gradient of a layer's output [rows, cols] as it is stored: f16."""
     return g if g.dtype == "f16" else g.to("f16").named("dx_f16")
 
 
 def on_value(cx: Any, v: T) -> T:
+    """A real value as it is stored: f16; bits stay."""
     return v if v.dtype == "bit" else v.to("f16")
 
 
 def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+    """sgn(dW) / sqrt(fan-in) [fan_in, fan_out], and that size."""
     unit = 1.0 / math.sqrt(fan_in)
     return cancel(cx, w, dw.sign().named("dw_sign") * unit), unit
 

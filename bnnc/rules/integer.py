@@ -68,10 +68,12 @@ class Hidden:
 
     @property
     def fan_in(self) -> int:
+        """Terms of a sum of the layer."""
         return self.h.shape[1]
 
 
 def divisors(n: int) -> list[int]:
+    """All of them, ascending."""
     return [d for d in range(1, n + 1) if n % d == 0]
 
 
@@ -100,6 +102,7 @@ def good_width(args: Call, at_most: int) -> int:
 
 
 def initial_std(args: Call) -> int:
+    """Deviation of the first hidden weights."""
     return args["std"] or min(64, 2 ** (args["bits"] - 1) // 2)
 
 
@@ -128,6 +131,7 @@ def hidden_weight(cx: Any, name: str, fan_out: int, fan_in: int) -> T:
 
 # -- layers -----------------------------------------------------------------------------------------------------------
 def dense_forward(cx: Any, layer: Layer, x: T) -> T:
+    """z = sgn(H) a [batch, units], whole numbers; keeps z and the input."""
     h = hidden_weight(cx, f"{layer.name}.weight", layer["units"], x.shape[1])
     z = cx.b.op("contract", x, h.sign().named("wb"), form="nt", name="z")
     cx.save(z=z, a_in=x, h=h)
@@ -135,6 +139,7 @@ def dense_forward(cx: Any, layer: Layer, x: T) -> T:
 
 
 def sign_forward(cx: Any, layer: Layer, x: T) -> T:
+    """bit [batch, width]: +1 where z >= 0."""
     return x.sign().named("out")
 
 

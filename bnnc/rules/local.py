@@ -17,6 +17,7 @@ from .integer import PARAMS, UPDATE, any_of, hidden_layers, integer_rule, margin
 
 
 def backward(cx: Any, program: Any) -> None:
+    """The update of each layer from its own classifier [classes, width]; nothing is sent down."""
     args = cx.rule_args
     b = cx.b
     layers = hidden_layers(cx, program, False)

@@ -40,10 +40,12 @@ class Recurrent:
 
     @property
     def fan_in(self) -> int:
+        """Terms of a sum at one step: of the input and of the state before."""
         return self.hx.shape[1] + self.hs.shape[1]
 
 
 def forward(cx: Any, layer: Layer, x: T) -> T:
+    """The last state, bit [batch, units]; keeps sums, inputs and states of all steps."""
     steps, features = layer.input.shape
     units, expand, b = layer["units"], layer["expand"], cx.b
     encoding = of_model(cx.model)

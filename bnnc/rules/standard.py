@@ -13,6 +13,7 @@ from .base import CLIP_AT, Rule, cancel
 
 
 def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+    """dW [fan_in, fan_out] in f32, 0 where it is cancelled; no one size."""
     return cancel(cx, w, dw), None
 
 
