@@ -27,7 +27,7 @@ from elftools.elf.sections import SymbolTableSection
 
 import bnnc
 from bnnc import driver
-from bnnc.backends.c import build, size, stack
+from bnnc.backends.c import bodies, build, size, stack
 from bnnc.backends.c.emit import deepest_arrays
 from bnnc.backends.c.fits import CLANG, Fit
 from bnnc.backends.c.targets import TARGETS, Target
@@ -241,18 +241,19 @@ UNWIND = 48  # what the tables of exceptions, which clang writes, hold of a func
 
 
 def kernels(planned: driver.Planned, measured: dict[str, Any]) -> list[tuple[str, dict[str, int], int, int, int]]:
-    """Of each kernel its kind, counts, copies, and its bytes: a copy's on average, and the largest copy's."""
+    """Of each function that kernels run its kind, counts, copies, and its bytes: a copy's on average, and the largest
+    copy's.
+    """
     levels = "|".join(x.name for x in planned.target.levels)
     found: dict[str, dict[str, int]] = {}
     for f, n in measured["functions"].items():
-        if m := re.match(rf"((?:eval_)?k\d+_\w+?)_({levels})(\..*)?$", f):
+        if m := re.match(rf"(\w+_\d+(?:x\d+)+(?:_\d+)?)_({levels})(\..*)?$", f):
             of = found.setdefault(m[1], {})
             of[m[2]] = of.get(m[2], 0) + -(-n // 16) * 16 + UNWIND
     out = []
-    for prefix, ps in zip(("", "eval_"), planned.placed.packed, strict=True):
-        for k in ps.kernels:
-            sizes, n = found[prefix + k.name].values(), size.copies(k, planned.target)
-            out.append((*size.features(k, ps), n, sum(sizes) // n, max(sizes)))
+    for body, (first, *_) in bodies.distinct(bodies.calls(planned.placed)).items():
+        sizes, n = found[body.name].values(), size.copies(first.kernel, planned.target)
+        out.append((*size.features(first.kernel, first.schedule), n, sum(sizes) // n, max(sizes)))
     return out
 
 
@@ -290,7 +291,7 @@ def fit_inlined(cc: str, target: Target, like: Target) -> None:
             planned = plan(name, target.name, Path(tmp))
         of, none = CLANG[like.name], Fit(f"{cc} 0", {"node": 0}, rates=0)
         held = m["flash"] - size.beside(target, planned.placed, None, none, False)
-        said = sum(size.kernel_bytes(k, ps, target, of, False) for ps in planned.placed.packed for k in ps.kernels)
+        said = size.bodies_bytes(bodies.calls(planned.placed), target, of, False)
         needed = stack_needed(m, target, planned)
         ratio, stacks = max(ratio, held / said), max(stacks, needed)
         print(f"    # {name:9} kernels {held:7} of {said}: {held / said:.2f}; stack {needed:+}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from dataclasses import astuple
 from importlib import resources
 from typing import Any
@@ -24,12 +25,11 @@ from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
 from bnnc.sched.kernel import Kernel
 
-from ..printing import Names
 from ..render import render, template_text
-from .expr import ident, literal
+from .bodies import Call, calls, distinct, identifiers
+from .expr import literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
 from .fits import Compiler, fits
-from .kernels import Memory, kernel_text
 from .size import sample_bytes
 from .stack import PAGE, arrays
 from .targets import Target
@@ -70,27 +70,6 @@ def c_string(text: str) -> str:
     return out[0] if len(out) == 1 else "\n        " + "\n        ".join(out)
 
 
-def identifiers(placed: Placed) -> dict[str, str]:
-    """For each buffer and embedded constant an identifier of its own: layers may be named so that simple ones would
-    meet.
-    """
-    names = Names(())
-    places = (*(b.name for b in placed.plan.buffers), *(s.name for ps in placed.packed for s in ps.constants))
-    return {n: names.new(ident(n)) for n in dict.fromkeys(places)}
-
-
-def _memory(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> Memory:
-    return Memory(
-        ps.storage,
-        dict(ps.schedule.alias),
-        ps.schedule.program.state_names,
-        prefix,
-        frozenset(s.name for s in ps.constants),
-        {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first : loop.last + 1]},
-        idents,
-    )
-
-
 def kernel_doc(k: Kernel) -> list[str]:
     """What a kernel computes, one line an output, shortened: the full text is in the code."""
 
@@ -110,53 +89,34 @@ def kernel_doc(k: Kernel) -> list[str]:
     return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
 
 
-def _kernels(placed: Placed) -> list[dict[str, Any]]:
-    """The functions of the training step, then those of the evaluation step."""
-    idents = identifiers(placed)
-    return _functions(placed.packed.train, "", idents) + _functions(placed.packed.evaluate, EVAL, idents)
-
-
-def _functions(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> list[dict[str, Any]]:
-    out, memory = [], _memory(ps, prefix, idents)
-    for k in ps.kernels:
-        text, decls = kernel_text(k, memory)
-        body = render(f"c/kernels/{text.template}.c.j2", **text.context)
-        body = "".join(line for line in body.splitlines(keepends=True) if line.strip())
-        where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
-        out.append(
-            {
-                "name": ("eval_" if prefix else "") + k.name,
-                "decls": decls,
-                "text": body,
-                "doc": kernel_doc(k),
-                "title": f"{k.name}: {k.phase} of {where}",
-            }
-        )
-    return out
-
-
-def _levels(text: str, target: Target) -> list[str]:
-    """For each level the one whose function a kernel is there."""
-    return [x.name if not x.only or x.only in text else target.levels[0].name for x in target.levels]
+def body_doc(users: list[Call]) -> list[str]:
+    """The comment above a function: the kernels that run it, and what the first of them computes."""
+    by_line: dict[tuple[str, int], list[str]] = {}
+    for x in users:
+        by_line.setdefault((x.kernel.phase, x.line), []).append(x.name)
+    whose = "; ".join(
+        f"{', '.join(names)} ({phase}{f', line {line}' if line else ''})" for (phase, line), names in by_line.items()
+    )
+    return [*textwrap.wrap(whose, 116), *(f"  {x}" for x in kernel_doc(users[0].kernel))]
 
 
 def stack_bytes(target: Target, placed: Placed, compiler: Compiler | None = None) -> tuple[int, int]:
     """What the first stack, and each other thread's, may grow to with this network's kernels; the build checks it."""
-    return _stacks(target, _kernels(placed), max(f.stack for f in fits(target, compiler)))
+    return _stacks(target, calls(placed), max(f.stack for f in fits(target, compiler)))
 
 
 def deepest_arrays(target: Target, placed: Placed) -> int:
     """The most bytes of local arrays in a kernel, or in an inner loop for `bench`."""
-    return _deepest(target, _kernels(placed))
+    return _deepest(target, calls(placed))
 
 
-def _deepest(target: Target, kernels: list[dict[str, Any]]) -> int:
-    texts = [k["text"] for k in kernels]
+def _deepest(target: Target, kernels: list[Call]) -> int:
+    texts = [b.text for b in distinct(kernels)]
     texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
     return max((arrays(t, target.lanes) for t in texts), default=0)
 
 
-def _stacks(target: Target, kernels: list[dict[str, Any]], more: int = 0) -> tuple[int, int]:
+def _stacks(target: Target, kernels: list[Call], more: int = 0) -> tuple[int, int]:
     deepest, unit = _deepest(target, kernels) + more, 64 if target.bare else PAGE
     return -(-(target.stack + deepest) // unit) * unit, -(-(target.thread_stack + deepest) // unit) * unit
 
@@ -352,6 +312,26 @@ def how(name: str, target: Target) -> str:
     return f"{target.compilers[0]} {' '.join(target.flags)} -ffreestanding -c {name}.c"
 
 
+def _operands(kernels: list[Call], idents: dict[str, str]) -> list[tuple[Call, list[str]]]:
+    """Each kernel with its row of PLACES; of a function's only kernel, none."""
+    return [(k, [f"AT_{idents[n]}" for n in k.operands] if k.body.shared else []) for k in kernels]
+
+
+def kernels_text(name: str, kernels: list[Call], target: Target) -> str:
+    """The file of all functions."""
+    partial = [x for x in target.levels if x.only]
+    return render(
+        "c/kernels.h.j2",
+        name=name,
+        file=name,
+        bodies=distinct(kernels),
+        doc=body_doc,
+        only="".join(x.only for x in partial),
+        partial="".join(x.name for x in partial),
+        base=target.levels[0].name,
+    )
+
+
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
     """Deterministic text: the same Model, Plan and target give the same bytes.  Raises BnncError B0710 for an arena
     beyond 2 GiB.
@@ -363,7 +343,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
             help="use a smaller `batch`; `bnnc plan` is for any size",
         )
     train, evaluate = placed.packed.train, placed.packed.evaluate
-    kernels, idents = _kernels(placed), identifiers(placed)
+    kernels, idents = calls(placed), identifiers(placed)
     name = model.name
     embedded = list(constants(placed).values())
     flash = samples(model, target) if target.bare else ""
@@ -394,7 +374,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         "levels": target.levels,
         "n_train": len(train.kernels),
         "n_eval": len(evaluate.kernels),
-        "kernels": [(k["name"], _levels(k["text"], target)) for k in kernels],
+        "kernels": _operands(kernels, idents),
         "poison": _poison(placed, len(train.kernels)) if poison else [],
         "loops": [
             (n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
@@ -409,10 +389,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     }
     files = [
         (f"{name}.c", render("c/net.c.j2", **context)),
-        (
-            f"{name}_kernels.h",
-            render("c/kernels.h.j2", name=name, file=name, kernels=kernels, only="".join(x.only for x in partial)),
-        ),
+        (f"{name}_kernels.h", kernels_text(name, kernels, target)),
         (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n"),
     ]
     files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []

@@ -85,6 +85,11 @@ def in_word(bit: Index) -> str:
     return f"{bit} & 31" if bit.text else "0"
 
 
+def role(name: str) -> str:
+    """What a value is to its layer, as a C identifier: ``eval:dense1.wb@0`` -> ``wb_t``."""
+    return ident(name.split(":")[-1].split(".", 1)[-1])
+
+
 class Printer(printing.Printer):
     """What both vocabularies have in common.  ``inner``: the loop variable that runs innermost."""
 

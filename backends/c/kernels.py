@@ -1,6 +1,8 @@
 """Kernels as C functions: picks the skeleton for each anchor and gives it loads, stores and extents as text.
 
-In: one packed kernel, its storages and where they lie.  Out: the text of ``static void k07_...(int tid, int nt)``.
+In: one packed kernel and its storages.  Out: the text of a function ``(const uint32_t *at, int tid, int nt)``, where
+``at`` holds the arena offsets of its operands, and the names of their places: kernels that differ by places alone have
+one text.
 Skeletons own the loops (``templates/c/kernels``); what is computed on load and on store comes from :mod:`.expr`.
 
     contraction            left x right          skeleton
@@ -33,8 +35,9 @@ from bnnc.sched.kernel import Kernel
 
 from .. import printing
 from ..printing import Pointers, Printed
-from .expr import CTYPE, RESERVED, Printer, Scalars, Vectors, ident, literal
+from .expr import CTYPE, RESERVED, Printer, Scalars, Vectors, literal
 
+POINTER = "operand"  # and a number: a kernel's pointers, until its text is known and they get names
 PLANE_BYTES = 8192  # stack for the bit planes of a few rows of u8 input
 REAL_ROWS = 128
 GROUP_STAGED = 1024  # numbers of a thread's stack, four times
@@ -103,20 +106,24 @@ def window(g: Geometry) -> str:
 
 
 class _Kernel(Pointers):
+    """``places``: of the operands that lie in the arena, in the order of ``at``."""
+
     def __init__(self, k: Kernel, mem: Memory) -> None:
         self.mem = mem
+        self.places: list[str] = []
         super().__init__(k, mem, RESERVED)
 
     def pointer_name(self, place: str) -> str:
-        return ident(place.split(":")[-1])
+        return f"{POINTER}{len(self.decls)}"
 
     def declaration(self, name: str, place: str, pointer: str) -> str:
-        s, idents = self.mem.storages[name], self.mem.idents
+        s, constant = self.mem.storages[name], name in self.mem.constants
         ctype = CTYPE[s.dtype] if place in map(self.mem.place, self.k.writes) else f"const {CTYPE[s.dtype]}"
-        where = f"CONST_{idents[name]}" if name in self.mem.constants else f"(bnnc_arena + AT_{idents[place]})"
+        where = f"CONST_{self.mem.idents[name]}" if constant else f"(bnnc_arena + at[{len(self.places)}])"
+        self.places += [] if constant else [place]
         step = self.mem.pace(self.k, name)  # to the next strip, in a loop
         moved = f" + net_strip * {step}" if step else ""
-        return f"{ctype} *restrict {pointer} = ({ctype} *){where}{moved}; /* {s} */"
+        return f"{ctype} *restrict {pointer} = ({ctype} *){where}{moved};"
 
     def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
         vocabulary = Vectors if mode == "v" else Scalars
@@ -246,7 +253,7 @@ class _Kernel(Pointers):
                     self.k.span,
                     help="encode it to bits: `input u8[...] sign(threshold = 128);`",
                 )
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         code, stores = self.outputs("v", "r", {0: acc})
         sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
         return KernelText(
@@ -281,7 +288,7 @@ class _Kernel(Pointers):
                 self.k.span,
                 help="use a smaller batch",
             )
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         summed = [o for o in self.k.outputs if o.row_sum]
         code, stores = self.outputs("v", "c", {0: acc}, tuple(o.value for o in summed))
         text = {o.value: t for o, t in zip(self.k.outputs, code.results, strict=True)}
@@ -381,7 +388,7 @@ class _Kernel(Pointers):
                 self.k.span,
                 help="use a narrower layer",
             )
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         code, stores = self.outputs("v", "r", {0: acc})
         operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in self.k.operands]
         return KernelText(
@@ -417,7 +424,7 @@ class _Kernel(Pointers):
             raise error(
                 "B0702", f"an image has at most {SIDE} pixels a side here", self.k.span, help="use smaller images"
             )
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         code, stores = self.outputs("v", "r", {0: acc})
         rows, cols = self.k.domain
         context = {
@@ -544,7 +551,7 @@ class _Kernel(Pointers):
         """A convolution of floats, or a product of two matrices of floats: rows of `a` are images of one pixel then."""
         left, right = self.printer("v", "r"), self.printer("v", "r")
         left_code, right_code = left.print([a]), right.print([b])
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         code, stores = self.outputs("v", "r", {0: acc})
         rows, cols = self.k.domain
         context = {
@@ -615,7 +622,7 @@ class _Kernel(Pointers):
         form, exact = self.k.form, self.k.accs[0].dtype in INTEGERS
         pr, other = self.printer("v", "r"), self.printer("s" if form == "back" else "v", "r")
         left, right = pr.print([a]), other.print([b])
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         code, stores = self.outputs("v", "r", {0: acc})
         rows, cols = self.k.domain
         wide = (255 if a.dtype == "u8" else 1) * self.k.fill
@@ -743,7 +750,7 @@ class _Kernel(Pointers):
         packed_q_rows = s.axis == 0  # word (q/32, result) against word (result, q/32)
         pr = self.printer("v", "r")
         load = pr.print([number])
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         code, stores = self.outputs("v", "r", {0: acc})
         rows = m if across else n
         lane_extent = n if across else m
@@ -780,7 +787,7 @@ class _Kernel(Pointers):
         a_code = left.print([a])
         right = self.printer("v", "r")
         b_code = right.print([b])
-        acc = self.names.new("y")
+        acc = self.names.new("acc")
         code, stores = self.outputs("v", "r", {0: acc})
         return KernelText(
             "contract_outer",
@@ -804,8 +811,10 @@ class _Kernel(Pointers):
         )
 
 
-def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
-    """The skeleton with its context, and the pointer declarations."""
+def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, _Kernel]:
+    """The skeleton with its context; and the kernel's pointers: declarations, ``places`` in the arena, and which
+    of them a storage has.
+    """
     x = _Kernel(k, mem)
     make = {
         "map": x.map,
@@ -819,4 +828,4 @@ def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
         "convolve": x.convolve,
         "window": x.window,
     }[k.kind]
-    return make(), x.decls
+    return make(), x

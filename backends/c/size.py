@@ -11,6 +11,7 @@ from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.sched.kernel import Kernel
 
+from .bodies import Call, calls, distinct
 from .fits import Compiler, Fit, fits
 from .targets import Target
 
@@ -131,7 +132,8 @@ def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int, co
     needs.
     """
     found, apart = fits(target, compiler), target.apart and compiler is not None and compiler.apart
-    return max(-(-_text(target, placed, e, fit, apart) // unit) * unit for fit in found)
+    made = calls(placed)
+    return max(-(-_text(target, placed, made, e, fit, apart) // unit) * unit for fit in found)
 
 
 def beside(target: Target, placed: Placed, e: Encoding | None, fit: Fit, apart: bool) -> int:
@@ -144,7 +146,14 @@ def beside(target: Target, placed: Placed, e: Encoding | None, fit: Fit, apart: 
     return (fit.fixed or target.code_fixed) + tables + (2 * PAGE if apart else 0)  # three segments
 
 
-def _text(target: Target, placed: Placed, e: Encoding | None, fit: Fit, apart: bool) -> int:
-    kernels = sum(kernel_bytes(k, ps, target, fit, apart) for ps in placed.packed for k in ps.kernels)
+def bodies_bytes(made: list[Call], target: Target, fit: Fit, apart: bool) -> int:
+    """Machine code of all kernels: each function once, however many run it."""
+    return sum(
+        kernel_bytes(users[0].kernel, users[0].schedule, target, fit, apart) for users in distinct(made).values()
+    )
+
+
+def _text(target: Target, placed: Placed, made: list[Call], e: Encoding | None, fit: Fit, apart: bool) -> int:
+    kernels = bodies_bytes(made, target, fit, apart)
     rates = 0 if target.bare else fit.rates * (1 if apart else len(target.levels))
     return int(fit.margin * (kernels + rates)) + beside(target, placed, e, fit, apart)

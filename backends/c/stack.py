@@ -26,8 +26,8 @@ from elftools.elf.sections import SymbolTableSection
 from bnnc.diag import InternalError
 
 FLAG, LLVM_FLAG = "-fcallgraph-info=su", "-fstack-size-section"
-STEPS = ("net_train_step", "net_eval_step", "bnnc_run", "bnnc_worker")  # who calls kernels through pointers
-KERNEL = re.compile(r"(eval_)?k\d+_\w+|bnnc_rate_\w+")
+STEPS = ("net_train_step", "net_eval_step", "net_run", "bnnc_run", "bnnc_worker")  # who calls kernels through pointers
+KERNEL = re.compile(r"\w+_\d+(x\d+)+_\w+|bnnc_rate_\w+")  # a kernel's name ends in its extents and the instruction set
 POINTER = "__indirect_call"  # gcc's name for a call through one
 LIBRARY = 64  # what a function of the compiler's library takes: arithmetic that the CPU has no instruction for
 LLVM_LIBRARY = 256  # of clang's, which its IR does not name

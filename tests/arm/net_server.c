@@ -35,7 +35,7 @@ static int serve(int argc, char **argv, char **envp) {
             break;
         case 'r': bnnc_write_all(1, bnnc_arena + q[1], q[2]); break;
         case 'f': memset(bnnc_arena, (int)q[1], sizeof bnnc_arena); break;
-        case 'k': bnnc_run(net_kernels()[q[1]]); break;
+        case 'k': net_run(net_kernels(), (int)q[1]); break;
         case 's': bnnc_test_step((int)q[1]); break;
         default:
             used[0] = unpainted(painted, DEPTH);

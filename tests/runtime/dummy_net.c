@@ -135,7 +135,8 @@ static float small_exp(float x) { /* (1 + x/256)^256: rough, and the same everyw
     return v;
 }
 
-static void forward(int tid, int n) { /* threads share the samples */
+static void forward(const uint32_t *at, int tid, int n) { /* threads share the samples */
+    (void)at;
     for (int b = BATCH * tid / n; b < BATCH * (tid + 1) / n; b++) {
         float p[CLASSES], sum = 0, loss = 0, top = 0;
         int32_t best = 0;
@@ -156,7 +157,9 @@ static void forward(int tid, int n) { /* threads share the samples */
     }
 }
 
-static void update(int tid, int n) { /* threads share the classes; sums go over the batch in its order */
+/* threads share the classes; sums go over the batch in its order */
+static void update(const uint32_t *at, int tid, int n) {
+    (void)at;
     for (int c = CLASSES * tid / n; c < CLASSES * (tid + 1) / n; c++) {
         float g = 0;
         for (int b = 0; b < BATCH; b++) g += get(GRAD, b * CLASSES + c);
@@ -190,8 +193,8 @@ static void spoil_batch(void) { memset(bnnc_arena + X, 0xFF, BATCH * ROW); }
 
 static void net_train_step(void) {
     check_batch();
-    bnnc_run(forward);
-    bnnc_run(update);
+    bnnc_run(forward, NULL);
+    bnnc_run(update, NULL);
     spoil_batch();
 #ifdef SLOW /* milliseconds a step: gives a test the time to interrupt */
     for (uint64_t until = bnnc_clock_ns() + SLOW * 1000000u; bnnc_clock_ns() < until;) bnnc_pause();
@@ -199,7 +202,7 @@ static void net_train_step(void) {
 }
 static void net_eval_step(void) {
     check_batch();
-    bnnc_run(forward);
+    bnnc_run(forward, NULL);
     spoil_batch();
 }
 

@@ -7,13 +7,13 @@
 enum { N = 64 };
 static uint32_t a[N], b[N], runs[8];
 
-static void first(int tid, int n) { /* b[i] from a[i-1]: another thread's share */
+static void first(const uint32_t *at, int tid, int n) { /* b[i] from a[i-1]: another thread's share */
     runs[tid]++;
-    for (int i = N * tid / n; i < N * (tid + 1) / n; i++) b[i] = a[(i + N - 1) % N] * 3 + 1;
+    for (int i = N * tid / n; i < N * (tid + 1) / n; i++) b[i] = a[(i + N - 1) % N] * 3 + at[0];
 }
-static void second(int tid, int n) {
+static void second(const uint32_t *at, int tid, int n) {
     runs[tid]++;
-    for (int i = N * tid / n; i < N * (tid + 1) / n; i++) a[i] = b[(i + N - 1) % N] + 7;
+    for (int i = N * tid / n; i < N * (tid + 1) / n; i++) a[i] = b[(i + N - 1) % N] + at[1];
 }
 
 static int test_main(int argc, char **argv, char **envp) {
@@ -23,10 +23,11 @@ static int test_main(int argc, char **argv, char **envp) {
     if (argc > 2) (void)bnnc_parse_u32(argv[2], &rounds);
     for (uint32_t i = 0; i < N; i++) a[i] = x[i] = i;
     bnnc_pool_start((int)threads);
+    static const uint32_t one[] = {1}, seven[] = {0, 7};
     const uint64_t start = bnnc_clock_ns();
     for (uint32_t r = 0; r < rounds; r++) {
-        bnnc_run(first);
-        bnnc_run(second);
+        bnnc_run(first, one);
+        bnnc_run(second, seven);
         if (r % 256 == 255) /* long enough for the others to fall asleep */
             for (uint64_t until = bnnc_clock_ns() + 1000000; bnnc_clock_ns() < until;) bnnc_pause();
     }

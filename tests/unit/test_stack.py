@@ -39,8 +39,8 @@ def test_pointers_lead_from_a_step_to_kernels_and_from_elsewhere_to_the_rest() -
     frames: dict[str, int | str] = {
         "main": 0,
         "net.c:net_train_step": 8,
-        "net.c:k03_map_x_base": 1000,
-        "net.c:eval_k00_map_y_base": 2000,
+        "net.c:map_x_4x16_base": 1000,
+        "net.c:contract_nn_y_4x16x8_2_base": 2000,
         "net.c:bnnc_worker": 16,
         "net.c:print": 300,
         "net.c:say": 4,

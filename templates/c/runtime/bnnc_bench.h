@@ -40,7 +40,7 @@ BNNC_COLD void bnnc_measure_rates(void) {
     for (int what = BNNC_RATE_RUN; what >= 0; what--) {
         double best = 1e30;
         for (uint64_t start = bnnc_clock_ns(), from = start, now = 0; now < start + 12000000u; from = now) {
-            bnnc_run(rate[what]);
+            bnnc_run(rate[what], NULL);
             now = bnnc_clock_ns();
             if ((double)(now - from) < best) best = (double)(now - from);
         }
@@ -75,7 +75,7 @@ BNNC_COLD void bnnc_measure_kernels(uint32_t steps, float lr) {
         for (int i = 0; i < TRAIN_KERNELS; i++) bnnc_times[i].step = 0;
         for (int i = 0; i < TRAIN_KERNELS;) {
             const uint64_t start = bnnc_clock_ns();
-            bnnc_run(kernel[i]);
+            net_run(kernel, i);
             bnnc_times[i].step += (double)(bnnc_clock_ns() - start);
             i = BNNC_NEXT(i);
         }

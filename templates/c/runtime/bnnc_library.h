@@ -13,7 +13,7 @@ uint8_t *bnnc_test_arena(void) { return bnnc_arena; }
 int bnnc_test_levels(void) { return bnnc_cpu_detect() + 1; }
 int bnnc_test_kernel(int level, int index, int tid, int nt) {
     if (level >= (int)(sizeof KERNELS / sizeof KERNELS[0]) || index >= TRAIN_KERNELS + EVAL_KERNELS) return 1;
-    KERNELS[level][index](tid, nt);
+    KERNELS[level][index](PLACES[index], tid, nt);
     return 0;
 }
 void bnnc_test_step(int evaluate) { (evaluate ? net_eval_step : net_train_step)(); }

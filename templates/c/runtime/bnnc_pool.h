@@ -1,13 +1,13 @@
 /* bnnc_pool.h: a fixed set of threads that run one kernel at a time.
  *
- * bnnc_run(k) calls k(tid, nthreads) once for each tid in 0..nthreads-1, tid 0 on the caller, and returns when all are
+ * bnnc_run(k, at) calls k(at, tid, nthreads) once for each tid in 0..nthreads-1, tid 0 on the caller, and returns when all are
  * done: a barrier on both sides, so what one kernel wrote the next one may read. One thread: a plain call. Threads
  * start at bnnc_pool_start, on static stacks, and never end. They wait by spinning for some microseconds, since
  * kernels follow each other closely, and then sleep in a futex. While spinning they yield now and then: where two of
  * them share a core, the one that has work runs at once, and both stay runnable, so the kernel moves one to a free
  * core.
  *
- * Correct because: `go` is released after `kernel` is written and acquired before it is read; `left` counts the workers
+ * Correct because: `go` is released after `kernel` and `at` are written and acquired before they are read; `left` counts the workers
  * down with release, and the caller acquires zero. A sleeper first announces itself and then looks again, a waker first
  * changes the word and then looks for sleepers; both with sequential consistency, so one of the two sees the other.
  */
@@ -28,7 +28,7 @@
 #define BNNC_SPIN 100 /* looks before sleeping, each with 64 pauses and a yield: 50 to 300 us */
 #endif
 
-typedef void (*bnnc_kernel)(int tid, int nthreads);
+typedef void (*bnnc_kernel)(const uint32_t *at, int tid, int nthreads); /* at: arena offsets of what it works on */
 
 static struct {
     _Alignas(64) _Atomic uint32_t go; /* counts runs; each word that one side polls has a cache line of its own */
@@ -36,6 +36,7 @@ static struct {
     _Alignas(64) _Atomic uint32_t sleepers;
     _Atomic uint32_t caller_sleeps;
     bnnc_kernel kernel;
+    const uint32_t *at;
     int n, home; /* home: the caller's CPU at the start */
 } bnnc_pool = {.n = 1};
 
@@ -72,7 +73,7 @@ static void bnnc_worker(void *arg) {
             while (atomic_load(&bnnc_pool.go) == seen) bnnc_futex_wait(&bnnc_pool.go, seen);
             atomic_fetch_sub(&bnnc_pool.sleepers, 1);
         }
-        bnnc_pool.kernel(tid, bnnc_pool.n);
+        bnnc_pool.kernel(bnnc_pool.at, tid, bnnc_pool.n);
         if (atomic_fetch_sub(&bnnc_pool.left, 1) == 1 && atomic_load(&bnnc_pool.caller_sleeps))
             bnnc_futex_wake(&bnnc_pool.left, 1);
     }
@@ -92,14 +93,14 @@ BNNC_FN void bnnc_pool_start(int n) {
 #endif
 }
 
-BNNC_FN void bnnc_run(bnnc_kernel k) {
+BNNC_FN void bnnc_run(bnnc_kernel k, const uint32_t *at) {
 #if BNNC_MAX_THREADS > 1
     if (bnnc_pool.n > 1) {
-        bnnc_pool.kernel = k;
+        bnnc_pool.kernel = k, bnnc_pool.at = at;
         atomic_store_explicit(&bnnc_pool.left, (uint32_t)bnnc_pool.n - 1, memory_order_relaxed);
         atomic_fetch_add(&bnnc_pool.go, 1);
         if (atomic_load(&bnnc_pool.sleepers)) bnnc_futex_wake(&bnnc_pool.go, BNNC_MAX_THREADS);
-        k(0, bnnc_pool.n);
+        k(at, 0, bnnc_pool.n);
         if (!bnnc_spin_while(&bnnc_pool.left, 0, false)) {
             uint32_t left;
             atomic_store(&bnnc_pool.caller_sleeps, 1);
@@ -109,7 +110,7 @@ BNNC_FN void bnnc_run(bnnc_kernel k) {
         return;
     }
 #endif
-    k(0, 1);
+    k(at, 0, 1);
 }
 
 #endif

@@ -5,8 +5,8 @@
  * loads, operations and stores that the skeletons do, on arrays in the first-level cache. bnnc_rate_moved reads and writes the arena.
  */
 #define BNNC_RATE(name) \
-    __attribute__((unused)) BNNC_KERNEL BNNC_AT_LEVEL(bnnc_rate_##name)(int tid __attribute__((unused)), \
-                                                                        int nt __attribute__((unused)))
+    __attribute__((unused)) BNNC_KERNEL BNNC_AT_LEVEL(bnnc_rate_##name)( \
+        const uint32_t *at __attribute__((unused)), int tid __attribute__((unused)), int nt __attribute__((unused)))
 #ifndef BNNC_RATE_ONCE
 #define BNNC_RATE_ONCE
 /* The compiler must take it that the array has changed, and is read. */

@@ -70,8 +70,8 @@ BNNC_FN int bnnc_write_all(int fd, const void *src, uint64_t n) {
 }
 
 /* ---- one core, one instruction set ---- */
-typedef void (*bnnc_kernel)(int tid, int nthreads);
-BNNC_FN void bnnc_run(bnnc_kernel k) { k(0, 1); }
+typedef void (*bnnc_kernel)(const uint32_t *at, int tid, int nthreads);
+BNNC_FN void bnnc_run(bnnc_kernel k, const uint32_t *at) { k(at, 0, 1); }
 BNNC_FN int bnnc_cpu_level(void) { return 0; }
 
 #endif

@@ -34,6 +34,7 @@
 #else
 #define BNNC_KERNEL static void
 #endif
+#define BNNC_UNUSED __attribute__((unused))
 #define VARRAY _Alignas(64) /* local arrays of vectors: no load crosses a cache line */
 #define VTYPE(name, bytes) name __attribute__((vector_size((bytes) * VL), aligned(bytes), may_alias))
 #endif

@@ -1,0 +1,132 @@
+"""Kernels as C functions, each distinct one once: kernels that differ only by where their operands lie share a body.
+
+A body is ``static void NAME(const uint32_t *at, int tid, int nt)``; ``at`` holds the arena offsets of its operands, a
+row of the step's table.  Text, time to compile and the code that the plan counts go down together.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from bnnc.plan.pack import PackedSchedule
+from bnnc.plan.place import EVAL, Placed
+from bnnc.sched.kernel import Kernel
+
+from ..printing import Names
+from ..render import render
+from .expr import ident, role
+from .kernels import POINTER, Memory, kernel_text
+
+KEYWORDS = re.findall(  # that skeletons have no use for, but a pointer may be named as
+    r"\w+",
+    "at auto default double enum extern goto inline linux long register restrict short signed sizeof static struct"
+    " switch typedef union unix unsigned volatile",
+)
+
+
+@dataclass(frozen=True)
+class Body:
+    """A function's ``name``, without the instruction set's, and its ``text``: declarations and loops, in which
+    ``pointers`` are the operands.  ``shared``: by several kernels, so it reads ``at``."""
+
+    name: str
+    text: str
+    pointers: tuple[str, ...] = ()
+    shared: bool = True
+
+
+@dataclass(frozen=True)
+class Call:
+    """A kernel of a step: ``body`` on ``operands``, places in the plan.  ``pointer``: which of the body's a storage
+    has.
+    """
+
+    name: str
+    kernel: Kernel
+    schedule: PackedSchedule
+    operands: tuple[str, ...]
+    pointer: dict[str, int]
+    body: Body
+
+    @property
+    def line(self) -> int:
+        """Of the spec; 0: of none."""
+        return self.kernel.span.line if self.kernel.layer and self.kernel.span.file != "<builtin>" else 0
+
+
+def identifiers(placed: Placed) -> dict[str, str]:
+    """For each buffer and embedded constant an identifier of its own: layers may be named so that simple ones would
+    meet.
+    """
+    names = Names(())
+    places = (*(b.name for b in placed.plan.buffers), *(s.name for ps in placed.packed for s in ps.constants))
+    return {n: names.new(ident(n)) for n in dict.fromkeys(places)}
+
+
+def calls(placed: Placed) -> list[Call]:
+    """The kernels of the training step, then those of the evaluation step."""
+    idents = identifiers(placed)
+    made = [x for ps, prefix in zip(placed.packed, ("", EVAL), strict=True) for x in _calls(ps, prefix, idents)]
+    names, bodies = set[str](), dict[Body, Body]()
+    for body, users in distinct(made).items():
+        name = _name(users[0].kernel)
+        name = next(x for x in (name, *(f"{name}_{n}" for n in range(2, len(made) + 2))) if x not in names)
+        names.add(name)
+        named = replace(_named(body, users[0]), name=name, shared=len(users) > 1)
+        bodies[body] = named if named.shared else replace(named, text=_alone(named.text, users[0].operands, idents))
+    return [replace(x, body=bodies[x.body]) for x in made]
+
+
+def distinct(made: list[Call]) -> dict[Body, list[Call]]:
+    """Each body with the kernels that run it, in their order."""
+    out: dict[Body, list[Call]] = {}
+    for call in made:
+        out.setdefault(call.body, []).append(call)
+    return out
+
+
+def _calls(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> list[Call]:
+    """With bodies that have no names yet."""
+    out, memory = [], _memory(ps, prefix, idents)
+    for k in ps.kernels:
+        skeleton, operands = kernel_text(k, memory)
+        loops = render(f"c/kernels/{skeleton.template}.c.j2", **skeleton.context)
+        lines = [*(f"    {d}" for d in operands.decls), *(x for x in loops.splitlines() if x.strip())]
+        name, body = ("eval_" if prefix else "") + k.name, Body("", "\n".join(lines) + "\n")
+        pointer = {n: int(p.removeprefix(POINTER)) for n, p in operands.pointers.items()}
+        out.append(Call(name, k, ps, tuple(operands.places), pointer, body))
+    return out
+
+
+def _named(body: Body, call: Call) -> Body:
+    """With pointers named by what a kernel's operands are to their layers, apart from all words of the text."""
+    names = Names((*KEYWORDS, *re.findall(r"[A-Za-z_]\w*", body.text)))
+    first = {i: n for n, i in reversed(call.pointer.items())}
+    pointers = tuple(names.new(role(first[i])) for i in range(len(first)))
+    text = re.sub(rf"\b{POINTER}(\d+)\b", lambda m: pointers[int(m[1])], body.text)
+    return replace(body, text=text, pointers=pointers)
+
+
+def _alone(text: str, operands: tuple[str, ...], idents: dict[str, str]) -> str:
+    """The text of a function that one kernel runs: constants in the place of ``at`` make it smaller and faster."""
+    return re.sub(r"\bat\[(\d+)\]", lambda m: f"AT_{idents[operands[int(m[1])]]}", text)
+
+
+def _name(k: Kernel) -> str:
+    """``contract_nn_y_100x784x256``: the anchor, what it makes first, extents."""
+    extents = k.dims if k.kind == "contract" else k.domain
+    made = role(k.outputs[0].value.partition("@")[0])
+    return "_".join((k.kind, *([k.form] if k.form else []), made, "x".join(map(str, extents))))
+
+
+def _memory(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> Memory:
+    return Memory(
+        ps.storage,
+        dict(ps.schedule.alias),
+        ps.schedule.program.state_names,
+        prefix,
+        frozenset(s.name for s in ps.constants),
+        {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first : loop.last + 1]},
+        idents,
+    )
