@@ -34,6 +34,7 @@ from .gates import Gates
 from .model import Model
 from .plan.types import Buffer
 from .published import Published
+from .rules.base import Rule
 
 PathLike = str | os.PathLike[str]
 
@@ -62,7 +63,7 @@ class Plan:
         """Boolean gates of a training step as the papers count them, or None where nobody has for such a network."""
         count = self._rule.gates
         try:
-            return count(self.planned.model) if count else None  # type: ignore[no-any-return]
+            return count(self.planned.model) if count else None
         except ValueError:
             return None
 
@@ -71,14 +72,14 @@ class Plan:
 
         Raises BnncError B0604 (usage) where the number of samples is needed and not given.
         """
+        count = self._rule.published
         try:
-            found: Published = self._rule.published(self.planned.model, samples)
+            return count(self.planned.model, samples).beside(self.arena_bytes) if count else None
         except ValueError:
             return None
-        return found.beside(self.arena_bytes)
 
     @property
-    def _rule(self) -> Any:
+    def _rule(self) -> Rule:
         return registry.builtin().rules[self.planned.model.rule.name].impl
 
     def to_json(self) -> dict[str, Any]:

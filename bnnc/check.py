@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import ast
 from .bind import Binder, Log, Reported, Scope, one_of
@@ -22,6 +22,9 @@ from .model import Call, Data, Layer, Model, verify_model
 from .parse import parse_value
 from .registry import REQUIRED, Param, Tables, builtin
 from .sections import ALLOW, DATA, REPEAT, RULE, SECTIONS, TRAIN
+
+if TYPE_CHECKING:
+    from .rules.base import Rule
 
 
 def _names(params: Iterable[Param]) -> list[str]:
@@ -51,23 +54,20 @@ def starved(model: Model, tables: Tables | None = None) -> Starved | None:
     enough.
     """
     tables = tables or builtin()
-    impl = tables.rules[model.rule.name].impl
-    own, found = getattr(impl, "layers", {}), []
-    layers = [
-        (y, own.get(y.kind) or tables.layers[y.kind]) for y in getattr(impl, "rewrite", lambda m: m)(model).walk()
-    ]
+    rule, found = tables.rules[model.rule.name].impl, []
+    layers = [(layer, rule.layers.get(layer.kind) or tables.layers[layer.kind]) for layer in rule.rewrite(model).walk()]
     images = any(d.images for _, d in layers)
-    for y, d in layers:
-        pixels = y.input.elements // y.input.shape[-1] if images and len(y.input.shape) == 3 else 1
+    for layer, d in layers:
+        pixels = layer.input.elements // layer.input.shape[-1] if images and len(layer.input.shape) == 3 else 1
         if model.part * pixels < d.least_rows:
-            found.append(Starved(y, model.part * pixels, d.least_rows, -(-d.least_rows // pixels)))
+            found.append(Starved(layer, model.part * pixels, d.least_rows, -(-d.least_rows // pixels)))
     return max(found, key=lambda s: s.samples, default=None)
 
 
 def ignored(model: Model, tables: Tables | None = None) -> dict[str, tuple[str, str]]:
     """Settings of `train` that the model's rule does not read: (reason, help)."""
-    ignores = getattr((tables or builtin()).rules[model.rule.name].impl, "ignores", None)
-    return {name: (reason, help) for name, reason, help in (ignores(model) if ignores else ())}
+    rule = (tables or builtin()).rules[model.rule.name].impl
+    return {name: (reason, help) for name, reason, help in rule.ignores(model)}
 
 
 class _Checker:
@@ -192,7 +192,7 @@ class _Checker:
         if "rule" in self.settings:
             s = ast.Stmt("rule", (ast.Arg(None, given := self.settings["rule"], given.span),), None, given.span)
         if s is None:
-            return self.binder.default(RULE)  # type: ignore[no-any-return]
+            return self.binder.default(RULE)
         try:
             self.binder.no_body(s)
             args = self.binder.resolve_args(s.args, self.top)
@@ -205,7 +205,7 @@ class _Checker:
                     help=f"write `rule {name}({state});`",
                 )
             required = replace(RULE, default=REQUIRED)
-            return self.binder.bind("rule", (required,), args, s.header, self.top)["rule"]  # type: ignore[no-any-return]
+            return self.binder.bind("rule", (required,), args, s.header, self.top)["rule"]
         except Reported:
             return None
 
@@ -213,32 +213,7 @@ class _Checker:
         """The settings of the section ``name``; None when something is wrong with them."""
         s = self.sections.get(name)
         before = len(self.log.errors)
-        args: list[ast.Arg] = []
-        if s is not None:
-            if s.args:
-                self.log.add("B0406", f"`{name}` takes no arguments", s.args[0].span, help=f"write `{name} {{ ... }}`")
-            if s.body is None:
-                self.log.add("B0408", f"`{name}` needs a body", s.header, help=f"write `{name} {{ ... }}`")
-            scope = Scope(self.top)
-            for item in s.body or ():
-                try:
-                    if isinstance(item, ast.Let):
-                        self.binder.let(item, scope, item.value)
-                    elif isinstance(item, ast.Setting):
-                        if item.name not in self.settings:
-                            args.append(ast.Arg(item.name, self.binder.resolve(item.value, scope), item.span))
-                    else:
-                        one = item.args[0].span if isinstance(item, ast.Stmt) and len(item.args) == 1 else None
-                        wrote = self.text[one.start : one.end] if one else "..."
-                        self.log.add(
-                            "B0206",
-                            f"`{name}` holds settings, not statements",
-                            item.span,
-                            f"expected `{item.name} = ...;`",
-                            f"write `{item.name} = {wrote};`",
-                        )
-                except Reported:
-                    continue
+        args = self.inside(s) if s is not None else []
         try:
             for key in (k for k in _names(params) if k in self.settings):
                 given = self.settings[key]
@@ -247,6 +222,39 @@ class _Checker:
         except Reported:
             return None
         return values if len(self.log.errors) == before else None
+
+    def inside(self, s: ast.Stmt) -> list[ast.Arg]:
+        """The settings that stand in a section and that the command line does not replace."""
+        if s.args:
+            self.log.add("B0406", f"`{s.name}` takes no arguments", s.args[0].span, help=f"write `{s.name} {{ ... }}`")
+        if s.body is None:
+            self.log.add("B0408", f"`{s.name}` needs a body", s.header, help=f"write `{s.name} {{ ... }}`")
+        args: list[ast.Arg] = []
+        scope = Scope(self.top)
+        for item in s.body or ():
+            try:
+                match item:
+                    case ast.Let():
+                        self.binder.let(item, scope, item.value)
+                    case ast.Setting():
+                        if item.name not in self.settings:
+                            args.append(ast.Arg(item.name, self.binder.resolve(item.value, scope), item.span))
+                    case _:
+                        self.no_setting(s.name, item)
+            except Reported:
+                continue
+        return args
+
+    def no_setting(self, section: str, item: ast.Stmt | ast.BlockDef) -> None:
+        one = item.args[0].span if isinstance(item, ast.Stmt) and len(item.args) == 1 else None
+        wrote = self.text[one.start : one.end] if one else "..."
+        self.log.add(
+            "B0206",
+            f"`{section}` holds settings, not statements",
+            item.span,
+            f"expected `{item.name} = ...;`",
+            f"write `{item.name} = {wrote};`",
+        )
 
     def allowed(self) -> tuple[tuple[str, Any, str], ...]:
         """The settings of `allow` and how they are written: what `--ram` may put in the place of those of `train`."""
@@ -297,11 +305,10 @@ class _Checker:
 
     def one_output(self, model: Model) -> None:
         """A last layer of one unit is for rules that read its sign as one of two labels."""
-        if model.layers[-1].input.elements == 1 and not getattr(
-            self.tables.rules[model.rule.name].impl, "binary_labels", False
-        ):
-            sources = [y for y in model.layers[:-1] if self.tables.layers[y.kind].binary_weights] or model.layers[-1:]
-            rules = [n for n, r in self.tables.rules.items() if getattr(r.impl, "binary_labels", False)]
+        if model.layers[-1].input.elements == 1 and not self.rule(model).binary_labels:
+            trained = [layer for layer in model.layers[:-1] if self.tables.layers[layer.kind].binary_weights]
+            sources = trained or model.layers[-1:]
+            rules = [name for name, rule in self.tables.rules.items() if rule.impl.binary_labels]
             self.log.add(
                 "B0508",
                 "one output can tell no classes apart with this rule",
@@ -351,86 +358,96 @@ class _Checker:
                     notes=[(model.rule.span, "the rule is here")],
                 )
 
-    def run(self, file: ast.File) -> Model:
-        self.override(file.items)
-        self.collect(file.items)
+    def rule(self, model: Model) -> Rule:
+        return self.tables.rules[model.rule.name].impl
+
+    def fits_rule(self, model: Model) -> None:
+        """What the rule and the optimiser cannot train."""
+        for call, validate in (
+            (model.rule, self.rule(model).validate),
+            (model.optimizer, self.tables.optimizers[model.optimizer.name].impl.validate),
+        ):
+            for name, message, help in validate(model):
+                span = self.span_of(model, name, call)
+                self.log.add("B0501", message, span, help=help, notes=[(call.span, f"because of `{call.name}`")])
+        for layer in model.walk():
+            if self.tables.layers[layer.kind].forward is None and layer.kind not in self.rule(model).layers:
+                can = [name for name, rule in self.tables.rules.items() if layer.kind in rule.impl.layers]
+                self.log.add(
+                    "B0501",
+                    f"the rule `{model.rule.name}` cannot train `{layer.kind}`",
+                    layer.span,
+                    help=f"use `rule {' or '.join(can)};`" if can else "",
+                    notes=[(model.rule.span, "the rule is here")],
+                )
+        self.one_output(model)
+
+    def fits_batch(self, model: Model) -> None:
+        """A batch has so many equal parts, and the rule takes parts."""
+        if self.rule(model).backward is not None and model.microbatch > 1:
+            message, help = f"the rule `{model.rule.name}` takes whole batches", "leave `microbatch` out"
+        elif model.batch % model.microbatch:
+            message = f"a batch of {model.batch} has no {model.microbatch} equal parts"
+            help = "choose a number that divides the batch"
+        else:
+            return
+        span = self.sections["train"].header if "train" in self.sections else NOWHERE
+        self.log.add("B0409", message, span, help=help)
+
+    def warnings(self, model: Model) -> None:
+        """What trains badly, and settings that nobody reads."""
+        for code, name, message, help in self.rule(model).warnings(model):
+            self.log.add(code, message, self.span_of(model, name, model.rule), help=help, severity="warning")
+        self.warn_starved(model)
+        self.warn_ignored(model)
+
+    def span_of(self, model: Model, layer: str, otherwise: Call) -> Span:
+        """Where a layer stands; of no layer, where ``otherwise`` does."""
+        return next((x.span for x in model.walk() if x.name == layer), otherwise.span)
+
+    def settle_holdout(self, train: dict[str, Any]) -> None:
+        """The schedule `plateau` watches samples that are held out: a tenth, unless the spec says otherwise."""
+        plateau = train["schedule"].name == "plateau"
+        if train["holdout"] is None:
+            train["holdout"] = 0.1 if plateau else 0.0
+        elif plateau and train["holdout"] == 0:
+            self.log.add(
+                "B0409",
+                "the schedule `plateau` needs held-out samples to watch",
+                train["schedule"].span,
+                help="set `holdout` above 0, e.g. `holdout = 10%;`",
+            )
+
+    def settle_rule(self, model: Model) -> Model:
+        """Arguments of the rule that the spec leaves open and the network decides."""
+        for argument, value, why in self.rule(model).settle(model):
+            self.log.chosen.append(f"{argument} = {value} of `{model.rule.name}`: {why}")
+            model = replace(model, rule=model.rule.with_(**{argument: value}))
+        return model
+
+    def collect_model(self) -> Model:
+        """The Model that the sections make, each right in itself."""
         rule = self.check_rule()
         name, layers = self.network(rule)
         train = self.assignments("train", TRAIN)
         data = self.assignments("data", DATA)
         if train is not None:
-            plateau = train["schedule"].name == "plateau"
-            if train["holdout"] is None:
-                train["holdout"] = 0.1 if plateau else 0.0
-            elif plateau and train["holdout"] == 0:
-                self.log.add(
-                    "B0409",
-                    "the schedule `plateau` needs held-out samples to watch",
-                    train["schedule"].span,
-                    help="set `holdout` above 0, e.g. `holdout = 10%;`",
-                )
+            self.settle_holdout(train)
         allow = self.allowed()
         self.fail_if_wrong()
         if rule is None or train is None or data is None:
             raise InternalError("check found a mistake and did not report it")
-        model = Model(
-            name,
-            layers,
-            rule,
-            train["optimizer"],
-            train["schedule"],
-            train["batch"],
-            train["epochs"],
-            train["seed"],
-            train["holdout"],
-            Data(data["train"], data["test"]),
-            train["recompute"],
-            train["microbatch"],
-            allow,
-            self.text,
-            self.path,
-        )
-        settle = getattr(self.tables.rules[model.rule.name].impl, "settle", None)
-        for argument, value, why in settle(model) if settle else ():
-            self.log.chosen.append(f"{argument} = {value} of `{model.rule.name}`: {why}")
-            model = replace(model, rule=model.rule.with_(**{argument: value}))
-        own_backward = getattr(self.tables.rules[model.rule.name].impl, "backward", None) is not None
-        if model.batch % model.microbatch or (own_backward and model.microbatch > 1):
-            message, help = (
-                (f"the rule `{model.rule.name}` takes whole batches", "leave `microbatch` out")
-                if own_backward
-                else (
-                    f"a batch of {model.batch} has no {model.microbatch} equal parts",
-                    "choose a number that divides the batch",
-                )
-            )
-            self.log.add(
-                "B0409", message, self.sections["train"].header if "train" in self.sections else NOWHERE, help=help
-            )
-        for table, call in ((self.tables.rules, model.rule), (self.tables.optimizers, model.optimizer)):
-            validate = getattr(table[call.name].impl, "validate", None)
-            for layer, message, help in validate(model) if validate else ():
-                span = next((y.span for y in model.walk() if y.name == layer), call.span)
-                self.log.add("B0501", message, span, help=help, notes=[(call.span, f"because of `{call.name}`")])
-        own = getattr(self.tables.rules[model.rule.name].impl, "layers", {})
-        for y in model.walk():
-            if self.tables.layers[y.kind].forward is None and y.kind not in own:
-                can = [n for n, r in self.tables.rules.items() if y.kind in getattr(r.impl, "layers", {})]
-                self.log.add(
-                    "B0501",
-                    f"the rule `{model.rule.name}` cannot train `{y.kind}`",
-                    y.span,
-                    help=f"use `rule {' or '.join(can)};`" if can else "",
-                    notes=[(model.rule.span, "the rule is here")],
-                )
-        self.one_output(model)
+        sources = Data(**data)
+        return Model(name, layers, rule, data=sources, allow=allow, source=self.text, file=self.path, **train)
+
+    def run(self, file: ast.File) -> Model:
+        self.override(file.items)
+        self.collect(file.items)
+        model = self.settle_rule(self.collect_model())
+        self.fits_batch(model)
+        self.fits_rule(model)
         self.fail_if_wrong()
-        warnings = getattr(self.tables.rules[model.rule.name].impl, "warnings", None)
-        for code, layer, message, help in warnings(model) if warnings else ():
-            span = next((y.span for y in model.walk() if y.name == layer), model.rule.span)
-            self.log.add(code, message, span, help=help, severity="warning")
-        self.warn_starved(model)
-        self.warn_ignored(model)
+        self.warnings(model)
         verify_model(model)
         return replace(model, warnings=tuple(by_position(self.log.diagnostics)), chosen=tuple(self.log.chosen))
 

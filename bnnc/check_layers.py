@@ -284,8 +284,7 @@ class Expander:
 
     def decide(self, d: LayerDef, p: Param, rule: Call) -> Any:
         """What the rule sets a parameter to that the spec leaves open; None where it has no say."""
-        defaults = getattr(self.tables.rules[rule.name].impl, "defaults", None)
-        value = defaults(d.name, p.name) if defaults else None
+        value = self.tables.rules[rule.name].impl.defaults(d.name, p.name)
         if value is not None and p.choices and value not in p.choices:
             raise InternalError(f"rule {rule.name} sets {d.name}.{p.name} to {value!r}")
         return value
@@ -400,8 +399,7 @@ class Expander:
         return self.log.fail(code, message, span, label, help, notes)
 
     def warn_bare(self, d: LayerDef, s: ast.Stmt, args: Call, t: TensorType, out: TensorType, flow: _Flow) -> None:
-        impl = self.tables.rules[self.rule.name].impl if self.rule is not None else None
-        if not getattr(impl, "needs_normalisation", True):
+        if self.rule is not None and not self.tables.rules[self.rule.name].impl.needs_normalisation:
             return
         if d.binary(args):
             flow.bare = s.header

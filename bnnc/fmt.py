@@ -218,7 +218,7 @@ class _Explicit:
         impl = self.tables.rules[self.model.rule.name].impl
         for p in params:
             default = p.default
-            if default is None and layer and hasattr(impl, "defaults"):
+            if default is None and layer:
                 default = impl.defaults(layer, p.name)
             if default is None and decided:
                 default = decided[p.name]

@@ -8,8 +8,18 @@ Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .encode import Encoding
+    from .ir.program import Region, T
+    from .lower.context import Context
+    from .model import Call, Layer, TensorType
+    from .optim.base import Optimizer
+    from .rules.base import Rule
 
 REQUIRED = object()
 
@@ -65,71 +75,74 @@ class ShapeError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LayerDef:
-    """A layer family.  ``infer(input: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType``.
+    """A layer family: its arguments, the types it takes and gives, and the IR that it is.
 
-    ``forward(cx, layer, x)`` and ``backward(cx, region, grad)`` build IR (``lower/expand.py``,
-    ``lower/differentiate.py``).  ``role``: ``input`` (must come first, exactly once), ``loss`` (must come last, exactly
-    once), ``container`` (has a body), ``branch`` (has a body, and stands in a container), else ``layer``.  A
-    container's
-    ``infer`` says what its body may give.
-    ``input_kinds``: the TensorType kinds it takes.  ``normalises``: it counts as a normalisation before ``sign``.
-    ``images``: it takes [height, width, channels], one row a pixel.
-    ``sequences``: it reads [steps, features] step by step, and what it gives is made at the last step.
-    ``least_rows``: the fewest rows (samples, and of images pixels) of a step from which it lets much be learnt.
-    ``binary_weights``: its weights are of one bit, unless it has an argument ``weights`` that says otherwise.
+    ``forward(cx, layer, x)`` appends the layer's ops and returns what it gives.  ``backward(cx, region, grad, wanted)``
+    reports the gradients of the layer's parameters (``cx.wgrad``) and returns that of its input, or None where it has
+    none.  ``region`` is what ``forward`` left (``cx.get(region, role)`` finds what it saved), ``grad`` the gradient of
+    what it gave; a loss, where gradients begin, gets the loss itself.  ``wanted`` is false where nobody reads the
+    input's gradient, because no trained parameter stands before the layer: it may then be left out.
     """
 
     name: str
     doc: str
     params: tuple[Param, ...]
-    infer: Callable[..., Any]
-    forward: Callable[..., Any] | None  # None: only rules that bring their own can train it
-    backward: Callable[..., Any] | None = None
+    _: KW_ONLY
+    # (type of the input, arguments, body) -> type of the output; of a container, what its body may give
+    infer: Callable[[TensorType, Call, tuple[Layer, ...]], TensorType]
+    forward: Callable[[Context, Layer, T], T] | None  # None: only rules that bring their own can train it
+    backward: Callable[[Context, Region, T, bool], T | None] | None = None  # None: derived from the forward ops
+
+    # -- where it may stand
+    # input (first, exactly once), loss (last, exactly once), container (has a body), branch (has a body, and stands in
+    # a container), else layer
     role: str = "layer"
-    input_kinds: tuple[str, ...] = ("bit", "real", "f32", "u8")
-    flat_input: bool = False  # needs a one-axis sample: check suggests `flatten;`
-    normalises: bool = False
-    binary_weights: bool = False
-    images: bool = False
-    sequences: bool = False
-    least_rows: int = 1
+    input_kinds: tuple[str, ...] = ("bit", "real", "f32", "u8")  # kinds of TensorType that it takes
+    flat_input: bool = False  # takes samples of one axis: check suggests `flatten;`
+    images: bool = False  # takes [height, width, channels], one row a pixel
+    sequences: bool = False  # reads [steps, features] step by step; what it gives is made at the last step
+
+    # -- what others count on
+    normalises: bool = False  # a normalisation before `sign`
+    binary_weights: bool = False  # weights of one bit, unless it has an argument `weights` that says otherwise
+    least_rows: int = 1  # rows (samples, and of images pixels) of a step from which it lets much be learnt
     about: About = About()
 
-    def binary(self, args: Any) -> bool:
-        """Are the weights of a layer with these arguments (a Call) of one bit?"""
+    def binary(self, args: Call) -> bool:
+        """Are the weights of a layer with these arguments of one bit?"""
         return self.binary_weights and dict(args.args).get("weights", "binary") == "binary"
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
-    """Any other record: a rule, optimiser, schedule, encoder, data source, section; ``impl`` is its own record.
+Impl = TypeVar("Impl", covariant=True)
 
-    ``check`` calls two methods of ``impl`` where they exist: a rule's ``defaults(layer kind, parameter)`` for arguments
-    that a spec leaves to the rule, and, of a rule or optimiser, ``validate(model)``, which gives one
-    ``(layer name or "", message, help)`` for each thing in the network that it cannot deal with.  A rule's
-    ``settle(model)`` gives ``(argument, value, why)`` for arguments of its own that the network decides, its
-    ``warnings(model)`` ``(code, layer name or "", message, help)``, and its ``ignores(model)`` ``(setting, reason,
-    help)`` for each setting of `train` that it does not read.
-    """
+
+@dataclass(frozen=True)
+class Named(Generic[Impl]):
+    """Any other registered record; ``impl`` is its own: a Rule, an Optimizer, what makes encodings or classifiers."""
 
     name: str
     doc: str
     params: tuple[Param, ...]
-    impl: Any = None
+    impl: Impl = None  # type: ignore[assignment]  # of a schedule, source or section
     about: About = About()
 
 
-T = TypeVar("T", LayerDef, Named)
+class Record(Protocol):
+    @property
+    def name(self) -> str: ...
 
 
-class Table(dict[str, T]):
+Entry = TypeVar("Entry", bound=Record)
+
+
+class Table(dict[str, Entry]):
     """A registry table; refuses to overwrite an entry, so two definitions of one name cannot go unnoticed."""
 
     def __init__(self, what: str) -> None:
         super().__init__()
         self.what = what
 
-    def add(self, entry: T) -> T:
+    def add(self, entry: Entry) -> Entry:
         """Register a record.  Raises ValueError for a name that is taken."""
         if entry.name in self:
             raise ValueError(f"{self.what} `{entry.name}` is registered twice")
@@ -141,13 +154,17 @@ class Table(dict[str, T]):
         return iter(sorted(self))
 
 
+Encoder = Callable[[dict[str, Any], "TensorType"], "Encoding"]  # (arguments, type of a sample) -> what it becomes
+# (call, seed, number of the layer, classes, width) -> int8 [classes, width] of +-1
+Classifier = Callable[["Call", int, int, int, int], "np.ndarray"]
+
 layers: Table[LayerDef] = Table("layer")
-rules: Table[Named] = Table("rule")
-optimizers: Table[Named] = Table("optimiser")
-schedules: Table[Named] = Table("schedule")
-encoders: Table[Named] = Table("encoder")
-sources: Table[Named] = Table("data source")
-classifiers: Table[Named] = Table("classifier")
+rules: Table[Named[Rule]] = Table("rule")
+optimizers: Table[Named[Optimizer]] = Table("optimiser")
+schedules: Table[Named[None]] = Table("schedule")  # the trainer's, by name
+encoders: Table[Named[Encoder | None]] = Table("encoder")  # None: numbers stay numbers
+sources: Table[Named[None]] = Table("data source")  # the reader's, by name
+classifiers: Table[Named[Classifier]] = Table("classifier")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +172,12 @@ class Tables:
     """What ``check`` looks names up in: the built-in tables, or others in a test."""
 
     layers: Mapping[str, LayerDef]
-    rules: Mapping[str, Named]
-    optimizers: Mapping[str, Named]
-    schedules: Mapping[str, Named]
-    encoders: Mapping[str, Named]
-    sources: Mapping[str, Named]
-    classifiers: Mapping[str, Named] = field(default_factory=lambda: classifiers)
+    rules: Mapping[str, Named[Rule]]
+    optimizers: Mapping[str, Named[Optimizer]]
+    schedules: Mapping[str, Named[None]]
+    encoders: Mapping[str, Named[Encoder | None]]
+    sources: Mapping[str, Named[None]]
+    classifiers: Mapping[str, Named[Classifier]] = field(default_factory=lambda: classifiers)
 
 
 def builtin() -> Tables:

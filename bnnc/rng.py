@@ -7,13 +7,41 @@ every target, bit for bit.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .diag import InternalError
+
 U32 = NDArray[np.uint32]
 
-ORDER_STREAM = 0xFFFFFFFF  # keys of the sample order
-HOLDOUT_STREAM = 0xFFFFFFFE  # keys of the permutation that chooses the held-out samples
+
+@dataclass(frozen=True, slots=True)
+class Streams:
+    """The numbers of streams that belong to one use: ``STATES[3]`` is the stream of its thing number 3."""
+
+    first: int
+    count: int
+    use: str
+
+    def __getitem__(self, number: int) -> int:
+        if not 0 <= number < self.count:
+            raise InternalError(f"there are {self.count} random streams for {self.use}, and no number {number}")
+        return self.first + number
+
+
+# Every random number of bnnc comes from one of these: who needs more adds a row, and a test keeps the rows apart.
+STATES = Streams(0, 0xD0000000, "the first values of a Program's states")
+DROPOUT = Streams(0xD0000000, 1 << 28, "the masks of dropout, by region")
+UPDATES = Streams(0xE0000000, 1 << 28, "the chances of updates, by the state that they change")
+CLASSIFIERS = Streams(0xF0000000, 0x800, "the fixed classifiers of layers")
+EXPANSIONS = Streams(0xF0000800, 0x800, "the fixed expansions of recurrent layers")
+FRAMES = Streams(0xF0001000, 0x1000, "the trials that make a classifier a frame")
+HOLDOUT = Streams(0xFFFFFFFE, 1, "the keys of the permutation that chooses held-out samples")
+ORDER = Streams(0xFFFFFFFF, 1, "the keys of the order of samples")
+STREAMS = (STATES, DROPOUT, UPDATES, CLASSIFIERS, EXPANSIONS, FRAMES, HOLDOUT, ORDER)
+
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
 
@@ -82,13 +110,13 @@ def _mix(v: U32, key: np.uint32) -> U32:
 
 def order(seed: int, epoch: int, n: int, p: ArrayLike) -> U32:
     """Sample index at position(s) ``p`` of an epoch over ``n`` samples."""
-    return permute(seed, ORDER_STREAM, epoch, n, p)
+    return permute(seed, ORDER[0], epoch, n, p)
 
 
 def holdout(seed: int, n: int, share: float) -> tuple[U32, U32]:
     """(samples to train on, samples held out) of ``n``: the split is the same in every epoch."""
     fit = n - int(np.float32(share) * np.float64(n))
-    index = permute(seed, HOLDOUT_STREAM, 0, n, np.arange(n, dtype=np.uint32))
+    index = permute(seed, HOLDOUT[0], 0, n, np.arange(n, dtype=np.uint32))
     return index[:fit], index[fit:]
 
 

@@ -48,7 +48,7 @@ NET = "network tiny { input u8[9]; dense 4; batchnorm; loss; }\n"
 SECTIONS = {
     s.name: s
     for s in (
-        Named(
+        Named[None](
             "network",
             "the layers, from input to loss; a spec has one network",
             (Param("name", "name", doc="the network's name, and the program's", positional=True),),
@@ -59,7 +59,7 @@ SECTIONS = {
             ),
         ),
         Named("rule", RULE.doc, (RULE,), about=About(example=NET + "rule edge(state = f32);\n")),
-        Named(
+        Named[None](
             "train",
             "the settings of training",
             TRAIN,
@@ -77,7 +77,7 @@ SECTIONS = {
                 "}\n"
             ),
         ),
-        Named(
+        Named[None](
             "allow",
             "settings of `train` that `--ram` may put in their place",
             tuple(replace(p, default=None, otherwise="what `train` says") for p in TRAIN if p.name in ALLOW),
@@ -87,7 +87,7 @@ SECTIONS = {
                 + "train { batch = 64; }\nallow { recompute = on; microbatch = 4; optimizer = bop; batch = 32; }\n",
             ),
         ),
-        Named(
+        Named[None](
             "data",
             "where the samples are",
             DATA,
@@ -102,7 +102,7 @@ SECTIONS = {
 STATEMENTS = {
     s.name: s
     for s in (
-        Named(
+        Named[None](
             "let",
             "a name for a value: `let NAME = VALUE;`, outside or in a body",
             (),
@@ -112,7 +112,7 @@ STATEMENTS = {
                 example="let width = 4;\nnetwork tiny { input u8[9]; dense (2 * width); batchnorm; loss; }\n",
             ),
         ),
-        Named(
+        Named[None](
             "block",
             "layers under one name: `block NAME(parameter = value) { ... }`",
             (),
@@ -122,7 +122,7 @@ STATEMENTS = {
                 "network tiny { input u8[9]; hidden; hidden width = 8; dense 4; batchnorm; loss; }\n",
             ),
         ),
-        Named(
+        Named[None](
             REPEAT,
             "its layers several times: `repeat 3 { ... }`, among layers",
             (COUNT,),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +25,15 @@ from triton_helpers import TritonLibrary
 import bnnc
 from bnnc import driver, registry
 from bnnc.backends.c.targets import TARGETS, Level
+from bnnc.diag import InternalError
 from bnnc.ir import interp
-from bnnc.ir.program import T
+from bnnc.ir.program import Program, T
+from bnnc.lower.context import Context
 from bnnc.model import Layer, TensorType
 from bnnc.optim.base import Optimizer, store
 from bnnc.registry import LayerDef, Named, Param
 from bnnc.rules.base import Rule, cancel
+from bnnc.rules.frame import random_prototypes
 
 sys.path.insert(0, str(Path(__file__).parent / "kernels"))
 from test_locked import check_net, check_steps  # noqa: E402
@@ -63,32 +66,54 @@ def files_of_bnnc() -> dict[str, str]:
 # -- what a user would put into a file of their own --------------------------------------------------------------------
 
 
-def amplify(cx: Any, layer: Layer, x: T) -> T:
+def amplify(cx: Context, layer: Layer, x: T) -> T:
     """y = x * gain, one trained gain a channel.  No backward: it is derived from the operations."""
     gain = cx.param(f"{layer.name}.gain", x.shape[1], layer["start"])
     return (cx.real(x) * gain).named("y")
 
 
-def timid_gradient(cx: Any, g: T) -> T:
+def timid_gradient(cx: Context, g: T) -> T:
     """Activation gradients are limited and stored as f16."""
     limit = cx.rule_args["limit"]
     return g.clip(-limit, limit).to("f16").named("limited")
 
 
-def timid_weights(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+def timid_weights(cx: Context, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
     """The sign of dW, attenuated by the cube root of the fan-in."""
     unit = fan_in ** (-1 / 3)
     return cancel(cx, w, dw.sign().named("direction") * unit), unit
 
 
-def stubborn(cx: Any, w: T, role: str, g: T, unit: float | None, scalars: dict[str, T]) -> None:
+def stubborn(cx: Context, w: T, role: str, g: T, unit: float | None, scalars: dict[str, T]) -> None:
     """signSGD: a fixed step against the gradient; parameters that are no weights take a tenth of it."""
     step = scalars["rate"] * (1.0 if role == "weight" else 0.1)
     store(cx, w, w - g.sign().named("against") * step, role)
 
 
-def rate(cx: Any) -> dict[str, T]:
+def rate(cx: Context) -> dict[str, T]:
     return {"rate": (cx.b["lr"] * cx.opt_args["rate"] * 50.0).named("rate")}
+
+
+def direct_feedback(cx: Context, program: Program) -> None:
+    """Direct feedback alignment: the error of the logits reaches every activation through a fixed random matrix."""
+    *below, loss = program.regions
+    error = cx.backward(loss, cx.b[loss.output])
+    assert error is not None
+    cx.send(loss.inputs[0], error)
+    for number, region in enumerate(reversed(below)):
+        if region.kind == "sign":
+            shape = cx.b[region.output].shape[1], error.shape[1]
+            b = cx.b.constant(f"{region.layer.name}.feedback", random_prototypes(cx.model.seed, number, *shape))
+            cx.send(region.output, cx.b.op("contract", error, b, form="nt", name="sent"))
+        if (g := cx.gradient(region)) is not None:
+            down = cx.backward(region, g, wanted=region.kind != "dense")
+            if down is not None:
+                cx.send(region.inputs[0], down)
+
+
+def named_rule(rule: Rule) -> Named[Rule]:
+    args = Param("state", "name", "f32", "", ("f32", "f16")), Param("clip", "bool", True)
+    return Named("toy", "of a test", args, rule)
 
 
 @pytest.fixture
@@ -99,8 +124,8 @@ def toys() -> Iterator[None]:
             "amplify",
             "a gain",
             (Param("start", "float", 1.0),),
-            lambda t, args, body=None: TensorType("real", t.shape),
-            amplify,
+            infer=lambda t, args, body: TensorType("real", t.shape),
+            forward=amplify,
         )
     )
     registry.rules.add(
@@ -113,8 +138,8 @@ def toys() -> Iterator[None]:
                 Param("clip", "bool", True),
             ),
             Rule(
-                timid_weights,
-                timid_gradient,
+                on_wgrad=timid_weights,
+                on_grad=timid_gradient,
                 layer_defaults={("batchnorm", "kind"): "l1", ("sign", "surrogate"): "quadratic"},
             ),
         )
@@ -124,7 +149,7 @@ def toys() -> Iterator[None]:
             "stubborn",
             "signSGD",
             (Param("rate", "float", 0.02, above=0), Param("lr", "float", 1.0, above=0)),
-            Optimizer(stubborn, rate),
+            Optimizer(update=stubborn, scalars=rate),
         )
     )
     TARGETS["toaster"] = replace(
@@ -236,3 +261,104 @@ def test_toys_build_into_a_trainer(tmp_path: Path) -> None:
 
 def test_without_the_toys_the_spec_is_refused() -> None:
     assert {"B0202", "B0204"} <= set(codes_of(TEXT))
+
+
+# -- rules that only replace the propagation, and what every rule must do ----------------------------------------------
+
+PLAIN = """
+network plain {
+  input u8[40];
+  dense 24; batchnorm; sign;
+  dense 24; batchnorm; sign;
+  dense 6; batchnorm;
+  loss;
+}
+rule toy;
+train { batch = 30; microbatch = 3; optimizer = sgd(lr = 0.1); }
+"""
+DEFAULTS = {("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}
+
+
+@pytest.fixture
+def rule(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Registers rule `toy`, made of the fields that are given."""
+
+    def register(**fields: Any) -> None:
+        made = Rule(on_wgrad=lambda cx, w, dw, fan_in: (dw, None), layer_defaults=DEFAULTS, **fields)
+        monkeypatch.setitem(registry.rules, "toy", named_rule(made))
+
+    registry.load_builtin()
+    return register
+
+
+def losses(lib: Library, batches: int) -> list[float]:
+    """Of batches in parts, on a task that can be learnt, as the program trains."""
+    rng, parts = np.random.default_rng(0), lib.planned.model.microbatch
+    centres = rng.integers(0, 256, (6, 40))
+    lib.set_states(interp.init_states(lib.train.program, 1))
+    found = []
+    for t in range(parts * batches):
+        inputs = batch_of(lib.planned, t)
+        y = inputs["labels"]
+        inputs["x"] = np.clip(centres[y[:, 0]] + rng.integers(-60, 61, (len(y), 40)), 0, 255).astype(np.uint8)
+        inputs["lr"] = np.full((1, 1), 0.1, np.float32)
+        found.append(float(lib.step(lib.train, inputs)["loss"].mean()))
+    return found
+
+
+def test_a_rule_that_replaces_the_propagation_trains_in_parts(rule: Callable[..., None]) -> None:
+    """Direct feedback alignment is one function: the optimiser and the parts of a batch are bnnc's."""
+    rule(propagate=direct_feedback)
+    lib = Library(plan(PLAIN, verify=2))
+    names = {v.name for v in lib.train.program.values}
+    assert "sign1.feedback" in names and "sign2.feedback" in names and "dense1.weight.sum" in names
+    check_steps(lib, 6)
+    found = losses(lib, 40)
+    assert np.mean(found[-9:]) < 0.5 * np.mean(found[:9]), found
+    rule()
+    assert losses(Library(plan(PLAIN)), 2)[3:] != found[3:6]
+
+
+def test_a_rule_that_forgets_parameters_is_told_which(rule: Callable[..., None]) -> None:
+    """Whether the rule brings its propagation, or the whole backward pass."""
+
+    def weights_only(cx: Context, program: Program) -> None:
+        for s in program.trained:
+            if s.role == "weight":
+                cx.wgrad(s.name, cx.b[s.name] * 0.5)
+
+    def own_updates(cx: Context, program: Program) -> None:
+        cx.b.phase = "update"
+        for s in program.trained:
+            if s.role == "weight":
+                cx.b.update(cx.b[s.name], cx.b[s.name] * 0.5)
+
+    whole = PLAIN.replace("microbatch = 3; ", "")
+    shifts = ("batchnorm1.beta", "batchnorm2.beta", "batchnorm3.beta")
+    for text, fields in ((PLAIN, {"propagate": weights_only}), (whole, {"backward": own_updates})):
+        rule(**fields)
+        with pytest.raises(InternalError, match=r"`toy` updates `batchnorm1.beta` 0 times .* `freezes`"):
+            plan(text)
+        rule(**fields, freezes=lambda model: shifts)
+        updated = [s for s, _ in plan(text).trace.results["differentiate"].train.updates]
+        assert not {*shifts} & {*updated} and "dense1.weight" in updated
+
+
+def test_a_rule_does_what_it_says_of_frozen_parameters(rule: Callable[..., None]) -> None:
+    rule(freezes=lambda model: ["batchnorm1.beta"])
+    with pytest.raises(InternalError, match=r"updates `batchnorm1.beta`, which its `freezes` says stays"):
+        plan(PLAIN)
+    rule(freezes=lambda model: ["dense9.weight"])
+    with pytest.raises(InternalError, match=r"freezes \['dense9.weight'\], which this network does not train"):
+        plan(PLAIN)
+
+
+def test_one_parameter_is_updated_once(rule: Callable[..., None]) -> None:
+    def twice(cx: Context, program: Program) -> None:
+        cx.b.phase = "update"
+        for s in (*program.trained, program.trained[0]):
+            cx.b.update(cx.b[s.name], cx.b[s.name] * 0.5)
+
+    rule(backward=twice)
+    with pytest.raises(InternalError, match="updates `dense1.weight` 2 times"):
+        plan(PLAIN.replace("microbatch = 3; ", ""))

@@ -70,8 +70,6 @@ DENSE = {
     "bind.py:Binder.coerce": (33, 55),
     "bind.py:Binder.bind": (19, 66),
     "budget.py:ways_out": (14, 23),
-    "check.py:_Checker.assignments": (17, 37),
-    "check.py:_Checker.run": (26, 82),
     "check_layers.py:Expander.body": (12, 46),
     "check_layers.py:Expander.use": (12, 64),
     "check_layers.py:Expander.layer": (29, 57),

@@ -375,7 +375,7 @@ def begin(run: Trainer) -> bool:
         run.init_states(seed)
     c = run.cursor
     run.split = (
-        rng.permute(c.seed, rng.HOLDOUT_STREAM, 0, n, np.arange(n, dtype=np.uint32))
+        rng.permute(c.seed, rng.HOLDOUT[0], 0, n, np.arange(n, dtype=np.uint32))
         if n_hold
         else np.arange(n, dtype=np.uint32)
     )

@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..diag import NOWHERE, InternalError, Span
+from ..rng import STATES
 from .ops import OPS
+
+if TYPE_CHECKING:
+    from ..model import Layer
 
 Attrs = tuple[tuple[str, Any], ...]
 
@@ -82,7 +86,7 @@ class Region:
     """A forward layer in a Program: what ``differentiate`` needs to call the layer's backward."""
 
     kind: str
-    layer: Any  # the Model's Layer
+    layer: Layer  # the Model's
     inputs: tuple[str, ...]
     output: str
     ops: tuple[int, int]  # range of op indices
@@ -123,6 +127,11 @@ class Program:
     def state_names(self) -> frozenset[str]:
         """Names of all states."""
         return frozenset(s.name for s in self.states)
+
+    @property
+    def trained(self) -> list[State]:
+        """Weights and parameters: what a rule updates or freezes."""
+        return [s for s in self.states if s.role in ("weight", "param")]
 
     def retained(self) -> list[Value]:
         """Values made in the forward phase and read in the backward pass: what crosses from forward to backward.
@@ -207,7 +216,7 @@ class Builder:
         v = self._new(name, shape, dtype)
         if v.name != name:
             raise InternalError(f"state {name} exists")
-        self.states.append(State(name, role, init, value, len(self.states), limit))
+        self.states.append(State(name, role, init, value, STATES[len(self.states)], limit))
         return T(self, v)
 
     def constant(self, name: str, bits: Any) -> T:

@@ -4,6 +4,9 @@ bug.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+
 from ..diag import InternalError
 from .ops import OPS
 from .program import Program
@@ -39,6 +42,21 @@ def verify_program(p: Program) -> None:
     for _, name in p.results:
         if name not in defined:
             raise InternalError(f"{p.name}: result {name} is not defined")
+
+
+def verify_updates(p: Program, frozen: Collection[str], rule: str) -> None:
+    """A training step updates each trained parameter exactly once, or the rule says that it freezes it."""
+    updates = Counter(state for state, _ in p.updates)
+    for s in p.trained:
+        if s.name in frozen and updates[s.name]:
+            raise InternalError(f"the rule `{rule}` updates `{s.name}`, which its `freezes` says stays as it starts")
+        if s.name not in frozen and updates[s.name] != 1:
+            raise InternalError(
+                f"the rule `{rule}` updates `{s.name}` {updates[s.name]} times in a step: report its gradient once "
+                f"(cx.wgrad), update it once (cx.b.update), or name it in the rule's `freezes`"
+            )
+    if unknown := sorted(set(frozen) - {s.name for s in p.trained}):
+        raise InternalError(f"the rule `{rule}` freezes {unknown}, which this network does not train")
 
 
 def verify_keep(p: Program) -> None:

@@ -5,14 +5,13 @@ The paper's Algorithms 1-2 print no mask; the authors' code has one and so has t
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Layer, TensorType
 from ..registry import About, LayerDef, Param, layers
 
 
-def forward(cx: Any, layer: Layer, x: T) -> T:
+def forward(cx: Context, layer: Layer, x: T) -> T:
     """bit [rows, cols] of x; in training keeps the mask (ste) or the value itself (quadratic)."""
     z = cx.real(x)
     if cx.training and layer["surrogate"] == "ste":
@@ -22,7 +21,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     return cx.b.op("copy", z, name="out") if z.dtype == "bit" else z.sign().named("out")
 
 
-def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """The gradient g [rows, cols] through the surrogate; None where nobody wants it."""
     surrogate = region.layer["surrogate"]
     if not wanted:
@@ -49,9 +48,9 @@ layers.add(
             ),
             Param("clip", "float", 1.0, "where `ste` ends: larger values pass no gradient", above=0),
         ),
-        lambda t, args, body=None: TensorType("bit", t.shape),
-        forward,
-        backward,
+        infer=lambda t, args, body: TensorType("bit", t.shape),
+        forward=forward,
+        backward=backward,
         about=About(
             formula="y = +1 where z >= 0 (-0 too), else -1\n"
             "ste        dz = g where |z| <= clip, else 0    straight-through estimator\n"
@@ -66,7 +65,7 @@ layers.add(
 )
 
 
-def relu_forward(cx: Any, layer: Layer, x: T) -> T:
+def relu_forward(cx: Context, layer: Layer, x: T) -> T:
     """f32 [rows, cols], and a mask of where it is above 0."""
     z = cx.real(x)
     if cx.training:
@@ -79,9 +78,9 @@ layers.add(
         "relu",
         "the larger of the value and 0",
         (),
-        lambda t, args, body=None: TensorType("real", t.shape),
-        relu_forward,
-        lambda cx, region, g, wanted: cx.get(region, "mask").where(g, 0.0).named("g") if wanted else None,
+        infer=lambda t, args, body: TensorType("real", t.shape),
+        forward=relu_forward,
+        backward=lambda cx, region, g, wanted: cx.get(region, "mask").where(g, 0.0).named("g") if wanted else None,
         about=About(
             formula="y = max(z, 0);  dz = g where z > 0, else 0",
             source="Nair and Hinton, ICML 2010",

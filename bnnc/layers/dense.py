@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, Param, ShapeError, layers
 
 
-def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
+def _infer(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     check_weights("dense", args)
     check_sum("dense", t, args, t.elements)
     return TensorType("real", (args["units"],))
@@ -31,7 +32,7 @@ def check_sum(name: str, t: TensorType, args: Call, terms: int) -> None:
         )
 
 
-def scaled(cx: Any, layer: Layer, w: T, y: T) -> T:
+def scaled(cx: Context, layer: Layer, w: T, y: T) -> T:
     """``scale = mean``: the sums of a unit (a column) times the mean of its latent weights' sizes."""
     if layer["scale"] == "off":
         return y
@@ -40,12 +41,12 @@ def scaled(cx: Any, layer: Layer, w: T, y: T) -> T:
     return (y * mean).named("ys")
 
 
-def unscaled(cx: Any, region: Any, dy: T) -> T:
+def unscaled(cx: Context, region: Region, dy: T) -> T:
     """The gradient of the sums from that of what ``scaled`` made of them."""
     return (dy * cx.get(region, "scale")).named("dys") if region.layer["scale"] != "off" else dy
 
 
-def real_forward(cx: Any, layer: Layer, x: T, fan_in: int, units: int, op: str, **attrs: Any) -> T:
+def real_forward(cx: Context, layer: Layer, x: T, fan_in: int, units: int, op: str, **attrs: Any) -> T:
     """``op(x, W) + b`` with real weights [fan_in, units]."""
     v = cx.operand(x)
     if x.name not in cx.b.inputs:
@@ -57,10 +58,10 @@ def real_forward(cx: Any, layer: Layer, x: T, fan_in: int, units: int, op: str, 
     y = cx.b.op(op, v, cx.real_weight(layer.name, fan_in, units), name="y", **attrs)
     if layer["bias"]:
         y = (y + cx.param(f"{layer.name}.bias", units)).named("yb")
-    return cx.rule.on_value(cx, y)  # type: ignore[no-any-return]
+    return cx.rule.on_value(cx, y)
 
 
-def real_input(cx: Any, region: Any) -> T:
+def real_input(cx: Context, region: Region) -> T:
     """What the weights of a real layer met in the forward pass."""
     if region.saved:
         return cx.get(region, "x")
@@ -68,13 +69,13 @@ def real_input(cx: Any, region: Any) -> T:
     return x * scale + shift if scale != 1.0 else x
 
 
-def bias_grad(cx: Any, region: Any, dy: T) -> None:
+def bias_grad(cx: Context, region: Region, dy: T) -> None:
     """Report the gradient of the bias [1, units], where there is one."""
     if region.layer["bias"]:
         cx.wgrad(f"{region.layer.name}.bias", dy.sum(0) / cx.rule.loss_scale(cx.batch))
 
 
-def _real_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
+def _real_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     w = cx.b[f"{region.layer.name}.weight"]
     dx = cx.rule.on_grad(cx, cx.b.op("contract", dy, w, form="nt", name="dx")) if wanted else None
     cx.real_wgrad(w, cx.b.op("contract", real_input(cx, region), dy, form="tn", name="dw"))
@@ -82,7 +83,7 @@ def _real_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     return dx
 
 
-def forward(cx: Any, layer: Layer, x: T) -> T:
+def forward(cx: Context, layer: Layer, x: T) -> T:
     """Y [batch, units] of x [batch, fan_in]: whole numbers of bits, f32 of u8, with real weights or a scale."""
     if layer["weights"] == "real":
         return real_forward(cx, layer, x, x.shape[1], layer["units"], "contract", form="nn")
@@ -96,7 +97,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     return scaled(cx, layer, w, y)
 
 
-def backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
+def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     """dX [batch, fan_in] through the rule's ``on_grad``; dW [fan_in, fan_out] through its ``on_wgrad``."""
     if region.layer["weights"] == "real":
         return _real_backward(cx, region, dy, wanted)
@@ -144,9 +145,9 @@ layers.add(
         "dense",
         "fully connected layer",
         (Param("units", "int", doc="number of outputs", minimum=1, maximum=1 << 20, positional=True), *WEIGHTS),
-        _infer,
-        forward,
-        backward,
+        infer=_infer,
+        forward=forward,
+        backward=backward,
         flat_input=True,
         binary_weights=True,
         about=About(

@@ -5,16 +5,14 @@ The mask is a function of (seed, layer, step, element), so the backward pass dra
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Layer, TensorType
 from ..registry import About, LayerDef, Param, layers
+from ..rng import DROPOUT
 
-STREAM = 0xD0000000  # + the layer's number: apart from the streams of weights, classifiers and updates
 
-
-def _thinned(cx: Any, layer: Layer, number: int, x: T) -> T:
+def _thinned(cx: Context, layer: Layer, number: int, x: T) -> T:
     b = cx.b
     for name in ("seed", "tick"):
         if name not in b.values:
@@ -27,13 +25,13 @@ def _thinned(cx: Any, layer: Layer, number: int, x: T) -> T:
         b["tick"],
         rows=x.shape[0],
         cols=x.shape[1],
-        stream=STREAM + number,
+        stream=DROPOUT[number],
         name="kept",
     )
     return kept.where(x * (65536.0 / p), 0.0)
 
 
-def forward(cx: Any, layer: Layer, x: T) -> T:
+def forward(cx: Context, layer: Layer, x: T) -> T:
     """f32 [rows, cols]: thinned out in training, as it is in evaluation."""
     if not cx.training:
         return cx.real(x) * 1.0
@@ -41,7 +39,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     return _thinned(cx, layer, len(cx.regions), cx.real(x)).named("out")
 
 
-def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """The gradient g [rows, cols] under the mask, which is drawn again."""
     return _thinned(cx, region.layer, dict(region.static)["number"], g).named("g") if wanted else None
 
@@ -51,9 +49,9 @@ layers.add(
         "dropout",
         "sets values to 0 at random in training, scales the others up",
         (Param("rate", "float", 0.5, "share of values that become 0", minimum=0, maximum=0.99, positional=True),),
-        lambda t, args, body=None: TensorType("real", t.shape),
-        forward,
-        backward,
+        infer=lambda t, args, body: TensorType("real", t.shape),
+        forward=forward,
+        backward=backward,
         about=About(
             formula="training    y = 0 with probability rate, else x / (1 - rate);  dx likewise\nevaluation  y = x",
             source="1207.0580, in the form that scales in training",

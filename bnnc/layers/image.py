@@ -6,11 +6,13 @@ padding of zero is exact.  What crosses to the backward pass of a maximum is its
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import astuple
 from typing import Any
 
 from ..ir.image import Geometry
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, Param, ShapeError, layers
 from .dense import WEIGHTS, bias_grad, check_sum, check_weights, real_forward, real_input, scaled, unscaled
@@ -52,7 +54,7 @@ def geometry_of(name: str, t: TensorType, args: Call) -> Geometry:
     return g
 
 
-def _infer_conv(t: TensorType, args: Call, body: Any = None) -> TensorType:
+def _infer_conv(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     g, channels, groups = geometry_of("conv", t, args), args["channels"], args["groups"]
     check_weights("conv", args)
     if args["weights"] == "binary" and t.kind not in ("bit", "u8"):
@@ -81,7 +83,7 @@ def _attrs(layer: Layer) -> dict[str, Any]:
     }
 
 
-def conv_forward(cx: Any, layer: Layer, x: T) -> T:
+def conv_forward(cx: Context, layer: Layer, x: T) -> T:
     """Y [windows, channels out] of x [pixels, channels in]."""
     c = x.shape[1] // layer["groups"]
     if layer["weights"] == "real":
@@ -92,7 +94,7 @@ def conv_forward(cx: Any, layer: Layer, x: T) -> T:
     return scaled(cx, layer, w, (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y)
 
 
-def _real_conv_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
+def _real_conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     w, attrs = cx.b[f"{region.layer.name}.weight"], _attrs(region.layer)
     dx = cx.rule.on_grad(cx, cx.b.op("convolve_back", dy, w, name="dx", **attrs)) if wanted else None
     cx.real_wgrad(w, cx.b.op("convolve_weight", real_input(cx, region), dy, name="dw", **attrs))
@@ -100,7 +102,7 @@ def _real_conv_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
     return dx
 
 
-def conv_backward(cx: Any, region: Any, dy: T, wanted: bool) -> T | None:
+def conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     """dX [pixels, channels in] through the rule's ``on_grad``; dW [fan-in, channels out] through its ``on_wgrad``."""
     if region.layer["weights"] == "real":
         return _real_conv_backward(cx, region, dy, wanted)
@@ -140,9 +142,9 @@ layers.add(
             Param("groups", "int", 1, "channels in as many groups that do not mix", minimum=1, maximum=1 << 16),
             *WEIGHTS,
         ),
-        _infer_conv,
-        conv_forward,
-        conv_backward,
+        infer=_infer_conv,
+        forward=conv_forward,
+        backward=conv_backward,
         binary_weights=True,
         images=True,
         about=About(
@@ -170,8 +172,8 @@ def _pool_args(args: Call) -> Call:
     return args.with_(stride=args["stride"] or args["kernel"])
 
 
-def _infer_pool(name: str, kind: str = "") -> Any:
-    def infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
+def _infer_pool(name: str, kind: str = "") -> Callable[[TensorType, Call, tuple[Layer, ...]], TensorType]:
+    def infer(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
         g = geometry_of(name, t, _pool_args(args))
         if not kind and t.kind == "u8":
             raise ShapeError(
@@ -182,7 +184,7 @@ def _infer_pool(name: str, kind: str = "") -> Any:
     return infer
 
 
-def max_forward(cx: Any, layer: Layer, x: T) -> T:
+def max_forward(cx: Context, layer: Layer, x: T) -> T:
     """[windows, channels]; in training keeps the place of each maximum, a bool for each bit of its number."""
     g = _pool_geometry(layer)
     if cx.training:
@@ -192,10 +194,10 @@ def max_forward(cx: Any, layer: Layer, x: T) -> T:
                 for p in range(max(1, (g.positions - 1).bit_length()))
             }
         )
-    return cx.rule.on_value(cx, cx.b.op("window", x, how="max", geometry=astuple(g), name="out"))  # type: ignore[no-any-return]
+    return cx.rule.on_value(cx, cx.b.op("window", x, how="max", geometry=astuple(g), name="out"))
 
 
-def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+def max_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """g [windows, channels] at the first of equals, else 0: [pixels, channels]."""
     if not wanted:
         return None
@@ -207,14 +209,14 @@ def max_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     return cx.b.op("unwindow", cx.rule.on_grad(cx, g), *route, geometry=astuple(window), name="g")
 
 
-def mean_forward(cx: Any, layer: Layer, x: T) -> T:
+def mean_forward(cx: Context, layer: Layer, x: T) -> T:
     """[windows, channels], f32 or what the rule stores."""
     g = _pool_geometry(layer)
     total = cx.b.op("window", cx.real(x), how="sum", geometry=astuple(g), name="sum")
-    return cx.rule.on_value(cx, (total * (1.0 / g.positions)).named("out"))  # type: ignore[no-any-return]
+    return cx.rule.on_value(cx, (total * (1.0 / g.positions)).named("out"))
 
 
-def mean_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+def mean_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """An equal share of g [windows, channels] at each pixel of its window: [pixels, channels]."""
     if not wanted:
         return None
@@ -224,7 +226,7 @@ def mean_backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
     ).named("g")
 
 
-def _infer_global(t: TensorType, args: Call, body: Any = None) -> TensorType:
+def _infer_global(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     return TensorType("real", (1, 1, image_of("globalavgpool", t)[2]))
 
 
@@ -245,9 +247,9 @@ layers.add(
         "maxpool",
         "maximum over each window: of bits, whether one of them is +1",
         (*KERNEL, *WINDOW),
-        _infer_pool("maxpool"),
-        max_forward,
-        max_backward,
+        infer=_infer_pool("maxpool"),
+        forward=max_forward,
+        backward=max_backward,
         input_kinds=MADE,
         images=True,
         about=About(
@@ -264,9 +266,9 @@ layers.add(
         "avgpool",
         "the mean over each window",
         (*KERNEL, *NO_PADDING),
-        _infer_pool("avgpool", "real"),
-        mean_forward,
-        mean_backward,
+        infer=_infer_pool("avgpool", "real"),
+        forward=mean_forward,
+        backward=mean_backward,
         input_kinds=MADE,
         images=True,
         about=About(
@@ -283,9 +285,9 @@ layers.add(
         "globalavgpool",
         "the mean over the whole image, [1, 1, channels]",
         (),
-        _infer_global,
-        mean_forward,
-        mean_backward,
+        infer=_infer_global,
+        forward=mean_forward,
+        backward=mean_backward,
         input_kinds=MADE,
         images=True,
         about=About(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..encode import encoding
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, Param, ShapeError, layers
 
 
-def _infer_input(_: Any, args: Call, body: Any = None) -> TensorType:
+def _infer_input(_: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     tensor = args["tensor"]
     if tensor.kind not in ("u8", "f32", "bit"):
         raise ShapeError(
@@ -23,7 +22,7 @@ def _infer_input(_: Any, args: Call, body: Any = None) -> TensorType:
     return e.output if e else tensor
 
 
-def _forward_input(cx: Any, layer: Layer, x: T) -> T:
+def _forward_input(cx: Context, layer: Layer, x: T) -> T:
     if layer.output.kind == "u8":
         cx.affine[x.name] = (2.0 / 255.0, -1.0)
     return x
@@ -43,9 +42,9 @@ layers.add(
                 positional=True,
             ),
         ),
-        _infer_input,
-        _forward_input,
-        lambda cx, region, grad, wanted: None,
+        infer=_infer_input,
+        forward=_forward_input,
+        backward=lambda cx, region, grad, wanted: None,
         role="input",
         about=About(
             formula="scale    u8: x = (2 u - 255) / 255;  f32 and bit as they are\n"
@@ -59,13 +58,13 @@ layers.add(
 )
 
 
-def _flatten(cx: Any, layer: Layer, x: T) -> T:
+def _flatten(cx: Context, layer: Layer, x: T) -> T:
     """Images have a row a pixel; what is one row a sample already stays as it is."""
     pixels = x.shape[0] // cx.samples
     return x if pixels == 1 else cx.b.op("join", x, steps=pixels, name="out")
 
 
-def _unflatten(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+def _unflatten(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     rows, cols = cx.b[region.inputs[0]].shape
     if not wanted or rows == cx.samples:
         return g
@@ -77,9 +76,9 @@ layers.add(
         "flatten",
         "give up the sample's shape: [28, 28] becomes [784]",
         (),
-        lambda t, args, body=None: TensorType(t.kind, (t.elements,)),
-        _flatten,
-        _unflatten,
+        infer=lambda t, args, body: TensorType(t.kind, (t.elements,)),
+        forward=_flatten,
+        backward=_unflatten,
         about=About(
             formula="y[(i * columns + j) * channels + c] = x[i, j, c]",
             source="a definition of bnnc",

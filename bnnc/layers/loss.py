@@ -5,16 +5,15 @@ The gradient carries the rule's loss scale (parameter gradients divide it out).
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Layer, TensorType
 from ..registry import About, LayerDef, Param, layers
 
 KINDS = ("softmax_cross_entropy", "squared_hinge")
 
 
-def forward(cx: Any, layer: Layer, x: T) -> T:
+def forward(cx: Context, layer: Layer, x: T) -> T:
     """The loss of each sample, f32 [batch, 1]; results ``loss`` and ``pred``, the class, i32 [batch, 1]."""
     z = cx.real(x)
     hot = cx.b.op("col", cols=z.shape[1]).eq(cx.b["labels"])
@@ -34,7 +33,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     return loss
 
 
-def backward(cx: Any, region: Any, _: None, wanted: bool) -> T | None:
+def backward(cx: Context, region: Region, loss: T, wanted: bool) -> T | None:
     """dz [batch, classes], times the rule's loss scale."""
     scale = cx.rule.loss_scale(cx.batch) / cx.batch
     if region.layer["kind"] == "softmax_cross_entropy":
@@ -48,9 +47,9 @@ layers.add(
         "loss",
         "what training minimises; the last layer of every network",
         (Param("kind", "name", "softmax_cross_entropy", "the loss function", KINDS, positional=True),),
-        lambda t, args, body=None: TensorType("real", (1,)),
-        forward,
-        backward,
+        infer=lambda t, args, body: TensorType("real", (1,)),
+        forward=forward,
+        backward=backward,
         role="loss",
         flat_input=True,
         about=About(

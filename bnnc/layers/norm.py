@@ -9,9 +9,8 @@ that dy is 0 (but for eps) for every kind: what is below hardly learns from less
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Layer, TensorType
 from ..registry import About, LayerDef, Param, layers
 
@@ -23,7 +22,7 @@ def _inverse(kind: str, psi: T, eps: float) -> T:
     return 1.0 / psi if kind == "l2" else (psi > eps).where(1.0 / psi, 0.0)
 
 
-def forward(cx: Any, layer: Layer, x: T) -> T:
+def forward(cx: Context, layer: Layer, x: T) -> T:
     """z, f32 [rows, channels]; in training updates the running mean and psi [1, channels]."""
     y, n = cx.real(x), x.shape[1]
     kind, eps, momentum = layer["kind"], layer["eps"], layer["momentum"]
@@ -48,7 +47,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     return (xt + beta).named("z")
 
 
-def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """dy [rows, channels] of g; reports the gradient of beta [1, channels]."""
     kind = region.layer["kind"]
     cx.wgrad(f"{region.layer.name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
@@ -86,9 +85,9 @@ layers.add(
                 "momentum", "float", 0.9, "share of the running statistic that is kept each step", minimum=0, maximum=1
             ),
         ),
-        lambda t, args, body=None: TensorType("real", t.shape),
-        forward,
-        backward,
+        infer=lambda t, args, body: TensorType("real", t.shape),
+        forward=forward,
+        backward=backward,
         normalises=True,
         least_rows=LEAST_ROWS,
         about=About(

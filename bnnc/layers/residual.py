@@ -6,14 +6,13 @@ shape changes).  It passes x on to the rest of the body.
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..ir.program import T
+from ..ir.program import Region, T
+from ..lower.context import Context
 from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, ShapeError, layers
 
 
-def _infer(t: TensorType, args: Call, body: tuple[Layer, ...] = ()) -> TensorType:
+def _infer(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     if not body:
         return TensorType("real", t.shape)
     if late := [y for y in body[1:] if y.kind == "shortcut"]:
@@ -49,28 +48,24 @@ def _side(t: TensorType, body: tuple[Layer, ...]) -> TensorType:
     return body[0].body[-1].output if body[0].kind == "shortcut" and body[0].body else t
 
 
-def _through(cx: Any, body: tuple[Layer, ...], x: T) -> T:
-    from ..lower.expand import layer_forward  # noqa: PLC0415
-
-    for inner in body:
-        x = layer_forward(cx, inner, x)
-    return x
-
-
-def forward(cx: Any, layer: Layer, x: T) -> T:
+def forward(cx: Context, layer: Layer, x: T) -> T:
     """The body's output added to x, or to what the shortcut makes of x: [rows, channels]."""
-    projected = layer.body[0].kind == "shortcut"
-    side = _through(cx, layer.body[0].body, x) if projected else x
-    y = _through(cx, layer.body[projected:], x)
+    y = side = x
+    for inner in layer.body:
+        if inner.kind == "shortcut":
+            for other in inner.body:
+                side = cx.forward(other, side)
+        else:
+            y = cx.forward(inner, y)
     cx.b.layer, cx.b.span = layer.name, layer.span
-    cx.saved = {"body": y.name, **({"side": side.name} if projected else {})}
-    return cx.rule.on_value(cx, (cx.real(side) + y).named("out"))  # type: ignore[no-any-return]
+    cx.saved = {"body": y.name, **({"side": side.name} if layer.body[0].kind == "shortcut" else {})}
+    return cx.rule.on_value(cx, (cx.real(side) + y).named("out"))
 
 
-def backward(cx: Any, region: Any, g: T, wanted: bool) -> T | None:
+def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """g [rows, channels] goes into both branches; without a shortcut it is x's gradient too."""
     for _, name in region.saved:
-        cx.grads.setdefault(name, []).append(g)
+        cx.send(name, g)
     return g if len(region.saved) == 1 else None
 
 
@@ -79,9 +74,9 @@ layers.add(
         "residual",
         "adds its input to what its body makes of it",
         (),
-        _infer,
-        forward,
-        backward,
+        infer=_infer,
+        forward=forward,
+        backward=backward,
         role="container",
         about=About(
             formula="y = x + body(x), or shortcut(x) + body(x);  dx = the sum of both gradients",
@@ -97,8 +92,8 @@ layers.add(
         "shortcut",
         "first in a residual: what is added in place of its input",
         (),
-        lambda t, args, body=(): t,
-        lambda cx, layer, x: x,
+        infer=lambda t, args, body: t,
+        forward=lambda cx, layer, x: x,
         role="branch",
         about=About(
             formula="y = x to the rest of the body; its own layers make what is added to it",

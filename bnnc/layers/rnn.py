@@ -5,13 +5,11 @@ How it learns is a rule's business: a rule without a recurrent layer of its own 
 
 from __future__ import annotations
 
-from typing import Any
-
-from ..model import Call, TensorType
+from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, Param, ShapeError, layers
 
 
-def _infer(t: TensorType, args: Call, body: Any = None) -> TensorType:
+def _infer(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     if len(t.shape) != 2:
         raise ShapeError(
             "B0311",
@@ -46,8 +44,8 @@ layers.add(
             ),
             Param("horizon", "int", 0, "how many steps errors go back in time; 0: all", minimum=0, maximum=1 << 16),
         ),
-        _infer,
-        None,
+        infer=_infer,
+        forward=None,
         input_kinds=("bit",),
         sequences=True,
         about=About(

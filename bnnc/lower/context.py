@@ -1,15 +1,27 @@
-"""What layers, rules and optimisers see while IR is built: a Builder plus the Model's choices."""
+"""What layers, rules and optimisers see while IR is built: a Builder plus the Model's choices.
+
+A layer's forward makes ops with ``cx.b`` (or with operators of ``T``), states with ``weight``, ``param`` and ``stat``,
+and names what its backward reads with ``save``.  Gradients travel as messages: ``send`` adds to the gradient of a
+value, ``gradient`` takes what was sent to a region's output, ``backward`` turns it into that of its input, ``wgrad``
+reports that of a parameter.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import registry
 from ..diag import InternalError
-from ..ir.program import Builder, Program, T
-from ..model import Call, Model
+from ..ir.program import Builder, Program, Region, T
+from ..model import Call, Layer, Model
+from ..registry import LayerDef
+from .derive import derive, total
+
+if TYPE_CHECKING:
+    from ..optim.base import Optimizer
+    from ..rules.base import Rule
 
 
 def glorot(fan_in: int, fan_out: int) -> float:
@@ -19,22 +31,17 @@ def glorot(fan_in: int, fan_out: int) -> float:
 
 @dataclass
 class Context:
-    """``training`` tells the train Program from the evaluation one.  ``rule`` and ``opt`` are the registered
-    records.
-    """
-
     b: Builder
     model: Model
-    training: bool
-    rule: Any
-    opt: Any
-    affine: dict[str, tuple[float, float]] = field(
-        default_factory=dict
-    )  # raw input value -> (scale, shift) to the real one
-    saved: dict[str, str] = field(default_factory=dict)  # of the layer that is being expanded
-    static: dict[str, Any] = field(default_factory=dict)
-    regions: list[Any] = field(default_factory=list)
-    grads: dict[str, list[T]] = field(default_factory=dict)
+    training: bool  # the train Program, or the evaluation one
+    rule: Rule
+    opt: Optimizer
+    affine: dict[str, tuple[float, float]] = field(default_factory=dict)  # raw input value -> (scale, shift) to reals
+    saved: dict[str, str] = field(default_factory=dict)  # of the layer that is being expanded: role -> value
+    static: dict[str, Any] = field(default_factory=dict)  # of that layer: what its backward must know beside values
+    regions: list[Region] = field(default_factory=list)
+    grads: dict[str, list[T]] = field(default_factory=dict)  # value -> what was sent to it and is not yet taken
+    param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)  # parameter -> gradient, its unit
 
     @property
     def rule_args(self) -> Call:
@@ -56,15 +63,46 @@ class Context:
         """How many make a batch."""
         return self.model.batch
 
-    def layer_def(self, kind: str) -> Any:
+    def layer_def(self, kind: str) -> LayerDef:
         """The layer's record: the rule's own, or the registered one."""
         return self.rule.layers.get(kind) or registry.layers[kind]
+
+    def forward(self, layer: Layer, x: T) -> T:
+        """Append one layer's forward ops and record its Region."""
+        forward = self.layer_def(layer.kind).forward
+        if forward is None:
+            raise InternalError(f"the rule `{self.model.rule.name}` brings no `{layer.kind}`")
+        b = self.b
+        outer = (b.layer, b.span, self.saved, self.static)
+        b.layer, b.span, self.saved, self.static = layer.name, layer.span, {}, {}
+        first = len(b.ops)
+        y = forward(self, layer, x)
+        saved, static = tuple(self.saved.items()), tuple(self.static.items())
+        self.regions.append(Region(layer.kind, layer, (x.name,), y.name, (first, len(b.ops)), saved, static))
+        b.layer, b.span, self.saved, self.static = outer
+        return y
+
+    def send(self, value: str, g: T) -> None:
+        """Add ``g`` to the gradient of a value."""
+        self.grads.setdefault(value, []).append(g)
+
+    def gradient(self, region: Region) -> T | None:
+        """Take what was sent to a region's output, summed; None where nothing was."""
+        self.b.layer, self.b.span = region.layer.name, region.layer.span
+        found = self.grads.pop(region.output, [])
+        return self.rule.on_grad(self, total(found)) if len(found) > 1 else found[0] if found else None
+
+    def backward(self, region: Region, grad: T, wanted: bool = True) -> T | None:
+        """A layer's backward, its own or the derived one: see LayerDef."""
+        self.b.layer, self.b.span = region.layer.name, region.layer.span
+        own = self.layer_def(region.kind).backward
+        return own(self, region, grad, wanted) if own else derive(self, region, grad)
 
     def save(self, **values: T) -> None:
         """Name forward values that the layer's backward reads (``cx.get(region, role)``)."""
         self.saved.update({role: v.name for role, v in values.items()})
 
-    def get(self, region: Any, role: str) -> T:
+    def get(self, region: Region, role: str) -> T:
         """A value that the layer saved under ``role``.  Raises InternalError where it did not."""
         for r, name in region.saved:
             if r == role:
@@ -101,7 +139,7 @@ class Context:
         """
         if x.name in self.b.inputs:
             return self.real(x)
-        v: T = self.rule.on_value(self, x)
+        v = self.rule.on_value(self, x)
         return v.to("f32") if v.dtype in ("i16", "i32") else v
 
     def real_wgrad(self, w: T, dw: T) -> None:
@@ -132,8 +170,6 @@ class Context:
         self.b.update(kept, total)
         self.b.phase = phase
         return total
-
-    param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)
 
 
 def new_program(name: str, keep: tuple[str, ...] | None) -> Program:

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from .. import registry
 from ..encode import of_model
-from ..ir.program import Builder, Module, Program, Region, T
-from ..model import Layer, Model
+from ..ir.program import Builder, Module, Program
+from ..model import Model
 from .context import Context, new_program
 
 
@@ -27,22 +27,6 @@ def make_context(model: Model, base: Program, training: bool) -> Context:
         registry.rules[model.rule.name].impl,
         registry.optimizers[model.optimizer.name].impl,
     )
-
-
-def layer_forward(cx: Context, layer: Layer, x: T) -> T:
-    """Append one layer's forward ops and record its Region."""
-    b = cx.b
-    outer = (b.layer, b.span, cx.saved, cx.static)
-    b.layer, b.span, cx.saved, cx.static = layer.name, layer.span, {}, {}
-    first = len(b.ops)
-    y = cx.layer_def(layer.kind).forward(cx, layer, x)
-    cx.regions.append(
-        Region(
-            layer.kind, layer, (x.name,), y.name, (first, len(b.ops)), tuple(cx.saved.items()), tuple(cx.static.items())
-        )
-    )
-    b.layer, b.span, cx.saved, cx.static = outer
-    return y
 
 
 def _expand_one(model: Model, training: bool) -> Program:
@@ -61,7 +45,7 @@ def _expand_one(model: Model, training: bool) -> Program:
     for name, scalar in (*rule.inputs, *([("part", "f32")] if model.microbatch > 1 else [])) if training else ():
         cx.b.input(name, (1, 1), scalar)
     for layer in model.layers:
-        x = layer_forward(cx, layer, x)
+        x = cx.forward(layer, x)
         if layer is model.layers[0] and whole != pixels:
             x = cx.b.op("split", x, steps=pixels, first=0, cols=t.shape[2], name="pixels")
     if (e := of_model(model)) and e.fitted:

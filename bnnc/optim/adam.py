@@ -7,14 +7,14 @@ gradient was cancelled, and the step is lr/(1-b1^t) m/c.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..ir.program import T
+from ..lower.context import Context
+from ..model import Call
 from ..registry import About, Named, Param, optimizers
 from .base import Optimizer, advance, moment, store
 
 
-def scalars(cx: Any, args: Any = None) -> dict[str, T]:
+def scalars(cx: Context, args: Call | None = None) -> dict[str, T]:
     """[1, 1]: ``rate`` = lr / (1 - b1^t) and ``root`` = 1 / sqrt(1 - b2^t)."""
     args = args or cx.opt_args
     t, lr = cx.b["step"], cx.b["lr"]
@@ -23,7 +23,7 @@ def scalars(cx: Any, args: Any = None) -> dict[str, T]:
     return {"rate": rate, "root": root}
 
 
-def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T], args: Any = None) -> None:
+def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, T], args: Call | None = None) -> None:
     """w, m and, unless elided, the root of v: each of the shape of g, stored in the rule's state dtype."""
     args = args or cx.opt_args
     b1, b2 = args["beta1"], args["beta2"]
@@ -49,7 +49,7 @@ optimizers.add(
         "adam",
         "Adam; `v = elide` drops the second moment of 1-bit gradients",
         PARAMS,
-        Optimizer(update, scalars, work=14),
+        Optimizer(update=update, scalars=scalars, work=14),
         About(
             formula="m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2\n"
             "w <- w - lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)\n"

@@ -2,52 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ..ir.program import T
-from ..model import Call
-from ..rules.base import clip_at
+from ..lower.context import Context
+from ..model import Call, Model
+from ..rules.base import Complaint, clip_at
 
 
 def _latent(args: Call, state: str) -> str:
     return state
 
 
-def _no_scalars(cx: Any) -> dict[str, T]:
+def _no_scalars(cx: Context) -> dict[str, T]:
     return {}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """``work``: float operations of an update on one weight, as the gate counts of papers see it (``bnnc/gates.py``).
+    """How gradients become new weights."""
 
-    ``update(cx, w, role, grad, unit, scalars)`` adds moments as states and calls ``cx.b.update`` for each new value.
-
-    ``unit``: the size of every entry of ``grad`` when it is a 1-bit gradient, else None.  ``scalars(cx)`` builds what
-    is common to all parameters of a step.  ``weight_dtype(args, state)``: ``bit`` where no latent weight is kept.
-    """
-
-    update: Callable[..., None]
-    scalars: Callable[[Any], dict[str, T]] = _no_scalars
+    # (cx, w, role, grad, unit, scalars) adds moments as states and calls `cx.b.update` for each new value.  ``role`` is
+    # `weight` (of a binary layer) or `param`; ``unit`` the size of every entry of a 1-bit gradient, else None
+    update: Callable[[Context, T, str, T, float | None, dict[str, T]], None]
+    # (cx) -> what is common to all parameters of a step, by name
+    scalars: Callable[[Context], dict[str, T]] = _no_scalars
+    # (args, the rule's storage) -> storage of a binary layer's weight: `bit` where no latent weight is kept
     weight_dtype: Callable[[Call, str], str] = _latent
+    # yields what it cannot train
+    validate: Callable[[Model], Iterable[Complaint]] = lambda model: ()
+    # float operations of an update on one weight, as the gate counts of papers see it (``bnnc/gates.py``)
     work: int = 2
 
 
-def moment(cx: Any, w: T, suffix: str) -> T:
+def moment(cx: Context, w: T, suffix: str) -> T:
     """A zero-initialised moment with the shape of ``w`` in the rule's state dtype."""
     return cx.b.state(f"{w.name}.{suffix}", w.shape, cx.rule.state_dtype(cx.rule_args), "moment")
 
 
-def store(cx: Any, w: T, new: T, role: str) -> None:
+def store(cx: Context, w: T, new: T, role: str) -> None:
     """Write a new latent weight or parameter: clipped if the rule clips weights, rounded to its storage."""
     if role == "weight" and cx.rule_args["clip"]:
         new = new.clip(-clip_at(cx), clip_at(cx))
     cx.b.update(w, new.to(w.dtype).named(f"{_role(w)}_new"))
 
 
-def advance(cx: Any, m: T, new: T) -> T:
+def advance(cx: Context, m: T, new: T) -> T:
     """Write a moment's new value, rounded to its storage; returns it unrounded, for the rest of this step."""
     stored = new.to(m.dtype).named(f"{_role(m)}_new")
     cx.b.update(m, stored)

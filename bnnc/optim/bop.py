@@ -7,9 +7,8 @@ rounds gamma c says whether the weight flips.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..ir.program import T
+from ..lower.context import Context
 from ..model import Call
 from ..registry import About, Named, Param, optimizers
 from . import adam
@@ -18,7 +17,7 @@ from .base import Optimizer, advance, moment
 ADAM = Call("adam", (("lr", 1e-2), ("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), ("v", "keep")))
 
 
-def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:
+def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:
     """A weight of bits flips where its momentum agrees with it; anything else follows Adam."""
     if role != "weight":
         adam.update(cx, w, role, g, unit, s, ADAM)
@@ -46,7 +45,9 @@ optimizers.add(
             ),
             Param("lr", "float", 1e-2, "learning rate of what is not a binary weight (Adam)", above=0),
         ),
-        Optimizer(update, lambda cx: adam.scalars(cx, ADAM), lambda args, state: "bit", work=5),
+        Optimizer(
+            update=update, scalars=lambda cx: adam.scalars(cx, ADAM), weight_dtype=lambda args, state: "bit", work=5
+        ),
         About(
             formula="m <- (1 - gamma) m + gamma g;  w <- -w where w m >= tau c\n"
             "c = 1 / sqrt(fan-in) where g is one bit (+-c), else 1\n"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..ir.program import T
+from ..lower.context import Context
 from ..registry import About, Named, Param, optimizers
 from .base import Optimizer, advance, moment, store
 
 
-def update(cx: Any, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:
+def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:
     """w and, with momentum, u: of the shape of g, stored in the rule's state dtype."""
     lr, momentum = cx.b["lr"], cx.opt_args["momentum"]
     if momentum == 0.0:
@@ -28,7 +27,7 @@ optimizers.add(
             Param("lr", "float", 0.1, "learning rate", above=0, positional=True),
             Param("momentum", "float", 0.9, "0 keeps no state", minimum=0, maximum=0.999999, positional=True),
         ),
-        Optimizer(update),
+        Optimizer(update=update),
         About(
             formula="u <- momentum u - lr g;  w <- w + u",
             source="Keras's SGD, without Nesterov",

@@ -1,19 +1,22 @@
-"""The record a learning rule is: hooks that ``differentiate`` calls, and one promise (``keep``)."""
+"""The record a learning rule is: what it does to gradients, what it keeps, and the passes that it replaces."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..gates import Gates
-from ..ir.program import T
+from ..ir.program import Program, T
+from ..lower.context import Context
 from ..model import Call, Model
-from ..published import Published, low_memory
-from ..registry import Param
+from ..published import Published
+from ..registry import LayerDef, Param
+
+Complaint = tuple[str, str, str]  # (layer, message, help); the layer may be "": it is about the rule
 
 
-def _same(cx: Any, g: T) -> T:
+def _same(cx: Context, g: T) -> T:
     return g
 
 
@@ -21,47 +24,62 @@ def _odd(args: Call, at_most: int) -> int:
     return max(1, at_most - (at_most + 1) % 2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
-    """``on_grad(cx, g)`` transforms the gradient that enters a layer's output; ``on_wgrad(cx, w, dw, fan_in)`` returns
-    the weight gradient and, where every entry has one size, that size.  ``loss_scale(batch)`` multiplies the loss's
-    gradient (parameter gradients divide it out).  ``on_value(cx, v)`` says how a real value that exists in memory is
-    stored: what layers with real weights read and make, real pools, residual streams.  ``keep``: dtypes that full-size
-    values crossing from forward to backward may have, or None for any.  ``backward(cx, program)`` replaces
-    back-propagation altogether.
+    """How a network learns.  Only ``on_wgrad`` must be given; all functions that take a Context append IR."""
 
-    A rule whose layers differ from the usual ones gives its own (``layers``: kind -> LayerDef) and may rewrite the
-    Model before it is expanded.  ``settle(model)`` yields (argument, value, why) for arguments of its own that the spec
-    leaves open and the network decides; ``check`` puts them into the Model.  ``validate(model)`` yields (layer,
-    message, help) for what it cannot train, ``warnings(model)`` (code, layer, message, help) for what trains badly,
-    ``ignores(model)`` (setting, reason, help) for settings of `train` that it does not read.  ``inputs``: scalars that
-    the trainer writes before each training step.
-
-    ``gates(model)`` counts a training step as the papers do (None: nobody has), and ``published(model, samples)`` is
-    the published memory accounting that covers such networks; both raise ValueError for one that they do not cover.
-    ``width(args, at_most)``: the largest width of a hidden layer, at most this, that suits the rule (default: odd
-    numbers, so that a layer of bits never sums up to 0); for networks whose widths are scaled (``bnnc/experiment.py``).
-    """
-
-    on_wgrad: Callable[[Any, T, T, int], tuple[T, float | None]]
-    on_grad: Callable[[Any, T], T] = _same
+    # -- numerics: hooks that back-propagation and the layers call
+    # (cx, w, dw, fan_in) -> the weight gradient that the optimiser sees and, where every entry has one size, that size
+    on_wgrad: Callable[[Context, T, T, int], tuple[T, float | None]]
+    # (cx, g) -> the gradient that enters a layer's output
+    on_grad: Callable[[Context, T], T] = _same
+    # (cx, v) -> how a real value that exists in memory is stored: what layers with real weights read and make, real
+    # pools, residual streams
+    on_value: Callable[[Context, T], T] = _same
+    # batch -> the factor of the loss's gradient; parameter gradients divide it out
     loss_scale: Callable[[int], float] = lambda batch: 1.0
-    layer_defaults: dict[tuple[str, str], Any] = field(default_factory=dict)
+    # (kind of layer, argument) -> what that argument is where the spec leaves it out
+    layer_defaults: Mapping[tuple[str, str], Any] = field(default_factory=dict)
+
+    # -- what it keeps
+    # dtypes that full-size values crossing from forward to backward may have; None: any
     keep: tuple[str, ...] | None = None
-    backward: Callable[..., None] | None = None
-    layers: dict[str, Any] = field(default_factory=dict)
-    rewrite: Callable[[Any], Any] = lambda model: model
-    settle: Callable[[Model], Any] = lambda model: ()
-    validate: Callable[[Any], Any] = lambda model: ()
-    warnings: Callable[[Any], Any] = lambda model: ()
-    ignores: Callable[[Any], Any] = lambda model: ()
-    binary_labels: bool = False  # a last dense layer of one unit tells labels 0 and 1 apart
+    # states (`dense1.weight`) that stay as they start: every other weight and parameter has exactly one update
+    freezes: Callable[[Model], Iterable[str]] = lambda model: ()
+
+    # -- its own layers and passes
+    # kind -> the record that replaces the registered one
+    layers: Mapping[str, LayerDef] = field(default_factory=dict)
+    # the Model that is expanded
+    rewrite: Callable[[Model], Model] = lambda model: model
+    # (cx, program) reports the gradient of every trained parameter (`cx.wgrad`) for the optimiser; None:
+    # back-propagation (`lower/differentiate.py`)
+    propagate: Callable[[Context, Program], None] | None = None
+    # (cx, program) replaces propagation and updates: no optimiser, no parts of a batch
+    backward: Callable[[Context, Program], None] | None = None
+    # scalars that the trainer writes before each training step, and their dtypes
     inputs: tuple[tuple[str, str], ...] = (("lr", "f32"), ("step", "f32"))
-    gates: Callable[[Model], Gates] | None = None
-    published: Callable[[Model, int | None], Published] = low_memory
-    width: Callable[[Call, int], int] = _odd
+
+    # -- what `check` asks
+    # yields (argument, value, why) for arguments of the rule's own that the spec leaves open and the network decides
+    settle: Callable[[Model], Iterable[tuple[str, Any, str]]] = lambda model: ()
+    # yields what it cannot train
+    validate: Callable[[Model], Iterable[Complaint]] = lambda model: ()
+    # yields (code, layer, message, help) for what trains badly
+    warnings: Callable[[Model], Iterable[tuple[str, str, str, str]]] = lambda model: ()
+    # yields (setting, reason, help) for settings of `train` that it does not read
+    ignores: Callable[[Model], Iterable[tuple[str, str, str]]] = lambda model: ()
+    binary_labels: bool = False  # a last dense layer of one unit tells labels 0 and 1 apart
     needs_normalisation: bool = True  # warn about a binary layer that feeds `sign` without one
-    on_value: Callable[[Any, T], T] = _same
+    # (args, at_most) -> the largest width of a hidden layer, at most this, that suits the rule: networks are scaled by
+    # it.  By default odd, so that a layer of bits never sums up to 0
+    width: Callable[[Call, int], int] = _odd
+
+    # -- papers; both raise ValueError for a network that they do not cover, None: nobody has
+    # boolean gates of a training step
+    gates: Callable[[Model], Gates] | None = None
+    # (model, training samples) -> the memory that a paper counts
+    published: Callable[[Model, int | None], Published] | None = None
 
     def state_dtype(self, args: Call) -> str:
         """Storage of latent weights, parameters and optimiser state: the rule's ``state`` argument."""
@@ -75,12 +93,12 @@ class Rule:
 CLIP_AT = Param("clip_at", "float", 1.0, "the size of latent weights at which `clip` acts", above=0)
 
 
-def clip_at(cx: Any) -> float:
+def clip_at(cx: Context) -> float:
     """Where latent weights end; 1 for a rule without that argument."""
     return float(dict(cx.rule_args.args).get(CLIP_AT.name, CLIP_AT.default))
 
 
-def cancel(cx: Any, w: T, g: T) -> T:
+def cancel(cx: Context, w: T, g: T) -> T:
     """With ``clip = off`` a weight beyond [-clip_at, clip_at] gets no gradient (gradient cancellation); with clip it
     cannot be there.
     """

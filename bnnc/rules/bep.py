@@ -7,10 +7,11 @@ Ties of the back-projection: `plus` is the paper's sign(0) = +1, `keep` takes th
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..gates import Gates, added, propagated_errors
 from ..gates import through_time as through_time_gates
+from ..ir.program import Program
+from ..lower.context import Context
 from ..model import Model
 from ..registry import About, Named, Param, rules
 from .frame import BEF
@@ -19,7 +20,7 @@ from .recurrent import LAYER, recurrent_layer
 from .recurrent import backward as through_time
 
 
-def backward(cx: Any, program: Any) -> None:
+def backward(cx: Context, program: Program) -> None:
     """Targets from the last hidden layer down, and the update of each layer [fan_out, fan_in]."""
     args = cx.rule_args
     b = cx.b

@@ -8,25 +8,26 @@ out.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..gates import real_gradients
 from ..ir.program import T
+from ..lower.context import Context
+from ..published import low_memory
 from ..registry import About, Named, Param, rules
 from .base import CLIP_AT, Rule, cancel
 
 
-def on_grad(cx: Any, g: T) -> T:
+def on_grad(cx: Context, g: T) -> T:
     """The gradient of a layer's output [rows, cols] as it is stored: f16."""
     return g if g.dtype == "f16" else g.to("f16").named("dx_f16")
 
 
-def on_value(cx: Any, v: T) -> T:
+def on_value(cx: Context, v: T) -> T:
     """A real value as it is stored: f16; bits stay."""
     return v if v.dtype == "bit" else v.to("f16")
 
 
-def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+def on_wgrad(cx: Context, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
     """sgn(dW) / sqrt(fan-in) [fan_in, fan_out], and that size."""
     unit = 1.0 / math.sqrt(fan_in)
     return cancel(cx, w, dw.sign().named("dw_sign") * unit), unit
@@ -47,12 +48,13 @@ rules.add(
             CLIP_AT,
         ),
         Rule(
-            on_wgrad,
-            on_grad,
-            lambda batch: float(batch),
-            {("batchnorm", "kind"): "bnn", ("sign", "surrogate"): "ste"},
+            on_wgrad=on_wgrad,
+            on_grad=on_grad,
+            loss_scale=lambda batch: float(batch),
+            layer_defaults={("batchnorm", "kind"): "bnn", ("sign", "surrogate"): "ste"},
             keep=("bit", "bool"),
             gates=real_gradients,
+            published=low_memory,
             on_value=on_value,
         ),
         About(

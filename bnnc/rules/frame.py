@@ -14,7 +14,6 @@ from .. import rng
 from ..model import Call
 from ..registry import About, Named, Param, classifiers
 
-CLASSIFIER_STREAM = 0xF0000000  # + the layer's number: apart from the streams of initial weights
 MAX_BITS = 1 << 26  # of a program's fixed matrices
 MAX_ENTRIES, MAX_ROWS, MAX_TRIALS = 1 << 17, 4096, 1 << 25  # of frames, which take seconds to make
 NARROW = 16  # times the trials: up to here what a flip changes is worth keeping for every entry
@@ -24,13 +23,16 @@ BEF = Call("bef", (("alpha", 0.0), ("trials", 40)))
 
 
 @lru_cache(maxsize=64)
+def random_matrix(seed: int, stream: int, rows: int, cols: int) -> np.ndarray:
+    """int8 [rows, cols] of +-1."""
+    n = rows * cols
+    bits = np.concatenate([rng.signs(seed, stream, min(DRAWN, n - i), i) for i in range(0, n, DRAWN)])
+    return np.where(bits, 1, -1).astype(np.int8).reshape(rows, cols)
+
+
 def random_prototypes(seed: int, number: int, classes: int, width: int) -> np.ndarray:
-    """int8 [classes, width] of +-1."""
-    n = classes * width
-    bits = np.concatenate(
-        [rng.signs(seed, CLASSIFIER_STREAM + number, min(DRAWN, n - i), i) for i in range(0, n, DRAWN)]
-    )
-    return np.where(bits, 1, -1).astype(np.int8).reshape(classes, width)
+    """int8 [classes, width] of +-1; ``number`` tells the classifiers of several layers apart."""
+    return random_matrix(seed, rng.CLASSIFIERS[number], classes, width)
 
 
 @lru_cache(maxsize=64)
@@ -55,9 +57,7 @@ def equiangular_frame(
 
     block = 64
     for first in range(0, 2 * trials, 2 * DRAWN):
-        draws = rng.philox(seed, CLASSIFIER_STREAM + 0x1000 + number, min(2 * DRAWN, 2 * trials - first), first).astype(
-            np.uint64
-        )
+        draws = rng.philox(seed, rng.FRAMES[number], min(2 * DRAWN, 2 * trials - first), first).astype(np.uint64)
         which, where = (((draws[i::2] * n) >> np.uint64(32)).astype(np.int64) for i, n in enumerate((classes, width)))
         t = 0
         while t < len(which):  # most flips are refused: judge many at once, up to the first that is not

@@ -16,15 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from .. import published
-from ..ir.program import T
+from .. import published, rng
+from ..ir.program import Program, T
+from ..lower.context import Context
 from ..model import Call, Layer, Model, TensorType
 from ..registry import LayerDef, Param, classifiers
 from .base import Rule
 from .frame import MAX_BITS, too_large
 
 MANY_STEPS = 32  # published results on Sequential MNIST end at 28 (2512.04189, Fig. 3)
-BERNOULLI_STREAM = 0xE0000000  # + the weight's own stream
 
 PARAMS = (
     Param("bits", "int", 16, "width of a hidden weight", minimum=4, maximum=16),
@@ -120,7 +120,7 @@ def settle(model: Model) -> Iterable[tuple[str, Any, str]]:
         yield "std", std, f"a batch of {model.batch}, at most {FEW}"
 
 
-def hidden_weight(cx: Any, name: str, fan_out: int, fan_in: int) -> T:
+def hidden_weight(cx: Context, name: str, fan_out: int, fan_in: int) -> T:
     """The state H [fan_out, fan_in] in the narrowest integer that holds ``bits`` bits."""
     args = cx.rule_args
     dtype = "i8" if args["bits"] <= 8 else "i16"
@@ -130,7 +130,7 @@ def hidden_weight(cx: Any, name: str, fan_out: int, fan_in: int) -> T:
 
 
 # -- layers -----------------------------------------------------------------------------------------------------------
-def dense_forward(cx: Any, layer: Layer, x: T) -> T:
+def dense_forward(cx: Context, layer: Layer, x: T) -> T:
     """z = sgn(H) a [batch, units], whole numbers; keeps z and the input."""
     h = hidden_weight(cx, f"{layer.name}.weight", layer["units"], x.shape[1])
     z = cx.b.op("contract", x, h.sign().named("wb"), form="nt", name="z")
@@ -138,12 +138,12 @@ def dense_forward(cx: Any, layer: Layer, x: T) -> T:
     return z
 
 
-def sign_forward(cx: Any, layer: Layer, x: T) -> T:
+def sign_forward(cx: Context, layer: Layer, x: T) -> T:
     """bit [batch, width]: +1 where z >= 0."""
     return x.sign().named("out")
 
 
-def margin(cx: Any, logits: T) -> T:
+def margin(cx: Context, logits: T) -> T:
     """The label's logit less the best other one, [batch, 1]."""
     hot = cx.b.op("col", cols=logits.shape[1]).eq(cx.b["labels"])
     at_label = hot.where(logits, 0).sum(1).named("at_label")
@@ -156,7 +156,7 @@ def predict(logits: T) -> T:
     return (logits.argmax(1) if logits.shape[1] > 1 else (logits >= 0).where(1, 0)).named("pred")
 
 
-def loss_forward(cx: Any, layer: Layer, x: T) -> T:
+def loss_forward(cx: Context, layer: Layer, x: T) -> T:
     """0-1 error; the margin is the label's logit less the best other one."""
     pred = predict(x)
     loss = pred.eq(cx.b["labels"]).where(0, 1).named("loss")
@@ -166,7 +166,7 @@ def loss_forward(cx: Any, layer: Layer, x: T) -> T:
     return loss
 
 
-def prototypes(cx: Any, number: int, classes: int, width: int) -> np.ndarray:
+def prototypes(cx: Context, number: int, classes: int, width: int) -> np.ndarray:
     """int8 [classes, width] of +-1, of the classifier that the spec names;
     ``number`` tells those of several layers apart.
     """
@@ -175,22 +175,22 @@ def prototypes(cx: Any, number: int, classes: int, width: int) -> np.ndarray:
     return out
 
 
-def classifier_forward(cx: Any, layer: Layer, x: T) -> T:
+def classifier_forward(cx: Context, layer: Layer, x: T) -> T:
     """The fixed last layer: logits = P a, P [classes, width] embedded in the program."""
     p = cx.b.constant("classifier", prototypes(cx, 0, layer["units"], x.shape[1]))
     cx.save(p=p, a=x)
     return cx.b.op("contract", x, p, form="nt", name="logits")
 
 
-def _same(t: TensorType, args: Call, body: Any = None) -> TensorType:
+def _same(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     return t
 
 
 LAYERS = {
-    "dense": LayerDef("dense", "", (), _same, dense_forward),
-    "sign": LayerDef("sign", "", (), _same, sign_forward),
-    "loss": LayerDef("loss", "", (), _same, loss_forward, role="loss"),
-    "classifier": LayerDef("classifier", "a fixed classifier", (), _same, classifier_forward),
+    "dense": LayerDef("dense", "", (), infer=_same, forward=dense_forward),
+    "sign": LayerDef("sign", "", (), infer=_same, forward=sign_forward),
+    "loss": LayerDef("loss", "", (), infer=_same, forward=loss_forward, role="loss"),
+    "classifier": LayerDef("classifier", "a fixed classifier", (), infer=_same, forward=classifier_forward),
 }
 
 
@@ -366,7 +366,7 @@ def ignores(model: Model) -> Iterable[tuple[str, str, str]]:
 
 
 # -- update -----------------------------------------------------------------------------------------------------------
-def hidden_layers(cx: Any, program: Any, schedule: bool, recurrent: bool = False) -> list[Hidden]:
+def hidden_layers(cx: Context, program: Program, schedule: bool, recurrent: bool = False) -> list[Hidden]:
     """The trained dense layers, first to last; in a recurrent network they stand behind its recurrent layer."""
     regions = {r.inputs[0]: r for r in program.regions if r.kind == "sign"}
     out: list[Hidden] = []
@@ -386,7 +386,7 @@ def hidden_layers(cx: Any, program: Any, schedule: bool, recurrent: bool = False
     return out
 
 
-def rates(cx: Any, fan_ins: Iterable[int]) -> dict[int, T]:
+def rates(cx: Context, fan_ins: Iterable[int]) -> dict[int, T]:
     """Reinforcement probability per fan-in, in units of 2**-16: p_r sqrt(E) sqrt(2 / (pi K_in)),
     E last epoch's error.
     """
@@ -398,28 +398,28 @@ def rates(cx: Any, fan_ins: Iterable[int]) -> dict[int, T]:
     return out
 
 
-def any_of(cx: Any, trigger: T, layer: str = "") -> T:
+def any_of(cx: Context, trigger: T, layer: str = "") -> T:
     """Does any sample take part?  Their share goes to the log."""
     number = trigger.where(1, 0).sum(0).named("triggers")
     cx.b.results.append((f"share:trigger_rate:{layer}", number.name))
     return (number > 0).named("any")
 
 
-def update(cx: Any, y: Hidden, target: T, trigger: T, rate: T | None, any_trigger: T) -> None:
+def update(cx: Context, y: Hidden, target: T, trigger: T, rate: T | None, any_trigger: T) -> None:
     """H <- limit(reinforce(H + 2 sum over samples of (winner . a*) a_in^T))."""
     cx.b.layer = y.name
     mask = winners(cx, (target * y.z).named("stability"), y.group).both(trigger).named("mask")
     learn(cx, y.h, target, mask, y.a_in, rate, any_trigger)
 
 
-def winners(cx: Any, stability: T, group: tuple[int, ...]) -> T:
+def winners(cx: Context, stability: T, group: tuple[int, ...]) -> T:
     """In each group the neuron that is wrong and nearest to being right (bool, [batch, width])."""
     b = cx.b
     size = b.op("lookup", b["level"], values=group, name="group") if len(group) > 1 else b.const(group[0])
     return b.op("winners", stability, size, name="winner")
 
 
-def learn(cx: Any, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_trigger: T) -> None:
+def learn(cx: Context, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_trigger: T) -> None:
     """``weight`` [fan_out, fan_in] follows the rows of ``target`` where ``mask`` is true, times ``a_in``."""
     b = cx.b
     delta = b.op("contract_gated", target, mask, a_in, form="tn", name="delta")
@@ -427,7 +427,7 @@ def learn(cx: Any, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_t
     h = weight + delta * 2
     if rate is not None:
         p = any_trigger.where(rate, 0).named("p")
-        stream = BERNOULLI_STREAM + next(i for i, s in enumerate(b.states) if s.name == weight.name)
+        stream = rng.UPDATES[next(i for i, s in enumerate(b.states) if s.name == weight.name)]
         hit = b.op(
             "bernoulli", p, b["seed"], b["tick"], rows=weight.shape[0], cols=weight.shape[1], stream=stream, name="hit"
         )
@@ -443,14 +443,14 @@ def learn(cx: Any, weight: T, target: T, mask: T, a_in: T, rate: T | None, any_t
 INPUTS = (("tick", "i32"), ("seed", "i32"), ("errors", "i32"), ("samples", "i32"), ("level", "i32"))
 
 
-def integer_rule(backward: Callable[..., None], *layers: LayerDef, **kw: Any) -> Rule:
+def integer_rule(backward: Callable[[Context, Program], None], *layers: LayerDef, **kw: Any) -> Rule:
     """A Rule record with these layers, inputs and checks; ``layers``: more that the rule can train."""
 
-    def no_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+    def no_wgrad(cx: Context, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
         return dw, None
 
     return Rule(
-        no_wgrad,
+        on_wgrad=no_wgrad,
         layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"},
         keep=None,
         backward=backward,

@@ -8,15 +8,17 @@ With one unit in the last layer a classifier is one row P_l: y = P_l a_l, label 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..gates import local_errors
+from ..ir.program import Program
+from ..lower.context import Context
+from ..model import Model
 from ..registry import About, Named, Param, rules
 from .frame import RANDOM
 from .integer import PARAMS, UPDATE, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update
 
 
-def backward(cx: Any, program: Any) -> None:
+def backward(cx: Context, program: Program) -> None:
     """The update of each layer from its own classifier [classes, width]; nothing is sent down."""
     args = cx.rule_args
     b = cx.b
@@ -42,6 +44,12 @@ def backward(cx: Any, program: Any) -> None:
         update(cx, y, target, trigger, rate.get(y.fan_in), any_trigger)
 
 
+def freezes(model: Model) -> list[str]:
+    """The first hidden weight, where the rule's `freeze_first` is on."""
+    first = next(layer for layer in model.layers if layer.kind == "dense")
+    return [f"{first.name}.weight"] if model.rule["freeze_first"] else []
+
+
 rules.add(
     Named(
         "local",
@@ -59,7 +67,7 @@ rules.add(
             Param("classifier", "call:classifiers", RANDOM, "how the fixed classifiers are made"),
             Param("freeze_first", "bool", False, "leave the first layer as it starts"),
         ),
-        integer_rule(backward, binary_labels=True, gates=local_errors),
+        integer_rule(backward, freezes=freezes, binary_labels=True, gates=local_errors),
         About(
             formula="trigger   at layer l: its classifier is wrong, or margin_l < floor(r K_l)\n"
             "target    a*_l = the label's prototype of that layer\n" + UPDATE,

@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from ..encode import of_model
-from ..ir.program import T
+from ..ir.program import Program, T
+from ..lower.context import Context
 from ..model import Layer
 from ..registry import LayerDef
-from .frame import random_prototypes
+from ..rng import EXPANSIONS
+from .frame import random_matrix
 from .integer import group_of, group_sizes, hidden_weight, learn, winners
-
-EXPANSION = 0x800  # number of the expansion's random stream
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class Recurrent:
         return self.hx.shape[1] + self.hs.shape[1]
 
 
-def forward(cx: Any, layer: Layer, x: T) -> T:
+def forward(cx: Context, layer: Layer, x: T) -> T:
     """The last state, bit [batch, units]; keeps sums, inputs and states of all steps."""
     steps, features = layer.input.shape
     units, expand, b = layer["units"], layer["expand"], cx.b
@@ -53,7 +52,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     present = b.op("split", x, steps=steps, first=features - 1, cols=1, name="present") if lengths else None
     a = b.op("split", x, steps=steps, first=0, cols=features - lengths, name="x")
     if expand:
-        e = b.constant(f"{layer.name}.expansion", random_prototypes(cx.model.seed, EXPANSION, expand, a.shape[1]))
+        e = b.constant(f"{layer.name}.expansion", random_matrix(cx.model.seed, EXPANSIONS[0], expand, a.shape[1]))
         a = b.op("contract", a, e, form="nt", name="expanded").sign().named("a")
     hx = hidden_weight(cx, f"{layer.name}.weight_x", units, a.shape[1])
     hs = hidden_weight(cx, f"{layer.name}.weight_s", units, units)
@@ -64,7 +63,7 @@ def forward(cx: Any, layer: Layer, x: T) -> T:
     return b.op("last", state, steps=steps, name="out")
 
 
-def recurrent_layer(cx: Any, program: Any) -> Recurrent | None:
+def recurrent_layer(cx: Context, program: Program) -> Recurrent | None:
     """The network's rnn layer, if it has one."""
     for r in program.regions:
         if r.kind == "rnn":
@@ -76,7 +75,7 @@ def recurrent_layer(cx: Any, program: Any) -> Recurrent | None:
 
 
 def backward(
-    cx: Any,
+    cx: Context,
     y: Recurrent,
     target: T,
     trigger: T,
@@ -110,4 +109,4 @@ def backward(
     learn(cx, y.hs, targets, mask, before, rates.get(y.hs.shape[1]), any_trigger)
 
 
-LAYER = LayerDef("rnn", "", (), lambda t, args, body=None: t, forward)
+LAYER = LayerDef("rnn", "", (), infer=lambda t, args, body: t, forward=forward)

@@ -4,15 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..gates import real_gradients
 from ..ir.program import T
+from ..lower.context import Context
+from ..published import low_memory
 from ..registry import About, Named, Param, rules
 from .base import CLIP_AT, Rule, cancel
 
 
-def on_wgrad(cx: Any, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
+def on_wgrad(cx: Context, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
     """dW [fan_in, fan_out] in f32, 0 where it is cancelled; no one size."""
     return cancel(cx, w, dw), None
 
@@ -32,7 +32,10 @@ rules.add(
             CLIP_AT,
         ),
         Rule(
-            on_wgrad, layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"}, gates=real_gradients
+            on_wgrad=on_wgrad,
+            layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"},
+            gates=real_gradients,
+            published=low_memory,
         ),
         About(
             formula="X^ = sgn(z),  W^ = sgn(W);  gradients in f32, straight through the signs\n"

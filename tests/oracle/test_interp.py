@@ -339,7 +339,9 @@ def curve() -> Iterator[str]:
         gain = cx.param(f"{layer.name}.gain", x.shape[1], 0.75)  # type: ignore[attr-defined]
         return ((x * gain).abs() + 1.0).sqrt() - x.maximum(gain) / (1.0 + gain.exp())
 
-    registry.layers.add(LayerDef("curve", "a test", (), lambda t, a, body=None: TensorType("real", t.shape), forward))
+    registry.layers.add(
+        LayerDef("curve", "a test", (), infer=lambda t, a, body: TensorType("real", t.shape), forward=forward)
+    )
     yield "curve"
     del registry.layers["curve"]
 

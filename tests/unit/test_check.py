@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,9 +12,10 @@ from bnnc.check import check
 from bnnc.codes import CODES, explain
 from bnnc.diag import BnncError
 from bnnc.fmt import format
-from bnnc.model import Call, Model, TensorType
+from bnnc.model import Call, Layer, Model, TensorType
 from bnnc.parse import parse
 from bnnc.registry import LayerDef, Named, Param, ShapeError, Tables, builtin
+from bnnc.rules.base import Rule
 
 NET = "network tiny { input u8[9]; dense 4; batchnorm; loss; }\n"
 
@@ -230,7 +230,7 @@ def test_random_statements_give_only_user_errors() -> None:
 # --- the registry is the only place that knows names ------------------------------------------------------------------
 
 
-def infer_odd(t: TensorType, args: Call, body_out: TensorType | None = None) -> TensorType:
+def infer_odd(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     if t.elements % 2 == 0:
         raise ShapeError("B0399", "`odd` needs an odd number of elements", f"{t.elements} here", "add one")
     return TensorType("bit", t.shape)
@@ -245,13 +245,14 @@ def test_other_tables() -> None:
         Param("on", "bool", False),
         Param("kind", "name", None, choices=("a", "b")),
     )
-    odd = LayerDef("odd", "", params, infer_odd, lambda *a: None, input_kinds=("u8", "real"))
+    odd = LayerDef("odd", "", params, infer=infer_odd, forward=lambda *a: None, input_kinds=("u8", "real"))
     strict = Named(
         "strict",
         "",
         (),
-        SimpleNamespace(
-            defaults=lambda layer, param: "b" if (layer, param) == ("odd", "kind") else None,
+        Rule(
+            on_wgrad=lambda cx, w, dw, fan_in: (dw, None),
+            layer_defaults={("odd", "kind"): "b"},
             validate=lambda m: [(y.name, "no `odd`", "remove it") for y in m.layers if y.kind == "odd" and y["on"]],
         ),
     )

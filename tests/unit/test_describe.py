@@ -107,8 +107,8 @@ def toy() -> Iterator[None]:
             "halve",
             "half of the value",
             (Param("times", "int", 1, "how often", minimum=1, maximum=9, positional=True),),
-            lambda t, args, body=None: TensorType("real", t.shape),
-            lambda cx, layer, x: cx.real(x) * 0.5 ** layer["times"],
+            infer=lambda t, args, body: TensorType("real", t.shape),
+            forward=lambda cx, layer, x: cx.real(x) * 0.5 ** layer["times"],
             about=About(
                 "y = x / 2^times", "a test", gives="real", example="network t { input u8[4]; halve 2; loss; }\n"
             ),

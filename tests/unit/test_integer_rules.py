@@ -16,7 +16,7 @@ from bnnc.diag import BnncError
 from bnnc.driver import Options, check_text
 from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
-from bnnc.rules.frame import CLASSIFIER_STREAM, equiangular_frame, random_prototypes
+from bnnc.rules.frame import equiangular_frame, random_prototypes
 
 registry.load_builtin()
 integer = partial(spec, kind="bit", batch=20)
@@ -145,7 +145,7 @@ def test_a_frame_is_made_by_coordinate_descent(classes, width, alpha, trials):
     rows = random_prototypes(3, 1, classes, width).astype(int).tolist()
     pairs, weight = classes * (classes - 1) // 2, alpha or (1.0 if classes <= 10 else 25.0)
     n = trials * classes * width
-    draws = [int(x) for x in rng.philox(3, CLASSIFIER_STREAM + 0x1001, 2 * n)]
+    draws = [int(x) for x in rng.philox(3, rng.FRAMES[1], 2 * n)]
 
     def sums() -> tuple[int, int]:
         products = [sum(a * b for a, b in zip(rows[i], rows[j], strict=True)) for i in range(classes) for j in range(i)]
