@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnc.diag import did_you_mean, error
-from bnnc.emit import Source
+from bnnc.source import Source
 
 from .c import build as c_build
 from .c import emit as c_emit

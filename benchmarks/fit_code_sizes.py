@@ -32,7 +32,7 @@ from bnnc.backends.c.emit import deepest_arrays
 from bnnc.backends.c.fits import CLANG, Fit
 from bnnc.backends.c.targets import TARGETS, Target
 from bnnc.data import Dataset, write_bnnd
-from bnnc.encode import of_model
+from bnnc.inputs.encode import of_model
 
 FOLDER = Path(__file__).parents[1] / "build" / "code-sizes"
 

@@ -47,7 +47,7 @@ from step_time import (
 )
 
 from bnnc import driver
-from bnnc.generate import prototypes
+from bnnc.data.generate import prototypes
 from bnnc.ir import interp
 from bnnc.lower.differentiate import differentiate
 from bnnc.lower.expand import expand

@@ -1,11 +1,10 @@
 """bnnc: from a declarative text to a program that trains a binary neural network in the memory that was predicted."""
 
-__version__ = "0.1.0"
-
-from .api import Epoch, Evaluation, History, Network, Plan, Program, load, parse  # noqa: E402  (emit reads the version)
-from .diag import BnncError, Diagnostic  # noqa: E402
-from .experiment import compare, sweep  # noqa: E402
-from .results import Interval, Result, Row, Run  # noqa: E402
+from .api import Epoch, Evaluation, History, Network, Plan, Program, load, parse
+from .diag import BnncError, Diagnostic
+from .study.experiment import compare, sweep
+from .study.results import Interval, Result, Row, Run
+from .version import __version__
 
 __all__ = [
     "BnncError",
@@ -20,6 +19,7 @@ __all__ = [
     "Result",
     "Row",
     "Run",
+    "__version__",
     "compare",
     "load",
     "parse",

@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import driver, knobs, registry
-from .check import starved
 from .diag import NOWHERE, BnncError, InternalError, error
+from .front.check import starved
 from .model import Call, Model
 from .plan.cost import Cost
 
@@ -47,7 +47,7 @@ def parse_size(text: str) -> int:
     return int(float(m[1]) * UNITS[m[2].lower()])
 
 
-def number(n: int) -> str:
+def spaced(n: int) -> str:
     """Bytes with thousands set apart by blanks, as ``1 638 400``."""
     return f"{n:,}".replace(",", " ")
 
@@ -62,27 +62,8 @@ class WayOut:
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def text(self, ram: int) -> str:
-        fits = "fits" if self.total <= ram else f"{number(self.total - ram)} B too much"
-        return f"{self.change}: {number(self.total)} B, {fits}{', changes learning' if self.learns_differently else ''}"
-
-
-def call_text(call: Call) -> str:
-    """A Call as a spec writes it."""
-
-    def value(v: Any) -> str:
-        if isinstance(v, tuple):
-            return f"[{', '.join(map(value, v))}]"
-        return (
-            str(v).lower()
-            if isinstance(v, bool)
-            else f"{v:.12g}"
-            if isinstance(v, float)
-            else call_text(v)
-            if isinstance(v, Call)
-            else str(v)
-        )
-
-    return f"{call.name}({', '.join(f'{k} = {value(v)}' for k, v in call.args)})" if call.args else call.name
+        fits = "fits" if self.total <= ram else f"{spaced(self.total - ram)} B too much"
+        return f"{self.change}: {spaced(self.total)} B, {fits}{', changes learning' if self.learns_differently else ''}"
 
 
 def _changed(options: driver.Options, **changes: Any) -> driver.Options:
@@ -224,7 +205,7 @@ def _variants(table: Mapping[str, registry.Named], call: Call) -> Iterator[tuple
     for p in table[call.name].params:
         for choice in p.choices if p.type == "name" else ():
             if choice != call[p.name]:
-                yield call_text(call.with_(**{p.name: choice})), f"{call.name}({p.name} = {choice})"
+                yield call.with_(**{p.name: choice}).text, f"{call.name}({p.name} = {choice})"
     for name in sorted(table):
         if name != call.name:
             yield name, name
@@ -317,13 +298,13 @@ def check(
     peak = plan.steps[plan.peak_step]
     live = sorted((b for b in plan.live(plan.peak_step)), key=lambda b: (-b.nbytes, b.name))
     notes: list[tuple[Any, str]] = [(None, first)] if first else []
-    notes += [(None, f"at its peak, step {peak.name}, {number(plan.lower_bound)} B of buffers are alive; the largest:")]
+    notes += [(None, f"at its peak, step {peak.name}, {spaced(plan.lower_bound)} B of buffers are alive; the largest:")]
     for b in live[:LARGEST]:
         line = f"line {b.span.line}" if b.span.file != "<builtin>" else "everywhere"
-        notes.append((None, f"  {b.name} ({b.storage}, {line}): {number(b.nbytes)} B"))
+        notes.append((None, f"  {b.name} ({b.storage}, {line}): {spaced(b.nbytes)} B"))
     others = report.total - report.arena
     notes.append(
-        (None, f"the arena is {number(report.arena)} B; code, stacks and what the system maps are {number(others)} B")
+        (None, f"the arena is {spaced(report.arena)} B; code, stacks and what the system maps are {spaced(others)} B")
     )
     left = left or Left(planned.model)
     ways = ways_out(options, planned, ram, left)
@@ -336,7 +317,7 @@ def check(
     span = next((s for s in (peak.span, *(b.span for b in live)) if s.file != "<builtin>"), NOWHERE)
     e = error(
         "B0601",
-        f"{number(report.total)} B needed, {number(ram)} B there are, {number(report.total - ram)} B too much",
+        f"{spaced(report.total)} B needed, {spaced(ram)} B there are, {spaced(report.total - ram)} B too much",
         span,
         label="the peak is here",
         notes=tuple(notes),

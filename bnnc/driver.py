@@ -12,11 +12,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from . import fmt, knobs, registry
-from .check import check
+from . import knobs
+from .backends import select
+from .backends.c.build import OtherSizes
 from .diag import BnncError, error
-from .emit import Source
-from .encode import of_model
+from .front import fmt
+from .front.check import check
+from .front.parse import parse
+from .inputs.encode import of_model
 from .ir.program import Module
 from .ir.text import print_program
 from .ir.verify import verify_program
@@ -24,7 +27,6 @@ from .lower.differentiate import differentiate
 from .lower.expand import expand
 from .lower.simplify import simplify
 from .model import Model, verify_model
-from .parse import parse
 from .passes import Pass, Trace, run_passes, stage
 from .plan.check import check_plan
 from .plan.pack import pack
@@ -34,6 +36,7 @@ from .plan.strip import strip
 from .sched.fuse import fuse
 from .sched.order import order
 from .sched.sink import sink
+from .source import Source
 
 
 @dataclass
@@ -117,7 +120,6 @@ def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
 
 
 def _front(options: Options, k: knobs.Knobs) -> Model:
-    registry.load_builtin()
     _run(FRONT, options.text, options, k)
     assert options.model is not None
     return options.model
@@ -133,10 +135,8 @@ def _run(passes: tuple[Pass, ...], ir: Any, options: Options, k: knobs.Knobs) ->
 
 def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
     """All passes up to the Plan, with the report for a target.  Raises BnncError."""
-    from .backends.select import find_target  # noqa: PLC0415
-
     k = k or knobs.read()
-    target = find_target(options.target)
+    target = select.find_target(options.target)
     _front(options, k)
     return plan_model(options, target, k)
 
@@ -157,9 +157,7 @@ def report_of(model: Model, placed: Placed, target: Any, threads: int, region: i
     """What a program needs beside the arena too, as the compiler that would be used makes it.  Raises BnncError
     B0704.
     """
-    from .backends.select import backend_of  # noqa: PLC0415
-
-    backend, encoding = backend_of(target), of_model(model)
+    backend, encoding = select.backend_of(target), of_model(model)
     compiler = backend.foresee(target, k.cc)
     flash, (stack, each) = (
         backend.flash_bytes(target, placed, encoding, compiler),
@@ -190,11 +188,9 @@ def report_of(model: Model, placed: Placed, target: Any, threads: int, region: i
 
 def emit_source(planned: Planned, k: knobs.Knobs | None = None) -> Source:
     """The program's text.  Also for hand-made Models (tests)."""
-    from .backends.select import backend_of  # noqa: PLC0415
-
     k = k or knobs.read()
     with stage("emit", k):
-        source = backend_of(planned.target).emit(
+        source = select.backend_of(planned.target).emit(
             planned.model, planned.placed, planned.report, planned.target, planned.threads, k.poison
         )
     if k.dump:
@@ -211,11 +207,9 @@ def free(out: Path) -> Path:
 
 def build_source(source: Source, planned: Planned, out: Path, k: knobs.Knobs | None = None) -> Path:
     """Compile and check the program against the Plan; returns the executable."""
-    from .backends.select import backend_of  # noqa: PLC0415
-
     k = k or knobs.read()
     with stage("build", k):
-        return backend_of(planned.target).build(source, planned.report, planned.target, free(out), k.cc)
+        return select.backend_of(planned.target).build(source, planned.report, planned.target, free(out), k.cc)
 
 
 SIZES = ("code", "stack", "threads", "flash")  # of a Report: what a compiler may need other bytes for
@@ -226,8 +220,6 @@ def build_planned(
 ) -> tuple[Planned, Source]:
     """Emit and build.  Returns the plan that holds: corrected, and the program built again, where this compiler needs
     other bytes than was foreseen; ``accept`` may refuse them before there is a program."""
-    from .backends.c.build import OtherSizes  # noqa: PLC0415
-
     for last in (False, False, True):  # the figures are in the program too, and may need other instructions
         source = emit_source(planned, k)
         try:

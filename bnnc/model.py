@@ -12,6 +12,7 @@ from typing import Any
 
 from .diag import NOWHERE, InternalError, Span
 
+MAX_DIM, MAX_ELEMENTS, MAX_RANK = 1 << 24, 1 << 31, 8  # of a TensorType
 TENSOR_KINDS = ("u8", "f32", "bit", "real")  # `real` is a float made by the network, `f32` one that was read from data
 
 
@@ -54,6 +55,21 @@ class Call:
 
     def __str__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v}' for k, v in self.args)})"
+
+    @property
+    def text(self) -> str:
+        """As a spec writes it."""
+        return f"{self.name}({', '.join(f'{k} = {_written(v)}' for k, v in self.args)})" if self.args else self.name
+
+
+def _written(v: Any) -> str:
+    if isinstance(v, tuple):
+        return f"[{', '.join(map(_written, v))}]"
+    if isinstance(v, bool):
+        return str(v).lower()
+    if isinstance(v, float):
+        return f"{v:.12g}"
+    return v.text if isinstance(v, Call) else str(v)
 
 
 @dataclass(frozen=True, slots=True)

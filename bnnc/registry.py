@@ -8,13 +8,13 @@ Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .encode import Encoding
+    from .inputs.encode import Encoding
     from .ir.program import Region, T
     from .lower.context import Context
     from .model import Call, Layer, TensorType
@@ -177,18 +177,4 @@ class Tables:
     schedules: Mapping[str, Named[None]]
     encoders: Mapping[str, Named[Encoder | None]]
     sources: Mapping[str, Named[None]]
-    classifiers: Mapping[str, Named[Classifier]] = field(default_factory=lambda: classifiers)
-
-
-def builtin() -> Tables:
-    """The global tables, with the built-in names loaded."""
-    load_builtin()
-    return Tables(layers, rules, optimizers, schedules, encoders, sources)
-
-
-def load_builtin() -> None:
-    """Import the packages that register the built-in names (idempotent)."""
-    from . import layers as _layers  # noqa: F401
-    from . import optim as _optim  # noqa: F401
-    from . import rules as _rules  # noqa: F401
-    from . import trainset as _trainset  # noqa: F401
+    classifiers: Mapping[str, Named[Classifier]]

@@ -23,7 +23,6 @@ import numpy as np
 from bnnc import driver, knobs
 from bnnc.backends.c.targets import Target, find_target
 from bnnc.diag import BnncError
-from bnnc.emit import Source
 from bnnc.ir import interp
 from bnnc.ir.program import Program
 from bnnc.model import Model
@@ -32,6 +31,7 @@ from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import EVAL
 from bnnc.plan.types import Buffer, Storage
 from bnnc.sched.kernel import Kernel
+from bnnc.source import Source
 
 Arrays = dict[str, np.ndarray]
 LEVELS = ("base", "avx2", "avx512")

@@ -118,7 +118,6 @@ def named_rule(rule: Rule) -> Named[Rule]:
 
 @pytest.fixture
 def toys() -> Iterator[None]:
-    registry.load_builtin()
     registry.layers.add(
         LayerDef(
             "amplify",
@@ -287,7 +286,6 @@ def rule(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         made = Rule(on_wgrad=lambda cx, w, dw, fan_in: (dw, None), layer_defaults=DEFAULTS, **fields)
         monkeypatch.setitem(registry.rules, "toy", named_rule(made))
 
-    registry.load_builtin()
     return register
 
 

@@ -25,8 +25,8 @@ from elftools.elf.sections import SymbolTableSection
 
 from bnnc import knobs
 from bnnc.diag import BnncError, InternalError, error
-from bnnc.emit import Source, whole
 from bnnc.plan.report import Report
+from bnnc.source import Source, whole
 
 from . import stack
 from .fits import Compiler, measured

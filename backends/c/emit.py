@@ -11,11 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from bnnc import __version__
-from bnnc.budget import call_text
 from bnnc.diag import error
-from bnnc.emit import Source
-from bnnc.encode import Encoding, of_model
+from bnnc.inputs.encode import Encoding, of_model
 from bnnc.ir.interp import constant_array
 from bnnc.model import Model
 from bnnc.plan.codec import encode
@@ -24,6 +21,8 @@ from bnnc.plan.pack import PackedSchedule, base_name
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
 from bnnc.sched.kernel import Kernel
+from bnnc.source import Source
+from bnnc.version import __version__
 
 from ..render import render, template_text
 from .bodies import Call, calls, distinct, identifiers
@@ -203,7 +202,7 @@ def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list
     evaluate = dict(placed.packed.evaluate.schedule.program.results)
     first = model.layers[0]
     given = (
-        f"input {first['tensor']} {call_text(first['encoder'])} -> {first.output}\n"
+        f"input {first['tensor']} {first['encoder'].text} -> {first.output}\n"
         if first["tensor"] != first.output
         else ""
     )

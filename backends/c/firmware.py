@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bnnc import __version__, data
+from bnnc import data
 from bnnc.data import Dataset
 from bnnc.diag import error
-from bnnc.encode import Encoding, of_model
+from bnnc.inputs.encode import Encoding, of_model
 from bnnc.model import Call, Model
 from bnnc.plan.report import Report
+from bnnc.version import __version__
 
 from ..render import render
 from .targets import Target

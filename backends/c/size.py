@@ -6,7 +6,7 @@ program that is larger all the same is compiled again with its true size in the 
 
 from __future__ import annotations
 
-from bnnc.encode import Encoding
+from bnnc.inputs.encode import Encoding
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.sched.kernel import Kernel

@@ -7,8 +7,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnnc.diag import InternalError, error
-from bnnc.emit import Source, whole
 from bnnc.plan.report import Report
+from bnnc.source import Source, whole
 
 from ..c.build import Sizes
 from . import host

@@ -12,15 +12,15 @@ from importlib import resources
 from math import isfinite
 from typing import Any, NamedTuple
 
-from bnnc import __version__
-from bnnc.emit import Source
-from bnnc.encode import of_model
+from bnnc.inputs.encode import of_model
 from bnnc.ir.interp import constant_array
 from bnnc.model import Model
 from bnnc.plan.codec import encode
 from bnnc.plan.pack import PackedSchedule, base_name
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
+from bnnc.source import Source
+from bnnc.version import __version__
 
 from ..c import emit as c_emit
 from ..render import render, template_text

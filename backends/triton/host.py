@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bnnc.diag import InternalError
-from bnnc.emit import Source, whole
 from bnnc.plan.report import Report
+from bnnc.source import Source, whole
 
 from ..c.build import WARNINGS, Sizes, find_compiler, read_elf, run_compiler
 from . import compile as aot

@@ -21,9 +21,10 @@ from typing import Any
 
 import numpy as np
 
-from bnnc import data, rng, tensors
+from bnnc import data, rng
+from bnnc.data import tensors
 from bnnc.diag import BnncError, error, render
-from bnnc.encode import Encoding
+from bnnc.inputs.encode import Encoding
 from bnnc.ir.interp import initial
 from bnnc.ir.program import State, Value
 from bnnc.plan.codec import decode, encode

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection
 
-from ..diag import InternalError
+from ..diag import InternalError, error
 from .ops import OPS
 from .program import Program
 
@@ -65,8 +65,6 @@ def verify_keep(p: Program) -> None:
     A layer may keep more for itself: the dtypes ``keeps`` of its Region's ``static`` are free for values that no other
     layer's backward reads.
     """
-    from ..diag import error  # noqa: PLC0415
-
     if p.keep is None:
         return
     batch_inputs = set(p.inputs)

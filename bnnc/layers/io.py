@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..encode import encoding
+from ..inputs.encode import encoding
 from ..ir.program import Region, T
 from ..lower.context import Context
 from ..model import Call, Layer, TensorType

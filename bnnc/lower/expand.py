@@ -12,7 +12,7 @@ import math
 from dataclasses import replace
 
 from .. import registry
-from ..encode import of_model
+from ..inputs.encode import of_model
 from ..ir.program import Builder, Module, Program
 from ..model import Model
 from .context import Context, new_program

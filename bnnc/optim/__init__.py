@@ -1,3 +1,3 @@
 """Built-in optimisers: update expressions and the state they need."""
 
-from . import adam, bop, sgd  # noqa: F401
+from . import adam, bop, schedules, sgd  # noqa: F401

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..gates import Gates
 from ..ir.program import Program, T
 from ..lower.context import Context
 from ..model import Call, Model
-from ..published import Published
+from ..papers.gates import Gates
+from ..papers.published import Published
 from ..registry import LayerDef, Param
 
 Complaint = tuple[str, str, str]  # (layer, message, help); the layer may be "": it is about the rule

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 
-from ..gates import Gates, added, propagated_errors
-from ..gates import through_time as through_time_gates
 from ..ir.program import Program
 from ..lower.context import Context
 from ..model import Model
+from ..papers.gates import Gates, added, propagated_errors
+from ..papers.gates import through_time as through_time_gates
 from ..registry import About, Named, Param, rules
 from .frame import BEF
 from .integer import PARAMS, UPDATE, any_of, group_of, group_sizes, hidden_layers, integer_rule, rates, update

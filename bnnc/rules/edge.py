@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-from ..gates import real_gradients
 from ..ir.program import T
 from ..lower.context import Context
-from ..published import low_memory
+from ..papers.gates import real_gradients
+from ..papers.published import low_memory
 from ..registry import About, Named, Param, rules
 from .base import CLIP_AT, Rule, cancel
 

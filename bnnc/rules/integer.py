@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import published, rng
+from .. import rng
 from ..ir.program import Program, T
 from ..lower.context import Context
 from ..model import Call, Layer, Model, TensorType
+from ..papers import published
 from ..registry import LayerDef, Param, classifiers
 from .base import Rule
 from .frame import MAX_BITS, too_large

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 
-from ..gates import local_errors
 from ..ir.program import Program
 from ..lower.context import Context
 from ..model import Model
+from ..papers.gates import local_errors
 from ..registry import About, Named, Param, rules
 from .frame import RANDOM
 from .integer import PARAMS, UPDATE, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update

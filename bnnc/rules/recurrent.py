@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..encode import of_model
+from ..inputs.encode import of_model
 from ..ir.program import Program, T
 from ..lower.context import Context
 from ..model import Layer

@@ -15,7 +15,7 @@ import pytest
 
 import bnnc
 from bnnc.data import write_bnnd
-from bnnc.generate import prototypes
+from bnnc.data.generate import prototypes
 
 SPEC = """let width = 15;
 network small {

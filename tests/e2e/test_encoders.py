@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 import bnnc
-from bnnc import tensors
-from bnnc.data import Dataset, read_bnnd, write_bnnd
-from bnnc.encode import of_model
+from bnnc.data import Dataset, read_bnnd, tensors, write_bnnd
+from bnnc.inputs.encode import of_model
 
 LAYERS = (
     "flatten; dense 21; sign; dense 15; sign; dense 4; loss; }\nrule bep(bits = 8);\ntrain { batch = 10; epochs ="

@@ -31,7 +31,6 @@ from bnnc.lower.differentiate import differentiate
 from bnnc.lower.expand import expand
 from bnnc.model import Call, Data, Layer, Model, TensorType
 
-registry.load_builtin()
 N_TRAIN, N_TEST, INPUTS, CLASSES, BATCH, EPOCHS = 103, 25, 37, 4, 10, 3
 
 

@@ -13,7 +13,7 @@ import pytest
 
 import bnnc
 from bnnc.data import write_bnnd
-from bnnc.generate import prototypes
+from bnnc.data.generate import prototypes
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mnist_mlp"
 PROTOTYPES = """network prototypes {

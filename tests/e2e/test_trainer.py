@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 
 import bnnc
-from bnnc import tensors
 from bnnc.backends.c import stack
 from bnnc.backends.c.build import command, find_compiler
 from bnnc.backends.c.targets import find_target
+from bnnc.data import tensors
 
 SPEC = """network tiny {
   input u8[5, 7];

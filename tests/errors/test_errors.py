@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from bnnc.check import check
 from bnnc.codes import CODES
 from bnnc.diag import BnncError, Diagnostic, render
-from bnnc.parse import parse
+from bnnc.front.check import check
+from bnnc.front.parse import parse
 
 HERE = Path(__file__).parent
 SPECS = sorted(HERE.glob("*.bnn"))

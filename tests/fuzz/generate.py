@@ -17,11 +17,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bnnc import driver, registry
+from bnnc import builtin, driver, registry
 from bnnc.diag import BnncError
+from bnnc.front.sections import TRAIN
 from bnnc.model import Call, Layer, Model, TensorType
 from bnnc.registry import REQUIRED, LayerDef, Param, ShapeError
-from bnnc.sections import TRAIN
 
 SIZES = (1, 2, 3, 5, 7, 8, 9, 10, 12, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 130)
 SMALL = (1, 2, 3, 4, 5, 7)
@@ -532,7 +532,7 @@ class Drawn:
 
 def draw(seed: int, tables: registry.Tables | None = None) -> Drawn:
     """The spec of a seed.  Whatever is not a spec must be refused with a code: any other exception is let through."""
-    tables = tables or registry.builtin()
+    tables = tables or builtin.tables()
     refused: Counter[str] = Counter()
     rng = random.Random(f"bnnc {seed}")
     rules = sorted(tables.rules)  # those that follow gradients have more layers and options to try

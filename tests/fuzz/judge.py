@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 from helpers import Arrays, Library, assert_same, batch_of, cpu_levels, element_bytes, interpreted
 
-from bnnc import driver, fmt, knobs
+from bnnc import driver, knobs
 from bnnc.backends.c.build import verify_elf
 from bnnc.data import pack, write_bnnd
 from bnnc.diag import BnncError
-from bnnc.encode import of_model
+from bnnc.front import fmt
+from bnnc.inputs.encode import of_model
 from bnnc.ir import interp
 from bnnc.knobs import OPTIONAL
 from bnnc.model import Model

@@ -29,10 +29,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from bnnc import cli, driver, knobs, registry
-from bnnc import sections as spec_sections
+from bnnc import builtin, cli, driver, knobs
 from bnnc.codes import CODES
 from bnnc.diag import BnncError, render
+from bnnc.front import sections as spec_sections
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/*.bnn"))
 SECONDS, BYTES = 10, 2 << 30
@@ -96,7 +96,7 @@ CHARACTERS = (
 @cache
 def names() -> tuple[str, ...]:
     """Every registered name and the names of all parameters."""
-    t = registry.builtin()
+    t = builtin.tables()
     tables = (t.layers, t.rules, t.optimizers, t.schedules, t.encoders, t.sources, t.classifiers)
     params = {p.name for table in tables for record in table.values() for p in record.params}
     return tuple(
@@ -112,7 +112,7 @@ def names() -> tuple[str, ...]:
 def arguments() -> tuple[str, ...]:
     """An argument of every layer, written with its name, at each of its bounds and choices."""
     out = []
-    for layer in registry.builtin().layers.values():
+    for layer in builtin.tables().layers.values():
         for p in layer.params:
             values = [*p.choices, *(f"{x:.15g}" for x in (p.minimum, p.maximum) if x is not None), "on", "3"]
             out += [f" {p.name} = {v}" for v in values]
@@ -213,7 +213,7 @@ def argument(r: random.Random, text: str) -> str:
 def layer(r: random.Random, text: str) -> str:
     """A layer, perhaps with a number, after another statement."""
     m = _statement(r, text)
-    new = f"{r.choice(sorted(registry.builtin().layers))}{r.choice(('', ' 3', ' 16', ' 33 3', r.choice(arguments())))};"
+    new = f"{r.choice(sorted(builtin.tables().layers))}{r.choice(('', ' 3', ' 16', ' 33 3', r.choice(arguments())))};"
     return text[: m.end()] + new + text[m.end() :]
 
 
@@ -233,14 +233,14 @@ def character(r: random.Random, text: str) -> str:
 
 
 def rule(r: random.Random, text: str) -> str:
-    new = f"rule {r.choice(sorted(registry.builtin().rules))};\n"
+    new = f"rule {r.choice(sorted(builtin.tables().rules))};\n"
     m = re.search(r"^rule [^;]*;\n", text, re.M)
     return _put(text, m, new) if m else text + new
 
 
 def setting(r: random.Random, text: str) -> str:
     p = r.choice(spec_sections.TRAIN)
-    table = {"optimizer": registry.builtin().optimizers, "schedule": registry.builtin().schedules}.get(p.name)
+    table = {"optimizer": builtin.tables().optimizers, "schedule": builtin.tables().schedules}.get(p.name)
     value = r.choice(sorted(table)) if table else r.choice(("on", "off", *NUMBERS))
     m = re.search(r"train *\{", text)
     return (
@@ -290,7 +290,6 @@ class Mutant:
 
 def mutant(seed: int) -> Mutant:
     """One to three edits of one example; the same seed is the same mutant."""
-    registry.load_builtin()
     r = random.Random(seed)
     path = EXAMPLES[seed % len(EXAMPLES)]
     text = re.sub(r"#[^\n]*", "", path.read_text(encoding="utf-8"))

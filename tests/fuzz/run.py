@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fuzz.generate import Drawn, draw  # noqa: E402
 from fuzz.judge import ALL, QUICK, TRIALS, Failure, blame, judge, shrink  # noqa: E402
 
-from bnnc import registry  # noqa: E402
+from bnnc import builtin  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -47,7 +47,7 @@ class Verdict:
 
 def options(d: Drawn) -> list[str]:
     """What else is on in a spec: options of the training, of the input and of layers that are not at their defaults."""
-    m, tables = d.model, registry.builtin()
+    m, tables = d.model, builtin.tables()
     first, found = m.layers[0], [f"input {m.layers[0]['tensor'].kind}", f"encoder {m.layers[0]['encoder'].name}"]
     found += [f"encoder {k}" for k, v in first["encoder"].args if v is True or k == "per" or (k == "onehot" and v)]
     found += [k for k in ("recompute", "allow", "holdout") if getattr(m, k)] + (
@@ -116,7 +116,7 @@ def one(seed: int, names: tuple[str, ...] = ()) -> Verdict:
 
 def table(covered: Counter[tuple[str, str]]) -> str:
     """Layers and options by rule and optimiser; a hole is a `.`."""
-    tables = registry.builtin()
+    tables = builtin.tables()
     columns = [*sorted(tables.rules), *sorted(tables.optimizers)]
     rows = sorted(
         {r for r, _ in covered} | set(tables.layers), key=lambda r: (r != "every spec", r not in tables.layers, r)

@@ -21,7 +21,7 @@ from fuzz.generate import draw
 from fuzz.judge import ALL, QUICK, TRIALS, C, Case, judge, kernels_off
 from fuzz.run import CORPUS, share, table
 
-from bnnc import registry
+from bnnc import builtin
 from bnnc.lower import simplify
 from bnnc.plan import pack, place
 from bnnc.sched import order, sink
@@ -74,7 +74,7 @@ def test_specs_of_the_day(number: int) -> None:
 
 def test_the_generator_reaches_all_names() -> None:
     """In 400 specs every layer with every rule that trains it, every optimiser, schedule, encoder and classifier."""
-    tables = registry.builtin()
+    tables = builtin.tables()
     seen: Counter[str] = Counter()
     for seed in range(400):
         m = draw(seed).model

@@ -22,9 +22,9 @@ import numpy as np
 import pytest
 from helpers import LEVELS, Arrays, cpu_levels, plan, spec, with_slow
 
-from bnnc import driver, rng, tensors
+from bnnc import driver, rng
 from bnnc.backends.c.targets import TARGETS
-from bnnc.data import Dataset, write_bnnd
+from bnnc.data import Dataset, tensors, write_bnnd
 from bnnc.ir import interp
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "arm"))

@@ -21,9 +21,10 @@ import numpy as np
 import pytest
 from helpers import Library, plan, sequence_spec, spec
 
-from bnnc import data, driver, knobs, tensors
+from bnnc import data, driver, knobs
 from bnnc.backends import select
 from bnnc.backends.triton import checkpoint, emit, host
+from bnnc.data import tensors
 from bnnc.diag import BnncError
 
 HERE = Path(__file__).parent

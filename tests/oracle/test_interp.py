@@ -333,7 +333,6 @@ def test_derivatives_of_sums(kind: str) -> None:
 @pytest.fixture
 def curve() -> Iterator[str]:
     """A layer without a backward of its own: y = sqrt(|x gain| + 1) - max(x, gain) / (1 + e^gain)."""
-    registry.load_builtin()
 
     def forward(cx: object, layer: object, x: T) -> T:
         gain = cx.param(f"{layer.name}.gain", x.shape[1], 0.75)  # type: ignore[attr-defined]

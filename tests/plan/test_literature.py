@@ -10,8 +10,7 @@ import pytest
 
 import bnnc
 from bnnc.model import Call, Data, Layer, Model, TensorType
-from bnnc.plan.cost import step_cost
-from bnnc.plan.literature import (
+from bnnc.papers.memory import (
     GIB,
     MIB,
     PRINTED,
@@ -26,6 +25,7 @@ from bnnc.plan.literature import (
     printed,
     units_from_model,
 )
+from bnnc.plan.cost import step_cost
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MLP = chain_of([784, 256, 256, 256, 256, 10])

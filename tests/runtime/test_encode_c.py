@@ -1,4 +1,4 @@
-"""The encoders in C against ``bnnc.encode``: thresholds and bits are the same, for every kind of data, file and
+"""The encoders in C against ``bnnc.inputs.encode``: thresholds and bits are the same, for every kind of data, file and
 arena.
 """
 
@@ -19,7 +19,7 @@ from runtime_builds import FREESTANDING, HERE, SANITIZED, STRICT
 from runtime_formats import bnnd, npy
 
 from bnnc import data
-from bnnc.encode import KINDS, PER, Encoding
+from bnnc.inputs.encode import KINDS, PER, Encoding
 
 HOW = ("", "sign", "pad", "median", *KINDS)  # as bnnc_net.h counts them
 BUILDS = {  # the thresholds before the scratch, behind it, and an arena too small for both

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 
 import bnnc
-from bnnc import budget, tensors
+from bnnc import budget
+from bnnc.data import tensors
 
 TEXT = """network toy { input u8[3, 4]; flatten; dense 20; batchnorm; sign; dense 3; batchnorm; loss; }
 rule edge;

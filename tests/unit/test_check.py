@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc.check import check
+from bnnc import builtin
 from bnnc.codes import CODES, explain
 from bnnc.diag import BnncError
-from bnnc.fmt import format
+from bnnc.front.check import check
+from bnnc.front.fmt import format
+from bnnc.front.parse import parse
 from bnnc.model import Call, Layer, Model, TensorType
-from bnnc.parse import parse
-from bnnc.registry import LayerDef, Named, Param, ShapeError, Tables, builtin
+from bnnc.registry import LayerDef, Named, Param, ShapeError, Tables
 from bnnc.rules.base import Rule
 
 NET = "network tiny { input u8[9]; dense 4; batchnorm; loss; }\n"
@@ -237,7 +239,7 @@ def infer_odd(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
 
 
 def test_other_tables() -> None:
-    b = builtin()
+    b = builtin.tables()
     params = (
         Param("sizes", "ints", (1, 2), minimum=1),
         Param("room", "size", 1024),
@@ -256,9 +258,7 @@ def test_other_tables() -> None:
             validate=lambda m: [(y.name, "no `odd`", "remove it") for y in m.layers if y.kind == "odd" and y["on"]],
         ),
     )
-    tables = Tables(
-        {**b.layers, "odd": odd}, {**b.rules, "strict": strict}, b.optimizers, b.schedules, b.encoders, b.sources
-    )
+    tables = replace(b, layers={**b.layers, "odd": odd}, rules={**b.rules, "strict": strict})
     m = model(body("odd sizes = [3, 4] room = 2KiB;") + "rule strict;", tables=tables)
     got = m.layers[1]
     assert dict(got.args.args) | {"opt": None} == {"sizes": (3, 4), "room": 2048, "opt": None, "on": False, "kind": "b"}

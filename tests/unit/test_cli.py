@@ -17,14 +17,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnnc import __version__, cli, data, driver, show
+from bnnc import __version__, cli, data, driver
 from bnnc import parse as parse_network
 from bnnc.backends import select
 from bnnc.backends.c.targets import TARGETS
-from bnnc.budget import front, number
+from bnnc.budget import front, spaced
+from bnnc.cli import show
 from bnnc.data import read_bnnd
+from bnnc.data.generate import prototypes
 from bnnc.diag import InternalError
-from bnnc.generate import prototypes
 from bnnc.plan.check import PlanError
 from bnnc.plan.place import place
 
@@ -172,7 +173,7 @@ def test_tables_in_a_terminal(bnnc, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         kind = f"{b.storage.dtype}[{', '.join(map(str, b.storage.shape))}]"
         line = str(b.span.line) if b.span.file != "<builtin>" else ""
         assert any(
-            re.match(rf"{re.escape(b.name)} +{line} +{re.escape(kind)} +{number(b.nbytes)}( |$)", x) for x in lines
+            re.match(rf"{re.escape(b.name)} +{line} +{re.escape(kind)} +{spaced(b.nbytes)}( |$)", x) for x in lines
         ), b.name
     blocks = sum("█" in x or "·" in x for x in lines if x.count("│"))
     assert blocks >= len(p.buffers) or (spec is LONG and width == 80)
@@ -180,19 +181,19 @@ def test_tables_in_a_terminal(bnnc, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     texts = [w.replace(show.JOINT, " ") for w in words]
     assert all(any(t in x for x in lines) for t in texts)
     assert all(
-        any(number(n) in x for x in lines) for n in (p.total_bytes, p.arena_bytes, p.planned.placed.plan.lower_bound)
+        any(spaced(n) in x for x in lines) for n in (p.total_bytes, p.arena_bytes, p.planned.placed.plan.lower_bound)
     )
     if width and spec is SPEC:
         assert max(len(x) for x in lines) <= width
     if spec is LONG:
         assert all(
-            any(number(c.total) in x and c.text in x and ("differs" if c.learning else "same") in x for x in lines)
+            any(spaced(c.total) in x and c.text in x and ("differs" if c.learning else "same") in x for x in lines)
             for c in front(list(p.choices))
         )
     code, out, _ = bnnc("explain", "--peak", str(tmp_path / "net.bnn"))
     base = parse_network(spec).plan().buffers
     assert (
-        code == 0 and "…" not in out and all(number(b.nbytes) in out for b in base if b.name.endswith("dense1.weight"))
+        code == 0 and "…" not in out and all(spaced(b.nbytes) in out for b in base if b.name.endswith("dense1.weight"))
     )
 
 

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 import bnnc
-from bnnc import data, published
+from bnnc import data
+from bnnc.data.files import training_samples
 from bnnc.diag import BnncError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mnist_mlp" / "mnist_1bit.bnnd"
@@ -376,7 +377,7 @@ def test_cifar(tmp_path: Path) -> None:
         f'data {{ train = cifar10("{files[0].name}"); }}\nnetwork net {{ input u8[32, 32, 3]; flatten; dense 10;'
         " batchnorm; loss; }\nrule edge;\ntrain { batch = 2; }\n"
     )
-    assert published.training_samples(bnnc.parse(text).model, tmp_path) == 3
+    assert training_samples(bnnc.parse(text).model, tmp_path) == 3
     files[0].write_bytes(cifar_bytes(x, y)[:-1])
     refused("B0802", lambda: data.pack(files[0]), "3,073 bytes", "21,510")
     files[0].write_bytes(cifar_bytes(x, y + 1))

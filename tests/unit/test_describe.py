@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bnnc import describe, parse, registry, sections
+from bnnc import parse, registry
 from bnnc.cli import cli
-from bnnc.describe import Entry
+from bnnc.front import describe, sections
+from bnnc.front.describe import Entry
 from bnnc.model import Model, TensorType
 from bnnc.registry import About, LayerDef, Param
 
@@ -101,7 +102,6 @@ def test_arguments_are_those_of_the_records() -> None:
 
 @pytest.fixture
 def toy() -> Iterator[None]:
-    registry.load_builtin()
     registry.layers.add(
         LayerDef(
             "halve",

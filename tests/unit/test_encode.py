@@ -10,8 +10,9 @@ import pytest
 
 from bnnc import api, data
 from bnnc.diag import BnncError
-from bnnc.encode import Encoding, of_model, parse_encoder
-from bnnc.fmt import explicit
+from bnnc.front.encoder import parse_encoder
+from bnnc.front.fmt import explicit
+from bnnc.inputs.encode import Encoding, of_model
 from bnnc.model import TensorType
 
 R = np.random.default_rng(3)

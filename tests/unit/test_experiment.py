@@ -15,14 +15,16 @@ import pytest
 from helpers import spec
 
 import bnnc
-from bnnc import cli_experiment, experiment, registry, results, scale
-from bnnc.cli_experiment import split
+from bnnc import registry
+from bnnc.cli import study as cli_experiment
+from bnnc.cli.study import split
 from bnnc.data import write_bnnd
-from bnnc.generate import prototypes
+from bnnc.data.generate import prototypes
 from bnnc.model import Call
 from bnnc.registry import Named
-from bnnc.results import Interval, Result, Row, Run, interval, student
 from bnnc.rules.integer import good_width, group_sizes
+from bnnc.study import experiment, plot, scale
+from bnnc.study.results import Interval, Result, Row, Run, interval, student
 
 DEEP = spec((70, 64, 32, 5), "bit", "edge", batch=10)
 
@@ -174,7 +176,6 @@ def test_a_torn_line_is_dropped_and_a_strange_file_refused(tmp_path: Path) -> No
 def test_a_run_is_named_by_what_decides_its_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Code of one's own too, and bnnc's; not by the spec's comments, nor by code that does the same."""
     write_bnnd(tmp_path / "d.bnnd", prototypes(20, 10, bits=20, classes=5))
-    registry.load_builtin()
     sgd = registry.optimizers["sgd"]
 
     def own(factor: float) -> Named:
@@ -293,12 +294,12 @@ def test_tables() -> None:
 
 @pytest.mark.parametrize("names", [("rule",), ("rule.r", "train.batch")])
 def test_plots(names: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    results.write(result(names, ram=4096), tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(results.FILES)
+    plot.write(result(names, ram=4096), tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(plot.FILES)
     picture = (tmp_path / "plot.png").read_bytes()
     assert picture[:8] == b"\x89PNG\r\n\x1a\n" and len(picture) > 10_000
-    monkeypatch.setattr(results, "can_plot", lambda: False)
-    results.write(result(names), tmp_path / "..")
+    monkeypatch.setattr(plot, "can_plot", lambda: False)
+    plot.write(result(names), tmp_path / "..")
     assert not (tmp_path / ".." / "plot.png").exists()
 
 
@@ -316,8 +317,6 @@ def test_matplotlib_is_optional_and_late(
 
 def test_what_a_plot_shows() -> None:
     from matplotlib.figure import Figure
-
-    from bnnc import plot
 
     found = result()
     figure = Figure()

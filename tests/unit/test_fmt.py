@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc import ast, fmt
-from bnnc.check import check
-from bnnc.parse import parse
+from bnnc.front import ast, fmt
+from bnnc.front.check import check
+from bnnc.front.parse import parse
 
 MESSY = """# licence
 

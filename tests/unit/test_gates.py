@@ -10,7 +10,7 @@ from helpers import sequence_spec, spec
 
 import bnnc
 from bnnc import registry
-from bnnc.gates import Gates
+from bnnc.papers.gates import Gates
 
 INPUTS = {"prototypes": 1000, "fashion": 784, "cifar10": 9216, "imagenette": 2304}
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnnc.data import read_bnnd, write_bnnd
-from bnnc.generate import prototypes
+from bnnc.data.generate import prototypes
 
 
 def test_the_draws_in_their_order():

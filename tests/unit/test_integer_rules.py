@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 from helpers import batch_of, codes_of, plan, spec
 
-from bnnc import fmt, registry, rng
-from bnnc.budget import call_text
+from bnnc import rng
 from bnnc.diag import BnncError
 from bnnc.driver import Options, check_text
+from bnnc.front import fmt
 from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
 from bnnc.rules.frame import equiangular_frame, random_prototypes
 
-registry.load_builtin()
 integer = partial(spec, kind="bit", batch=20)
 
 
@@ -191,7 +190,7 @@ def test_hidden_layers_have_classifiers_of_their_own():
 
 def test_a_call_is_written_as_a_spec_reads_it():
     rule = check_text(Options(integer((33, 21, 15, 4), rule="bep(group = [7, 5], classifier = bef(trials = 3))"))).rule
-    again = check_text(Options(integer((33, 21, 15, 4), rule=call_text(rule)))).rule
+    again = check_text(Options(integer((33, 21, 15, 4), rule=rule.text))).rule
     assert again == rule and again["group"] == (7, 5) and again["classifier"]["trials"] == 3
 
 

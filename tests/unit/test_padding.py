@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import bnnc
-from bnnc import cli, data, padding
+from bnnc import cli, data
+from bnnc.data import padding
 
 SPEC = """network net {{ input {kind}[6, 3] {encoder}; rnn 15, expand = 15; dense 4; loss; }}
 rule bep; train {{ batch = 100; }} data {{ train = {data}; }}

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bnnc import ast
 from bnnc.diag import BnncError, Diagnostic, Span, render, to_json
-from bnnc.parse import MAX_DEPTH, parse, parse_value, read_number
+from bnnc.front import ast
+from bnnc.front.parse import MAX_DEPTH, parse, parse_value, read_number
 
 SPEC = """# a spec
 let width = 256;

@@ -13,7 +13,7 @@ from bnnc.backends.c.emit import stack_bytes
 from bnnc.backends.c.fits import CLANG, GCC, Compiler, fits
 from bnnc.backends.c.size import code_bytes, flash_bytes
 from bnnc.backends.c.targets import TARGETS
-from bnnc.encode import of_model
+from bnnc.inputs.encode import of_model
 
 GNU, LLVM = Compiler("gcc", "gcc 12", apart=True), Compiler("clang", "clang 22")
 

@@ -11,7 +11,7 @@ from helpers import plan, spec
 from bnnc import driver
 from bnnc.backends import select
 from bnnc.diag import BnncError
-from bnnc.emit import whole
+from bnnc.source import whole
 
 
 @pytest.mark.parametrize(("target", "main"), [("host", "net.c"), ("triton", "net_triton.py"), ("cuda", "net.c")])

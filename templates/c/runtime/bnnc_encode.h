@@ -1,4 +1,4 @@
-/* bnnc_encode.h: samples to bits. bnnc/encode.py is the definition; every bit here is what it says.
+/* bnnc_encode.h: samples to bits. bnnc/inputs/encode.py is the definition; every bit here is what it says.
  *
  * The thresholds are a state of the network. What does not have them from a checkpoint or --init fits them to the
  * training samples before the first step, in passes over the file: minimum and maximum; mean, then variance; or the

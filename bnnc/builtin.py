@@ -1,0 +1,14 @@
+"""The built-in names.  Importing this module registers them all; nothing below it knows which there are."""
+
+from __future__ import annotations
+
+from . import layers, optim, rules  # noqa: F401  (each module registers its own)
+from . import registry as known
+from .inputs import records  # noqa: F401
+
+
+def tables() -> known.Tables:
+    """What ``check`` looks names up in, unless a test brings tables of its own."""
+    return known.Tables(
+        known.layers, known.rules, known.optimizers, known.schedules, known.encoders, known.sources, known.classifiers
+    )

@@ -1,0 +1,137 @@
+"""``bnnc data``: pack data into the form that trainers stream, and look into such files."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+import click
+
+from .. import data
+from ..budget import spaced
+from ..data import generate
+from ..diag import error
+
+
+class _Pack(click.Command):
+    """Lets ``--test`` take one file or two: everything up to the next flag."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        out: list[str] = []
+        testing = False
+        for a in args:
+            if a == "--test":
+                testing = True
+                continue
+            testing = testing and not a.startswith("-")
+            out += ["--test", a] if testing else [a]
+        return super().parse_args(ctx, out)
+
+
+@click.group("data")
+def data_group() -> None:
+    """Pack data files, and look into packed ones."""
+
+
+@data_group.command("pack", cls=_Pack)
+@click.argument("files", nargs=-1, required=True)
+@click.option("--test", multiple=True, metavar="FILE...", help="the test set's files (give them after the others)")
+@click.option(
+    "--encode",
+    default="none",
+    metavar="ENCODER",
+    help=(
+        'bits, as a spec encodes them: "sign(128)", median, '
+        '"thermometer(4)", ... fitted to the training samples; none (default)'
+    ),
+)
+@click.option("--compress", is_flag=True, help="smaller on disk; a trainer expands it once")
+@click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
+@click.option("-o", "--output", required=True, metavar="FILE.bnnd")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
+def pack(
+    files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: bool, label: str, output: str, as_json: bool
+) -> None:
+    """Pack samples and labels into one .bnnd file: idx or .npy pairs, .npz, .csv, CIFAR-10's .bin, or a folder of
+    images.
+
+    A folder holds a folder for each class (or train/CLASS and test/CLASS); reading images needs Pillow.
+
+    Example: bnnc data pack x.npy y.npy --encode "sign(128)" -o train.bnnd
+
+    Example: bnnc data pack data_batch_*.bin --test test_batch.bin -o cifar10.bnnd
+    """
+    d = data.pack(*files, encoder=encode, compress=compress, test=test, label=label, output=output)
+    if as_json:
+        click.echo(json.dumps({**data.info(output), **({"labels_from": d.labels_from} if d.labels_from else {})}))
+    else:
+        click.echo(
+            f"{output}: {d.n - d.n_test} training and {d.n_test} test samples, {d.kind}{list(d.shape)}, "
+            f"{d.classes} classes"
+        )
+    if d.labels_from:
+        click.echo(f"labels: {d.labels_from}", err=True)
+    click.echo("Next: " + shlex.join(("bnnc", "data", "preview", output)), err=True)
+
+
+@data_group.group("make")
+def make_group() -> None:
+    """Make the data sets of papers that are drawn at random."""
+
+
+@make_group.command("prototypes")
+@click.option(
+    "--flip", default=0.46, show_default=True, help="probability that a bit differs from its class's prototype"
+)
+@click.option("--seed", default=42, show_default=True, help="of NumPy's default generator")
+@click.option(
+    "--train", "n_train", default=20000, show_default=True, metavar="N", help="training samples, over all classes"
+)
+@click.option("--test", "n_test", default=3000, show_default=True, metavar="N", help="test samples")
+@click.option("--bits", default=1000, show_default=True, metavar="N", help="of a sample")
+@click.option("--classes", default=10, show_default=True, metavar="N")
+@click.option("-o", "--output", required=True, metavar="FILE.bnnd")
+def make_prototypes(flip: float, seed: int, n_train: int, n_test: int, bits: int, classes: int, output: str) -> None:
+    """Random Prototypes: each class is a random pattern of bits, each sample its pattern with bits flipped.
+
+    The defaults are those of binary error propagation (arXiv 2512.04189); the paper on local error signals
+    (arXiv 2412.00119) has --flip 0.44 --train 10000 --test 2000.
+
+    Example: bnnc data make prototypes -o prototypes.bnnd
+    """
+    try:
+        d = generate.prototypes(n_train, n_test, bits, classes, flip, seed)
+    except ValueError as e:
+        raise error("B0805", str(e), exit_code=5, help="see `bnnc data make prototypes --help`") from e
+    data.write_bnnd(output, d)
+    click.echo(f"{output}: {n_train} training and {n_test} test samples, bit[{bits}], {classes} classes")
+    click.echo("Next: " + shlex.join(("bnnc", "data", "info", output)), err=True)
+
+
+@data_group.command("info")
+@click.argument("file")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
+def info(file: str, as_json: bool) -> None:
+    """Check a .bnnd file and say what is in it.
+
+    Example: bnnc data info train.bnnd
+    """
+    facts = data.info(file)
+    if as_json:
+        click.echo(json.dumps(facts))
+    else:
+        for key, value in facts.items():
+            text = spaced(value) if isinstance(value, int) and key.endswith("bytes") else str(value)
+            click.echo(f"{key.replace('_', ' '):<14} {text}")
+    click.echo("Next: " + shlex.join(("bnnc", "data", "preview", file)), err=True)
+
+
+@data_group.command("preview")
+@click.argument("file")
+@click.option("--index", default=0, metavar="N", help="which sample (default 0; negative: from the end)")
+def preview(file: str, index: int) -> None:
+    """Draw one sample of a .bnnd file.
+
+    Example: bnnc data preview train.bnnd --index 7
+    """
+    click.echo(data.preview(file, index))

@@ -1,0 +1,382 @@
+"""What people see: the memory plan and the lists of targets and passes as tables for a terminal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from textwrap import fill
+from typing import Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..api import Plan
+from ..budget import WhatIf, front, spaced
+from ..papers.gates import WEIGHTS, Gates
+from ..papers.published import Published
+from ..plan.types import Buffer
+
+REGIONS = (("state", "state: kept"), ("io", "io: batch, results"), ("temp", "temporary: shared"))
+SECTIONS = (("forward", 8), ("back+update", 12), ("test", 6))  # cells of the timeline
+NARROW = (("fwd", 4), ("back", 6), ("test", 4))
+SMALL = 0.002  # buffers below this share of the arena are summed up, unless all are asked for
+
+
+JOINT = "\ue000"  # stands for the blank within a number while lines are broken
+WITHIN = re.compile(r"(?<=\d) (?=\d{3}(?!\d)|(?:B|KiB|MiB|s)\b|%)")
+
+
+def whole(cell: Any) -> Any:
+    """A text in which no number can be broken, nor set apart from its unit."""
+    return WITHIN.sub(JOINT, cell) if isinstance(cell, str) else cell
+
+
+def _longest(texts: Iterable[str]) -> int:
+    return max(map(cell_len, texts), default=0)
+
+
+def fitted(table: Table, width: int) -> Table:
+    """The table for so many columns of a terminal: cells that must not wrap stay whole, the others and headers wrap
+    between words. Where that is too wide all the same, lines are longer than the terminal."""
+    natural = 2 * (len(table.columns) - 1)
+    for column in table.columns:
+        column._cells[:] = [whole(c) for c in column._cells]
+        natural += _longest((str(column.header), *map(str, column.cells)))
+    for column in table.columns:
+        cells, header = [str(c) for c in column.cells], str(whole(column.header))
+        if natural <= width:
+            column.no_wrap = True
+        elif column.no_wrap or column.justify == "right":
+            column.no_wrap, column.min_width = True, max(_longest(cells), _longest(header.split()))
+            column.header = fill(header, max(1, column.min_width), break_long_words=False, break_on_hyphens=False)
+        else:
+            column.min_width = _longest(word for c in (header, *cells) for word in c.split())
+    least = sum(column.min_width or 0 for column in table.columns) + 2 * (len(table.columns) - 1)
+    if natural > width and least > width:
+        table.width = least
+    return table
+
+
+class Screen(Console):
+    """A console that keeps numbers and names whole, and folds texts between words in a terminal only; one object a
+    line.
+    """
+
+    def print(self, *objects: Any, **kw: Any) -> None:
+        for o in objects:
+            kw["sep"] = "\n"
+            with self.capture() as captured:
+                if isinstance(o, Table):
+                    super().print(fitted(o, self.width), **{**kw, "soft_wrap": False, "crop": False})
+                else:
+                    super().print(whole(o), **{**kw, "soft_wrap": not self.is_terminal})
+            self.file.write(captured.get().replace(JOINT, " "))
+            self.file.flush()  # before what goes to standard error
+
+
+def console(stderr: bool = False) -> Console:
+    """A console that folds nothing when its output is not a terminal; rich itself respects NO_COLOR."""
+    c = Screen(stderr=stderr, highlight=False)
+    return c if c.is_terminal else Screen(stderr=stderr, highlight=False, width=140)
+
+
+def kib(n: int) -> str:
+    return f"{spaced(n)} B ({n / 1024:,.1f} KiB)".replace(",", " ")
+
+
+class Timeline:
+    """Which part of a step a buffer is alive in, as cells: forward, backward with updates, evaluation."""
+
+    def __init__(self, plan: Plan, room: int) -> None:
+        """As wide as there is room for; without a header where there is none."""
+        self.sections = next((s for s in (SECTIONS, NARROW) if sum(n + 1 for _, n in s) - 1 <= room), ())
+        placed = plan.planned.placed
+        kernels, steps = placed.packed.train.kernels, len(placed.plan.steps)
+        middle = 1 + next((i for i, k in enumerate(kernels) if k.phase != "forward"), len(kernels))
+        end = len(kernels) + 2
+        self.parts = ((0, middle), (middle, end), (end, steps))
+        self.header = "│".join(name[:n].ljust(n) for name, n in self.sections)
+
+    def bar(self, b: Buffer) -> str:
+        out = []
+        for (first, end), (_, cells) in zip(self.parts, self.sections, strict=False):
+            span = max(1, end - first)
+            out.append(
+                "".join(
+                    (
+                        "█"
+                        if b.first < max(first + (i + 1) * span / cells, first + i * span / cells + 1)
+                        and b.last >= int(first + i * span / cells)
+                        and end > first
+                        else "·"
+                    )
+                    for i in range(cells)
+                )
+            )
+        return "│".join(out)
+
+
+def _kind(b: Buffer) -> str:
+    return f"{b.storage.dtype}[{', '.join(map(str, b.storage.shape))}]"
+
+
+def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timeline) -> None:
+    shown = [b for b in buffers if b.nbytes >= least]
+    for b in shown:
+        line = str(b.span.line) if b.span.file != "<builtin>" else ""
+        table.add_row(b.name, line, _kind(b), spaced(b.nbytes), *([timeline.bar(b)] if timeline.sections else []))
+    if rest := buffers[len(shown) :]:
+        table.add_row(f"and {len(rest)} smaller ones", "", "", spaced(sum(b.nbytes for b in rest)), style="dim")
+
+
+def changes(plan: Plan) -> Iterable[Any]:
+    """What a limit of memory led to, and what parts of batches mean."""
+    m = plan.planned.model
+    if m.microbatch > 1:
+        yield (
+            f"microbatch: each batch of {m.batch} is trained as {m.microbatch} parts of {m.part}; "
+            "normalisation sees a part, not the batch"
+        )
+    if plan.choices:
+        yield from ("", front_table(plan))
+
+
+def front_table(plan: Plan) -> Table:
+    """Of all plans that a spec allows, those than which none needs both fewer bytes and fewer operations."""
+    table = Table(box=None, pad_edge=False, header_style="bold", title="what `allow` gives", title_justify="left")
+    for name in ("bytes", "operations a sample", "changes", "learning", ""):
+        table.add_column(
+            name, justify="right" if name in ("bytes", "operations a sample") else "left", no_wrap=name == "changes"
+        )
+    for c in front(list(plan.choices)):
+        mark = "taken" if c.planned is plan.planned else ""
+        table.add_row(
+            spaced(c.total),
+            f"{c.operations:.4g}",
+            c.text,
+            "differs" if c.learning else "same",
+            mark,
+            style="bold" if mark else "",
+        )
+    return table
+
+
+def _at_peak(plan: Plan) -> list[Buffer]:
+    placed = plan.planned.placed.plan
+    return sorted(placed.live(placed.peak_step), key=lambda b: (-b.nbytes, b.name))
+
+
+def peak_json(plan: Plan) -> dict[str, Any]:
+    """The step at which most bytes are alive, and the buffers there."""
+    placed = plan.planned.placed.plan
+    return {
+        "peak_step": placed.steps[placed.peak_step].name,
+        "live_bytes": placed.lower_bound,
+        "arena_bytes": placed.arena_bytes,
+        "live": [
+            {
+                "name": b.name,
+                "line": b.span.line if b.span.file != "<builtin>" else None,
+                "type": str(b.storage),
+                "bytes": b.nbytes,
+                "region": b.region,
+            }
+            for b in _at_peak(plan)
+        ],
+    }
+
+
+def peak(plan: Plan, changes: Sequence[WhatIf], as_json: bool) -> None:
+    """Print where a network's memory goes."""
+    if as_json:
+        print(json.dumps({**peak_json(plan), "changes": [asdict(w) for w in changes]}, indent=1))
+    else:
+        console().print(title(plan), "", *peak_tables(plan, changes), sep="\n")
+
+
+def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
+    """What is alive at the peak with lines of the spec, and what each single change would lead to."""
+    placed, out = plan.planned.placed.plan, []
+    peak = placed.steps[placed.peak_step]
+    where = f", line {peak.span.line}" if peak.span.file != "<builtin>" else ""
+    out.append(
+        f"most bytes are alive in step {peak.name}{where}: {kib(placed.lower_bound)} of an arena of"
+        f" {spaced(placed.arena_bytes)}"
+    )
+    live = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("line", "buffer", "type", "kept", "bytes"):
+        live.add_column(name, justify="right" if name in ("bytes", "line") else "left", no_wrap=name == "buffer")
+    shown = [b for b in _at_peak(plan) if b.nbytes >= placed.lower_bound / 200]
+    for b in shown:
+        kept = {"state": "always", "io": "the batch"}.get(b.region, "for a part of the step")
+        live.add_row(
+            str(b.span.line) if b.span.file != "<builtin>" else "", b.name, str(b.storage), kept, spaced(b.nbytes)
+        )
+    if rest := _at_peak(plan)[len(shown) :]:
+        live.add_row("", f"and {len(rest)} smaller ones", "", "", spaced(sum(b.nbytes for b in rest)), style="dim")
+    what = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("one change", "arena", "less", "peak then in", ""):
+        what.add_column(name, justify="right" if name in ("arena", "less") else "left")
+    for w in changes:
+        what.add_row(
+            w.change,
+            spaced(w.arena),
+            f"{1 - w.arena / placed.arena_bytes:.1%}",
+            w.peak,
+            "learns differently" if w.learns_differently else "",
+        )
+    return [*out, "", live, "", what if changes else "no single change needs less"]
+
+
+def plan_table(plan: Plan, everything: bool = False, width: int = 140) -> Table:
+    """Every buffer of a plan by region, largest first; what is left of ``width`` columns shows when each is alive."""
+    least = 0 if everything else int(SMALL * plan.arena_bytes)
+    shown = [b for b in plan.buffers if b.nbytes >= least]
+    names = max((len(b.name) for b in shown), default=0), *(len(title) for _, title in REGIONS), 20
+    used = max(names) + 4 + max((len(_kind(b)) for b in shown), default=0) + len(spaced(plan.arena_bytes))
+    timeline = Timeline(plan, width - used - 8)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("buffer", no_wrap=True)
+    table.add_column("line", justify="right")
+    table.add_column("type", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    if timeline.sections:
+        table.add_column(timeline.header, no_wrap=True)
+    for region, title in REGIONS:
+        found = sorted((b for b in plan.buffers if b.region == region), key=lambda b: (-b.nbytes, b.offset))
+        if found:
+            shared = plan.arena_bytes - plan.planned.placed.plan.state_bytes
+            size = shared if region == "temp" else sum(b.nbytes for b in found)
+            table.add_row(Text(title, style="bold cyan"), "", "", Text(spaced(size), style="cyan"))
+            _rows(table, found, least, timeline)
+    return table
+
+
+def totals_table(plan: Plan) -> Table:
+    """The arena and everything else that the process needs."""
+    r, p = plan.planned.report, plan.planned.placed.plan
+    gap = r.arena - p.lower_bound
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column()
+    bound = (
+        f"lower bound {spaced(p.lower_bound)}, gap {spaced(gap)} B ({100 * gap / p.lower_bound:.2f} %); "
+        f"peak in {p.steps[p.peak_step].name}"
+    )
+    beside = [
+        ("code and constants", r.code, f"an upper bound {r.compiler}; the build checks it"),
+        ("stack", r.stack, "an upper bound"),
+        ("thread stacks", r.threads, f"{plan.planned.threads} threads, the first has the stack above"),
+        ("system", r.system, "what the operating system maps into every process"),
+    ]
+    if r.device:
+        beside = [("barrier, constants", r.code, f"on the GPU, as the arena; {r.device}")]
+    if r.flash:
+        beside = [
+            ("variables", r.code, "the runtime's; the build puts the figure right"),
+            ("stack", r.stack, "an upper bound; the build checks it, and the linker script sets it"),
+        ]
+    for label, n, note in (("arena", r.arena, bound), *beside):
+        table.add_row(label, spaced(n), note)
+    kib = f"{r.total / 1024:,.1f} KiB".replace(",", " ")
+    table.add_row("total", spaced(r.total), f"{kib}; nothing else is allocated", style="bold")
+    return table
+
+
+def title(plan: Plan) -> str:
+    m, r = plan.planned.model, plan.planned.report
+    return f"{m.name} · rule {m.rule.name} · {m.optimizer.name} · batch {m.batch} · target {r.target}"
+
+
+def card(p: Plan, save_every: int = 60) -> str:
+    """What training writes to a disk or SD card with the trainer's default of --save-every."""
+    r = p.planned.report
+    size, flash = r.checkpoint, r.flash
+    if flash:
+        return (
+            f"in flash: {spaced(flash)} B of code and constants at most {r.compiler}, the samples, and two slots of "
+            f"{spaced(size)} B where the firmware keeps checkpoints"
+        )
+    return (
+        f"writes: a checkpoint of {spaced(size)} B every {save_every} s ({size * 3600 / save_every / 2**20:,.1f} MiB an"
+        " hour; --save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an"
+        " epoch"
+    )
+
+
+def cost(plan: Plan) -> str:
+    """What a training step takes, before anything is built; `bench` sets it against the time it measures."""
+    c = plan.planned.report.cost
+    parts = (
+        (c.bits, "products of bits"),
+        (c.signed, "additions by sign"),
+        (c.numbers, "products of numbers"),
+        (c.elements, "other operations"),
+    )
+    counts = ", ".join(f"{n / 1e6:,.1f} million {what}" for n, what in parts if n)
+    return f"a step: {counts}; {c.moved / 1e6:,.1f} MB moved between memory and kernels"
+
+
+def not_counted(plan: Plan) -> str:
+    return f"not counted: {'; '.join(plan.planned.report.not_counted)}"
+
+
+def gates_table(counts: Sequence[tuple[str, Gates]]) -> Table:
+    """The gates of a step by rule; the last column sets each total against the first one."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("gates of a training step, as published", no_wrap=True)
+    for kind, weight in WEIGHTS.items():
+        table.add_column(f"{kind} (each {spaced(weight)})", justify="right", no_wrap=True)
+    table.add_column("gates", justify="right", no_wrap=True)
+    table.add_column("", justify="right", no_wrap=True)
+    first = counts[0][1].total
+    for i, (rule, g) in enumerate(counts):
+        table.add_row(
+            f"rule {rule}",
+            *(spaced(getattr(g, kind)) for kind in WEIGHTS),
+            f"{g.total:.3g}",
+            f"{_times(g.total / first)}x" if i else "",
+            style="" if i else "bold",
+        )
+    return table
+
+
+def _times(ratio: float) -> str:
+    return spaced(round(ratio)) if ratio >= 100 else f"{ratio:.3g}"
+
+
+def published_table(p: Published, rule: str) -> Table:
+    """The published accounting beside what bnnc allocates."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("memory of the network's data")
+    table.add_column(p.unit, justify="right")
+    if p.printed:
+        table.add_column("printed", justify="right")
+    for key, label, figure in p.figures:
+        table.add_row(f"{p.source}, {label}", f"{figure:.3f}", *([p.printed.get(key, ("",))[0]] if p.printed else []))
+    table.add_row(
+        f"bnnc, rule {rule}, this spec: the whole arena",
+        f"{p.allocated:.3f}",
+        *([""] if p.printed else []),
+        style="bold",
+    )
+    return table
+
+
+def published_notes(p: Published) -> list[str]:
+    """Why figures differ: the printed ones from their own accounting, the arena from the accounting."""
+    return [f"{figure} is printed: {why}" for figure, why in p.printed.values() if why] + list(p.differs)
+
+
+def list_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, c in enumerate(columns):
+        table.add_column(c, no_wrap=i == 0)
+    for row in rows:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,22 @@
+"""Files of samples and tensors on this machine: read, written, packed, drawn and looked at."""
+
+from .bnnd import KINDS, Dataset, info, pack, preview, read_bnnd, write_bnnd
+from .readers import CIFAR_RECORD, is_cifar, read_cifar, read_csv, read_folder, read_idx, read_npy, read_npz
+
+__all__ = [
+    "CIFAR_RECORD",
+    "KINDS",
+    "Dataset",
+    "info",
+    "is_cifar",
+    "pack",
+    "preview",
+    "read_bnnd",
+    "read_cifar",
+    "read_csv",
+    "read_folder",
+    "read_idx",
+    "read_npy",
+    "read_npz",
+    "write_bnnd",
+]

@@ -1,0 +1,436 @@
+"""Host side of data: pack samples and labels into ``.bnnd``, the format that trainers stream; write and read it.
+
+A ``.bnnd`` file is little endian: a 96-byte header, then ``n`` records of ``payload + 1 label byte`` (label last).
+
+===== ====== =================================================================================================
+at    type   meaning
+===== ====== =================================================================================================
+0     8 s    magic ``BNNDATA1``
+8     u32    header bytes (96)
+12    u32    kind: 0 u8, 1 bit (element i is bit i % 8 of byte i // 8; 1 means +1; padding bits are 0), 2 f32
+16    4 u32  n (samples), elements of a sample, bytes of a record, classes
+32    5 u32  ndim 1..4, then four dims (unused ones are 1)
+52    u32    encoder: 0 none, 1 sign; at 56 its threshold, f32
+60    u32    compression: 0 none, 1 one raw deflate stream (zlib ``wbits=-15``, level 9) of all records
+64    u64    stored payload bytes; at 72 the crc32 (u32) of the uncompressed records
+76    u32    n_test: the last ``n_test`` samples are the test split; at 80 a source key (0), at 84 eight zero bytes
+92    u32    crc32 of bytes 0..91
+===== ====== =================================================================================================
+
+The same arrays give the same bytes (for one version of zlib when compressed): no clock, path or locale is stored.
+Every complaint about a file is a :class:`bnnc.diag.BnncError` with exit code 5: B0801 cannot be read or written,
+B0802 damaged or of another format, B0803 labels, B0804 samples, B0805 how the sources were given.
+
+Non-goals: augmentation, resizing; nothing here runs in a trainer.  Other formats are read in :mod:`bnnc.data.readers`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..diag import error
+from ..front.encoder import parse_encoder
+from ..model import TensorType
+from .readers import (
+    CIFAR_RECORD,
+    Source,
+    exactly,
+    fail,
+    guard,
+    is_cifar,
+    label_column,
+    labels,
+    read_cifar,
+    read_csv,
+    read_folder,
+    read_idx,
+    read_npy,
+    read_npz,
+)
+
+MAGIC = b"BNNDATA1"
+HEADER = struct.Struct("<8s6I I4I I f I Q I I I 8s")  # bytes 0..91; a crc32 of these follows
+HEADER_BYTES = HEADER.size + 4
+KINDS = ("u8", "bit", "f32")
+KIND_OF = {"uint8": "u8", "bool": "bit", "float32": "f32"}
+ENCODERS = ("none", "sign")  # what a header can say; bits of a fitted encoder are bits like others
+
+_NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
+_NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
+_NEED = (
+    "pack one file (.npz, .csv, .bnnd), a folder of images, two files (samples and labels, idx or .npy), or CIFAR-10's"
+    " .bin files"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples and labels in memory; the last ``n_test`` samples are the test split.
+
+    ``x``: (n, *shape) with 1 to 4 axes in ``shape``; ``uint8``, ``float32`` (finite, but for NaN in all of a sequence's
+    last steps: they do not exist), or ``bool`` where True means +1.
+    ``y``: (n,) ``uint8``, each below ``classes``.  ``encoder``: ``none`` or ``sign`` (how the bits were made, with
+    ``threshold`` in units of the source data).  ``labels_from``: the column of a CSV that was taken for the labels.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    encoder: str = "none"
+    threshold: float = 0.0
+    classes: int = 0
+    n_test: int = 0
+    labels_from: str = ""
+
+    @property
+    def n(self) -> int:
+        return len(self.x)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.x.shape[1:])
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def kind(self) -> str:
+        """``u8``, ``bit`` or ``f32``."""
+        return KIND_OF[self.x.dtype.name]
+
+    @property
+    def record_bytes(self) -> int:
+        """Bytes of one stored sample with its label byte."""
+        return {"u8": self.elements, "bit": (self.elements + 7) // 8, "f32": 4 * self.elements}[self.kind] + 1
+
+
+def _samples(file: Source, x: np.ndarray) -> np.ndarray:
+    """``x`` as u8, f32 or bool with 2 to 5 axes; whole numbers beyond u8 become f32 where that is exact."""
+    if not 2 <= x.ndim <= 5 or 0 in x.shape:
+        raise fail(
+            "B0804",
+            file,
+            f"samples have shape {list(x.shape)}",
+            "give (samples, ...) with 1 to 4 more axes, none of them empty",
+        )
+    if x.dtype.kind not in "buif":
+        raise fail("B0804", file, f"samples have type {x.dtype}", "give u8, bool, whole or floating-point numbers")
+    if x.dtype.kind in "ui" and x.dtype != np.uint8 and (x.max() > 1 << 24 or x.min() < -(1 << 24)):
+        raise fail("B0804", file, "whole numbers beyond 2^24 do not fit into f32", "scale the values first")
+    if x.dtype not in (np.uint8, np.bool_):
+        with np.errstate(over="ignore"):
+            x = x.astype(np.float32, copy=False)
+    if x.dtype.kind == "f" and not (fine := np.isfinite(x) | _missing(x)).all():
+        i = int(np.argmin(fine.reshape(len(x), -1).all(1)))
+        raise fail("B0804", file, f"sample {i} holds a value that is not finite in f32", "fill in or remove the value")
+    return np.ascontiguousarray(x)
+
+
+def _missing(x: np.ndarray) -> np.ndarray:
+    """Steps that do not exist: those at the end of a sequence, x being (n, steps, columns), that are NaN in every
+    column.
+    """
+    if x.ndim != 3:
+        return np.zeros(x.shape, bool)
+    gone = np.isnan(x).all(axis=2)[:, ::-1]
+    return np.logical_and.accumulate(gone, axis=1)[:, ::-1, None]
+
+
+def _load(
+    sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None, labelled: bool = True
+) -> tuple[Any, ...]:
+    """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
+    if sources and all(map(is_cifar, sources)):
+        xs, ys = zip(*map(read_cifar, sources), strict=True)
+        return np.concatenate(xs), np.concatenate(ys), None, None, (), False
+    if len(sources) not in (1, 2):
+        raise error("B0805", f"{len(sources)} files were given to pack", help=_NEED, exit_code=5)
+    arrays = []
+    for source in sources:
+        if len(sources) == 1 and os.path.isdir(source):
+            return _from_folder(Path(source), names)
+        with guard(source, "data"), open(source, "rb") as f:
+            magic = f.read(8)
+        if len(sources) == 1 and magic == MAGIC:
+            d = read_bnnd(source)
+            k = d.n - d.n_test
+            return d.x[:k], d.y[:k], d.x[k:], d.y[k:], (), False
+        if len(sources) == 1 and magic[:2] == b"PK":
+            return _from_npz(source)
+        if len(sources) == 1 and Path(source).suffix.lower() in (".csv", ".tsv", ".txt"):
+            x, y, known = read_csv(source, label, names)
+            return x, y, None, None, known, True
+        if len(sources) == 1 and Path(source).suffix.lower() == ".bin":
+            raise fail(
+                "B0802",
+                source,
+                f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
+                "fetch it again; of other formats, give .npz",
+            )
+        if len(sources) == 1 and labelled:
+            raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
+        arrays.append(read_npy(source) if magic[:6] == b"\x93NUMPY" else read_idx(source))
+    x = _samples(sources[0], arrays[0])
+    return x, labels(sources[1], arrays[1], len(x)) if arrays[1:] else np.zeros(len(x), np.uint8), None, None, (), False
+
+
+def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
+    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
+    if not (path / "train").is_dir() or not (path / "test").is_dir():
+        x, y, known = read_folder(path, names)
+        return x, y, None, None, known, False
+    x, y, known = read_folder(path / "train", names)
+    return x, y, *read_folder(path / "test", known)[:2], known, False
+
+
+def _from_npz(path: Source) -> tuple[Any, ...]:
+    arrays = read_npz(path)
+    found = [
+        next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
+        for pairs in (_NPZ_NAMES, _NPZ_TEST)
+    ]
+    if found[0] is None:
+        raise fail(
+            "B0805",
+            path,
+            f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
+            "name them x_train and y_train (and x_test, y_test), or x and y",
+        )
+    out: list[Any] = []
+    for pair in found:
+        out += [None, None] if pair is None else [_samples(path, pair[0]), labels(path, pair[1], len(pair[0]))]
+    return (*out, (), False)
+
+
+def pack(
+    *sources: Source,
+    encoder: str = "none",
+    compress: bool = False,
+    test: Sequence[Source] = (),
+    label: str | int = "last",
+    output: Source | None = None,
+    labelled: bool = True,
+) -> Dataset:
+    """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
+
+    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, a folder of
+    images, CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other
+    numbers f32; a CSV of whole numbers 0..255 is u8.
+    ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only
+    with
+    ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  Raises BnncError.
+    """
+    x, y, xt, yt, names, from_text = _load(sources, label, None, labelled)
+    text = from_text
+    if test:
+        xt, yt, _, _, _, text_t = _load(test, label, names or None)
+        text = text and text_t
+    n_test = 0
+    if xt is not None and len(xt):
+        if len(x) and xt.shape[1:] != x.shape[1:]:
+            raise fail(
+                "B0804",
+                (test or sources)[0],
+                f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
+                "both splits need the same shape",
+            )
+        if xt.dtype != x.dtype:
+            x, xt = x.astype(np.float32), xt.astype(np.float32)
+        x, y, n_test = np.concatenate([x, xt]), np.concatenate([y, yt]), len(xt)
+    x = _samples(sources[0], x)
+    if text and x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all():
+        x = x.astype(np.uint8)
+    e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
+    if e is not None:
+        try:
+            x = e.encode(x, e.fit(x[: len(x) - n_test]) if e.fitted else None)
+        except ValueError as problem:
+            raise fail("B0804", sources[0], str(problem), "change the samples or the encoder") from problem
+    sign = e is not None and e.how == "sign" and not e.pad_odd
+    data = Dataset(
+        x,
+        y,
+        "sign" if sign else "none",
+        float(np.float32(e.threshold)) if sign and e else 0.0,
+        max(int(y.max()) + 1, len(names)),
+        n_test,
+        label_column(sources[0], label) if from_text else "",
+    )
+    if output is not None:
+        write_bnnd(output, data, compress=compress)
+    return data
+
+
+def _records(data: Dataset) -> bytes:
+    body = data.x.reshape(data.n, -1)
+    body = np.packbits(body, axis=1, bitorder="little") if data.kind == "bit" else body
+    body = body.astype("<f4").view(np.uint8) if data.kind == "f32" else body
+    return np.concatenate([body, data.y[:, None]], axis=1).tobytes()
+
+
+def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
+    """Write ``data`` as a ``.bnnd`` file (whole or not at all) and return its size in bytes.  Raises BnncError."""
+    x = _samples(path, data.x)
+    y, classes = labels(path, data.y, len(x)), data.classes or int(data.y.max()) + 1
+    if data.encoder not in ENCODERS or (data.encoder == "sign" and x.dtype != np.bool_):
+        raise fail("B0805", path, f"encoder `{data.encoder}` does not fit {x.dtype} samples", "`sign` gives bits")
+    if not y.max() < classes <= 256 or not 0 <= data.n_test <= len(x):
+        raise fail(
+            "B0803",
+            path,
+            f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
+            "labels must be below the number of classes (at most 256)",
+        )
+    data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test)
+    if max(data.n, data.elements) >= 1 << 32:
+        raise fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
+    records = _records(data)
+    stored = records
+    if compress:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        stored = packer.compress(records) + packer.flush()
+    head = HEADER.pack(
+        MAGIC,
+        HEADER_BYTES,
+        KINDS.index(data.kind),
+        data.n,
+        data.elements,
+        data.record_bytes,
+        classes,
+        len(data.shape),
+        *data.shape,
+        *(1,) * (4 - len(data.shape)),
+        ENCODERS.index(data.encoder),
+        data.threshold,
+        int(compress),
+        len(stored),
+        zlib.crc32(records),
+        data.n_test,
+        0,
+        b"",
+    )
+    temporary = f"{os.fspath(path)}.part"
+    try:
+        with open(temporary, "wb") as f:
+            f.write(head + struct.pack("<I", zlib.crc32(head)) + stored)
+        os.replace(temporary, path)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
+    return HEADER_BYTES + len(stored)
+
+
+def _header(path: Source, raw: bytes) -> dict[str, Any]:
+    """The checked fields of a header; raises ValueError with the reason."""
+    if raw[:8] != MAGIC:
+        raise ValueError("it does not start with BNNDATA1 (make one with `bnnc data pack`)")
+    if len(raw) < HEADER_BYTES:
+        raise ValueError(f"it ends inside the {HEADER_BYTES}-byte header")
+    if zlib.crc32(raw[: HEADER.size]) != struct.unpack_from("<I", raw, HEADER.size)[0]:
+        raise ValueError("the checksum of the header does not match")
+    _, size, kind, n, elements, record, classes, ndim, *rest = HEADER.unpack_from(raw)
+    dims, (encoder, threshold, compression, stored, crc, n_test) = rest[:4], rest[4:10]
+    if size != HEADER_BYTES or kind >= len(KINDS) or encoder >= len(ENCODERS) or compression > 1 or not 1 <= ndim <= 4:
+        raise ValueError("it uses a kind, encoder or compression that this version does not know")
+    payload = (elements, (elements + 7) // 8, 4 * elements)[kind]
+    if math.prod(dims[:ndim]) != elements or record != payload + 1 or not n or not elements:
+        raise ValueError(f"contradiction: n={n}, dims={dims[:ndim]}, elements={elements}, record={record} bytes")
+    if not 1 <= classes <= 256 or n_test > n or not math.isfinite(threshold) or (encoder == 1 and kind != 1):
+        raise ValueError(f"out of range: classes={classes}, n_test={n_test}, threshold={threshold}")
+    if not compression and stored != n * record:
+        raise ValueError(f"{stored:,} payload bytes for {n:,} records of {record} bytes")
+    if compression and n * record > 1040 * stored + 64:  # deflate cannot shrink more than about 1032 times
+        raise ValueError(f"{stored:,} bytes cannot hold {n:,} records of {record} bytes")
+    return {
+        "kind": KINDS[kind],
+        "n": n,
+        "elements": elements,
+        "record_bytes": record,
+        "classes": classes,
+        "shape": tuple(dims[:ndim]),
+        "encoder": ENCODERS[encoder],
+        "threshold": threshold,
+        "compression": ("none", "deflate")[compression],
+        "stored_bytes": stored,
+        "crc32": crc,
+        "n_test": n_test,
+    }
+
+
+def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
+    with guard(path, "bnnd"), open(path, "rb") as f:
+        h = _header(path, f.read(HEADER_BYTES))
+        records, expected = exactly(f, h["stored_bytes"]), h["n"] * h["record_bytes"]
+        if h["compression"] == "deflate":
+            unpacker = zlib.decompressobj(-15)
+            records = unpacker.decompress(records, expected + 1)
+            if not unpacker.eof or unpacker.unused_data:
+                raise ValueError("the deflate stream does not end where it should")
+        if len(records) != expected or zlib.crc32(records) != h["crc32"]:
+            raise ValueError("the checksum or the length of the records does not match")
+        table = np.frombuffer(records, np.uint8).reshape(h["n"], h["record_bytes"])
+        x, y = np.ascontiguousarray(table[:, :-1]), table[:, -1].copy()
+        if h["kind"] == "bit":
+            x = np.unpackbits(x, axis=1, bitorder="little").view(np.bool_)
+            if x[:, h["elements"] :].any():
+                raise ValueError("padding bits are not zero")
+            x = x[:, : h["elements"]]
+        elif h["kind"] == "f32":
+            x = x.view("<f4")
+        if y.max() >= h["classes"]:
+            raise ValueError(f"label {y.max()} with {h['classes']} classes")
+        x = _samples(path, x.reshape(h["n"], *h["shape"]))
+    return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"])
+
+
+def read_bnnd(path: Source) -> Dataset:
+    """The whole ``.bnnd`` file with every check (header, lengths, checksums, labels, padding).  Raises BnncError."""
+    return _read(path)[1]
+
+
+def info(path: Source) -> dict[str, Any]:
+    """What ``bnnc data info`` prints: the header's fields, ``file_bytes``, ``payload_bytes`` (uncompressed),
+    ``n_train``, and ``counts`` / ``counts_test``: samples of each class in the two splits.  Raises BnncError.
+    """
+    h, d = _read(path)
+    k = d.n - d.n_test
+    return {
+        **h,
+        "n_train": k,
+        "payload_bytes": d.n * d.record_bytes,
+        "file_bytes": HEADER_BYTES + h["stored_bytes"],
+        "counts": np.bincount(d.y[:k], minlength=d.classes).tolist(),
+        "counts_test": np.bincount(d.y[k:], minlength=d.classes).tolist(),
+    }
+
+
+def preview(path: Source, index: int = 0) -> str:
+    """Sample ``index`` of a ``.bnnd`` file (negative: from the end) drawn in half-block characters, two rows a line.
+
+    Up to 4 channels are averaged; one axis becomes a square, or lines of 64.  Set: above the middle of the range.
+    """
+    d = read_bnnd(path)
+    if not -d.n <= index < d.n:
+        raise fail("B0805", path, f"no sample {index}", f"the file holds samples 0..{d.n - 1}")
+    index %= d.n
+    x = d.x[index].astype(np.float64)
+    if x.ndim == 3 and min(x.shape[0], x.shape[2]) <= 4:
+        x = x.mean(axis=0 if x.shape[0] <= x.shape[2] else 2)
+    side = math.isqrt(x.size)
+    width = x.shape[-1] if x.ndim > 1 and x.shape[-1] > 1 else side if side * side == x.size else min(64, x.size)
+    on = (x > (x.min() + x.max()) / 2).ravel()
+    on = np.pad(on, (0, -on.size % (2 * width))).reshape(-1, width)
+    split = "test" if index >= d.n - d.n_test else "train"
+    title = f"sample {index} of {d.n} ({split}), label {d.y[index]}, {d.kind}{list(d.shape)}"
+    return "\n".join([title, *("".join(" ▀▄█"[c] for c in line).rstrip() for line in on[::2] + 2 * on[1::2])])

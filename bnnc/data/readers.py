@@ -1,0 +1,356 @@
+"""Data files as arrays: idx, NPY, NPZ, CSV, CIFAR-10's binary files, and folders of images.
+
+Every complaint about a file is a :class:`bnnc.diag.BnncError` with exit code 5; the codes are those of
+:mod:`bnnc.data`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import gzip
+import itertools
+import math
+import os
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..diag import NOWHERE, BnncError, Span, error
+
+_IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_BROKEN = (
+    OSError,
+    ValueError,
+    EOFError,
+    zlib.error,
+    zipfile.BadZipFile,
+    struct.error,
+    MemoryError,
+    RuntimeError,
+    OverflowError,
+    TypeError,
+    SyntaxError,
+    KeyError,
+    IndexError,
+    csv.Error,
+    tokenize.TokenError,
+)
+
+Source = str | os.PathLike[str]
+
+
+def fail(code: str, file: Source, reason: str, hint: str, line: int = 0) -> BnncError:
+    name = os.fspath(file)
+    span = Span(file=name, line=line) if line else NOWHERE
+    return error(code, f"{name}: {reason}", span, help=hint, exit_code=5)
+
+
+@contextlib.contextmanager
+def guard(file: Source, what: str) -> Iterator[None]:
+    """Turn whatever a damaged file makes a reader raise into a BnncError that names the file."""
+    try:
+        yield
+    except BnncError:
+        raise
+    except FileNotFoundError as e:
+        raise fail("B0801", file, "no such file", "check the path; it is relative to the current folder") from e
+    except (PermissionError, IsADirectoryError) as e:
+        raise fail("B0801", file, f"cannot be opened: {e.strerror}", "give a readable file, not a folder") from e
+    except _BROKEN as e:
+        reason = str(e) or type(e).__name__
+        raise fail(
+            "B0802",
+            file,
+            f"not a readable {what} file: {reason}",
+            "the file is damaged, incomplete or of another format: fetch or write it again",
+        ) from e
+
+
+def exactly(f: IO[bytes], size: int) -> bytes:
+    """The ``size`` bytes that must be the rest of ``f``; in pieces: a false header cannot ask for all memory."""
+    out = bytearray()
+    while len(out) <= size and (piece := f.read(min(1 << 20, size + 1 - len(out)))):
+        out += piece
+    if len(out) != size:
+        than = "more" if len(out) > size else f"only {len(out):,}"
+        raise ValueError(f"the header promises {size:,} bytes of data, the file holds {than}")
+    return bytes(out)
+
+
+def read_idx(path: Source) -> np.ndarray:
+    """An idx file of the MNIST family, plain or gzip (told apart by content), as an array in native byte order.
+
+    Returns the declared shape, 1 to 4 axes, dtype u8, i8, i16, i32, f32 or f64.  Raises BnncError for a wrong magic
+    number or a length that differs from the declared one.  Source: Y. LeCun's description of the MNIST files.
+    """
+    with guard(path, "idx"), open(path, "rb") as raw:
+        packed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        f: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+        head = f.read(4)
+        if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or not 1 <= head[3] <= 4:
+            raise ValueError(f"it starts with {head.hex(' ') or 'nothing'}, not with an idx magic number")
+        dtype, dims = np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", f.read(4 * head[3]))
+        expected = math.prod(dims) * dtype.itemsize
+        body = exactly(f, expected)
+    return np.frombuffer(body, dtype).reshape(dims).astype(dtype.newbyteorder("="))
+
+
+class _NotNumbers(ValueError):
+    """An array of objects, records or times."""
+
+
+def _npy(f: IO[bytes], size: int) -> np.ndarray:
+    version = np.lib.format.read_magic(f)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read(f)
+    if dtype.hasobject or dtype.kind not in "biufUS":
+        raise _NotNumbers(f"it holds {dtype}, not numbers")
+    expected = math.prod(shape) * dtype.itemsize
+    if min(shape, default=1) < 0 or expected > size:
+        raise ValueError(f"the header promises shape {list(shape)} ({expected:,} bytes), the file holds {size:,} bytes")
+    return np.frombuffer(exactly(f, expected), dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def read_npy(path: Source) -> np.ndarray:
+    """A NumPy ``.npy`` array of numbers or bools, any shape.  Raises BnncError; pickled objects are refused."""
+    with guard(path, "npy"), open(path, "rb") as f:
+        return _npy(f, os.path.getsize(path))
+
+
+def read_npz(path: Source) -> dict[str, np.ndarray]:
+    """The arrays of numbers or text in a NumPy ``.npz`` archive by name; others are left out.  Raises BnncError."""
+    arrays: dict[str, np.ndarray] = {}
+    with guard(path, "npz"), zipfile.ZipFile(path) as z:
+        for item in z.infolist():
+            with z.open(item) as f, contextlib.suppress(_NotNumbers):
+                arrays[item.filename.removesuffix(".npy")] = _npy(f, item.file_size)
+    return arrays
+
+
+def read_csv(
+    path: Source, label: str | int = "last", names: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Samples and labels of a CSV file (comma, semicolon or tab), with or without a header line.
+
+    ``label`` is ``last``, a column's name (needs a header line) or its number from 0.  Labels are whole numbers 0..255,
+    or class names, which are numbered in sorted order unless ``names`` fixes them.
+    Returns x (n, columns - 1) f32, y (n,) u8 and the class names (empty for numbers).  Raises BnncError with the line.
+    """
+    x: list[np.ndarray] = []
+    tags, at = [], []
+    with _csv(path) as lines, np.errstate(over="ignore"):
+        top = list(itertools.islice(lines, 2))
+        header, column, taken = _csv_header(path, label, [r for _, r in top])
+        width = len(top[0][1])
+        for line, cells in itertools.chain(top[header:], lines):
+            if len(cells) != width:
+                raise fail(
+                    "B0804",
+                    path,
+                    f"line {line} has {len(cells)} columns, the first has {width}",
+                    "every line needs the same number of columns",
+                    line,
+                )
+            tags.append(cells.pop(column))
+            at.append(line)
+            values = [_number(c) for c in cells]
+            if None in values:
+                bad = cells[values.index(None)]
+                raise fail("B0804", path, f"line {line}: `{bad}` is not a number", "fill in or remove the value", line)
+            x.append(np.array(values, np.float32))
+    if not x or width < 2:
+        raise fail("B0804", path, "no samples", "give at least one line with one value and one label")
+    return np.stack(x), *_classes(path, taken, tags, at, names)
+
+
+def _classes(
+    path: Source, taken: str, tags: list[str], at: list[int], names: Sequence[str] | None
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The labels of a column of cells, and the classes' names (none: the cells are whole numbers).  Raises BnncError
+    B0803.
+    """
+    hint = "say which column holds the labels, by name or number from 0: --label COLUMN"
+    numbers = [n if n is not None and math.isfinite(n) else None for n in map(_number, tags)]
+    for line, tag, number in zip(at, tags, numbers, strict=True):
+        if not tag:
+            raise fail("B0803", path, f"line {line} has no label in {taken}", f"fill it in, or {hint}", line)
+        if number is not None and number != math.floor(number):
+            raise fail(
+                "B0803",
+                path,
+                f"{taken} is taken for the labels, but holds real numbers, such as {tag} in line {line}: no classes",
+                hint,
+                line,
+            )
+    if names is None and all(n is not None and n >= 0 for n in numbers):
+        line, most = max(zip(at, numbers, strict=True), key=lambda x: x[1] or 0)
+        if most is not None and most > 255:
+            raise fail(
+                "B0803",
+                path,
+                f"label {most:.0f} in line {line}: {taken} is taken for the labels, whole numbers 0..255",
+                f"number the classes from 0, or {hint}",
+                line,
+            )
+        return np.array(numbers).astype(np.uint8), ()
+    known = tuple(names) if names else tuple(sorted(set(tags)))
+    if len(known) > 256:
+        raise fail(
+            "B0803",
+            path,
+            f"{taken} is taken for the labels, but holds {len(known)} different labels: at most 256 are classes",
+            hint,
+        )
+    index = {t: k for k, t in enumerate(known)}
+    for line, t in zip(at, tags, strict=True):
+        if t not in index:
+            raise fail(
+                "B0803",
+                path,
+                f"line {line}: class `{t}` is not in the training file",
+                "use the same class names in both files",
+                line,
+            )
+    return np.array([index[t] for t in tags], np.uint8), known
+
+
+def label_column(path: Source, label: str | int = "last") -> str:
+    """Which column of a CSV file :func:`read_csv` takes for the labels, in words.  Raises BnncError."""
+    with _csv(path) as lines:
+        return _csv_header(path, label, [r for _, r in itertools.islice(lines, 2)])[2]
+
+
+@contextlib.contextmanager
+def _csv(path: Source) -> Iterator[Iterator[tuple[int, list[str]]]]:
+    """The lines of a CSV file that are not empty, with their numbers."""
+    with guard(path, "CSV"), open(path, encoding="utf-8-sig", newline="") as f:
+        delimiter = max(",;\t", key=f.readline().count)
+        f.seek(0)
+        reader = csv.reader(f, delimiter=delimiter)
+        yield ((reader.line_num, [c.strip() for c in r]) for r in reader if any(c.strip() for c in r))
+
+
+def _number(cell: str) -> float | None:
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _csv_header(path: Source, label: str | int, top: list[list[str]]) -> tuple[bool, int, str]:
+    """Whether the first of the ``top`` two lines is a header, and the column of the labels, also in words."""
+    if not top:
+        raise fail("B0804", path, "no samples", "the file is empty")
+    first, second, last, number = top[0], top[-1], label == "last", str(label).isdecimal()
+    column = len(first) - 1 if last else int(label) if number else first.index(str(label)) if label in first else -1
+    if not 0 <= column < len(first):
+        raise fail("B0805", path, f"no column `{label}`", f"the first line is: {', '.join(first)[:200]}")
+    odd = _number(first[column]) is None and column < len(second) and _number(second[column]) is not None
+    header = not (last or number) or odd or all(_number(c) is None for c in first)
+    name = f" `{first[column]}`" if header else ""
+    return header, column, f"column {column}{name} ({'the last; ' if last else ''}columns are counted from 0)"
+
+
+def labels(file: Source, y: np.ndarray, n: int) -> np.ndarray:
+    """``y`` as (n,) u8; raises BnncError unless it holds n whole numbers 0..255."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "buif":
+        raise fail(
+            "B0803",
+            file,
+            f"labels have shape {list(y.shape)} and type {y.dtype}",
+            "give one whole number a sample, from 0",
+        )
+    if len(y) != n:
+        raise fail("B0803", file, f"{len(y):,} labels for {n:,} samples", "samples and labels must come in pairs")
+    bad = (y < 0) | (y > 255) | (y != np.floor(y)) if y.dtype.kind != "b" else np.zeros(n, bool)
+    if bad.any():
+        i = int(np.argmax(bad))
+        raise fail(
+            "B0803", file, f"label {y[i]} of sample {i} is not a whole number 0..255", "number the classes from 0"
+        )
+    return y.astype(np.uint8)
+
+
+CIFAR_RECORD = 1 + 3 * 32 * 32  # a label, then 32 x 32 pixels: all reds, all greens, all blues
+
+
+def is_cifar(path: Source) -> bool:
+    """Is the file's name ``*.bin``, and is it made of whole CIFAR-10 records?"""
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    return Path(path).suffix.lower() == ".bin" and size > 0 and size % CIFAR_RECORD == 0
+
+
+def read_cifar(path: Source) -> tuple[np.ndarray, np.ndarray]:
+    """A binary file of CIFAR-10 (A. Krizhevsky, 2009): x (n, 32, 32, 3) u8, y (n,) u8 below 10.  Raises BnncError."""
+    with guard(path, "CIFAR-10"), open(path, "rb") as f:
+        records = np.frombuffer(f.read(), np.uint8).reshape(-1, CIFAR_RECORD)
+        y = records[:, 0].copy()
+        if y.max() > 9:
+            raise ValueError(f"record {int(np.argmax(y > 9))} has label {y.max()}, and CIFAR-10 has 10 classes")
+        return np.ascontiguousarray(records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)), y
+
+
+IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+_MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+
+
+def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Images in folders that are named as their classes: FOLDER/CLASS/IMAGE, all of one size; other files are left out.
+
+    Classes are numbered in sorted order unless ``names`` fixes them.  Returns x (n, height, width, 1 or 3) u8, 3 if any
+    image has colours, y (n,) u8 and the class names.  Needs Pillow.  Raises BnncError.
+    """
+    try:
+        from PIL import Image
+    except ImportError as e:
+        raise fail("B0805", path, "reading images needs Pillow", "pip install 'bnnc[images]', or give an .npz") from e
+    with guard(path, "folder"):
+        found = {
+            c.name: sorted(f for f in c.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
+            for c in sorted(Path(path).iterdir())
+            if c.is_dir()
+        }
+    classes = tuple(names) if names else tuple(c for c, files in found.items() if files)
+    x: list[np.ndarray] = []
+    y: list[int] = []
+    for name, files in found.items():
+        if files and name not in classes:
+            raise fail(
+                "B0803",
+                path,
+                f"class `{name}` is not in the training folder",
+                "use the same class names in both folders",
+            )
+        for file in files:
+            with guard(file, "image"), Image.open(file) as image:
+                if image.mode not in _MODES:
+                    raise ValueError(f"its pixels are of type {image.mode}, not 8 bits a channel")
+                x.append(np.asarray(image.convert(_MODES[image.mode]), np.uint8).reshape(image.height, image.width, -1))
+            if x[-1].shape[:2] != x[0].shape[:2]:
+                raise fail(
+                    "B0804",
+                    file,
+                    "{1} x {0} pixels, the first image has {3} x {2}".format(*x[-1].shape[:2], *x[0].shape[:2]),
+                    "all images need the same size",
+                )
+            y.append(classes.index(name))
+    if not x:
+        raise fail("B0804", path, "no images in folders that are named as their classes", "FOLDER/CLASS/IMAGE.png")
+    if len(classes) > 256:
+        raise fail("B0803", path, f"{len(classes)} classes, at most 256 have a label", "leave classes out")
+    channels = max(image.shape[2] for image in x)
+    return (
+        np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x]),
+        np.array(y, np.uint8),
+        classes,
+    )

@@ -1,0 +1,1 @@
+"""What samples become before a network reads them."""

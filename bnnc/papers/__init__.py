@@ -1,0 +1,1 @@
+"""What published papers counted, beside what bnnc plans: gates and memory."""

@@ -1,0 +1,1 @@
+"""Comparisons and sweeps over rules, settings and seeds."""
