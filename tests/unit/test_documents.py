@@ -112,3 +112,18 @@ def test_the_training_in_a_readme_is_what_happens(page: Path, training: list[str
     for pattern in (r"done: 10 epochs, \d+ steps  test \S+ %  best \S+ %", r"state [0-9a-f]{16}"):
         (found,) = re.findall(f"^    ({pattern})", text, re.M)
         assert any(line.startswith(found) for line in training), found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["cnv_cifar10", "binarynet_cifar10"])
+def test_arenas_in_a_readme_are_those_of_the_plan(example: str) -> None:
+    """Rows of `optimiser | published | arena | lower bound | arena with recompute`, in MiB."""
+    folder = ROOT / "examples" / example
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w() =]+)` \|[^|]*\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.M)
+    assert len(rows) == 4
+    net = bnnc.load(folder / f"{example}.bnn")
+    for optimizer, *shown in rows:
+        plans = [net.with_(optimizer=optimizer, recompute=on).plan().planned.report for on in (False, True)]
+        found = [plans[0].arena, plans[0].placed.plan.lower_bound, plans[1].arena]
+        assert [f"{n / 2**20:.1f}" for n in found] == shown, optimizer
