@@ -112,14 +112,14 @@ def _first_fit(size: int, align: int, taken: list[tuple[int, int]], floor: int) 
     return at
 
 
-# Sort keys of (bytes, first, last, name).
-ORDERS: tuple[Callable[[int, int, int, str], Any], ...] = (
-    lambda size, first, last, n: (-size, first - last, n),
-    lambda size, first, last, n: (first - last, -size, n),
-    lambda size, first, last, n: (size * (first - last - 1), n),
-    lambda size, first, last, n: (first, -size, n),
-    lambda size, first, last, n: (-last, -size, n),
-)
+# The orders in which buffers are placed: sort keys of (bytes, first time, last time, name).
+ORDERS: dict[str, Callable[[int, int, int, str], Any]] = {
+    "largest": lambda size, first, last, n: (-size, first - last, n),
+    "longest alive": lambda size, first, last, n: (first - last, -size, n),
+    "most bytes by time": lambda size, first, last, n: (size * (first - last - 1), n),
+    "earliest": lambda size, first, last, n: (first, -size, n),
+    "alive at the end": lambda size, first, last, n: (-last, -size, n),
+}
 
 
 def _offsets(
@@ -145,64 +145,83 @@ def _end(offsets: dict[str, int], storages: dict[str, Storage]) -> int:
     return max((at + storages[n].nbytes for n, at in offsets.items()), default=0)
 
 
-def place(packed: Packed, reuse: bool = True) -> Placed:
-    """Raises InternalError if a buffer has no storage."""
-    steps = timeline(packed.train, "") + timeline(packed.evaluate, EVAL)
-    life = _lifetimes(steps)
-    last = len(steps) - 1
-    program = packed.train.schedule.program
-    storages: dict[str, Storage] = {}
-    for ps, prefix in ((packed.train, ""), (packed.evaluate, EVAL)):
+def _both(packed: Packed) -> tuple[tuple[PackedSchedule, str], ...]:
+    return (packed.train, ""), (packed.evaluate, EVAL)
+
+
+def _storages(packed: Packed) -> dict[str, Storage]:
+    """By the names of the timeline: a state has one storage, what either step makes has its own."""
+    found: dict[str, Storage] = {}
+    for ps, prefix in _both(packed):
         for s in ps.storages:
-            n = s.name
-            key = n if n in program.state_names else prefix + n
-            storages.setdefault(key, replace(s, name=key))
-    made = {n: s for s in reversed(steps) for n in s.writes}
+            name = s.name if s.name in ps.schedule.program.state_names else prefix + s.name
+            found.setdefault(name, replace(s, name=name))
+    return found
+
+
+def _place_states(names: list[str], storages: dict[str, Storage], steps: list[Step]) -> list[Buffer]:
+    """States from the arena's begin, alive all the time: most aligned first, so that no byte is lost between them."""
+    spans = {s.layer: s.span for s in steps if s.layer}
+    buffers: list[Buffer] = []
+    end = 0
+    for n in sorted(names, key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n)):
+        s, align, layer = storages[n], _align(storages[n].nbytes), n.split(".")[0]
+        buffers.append(Buffer(s, _up(end, align), 0, len(steps) - 1, "state", align, layer, spans.get(layer, NOWHERE)))
+        end = buffers[-1].end
+    return buffers
+
+
+def _best_offsets(
+    life: dict[str, tuple[int, int]], storages: dict[str, Storage], floor: int, reuse: bool
+) -> dict[str, int]:
+    """Of the orders that are tried, the first of those whose arena is smallest."""
+    found = []
+    for key in list(ORDERS.values())[: None if reuse else 1]:
+        names = sorted(life, key=lambda n: key(storages[n].nbytes, *life[n], n))
+        found.append(_offsets(names, storages, life, floor, reuse))
+    return min(found, key=lambda offsets: _end(offsets, storages))
+
+
+def _place_rest(
+    packed: Packed, steps: list[Step], offsets: dict[str, int], life: dict[str, tuple[int, int]], of: dict[str, Storage]
+) -> list[Buffer]:
+    """Buffers at these offsets; each stands where the kernel that makes it does in the spec."""
     external = {
         prefix + n
-        for ps, prefix in ((packed.train, ""), (packed.evaluate, EVAL))
+        for ps, prefix in _both(packed)
         for n in (*ps.schedule.program.inputs, *(v for _, v in ps.schedule.program.results))
     }
-    buffers: list[Buffer] = []
-    offset = 0
-    spans = {s.layer: s.span for s in steps if s.layer}
-    states = sorted(
-        (s.name for s in program.states), key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n)
-    )
-    for n in states:
-        st = storages[n]
-        offset = _up(offset, _align(st.nbytes))
-        layer = n.split(".")[0]
-        buffers.append(Buffer(st, offset, 0, last, "state", _align(st.nbytes), layer, spans.get(layer, NOWHERE)))
-        offset += st.nbytes
-    state_bytes = offset
-    todo = [n for n in life if n not in program.state_names]
-    if missing := [n for n in todo if n not in storages]:
-        raise InternalError(f"no storage for {missing}")
-    orders = [
-        sorted(todo, key=lambda n: order(storages[n].nbytes, *life[n], n)) for order in ORDERS[: None if reuse else 1]
-    ]
-    offsets = min(
-        (_offsets(names, storages, life, state_bytes, reuse) for names in orders), key=lambda o: _end(o, storages)
-    )
-    for n in offsets:
-        st, step = storages[n], made.get(n)
-        buffers.append(
-            Buffer(
-                st,
-                offsets[n],
-                *life[n],
-                "io" if n in external else "temp",
-                _align(st.nbytes),
-                step.layer if step else "",
-                step.span if step else steps[0].span,
-            )
-        )
-    arena = _up(max(b.end for b in buffers), 64)
-    change = [0] * (len(steps) + 1)
+    maker = {n: s for s in reversed(steps) for n in s.writes}
+    buffers = []
+    for n, offset in offsets.items():
+        made = maker.get(n)
+        layer, span = (made.layer, made.span) if made else ("", steps[0].span)
+        region = "io" if n in external else "temp"
+        buffers.append(Buffer(of[n], offset, *life[n], region, _align(of[n].nbytes), layer, span))
+    return buffers
+
+
+def _peak(buffers: list[Buffer], times: int) -> tuple[int, int]:
+    """The most bytes that are alive at once, and the first time at which they are."""
+    change = [0] * (times + 1)
     for b in buffers:
         change[b.first] += b.nbytes
         change[b.last + 1] -= b.nbytes
     weight = list(itertools.accumulate(change))[:-1]
-    peak = max(range(len(steps)), key=lambda t: (weight[t], -t))
-    return Placed(packed, Plan(tuple(buffers), tuple(steps), arena, state_bytes, weight[peak], peak))
+    return max(weight), weight.index(max(weight))
+
+
+def place(packed: Packed, reuse: bool = True) -> Placed:
+    """Raises InternalError if a buffer has no storage."""
+    steps = timeline(packed.train, "") + timeline(packed.evaluate, EVAL)
+    storages = _storages(packed)
+    states = packed.train.schedule.program.state_names
+    life = {n: ends for n, ends in _lifetimes(steps).items() if n not in states}
+    if missing := [n for n in life if n not in storages]:
+        raise InternalError(f"no storage for {missing}")
+    buffers = _place_states([s.name for s in packed.train.schedule.program.states], storages, steps)
+    state_bytes = buffers[-1].end if buffers else 0
+    offsets = _best_offsets(life, storages, state_bytes, reuse)
+    buffers += _place_rest(packed, steps, offsets, life, storages)
+    arena = _up(max(b.end for b in buffers), 64)
+    return Placed(packed, Plan(tuple(buffers), tuple(steps), arena, state_bytes, *_peak(buffers, len(steps))))
