@@ -9,57 +9,30 @@ from bnnc.diag import did_you_mean, error
 
 @dataclass(frozen=True)
 class Level:
-    """One instruction set that the kernels are compiled for: its target options, a macro for the runtime, and the guard
-    around it.
+    """One instruction set that the kernels are compiled for, and the guard around it.
 
-    ``only``: kernels whose text does not hold this word gain nothing, and are those of the first level.  ``cpu``:
+    ``begins``: a header ``bnnc_NAME_begin.h`` tells the compiler of it; else it is what the whole program is compiled
+    for.  ``only``: kernels whose text does not hold this word gain nothing, and are those of the first level.  ``cpu``:
     QEMU's oldest, where it is not the target's.
     """
 
     name: str
-    target: str = ""
     guard: str = ""
-    macro: str = ""
+    begins: bool = False
     only: str = ""
     cpu: str = ""
 
     @property
     def begin(self) -> str:
         """The lines of C before this level's kernels."""
-        return "\n".join(
-            [
-                *([f"#if {self.guard}"] if self.guard else []),
-                *(
-                    [
-                        f'#ifdef __clang__\n#pragma clang attribute push(__attribute__((target("{self.target}"))),'
-                        " apply_to = function)\n#else\n#pragma GCC push_options\n#pragma GCC"
-                        f' target("{self.target}")\n#endif'
-                    ]
-                    if self.target
-                    else []
-                ),
-                f"#define BNNC_LEVEL {self.name}",
-                *([f"#define {self.macro} 1"] if self.macro else []),
-                *(["#define BNNC_ONLY 1 /* of the kernels, those that gain */"] if self.only else []),
-            ]
-        )
+        begin = f'#include "runtime/bnnc_{self.name}_begin.h"' if self.begins else f"#define BNNC_LEVEL {self.name}"
+        only = "#define BNNC_ONLY 1 /* of the kernels, those that gain */" if self.only else ""
+        return "\n".join(filter(None, (f"#if {self.guard}" if self.guard else "", begin, only)))
 
     @property
     def end(self) -> str:
         """The lines of C behind them."""
-        return "\n".join(
-            [
-                "#undef BNNC_LEVEL",
-                *([f"#undef {self.macro}"] if self.macro else []),
-                *(["#undef BNNC_ONLY"] if self.only else []),
-                *(
-                    ["#ifdef __clang__\n#pragma clang attribute pop\n#else\n#pragma GCC pop_options\n#endif"]
-                    if self.target
-                    else []
-                ),
-                *(["#endif"] if self.guard else []),
-            ]
-        )
+        return '#include "runtime/bnnc_end.h"' + ("\n#endif" if self.guard else "")
 
 
 @dataclass(frozen=True)
@@ -112,18 +85,12 @@ class Target:
 
 
 X86 = "defined(__x86_64__)"
-PORTABLE = (
-    Level("base"),
-    Level("avx2", "avx2,f16c,popcnt,bmi,bmi2", X86, "BNNC_FOR_AVX2"),
-    Level(
-        "avx512", "avx2,f16c,popcnt,bmi,bmi2,avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq", X86, "BNNC_FOR_AVX512"
-    ),
-)
+PORTABLE = (Level("base"), Level("avx2", X86, begins=True), Level("avx512", X86, begins=True))
 RUNTIME_TEXT, RUNTIME_DATA = 53 * 1024, 15 * 1024
 ARM_TEXT = 70 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 NEON = (Level("neon"),)
-DOTPROD = Level("dotprod", guard="defined(__aarch64__)", macro="BNNC_DOTPROD", only="vweigh", cpu="cortex-a76")
+DOTPROD = Level("dotprod", "defined(__aarch64__)", begins=True, only="vweigh", cpu="cortex-a76")
 MIB = 1 << 20
 M4 = "-mthumb -mfloat-abi=hard -mcpu"
 

@@ -46,7 +46,7 @@ class Remote:
         (folder / "micro_table.h").write_text(
             text + "".join(f"    (entry)(void (*)(void)){n},\n" for n in names) + "};\n"
         )
-        places = tuple(f"-I{p}" for p in (folder, test_micro.RUNTIME, test_micro.HERE))
+        places = tuple(f"-I{p}" for p in (folder, test_micro.RUNTIME, test_micro.RUNTIME.parent, test_micro.HERE))
         argv = command(find_compiler(target), target, str(HERE / "micro_server.c"), str(folder / "server"), places)
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr

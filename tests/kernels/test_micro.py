@@ -38,6 +38,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
         *COMMON,
         *WARNINGS,
         f"-I{RUNTIME}",
+        f"-I{RUNTIME.parent}",
         f"-I{HERE}",
         "-shared",
         "-fPIC",

@@ -1,40 +1,40 @@
-/* bnnc_bits.h: packed bits, popcounts and tables of signed sums, on the vectors of bnnc_vec.h, which includes this file once per
- * instruction set.  Functions marked (*) have a faster text where the level has one; all texts mean the same.
+/* bnnc_bits.h: packed bits, popcounts and tables of signed sums, on the vectors of bnnc_vec.h. What stands between #ifndef and
+ * #endif an instruction set may do better; all texts mean the same.
  */
-/* (*) One bit a lane: lane 0 is bit 0. */
+#ifndef BNNC_BITS_H
+#define BNNC_BITS_H
+#include "bnnc_vec.h"
+#define vld_bits BNNC_AT_LEVEL(vld_bits)
+#define vld_bits0 BNNC_AT_LEVEL(vld_bits0)
+#define vor_bits0 BNNC_AT_LEVEL(vor_bits0)
+#define vst_bits BNNC_AT_LEVEL(vst_bits)
+#define vpopcnt BNNC_AT_LEVEL(vpopcnt)
+#define vtally BNNC_AT_LEVEL(vtally)
+#define vtable BNNC_AT_LEVEL(vtable)
+#define vlookup BNNC_AT_LEVEL(vlookup)
+#define vwinner BNNC_AT_LEVEL(vwinner)
+#define vbernoulli BNNC_AT_LEVEL(vbernoulli)
+
+/* One bit a lane: lane 0 is bit 0. */
+#ifndef vmovemask
+#define vmovemask BNNC_AT_LEVEL(vmovemask)
 VINLINE uint32_t vmovemask(vi m) {
-#ifdef BNNC_AVX512
-    return _mm512_movepi32_mask((__m512i)m);
-#elif defined(BNNC_AVX2)
-    return (uint32_t)_mm256_movemask_ps((__m256)m);
-#elif defined(__SSE2__)
-    return (uint32_t)_mm_movemask_ps((__m128)m);
-#elif defined(BNNC_NEON)
-    const uint32x4_t w = vandq_u32((uint32x4_t)m, (uint32x4_t){1, 2, 4, 8});
-#ifdef __aarch64__
-    return vaddvq_u32(w);
-#else
-    const uint32x2_t two = vadd_u32(vget_low_u32(w), vget_high_u32(w));
-    return vget_lane_u32(vpadd_u32(two, two), 0);
-#endif
-#else
     uint32_t w = 0;
     for (int i = 0; i < VL; i++) w |= ((uint32_t)m[i] & 1u) << i;
     return w;
-#endif
 }
+#endif
 
-/* (*) Bits at, at+1, ... of a word. */
+/* Bits at, at+1, ... of a word. */
+#ifndef vbits
+#define vbits BNNC_AT_LEVEL(vbits)
 VINLINE vi vbits(uint32_t word, int at) {
     const uint32_t w = word >> at;
-#ifdef BNNC_AVX512
-    return (vi)_mm512_movm_epi32((__mmask16)w);
-#else
     vu bit = {0};
     for (int i = 0; i < VL; i++) bit[i] = 1u << i;
     return (vi)((w & bit) == bit);
-#endif
 }
+#endif
 
 /* Bits c, c+1, ... (c a multiple of VL) of a row of words packed along columns. */
 VINLINE vi vld_bits(const uint32_t *row, int c) { return vbits(row[c >> 5], c & 31); }
@@ -57,68 +57,40 @@ VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
         for (uint8_t *end = (uint8_t *)(row + (cols + 31) / 32), *q = byte + (VL == 16 ? 2 : 1); q < end; q++) *q = 0;
 }
 
-/* (*) Bit at, at+1, ... of a word as 0 or 1. */
-VINLINE vi vbit01(uint32_t word, int at) {
-#ifdef BNNC_AVX512
-    return (vi)_mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32((int)word), (__m512i)vcol(at)),
-                                _mm512_set1_epi32(1));
-#elif defined(BNNC_AVX2)
-    return (vi)_mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), (__m256i)vcol(at)),
-                                _mm256_set1_epi32(1));
-#else
-    return vbits(word, at) & 1;
+/* Bit at, at+1, ... of a word as 0 or 1. */
+#ifndef vbit01
+#define vbit01 BNNC_AT_LEVEL(vbit01)
+VINLINE vi vbit01(uint32_t word, int at) { return vbits(word, at) & 1; }
 #endif
-}
 
-/* (*) Population counts in parts: vpop1 of a word a lane, vpop3 of three words.  Parts of up to 30 words may be added up;
+/* Population counts in parts: vpop1 of a word a lane, vpop3 of three words.  Parts of up to 30 words may be added up;
  * vpopsum turns them into numbers.  A part is four bytes of counts, or with AVX-512 the count. */
+#ifndef vpop1
+#define vpop1 BNNC_AT_LEVEL(vpop1)
 VINLINE vu vpop1(vu x) {
-#ifdef BNNC_AVX512
-    return (vu)_mm512_popcnt_epi32((__m512i)x);
-#elif defined(BNNC_AVX2)
-    const __m256i low = _mm256_set1_epi8(15), v = (__m256i)x;
-    const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2,
-                                         2, 3, 2, 3, 3, 4);
-    return (vu)_mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
-                               _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
-#elif defined(BNNC_NEON)
-    return (vu)vcntq_u8((uint8x16_t)x);
-#else
     x = x - ((x >> 1) & 0x55555555u);
     x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
     return (x + (x >> 4)) & 0x0f0f0f0fu;
-#endif
 }
+#endif
+#ifndef vpop3
+#define vpop3 BNNC_AT_LEVEL(vpop3)
 VINLINE vu vpop3(vu a, vu b, vu c) {
-#ifdef BNNC_AVX512
-    return vpop1(a) + vpop1(b) + vpop1(c);
-#elif defined(BNNC_NEON)
-    return (vu)vaddq_u8(vaddq_u8((uint8x16_t)vpop1(a), (uint8x16_t)vpop1(b)), (uint8x16_t)vpop1(c));
-#else
     const vu ab = a ^ b, one = ab ^ c, two = (a & b) | (ab & c); /* a full adder: a + b + c = one + 2 two */
-#ifdef BNNC_AVX2
-    return (vu)_mm256_add_epi8(_mm256_add_epi8((__m256i)vpop1(one), (__m256i)vpop1(two)), (__m256i)vpop1(two));
-#else
     vu x = one - ((one >> 1) & 0x55555555u), y = two - ((two >> 1) & 0x55555555u);
     x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
     y = (y & 0x33333333u) + ((y >> 2) & 0x33333333u);
     x += y + y; /* nibbles of at most 12 */
     return (x & 0x0f0f0f0fu) + ((x >> 4) & 0x0f0f0f0fu);
-#endif
-#endif
 }
+#endif
+#ifndef vpopsum
+#define vpopsum BNNC_AT_LEVEL(vpopsum)
 VINLINE vi vpopsum(vu x) {
-#ifdef BNNC_AVX512
-    return (vi)x;
-#elif defined(BNNC_AVX2)
-    return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
-#elif defined(BNNC_NEON)
-    return (vi)vpaddlq_u16(vpaddlq_u8((uint8x16_t)x));
-#else
     x = (x & 0x00ff00ffu) + ((x >> 8) & 0x00ff00ffu);
     return (vi)((x + (x >> 16)) & 0x3ffu);
-#endif
 }
+#endif
 
 /* Population count of each 32-bit lane. */
 VINLINE vi vpopcnt(vu x) { return vpopsum(vpop1(x)); }
@@ -166,8 +138,28 @@ VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
     return acc;
 }
 
-/* (*) Lays n bytes out for vweigh, 32 to 8 words; returns their sum.  Bit j%32 of plane[p * words + j/32] is bit p of x[j]; with dot
- * products, byte j%32/8 of plane[8 * (j/32) + j%8] is x[j]. */
+/* Bit j of plane[p * words + k] is bit p of byte[j], of 32 bytes. */
+#ifndef vlay
+#define vlay BNNC_AT_LEVEL(vlay)
+VINLINE void vlay(uint32_t *plane, int words, int k, const uint8_t *byte) {
+    /* four 8 x 8 matrices of bits, each transposed in three exchanges (Warren, Hacker's Delight, 7-3) */
+    uint8_t turned[8][4];
+    for (int q = 0; q < 4; q++) {
+        uint64_t v, t;
+        __builtin_memcpy(&v, byte + 8 * q, 8);
+        t = (v ^ (v >> 7)) & 0x00aa00aa00aa00aau, v ^= t ^ (t << 7);
+        t = (v ^ (v >> 14)) & 0x0000cccc0000ccccu, v ^= t ^ (t << 14);
+        t = (v ^ (v >> 28)) & 0x00000000f0f0f0f0u, v ^= t ^ (t << 28);
+        for (int p = 0; p < 8; p++) turned[p][q] = (uint8_t)(v >> 8 * p);
+    }
+    for (int p = 0; p < 8; p++) __builtin_memcpy(plane + p * words + k, turned[p], 4);
+}
+#endif
+
+/* Lays n bytes out for vweigh, 32 to 8 words, the last ones filled up with 0; returns their sum. Bit j%32 of
+ * plane[p * words + j/32] is bit p of x[j]. */
+#ifndef bnnc_planes
+#define bnnc_planes BNNC_AT_LEVEL(bnnc_planes)
 VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n) {
     int32_t total = 0;
     for (int k = 0; k < words; k++) {
@@ -176,64 +168,18 @@ VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n)
             __builtin_memcpy(byte, x + 32 * k, 32);
         else
             for (int j = 0; 32 * k + j < n; j++) byte[j] = x[32 * k + j];
-#ifdef BNNC_DOT
-        const uint8x8x4_t v = {{vld1_u8(byte), vld1_u8(byte + 8), vld1_u8(byte + 16), vld1_u8(byte + 24)}};
-        total += vaddlvq_u8(vcombine_u8(v.val[0], v.val[1])) + vaddlvq_u8(vcombine_u8(v.val[2], v.val[3]));
-        vst4_u8((uint8_t *)(plane + 8 * k), v);
-#else
         for (int j = 0; j < 32; j++) total += byte[j];
-#ifdef BNNC_AVX2
-        __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)byte);
-        for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */
-            plane[p * words + k] = (uint32_t)_mm256_movemask_epi8(v);
-            v = _mm256_add_epi8(v, v);
-        }
-#else
-        uint8_t turned
-            [8]
-            [4]; /* four 8 x 8 matrices of bits, each transposed in three exchanges (Warren, Hacker's Delight, 7-3) */
-        for (int q = 0; q < 4; q++) {
-            uint64_t v, t;
-            __builtin_memcpy(&v, byte + 8 * q, 8);
-            t = (v ^ (v >> 7)) & 0x00aa00aa00aa00aau, v ^= t ^ (t << 7);
-            t = (v ^ (v >> 14)) & 0x0000cccc0000ccccu, v ^= t ^ (t << 14);
-            t = (v ^ (v >> 28)) & 0x00000000f0f0f0f0u, v ^= t ^ (t << 28);
-            for (int p = 0; p < 8; p++) turned[p][q] = (uint8_t)(v >> 8 * p);
-        }
-        for (int p = 0; p < 8; p++) __builtin_memcpy(plane + p * words + k, turned[p], 4);
-#endif
-#endif
+        vlay(plane, words, k, byte);
     }
     return total;
 }
+#endif
 
-/* (*) Bytes weighed with bits, exactly: sum[i], of at most 4 rows as bnnc_planes laid them out, is the sum of those bytes whose bit
+/* Bytes weighed with bits, exactly: sum[i], of at most 4 rows as bnnc_planes laid them out, is the sum of those bytes whose bit
  * in the lane's column of b is set.  Bit j of a column is bit j%32 of its word in row j/32 of b, which are `stride` words apart. */
+#ifndef vweigh
+#define vweigh BNNC_AT_LEVEL(vweigh)
 VINLINE void vweigh(vi *sum, int rows, const uint32_t *plane, int words, const uint32_t *b, int stride) {
-#ifdef BNNC_DOT
-    uint32x4_t acc[4] = {{0}};
-    for (int k = 0; k < words; k++) {
-        const uint8x16_t w = (uint8x16_t)vld_u32(b + k * stride);
-        uint8x16_t set[8]; /* bits j, j + 8, j + 16, j + 24 of each lane as bytes: 255 or 0 */
-#pragma GCC unroll 8
-        for (int j = 0; j < 8; j++) set[j] = vtstq_u8(w, vdupq_n_u8((uint8_t)(1 << j)));
-#pragma GCC unroll 4
-        for (int i = 0; i < rows; i++) {
-            const uint32x4_t low = vld1q_u32(plane + 8 * (i * words + k)),
-                             high = vld1q_u32(plane + 8 * (i * words + k) + 4);
-            BNNC_DOT(acc[i], set[0], low, 0);
-            BNNC_DOT(acc[i], set[1], low, 1);
-            BNNC_DOT(acc[i], set[2], low, 2);
-            BNNC_DOT(acc[i], set[3], low, 3);
-            BNNC_DOT(acc[i], set[4], high, 0);
-            BNNC_DOT(acc[i], set[5], high, 1);
-            BNNC_DOT(acc[i], set[6], high, 2);
-            BNNC_DOT(acc[i], set[7], high, 3);
-        }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < rows; i++) sum[i] = (vi)(acc[i] * 0xfefefeffu); /* divided by 255: its inverse modulo 2^32 */
-#else
 #pragma GCC unroll 4
     for (int i = 0; i < rows; i++) sum[i] = (vi){0};
     for (int p = 7; p >= 0; p--) {
@@ -260,80 +206,28 @@ VINLINE void vweigh(vi *sum, int rows, const uint32_t *plane, int words, const u
             for (int i = 0; i < rows; i++) sum[i] += vpopsum(count[i]);
         }
     }
-#endif
 }
+#endif
 
-/* (*) Columns become rows: out[j][i] = in[i][j] of a VL x VL tile. */
+/* Columns become rows: out[j][i] = in[i][j] of a VL x VL tile. */
+#ifndef vtranspose
+#define vtranspose BNNC_AT_LEVEL(vtranspose)
 VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
-#ifdef BNNC_AVX512
-    __m512 a[16], b[16];
-#pragma GCC unroll 8
-    for (int i = 0; i < 16; i += 2) {
-        a[i] = _mm512_unpacklo_ps((__m512)in[i], (__m512)in[i + 1]);
-        a[i + 1] = _mm512_unpackhi_ps((__m512)in[i], (__m512)in[i + 1]);
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 16; i += 4) {
-        b[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
-        b[i + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i]), _mm512_castps_pd(a[i + 2])));
-        b[i + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
-        b[i + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a[i + 1]), _mm512_castps_pd(a[i + 3])));
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; i++) {
-        a[i] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88);
-        a[i + 4] = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xdd);
-        a[i + 8] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88);
-        a[i + 12] = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xdd);
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-        out[i] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0x88);
-        out[i + 8] = (vf)_mm512_shuffle_f32x4(a[i], a[i + 8], 0xdd);
-    }
-#elif defined(BNNC_NEON)
-    const uint32x4x2_t a = vtrnq_u32((uint32x4_t)in[0], (uint32x4_t)in[1]),
-                       b = vtrnq_u32((uint32x4_t)in[2], (uint32x4_t)in[3]);
-    for (int i = 0; i < 2; i++) {
-        out[i] = (vf)vcombine_u32(vget_low_u32(a.val[i]), vget_low_u32(b.val[i]));
-        out[i + 2] = (vf)vcombine_u32(vget_high_u32(a.val[i]), vget_high_u32(b.val[i]));
-    }
-#else
     float *o = (float *)out;
     const float *a = (const float *)in;
     for (int i = 0; i < VL; i++)
         for (int j = 0; j < VL; j++) o[VL * j + i] = a[VL * i + j];
-#endif
 }
+#endif
 
-/* (*) The products of each lane with k: low halves, and the high ones to *high. */
+/* The products of each lane with k: low halves, and the high ones to *high. */
+#ifndef vmulwide
+#define vmulwide BNNC_AT_LEVEL(vmulwide)
 VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
-#ifdef BNNC_AVX512
-    const __m512i b = _mm512_set1_epi32((int)k), even = _mm512_mul_epu32((__m512i)a, b);
-    const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), b);
-    *high = (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
-    return a * k;
-#elif defined(BNNC_AVX2)
-    const __m256i b = _mm256_set1_epi32((int)k), even = _mm256_mul_epu32((__m256i)a, b);
-    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), b);
-    *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
-    return a * k;
-#elif defined(__SSE2__)
-    const __m128i b = _mm_set1_epi32((int)k), low = _mm_set1_epi64x(0xffffffff);
-    const __m128i even = _mm_mul_epu32((__m128i)a, b), odd = _mm_mul_epu32(_mm_srli_epi64((__m128i)a, 32), b);
-    *high = (vu)_mm_or_si128(_mm_srli_epi64(even, 32), _mm_andnot_si128(low, odd));
-    return (vu)_mm_or_si128(_mm_and_si128(even, low), _mm_slli_epi64(odd, 32));
-#elif defined(BNNC_NEON)
-    const uint32x4_t first = (uint32x4_t)vmull_u32(vget_low_u32((uint32x4_t)a), vdup_n_u32(k));
-    const uint32x4_t second = (uint32x4_t)vmull_u32(vget_high_u32((uint32x4_t)a), vdup_n_u32(k));
-    const uint32x4x2_t parts = vuzpq_u32(first, second);
-    *high = (vu)parts.val[1];
-    return (vu)parts.val[0];
-#else
     for (int i = 0; i < VL; i++) (*high)[i] = (uint32_t)((uint64_t)a[i] * k >> 32);
     return a * k;
-#endif
 }
+#endif
 
 /* Which of n entries is negative and nearest to zero, the first of equals; -1: none is negative. */
 VINLINE int vwinner(const int32_t *entry, int n) {
@@ -396,4 +290,4 @@ VINLINE void vbernoulli(uint32_t *out, int words, uint32_t seed, uint32_t stream
     }
 }
 
-#include "bnnc_image.h"
+#endif

@@ -3,7 +3,8 @@
  * net.c, in this order:
  *     #define BNNC_MAX_THREADS 4              // the pool's stacks are static
  *     #define BNNC_COUNTERS 2                 // entries of NET.counter; may be left out
- *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"  and the kernels' headers
+ *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"
+ *     the kernels, for each instruction set between a bnnc_.._begin.h and bnnc_end.h
  *     static const bnnc_state STATE[] = {...};
  *     static const bnnc_net NET = {...};
  *     static _Alignas(64) uint8_t bnnc_arena[...];

@@ -4,19 +4,16 @@
  * Each function is a kernel (bnnc_pool.h) that does a fixed amount of one kind of work (BNNC_RATE_.., bnnc_net.h) on every thread: the
  * loads, operations and stores that the skeletons do, on arrays in the first-level cache. bnnc_rate_moved reads and writes the arena.
  */
+#ifndef BNNC_RATE_H
+#define BNNC_RATE_H
+#include "bnnc_vec.h"
+#include "bnnc_bits.h"
+#include "bnnc_work.h"
+/* The compiler must take it that the array has changed, and is read. */
+#define BNNC_RATE_TOUCH(array) __asm__ volatile("" : : "r"(array) : "memory")
 #define BNNC_RATE(name) \
     __attribute__((unused)) BNNC_KERNEL BNNC_AT_LEVEL(bnnc_rate_##name)( \
         const uint32_t *at __attribute__((unused)), int tid __attribute__((unused)), int nt __attribute__((unused)))
-#ifndef BNNC_RATE_ONCE
-#define BNNC_RATE_ONCE
-/* The compiler must take it that the array has changed, and is read. */
-#define BNNC_RATE_TOUCH(array) __asm__ volatile("" : : "r"(array) : "memory")
-enum { BNNC_RATE_TIMES = 16384, BNNC_RATE_TABLES = 4096 }; /* lanes' turns of a call */
-/* How much a call does: on each thread, but of BNNC_RATE_MOVED all of them together. */
-static const double bnnc_rate_work[BNNC_RATE_RUN] __attribute__((unused)) = {
-    (double)BNNC_RATE_TIMES * 30 * 4 * 32, (double)BNNC_RATE_TABLES * 64 * 32, (double)BNNC_RATE_TIMES * 16 * 16,
-    (double)BNNC_RATE_TIMES * 16 * 4, 2 * (double)ARENA_BYTES};
-#endif
 
 /* Nothing: what it costs to run a kernel. */
 BNNC_RATE(run) {}
@@ -100,3 +97,4 @@ BNNC_RATE(moved) {
     }
 }
 #undef BNNC_RATE
+#endif

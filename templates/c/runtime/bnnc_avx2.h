@@ -1,0 +1,76 @@
+/* bnnc_avx2.h: what AVX2 and F16C do better than bnnc_vec.h and bnnc_bits.h. */
+#define VL 8
+#include <immintrin.h>
+#include "bnnc_lanes.h"
+#include "bnnc_bytes.h"
+
+#define vmaxi BNNC_AT_LEVEL(vmaxi)
+VINLINE vi vmaxi(vi a, vi b) { return (vi)_mm256_max_epi32((__m256i)a, (__m256i)b); }
+
+#define vmini BNNC_AT_LEVEL(vmini)
+VINLINE vi vmini(vi a, vi b) { return (vi)_mm256_min_epi32((__m256i)a, (__m256i)b); }
+
+#define vsqrt BNNC_AT_LEVEL(vsqrt)
+VINLINE vf vsqrt(vf x) { return (vf)_mm256_sqrt_ps((__m256)x); }
+
+#define vwiden_u8 BNNC_AT_LEVEL(vwiden_u8)
+VINLINE vi vwiden_u8(const uint8_t *p) {
+    return (vi)_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+
+#define vwiden_i8 BNNC_AT_LEVEL(vwiden_i8)
+VINLINE vi vwiden_i8(const int8_t *p) {
+    return (vi)_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+
+#define vwiden_i16 BNNC_AT_LEVEL(vwiden_i16)
+VINLINE vi vwiden_i16(const int16_t *p) {
+    return (vi)_mm256_cvtepi16_epi32(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+#define vwiden_f16 BNNC_AT_LEVEL(vwiden_f16)
+VINLINE vf vwiden_f16(const uint16_t *p) {
+    return (vf)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+
+#define vnarrow_f16 BNNC_AT_LEVEL(vnarrow_f16)
+VINLINE void vnarrow_f16(uint16_t *p, vf v) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+#define vmovemask BNNC_AT_LEVEL(vmovemask)
+VINLINE uint32_t vmovemask(vi m) { return (uint32_t)_mm256_movemask_ps((__m256)m); }
+
+#define vbit01 BNNC_AT_LEVEL(vbit01)
+VINLINE vi vbit01(uint32_t word, int at) {
+    return (vi)_mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32((int)word), (__m256i)vcol(at)),
+                                _mm256_set1_epi32(1));
+}
+
+#define vpop1 BNNC_AT_LEVEL(vpop1)
+VINLINE vu vpop1(vu x) {
+    const __m256i low = _mm256_set1_epi8(15), v = (__m256i)x;
+    const __m256i lut = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1, 2, 1, 2, 2, 3, 1, 2,
+                                         2, 3, 2, 3, 3, 4);
+    return (vu)_mm256_add_epi8(_mm256_shuffle_epi8(lut, _mm256_and_si256(v, low)),
+                               _mm256_shuffle_epi8(lut, _mm256_and_si256(_mm256_srli_epi16(v, 4), low)));
+}
+
+#define vpop3 BNNC_AT_LEVEL(vpop3)
+VINLINE vu vpop3(vu a, vu b, vu c) {
+    const vu ab = a ^ b, one = ab ^ c, two = (a & b) | (ab & c); /* a full adder: a + b + c = one + 2 two */
+    return (vu)_mm256_add_epi8(_mm256_add_epi8((__m256i)vpop1(one), (__m256i)vpop1(two)), (__m256i)vpop1(two));
+}
+
+#define vpopsum BNNC_AT_LEVEL(vpopsum)
+VINLINE vi vpopsum(vu x) {
+    return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
+}
+
+#define vmulwide BNNC_AT_LEVEL(vmulwide)
+VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
+    const __m256i b = _mm256_set1_epi32((int)k), even = _mm256_mul_epu32((__m256i)a, b);
+    const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), b);
+    *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
+    return a * k;
+}

@@ -1,0 +1,22 @@
+/* bnnc_bytes.h: 32 bytes in a register of AVX2, which AVX-512 has too; the other lanes are no matter here. */
+#include <immintrin.h>
+#include "bnnc_lanes.h"
+
+#define vlay BNNC_AT_LEVEL(vlay)
+VINLINE void vlay(uint32_t *plane, int words, int k, const uint8_t *byte) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)byte);
+    for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */
+        plane[p * words + k] = (uint32_t)_mm256_movemask_epi8(v);
+        v = _mm256_add_epi8(v, v);
+    }
+}
+
+#define vturn8 BNNC_AT_LEVEL(vturn8)
+VINLINE void vturn8(uint32_t *out, int b, const uint8_t *byte) {
+    __m256i v = _mm256_load_si256((const __m256i *)(const void *)byte);
+#pragma GCC unroll 8
+    for (int p = 7; p >= 0; p--) { /* movemask takes the top bit of each byte */
+        out[8 * b + p] = (uint32_t)_mm256_movemask_epi8(v);
+        v = _mm256_add_epi8(v, v);
+    }
+}
