@@ -1,14 +1,126 @@
-"""Headers of the runtime: what instruction sets override is one list."""
+"""Headers of the runtime: each includes what it uses, at its top, in no circle; instruction sets override one list.
+
+A header that works for a network is compiled behind the least that a generated file gives (NETWORK), the others alone.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
+from pathlib import Path
 
+import pytest
 from runtime_builds import RUNTIME
 
 HEADERS = {p.name: p.read_text(encoding="utf-8") for p in sorted(RUNTIME.glob("*.h"))}
+INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.M)
 MEANINGS = ("bnnc_vec.h", "bnnc_bits.h", "bnnc_image.h")
 SETS = ("bnnc_sse2.h", "bnnc_avx2.h", "bnnc_avx512.h", "bnnc_bytes.h", "bnnc_neon.h", "bnnc_dotprod.h")
+NETWORK = """
+#include "bnnc_net.h"
+enum { TRAIN_KERNELS = 1, EVAL_KERNELS = 1, ARENA_BYTES = 64 };
+static uint8_t bnnc_arena[ARENA_BYTES];
+static const bnnc_net NET = {0};
+static void net_train_step(void) {}
+static void net_eval_step(void) {}
+"""
+KERNELS = """
+#include "bnnc_pool.h"
+static const bnnc_kernel KERNELS[1][2] = {{0}}, RATES[1][BNNC_RATES] = {{0}};
+static const bnnc_cost COSTS[TRAIN_KERNELS] = {{0}};
+static const bnnc_state STATE[] = {{0}};
+static const char SPEC_HASH[] = "";
+static int net_level(void) { return 0; }
+static const bnnc_kernel *net_kernels(void) { return KERNELS[0]; }
+static const uint32_t *const PLACES[TRAIN_KERNELS + EVAL_KERNELS] = {0};
+static void net_run(const bnnc_kernel *kernel, int i) { bnnc_run(kernel[i], PLACES[i]); }
+#define BNNC_NEXT(i) ((i) + 1)
+"""
+SAMPLES = """
+enum { BNNC_TRAIN_SAMPLES = 1, BNNC_TEST_SAMPLES = 0 };
+static const uint8_t BNNC_SAMPLE[1][4], BNNC_LABEL[1];
+static const float *const BNNC_THRESHOLDS;
+int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) { return (void)board, (void)result, 0; }
+"""
+ARM, M4 = ["aarch64-linux-gnu-gcc"], ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-DBNNC_BARE"]
+AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vpopcntdq"]
+HOW: dict[str, tuple[list[str], str]] = {  # compiler with options, and what stands before; of the others: gcc, nothing
+    "bnnc_apart.h": (["gcc", "-DBNNC_FREESTANDING"], ""),
+    "bnnc_avx2.h": (["gcc", "-mavx2", "-mf16c"], ""),
+    "bnnc_avx512.h": (["gcc", *AVX512], ""),
+    "bnnc_bare.h": (["gcc", "-DBNNC_BARE"], NETWORK),
+    "bnnc_bare_data.h": (["gcc", "-DBNNC_BARE"], NETWORK),
+    "bnnc_bytes.h": (["gcc", "-mavx2"], ""),
+    "bnnc_cortex_m.h": (M4, NETWORK + SAMPLES),
+    "bnnc_dotprod.h": ([*ARM, "-march=armv8.2-a+dotprod"], ""),
+    "bnnc_neon.h": (ARM, ""),
+    "bnnc_sys_arm.h": ([*ARM, "-DBNNC_FREESTANDING"], ""),
+    "bnnc_sys_bare.h": (["gcc", "-DBNNC_BARE"], ""),
+    "bnnc_sys_raw.h": (["gcc", "-DBNNC_FREESTANDING"], ""),
+    "bnnc_sys_x86.h": (["gcc", "-DBNNC_FREESTANDING"], ""),
+    **dict.fromkeys(("bnnc_bench.h", "bnnc_library.h", "bnnc_main.h", "bnnc_selftest.h"), (["gcc"], NETWORK + KERNELS)),
+}
+WORKS_FOR_A_NETWORK = (
+    *(
+        "data",
+        "encode",
+        "format",
+        "prepare",
+        "progress",
+        "rate",
+        "sample",
+        "states",
+        "step",
+        "tensors",
+        "train",
+        "work",
+    ),
+    "cli",
+)
+
+
+def marked(name: str) -> object:
+    return pytest.param(name, marks=pytest.mark.arm) if HOW.get(name, (["gcc"],))[0][0] != "gcc" else name
+
+
+@pytest.mark.parametrize("name", [marked(n) for n in HEADERS])
+def test_a_header_includes_what_it_uses(name: str, tmp_path: Path) -> None:
+    network = NETWORK if name[5:-2] in WORKS_FOR_A_NETWORK else ""
+    command, before = HOW.get(name, (["gcc"], network))
+    source = tmp_path / "alone.c"
+    source.write_text(f'{before}\n#include "{name}"\n')
+    flags = ["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-variable", "-Wno-unused-function"]
+    level = [] if name.endswith("_begin.h") else ["-DBNNC_LEVEL=one"]
+    argv = [*command, *flags, *level, f"-I{RUNTIME}", "-fsyntax-only", str(source)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def below() -> dict[str, set[str]]:
+    """What each header includes, directly and in the end."""
+    found = {n: set(INCLUDE.findall(text)) for n, text in HEADERS.items()}
+    assert not {x for names in found.values() for x in names} - {*HEADERS}
+    while (grown := {n: s | {y for x in s for y in found[x]} for n, s in found.items()}) != found:
+        found = grown
+    return found
+
+
+def test_no_header_includes_itself_in_the_end() -> None:
+    assert not [n for n, s in below().items() if n in s]
+
+
+def test_what_works_for_a_network_says_so() -> None:
+    """NETWORK stands before these, so that a missing include of its own header would not be seen."""
+    work = [*(n for n, (_, before) in HOW.items() if before), *(f"bnnc_{n}.h" for n in WORKS_FOR_A_NETWORK)]
+    assert not [n for n in work if "bnnc_net.h" not in below()[n]]
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_includes_stand_at_the_top(name: str) -> None:
+    text = re.sub(r"/\*.*?\*/", "", HEADERS[name], flags=re.S).replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line.strip()]
+    code = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    assert not [line for line in lines[code:] if line.startswith("#include")]
 
 
 def overridable(name: str) -> list[str]:

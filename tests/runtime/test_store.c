@@ -96,7 +96,7 @@ static void power_cut(void) { /* what was not synced: each write has its own fat
 }
 
 static uint8_t cursor[LENGTH_A], state[LENGTH_B];
-static const bnnc_part part[2] = {{cursor, LENGTH_A}, {state, LENGTH_B}};
+static const bnnc_span part[2] = {{cursor, LENGTH_A}, {state, LENGTH_B}};
 static void content(uint64_t generation) { /* a payload that names its generation in every byte */
     for (uint32_t i = 0; i < LENGTH_A; i++) cursor[i] = (uint8_t)(generation * 7 + i);
     for (uint32_t i = 0; i < LENGTH_B; i++) state[i] = (uint8_t)(generation * 31 + i * 3);

@@ -6,6 +6,8 @@
  */
 #ifndef BNNC_APART_H
 #define BNNC_APART_H
+#include "bnnc_fmt.h"
+
 typedef struct {
     uint32_t type, flags;
     uint64_t offset, at, physical, in_file, bytes, align;

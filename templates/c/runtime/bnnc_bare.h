@@ -3,21 +3,6 @@
 #define BNNC_BARE_H
 #include "bnnc_fmt.h"
 #include "bnnc_sample.h"
-
-typedef struct {
-    uint32_t n, first;
-} bnnc_set;
-
-BNNC_FN bool bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t *label) {
-    int error = 0;
-    if (bnnc_board_now->sample(bnnc_board_now->me, s->first + i, row, label))
-        error = BNNC_NO_SAMPLE;
-    else if (*label >= NET.classes)
-        error = BNNC_BAD_LABEL;
-    bnnc_pad_row(row);
-    if (error) atomic_store(&bnnc_signal, error);
-    return !error;
-}
 #include "bnnc_step.h"
 
 static bnnc_boot bnnc_booted;
@@ -54,19 +39,19 @@ static const bnnc_store bnnc_slot[2] = {{bnnc_read_0, bnnc_write_0, bnnc_sync_0,
                                         {bnnc_read_1, bnnc_write_1, bnnc_sync_1, bnnc_slot_size, NULL}};
 
 BNNC_COLD bool bnnc_resume(void) {
-    bnnc_part part[2];
+    bnnc_span span[2];
     if (!bnnc_board_now->slot_read) return false;
     bnnc_booted = bnnc_ckpt_find(bnnc_slot, NET.hash, sizeof bnnc_cur + NET.state_bytes);
     if (bnnc_booted.slot < 0) return false;
-    bnnc_parts(part);
-    return bnnc_ckpt_load(&bnnc_slot[bnnc_booted.slot], part);
+    bnnc_payload(span);
+    return bnnc_ckpt_load(&bnnc_slot[bnnc_booted.slot], span);
 }
 
 BNNC_COLD int bnnc_save(void) {
-    bnnc_part part[2];
+    bnnc_span span[2];
     if (!bnnc_board_now->slot_write) return BNNC_DONE;
-    bnnc_parts(part);
-    return bnnc_ckpt_save(bnnc_slot, &bnnc_booted, NET.hash, part) < 0 ? BNNC_NO_CHECKPOINT : BNNC_DONE;
+    bnnc_payload(span);
+    return bnnc_ckpt_save(bnnc_slot, &bnnc_booted, NET.hash, span) < 0 ? BNNC_NO_CHECKPOINT : BNNC_DONE;
 }
 
 /* ---- training ---- */

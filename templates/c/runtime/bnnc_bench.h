@@ -7,26 +7,11 @@
 #ifndef BNNC_BENCH_H
 #define BNNC_BENCH_H
 
-/* Random samples and labels at two places in the arena, the same in every run. */
-BNNC_COLD void bnnc_random_batch(uint32_t at, uint32_t labels, uint32_t seed) {
-    const uint32_t row = bnnc_row_bytes(), used = bnnc_kind_bytes(bnnc_net_kind());
-    uint32_t w[4] = {0};
-    for (uint32_t b = 0; b < NET.batch; b++) {
-        uint8_t *x = bnnc_arena + at + (uint64_t)b * row;
-        for (uint32_t i = 0; i < row; i++) {
-            if (i % 16 == 0) bnnc_random4(seed, 1000 + b, i / 16, w);
-            x[i] = (uint8_t)(i < used ? w[i / 4 % 4] >> 8 * (i % 4) : 0);
-        }
-        for (uint32_t i = 0; NET.in_kind == BNNC_F32 && i < NET.elems; i++) {
-            if (i % 4 == 0) bnnc_random4(seed, 1000 + b, i / 4, w);
-            float v = bnnc_uniform(w[i % 4], 1);
-            memcpy(x + (uint64_t)i * 4, &v, 4);
-        }
-        if (NET.in_kind == BNNC_BIT && NET.elems % 8 != 0) x[used - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
-        bnnc_random4(seed, 999, b, w);
-        bnnc_arena[labels + b] = (uint8_t)(w[0] % NET.classes);
-    }
-}
+#include "bnnc_prepare.h"
+#include "bnnc_progress.h"
+#ifdef BNNC_NEXT
+#include "bnnc_work.h"
+#endif
 
 #ifdef BNNC_NEXT
 static double bnnc_speed[BNNC_RATES]; /* how much a ns, all threads together; BNNC_RATE_RUN: ns */
@@ -54,7 +39,7 @@ BNNC_COLD void bnnc_measure_rates(void) {
 }
 
 /* Of each kernel: the time that its operations take, or its bytes if that is more; returns the step's, in ns. */
-BNNC_COLD double bnnc_predict(void) {
+BNNC_COLD double bnnc_expected(void) {
     double sum = 0;
     for (int i = 0; i < TRAIN_KERNELS; i++) {
         const float *work = COSTS[i].work;
@@ -123,7 +108,7 @@ BNNC_COLD void bnnc_show_kernels(bnnc_text *t, bool json) {
 }
 #else /* kernels run elsewhere */
 BNNC_FN void bnnc_measure_rates(void) {}
-BNNC_FN double bnnc_predict(void) { return -1; }
+BNNC_FN double bnnc_expected(void) { return -1; }
 BNNC_FN void bnnc_measure_kernels(uint32_t steps, float lr) {
     (void)steps, (void)lr;
     bnnc_fail(BNNC_E_USAGE,
@@ -162,7 +147,7 @@ BNNC_FN int bnnc_bench(void) {
     if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
     char line[256];
     bnnc_text t = {line, sizeof line, 0, 1};
-    const double median = 16.0 * ns16[n / 2], least = 16.0 * ns16[0], predicted = predicts ? bnnc_predict() : -1;
+    const double median = 16.0 * ns16[n / 2], least = 16.0 * ns16[0], predicted = predicts ? bnnc_expected() : -1;
     if (bnnc_opt.json) {
         bnnc_put(&t,
                  "{\"name\":%q,\"batch\":%u,\"threads\":%d,\"isa\":%q,\"steps\":%u,\"median_ms\":%j,\"min_ms\":%j,"

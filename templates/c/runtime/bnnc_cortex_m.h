@@ -7,6 +7,9 @@
  */
 #ifndef BNNC_CORTEX_M_H
 #define BNNC_CORTEX_M_H
+#include "bnnc_firmware.h"
+#include "bnnc_fmt.h"
+#include "bnnc_net.h"
 
 extern uint32_t bnnc_ram_start[], bnnc_stack_top[], bnnc_data_start[], bnnc_data_end[], bnnc_data_load[],
     bnnc_bss_start[], bnnc_bss_end[]; /* of the linker script */

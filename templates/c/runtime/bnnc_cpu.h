@@ -11,6 +11,9 @@
 #ifdef BNNC_APART
 #include "bnnc_apart.h"
 #endif
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 
 #if defined(__x86_64__) || defined(__i386__)
 #define BNNC_CPU_NAMES "base, avx2, avx512"
@@ -32,7 +35,6 @@ enum { BNNC_CPU_LEVELS = sizeof bnnc_cpu_names / sizeof bnnc_cpu_names[0] };
 static int bnnc_cpu_chosen = -1; /* set by bnnc_cpu_choose */
 
 #if defined(__x86_64__) || defined(__i386__)
-#include <cpuid.h>
 BNNC_COLD int bnnc_cpu_detect(void) {
     uint32_t a, b, c, d, xcr0, high;
     if (!__get_cpuid(1, &a, &b, &c, &d)) return 0;

@@ -2,6 +2,9 @@
  * steps on the best instruction set and one thread.  For tests and tools; included last, in the place of bnnc_main.h. */
 #ifndef BNNC_LIBRARY_H
 #define BNNC_LIBRARY_H
+#include "bnnc_cpu.h"
+#include "bnnc_net.h"
+
 uint8_t *bnnc_test_arena(void);
 int bnnc_test_kernel(int level, int index, int tid, int nt), bnnc_test_levels(void);
 void bnnc_test_step(int evaluate);

@@ -1,58 +1,12 @@
 /* bnnc_main.h: the verbs train, eval, predict, info, and the program's entry. Include it last: see bnnc_net.h. */
 #ifndef BNNC_MAIN_H
 #define BNNC_MAIN_H
+#include "bnnc_bench.h"
+#include "bnnc_prepare.h"
 #include "bnnc_progress.h"
+#include "bnnc_selftest.h"
 #include "bnnc_tensors.h"
-
-#ifndef BNNC_MEMINFO
-#define BNNC_MEMINFO "/proc/meminfo" /* a test puts another file here */
-#endif
-
-/* The arena is part of the program: the kernel gives its pages on first touch, and kills us where there are none left.
- * Better to say so before the first step. */
-BNNC_COLD void bnnc_check_memory(void) {
-    char text[512];
-    uint64_t kib = 0;
-    int fd = bnnc_open(BNNC_MEMINFO, BNNC_READ);
-    if (fd < 0) return;
-    int64_t n = bnnc_read(fd, text, sizeof text - 1), i = 0;
-    bnnc_close(fd);
-    while (i + 14 < n && memcmp(text + i, "MemAvailable:", 13)) i++;
-    if (i + 14 >= n) return; /* not a Linux that tells */
-    for (i += 13; i < n && text[i] == ' '; i++) {}
-    for (; i < n && text[i] >= '0' && text[i] <= '9'; i++) kib = kib * 10 + (uint64_t)(text[i] - '0');
-    const uint64_t have = kib * 1024, of_batch = NET.arena_bytes - NET.state_bytes, other = NET.total_bytes - of_batch;
-    const uint64_t batch =
-        have > other ? NET.batch * (have - other) / of_batch * 31 / 32 : 0; /* grows so, but for rounding */
-    const double need_mib = (double)NET.total_bytes / 0x1p20, have_mib = (double)have / 0x1p20;
-    if (have >= NET.total_bytes) return;
-    if (batch)
-        bnnc_fail(BNNC_E_MEMORY,
-                  "this network needs %.1f MiB of memory, the machine has %.1f MiB free\n"
-                  "  hint: end other programs, or compile with --ram %UKiB --batch %U",
-                  need_mib, have_mib, kib, batch);
-    bnnc_fail(BNNC_E_MEMORY,
-              "this network needs %.1f MiB of memory, the machine has %.1f MiB free\n"
-              "  hint: end other programs; no batch is small enough, a smaller network may be",
-              need_mib, have_mib);
-}
-
-/* Takes the arena's pages now: what happens where they are not there happens before the first step, not in the night. */
-BNNC_COLD void bnnc_take_arena(void) {
-    volatile uint8_t *p = bnnc_arena;
-    for (uint64_t i = 0; i < NET.arena_bytes; i += 4096) p[i] = p[i];
-}
-
-/* What every verb that runs kernels needs. */
-BNNC_COLD void bnnc_prepare(void) {
-    int cores = bnnc_cores(), most = (int)NET.max_threads;
-    bnnc_no_huge_pages(); /* a huge page under a partly used array would count in full */
-    bnnc_cpu_choose(bnnc_opt.isa);
-    bnnc_check_memory();
-    BNNC_START();
-    bnnc_take_arena();
-    bnnc_pool_start(bnnc_opt.threads_given ? (int)bnnc_opt.threads : cores < most ? cores : most);
-}
+#include "bnnc_train.h"
 
 /* ---- train ---- */
 
@@ -244,7 +198,7 @@ BNNC_FN int bnnc_eval(void) {
 }
 
 /* One line a sample, written batch by batch for those who wait for it. */
-BNNC_FN int bnnc_classify(void) {
+BNNC_FN int bnnc_predict(void) {
     bnnc_text t = {(char *)bnnc_io, sizeof bnnc_io, 0, 1};
     bnnc_labels_optional = true;
     bnnc_open_test();
@@ -286,14 +240,11 @@ BNNC_COLD int bnnc_info(void) {
     return BNNC_OK;
 }
 
-#include "bnnc_bench.h" /* needs bnnc_prepare */
-#include "bnnc_selftest.h"
-
 BNNC_FN int bnnc_do(int verb) {
     switch (verb) {
     case BNNC_TRAIN: return bnnc_train();
     case BNNC_EVAL: return bnnc_eval();
-    case BNNC_PREDICT: return bnnc_classify();
+    case BNNC_PREDICT: return bnnc_predict();
     case BNNC_INFO: return bnnc_info();
     case BNNC_BENCH: return bnnc_bench();
     case BNNC_SELFTEST: return bnnc_selftest();

@@ -9,6 +9,8 @@
 #ifndef BNNC_SELFTEST_H
 #define BNNC_SELFTEST_H
 #include "bnnc_num.h"
+#include "bnnc_prepare.h"
+#include "bnnc_progress.h"
 
 #ifndef BNNC_SELFTEST_SECONDS
 #define BNNC_SELFTEST_SECONDS 5

@@ -1,11 +1,16 @@
 /* bnnc_step.h: what a run is, and a step of it: batches, learning rate, hold-out, evaluation, the end of an epoch. No files.
  *
- * The includer defines before it a type bnnc_set with a member `n`, and
+ * Samples are those of a bnnc_set, which has a member `n`:
  *     bool bnnc_set_read(const bnnc_set *set, uint32_t i, uint8_t *row, uint8_t *label)
- * which puts sample i of a set into a row of the batch, and is false where there is no more than an end.
+ * puts sample i of a set into a row of the batch, and is false where there is no more than an end.
  */
 #ifndef BNNC_STEP_H
 #define BNNC_STEP_H
+#ifdef BNNC_BARE
+#include "bnnc_bare_data.h"
+#else
+#include "bnnc_data.h"
+#endif
 #include "bnnc_sample.h"
 #include "bnnc_states.h"
 #include "bnnc_store.h"
@@ -112,6 +117,27 @@ BNNC_FN void bnnc_put_scalars(float lr, uint64_t t) {
     bnnc_put_scalar(NET.level, &bnnc_cur.level);
 }
 
+/* Random samples and labels at two places in the arena, the same in every run. */
+BNNC_COLD void bnnc_random_batch(uint32_t at, uint32_t labels, uint32_t seed) {
+    const uint32_t row = bnnc_row_bytes(), used = bnnc_kind_bytes(bnnc_net_kind());
+    uint32_t w[4] = {0};
+    for (uint32_t b = 0; b < NET.batch; b++) {
+        uint8_t *x = bnnc_arena + at + (uint64_t)b * row;
+        for (uint32_t i = 0; i < row; i++) {
+            if (i % 16 == 0) bnnc_random4(seed, 1000 + b, i / 16, w);
+            x[i] = (uint8_t)(i < used ? w[i / 4 % 4] >> 8 * (i % 4) : 0);
+        }
+        for (uint32_t i = 0; NET.in_kind == BNNC_F32 && i < NET.elems; i++) {
+            if (i % 4 == 0) bnnc_random4(seed, 1000 + b, i / 4, w);
+            float v = bnnc_uniform(w[i % 4], 1);
+            memcpy(x + (uint64_t)i * 4, &v, 4);
+        }
+        if (NET.in_kind == BNNC_BIT && NET.elems % 8 != 0) x[used - 1] &= (uint8_t)((1u << NET.elems % 8) - 1);
+        bnnc_random4(seed, 999, b, w);
+        bnnc_arena[labels + b] = (uint8_t)(w[0] % NET.classes);
+    }
+}
+
 /* One step on the next batch in this order, part by part. False where a sample cannot be had: the step is not done then, and no
  * weight has changed. */
 BNNC_FN bool bnnc_train_batch(const bnnc_set *set, const bnnc_perm *order, float lr) {
@@ -185,10 +211,10 @@ BNNC_FN void bnnc_next_epoch(double held) {
     memset(bnnc_cur.count, 0, sizeof bnnc_cur.count);
 }
 
-/* The two parts of a checkpoint. */
-BNNC_COLD void bnnc_parts(bnnc_part part[2]) {
-    part[0] = (bnnc_part){&bnnc_cur, sizeof bnnc_cur};
-    part[1] = (bnnc_part){bnnc_arena + NET.state_begin, NET.state_bytes};
+/* What a checkpoint holds. */
+BNNC_COLD void bnnc_payload(bnnc_span span[2]) {
+    span[0] = (bnnc_span){&bnnc_cur, sizeof bnnc_cur};
+    span[1] = (bnnc_span){bnnc_arena + NET.state_begin, NET.state_bytes};
 }
 
 #endif

@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     void *p;
     uint64_t n;
-} bnnc_part; /* the payload is two parts, end to end */
+} bnnc_span; /* of bytes; the payload is two, end to end */
 
 typedef struct {
     char magic[8]; /* "BNNCKPT1" */
@@ -84,22 +84,22 @@ BNNC_COLD bool bnnc_ckpt_lost(const bnnc_boot *b) {
 }
 
 /* Reads the payload of a slot that was found valid. False: it no longer is. */
-BNNC_COLD bool bnnc_ckpt_load(const bnnc_store *s, const bnnc_part part[2]) {
+BNNC_COLD bool bnnc_ckpt_load(const bnnc_store *s, const bnnc_span span[2]) {
     bnnc_slot_header h;
     uint32_t crc = 0;
     uint64_t at = BNNC_PAYLOAD;
     if (s->read(s->ctx, &h, sizeof h, 0) != sizeof h) return false;
     for (int i = 0; i < 2; i++) {
-        if (s->read(s->ctx, part[i].p, part[i].n, at) != (int64_t)part[i].n) return false;
-        crc = bnnc_crc32(crc, part[i].p, part[i].n);
-        at += part[i].n;
+        if (s->read(s->ctx, span[i].p, span[i].n, at) != (int64_t)span[i].n) return false;
+        crc = bnnc_crc32(crc, span[i].p, span[i].n);
+        at += span[i].n;
     }
     return crc == h.payload_crc;
 }
 
 /* Writes generation b->generation + 1 into the slot that does not hold the latest; 0 or -errno, and then *b is as
  * before. */
-BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char *hash, const bnnc_part part[2]) {
+BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char *hash, const bnnc_span span[2]) {
     const int slot = b->slot == 0 ? 1 : 0;
     const bnnc_store *s = &store[slot];
     uint64_t at = BNNC_PAYLOAD;
@@ -110,9 +110,9 @@ BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char
     memcpy(h.hash, hash, 16);
     h.version = BNNC_CKPT_VERSION, h.header_bytes = sizeof h, h.generation = b->generation + 1;
     for (int i = 0; i < 2; i++) {
-        if ((r = s->write(s->ctx, part[i].p, part[i].n, at)) < 0) return r;
-        h.payload_crc = bnnc_crc32(h.payload_crc, part[i].p, part[i].n);
-        at += part[i].n;
+        if ((r = s->write(s->ctx, span[i].p, span[i].n, at)) < 0) return r;
+        h.payload_crc = bnnc_crc32(h.payload_crc, span[i].p, span[i].n);
+        at += span[i].n;
     }
     h.length = at - BNNC_PAYLOAD;
     h.header_crc = bnnc_crc32(0, &h, 60);

@@ -5,6 +5,8 @@
  */
 #ifndef BNNC_SYS_ARM_H
 #define BNNC_SYS_ARM_H
+#include "bnnc_sys_common.h"
+
 #define BNNC_TEXT2(x) #x
 #define BNNC_TEXT(x) BNNC_TEXT2(x)
 #define BNNC_BYTE_LOOPS 1

@@ -3,6 +3,7 @@
 #ifndef BNNC_SYS_BARE_H
 #define BNNC_SYS_BARE_H
 #include "bnnc_firmware.h"
+#include "bnnc_sys_common.h"
 
 static const bnnc_board *bnnc_board_now; /* of the call in progress */
 

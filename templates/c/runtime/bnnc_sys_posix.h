@@ -1,12 +1,10 @@
 /* bnnc_sys_posix.h: the hosted half of bnnc_sys.h, over libc and pthreads. See there for the contract. */
 #ifndef BNNC_SYS_POSIX_H
 #define BNNC_SYS_POSIX_H
-
+#include "bnnc_sys_common.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#define BNNC_STACK_MORE \
-    (64 * 1024) /* of each thread's: pthreads keep data of their own there, and any compiler's frames must fit */
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h> /* rename; no stream is ever opened */
@@ -18,6 +16,9 @@
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+
+#define BNNC_STACK_MORE \
+    (64 * 1024) /* of each thread's: pthreads keep data of their own there, and any compiler's frames must fit */
 
 extern char **environ;
 

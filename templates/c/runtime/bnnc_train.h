@@ -167,10 +167,10 @@ BNNC_COLD void bnnc_open_slots(bool write) {
 
 /* True: bnnc_cur and the states are those of the checkpoint. */
 BNNC_COLD bool bnnc_resume(void) {
-    bnnc_part part[2];
+    bnnc_span span[2];
     if (bnnc_booted.slot < 0) return false;
-    bnnc_parts(part);
-    if (!bnnc_ckpt_load(&bnnc_slot[bnnc_booted.slot], part))
+    bnnc_payload(span);
+    if (!bnnc_ckpt_load(&bnnc_slot[bnnc_booted.slot], span))
         bnnc_fail(BNNC_E_CHECKPOINT, "cannot read %s\n  hint: try again; --resume never starts again",
                   bnnc_slot_path[bnnc_booted.slot]);
     BNNC_STATES_WRITTEN();
@@ -178,10 +178,10 @@ BNNC_COLD bool bnnc_resume(void) {
 }
 
 BNNC_COLD void bnnc_save(void) {
-    bnnc_part part[2];
+    bnnc_span span[2];
     BNNC_STATES_READ();
-    bnnc_parts(part);
-    int r = bnnc_ckpt_save(bnnc_slot, &bnnc_booted, NET.hash, part);
+    bnnc_payload(span);
+    int r = bnnc_ckpt_save(bnnc_slot, &bnnc_booted, NET.hash, span);
     if (r < 0)
         bnnc_fail(BNNC_E_CHECKPOINT,
                   "cannot write the checkpoint %s: %s\n  hint: the one before it is whole; make room and give the "
