@@ -104,7 +104,7 @@ class Memory:
         it all.
         """
         move = dict(k.moves).get(name)
-        positions = k.geometry.positions if move == "taps" and k.geometry else 1
+        positions = k.anchor.positions if move == "taps" else 1
         return self.storages[name].pace(move, self.parts.get(k.name, 1), positions) if move else 0
 
 

@@ -16,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ import bnnc
 from bnnc import driver
 from bnnc.backends.c import build
 from bnnc.backends.c.targets import TARGETS, Target
+from bnnc.sched.anchor import Contract
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples" / "mnist_mlp"
@@ -98,9 +100,9 @@ def bound(row: dict[str, Any]) -> float:
     instruction at level dotprod, and 24 instructions for each 128 where they are products of eight bit planes."""
     planned = bnnc.load(EXAMPLES / f"{row['network']}.bnn").with_(rule=row["rule"]).plan(row["target"]).planned
     products = [
-        k.a.shape[0] * k.a.shape[1] * k.b.shape[1]
-        for k in planned.placed.packed.train.kernels
-        if k.a is not None and k.b is not None and (k.a.dtype, k.b.dtype) == ("u8", "bit")
+        prod(a.dims)
+        for a in (k.anchor for k in planned.placed.packed.train.kernels)
+        if isinstance(a, Contract) and (a.a.dtype, a.b.dtype) == ("u8", "bit")
     ]
     less = sum(products) * (24 / 128 - 1 / 16) if row["level"] == "dotprod" else 0
     return planned.report.cost.instructions(*next(w for isa, w in WIDTHS.items() if row["isa"].startswith(isa))) - less

@@ -180,7 +180,9 @@ def floors(planned: driver.Planned, gpu: str) -> dict[str, float]:
     read and written once."""
     bandwidth, int8, f32 = next((v for k, v in GPUS.items() if k in gpu), GPUS["A100"])
     kernels = planned.placed.packed.train.kernels
-    forward, backward = (sum(terms(k) for k in kernels if (k.phase == "forward") == first) for first in (True, False))
+    forward, backward = (
+        sum(terms(k) for k in kernels if (k.where.phase == "forward") == first) for first in (True, False)
+    )
     return {
         "arithmetic_ms": 1e3 * (2 * forward / int8 + 2 * backward / f32),
         "memory_ms": 1e3 * 2 * planned.placed.plan.state_bytes / bandwidth,

@@ -9,7 +9,6 @@ shows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -104,37 +103,7 @@ def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) 
 def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, str], fixed: Values) -> Values:
     """What a kernel stores, by storage name.  Loads of values that were made in place read their state's buffer."""
     memory = {n: fixed[base_name(n)] if base_name(n) in fixed else memory[alias.get(n, n)] for n in k.reads}
-    accs: list[np.ndarray] = []
-    if k.kind == "contract":
-        operands = [evaluate(e, memory, []) for e in (k.a, k.gate, k.b) if e is not None]
-        accs = [OPS["contract_gated" if k.gate else "contract"].run(operands, {"form": k.form}, k.accs[0].dtype)]
-    if k.kind == "group" and k.gate is not None:
-        accs = [
-            OPS[c.how].run([evaluate(c.expr, memory, []), evaluate(k.gate, memory, [])], {}, c.dtype) for c in k.accs
-        ]
-    if k.operands:
-        attrs = {"steps": k.steps, "first": k.first}
-        accs = [OPS[c.how].run([evaluate(e, memory, []) for e in k.operands], attrs, c.dtype) for c in k.accs]
-    if k.geometry is not None:
-        image: dict[str, Any] = {"geometry": astuple(k.geometry), "groups": k.groups, "fill": k.fill}
-        operands = [evaluate(e, memory, []) for e in (k.a, k.b) if e is not None]
-        for c in k.accs:
-            if k.kind == "window":
-                how, plane = ("route", int(c.how[5:])) if c.how.startswith("route") else (c.how, 0)
-                accs.append(
-                    OPS["window"].run([evaluate(c.expr, memory, [])], image | {"how": how, "plane": plane}, c.dtype)
-                )
-            else:
-                op = "convolve" if k.form == "forward" else f"convolve_{k.form}"
-                accs.append(OPS[op].run(operands, image, c.dtype))
-    for c in k.accs if k.kind not in ("contract", "group") and not k.operands and k.geometry is None else ():
-        x = np.broadcast_to(evaluate(c.expr, memory, []), k.domain)
-        y = (
-            OPS["fold"].run([x], {"steps": k.steps}, c.dtype)
-            if k.kind == "fold"
-            else (OPS["reduce"].run([x], {"how": c.how, "axis": 0 if k.kind == "reduce_rows" else 1}, c.dtype))
-        )
-        accs.append(np.asarray(y, NUMPY[c.dtype]))
+    accs = k.anchor.run(lambda e: evaluate(e, memory, []), k.domain)
     out = {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
     sums = {
         o.value: OPS["reduce"].run([out[o.value]], {"how": "sum", "axis": 1}, o.expr.dtype)
@@ -149,12 +118,12 @@ def _strip(k: Kernel, move: str, strip: int, parts: int, shape: tuple[int, ...])
     if move == "columns":
         n = shape[1] // parts
         return slice(None), slice(strip * n, strip * n + n)
-    if move == "rows" or k.geometry is None:
+    if move == "rows":
         n = shape[0] // parts
         return (slice(strip * n, strip * n + n),)
-    channels = shape[0] // k.geometry.positions
+    channels = shape[0] // k.anchor.positions
     n = channels // parts
-    return ((np.arange(k.geometry.positions)[:, None] * channels + strip * n + np.arange(n)).ravel(),)
+    return ((np.arange(k.anchor.positions)[:, None] * channels + strip * n + np.arange(n)).ravel(),)
 
 
 def _in_order(kernels: tuple[Kernel, ...], loops: tuple[Loop, ...]) -> Iterator[tuple[Kernel, int, int]]:

@@ -52,7 +52,7 @@ class Call:
     @property
     def line(self) -> int:
         """Of the spec; 0: of none."""
-        return self.kernel.span.line if self.kernel.layer and self.kernel.span.file != "<builtin>" else 0
+        return self.kernel.where.line
 
 
 def identifiers(placed: Placed) -> dict[str, str]:
@@ -115,9 +115,9 @@ def _alone(text: str, operands: tuple[str, ...], idents: dict[str, str]) -> str:
 
 def _name(k: Kernel) -> str:
     """``contract_nn_y_100x784x256``: the anchor, what it makes first, extents."""
-    extents = k.dims if k.kind == "contract" else k.domain
+    extents = k.anchor.extents(k.domain)
     made = role(k.outputs[0].value.partition("@")[0])
-    return "_".join((k.kind, *([k.form] if k.form else []), made, "x".join(map(str, extents))))
+    return "_".join((*k.anchor.title.split(), made, "x".join(map(str, extents))))
 
 
 def _memory(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> Memory:

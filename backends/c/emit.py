@@ -20,6 +20,7 @@ from bnnc.plan.cost import kernel_costs
 from bnnc.plan.pack import PackedSchedule, base_name
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines
+from bnnc.sched.anchor import Accumulation
 from bnnc.sched.kernel import Kernel
 from bnnc.source import Source
 from bnnc.version import __version__
@@ -76,15 +77,9 @@ def kernel_doc(k: Kernel) -> list[str]:
         text = str(e)
         return text if len(text) <= 100 else text[:97] + "..."
 
-    if k.geometry is not None and k.a is not None:
-        head = [f"acc = {short(k.a)} * {short(k.b)}  ({k.geometry})"]
-    elif k.kind == "contract":
-        sizes = "M Q N = {} {} {}".format(*k.dims)
-        head = [f"acc = {short(k.a)} x {short(k.b)}  ({sizes})" + (f" where {k.gate}" if k.gate else "")]
-    elif k.operands:
-        head = [f"acc = {k.kind}({', '.join(short(e) for e in k.operands)}), {k.steps} steps"]
-    else:
-        head = [f"acc{i} = {a.how} {short(a.expr)}" for i, a in enumerate(k.accs)]
+    results = k.anchor.describe(short, sizes=True)
+    many = isinstance(k.anchor, Accumulation)
+    head = [f"acc{i if many else ''} = {text}" for i, text in enumerate(results)]
     return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
 
 
@@ -92,7 +87,7 @@ def body_doc(users: list[Call]) -> list[str]:
     """The comment above a function: the kernels that run it, and what the first of them computes."""
     by_line: dict[tuple[str, int], list[str]] = {}
     for x in users:
-        by_line.setdefault((x.kernel.phase, x.line), []).append(x.name)
+        by_line.setdefault((x.kernel.where.phase, x.line), []).append(x.name)
     whose = "; ".join(
         f"{', '.join(names)} ({phase}{f', line {line}' if line else ''})" for (phase, line), names in by_line.items()
     )
@@ -297,7 +292,7 @@ def costs(ps: PackedSchedule) -> list[dict[str, Any]]:
     return [
         {
             "name": c_string(k.name),
-            "line": k.span.line if k.layer and k.span.file != "<builtin>" else 0,
+            "line": k.where.line,
             "counts": [literal(float(n)) for n in astuple(cost)],
         }
         for k, cost in rows

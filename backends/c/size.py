@@ -9,6 +9,8 @@ from __future__ import annotations
 from bnnc.inputs.encode import Encoding
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
+from bnnc.sched.anchor import Anchor, Contract, Convolve, Map, Reduce
+from bnnc.sched.expr import COLUMNS
 from bnnc.sched.kernel import Kernel
 
 from .bodies import Call, calls, distinct
@@ -25,38 +27,40 @@ FEW = 16  # columns of a vector register's lanes
 LONG = 30  # a buffer's, a kernel's name up to which those figures hold
 
 
-def _anchor(k: Kernel) -> str:
-    if (
-        k.kind == "contract"
-        and k.a is not None
-        and k.b is not None
-        and k.b.dtype == "bit"
-        and k.a.dtype in ("bit", "u8")
-    ):
-        return "scatter" if k.form == "tn" else "popcount"
-    if k.kind == "convolve" and k.a is not None and k.b is not None and k.groups == 1:
-        special = "outer" if k.form == "weight" and k.a.dtype == "u8" else k.form
-        return f"convolve:{special}" if "bit" in (k.a.dtype, k.b.dtype) or special == "outer" else k.kind
-    return k.kind
+def _kind(anchor: Anchor) -> str:
+    """What a Fit calls it: the skeleton, in short."""
+    match anchor:
+        case Contract(a=a, b=b) if b.dtype == "bit" and a.dtype in ("bit", "u8"):
+            return "scatter" if anchor.form == "tn" else "popcount"
+        case Contract():
+            return "contract"
+        case Convolve(a=a, b=b, groups=1):
+            special = "outer" if anchor.form == "weight" and a.dtype == "u8" else anchor.form
+            return f"convolve:{special}" if "bit" in (a.dtype, b.dtype) or special == "outer" else "convolve"
+        case Convolve():
+            return "convolve"
+    return anchor.title
 
 
-def _detail(k: Kernel, kind: str) -> str:
+def _detail(k: Kernel) -> str:
     """What divides kinds further for compilers that unroll loops of few steps."""
-    if kind in ("contract", "popcount"):
-        return k.form + ("+gate" if k.gate is not None else "")
-    if kind == "reduce_cols":
-        return (
-            f"{len(k.accs)} whole" if any(a.how == "argmax" and a.expr.dtype in ("i16", "i32") for a in k.accs) else ""
-        )
-    return "few" if kind in ("map", "reduce_rows") and 1 < k.domain[1] <= FEW else "row" if k.domain[0] == 1 else ""
+    match k.anchor:
+        case Contract(gate=gate) if _kind(k.anchor) != "scatter":
+            return k.anchor.form + ("+gate" if gate is not None else "")
+        case Reduce(accs=accs, axis=axis) if axis == COLUMNS:
+            whole = any(a.how == "argmax" and a.expr.dtype in ("i16", "i32") for a in accs)
+            return f"{len(accs)} whole" if whole else ""
+        case Map() | Reduce() if 1 < k.domain[1] <= FEW:
+            return "few"
+    return "row" if k.domain[0] == 1 else ""
 
 
 def features(k: Kernel, ps: PackedSchedule) -> tuple[str, dict[str, int]]:
     """A kernel's kind, and how much of what a Fit counts it holds."""
     operands = [ps.storage[n] for n in (*k.reads, *k.writes)]
     ragged = len(operands) if any(s.shape[1] > 1 and s.shape[1] % 16 for s in operands) else 0
-    kind, nodes = _anchor(k), len({e for x in k.exprs() for e in x.walk()})
-    return f"{kind}/{_detail(k, kind)}", {
+    kind, nodes = _kind(k.anchor), len({e for x in k.exprs() for e in x.walk()})
+    return f"{kind}/{_detail(k)}", {
         "node": nodes,
         "bit": sum(s.one_bit for s in operands),
         "ragged": ragged,
@@ -75,7 +79,7 @@ def one_bytes(code: dict[str, int], kind: str, counts: dict[str, int]) -> int:
 
 def copies(k: Kernel, target: Target) -> int:
     """For how many instruction sets a kernel is compiled."""
-    bytes_by_bits = _anchor(k) in ("popcount", "convolve:forward") and k.a is not None and k.a.dtype == "u8"
+    bytes_by_bits = _kind(k.anchor) in ("popcount", "convolve:forward") and k.anchor.operands[0].dtype == "u8"
     return sum(not x.only or bytes_by_bits for x in target.levels)
 
 

@@ -112,14 +112,13 @@ def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, A
         text, decls = kernel_text(k, memory)
         body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
         body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
-        where = f"{k.layer}, line {k.span.line}" if k.layer and k.span.file != "<builtin>" else k.layer
         out.append(
             {
                 "name": ("eval_" if prefix else "") + k.name,
                 "decls": decls,
                 "text": body,
                 "doc": c_emit.kernel_doc(k),
-                "title": f"{k.phase} of {where}" if where else k.phase,
+                "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
                 "tiles": text.tiles,
                 "warps": text.warps,
                 "loop": loops.get(i),

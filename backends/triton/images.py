@@ -23,12 +23,13 @@ from typing import Any
 
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import INTEGERS
-from bnnc.ir.image import Geometry
 from bnnc.plan.types import ceil_div
+from bnnc.sched.anchor import Convolve, Window
 from bnnc.sched.expr import Expr, bare
+from bnnc.sched.kernel import Kernel
 
 from .expr import Frame, Printer, shared
-from .skeleton import TENSOR_TILE, KernelText, Skeleton, bare_int8, tile
+from .skeleton import TENSOR_TILE, KernelText, Memory, Skeleton, bare_int8, tile
 
 WEIGHT_TILES = (
     TENSOR_TILE,
@@ -41,10 +42,11 @@ ENOUGH = 96
 class Images(Skeleton):
     """Kernels that have a geometry."""
 
-    @property
-    def geometry(self) -> Geometry:
-        assert self.k.geometry is not None
-        return self.k.geometry
+    def __init__(self, k: Kernel, mem: Memory) -> None:
+        super().__init__(k, mem)
+        assert isinstance(k.anchor, Convolve | Window)
+        self.geometry = k.anchor.geometry
+        self.groups = k.anchor.groups if isinstance(k.anchor, Convolve) else 1
 
     def meet(self, what: str, row: str, position: str, *masks: str) -> tuple[list[str], str]:
         """Statements that make ``at`` and ``at_ok`` (num.source, num.target), and the mask that guards a load: none
@@ -66,24 +68,22 @@ class Images(Skeleton):
     @property
     def own(self) -> int:
         """How many columns of the result share a group."""
-        return self.k.domain[1] // self.k.groups
+        return self.k.domain[1] // self.groups
 
     def pick(self, terms: int, term: str) -> list[str]:
         """A statement that says where each column's group has a term, where there are groups."""
-        return [f"pick = c // {self.own} * {terms} + {term}"] if self.k.groups > 1 else []
+        return [f"pick = c // {self.own} * {terms} + {term}"] if self.groups > 1 else []
 
     def picked(self, row: str, ok: str, term: str, *masks: str) -> Frame:
         """A row's term, in the group of each column."""
-        if self.k.groups > 1:
+        if self.groups > 1:
             return Frame(row, "pick", ok, " & ".join(m for m in masks if m), "rc")
         return Frame(row, term, ok, masks[-1], "rc")
 
-    def convolve(self) -> KernelText:
-        a, b = self.k.a, self.k.b
-        assert a is not None and b is not None
-        if any(e.dtype == "bit" and e.op != "load" for e in (a, b)):
+    def convolve(self, x: Convolve) -> KernelText:
+        if any(e.dtype == "bit" and e.op != "load" for e in x.operands):
             raise InternalError("one-bit operands of a convolution must be in memory")
-        return {"forward": self.forward, "back": self.back, "weight": self.weight}[self.k.form](a, b)
+        return {"forward": self.forward, "back": self.back, "weight": self.weight}[x.form](x)
 
     def number(self, pr: Printer, e: Expr, exact: bool = False) -> str:
         """What the left operand counts: an int32 if ``exact``, else an f32."""
@@ -91,10 +91,11 @@ class Images(Skeleton):
         return f"{x}.to(tl.float32)" if e.dtype == "u8" and not exact else x
 
     # -- forward ------------------------------------------------------------------------------------------------------
-    def forward(self, a: Expr, b: Expr) -> KernelText:
+    def forward(self, x: Convolve) -> KernelText:
+        a, b = x.a, x.b
         terms, bits, real = (
-            a.shape[1] // self.k.groups,
-            (a.dtype, b.dtype) == ("bit", "bit") and self.k.groups == 1,
+            a.shape[1] // self.groups,
+            (a.dtype, b.dtype) == ("bit", "bit") and self.groups == 1,
             b.dtype != "bit",
         )
         tensors = self.large and (bits or real)
@@ -107,7 +108,7 @@ class Images(Skeleton):
             "cols_ok": frame.col_ok,
         }
         if tensors:
-            return self.forward_tensors(a, b, context, frame, tiles, ok)
+            return self.forward_tensors(x, context, frame, tiles, ok)
         if not bits:
             left, right = (
                 self.printer(self.picked("at", ok, "q", frame.col_ok, "")),
@@ -116,7 +117,7 @@ class Images(Skeleton):
             a_code, b_code = left.print([a]), right.print([b])
             a_code.body[:0] = self.pick(terms, "q")
             b_code.body.insert(0, f"w = position * {terms} + q")
-            fill = self.k.fill * (255 if a.dtype == "u8" else 1)
+            fill = x.fill * (255 if a.dtype == "u8" else 1)
             return KernelText(
                 "contract_outer",
                 tiles,
@@ -132,7 +133,6 @@ class Images(Skeleton):
                     frame,
                 ),
             )
-        sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
         return KernelText(
             "convolve",
             tiles,
@@ -142,21 +142,20 @@ class Images(Skeleton):
                     "words": ceil_div(terms, 32),
                     "terms": b.shape[0],
                     "ok": ok,
-                    "fill": self.k.fill,
+                    "fill": x.fill,
                     "padded": self.geometry.padded,
                     "a": self.pointers[a.attr],
-                    "a_stride": sa.stride,
+                    "a_stride": self.mem.storages[a.attr].stride,
                     "b": self.pointers[b.attr],
-                    "b_stride": sb.stride,
+                    "b_stride": self.mem.storages[b.attr].stride,
                 },
                 frame,
             ),
         )
 
-    def forward_tensors(
-        self, a: Expr, b: Expr, context: dict[str, Any], frame: Frame, tiles: int, ok: str
-    ) -> KernelText:
+    def forward_tensors(self, x: Convolve, context: dict[str, Any], frame: Frame, tiles: int, ok: str) -> KernelText:
         """Tiles [pixels, channels] and [channels, output channels] of a position: of int8 for bits."""
+        a, b = x.a, x.b
         bits, channels = b.dtype == "bit", a.shape[1]
         block = 64 if bits and channels > 32 else 32
         q_ok, p_ok = ("q_ok", "p_ok") if channels % block else ("", "")
@@ -168,10 +167,10 @@ class Images(Skeleton):
                 context,
                 frame,
                 tiles,
-                (a, self.beyond(left.num(a), str(float(self.k.fill))), a_code, q_ok),
+                (a, self.beyond(left.num(a), str(float(x.fill))), a_code, q_ok),
                 (b, right.num(b), b_code, p_ok),
             )
-        value = self.beyond(f"tl.where({bare(a_code.results[0])}, 1, -1)", str(self.k.fill))
+        value = self.beyond(f"tl.where({bare(a_code.results[0])}, 1, -1)", str(x.fill))
         return KernelText(
             "contract_dot",
             tiles,
@@ -193,11 +192,12 @@ class Images(Skeleton):
         )
 
     # -- gradients ----------------------------------------------------------------------------------------------------
-    def back(self, a: Expr, b: Expr) -> KernelText:
+    def back(self, x: Convolve) -> KernelText:
         """Sums over positions and output channels of a float, at the output pixel that meets this one, times a
         weight.
         """
-        tensors, signs, q = self.large, b.dtype == "bit", a.shape[1] // self.k.groups
+        a, b = x.a, x.b
+        tensors, signs, q = self.large, b.dtype == "bit", a.shape[1] // self.groups
         rolled = any(
             shared(e) for e in a.walk()
         )  # what many windows share takes registers, and four times as much text
@@ -205,8 +205,7 @@ class Images(Skeleton):
         context, frame, tiles = self.product(q, most, 16 if tensors else 1)
         walk, ok = self.meet("target", "r", "position", frame.row_ok)
         walk.append(
-            f"w = position * {b.shape[0] // self.geometry.positions} +"
-            f" {'c' if self.k.groups == 1 else f'c % {self.own}'}"
+            f"w = position * {b.shape[0] // self.geometry.positions} + {'c' if self.groups == 1 else f'c % {self.own}'}"
         )
         context |= {"positions": self.geometry.positions, "walk": walk, "rolled": rolled}
         ragged = bool(q % (32 if tensors else 4 if signs else 1))
@@ -246,23 +245,19 @@ class Images(Skeleton):
             ),
         )
 
-    def weight(self, a: Expr, b: Expr) -> KernelText:
+    def weight_tile(self) -> tuple[int, int]:
+        """On tensor cores: the largest of which there are enough."""
+        rows, cols = self.k.domain
+        enough = (t for t in WEIGHT_TILES if ceil_div(rows, t[0]) * ceil_div(cols, t[1]) >= ENOUGH)
+        return next(enough, WEIGHT_TILES[-1])
+
+    def weight(self, x: Convolve) -> KernelText:
         """Sums over output pixels of what the window of that pixel has, times a float."""
-        tensors, q, channels = self.large, b.shape[0], a.shape[1] // self.k.groups
-        fill = self.k.fill * (255 if a.dtype == "u8" else 1)
-        most = (
-            next(
-                (
-                    t
-                    for t in WEIGHT_TILES
-                    if ceil_div(self.k.domain[0], t[0]) * ceil_div(self.k.domain[1], t[1]) >= ENOUGH
-                ),
-                WEIGHT_TILES[-1],
-            )
-            if tensors
-            else (32, 32)
-        )
-        context, frame, tiles = self.product(q, most, 16 if tensors else 1)
+        a, b = x.a, x.b
+        tensors, q, channels = self.large, b.shape[0], a.shape[1] // self.groups
+        fill = x.fill * (255 if a.dtype == "u8" else 1)
+        most, least = (self.weight_tile(), 16) if tensors else ((32, 32), 1)
+        context, frame, tiles = self.product(q, most, least)
         context["head"] += [f"position = r // {channels}", f"channel = r % {channels}", *self.pick(channels, "channel")]
         signs = a.dtype == "bit" and not tensors
         ragged = bool(q % (32 if tensors else 4 if signs else 1))
@@ -304,11 +299,9 @@ class Images(Skeleton):
         )
 
     # -- pools --------------------------------------------------------------------------------------------------------
-    def window(self) -> KernelText:
+    def window(self, x: Window) -> KernelText:
         """The maximum or the sum of each window, and where the maximum is."""
-        expr, adds = self.k.accs[0].expr, self.k.accs[0].how == "sum"
-        if any((c.how == "sum") != adds for c in self.k.accs):
-            raise InternalError("a window kernel finds sums or maxima, not both")
+        expr, adds = x.expr, x.adds
         (rows, cols), (bm0, bn0) = self.k.out_shape, self.least()
         bn = tile(cols, 128, bn0)
         context, frame, tiles = self.tiled(tile(rows, max(1, 1024 // bn), bm0), bn)
@@ -318,10 +311,7 @@ class Images(Skeleton):
         whole = expr.dtype in INTEGERS
         best, route = self.names.new("best"), self.names.new("route")
         found = f"({best} > 0)" if expr.dtype == "bit" and not adds else best
-        accs = {
-            i: f"(({route} >> {c.how[5:]} & 1) != 0)" if c.how.startswith("route") else found
-            for i, c in enumerate(self.k.accs)
-        }
+        accs = {i: f"(({route} >> {c.plane} & 1) != 0)" if c.how == "route" else found for i, c in enumerate(x.accs)}
         code, stores = self.outputs(frame, context["bm"], bn, accs)
         return KernelText(
             "window",
@@ -334,7 +324,7 @@ class Images(Skeleton):
                 "adds": adds,
                 "best": best,
                 "route": route,
-                "routed": any(c.how.startswith("route") for c in self.k.accs),
+                "routed": any(c.how == "route" for c in x.accs),
                 "type": "int32" if whole else "float32",
                 "ok": ok,
                 "value": pr.whole(expr) if whole else pr.num(expr),

@@ -22,13 +22,15 @@ not those of other backends to the bit, integers and bits that come from integer
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.types import ceil_div
-from bnnc.sched.expr import Expr
-from bnnc.sched.kernel import Acc, Kernel
+from bnnc.sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
+from bnnc.sched.expr import ROWS
+from bnnc.sched.kernel import Kernel
 
 from .expr import Frame, Printer
 from .images import Images
@@ -44,7 +46,7 @@ class Matrices(Skeleton):
     """Kernels on matrices and through time."""
 
     # -- map ----------------------------------------------------------------------------------------------------------
-    def map(self) -> KernelText:
+    def map(self, x: Map) -> KernelText:
         rows, cols = self.k.domain
         bm0, bn0 = self.least()
         bn = tile(cols, COLUMNS, bn0)
@@ -54,21 +56,21 @@ class Matrices(Skeleton):
         return KernelText("map", tiles, {**context, "code": code, "stores": stores})
 
     # -- reductions ---------------------------------------------------------------------------------------------------
-    def reduce(self) -> KernelText:
+    def reduce(self, x: Reduce) -> KernelText:
         """Lanes along the axis that stays; the other one in index order."""
         rows, cols = self.k.domain
-        by_rows = self.k.kind == "reduce_rows"
+        by_rows = x.axis == ROWS
         bm0, bn0 = self.least()
         bm, bn = (1, tile(cols, LANES, bn0)) if by_rows else (tile(rows, LANES, bm0), 1)
         context, frame, tiles = self.tiled(bm, bn)
         context["head"] = [h for h in context["head"] if not h.startswith("r = " if by_rows else "c = ")]
         inner = Frame(row_ok=frame.row_ok, col_ok=frame.col_ok, looped="r" if by_rows else "c")
-        accs = {i: self.names.new(f"acc{i}") for i in range(len(self.k.accs))}
-        if by_rows and not self.mem.exact and rows >= TALL and all(a.how == "sum" for a in self.k.accs):
-            return self.reduce_tall(context, frame, tiles, accs)
+        accs = {i: self.names.new(f"acc{i}") for i in range(len(x.accs))}
+        if by_rows and not self.mem.exact and rows >= TALL and all(a.how == "sum" for a in x.accs):
+            return self.reduce_tall(x, context, frame, tiles, accs)
         pr = self.printer(inner)
-        inside = pr.print([a.expr for a in self.k.accs], tuple(a.expr for a in self.k.accs if a.how != "sum"))
-        steps = [self.step(a, accs[i], pr, "r" if by_rows else "c") for i, a in enumerate(self.k.accs)]
+        inside = pr.print([a.expr for a in x.accs], tuple(a.expr for a in x.accs if a.how != "sum"))
+        steps = [self.step(a, accs[i], pr, "r" if by_rows else "c") for i, a in enumerate(x.accs)]
         code, stores = self.outputs(frame, bm, bn, accs)
         return KernelText(
             "reduce",
@@ -86,20 +88,22 @@ class Matrices(Skeleton):
             warps=1,
         )
 
-    def reduce_tall(self, context: dict[str, Any], frame: Frame, tiles: int, accs: dict[int, str]) -> KernelText:
+    def reduce_tall(
+        self, x: Reduce, context: dict[str, Any], frame: Frame, tiles: int, accs: dict[int, str]
+    ) -> KernelText:
         """Sums over many rows, 32 of them at a time."""
         rows, ragged = self.k.domain[0], bool(self.k.domain[0] % 32)
         pr = self.printer(Frame(row_ok="rows_ok" if ragged else "", col_ok=frame.col_ok, looped="r"))
-        inside = pr.print([a.expr for a in self.k.accs])
+        inside = pr.print([a.expr for a in x.accs])
         sums = []
-        for i, a in enumerate(self.k.accs):
+        for i, a in enumerate(x.accs):
             whole = a.expr.dtype in INTEGERS
-            x = pr.whole(a.expr) if whole else pr.num(a.expr)
+            term = pr.whole(a.expr) if whole else pr.num(a.expr)
             sums.append(
                 {
                     "name": accs[i],
                     "type": "int32" if whole else "float32",
-                    "step": f"{accs[i]} + " + (f"tl.where(rows_ok, {x}, {0 if whole else 0.0})" if ragged else x),
+                    "step": f"{accs[i]} + " + (f"tl.where(rows_ok, {term}, {0 if whole else 0.0})" if ragged else term),
                 }
             )
         code, stores = self.outputs(frame, 1, context["bn"], accs)
@@ -132,30 +136,29 @@ class Matrices(Skeleton):
         ]
 
     # -- contractions -------------------------------------------------------------------------------------------------
-    def contract(self) -> KernelText:
-        a, b, gate = self.k.a, self.k.b, self.k.gate
-        assert a is not None and b is not None
+    def contract(self, x: Contract) -> KernelText:
+        a, b = x.a, x.b
         bits = [e.dtype == "bit" for e in (a, b)]
         if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
             raise InternalError("one-bit operands of a contraction must be in memory")
-        if bits[1] and (a.dtype == "u8" or (bits[0] and (self.k.form != "tn" or gate is not None))):
-            if self.k.form == "tn" or a.dtype == "u8" or self.large:
-                return self.dot(a, b)
-            return self.popcount(a, b)
+        if bits[1] and (a.dtype == "u8" or (bits[0] and (x.form != "tn" or x.gate is not None))):
+            if x.form == "tn" or a.dtype == "u8" or self.large:
+                return self.dot(x)
+            return self.popcount(x)
         if self.large and not all(bits):
-            return self.tensors(a, b)
+            return self.tensors(x)
         if bits[0] != bits[1]:
-            return self.grouped(a, b)
+            return self.grouped(x)
         if not any(bits):
-            return self.outer(a, b)
+            return self.outer(x)
         raise error(
-            "B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {self.k.form}", self.k.span
+            "B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {x.form}", self.k.where.span
         )
 
-    def popcount(self, a: Expr, b: Expr) -> KernelText:
-        context, frame, tiles = self.product(self.k.dims[1], (32, 32))
-        sa, sb = self.mem.storages[a.attr], self.mem.storages[b.attr]
-        gate = self.pointers[self.k.gate.attr] if self.k.gate is not None else ""
+    def popcount(self, x: Contract) -> KernelText:
+        context, frame, tiles = self.product(x.dims[1], (32, 32))
+        a, b = x.a.attr, x.b.attr
+        gate = self.pointers[x.gate.attr] if x.gate is not None else ""
         return KernelText(
             "contract_popcount",
             tiles,
@@ -163,11 +166,11 @@ class Matrices(Skeleton):
                 {
                     **context,
                     "words": ceil_div(context["q"], 32),
-                    "a": self.pointers[a.attr],
-                    "a_stride": sa.stride,
+                    "a": self.pointers[a],
+                    "a_stride": self.mem.storages[a].stride,
                     "gate": gate,
-                    "b": self.pointers[b.attr],
-                    "b_stride": sb.stride,
+                    "b": self.pointers[b],
+                    "b_stride": self.mem.storages[b].stride,
                     "rows_ok": frame.row_ok,
                     "cols_ok": frame.col_ok,
                 },
@@ -175,11 +178,11 @@ class Matrices(Skeleton):
             ),
         )
 
-    def dot(self, a: Expr, b: Expr) -> KernelText:
+    def dot(self, x: Contract) -> KernelText:
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
-        m, q, n = self.k.dims
+        (m, q, _), a, b = x.dims, x.a, x.b
         whole = any(o.row_sum for o in self.k.outputs)  # rows from end to end
-        most = (16, 64) if whole else TENSOR_TILE if self.large else (32, 32) if self.k.form == "tn" else (64, 64)
+        most = (16, 64) if whole else TENSOR_TILE if self.large else (32, 32) if x.form == "tn" else (64, 64)
         context, frame, tiles = self.product(q, most, 16)
         inner: list[str] = []
         if whole:
@@ -198,8 +201,8 @@ class Matrices(Skeleton):
         ragged = bool(q % block)
         q_ok = "q_ok" if ragged else ""
         across, down = Frame("r", "q", frame.row_ok, q_ok), Frame("q", "r", q_ok, frame.row_ok)
-        left = self.printer(down if self.k.form == "tn" else across)
-        gate = [self.k.gate] if self.k.gate is not None else []
+        left = self.printer(down if x.form == "tn" else across)
+        gate = [x.gate] if x.gate is not None else []
         a_code = left.print([a, *gate])
         value = a_code.results[0]
         if a.dtype == "bit":
@@ -210,7 +213,7 @@ class Matrices(Skeleton):
             value = f"tl.where({a_code.results[1]}, {value}, 0)"
         right = self.printer(
             Frame("c", "p", frame.col_ok, "p_ok" if ragged else "")
-            if self.k.form == "nt"
+            if x.form == "nt"
             else Frame("p", "c", "p_ok" if ragged else "", frame.col_ok)
         )
         b_code = right.print([b])
@@ -236,35 +239,35 @@ class Matrices(Skeleton):
             warps=8 if self.large else 4,
         )
 
-    def tensors(self, a: Expr, b: Expr) -> KernelText:
+    def tensors(self, x: Contract) -> KernelText:
         """A product with a float on f16 tensor cores."""
-        context, frame, tiles = self.product(self.k.dims[1], TENSOR_TILE, 16)
+        a, b = x.a, x.b
+        context, frame, tiles = self.product(x.dims[1], TENSOR_TILE, 16)
         q_ok, p_ok = ("q_ok", "p_ok") if context["q"] % 32 else ("", "")
         left = self.printer(
-            Frame("q", "r", q_ok, frame.row_ok) if self.k.form == "tn" else Frame("r", "q", frame.row_ok, q_ok)
+            Frame("q", "r", q_ok, frame.row_ok) if x.form == "tn" else Frame("r", "q", frame.row_ok, q_ok)
         )
         right = self.printer(
-            Frame("c", "p", frame.col_ok, p_ok) if self.k.form == "nt" else Frame("p", "c", p_ok, frame.col_ok)
+            Frame("c", "p", frame.col_ok, p_ok) if x.form == "nt" else Frame("p", "c", p_ok, frame.col_ok)
         )
         a_code, b_code = left.print([a]), right.print([b])
         return self.split(context, frame, tiles, (a, left.num(a), a_code, q_ok), (b, right.num(b), b_code, p_ok))
 
-    def grouped(self, a: Expr, b: Expr) -> KernelText:
+    def grouped(self, x: Contract) -> KernelText:
         """Sums over q of a float times a sign, the float operand along rows or columns of the tile."""
-        context, frame, tiles = self.product(self.k.dims[1], (32, 32))
-        across = self.k.form == "tn"  # the float operand is on the right
-        number, sign = (b, a) if across else (a, b)
+        context, frame, tiles = self.product(x.dims[1], (32, 32))
+        across = x.form == "tn"  # the float operand is on the right
+        number, sign = (x.b, x.a) if across else (x.a, x.b)
         q_ok = "q_ok" if context["q"] % 4 else ""
         by_form = {
             "tn": (Frame("q", "c", q_ok, frame.col_ok, "r"), Frame("q", "r", q_ok, frame.row_ok, "r")),
             "nt": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("c", "q", frame.col_ok, q_ok, "c")),
             "nn": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("q", "c", q_ok, frame.col_ok, "r")),
         }
-        of_number, of_sign = by_form[self.k.form]
-        x = self.printer(of_number)
-        x_code = x.print([number])
-        s = self.printer(of_sign)
-        s_code = s.print([sign])
+        of_number, of_sign = by_form[x.form]
+        pr = self.printer(of_number)
+        x_code = pr.print([number])
+        s_code = self.printer(of_sign).print([sign])
         return KernelText(
             "contract_grouped",
             tiles,
@@ -273,7 +276,7 @@ class Matrices(Skeleton):
                     **context,
                     "ragged": bool(q_ok),
                     "x_code": x_code,
-                    "x_value": x.num(number),
+                    "x_value": pr.num(number),
                     "s_code": s_code,
                     "s_value": s_code.results[0],
                 },
@@ -281,14 +284,15 @@ class Matrices(Skeleton):
             ),
         )
 
-    def outer(self, a: Expr, b: Expr) -> KernelText:
-        context, frame, tiles = self.product(self.k.dims[1], (32, 32))
+    def outer(self, x: Contract) -> KernelText:
+        a, b = x.a, x.b
+        context, frame, tiles = self.product(x.dims[1], (32, 32))
         left = self.printer(
-            Frame("q", "r", "", frame.row_ok, "r") if self.k.form == "tn" else Frame("r", "q", frame.row_ok, "", "c")
+            Frame("q", "r", "", frame.row_ok, "r") if x.form == "tn" else Frame("r", "q", frame.row_ok, "", "c")
         )
         a_code = left.print([a])
         right = self.printer(
-            Frame("c", "q", frame.col_ok, "", "c") if self.k.form == "nt" else Frame("q", "c", "", frame.col_ok, "r")
+            Frame("c", "q", frame.col_ok, "", "c") if x.form == "nt" else Frame("q", "c", "", frame.col_ok, "r")
         )
         b_code = right.print([b])
         return KernelText(
@@ -300,12 +304,11 @@ class Matrices(Skeleton):
         )
 
     # -- groups -------------------------------------------------------------------------------------------------------
-    def group(self) -> KernelText:
+    def group(self, x: Group) -> KernelText:
         """In each group of columns of a row, the entry that wins: every entry looks at all others of its group."""
         rows, cols = self.k.domain
-        (acc,) = self.k.accs
-        size = self.k.gate
-        assert size is not None and size.op in ("load", "const")
+        (acc,), size = x.accs, x.size
+        assert size.op in ("load", "const")
         bm0, bn0 = self.least()
         bn = tile(cols, 64, bn0)
         context, frame, tiles = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
@@ -332,10 +335,10 @@ class Matrices(Skeleton):
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
-    def fold(self) -> KernelText:
+    def fold(self, x: Fold) -> KernelText:
         """Sums over the steps of a sample."""
         rows, cols = self.k.out_shape
-        (acc,) = self.k.accs
+        (acc,) = x.accs
         bm0, bn0 = self.least()
         bn = tile(cols, COLUMNS, bn0)
         context, frame, tiles = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
@@ -348,7 +351,7 @@ class Matrices(Skeleton):
             tiles,
             {
                 **context,
-                "steps": self.k.steps,
+                "steps": x.steps,
                 "inside": inside,
                 "value": pr.whole(acc.expr),
                 "acc": name,
@@ -357,19 +360,19 @@ class Matrices(Skeleton):
             },
         )
 
-    def recur(self) -> KernelText:
+    def recur(self, x: Recur) -> KernelText:
         """Through time, some samples at a time and all their units; the carried state is words in registers."""
-        (rows, cols), steps = self.k.domain, self.k.steps
+        (rows, cols), steps = self.k.domain, x.steps
         bn = tile(cols, power(cols), 32)
         bm = tile(rows // steps, max(1, TILE // 4 // bn))
         tiles = ceil_div(rows // steps, bm)
         frame = Frame("at", "c", "rows_ok" if rows // steps % bm else "", "cols_ok" if cols % bn else "")
         acc = self.names.new("y")
         code, stores = self.outputs(frame, bm, bn, {0: acc})
-        operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in self.k.operands]
-        inputs = self.k.operands[0].shape[1]
+        operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in x.inputs]
+        inputs = x.inputs[0].shape[1]
         return KernelText(
-            self.k.kind,
+            x.op,
             tiles,
             {
                 "start": f"t * {bm} + " if tiles > 1 else "",
@@ -378,7 +381,7 @@ class Matrices(Skeleton):
                 "rows": rows // steps,
                 "cols": cols,
                 "steps": steps,
-                "first": self.k.first,
+                "first": x.first,
                 "rows_ok": frame.row_ok,
                 "cols_ok": frame.col_ok,
                 "operand": operand,
@@ -392,20 +395,20 @@ class Matrices(Skeleton):
         )
 
 
+SKELETONS: dict[type[Anchor], tuple[type[Skeleton], Callable[[Any, Any], KernelText]]] = {
+    Map: (Matrices, Matrices.map),
+    Reduce: (Matrices, Matrices.reduce),
+    Fold: (Matrices, Matrices.fold),
+    Window: (Images, Images.window),
+    Group: (Matrices, Matrices.group),
+    Contract: (Matrices, Matrices.contract),
+    Convolve: (Images, Images.convolve),
+    Recur: (Matrices, Matrices.recur),
+}
+
+
 def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
     """The skeleton with its context, and the pointer declarations."""
-    if k.geometry is not None:
-        image = Images(k, mem)
-        return {"convolve": image.convolve, "window": image.window}[k.kind](), image.decls
-    x = Matrices(k, mem)
-    make = {
-        "map": x.map,
-        "reduce_rows": x.reduce,
-        "reduce_cols": x.reduce,
-        "contract": x.contract,
-        "group": x.group,
-        "fold": x.fold,
-        "recur": x.recur,
-        "recur_back": x.recur,
-    }
-    return make[k.kind](), x.decls
+    skeleton, make = SKELETONS[type(k.anchor)]
+    s = skeleton(k, mem)
+    return make(s, k.anchor), s.decls

@@ -9,6 +9,7 @@ from typing import Any
 
 from bnnc.diag import error
 from bnnc.plan.types import Storage, ceil_div
+from bnnc.sched.anchor import Contract, Convolve
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
@@ -55,19 +56,21 @@ def tile(extent: int, most: int, least: int = 1) -> int:
 
 
 def extents(k: Kernel) -> tuple[int, int, int]:
-    """Rows, columns and terms of a product; a convolution's terms are those of one position, or output pixels."""
-    assert k.a is not None and k.b is not None
-    if k.geometry is None:
-        m, q, n = k.dims
-        return m, n, q
-    return *k.domain, k.b.shape[0] if k.form == "weight" else k.a.shape[1] // k.groups
+    """Rows, columns and terms of a product; a convolution's terms are those of one position, or output pixels.  None of
+    other kernels."""
+    match k.anchor:
+        case Contract():
+            m, q, n = k.anchor.dims
+            return m, n, q
+        case Convolve(a=a, b=b):
+            return *k.domain, b.shape[0] if k.anchor.form == "weight" else a.shape[1] // k.anchor.groups
+    return *k.domain, 0
 
 
 def terms(k: Kernel) -> int:
     """Terms of all sums of a product or a convolution (of a strip, in a loop); 0 for other kernels."""
-    if k.a is None:
-        return 0
-    return prod(extents(k)) * (k.geometry.positions if k.geometry is not None and k.form != "weight" else 1)
+    positions = k.anchor.positions if isinstance(k.anchor, Convolve) and k.anchor.form != "weight" else 1
+    return prod(extents(k)) * positions
 
 
 def bare_int8(value: str, ok: str) -> str:
@@ -92,7 +95,7 @@ class Skeleton(Pointers):
             raise error(
                 "B0702",
                 f"`{place}` has more elements than a kernel can count",
-                self.k.span,
+                self.k.where.span,
                 help="use a smaller batch",
             )
         moved = f" + strip * {step}" if step else ""
@@ -194,11 +197,10 @@ class Skeleton(Pointers):
     @property
     def large(self) -> bool:
         """Is this a product for tensor cores?"""
-        if self.mem.exact or self.k.groups > 1:
+        if self.mem.exact or (isinstance(self.k.anchor, Convolve) and self.k.anchor.groups > 1):
             return False
-        return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= (
-            16 if self.k.geometry else 64
-        )
+        least = 16 if isinstance(self.k.anchor, Convolve) else 64
+        return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= least
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
         """Tiles of a product of ``q`` terms."""

@@ -1,8 +1,9 @@
 """pack: Scheduled -> Packed.  Every value gets a storage format; one-bit values get the packing their readers want.
 
 A product reads its one-bit operands word by word along the summed axis; which packing that is depends on the product
-(WANTED).  Where readers want several, the producer stores several (``value@0``, ``value@2``); where the producer cannot
-(a state, an input, an epilogue), a copying map kernel makes the other form just before its first reader.
+(:meth:`.Anchor.wants`).  Where readers want several, the producer stores several (``value@0``, ``value@2``); where the
+producer cannot (a state, an input, an epilogue), a copying map kernel makes the other form just before its first
+reader.
 """
 
 from __future__ import annotations
@@ -10,19 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from ..ir.sequence import ROWS
+from ..sched.anchor import Map
 from ..sched.expr import Expr
 from ..sched.kernel import Kernel, Output, Schedule, Scheduled
 from .types import Loop, Storage
-
-# packing of (left, right) operands of a product: both bits; a number and bits; bits with a gate and bits
-WANTED = {
-    "bits": {"nn": (1, 0), "nt": (1, 2), "tn": (0, 1)},
-    "number": {"nn": (1, 0), "nt": (1, 1), "tn": (0, 1)},
-    "gated": {"nn": (1, 0), "nt": (1, 2), "tn": (0, 1)},
-}
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,9 @@ class PackedSchedule:
                 held = f" holding {', '.join(sorted(loop.inside))}" if loop.inside else ""
                 out.append(f"loop over {loop.parts} strips of {axis}: kernels {loop.first} to {loop.last}{held}")
             reads = ", ".join(f"%{n}" for n in k.reads)
-            out.append(f"{'  ' * (i in inside)}{k.name}: {', '.join(f'%{n}' for n in k.writes)} <- {k.kind}({reads})")
+            out.append(
+                f"{'  ' * (i in inside)}{k.name}: {', '.join(f'%{n}' for n in k.writes)} <- {k.anchor.title}({reads})"
+            )
         out += [f"storage %{s.name}: {s}, {s.nbytes} bytes" for s in self.storages]
         out += [f"constant %{s.name}: {s}, {s.nbytes} bytes" for s in self.constants]
         return "\n".join(out) + "\n"
@@ -77,29 +73,9 @@ def base_name(name: str) -> str:
     return name.partition("@")[0]
 
 
-IMAGE = {"forward": (1, 0), "back": (1, 1), "weight": (1, 1)}  # of a convolution's operands
-RECUR = {"recur": (1, 2, 2, 1), "recur_back": (1, 1, 0, 1)}
-
-
 def _by_row(k: Kernel) -> list[str]:
     """One-bit values of which a map reads other rows than its own: they must be packed along columns."""
     return [a.attr for e in k.exprs() for x in e.walk() if x.op in ROWS for a in x.args if a.dtype in ("bit", "bool")]
-
-
-def _bit_operands(k: Kernel) -> list[tuple[str, int]]:
-    """(value, wanted axis) of one-bit operands of a product."""
-    if k.operands:
-        return [(e.attr, axis) for e, axis in zip(k.operands, RECUR[k.kind], strict=False)]
-    if k.a is None or k.b is None:
-        return []
-    if k.kind == "convolve" and k.geometry is not None:
-        left, right = IMAGE[k.form]
-        left = 0 if k.form == "weight" and k.geometry.aligned else left  # a shift along the rows
-        return [(e.attr, axis) for e, axis in ((k.a, left), (k.b, right)) if e.dtype == "bit"]
-    both = k.a.dtype == "bit" and k.b.dtype == "bit"
-    left, right = WANTED["gated" if k.gate else "bits" if both or k.a.dtype == "u8" else "number"][k.form]
-    wanted = [(k.a, left), (k.b, right)] + ([(k.gate, left)] if k.gate else [])
-    return [(e.attr, axis) for e, axis in wanted if e.dtype in ("bit", "bool") and e.op == "load"]
 
 
 class _Packer:
@@ -111,13 +87,13 @@ class _Packer:
         self.kernels: list[Kernel] = []
         wants: dict[str, set[int]] = {}
         for k in s.kernels:
-            for name, axis in _bit_operands(k):
+            for name, axis in k.anchor.wants():
                 wants.setdefault(name, set()).add(axis)
             for name in _by_row(k):
                 wants.setdefault(name, set()).add(1)
         made_by = {o.value: k for k in s.kernels for o in k.outputs}
         fixed = {n for n, _ in s.alias} | {v for _, v in self.p.results}
-        self.free = {n for n in made_by if made_by[n].kind in ("map", "group") and n not in fixed}
+        self.free = {n for n in made_by if made_by[n].anchor.packs and n not in fixed}
         self.base = {n: next(iter(w)) if n in self.free and len(w) == 1 else 1 for n, w in wants.items()}
         self.extra = {n: sorted(w - {self.base[n]}) for n, w in wants.items()}
 
@@ -144,21 +120,13 @@ class _Packer:
 
     def kernel(self, k: Kernel) -> None:
         change = {}
-        for name, axis in _bit_operands(k):
+        for name, axis in k.anchor.wants():
             storage = self.stored(name, axis)
             v = self.value[name]
             load = Expr("load", (), name, v.dtype, v.shape)
             if storage not in self.storages and name not in self.constant:
                 self.kernels.append(
-                    Kernel(
-                        "map",
-                        v.shape,
-                        (Output(storage, load),),
-                        phase=k.phase,
-                        layer=k.layer,
-                        span=k.span,
-                        name=f"repack_{name.replace('.', '_')}",
-                    )
+                    Kernel(Map(), v.shape, (Output(storage, load),), k.where, f"repack_{name.replace('.', '_')}")
                 )
             self.add(storage, axis)
             change[name] = replace(load, attr=storage)
@@ -166,10 +134,7 @@ class _Packer:
             if name in self.constant and name not in change:
                 self.add(name, 1)
         if change:
-            parts: dict[str, Any] = {
-                p: e.substitute(change) for p in ("a", "b", "gate") if (e := getattr(k, p)) is not None
-            }
-            k = replace(k, operands=tuple(e.substitute(change) for e in k.operands), **parts)
+            k = replace(k, anchor=k.anchor.mapped(lambda e: e.substitute(change)))
         outputs = []
         for o in k.outputs:
             self.add(o.value, self.base.get(o.value, 1))

@@ -60,7 +60,7 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
     steps = [Step(f"{prefix}load", tuple(s.name for s in p.states if s.role == "encoder"), tuple(map(name, p.inputs)))]
     for k in ps.kernels:
         reads = tuple(name(n) for n in k.reads if n not in constants)
-        steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.layer, k.span))
+        steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.where.layer, k.where.span))
     for loop in ps.loops:
         body = ps.kernels[loop.first : loop.last + 1]
         made, used = (

@@ -16,15 +16,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
-from ..sched.expr import Expr, Shape
+from ..sched.anchor import NoStrip, Strip
+from ..sched.expr import COLUMNS, ROWS, Expr, Shape
 from ..sched.kernel import Kernel, Output
 from .pack import Packed, PackedSchedule, base_name
 from .place import live_bytes
 from .types import Loop, Storage
 
-COLUMNS, ROWS = 1, 0
 MOVE = ("rows", "columns")  # how what is cut along an axis moves from strip to strip
 WIDTH = 16  # the narrowest strip of columns: the lanes of a vector; half a word, where no bits outside the loop are cut
 TRIED = 12  # buffers at the peak that are tried
@@ -35,7 +34,7 @@ PLACED = frozenset(
 
 
 class _Illegal(Exception):
-    """A kernel cannot run strip by strip."""
+    """Kernels cannot run strip by strip together."""
 
 
 @dataclass(frozen=True)
@@ -69,52 +68,39 @@ def _part(shape: Shape, axis: int, parts: int) -> Shape:
     return (rows // parts, cols) if axis == ROWS else (rows, cols // parts)
 
 
-class _Narrow:
-    """One kernel as it is for a strip.  Raises _Illegal where it cannot be cut so."""
+class _Narrow(Strip):
+    """One kernel as it is for a strip.  Raises NoStrip where it cannot be cut so."""
 
     def __init__(self, k: Kernel, axis: int, parts: int) -> None:
         self.axis, self.parts, self.moves = axis, parts, {}  # type: tuple[int, int, dict[str, str]]
         self.extent = k.domain[axis]
-        convolves = k.kind == "convolve"
-        kinds = ("map", "window", "convolve", "reduce_rows") if axis == COLUMNS else ("map", "window", "convolve")
-        whole = axis == ROWS and k.form == "weight"
-        if k.kind not in kinds or whole or k.groups > 1 or self.extent % parts or any(o.row_sum for o in k.outputs):
-            raise _Illegal
-        change: dict[str, Any] = {}
-        if convolves and axis == COLUMNS:
-            change["a"] = self.fixed(k.a)
-            change["b"] = self.taps(k.b) if k.form == "back" else self.cut(k.b)
-        elif convolves:
-            change["a"], change["b"] = self.cut(k.a), self.fixed(k.b)
-        change["accs"] = tuple(replace(c, expr=change["a"] if convolves else self.cut(c.expr)) for c in k.accs)
-        change["outputs"] = tuple(Output(o.value, self.cut(o.expr)) for o in k.outputs)
+        if self.extent % parts or any(o.row_sum for o in k.outputs):
+            raise NoStrip
+        anchor = k.anchor.narrow(self)
+        outputs = tuple(Output(o.value, self.cut(o.expr)) for o in k.outputs)
         for o in k.outputs:
             self.note(o.value, MOVE[axis])
         domain = _part(k.domain, axis, parts)
-        self.kernel = replace(k, domain=domain, moves=tuple(self.moves.items()), **change)
+        self.kernel = replace(k, anchor=anchor, domain=domain, outputs=outputs, moves=tuple(self.moves.items()))
 
     def note(self, name: str, move: str) -> None:
         if self.moves.setdefault(name, move) != move:
-            raise _Illegal
+            raise NoStrip
 
-    def fixed(self, e: Expr | None) -> Expr:
-        assert e is not None
+    def fixed(self, e: Expr) -> Expr:
         for n in e.loads():
             self.note(n, "")
         return e
 
-    def taps(self, e: Expr | None) -> Expr:
-        assert e is not None
+    def taps(self, e: Expr) -> Expr:
         self.note(e.attr, "taps")
         return e
 
-    def cut(self, e: Expr | None) -> Expr:
-        """The expression over a strip: what has the whole extent moves, what is broadcast stays."""
-        assert e is not None
+    def cut(self, e: Expr) -> Expr:
         size = e.shape[self.axis]
         moving = size == self.extent if self.axis == COLUMNS else size > 1
         if e.op in PLACED or size % self.parts and size > 1 or not moving and size > 1:
-            raise _Illegal
+            raise NoStrip
         if e.op == "load":
             self.note(e.attr, MOVE[self.axis] if moving else "")
         shape = _part(e.shape, self.axis, self.parts) if moving else e.shape
@@ -129,13 +115,7 @@ def _renamed(k: Kernel, names: dict[str, str]) -> Kernel:
             {x.attr: replace(x, attr=names[x.attr]) for x in e.walk() if x.op == "load" and x.attr in names}
         )
 
-    operands: dict[str, Any] = {p: other(e) for p in ("a", "b") if (e := getattr(k, p)) is not None}
-    return replace(
-        k,
-        outputs=tuple(replace(o, expr=other(o.expr)) for o in k.outputs),
-        accs=tuple(replace(c, expr=other(c.expr)) for c in k.accs),
-        **operands,
-    )
+    return replace(k, anchor=k.anchor.mapped(other), outputs=tuple(replace(o, expr=other(o.expr)) for o in k.outputs))
 
 
 class _Stripper:
@@ -157,7 +137,7 @@ class _Stripper:
             self.alive.append(k)
             try:
                 self.memo[key] = _Narrow(k, axis, parts)
-            except _Illegal:
+            except NoStrip:
                 self.memo[key] = None
         found = self.memo[key]
         if found is None:
@@ -398,7 +378,7 @@ class _Stripper:
             return None
         maker = d.kernels[position[value]]
         later = {v: [i for i, k in enumerate(d.kernels) if i >= peak and v in k.reads] for v in maker.writes}
-        if not later[value] or maker.kind not in ("map", "window"):
+        if not later[value] or not maker.anchor.cheap:
             return None
         wanted = [v for v in maker.writes if later[v] and set(later[v]) <= set(later[value]) and not self.is_kept(v)]
         chain: dict[int, list[str]] = {position[value]: wanted}

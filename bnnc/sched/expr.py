@@ -10,6 +10,7 @@ from typing import Any
 from ..ir.sequence import FROM_MEMORY
 
 Shape = tuple[int, int]
+ROWS, COLUMNS = 0, 1  # axes of a shape
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "gt": ">", "eq": "=="}
 
 

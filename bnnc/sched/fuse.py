@@ -1,5 +1,5 @@
-"""fuse: Module -> Scheduled.  Each kernel is one anchor (a contraction or a reduction) or a map, with element-wise ops
-inlined on its loads and stores.
+"""fuse: Module -> Scheduled.  Each kernel is one anchor (a contraction, a reduction, or a map, which adds nothing up),
+with element-wise ops inlined on its loads and stores.
 
 Which values exist in memory is decided here.  Contraction and reduction results exist unless every reader sits in the
 same kernel's epilogue.  A map value exists if it is one bit per element (it is smaller than what it is made of), a
@@ -11,17 +11,16 @@ recomputed by each reader.  Updates are not moved into contractions here: that i
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
-from typing import Any
 
-from ..diag import InternalError
 from ..ir.dtype import ONE_BIT
-from ..ir.image import geometry
 from ..ir.ops import OPS
-from ..ir.program import Module, Op, Program
+from ..ir.program import Module, Op, Program, Value
 from ..ir.sequence import FROM_MEMORY, ROWS
+from .anchor import ELEMENTS, Accumulation, Map, anchor_of
 from .expr import Expr, Shape
-from .kernel import Acc, Kernel, Output, Schedule, Scheduled
+from .kernel import Kernel, Output, Schedule, Scheduled, Where
 
 MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
 
@@ -46,7 +45,9 @@ class _Fuser:
         self.expr: dict[str, Expr] = {}  # how a reader writes a value: inlined, or a load
         self.made_by: dict[str, int] = {}  # value -> draft index
         self.drafts: list[_Draft] = []
-        self.alike: dict[Any, list[int]] = {}  # drafts, ascending, that something else may join: by what they walk over
+        self.alike: dict[
+            Hashable, list[int]
+        ] = {}  # drafts, ascending, that something else may join: by what they walk over
         self.required = {v for _, v in program.updates} | {v for _, v in program.results}
         self.readers: dict[str, list[Op]] = {}
         for op in program.ops:
@@ -83,7 +84,7 @@ class _Fuser:
         if at is None and self.on and op.kind not in ROWS:
             at = self.map_kernel_for(op, expr)
         if at is None:
-            at = self.begin(Kernel("map", v.shape, (), phase=op.phase, layer=op.layer, span=op.span))
+            at = self.begin(Kernel(Map(), v.shape, (), Where(op.phase, op.layer, op.span)))
         d = self.drafts[at]
         d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)))
         self.made_by[op.output] = at
@@ -134,7 +135,7 @@ class _Fuser:
 
     def inside(self, k: Kernel) -> dict[str, Expr]:
         """Values a kernel makes itself, as expressions, so that it need not load them back."""
-        table = {c.value: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.accs)}
+        table = {c.value: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.anchor.results)}
         return table | {o.value: o.expr for o in k.outputs if not o.row_sum}
 
     def epilogue_of(self, op: Op, expr: Expr) -> int | None:
@@ -147,7 +148,7 @@ class _Fuser:
             return None
         at = max(made)
         k = self.drafts[at].kernel
-        ok = k.accs and k.out_shape == v.shape and self.before(expr, at, True) and not self.waits(op, expr, k)
+        ok = k.anchor.results and k.out_shape == v.shape and self.before(expr, at, True) and not self.waits(op, expr, k)
         return at if ok else None
 
     def waits(self, op: Op, expr: Expr, k: Kernel) -> bool:
@@ -159,22 +160,22 @@ class _Fuser:
         full = {n for n in expr.loads() if _is_full(self.p.value[n].shape)}
         return (
             bool(full)
-            and op.phase != k.phase
-            and all(any(r.phase != k.phase and r.output not in own for r in self.readers[n]) for n in full)
+            and op.phase != k.where.phase
+            and all(any(r.phase != k.where.phase and r.output not in own for r in self.readers[n]) for n in full)
         )
 
     def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
         """The latest kernel over the same extent, and of the same phase, that could make this value too."""
         v, loads, far = self.p.value[op.output], set(expr.loads()), expr.elsewhere()
         earliest = max((self.made_by[n] + (n in far) for n in loads if n in self.made_by), default=-1)
-        for at in reversed(self.alike.get(("map", v.shape, op.phase), ())):
+        for at in reversed(self.alike.get((ELEMENTS, v.shape, op.phase), ())):
             if at < earliest:
                 break
             k = self.drafts[at].kernel
             if (
                 not loads.isdisjoint((*k.reads, *k.writes))
                 if _is_full(v.shape)
-                else op.phase != "update" or k.layer == op.layer
+                else op.phase != "update" or k.where.layer == op.layer
             ):
                 return at
         return None
@@ -183,127 +184,35 @@ class _Fuser:
         """A new draft; its number."""
         self.drafts.append(_Draft(k))
         at = len(self.drafts) - 1
-        key = ("map", k.domain, k.phase) if k.kind in ("map", "group") else (k.kind, k.domain, k.phase, k.geometry)
-        self.alike.setdefault(key, []).append(at)
+        self.alike.setdefault(self.walk(k), []).append(at)
         return at
+
+    def walk(self, k: Kernel) -> Hashable:
+        """What kernels that may become one have in common."""
+        return k.anchor.walk, k.domain, k.where.phase
 
     # -- anchors ------------------------------------------------------------------------------------------------------
     def anchor(self, op: Op) -> None:
         v = self.p.value[op.output]
-        if OPS[op.kind].cls == "contract":
-            a, *gate, b = (self.load(i) for i in op.inputs)
-            k = Kernel(
-                "contract",
-                v.shape,
-                (),
-                (Acc("sum", a, v.dtype, op.output),),
-                op["form"],
-                a,
-                b,
-                gate[0] if gate else None,
-                op.phase,
-                op.layer,
-                op.span,
-            )
-        elif OPS[op.kind].cls == "convolve":
-            a, b = (self.load(i) for i in op.inputs)
-            form = op.kind.partition("_")[2] or "forward"
-            k = Kernel(
-                "convolve",
-                v.shape,
-                (),
-                (Acc("sum", a, v.dtype, op.output),),
-                form,
-                a,
-                b,
-                phase=op.phase,
-                layer=op.layer,
-                span=op.span,
-                geometry=geometry(dict(op.attrs)),
-                groups=op["groups"],
-                fill=op["fill"],
-            )
-        elif op.kind == "window":
-            k = Kernel(
-                "window",
-                self.p.value[op.inputs[0]].shape,
-                (),
-                phase=op.phase,
-                layer=op.layer,
-                span=op.span,
-                geometry=geometry(dict(op.attrs)),
-            )
-            acc = Acc(op["how"] + str(dict(op.attrs).get("plane", "")), self.load(op.inputs[0]), v.dtype, op.output)
-            if self.joins(k, acc):
-                return
-            k = replace(k, accs=(acc,))
-        elif OPS[op.kind].cls == "recur":
-            operands = tuple(self.load(i) for i in op.inputs)
-            k = Kernel(
-                op.kind,
-                v.shape,
-                (),
-                (Acc(op.kind, operands[0], v.dtype, op.output),),
-                operands=operands,
-                steps=op["steps"],
-                first=dict(op.attrs).get("first", 0),
-                phase=op.phase,
-                layer=op.layer,
-                span=op.span,
-            )
-        elif op.kind == "fold":
-            x = self.load(op.inputs[0])
-            k = Kernel(
-                "fold",
-                x.shape,
-                (),
-                (Acc("sum", x, v.dtype, op.output),),
-                steps=op["steps"],
-                phase=op.phase,
-                layer=op.layer,
-                span=op.span,
-            )
-        elif OPS[op.kind].cls == "group":
-            x, size = (self.load(i) for i in op.inputs)
-            k = Kernel(
-                "group",
-                v.shape,
-                (),
-                (Acc(op.kind, x, v.dtype, op.output),),
-                gate=size,
-                phase=op.phase,
-                layer=op.layer,
-                span=op.span,
-            )
-        elif OPS[op.kind].cls == "reduce":
-            kind = "reduce_rows" if op["axis"] == 0 else "reduce_cols"
-            x = self.load(op.inputs[0])
-            acc = Acc(op["how"], x, v.dtype, op.output)
-            k = Kernel(kind, x.shape, (), (acc,), phase=op.phase, layer=op.layer, span=op.span)
-            if self.joins(k, acc):
-                return
-        else:
-            raise InternalError(f"no anchor for {op.kind}")
+        anchor, domain = anchor_of(op, [self.load(i) for i in op.inputs], v)
+        k = Kernel(anchor, domain, (), Where(op.phase, op.layer, op.span))
+        if isinstance(anchor, Accumulation) and anchor.joins and self.joined(k, anchor, v):
+            return
         k = replace(k, outputs=(Output(op.output, Expr("acc", (), 0, v.dtype, v.shape)),))
         self.made_by[op.output] = self.begin(k)
 
-    def joins(self, new: Kernel, acc: Acc) -> bool:
-        """Add ``acc`` to the latest kernel that walks as ``new`` does, if there is one."""
-        earliest = max((self.made_by.get(n, -1) for n in acc.expr.loads()), default=-1)
-        for at in reversed(self.alike.get((new.kind, new.domain, new.phase, new.geometry), ()) if self.on else ()):
-            if at <= earliest:
-                break
-            k = self.drafts[at].kernel
-            if k.kind != "window" or k.accs[0].expr == acc.expr:
-                shape = self.p.value[acc.value].shape
-                self.drafts[at].kernel = replace(
-                    k,
-                    accs=(*k.accs, acc),
-                    outputs=(*k.outputs, Output(acc.value, Expr("acc", (), len(k.accs), acc.dtype, shape))),
-                )
-                self.made_by[acc.value] = at
-                return True
-        return False
+    def joined(self, new: Kernel, anchor: Accumulation, v: Value) -> bool:
+        """Add ``anchor``, which makes ``v``, to the latest kernel that walks as ``new`` does, if there is one."""
+        earliest = max((self.made_by.get(n, -1) for n in new.reads), default=-1)
+        at = next(reversed(self.alike.get(self.walk(new), ()) if self.on else ()), -1)
+        if at <= earliest:
+            return False
+        k = self.drafts[at].kernel
+        assert isinstance(k.anchor, type(anchor))
+        acc = Expr("acc", (), len(k.anchor.accs), v.dtype, v.shape)
+        self.drafts[at].kernel = replace(k, anchor=k.anchor.joined(anchor), outputs=(*k.outputs, Output(v.name, acc)))
+        self.made_by[v.name] = at
+        return True
 
     # -- what nobody loads is not stored ------------------------------------------------------------------------------
     def cleanup(self) -> list[Kernel]:

@@ -14,8 +14,9 @@ from dataclasses import replace
 from ..diag import InternalError
 from ..ir.dtype import value_bytes
 from ..ir.program import Program
+from .anchor import Map
 from .expr import Expr
-from .kernel import Kernel, Output, Schedule, Scheduled
+from .kernel import Kernel, Output, Schedule, Scheduled, Where
 
 SEARCHED, BEAM, BRANCHES = (
     256,
@@ -171,11 +172,10 @@ def order_one(s: Schedule) -> Schedule:
         v = s.program.value[new]
         out.append(
             Kernel(
-                "map",
+                Map(),
                 v.shape,
                 (Output(f"{state}.new", Expr("load", (), new, v.dtype, v.shape)),),
-                phase="update",
-                layer=state.split(".")[0],
+                Where("update", state.split(".")[0]),
             )
         )
         alias[f"{state}.new"] = state
@@ -185,7 +185,7 @@ def order_one(s: Schedule) -> Schedule:
 def _named(k: Kernel, i: int) -> Kernel:
     """``k07_contract_tn_dense2_weight``: position, anchor, and what it makes first."""
     first = k.outputs[0].value.replace(".", "_")
-    return replace(k, name=f"k{i:02d}_{k.kind}{'_' + k.form if k.form else ''}_{first}")
+    return replace(k, name=f"k{i:02d}_{k.anchor.title.replace(' ', '_')}_{first}")
 
 
 def order(s: Scheduled) -> Scheduled:

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..ir.dtype import INTEGERS
-from .expr import Expr
+from .anchor import Map, Reduce
+from .expr import COLUMNS, Expr
 from .fuse import drop_unread
 from .kernel import Kernel, Output, Schedule, Scheduled
 
@@ -62,9 +63,10 @@ class _Sinker:
         return {
             j
             for j in self.reading(made)
-            if (k := self.at(j)).kind == "reduce_cols"
+            if isinstance(a := (k := self.at(j)).anchor, Reduce)
+            and a.axis == COLUMNS
             and set(k.reads) <= made
-            and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in k.accs)
+            and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in a.accs)
             and all(o.expr.op == "acc" for o in k.outputs)
         }
 
@@ -72,13 +74,13 @@ class _Sinker:
         """The anchor kernel into which map kernel ``i``, with the row sums ``sums`` of it, can move, or None."""
         k = self.at(i)
         sources = [self.made_by[n] for n in k.reads if n in self.made_by]
-        if k.kind != "map" or not sources:
+        if not isinstance(k.anchor, Map) or not sources:
             return None
         at = max(sources)
-        anchor = self.at(at)
-        if not anchor.accs or anchor.out_shape != k.domain or (sums and not anchor.whole_rows):
+        host = self.at(at)
+        if not host.anchor.results or host.out_shape != k.domain or (sums and not host.anchor.whole_rows):
             return None
-        if set(anchor.writes) & set().union(*(o.expr.elsewhere() for o in k.outputs)):
+        if set(host.writes) & set().union(*(o.expr.elsewhere() for o in k.outputs)):
             return None
         helpers = set(k.writes) - set(self.state_of)  # what only the sums may read
         if len(helpers) == len(k.writes) or helpers & self.results or self.reading(helpers) - sums:
@@ -90,19 +92,19 @@ class _Sinker:
 
     def move(self, i: int, at: int, sums: set[int]) -> None:
         """Kernel ``i`` and the row sums of it become outputs of the kernel ``at``."""
-        anchor = self.at(at)
-        inside = {c.value: Expr("acc", (), n, c.dtype, anchor.out_shape) for n, c in enumerate(anchor.accs)}
-        inside |= {o.value: o.expr for o in anchor.outputs if not o.row_sum}
+        host = self.at(at)
+        inside = {c.value: Expr("acc", (), n, c.dtype, host.out_shape) for n, c in enumerate(host.anchor.results)}
+        inside |= {o.value: o.expr for o in host.outputs if not o.row_sum}
         moved = [Output(o.value, o.expr.substitute(inside)) for o in self.at(i).outputs]
         inside = {o.value: o.expr for o in moved}
         moved = [o for o in moved if o.value in self.state_of] + [
-            Output(o.value, self.at(j).accs[o.expr.attr].expr.substitute(inside), True)
+            Output(o.value, self.at(j).anchor.operands[o.expr.attr].substitute(inside), True)
             for j in sorted(sums)
             for o in self.at(j).outputs
         ]
         for j in (i, *sums):
             self.replace(j, None)
-        self.replace(at, replace(anchor, outputs=(*anchor.outputs, *moved)))
+        self.replace(at, replace(host, outputs=(*host.outputs, *moved)))
 
 
 def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
@@ -112,7 +114,7 @@ def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
     out: list[Kernel] = []
     for k in kernels:
         at = len(out)
-        if k.kind == "map" and k.domain == (1, 1) and not states & {*k.reads, *k.writes}:
+        if isinstance(k.anchor, Map) and k.domain == (1, 1) and not states & {*k.reads, *k.writes}:
             at = 1 + max((i for i, x in enumerate(out) if set(x.writes) & set(k.reads)), default=-1)
         out.insert(at, k)
     return out
@@ -122,7 +124,7 @@ def _sink_once(kernels: list[Kernel], state_of: dict[str, str], results: set[str
     """One walk over the kernels; None where nothing moved."""
     s, moved = _Sinker(kernels, state_of, results), False
     for i in range(len(kernels)):
-        if s.kernels[i] is None or s.at(i).kind != "map":
+        if s.kernels[i] is None or not isinstance(s.at(i).anchor, Map):
             continue
         sums = s.row_sums(i)
         at = s.target(i, sums)

@@ -45,7 +45,8 @@ NETS: dict[str, str] = {
     "sgd-bits-in-order": net(
         "4, 4, 33", f"conv 32 padding = same; {BN}", rule="standard", optimizer="sgd", kind="bit", batch=2
     ),
-    # gradients of some rows of pixels at a time (backends/c/kernels.py, back_band), and of one pixel of many images
+    # gradients of some rows of pixels at a time (back_band of backends/c/kernels/convolve.py), and of one pixel of many
+    # images
     "bands": net(
         "9, 10, 3",
         f"conv 33 padding = same; {BN}",

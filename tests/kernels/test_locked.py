@@ -38,6 +38,7 @@ from helpers import (
 from bnnc.backends.c.targets import Level
 from bnnc.ir import interp
 from bnnc.plan.codec import encode
+from bnnc.sched.anchor import Contract
 
 POISON = 0xEE
 
@@ -306,7 +307,7 @@ def test_a_wrong_kernel_is_found() -> None:
     lib = Library(planned)
     states = interp.init_states(lib.train.program, 7)
     values = dict(interpreted(lib.train, states, batch_of(planned, 0)))
-    k = next(i for i, k in enumerate(lib.train.packed.kernels) if k.kind == "contract")
+    k = next(i for i, k in enumerate(lib.train.packed.kernels) if isinstance(k.anchor, Contract))
     wrong = lib.train.value(lib.train.packed.kernels[k].writes[0])
     values[wrong] = values[wrong] + np.ones((), values[wrong].dtype)
     with pytest.raises(AssertionError, match="differ"):

@@ -23,6 +23,7 @@ from bnnc.backends.triton.device import Pointer
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
 from bnnc.ir.ops import OPS
+from bnnc.sched.anchor import Contract, Convolve
 
 MNIST = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
 QUICK = {
@@ -126,7 +127,7 @@ def test_a_wrong_kernel_is_found() -> None:
     planned = plan(QUICK["edge"])
     lib = TritonLibrary(planned)
     values = dict(interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 0)))
-    i = next(i for i, k in enumerate(lib.train.packed.kernels) if k.kind == "contract")
+    i = next(i for i, k in enumerate(lib.train.packed.kernels) if isinstance(k.anchor, Contract))
     wrong = lib.train.value(lib.train.packed.kernels[i].writes[0])
     values[wrong] = values[wrong] + np.ones((), values[wrong].dtype)
     with pytest.raises(AssertionError, match="differ"):
@@ -208,7 +209,7 @@ def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
         lib.run(i)
         for n in k.writes:
             got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
-            if got.dtype.kind != "f" and (exact or k.kind == "convolve"):
+            if got.dtype.kind != "f" and (exact or isinstance(k.anchor, Convolve)):
                 assert_equal(got, np.asarray(want, got.dtype), n)
             elif got.dtype.kind != "f":
                 assert (got != want).mean() < 0.01, n

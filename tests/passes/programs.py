@@ -44,6 +44,6 @@ def shown(s: Schedule) -> list[str]:
     """Kernels as text, one string each: its kind, what it computes and what it stores."""
     out = []
     for k in s.kernels:
-        accs = [f"{text(k.a)} x {text(k.b)}"] if k.kind == "contract" else [f"{c.how} {text(c.expr)}" for c in k.accs]
-        out.append(f"{k.kind}: " + "; ".join([*accs, *(f"{o.value} = {text(o.expr)}" for o in k.outputs)]))
+        outputs = (f"{o.value} = {text(o.expr)}" for o in k.outputs)
+        out.append(f"{k.anchor.title.split()[0]}: " + "; ".join([*k.anchor.describe(text), *outputs]))
     return out

@@ -51,7 +51,7 @@ def test_a_map_stores_both_packings_where_both_are_read() -> None:
     makes = {n: k for k in p.kernels for n in k.writes}
     assert makes["s"] is makes["s@0"]
     tn = makes["g"]
-    assert tn.a is not None and tn.a.attr == "s@0"
+    assert tn.anchor.operands[0].attr == "s@0"
 
 
 def test_a_state_or_input_gets_a_copy_just_before_its_first_reader() -> None:

@@ -136,7 +136,7 @@ WHOLE = """
 def test_row_sums_of_an_update_go_with_it() -> None:
     """One kernel; what only the sum needs is nowhere stored, and the old state is not kept."""
     (k,) = sink(fused(WHOLE)).train.kernels
-    assert k.whole_rows and [(o.value, o.row_sum) for o in k.outputs] == [("n", False), ("f", True)]
+    assert k.anchor.whole_rows and [(o.value, o.row_sum) for o in k.outputs] == [("n", False), ("f", True)]
     assert set(k.reads) == {"a", "o", "b", "h"}
     kernels(WHOLE)
     assert order(sink(fused(WHOLE))).train.alias == (("n", "h"),)  # in place

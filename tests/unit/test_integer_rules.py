@@ -17,6 +17,7 @@ from bnnc.front import fmt
 from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
 from bnnc.rules.frame import equiangular_frame, random_prototypes
+from bnnc.sched.anchor import Group
 
 integer = partial(spec, kind="bit", batch=20)
 
@@ -76,7 +77,10 @@ def test_flips_ride_on_the_update():
 def test_each_layer_has_its_group_size():
     def sizes(group: str) -> list[int]:
         kernels = plan(integer((33, 105, 75, 4), rule=f"bep(group = {group})")).placed.packed.train.kernels
-        return [k.gate.attr for k in sorted((k for k in kernels if k.kind == "group"), key=lambda k: k.layer)]
+        return [
+            k.anchor.size.attr
+            for k in sorted((k for k in kernels if isinstance(k.anchor, Group)), key=lambda k: k.where.layer)
+        ]
 
     assert (
         sizes("15") == [15, 15]

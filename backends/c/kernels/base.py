@@ -1,0 +1,115 @@
+"""What all skeletons of C kernels share: where values lie, names, extents as text, the epilogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Never
+
+from bnnc.diag import error
+from bnnc.ir.image import Geometry
+from bnnc.plan.types import LANES
+from bnnc.sched.expr import Expr
+from bnnc.sched.kernel import Kernel
+
+from ... import printing
+from ...printing import Pointers, Printed
+from ..expr import CTYPE, RESERVED, Printer, Scalars, Vectors
+
+POINTER = "operand"  # and a number: a kernel's pointers, until its text is known and they get names
+
+
+@dataclass(frozen=True)
+class Memory(printing.Memory):
+    """``idents``: the identifier of each place, no two alike."""
+
+    idents: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class KernelText:
+    """What a skeleton renders."""
+
+    template: str
+    context: dict[str, Any] = field(default_factory=dict)
+
+
+def count(total: int, block: int) -> str:
+    """C for how many of ``total`` rows the block that starts at ``first`` has."""
+    return (
+        str(min(total, block))
+        if total <= block or total % block == 0
+        else f"first + {block} < {total} ? {block} : {total} - first"
+    )
+
+
+def lanes(cols: int, var: str = "c") -> str:
+    """C for the number of lanes at column ``var``: VL, or fewer at a ragged edge."""
+    return "VL" if cols % LANES == 0 else f"{var} + VL <= {cols} ? VL : {cols} - {var}"
+
+
+def some_lanes(cols: int, var: str = "c", tile: int = LANES) -> str:
+    """As :func:`lanes`, where the column may lie beyond ``cols`` (0 or less there), in tiles of so many columns.  A
+    minimum: gcc's warnings follow it."""
+    return "VL" if cols % tile == 0 else f"{cols} - {var} < VL ? {cols} - {var} : VL"
+
+
+def bnnc_window(g: Geometry) -> str:
+    """C of a bnnc_window."""
+    return f"{{{g.height}, {g.width}, {g.ky}, {g.kx}, {g.stride}, {g.top}, {g.left}, {g.out_height}, {g.out_width}}}"
+
+
+class Skeleton(Pointers):
+    """One kernel's pointers and names; the functions of the other modules choose the loops.  ``places``: of the
+    operands that lie in the arena, in the order of ``at``."""
+
+    def __init__(self, k: Kernel, mem: Memory) -> None:
+        self.mem = mem
+        self.places: list[str] = []
+        super().__init__(k, mem, RESERVED)
+
+    def pointer_name(self, place: str) -> str:
+        return f"{POINTER}{len(self.decls)}"
+
+    def declaration(self, name: str, place: str, pointer: str) -> str:
+        s, constant = self.mem.storages[name], name in self.mem.constants
+        ctype = CTYPE[s.dtype] if place in map(self.mem.place, self.k.writes) else f"const {CTYPE[s.dtype]}"
+        where = f"CONST_{self.mem.idents[name]}" if constant else f"(bnnc_arena + at[{len(self.places)}])"
+        self.places += [] if constant else [place]
+        step = self.mem.pace(self.k, name)  # to the next strip, in a loop
+        moved = f" + net_strip * {step}" if step else ""
+        return f"{ctype} *restrict {pointer} = ({ctype} *){where}{moved};"
+
+    def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
+        vocabulary = Vectors if mode == "v" else Scalars
+        return vocabulary(inner, self.names, self.mem.storages, self.pointers, accs)
+
+    def outputs(
+        self, mode: str, inner: str, accs: dict[int, str], skip: tuple[str, ...] = ()
+    ) -> tuple[Printed, list[str]]:
+        """The epilogue: statements, and one store per output (``skip``: outputs that the skeleton stores itself)."""
+        outs, pr = self.finished(), self.printer(mode, inner, accs)
+        printed = pr.print([o.expr for o in outs])
+        return printed, [pr.store(o.value, o.expr) for o in outs if o.value not in skip]
+
+    # -- parts of contexts --------------------------------------------------------------------------------------------
+    def product(self) -> dict[str, Any]:
+        """The epilogue of a product: the name of its sum, statements, stores."""
+        return self.epilogue(self.names.new("acc"))
+
+    def epilogue(self, acc: str) -> dict[str, Any]:
+        code, stores = self.outputs("v", "r", {0: acc})
+        return {"acc": acc, "code": code, "stores": stores}
+
+    def operand(self, name: str, e: Expr) -> dict[str, Any]:
+        """Where an operand lies, as ``name`` and ``name_stride``."""
+        return {name: self.pointers[e.attr], f"{name}_stride": self.mem.storages[e.attr].stride}
+
+    def words(self, printed: Printed, values: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Bits of 32 rows a word, which a skeleton gathers: their mask and where they go."""
+        text = {o.value: mask for o, mask in zip(self.k.outputs, printed.results, strict=True)}
+        strides = {v: self.mem.storages[v].stride for v in values}
+        return [{"mask": text[v], "ptr": self.pointers[v], "stride": strides[v]} for v in values]
+
+    def large(self, message: str, help: str) -> Never:
+        raise error("B0702", message, self.k.where.span, help=help)

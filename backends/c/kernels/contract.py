@@ -1,0 +1,159 @@
+"""Products of two matrices.
+
+form                   left x right          skeleton
+nn, nt                 bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word
+tn, with a gate        bit x bit             scatter    exact integers, only the terms whose gate is open
+nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
+tn                     number x float        outer      one multiply and one add per term
+nn, nt                 float x float         as convolutions of images of one pixel
+"""
+
+from __future__ import annotations
+
+from bnnc.diag import InternalError, error
+from bnnc.ir.bounds import PLANE_BYTES, SCATTER_TERMS
+from bnnc.ir.dtype import FLOATS
+from bnnc.ir.image import Geometry
+from bnnc.plan.types import LANES, ceil_div
+from bnnc.sched.anchor import Contract, Convolve
+
+from .base import KernelText, Skeleton, count, lanes
+from .real import real
+
+GROUPED_ROWS = 128  # of a product with a float, whose sums lie on a thread's stack
+OUTER_ROWS = 64
+OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
+FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
+
+
+def contract(s: Skeleton, x: Contract) -> KernelText:
+    a, b = x.a, x.b
+    bits = [e.dtype == "bit" for e in (a, b)]
+    if x.whole_rows:
+        return scatter(s, x)
+    if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
+        raise InternalError("one-bit operands of a contraction must be in memory")
+    if x.form != "tn" and bits[1] and a.dtype in ("bit", "u8"):
+        return popcount(s, x)
+    if bits[0] != bits[1]:
+        return grouped(s, x)
+    if x.form == "tn" and not any(bits):
+        return outer(s, x)
+    if b.dtype in FLOATS and a.dtype in FLOATS:
+        return real(s, Convolve(x.result, a, b, FORMS[x.form], Geometry(1, 1, 1, 1)))
+    raise error("B0701", f"the C backend has no kernel for {a.dtype} x {b.dtype} in form {x.form}", s.k.where.span)
+
+
+def popcount(s: Skeleton, x: Contract) -> KernelText:
+    (m, q, n), planes = x.dims, x.a.dtype == "u8"
+    words, block = ceil_div(q, 32), 4
+    if planes:
+        while block > 1 and block * 32 * words > PLANE_BYTES:
+            block //= 2
+        if 32 * words > PLANE_BYTES:
+            s.large(
+                f"a u8 input has at most {PLANE_BYTES} elements here, not {q}",
+                "encode it to bits: `input u8[...] sign(threshold = 128);`",
+            )
+    context = {
+        **s.product(),
+        "m": m,
+        "q": q,
+        "cols": n,
+        "n": lanes(n),
+        "words": words,
+        "block": block,
+        "planes": planes,
+        "gate": s.pointers[x.gate.attr] if x.gate is not None else "",
+        **s.operand("a", x.a),
+        **s.operand("b", x.b),
+    }
+    return KernelText("contract_popcount", context)
+
+
+def scatter(s: Skeleton, x: Contract) -> KernelText:
+    """Row j of the result: the sum of a[q][j] b[q] over the few q whose gate is open."""
+    m, q, n = x.dims
+    assert x.gate is not None
+    if q > SCATTER_TERMS:
+        s.large(f"an update adds up at most {SCATTER_TERMS} samples (times steps) here, not {q}", "use a smaller batch")
+    acc = s.names.new("acc")
+    summed = [o.value for o in s.k.outputs if o.row_sum]
+    code, stores = s.outputs("v", "c", {0: acc}, tuple(summed))
+    text = {o.value: t for o, t in zip(s.k.outputs, code.results, strict=True)}
+    stride = s.mem.storages[x.a.attr].stride
+    if s.mem.storages[x.gate.attr].stride != stride:
+        raise InternalError("the gate of a product is stored as its operand is")
+    context = {
+        "m": m,
+        "q": q,
+        "cols": n,
+        "n": lanes(n),
+        "a": s.pointers[x.a.attr],
+        "gate": s.pointers[x.gate.attr],
+        "stride": stride,
+        **s.operand("b", x.b),
+        "planes": q.bit_length(),
+        "acc": acc,
+        "code": code,
+        "stores": stores,
+        "sums": [{"var": s.names.new("sum"), "value": text[v], "ptr": s.pointers[v]} for v in summed],
+        "ragged": n % LANES != 0,
+    }
+    return KernelText("contract_scatter", context)
+
+
+def grouped(s: Skeleton, x: Contract) -> KernelText:
+    """Sums over q of a float times a sign.  Lanes run over the float operand's other axis."""
+    m, q, n = x.dims
+    across = x.form == "tn"  # the float operand is on the right: lanes are result columns
+    number, bit = (x.b, x.a) if across else (x.a, x.b)
+    packed = s.mem.storages[bit.attr]
+    pr = s.printer("v", "r")
+    load = pr.print([number])
+    rows, extent = (m, n) if across else (n, m)
+    block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
+    by_rows = packed.axis == 0  # word (q/32, result) against word (result, q/32)
+    context = {
+        **s.product(),
+        "m": m,
+        "q": q,
+        "cols": n,
+        "across": across,
+        "rows": rows,
+        "block": block,
+        "count": count(rows, block),
+        "tiles": ceil_div(extent, LANES),
+        "extent": extent,
+        "bits": s.pointers[bit.attr],
+        "word_at": f"(q / 32) * {packed.stride} + {{}}" if by_rows else f"({{}}) * {packed.stride} + q / 32",
+        "n": lanes(n),
+        "nq": lanes(q),
+        "load": load,
+        "value": pr.vec(number),
+    }
+    return KernelText("contract_grouped", context)
+
+
+def outer(s: Skeleton, x: Contract) -> KernelText:
+    m, q, n = x.dims
+    chunk = OUTER_TERMS if q <= OUTER_TERMS else OUTER_TERMS // 2
+    block = min(256 if q <= chunk else OUTER_ROWS, ceil_div(m, LANES) * LANES)
+    left, right = s.printer("v", "r"), s.printer("v", "r")
+    a_code, b_code = left.print([x.a]), right.print([x.b])
+    context = {
+        **s.product(),
+        "m": m,
+        "q": q,
+        "cols": n,
+        "block": block,
+        "chunk": chunk,
+        "count": count(m, block),
+        "n": lanes(n),
+        "nm": lanes(m),
+        "a_code": a_code,
+        "a_value": left.vec(x.a),
+        "b_code": b_code,
+        "b_value": right.vec(x.b),
+    }
+    return KernelText("contract_outer", context)

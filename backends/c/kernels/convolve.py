@@ -1,0 +1,149 @@
+"""Convolutions of bits, and of a u8 or float with bits.
+
+form       left x right          skeleton
+forward    bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
+back       float x bit           convolve_back      as grouped, position by position
+weight     number x float        convolve_weight    as grouped for bits, else as outer
+any        float x float         convolve_real*     one multiply and one add per term
+any        in groups             convolve_groups*   a lane gathers its group's values
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnnc.diag import InternalError, error
+from bnnc.ir.bounds import PLANE_BYTES, SIDE
+from bnnc.ir.dtype import FLOATS
+from bnnc.ir.image import Geometry
+from bnnc.plan.types import LANES, ceil_div
+from bnnc.sched.anchor import Convolve
+
+from ..expr import literal
+from .base import KernelText, Skeleton, bnnc_window, count, lanes
+from .groups import groups
+from .real import real
+
+WINDOW_SUMS = 192  # vectors of a thread's stack
+BACK_SUMS = 256
+BACK_BYTES = 112 * 1024  # of a thread's stack, for the gradients of a few rows of pixels
+BACK_PIXELS = 64
+
+
+def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
+    """How many rows of pixels an input gradient takes at a time; 0: pixels are looked up one by one, since windows do
+    not move in steps of one or few pixels meet one, or because what a few rows take is much beside the [rows, cols] of
+    the result.
+    """
+    if g.stride != 1 or g.out_height > g.height or g.out_width > g.width or 2 * g.out_pixels < g.pixels:
+        return 0
+    room = min(BACK_BYTES, 4 * rows * cols // 16) // (4 * channels) - (g.kx - 1 + g.left + LANES)
+    band = min(room // g.width - (g.ky - 1), ceil_div(BACK_PIXELS, g.width), rows // g.width)
+    return band if band * g.width >= LANES else 0
+
+
+def convolve(s: Skeleton, x: Convolve) -> KernelText:
+    a, b, g = x.a, x.b, x.geometry
+    if x.groups > 1:
+        return groups(s, x)
+    if any(e.dtype == "bit" and e.op != "load" for e in (a, b)):
+        raise InternalError("one-bit operands of a convolution must be in memory")
+    if b.dtype in FLOATS and (a.dtype in FLOATS or x.form != "weight"):
+        return real(s, x)
+    if max(g.height, g.width, g.out_height, g.out_width) > SIDE:
+        s.large(f"an image has at most {SIDE} pixels a side here", "use smaller images")
+    rows, cols = s.k.domain
+    context = {
+        **s.product(),
+        "window": bnnc_window(g),
+        "positions": g.positions,
+        "rows": rows,
+        "cols": cols,
+        "n": lanes(cols),
+        "fill": x.fill,
+        "masked": g.padded and not x.fill,
+        "kx": g.kx,
+        "top": g.top,
+        "side": g.left,
+        "height": g.height,
+        "width": g.width,
+        "out_height": g.out_height,
+        "out_width": g.out_width,
+    }
+    return {"forward": _forward, "back": _back, "weight": _weight}[x.form](s, x, context)
+
+
+def _forward(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
+    q, planes = x.b.shape[0], 8 if x.a.dtype == "u8" else 1
+    words = ceil_div(q, 32)
+    if x.a.op != "load" or planes * 4 * words > PLANE_BYTES:
+        s.large(f"a window of {q} terms is too large here", "use a smaller window or fewer channels")
+    more = {
+        "q": q,
+        "words": words,
+        "block": 4 if 16 * planes * words <= PLANE_BYTES else 1,
+        "planes": planes,
+        "channels": x.a.shape[1],
+        **s.operand("a", x.a),
+        **s.operand("b", x.b),
+    }
+    return KernelText("convolve", context | more)
+
+
+def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
+    """Lanes are pixels; the gradient is read at the output pixel that meets each of them."""
+    g, q, pr = x.geometry, x.a.shape[1], s.printer("v", "r")
+    load = pr.print([x.a])
+    rows, cols = s.k.domain
+    block = min(BACK_SUMS, ceil_div(cols, LANES) * LANES)
+    band, images = back_band(g, q, rows, cols), rows // g.pixels
+    more = {
+        "q": q,
+        "nq": lanes(q),
+        "block": block,
+        "count": count(cols, block),
+        "tiles": g.pixels * ceil_div(images, LANES) if images >= LANES else ceil_div(rows, LANES),
+        "images": images,
+        "many": images >= LANES,
+        "pixels": g.pixels,
+        "out_pixels": g.out_pixels,
+        "load": load,
+        "value": pr.vec(x.a),
+        "pitch": x.b.shape[0] // g.positions,
+        "bits": s.pointers[x.b.attr],
+        "stride": s.mem.storages[x.b.attr].stride,
+        "ky": g.ky,
+        "lines": rows // g.width,
+        "band": band,
+        "terms": 32 if block <= BACK_SUMS // 2 else 16,
+    }
+    return KernelText("convolve_back" if band else "convolve_back_window", context | more)
+
+
+def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
+    """Sums over output pixels; lanes are output channels."""
+    a, g, pr = x.a, x.geometry, s.printer("v", "r")
+    load = pr.print([x.b])
+    channels = a.shape[1]
+    block = (64 if channels > 32 else 32) if a.dtype == "bit" else min(32, channels)
+    if a.op != "load" or a.dtype not in ("bit", "u8"):
+        message = f"the C backend has no kernel for a convolution of {a.dtype}"
+        raise error("B0701", message, s.k.where.span, help="put `sign;` before it")
+    more = {
+        "q": x.b.shape[0],
+        "channels": channels,
+        "block": block,
+        "count": count(channels, block),
+        "side_by_side": next(n for n in (4, 3, 2, 1) if channels % n == block % n == 0),
+        "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)),
+        "signs": a.dtype == "bit",
+        "load": load,
+        "value": pr.vec(x.b),
+        "edges": g.padded,
+        "aligned": g.aligned,
+        "stride": g.stride,
+        "words": ceil_div(a.shape[0], 32),
+        **s.operand("a", a),
+        "beyond": literal(255.0 * x.fill),
+    }
+    return KernelText("convolve_weight", context | more)

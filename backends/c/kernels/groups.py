@@ -1,0 +1,108 @@
+"""Convolutions in groups, of bits or numbers: some columns of the result share a group, of some terms on the other
+side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bnnc.ir.bounds import GROUP_STAGED
+from bnnc.ir.dtype import INTEGERS
+from bnnc.plan.types import LANES, ceil_div
+from bnnc.sched.anchor import Convolve
+from bnnc.sched.expr import Expr, bare
+
+from ...printing import Printed
+from ..expr import Printer, literal
+from .base import KernelText, Skeleton, bnnc_window, count, some_lanes
+
+
+def groups(s: Skeleton, x: Convolve) -> KernelText:
+    back = x.form == "back"
+    pr, other = s.printer("v", "r"), s.printer("s" if back else "v", "r")
+    left, right = pr.print([x.a]), other.print([x.b])
+    rows, cols = s.k.domain
+    own, terms = cols // x.groups, x.a.shape[1] // x.groups
+    context: dict[str, Any] = {
+        **s.product(),
+        "window": bnnc_window(x.geometry),
+        "positions": x.positions,
+        "rows": rows,
+        "cols": cols,
+        "own": own,
+    }
+    if x.form == "weight":
+        return _weight(s, x, context, (left, _value(pr, x.a, _exact(x))), (right, other.vec(x.b)), (own, terms))
+    width = ceil_div(cols, LANES) * LANES
+    staged = max(((width - 1) // own + 1) * terms, ceil_div(x.a.shape[1], LANES) * LANES)
+    _fits(s, staged <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
+    exact, beyond = _exact(x), 0 if back else _beyond(x)
+    more = {
+        "n": some_lanes(cols, "lane"),
+        "back": back,
+        "terms": terms,
+        "step": 4 if back and "bit" in (x.a.dtype, x.b.dtype) else 1,
+        "staged": staged,
+        "q": x.a.shape[1],
+        "nq": some_lanes(x.a.shape[1]),
+        "load": left,
+        "value": _value(pr, x.a, exact),
+        "b_code": right,
+        "b_value": bare(other.num(x.b)) if back else other.veci(x.b) if exact else other.vec(x.b),
+        "scalar": "int32_t" if exact else "float",
+        "ctype": "vi" if exact else "vf",
+        "beyond": f"vbci({beyond})" if exact else f"vbc({literal(float(beyond))})",
+    }
+    return KernelText("convolve_groups", context | more)
+
+
+def _weight(
+    s: Skeleton,
+    x: Convolve,
+    context: dict[str, Any],
+    a: tuple[Printed, str],
+    b: tuple[Printed, str],
+    sizes: tuple[int, int],
+) -> KernelText:
+    own, terms = sizes
+    staged = ((own + LANES - 2) // own + 1) * terms + 2 * LANES
+    _fits(s, staged <= GROUP_STAGED)
+    block = min(terms, 64)
+    more = {
+        "n": some_lanes(s.k.domain[1]),
+        "channels": terms,
+        "block": block,
+        "count": count(terms, block),
+        "step": 4 if x.a.dtype == "bit" else 1,
+        "staged": staged,
+        "q": x.b.shape[0],
+        "q_cols": x.a.shape[1],
+        "na": some_lanes(x.a.shape[1]),
+        "a_code": a[0],
+        "a_value": a[1],
+        "load": b[0],
+        "value": b[1],
+        "beyond": literal(float(_beyond(x))),
+    }
+    return KernelText("convolve_groups_weight", context | more)
+
+
+def _exact(x: Convolve) -> bool:
+    """Are the sums whole numbers?"""
+    return x.result.dtype in INTEGERS
+
+
+def _beyond(x: Convolve) -> int:
+    """What lies beyond the edge of the left operand."""
+    return (255 if x.a.dtype == "u8" else 1) * x.fill
+
+
+def _value(pr: Printer, a: Expr, exact: bool) -> str:
+    """The left operand; a u8 u stands for 2 u - 255."""
+    if a.dtype == "u8":
+        return f"2 * {pr.veci(a)} - 255" if exact else f"vtof(2 * {pr.veci(a)} - 255)"
+    return pr.veci(a) if exact else pr.vec(a)
+
+
+def _fits(s: Skeleton, small: bool) -> None:
+    if not small:
+        s.large("a convolution in groups has too many channels here", "use fewer channels, or no groups")

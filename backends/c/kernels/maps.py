@@ -1,0 +1,48 @@
+"""Element-wise kernels, and the winners of groups."""
+
+from __future__ import annotations
+
+from bnnc.ir.bounds import GROUP_COLUMNS
+from bnnc.sched.anchor import Group, Map
+
+from .base import KernelText, Skeleton, lanes
+
+
+def elements(s: Skeleton, x: Map) -> KernelText:
+    rows, cols = s.k.domain
+    storages = {o.value: s.mem.storages[o.value] for o in s.k.outputs}
+    if cols == 1 and not any(o.one_bit for o in storages.values()):
+        printed, stores = s.outputs("s", "r", {})
+        return KernelText("map_scalar", {"rows": rows, "code": printed, "stores": stores})
+    masks = {v: s.names.new("w") for v, o in storages.items() if o.one_bit and o.axis == 0}
+    printed, stores = s.outputs("v", "r", {}, tuple(masks))
+    words = [{"var": w, **word} for w, word in zip(masks.values(), s.words(printed, tuple(masks)), strict=True)]
+    context = {"rows": rows, "cols": cols, "n": lanes(cols), "code": printed, "stores": stores, "words": words}
+    return KernelText("map", context)
+
+
+def group(s: Skeleton, x: Group) -> KernelText:
+    """In each group of columns of a row, the entry that wins."""
+    rows, cols = s.k.domain
+    (acc,), size = x.accs, x.size
+    if cols > GROUP_COLUMNS:
+        s.large(f"a layer with groups has at most {GROUP_COLUMNS} units here, not {cols}", "use a narrower layer")
+    pr = s.printer("v", "r")
+    load = pr.print([acc.expr])
+    assert size.op in ("load", "const")
+    mask = s.names.new("won")
+    packed = tuple(o.value for o in s.k.outputs if s.mem.storages[o.value].axis == 0)
+    code, stores = s.outputs("v", "r", {0: mask}, packed)
+    context = {
+        "rows": rows,
+        "cols": cols,
+        "n": lanes(cols),
+        "load": load,
+        "value": pr.veci(acc.expr),
+        "size": f"{s.pointers[size.attr]}[0]" if size.op == "load" else size.attr,
+        "mask": mask,
+        "code": code,
+        "stores": stores,
+        "words": s.words(code, packed),
+    }
+    return KernelText("group", context)

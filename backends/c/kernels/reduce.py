@@ -1,0 +1,79 @@
+"""Reductions of rows or columns, and of the steps of a sample."""
+
+from __future__ import annotations
+
+from bnnc.diag import InternalError
+from bnnc.ir.dtype import INTEGERS
+from bnnc.sched.anchor import Acc, Fold, Reduce
+from bnnc.sched.expr import ROWS
+
+from ..expr import Printer
+from .base import KernelText, Skeleton, lanes
+
+
+def reduce(s: Skeleton, x: Reduce) -> KernelText:
+    """Rows are added a vector of columns at a time; columns, and a single column's rows, number by number."""
+    rows, cols = s.k.domain
+    one = x.axis == ROWS and cols == 1
+    vectors = x.axis == ROWS and not one
+    mode, inner = ("v", "r") if vectors else ("s", "r" if one else "c")
+    accs = {i: s.names.new(f"acc{i}") for i in range(len(x.accs))}
+    pr = s.printer(mode, inner)
+    inside = pr.print([a.expr for a in x.accs], tuple(a.expr for a in x.accs if a.how != "sum"))
+    if any(a.how == "argmax" for a in x.accs) and x.axis == ROWS:
+        raise InternalError("argmax runs along columns")
+    steps = [_step(s, a, accs[i], pr, vectors) for i, a in enumerate(x.accs)]
+    code, stores = s.outputs(mode, "r", accs)
+    context = {
+        "rows": rows,
+        "cols": cols,
+        "n": lanes(cols),
+        "accs": [{"also": "", "seed": "", **step} for step in steps],
+        "inside": inside,
+        "code": code,
+        "stores": stores,
+    }
+    return KernelText("reduce_one" if one else x.title, context)
+
+
+def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool) -> dict[str, str]:
+    """One accumulator: its type, how it begins, what each turn of the loop does; ``seed`` is the first turn."""
+    whole = a.expr.dtype in INTEGERS
+    x = pr.whole(a.expr) if whole else pr.num(a.expr)
+    if vectors:
+        ctype, zero, greater = ("vi", "{0}", "vmaxi") if whole else ("vf", "vbc(0.0f)", "vmax")
+    else:
+        ctype, zero, greater = ("int32_t", "0", "") if whole else ("float", "0.0f", "")
+    if a.how == "sum":
+        return {"name": acc, "ctype": ctype, "init": zero, "step": f"{acc} += {x};"}
+    if a.how == "max":
+        more = f"{greater}({x}, {acc})" if greater else f"{x} > {acc} ? {x} : {acc}"
+        return {"name": acc, "ctype": ctype, "init": zero, "step": f"{acc} = {more};", "seed": f"{acc} = {x};"}
+    best = s.names.new("best")
+    return {
+        "name": acc,
+        "ctype": "int32_t",
+        "init": "0",
+        "also": f"{ctype} {best} = {zero};",
+        "seed": f"{best} = {x};",
+        "step": f"if ({x} > {best}) {{ {best} = {x}; {acc} = c; }}",
+    }
+
+
+def fold(s: Skeleton, x: Fold) -> KernelText:
+    """Sums over the steps of a sample."""
+    rows, cols = s.k.out_shape
+    (acc,) = x.accs
+    name = s.names.new("acc")
+    pr = s.printer("v", "r")
+    inside = pr.print([acc.expr])
+    context = {
+        "rows": rows,
+        "cols": cols,
+        "n": lanes(cols),
+        "steps": x.steps,
+        "inside": inside,
+        "value": pr.veci(acc.expr),
+        **s.epilogue(name),
+    }
+    return KernelText("fold", context)

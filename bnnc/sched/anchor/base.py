@@ -1,0 +1,146 @@
+"""What all anchors answer, and the one that adds nothing up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
+
+from ...diag import InternalError
+from ...ir.ops import Array
+from ...ir.program import Op, Value
+from ..expr import Expr, Shape
+
+Evaluate = Callable[[Expr], Array]
+ELEMENTS = "elements"  # the walk over a matrix, element by element
+
+
+@dataclass(frozen=True)
+class Result:
+    """A value of the IR that an anchor computes; expressions on what is stored name it by its number (``acc``)."""
+
+    value: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How many terms an anchor adds: of products of bits (a u8 is 8 of them), of a number and a bit, of two numbers,
+    and of no product."""
+
+    bits: int = 0
+    signed: int = 0
+    numbers: int = 0
+    added: int = 0
+
+
+class Strip(Protocol):
+    """A strip of a kernel's rows or columns.  Each method gives an operand as the strip sees it, or raises NoStrip."""
+
+    axis: int
+
+    def cut(self, e: Expr) -> Expr:
+        """What has the whole extent moves with the strip, what is broadcast stays."""
+
+    def fixed(self, e: Expr) -> Expr:
+        """The operand is read from end to end."""
+
+    def taps(self, e: Expr) -> Expr:
+        """The rows of the strip's channels move at each position of a filter."""
+
+
+class NoStrip(Exception):
+    """A kernel cannot run strip by strip."""
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """What all anchors answer.  ``domain`` is the kernel's: the extent of a map or product, or of what is reduced."""
+
+    ops: ClassVar[tuple[str, ...]] = ()  # of the op table
+    packs: ClassVar[bool] = False  # bits are stored in whichever packing their readers want
+    cheap: ClassVar[bool] = False  # may be computed again where that saves memory
+    joins: ClassVar[bool] = False  # several that walk alike are one kernel
+
+    @classmethod
+    def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
+        """The anchor of an op with its domain."""
+        raise InternalError(f"{cls.__name__} has no op {op.kind}")
+
+    @property
+    def title(self) -> str:
+        """What dumps and names of kernels call it."""
+        return type(self).__name__.lower()
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        return ()
+
+    @property
+    def operands(self) -> tuple[Expr, ...]:
+        """What it loads."""
+        return ()
+
+    @property
+    def walk(self) -> Hashable:
+        """Kernels of the same walk, domain and phase may become one; None: nothing joins this one."""
+        return None
+
+    @property
+    def whole_rows(self) -> bool:
+        """Does one thread make a row of the result from end to end?"""
+        return False
+
+    @property
+    def positions(self) -> int:
+        """Of a window."""
+        return 1
+
+    def mapped(self, change: Callable[[Expr], Expr]) -> Self:
+        """With each operand changed."""
+        return self
+
+    def out_shape(self, domain: Shape) -> Shape:
+        return domain
+
+    def extents(self, domain: Shape) -> tuple[int, ...]:
+        """Of its loops."""
+        return domain
+
+    def evaluated(self, domain: Shape) -> tuple[tuple[Expr, Shape], ...]:
+        """Operands, and over which extent each is computed."""
+        return ()
+
+    def terms(self, domain: Shape) -> Terms:
+        return Terms()
+
+    def wants(self) -> list[tuple[str, int]]:
+        """One-bit operands, and the packing that each is read in."""
+        return []
+
+    def describe(self, show: Callable[[Expr], str] = str, sizes: bool = False) -> list[str]:
+        """Each result, as people write it."""
+        return []
+
+    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
+        """The results, from the op table's functions."""
+        return []
+
+    def narrow(self, strip: Strip) -> Self:
+        """As it is in a strip."""
+        raise NoStrip
+
+
+@dataclass(frozen=True)
+class Map(Anchor):
+    """Element by element: there is nothing to add up."""
+
+    packs = True
+    cheap = True
+
+    @property
+    def walk(self) -> Hashable:
+        return ELEMENTS
+
+    def narrow(self, strip: Strip) -> Self:
+        return self
