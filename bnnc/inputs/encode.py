@@ -189,7 +189,11 @@ class Encoding:
         if self.how != "sign" and not np.isfinite(v).all():
             i, t, c = np.argwhere(~np.isfinite(v))[0].tolist()
             t -= int((~exists[i]).sum())
-            raise ValueError(f"sample {i}, step {t}, column {c} is not a finite number")
+            way = "; steps after a sequence's end need `lengths = on` in the encoder"
+            raise ValueError(
+                f"sample {i}, step {t}, column {c} is not a finite number"
+                f"{way if self.steps > 1 and not self.lengths else ''}"
+            )
         return v, exists
 
 

@@ -84,7 +84,9 @@ BNNC_FN void bnnc_next_values(const bnnc_file *a, uint32_t sample) {
             bnnc_fail(BNNC_E_DATA,
                       "%s: sample %u, step %u, column %u is not a finite number\n  hint: fill in the value%s", a->path,
                       sample, (uint32_t)(i / width) - bnnc_missing, (uint32_t)(i % width),
-                      NET.encoding.lengths ? "; only steps at the end with NaN in every column count as missing" : "");
+                      NET.encoding.lengths ? "; only steps at the end with NaN in every column count as missing"
+                      : n > width ? "; steps after a sequence's end need `lengths = on` in the encoder, no values"
+                                  : "");
 }
 
 /* Which of the one-hot channels c is, or n_onehot. */
