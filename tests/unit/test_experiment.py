@@ -113,6 +113,19 @@ def test_names_of_a_sweep() -> None:
     assert scale.hidden_widths(net.with_(**given)) == {"dense1": 21}
 
 
+def test_a_setting_that_no_row_reads_is_not_swept() -> None:
+    net = bnnc.parse(spec((20, 15, 5), "bit", "bep(group = 3)"))
+    rows = [
+        experiment._variant(net, lr, [("optimizer.lr", lr)], {"optimizer": f"adam(lr = {lr})"}) for lr in ("1", "2")
+    ]
+    with pytest.raises(bnnc.BnncError, match="rule `bep` ignores `optimizer`") as e:
+        experiment._heard(net, ["optimizer.lr"], rows)
+    assert e.value.diagnostics[0].code == "B0905" and e.value.exit_code == 2 and "--rule" in e.value.diagnostics[0].help
+    by_gradients = experiment._variant(net, "edge", [("rule", "edge")], {"rule": "edge"})
+    experiment._heard(net, ["optimizer.lr"], [*rows, by_gradients])  # one row reads it
+    experiment._heard(net, ["train.batch"], rows)
+
+
 def test_a_rule_that_a_network_cannot_have_is_a_row_and_a_typo_is_not() -> None:
     net = bnnc.parse(spec((20, 15, 5), "u8", "edge"))
     v = experiment._variant(net, "bep", [("rule", "bep")], {"rule": "bep"})
