@@ -51,6 +51,7 @@ class Backend:
     program: Callable[[str, Any], str]
     launches: Callable[[Any], str]
     installed: Callable[[Any], str]
+    largest: int  # bytes of an arena that a program can have; 0: as many as there are
 
 
 BACKENDS = (
@@ -69,6 +70,7 @@ BACKENDS = (
         lambda name, target: f"{name}.elf" if target.bare else name,
         lambda placed: "",
         c_build.installed,
+        c_emit.MAX_ARENA,
     ),
     Backend(
         gpu_targets.Target,
@@ -85,6 +87,7 @@ BACKENDS = (
         gpu_targets.program,
         gpu_emit.launches,
         lambda target: "triton" if find_spec("triton") else "",
+        0,
     ),
 )
 

@@ -183,6 +183,7 @@ def report_of(model: Model, placed: Placed, target: Any, threads: int, region: i
         flash=flash,
         region=region if flash else 0,
         compiler=str(compiler or ""),
+        largest=backend.largest,
     )
 
 

@@ -330,11 +330,11 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     """Deterministic text: the same Model, Plan and target give the same bytes.  Raises BnncError B0710 for an arena
     beyond 2 GiB.
     """
-    if placed.plan.arena_bytes > MAX_ARENA:
+    if report.too_large:
         raise error(
             "B0710",
             f"a C program has at most 2 GiB of memory, and this one needs {placed.plan.arena_bytes / 2**30:.2f} GiB",
-            help="use a smaller `batch`; `bnnc plan` is for any size",
+            help="use a smaller `batch`; `bnnc plan` says how large a network of any size is",
         )
     train, evaluate = placed.packed.train, placed.packed.evaluate
     kernels, idents = calls(placed), identifiers(placed)

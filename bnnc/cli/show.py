@@ -323,7 +323,11 @@ def cost(plan: Plan) -> str:
 
 
 def not_counted(plan: Plan) -> str:
-    return f"not counted: {'; '.join(plan.planned.report.not_counted)}"
+    """What the total leaves out, after what `compile` will say of a plan that no program can have (B0710)."""
+    report = plan.planned.report
+    most = f"{report.largest / 2**30:.2f} GiB"
+    refused = f"no program: one for {report.target} has at most {most} of arrays; use a smaller batch\n"
+    return f"{refused if report.too_large else ''}not counted: {'; '.join(report.not_counted)}"
 
 
 def gates_table(counts: Sequence[tuple[str, Gates]]) -> Table:

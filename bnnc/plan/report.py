@@ -35,7 +35,8 @@ class Report:
     launched; the total is then its memory, and ``code`` the grid's barrier and embedded constants. ``flash``: code and
     constants where there is no operating system (at most, without samples); the total is then the RAM, ``code`` the
     runtime's variables, and ``region`` the RAM there is, if that was said. ``compiler``: whose code and stacks were
-    foreseen, or why the most that is known was taken.
+    foreseen, or why the most that is known was taken. ``largest``: bytes of an arena that a program for the target can
+    have, 0 where nothing but the machine bounds them.
     """
 
     name: str
@@ -53,6 +54,12 @@ class Report:
     region: int = 0
     workers: int = 0
     compiler: str = ""
+    largest: int = 0
+
+    @property
+    def too_large(self) -> bool:
+        """Is there no such program (B0710)?"""
+        return 0 < self.largest < self.arena
 
     @property
     def not_counted(self) -> tuple[str, ...]:
@@ -106,6 +113,7 @@ class Report:
             "total_bytes": self.total,
             **({"launches": self.device} if self.device else {}),
             **({"flash_bytes": self.flash} if self.flash else {}),
+            **({"largest_arena_bytes": self.largest} if self.too_large else {}),
         }
 
     def to_json(self) -> dict[str, Any]:

@@ -151,6 +151,20 @@ allow {{ recompute = on; optimizer = adam(v = elide); optimizer = bop; batch = 5
 """
 
 
+def test_a_plan_says_when_no_program_can_be_that_large(bnnc, tmp_path: Path) -> None:
+    spec = tmp_path / "net.bnn"
+    spec.write_text(
+        "network n { input u8[224, 224, 3]; conv 64 padding = same; batchnorm; sign; flatten; dense 2; batchnorm;"
+        " loss; } train { batch = 500; }"
+    )
+    code, out, _ = bnnc("plan", str(spec))
+    assert code == 0 and "no program: one for host has at most 1.98 GiB of arrays; use a smaller batch" in out
+    assert json.loads(bnnc("plan", str(spec), "--json")[1])["largest_arena_bytes"] == 2**31 - 2**24
+    code, _, err = bnnc("compile", str(spec), "--emit-only", "--source", str(tmp_path / "src"))
+    assert code == 1 and "B0710" in err and not (tmp_path / "src").exists()
+    assert "no program" not in bnnc("plan", str(spec), "--batch", "5")[1]
+
+
 @pytest.mark.parametrize("spec", [SPEC, LONG], ids=["short", "long"])
 @pytest.mark.parametrize("width", [80, 100, 120, 0], ids=str)
 def test_tables_in_a_terminal(bnnc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, width: int) -> None:
