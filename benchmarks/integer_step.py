@@ -96,7 +96,7 @@ def times(
 def increments(widths: Sequence[int], batch: int, rule: str) -> list[dict[str, float]]:
     """Per window of steps and in the mean: triggered (sample, layer) pairs, increments, their bound, a dense update."""
     model = driver.check_text(driver.Options(spec(widths, rule, batch)))
-    program = differentiate(expand(model), model).train
+    program = differentiate(expand(model)).train
     data = prototypes(WINDOWS[-1][1] * batch // 10 * 10, 0, widths[0], 10, 0.46, 42)
     order = np.random.default_rng(0).permutation(len(data.y))
     masks = [op for op in program.ops if op.kind == "and"]

@@ -68,7 +68,7 @@ class WayOut:
 
 def _changed(options: driver.Options, **changes: Any) -> driver.Options:
     threads = changes.pop("threads", options.threads)
-    return replace(options, threads=threads, overrides={**options.overrides, **changes}, model=None)
+    return replace(options, threads=threads, overrides={**options.overrides, **changes})
 
 
 class Left:

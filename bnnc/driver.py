@@ -1,8 +1,8 @@
 """The pipeline, on one screen.  Nothing else calls a pass.
 
 text -parse-> Ast -check-> Model -expand-> Module -differentiate-> Module -simplify-> Module
-     -fuse-> Schedule -sink-> Schedule -order-> Schedule -pack-> Packed -strip-> Packed -place-> Plan -emit-> Source
-     -build-> program
+     -fuse-> Scheduled -sink-> Scheduled -order-> Scheduled -pack-> Packed -strip-> Packed -place-> Placed
+     -emit-> Source -build-> program
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .sched.sink import sink
 from .source import Source
 
 
-@dataclass
+@dataclass(frozen=True)
 class Options:
     """What a command asks for.  ``overrides`` replace settings of the spec (batch, rule, seed ...), ``widths`` the
     units of layers by their names."""
@@ -49,13 +49,8 @@ class Options:
     target: str = "host"
     threads: int | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
-    model: Model | None = None
     widths: Mapping[str, int] = field(default_factory=dict)
     region: int = 0  # bytes of RAM that a linker script says there are
-
-    def checked(self, m: Model) -> Model:
-        self.model = m
-        return m
 
 
 def _verify_module(m: Module) -> None:
@@ -72,25 +67,25 @@ FRONT: tuple[Pass, ...] = (
     Pass("parse", "text", "Ast", "every node has a source span; no names resolved; several syntax errors in one run",
          lambda text, o: parse(text, o.file), show=fmt.format),
     Pass("check", "Ast", "Model", "every name, shape and dtype concrete; rule, layers and target compatible",
-         lambda ast, o: o.checked(check(ast, o.text, o.file, o.overrides, widths=o.widths)), verify_model),
+         lambda ast, o: check(ast, o.text, o.file, o.overrides, widths=o.widths), verify_model),
 )
 MIDDLE: tuple[Pass, ...] = (
-    Pass("expand", "Model", "Program", "forward tensor ops only, SSA, each with the span of its layer",
+    Pass("expand", "Model", "Module", "forward tensor ops only, SSA, each with the span of its layer",
          lambda m, o: expand(m), _verify_module, show=_show_module),
-    Pass("differentiate", "Program", "Program", "backward and update ops added; what the rule keeps is checked",
-         lambda m, o: differentiate(m, o.model), _verify_module, "bits", show=_show_module),
-    Pass("simplify", "Program", "Program", "no dead, duplicate or neutral ops",
+    Pass("differentiate", "Module", "Module", "backward and update ops added; what the rule keeps is checked",
+         lambda m, o: differentiate(m), _verify_module, "bits", show=_show_module),
+    Pass("simplify", "Module", "Module", "no dead, duplicate or neutral ops",
          lambda m, o: simplify(m), _verify_module, "bits", True, show=_show_module),
-    Pass("fuse", "Program", "Schedule", "each kernel is one anchor, with expressions on its loads and stores",
+    Pass("fuse", "Module", "Scheduled", "each kernel is one anchor, with expressions on its loads and stores",
          lambda m, o: fuse(m), None, "bits", True, off=lambda m, o: fuse(m, on=False)),
-    Pass("sink", "Schedule", "Schedule", "updates moved into the kernels that make their gradients, where legal",
+    Pass("sink", "Scheduled", "Scheduled", "updates moved into the kernels that make their gradients, where legal",
          lambda s, o: sink(s), None, "bits", True),
-    Pass("order", "Schedule", "Schedule", "topological; a state is overwritten after its last read",
+    Pass("order", "Scheduled", "Scheduled", "topological; a state is overwritten after its last read",
          lambda s, o: order(s), None, "bits"),
-    Pass("pack", "Schedule", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits"),
+    Pass("pack", "Scheduled", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits"),
     Pass("strip", "Packed", "Packed", "with `recompute = on`: kernels in loops over strips, values made again",
-         lambda p, o: strip(p) if o.model.recompute else p, None, "bits", True),
-    Pass("place", "Packed", "Plan", "every value has an offset in one arena; checked by independent code",
+         lambda p, o: strip(p) if p.model.recompute else p, None, "bits", True),
+    Pass("place", "Packed", "Placed", "every value has an offset in one arena; checked by independent code",
          lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
 )
 # fmt: on
@@ -120,9 +115,8 @@ def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
 
 
 def _front(options: Options, k: knobs.Knobs) -> Model:
-    _run(FRONT, options.text, options, k)
-    assert options.model is not None
-    return options.model
+    model: Model = _run(FRONT, options.text, options, k).results["check"]
+    return model
 
 
 def _run(passes: tuple[Pass, ...], ir: Any, options: Options, k: knobs.Knobs) -> Trace:
@@ -137,14 +131,11 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
     """All passes up to the Plan, with the report for a target.  Raises BnncError."""
     k = k or knobs.read()
     target = select.find_target(options.target)
-    _front(options, k)
-    return plan_model(options, target, k)
+    return plan_model(_front(options, k), options, target, k)
 
 
-def plan_model(options: Options, target: Any, k: knobs.Knobs) -> Planned:
-    """The middle passes for an already checked Model (``options.model``)."""
-    model = options.model
-    assert model is not None
+def plan_model(model: Model, options: Options, target: Any, k: knobs.Knobs) -> Planned:
+    """The middle passes for an already checked Model, and the report for a target."""
     trace = _run(MIDDLE, model, options, k)
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads

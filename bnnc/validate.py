@@ -193,15 +193,12 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
         return {s.program.name: run_kernels(s, s.kernels, {}, env[s.program.name]) for s in ir}
     if isinstance(ir, Packed):
         return {
-            p.schedule.program.name: run_kernels(
-                p.schedule, p.kernels, {}, env[p.schedule.program.name], p.loops, p.storage
-            )
-            for p in ir
+            p.program.name: run_kernels(p.schedule, p.kernels, {}, env[p.program.name], p.loops, p.storage) for p in ir
         }
     if isinstance(ir, Placed):
         out, buffers = {}, ir.plan.buffer
         for ps, prefix in ((ir.packed.train, ""), (ir.packed.evaluate, EVAL)):
-            states, name = ps.schedule.program.state_names, ps.schedule.program.name
+            states, name = ps.program.state_names, ps.program.name
             used = {n: n if n in states else prefix + n for n in ps.storage}
             memory = Arena(ir.plan.arena_bytes, {n: buffers[b] for n, b in used.items() if b in buffers})
             out[name] = run_kernels(
@@ -216,12 +213,10 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
     raise InternalError(f"{type(ir).__name__} cannot be run")
 
 
-def _programs(ir: Any) -> Module:
-    return (
-        ir
-        if isinstance(ir, Module)
-        else _programs(getattr(ir, "module", None) or getattr(ir, "scheduled", None) or ir.packed)
-    )
+def _programs(ir: Any) -> tuple[Program, ...]:
+    if isinstance(ir, Module):
+        return tuple(ir)
+    return tuple(side.program for side in (ir.packed if isinstance(ir, Placed) else ir))
 
 
 def validate(before: Any, after: Any) -> None:

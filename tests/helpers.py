@@ -95,8 +95,7 @@ def plan(
 
 def plan_of(model: Model, target: str = "host", disable: Iterable[str] = ()) -> driver.Planned:
     """As :func:`plan` for a Model."""
-    options = driver.Options("", model=model)
-    return driver.plan_model(options, find_target(target), knobs.Knobs(disable=frozenset(disable)))
+    return driver.plan_model(model, driver.Options(""), find_target(target), knobs.Knobs(disable=frozenset(disable)))
 
 
 # -- arrays ----------------------------------------------------------------------------------------------------------
@@ -107,7 +106,7 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
 
     ``special`` puts constant columns (zero variance) and, into f32 data, -0.0, NaN and both infinities.
     """
-    program = planned.placed.packed.train.schedule.program
+    program = planned.placed.program
     rng, v = np.random.default_rng(seed), program.value["x"]
     if v.dtype == "u8":
         x = rng.integers(0, 256, v.shape).astype(np.uint8)

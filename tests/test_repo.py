@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -258,6 +259,11 @@ def circle(arrows: dict[str, set[str]]) -> list[str]:
 def test_the_spine_is_short() -> None:
     """What every room needs, or what needs them all, lies at the top of bnnc; the rest has a room."""
     assert len(list((ROOT / "bnnc").glob("*.py"))) <= 16
+
+
+def test_every_room_is_installed() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    assert sorted(listed) == sorted(name for name, p in MODULES.items() if p.name == "__init__.py")
 
 
 def test_no_imports_run_in_a_circle() -> None:

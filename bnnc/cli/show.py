@@ -95,7 +95,7 @@ class Timeline:
         """As wide as there is room for; without a header where there is none."""
         self.sections = next((s for s in (SECTIONS, NARROW) if sum(n + 1 for _, n in s) - 1 <= room), ())
         placed = plan.planned.placed
-        kernels, steps = placed.packed.train.kernels, len(placed.plan.steps)
+        kernels, steps = placed.train.kernels, len(placed.plan.steps)
         middle = 1 + next((i for i, k in enumerate(kernels) if k.where.phase != "forward"), len(kernels))
         end = len(kernels) + 2
         self.parts = ((0, middle), (middle, end), (end, steps))

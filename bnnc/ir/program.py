@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from ..rng import STATES
 from .ops import OPS
 
 if TYPE_CHECKING:
-    from ..model import Layer
+    from ..model import Layer, Model
 
 Attrs = tuple[tuple[str, Any], ...]
 
@@ -144,15 +144,27 @@ class Program:
         return [v for v in self.values if v.name in made & used]
 
 
+Side = TypeVar("Side")
+
+
 @dataclass(frozen=True)
-class Module:
-    """The two Programs of a network; passes map over both."""
+class Both(Generic[Side]):
+    """A training step and an evaluation step of one Model, in some form; passes map over both."""
 
-    train: Program
-    evaluate: Program
+    model: Model = field(repr=False)
+    train: Side
+    evaluate: Side
 
-    def __iter__(self) -> Iterator[Program]:
+    def __iter__(self) -> Iterator[Side]:
         return iter((self.train, self.evaluate))
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self))
+
+
+@dataclass(frozen=True)
+class Module(Both[Program]):
+    """The two Programs of a network."""
 
 
 class Builder:

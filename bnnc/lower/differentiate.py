@@ -15,7 +15,6 @@ from dataclasses import replace
 from ..ir.bounds import verify_bounds
 from ..ir.program import Module, Program
 from ..ir.verify import verify_keep, verify_updates
-from ..model import Model
 from .context import Context
 from .expand import make_context
 
@@ -77,11 +76,12 @@ def by_gradients(cx: Context, program: Program) -> None:
             at_the_last_part(cx, done)
 
 
-def differentiate(module: Module, model: Model) -> Module:
+def differentiate(module: Module) -> Module:
     """Add backward and update ops to the train Program.
 
     Raises BnncError B0503 when a rule's `keep` is broken, B0702 for operands that no backend's kernels hold.
     """
+    model = module.model
     cx = make_context(model, module.train, True)
     if cx.rule.backward:
         cx.b.phase = "backward"
@@ -91,6 +91,6 @@ def differentiate(module: Module, model: Model) -> Module:
     out = cx.b.finish()
     verify_updates(out, frozenset(cx.rule.freezes(model)), model.rule.name)
     verify_keep(out)
-    done = Module(out, module.evaluate)
+    done = replace(module, train=out)
     verify_bounds(done)
     return done

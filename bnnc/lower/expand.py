@@ -58,4 +58,4 @@ def _expand_one(model: Model, training: bool) -> Program:
 def expand(model: Model) -> Module:
     """Both Programs of a Model.  Their states are the same list: evaluation sees the optimiser's later, unused."""
     train, evaluate = _expand_one(model, True), _expand_one(model, False)
-    return Module(train, replace(evaluate, keep=None))
+    return Module(model, train, replace(evaluate, keep=None))

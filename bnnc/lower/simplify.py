@@ -66,4 +66,4 @@ def _prune(p: Program) -> Program:
 
 def simplify(module: Module) -> Module:
     """Both Programs simplified; every value that is left has the bits that it had."""
-    return Module(*(_prune(_merge(p)) for p in module))
+    return Module(module.model, *(_prune(_merge(p)) for p in module))

@@ -8,10 +8,10 @@ reader.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ..ir.program import Both, Program
 from ..ir.sequence import ROWS
 from ..sched.anchor import Map
 from ..sched.expr import Expr
@@ -30,6 +30,10 @@ class PackedSchedule:
     constants: tuple[Storage, ...] = ()
     loops: tuple[Loop, ...] = ()
 
+    @property
+    def program(self) -> Program:
+        return self.schedule.program
+
     @cached_property
     def storage(self) -> dict[str, Storage]:
         """Storages and constants by name."""
@@ -37,7 +41,7 @@ class PackedSchedule:
 
     def __str__(self) -> str:
         """Kernels in order, those of a loop over strips indented below it, then the storages."""
-        out, loops = [f"packed {self.schedule.program.name}"], {loop.first: loop for loop in self.loops}
+        out, loops = [f"packed {self.program.name}"], {loop.first: loop for loop in self.loops}
         inside = {i for loop in self.loops for i in range(loop.first, loop.last + 1)}
         for i, k in enumerate(self.kernels):
             if loop := loops.get(i):
@@ -54,18 +58,8 @@ class PackedSchedule:
 
 
 @dataclass(frozen=True)
-class Packed:
-    """Both packed Schedules of a Module."""
-
-    scheduled: Scheduled
-    train: PackedSchedule
-    evaluate: PackedSchedule
-
-    def __iter__(self) -> Iterator[PackedSchedule]:
-        return iter((self.train, self.evaluate))
-
-    def __str__(self) -> str:
-        return "\n".join(str(p) for p in self)
+class Packed(Both[PackedSchedule]):
+    """Both packed Schedules of a network."""
 
 
 def base_name(name: str) -> str:
@@ -148,4 +142,4 @@ class _Packer:
 
 def pack(s: Scheduled) -> Packed:
     """Both Schedules with a storage for each value."""
-    return Packed(s, _Packer(s.train).run(), _Packer(s.evaluate).run())
+    return Packed(s.model, _Packer(s.train).run(), _Packer(s.evaluate).run())

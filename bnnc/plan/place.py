@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 
 from ..diag import NOWHERE, InternalError
+from ..ir.program import Program
+from ..model import Model
 from .pack import Packed, PackedSchedule
 from .types import Buffer, Plan, Step, Storage
 
@@ -30,6 +32,19 @@ class Placed:
 
     packed: Packed
     plan: Plan
+
+    @property
+    def model(self) -> Model:
+        return self.packed.model
+
+    @property
+    def train(self) -> PackedSchedule:
+        return self.packed.train
+
+    @property
+    def program(self) -> Program:
+        """The training step's: its states are the network's."""
+        return self.packed.train.program
 
     def __str__(self) -> str:
         rows = ["id,lower,upper,size,offset"]  # minimalloc's CSV: [lower, upper) in time
@@ -49,13 +64,13 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
     """Steps of one schedule: load, kernels, done.  In-place outputs appear under their state's name.  What a loop over
     strips makes for others is all there when it begins, and what it reads when it ends."""
     alias = dict(ps.schedule.alias)
-    states = ps.schedule.program.state_names
+    states = ps.program.state_names
 
     def name(n: str) -> str:
         n = alias.get(n, n)
         return n if n in states else prefix + n
 
-    p = ps.schedule.program
+    p = ps.program
     constants = {s.name for s in ps.constants}
     steps = [Step(f"{prefix}load", tuple(s.name for s in p.states if s.role == "encoder"), tuple(map(name, p.inputs)))]
     for k in ps.kernels:
@@ -94,7 +109,7 @@ def _lifetimes(steps: list[Step]) -> dict[str, tuple[int, int]]:
 def live_bytes(ps: PackedSchedule) -> tuple[list[int], dict[str, tuple[int, int]]]:
     """Bytes that are alive at each time of one schedule, states apart, and when each buffer lives."""
     steps = timeline(ps, "")
-    storage, states = ps.storage, ps.schedule.program.state_names
+    storage, states = ps.storage, ps.program.state_names
     life = {n: ends for n, ends in _lifetimes(steps).items() if n not in states}
     change = [0] * (len(steps) + 1)
     for n, (first, last) in life.items():
@@ -154,7 +169,7 @@ def _storages(packed: Packed) -> dict[str, Storage]:
     found: dict[str, Storage] = {}
     for ps, prefix in _both(packed):
         for s in ps.storages:
-            name = s.name if s.name in ps.schedule.program.state_names else prefix + s.name
+            name = s.name if s.name in ps.program.state_names else prefix + s.name
             found.setdefault(name, replace(s, name=name))
     return found
 
@@ -187,9 +202,7 @@ def _place_rest(
 ) -> list[Buffer]:
     """Buffers at these offsets; each stands where the kernel that makes it does in the spec."""
     external = {
-        prefix + n
-        for ps, prefix in _both(packed)
-        for n in (*ps.schedule.program.inputs, *(v for _, v in ps.schedule.program.results))
+        prefix + n for ps, prefix in _both(packed) for n in (*ps.program.inputs, *(v for _, v in ps.program.results))
     }
     maker = {n: s for s in reversed(steps) for n in s.writes}
     buffers = []
@@ -215,11 +228,11 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
     """Raises InternalError if a buffer has no storage."""
     steps = timeline(packed.train, "") + timeline(packed.evaluate, EVAL)
     storages = _storages(packed)
-    states = packed.train.schedule.program.state_names
+    states = packed.train.program.state_names
     life = {n: ends for n, ends in _lifetimes(steps).items() if n not in states}
     if missing := [n for n in life if n not in storages]:
         raise InternalError(f"no storage for {missing}")
-    buffers = _place_states([s.name for s in packed.train.schedule.program.states], storages, steps)
+    buffers = _place_states([s.name for s in packed.train.program.states], storages, steps)
     state_bytes = buffers[-1].end if buffers else 0
     offsets = _best_offsets(life, storages, state_bytes, reuse)
     buffers += _place_rest(packed, steps, offsets, life, storages)

@@ -84,12 +84,12 @@ class Report:
     @cached_property
     def cost(self) -> Cost:
         """Of a training step."""
-        return step_cost(self.placed.packed.train)
+        return step_cost(self.placed.train)
 
     @property
     def checkpoint(self) -> int:
         """Bytes of a checkpoint file: header, position with the counters (bnnc_store.h, bnnc_train.h), state."""
-        results = self.placed.packed.train.schedule.program.results
+        results = self.placed.program.results
         return 512 + 112 + 8 * sum(role.count(":") == 2 for role, _ in results) + self.placed.plan.state_bytes
 
     def summary(self) -> dict[str, Any]:

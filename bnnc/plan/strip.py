@@ -121,7 +121,7 @@ def _renamed(k: Kernel, names: dict[str, str]) -> Kernel:
 class _Stripper:
     def __init__(self, ps: PackedSchedule) -> None:
         self.ps, self.storage = ps, ps.storage
-        p = ps.schedule.program
+        p = ps.program
         self.samples = p.value["labels"].shape[0]
         self.alias = dict(ps.schedule.alias)
         self.kept = {*p.inputs, *p.state_names, *self.alias, *(v for _, v in p.results), *(v for _, v in p.updates)}

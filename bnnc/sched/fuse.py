@@ -232,4 +232,4 @@ def drop_unread(kernels: list[Kernel], required: set[str]) -> list[Kernel]:
 
 def fuse(module: Module, on: bool = True) -> Scheduled:
     """Both Schedules; kernels in program order, not yet named."""
-    return Scheduled(module, *(Schedule(p, tuple(_Fuser(p, on).run())) for p in module))
+    return Scheduled(module.model, *(Schedule(p, tuple(_Fuser(p, on).run())) for p in module))

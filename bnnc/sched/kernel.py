@@ -7,12 +7,11 @@ A Schedule holds no text, no storage and no offsets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..diag import NOWHERE, Span
-from ..ir.program import Module, Program
+from ..ir.program import Both, Program
 from .anchor import Anchor
 from .expr import Expr, Shape
 
@@ -98,15 +97,5 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Scheduled:
-    """The two Schedules of a Module."""
-
-    module: Module
-    train: Schedule
-    evaluate: Schedule
-
-    def __iter__(self) -> Iterator[Schedule]:
-        return iter((self.train, self.evaluate))
-
-    def __str__(self) -> str:
-        return f"{self.train}\n{self.evaluate}"
+class Scheduled(Both[Schedule]):
+    """The two Schedules of a network."""

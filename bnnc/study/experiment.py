@@ -343,7 +343,7 @@ class Experiment:
 
 def _program_seed(plan: api.Plan, seed: int) -> int | None:
     """The seed, where it decides constants of the program; else None."""
-    return seed if plan.planned.placed.packed.train.schedule.program.constants else None
+    return seed if plan.planned.placed.program.constants else None
 
 
 def _unfit(e: BnncError) -> str:

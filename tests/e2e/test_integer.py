@@ -107,7 +107,7 @@ class Programs:
 
 
 def plan(model: Model) -> driver.Planned:
-    return driver.plan_model(driver.Options("", model=model, threads=4), find_target("host"), knobs.Knobs())
+    return driver.plan_model(model, driver.Options("", threads=4), find_target("host"), knobs.Knobs())
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ States = dict[str, np.ndarray]
 
 def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States, list[dict[str, Any]]]:
     """The states after training, and what the log says of each epoch."""
-    module = differentiate(expand(model), model)
+    module = differentiate(expand(model))
     fit, held = rng.holdout(seed, N_TRAIN, model.holdout) if model.holdout else (np.arange(N_TRAIN), np.arange(0))
     bits = np.where(X, 1, -1).astype(np.int8)
     states = interp.init_states(module.train, seed)
@@ -350,7 +350,7 @@ def test_the_group_schedule_needs_a_plateau():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_states_survive_the_text_form(name):
-    for program in differentiate(expand(MODELS[name]), MODELS[name]):
+    for program in differentiate(expand(MODELS[name])):
         back = parse_program(print_program(program))
         assert all(s.limit for s in back.states) and set(back.values) == set(program.values)
         assert (back.states, back.ops, back.constants, back.updates) == (

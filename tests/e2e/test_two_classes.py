@@ -68,7 +68,7 @@ def test_the_executable_computes_what_the_interpreter_says():
     program = net.compile()
     program.fit(x, y, epochs=1)
     model = program.model
-    train = differentiate(expand(model), model).train
+    train = differentiate(expand(model)).train
     start = states = interp.init_states(train, 3)
     pm1 = np.where(x >= 128, 1, -1).astype(np.int8)
     scalars = {"seed": 3, "errors": 1, "samples": 1, "level": 0}

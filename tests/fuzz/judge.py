@@ -210,7 +210,7 @@ def program(case: Case) -> None:
     """The program: its ELF is the plan's; all levels and threads give the same states; the peak is at most the plan;
     one that is killed ends where one that was left alone does."""
     model = case.model
-    planned = driver.plan_model(driver.Options(case.text, model=model, threads=4), case.planned.target, knobs.Knobs())
+    planned = driver.plan_model(model, driver.Options(case.text, threads=4), case.planned.target, knobs.Knobs())
     with tempfile.TemporaryDirectory(prefix="bnnc-fuzz-") as tmp:
         folder = Path(tmp)
         planned, _ = driver.build_planned(planned, folder / "net")

@@ -29,11 +29,11 @@ def test_the_sum_of_parts_is_the_batch(optimizer: str) -> None:
         f"train {{ batch = 12; optimizer = {optimizer}; }}\n"
     )
     whole, part = plan(text), plan(in_parts(text, 4))
-    program = part.placed.packed.train.schedule.program
+    program = part.placed.program
     assert program.value["x"].shape[0] == 3
     inputs = batch_of(whole, 1)
     start = interp.init_states(program, 3)
-    _, want = interp.step(whole.placed.packed.train.schedule.program, {**start, **inputs})
+    _, want = interp.step(whole.placed.program, {**start, **inputs})
     states = start
     for k in range(4):
         assert k == 0 or all((states[n] == start[n]).all() for n in want)
@@ -78,7 +78,7 @@ def test_the_trainer_goes_through_the_batch_in_its_order() -> None:
     net = bnnc.parse(in_parts(spec((11, 8, 4), kind="u8", batch=12), 3).replace("train {", "train { seed = 3;"))
     program = net.compile()
     program.fit(x, y, epochs=1)
-    train = differentiate(expand(program.model), program.model).train
+    train = differentiate(expand(program.model)).train
     states = interp.init_states(train, 3)
     for step in range(len(y) // 12):
         for k in range(3):

@@ -212,7 +212,7 @@ def test_dropout_is_drawn_again() -> None:
     text = """network net { input f32[64]; dropout 0.25; dense 8; batchnorm; dropout 0.25; dense 4; batchnorm; loss; }
               rule standard; train { batch = 50; }"""
     planned = plan(text)
-    module = planned.placed.packed.scheduled.module
+    module = planned.trace.results["simplify"]
     raw = expand(planned.model)
     inputs, states = batch_of(planned, 0), interp.init_states(module.train, 1)
     assert {"seed", "tick"} <= set(module.train.inputs) and not {"seed", "tick"} & set(module.evaluate.inputs)
@@ -224,7 +224,7 @@ def test_dropout_is_drawn_again() -> None:
     np.testing.assert_allclose(out[out != 0], (x / 0.75)[out != 0], rtol=1e-4)
     again = interp.run(raw.train, {**env, "tick": env["tick"] + 1})["dropout1.out"]
     assert ((again == 0) != (out == 0)).mean() > 0.2
-    both = interp.run(differentiate(raw, planned.model).train, {**env, "lr": inputs["lr"], "step": inputs["step"]})
+    both = interp.run(differentiate(raw).train, {**env, "lr": inputs["lr"], "step": inputs["step"]})
     dropped = both["dropout2.out"] == 0
     assert dropped.any() and (both["dropout2.g"][dropped] == 0).all() and (both["dropout2.g"][~dropped] != 0).all()
     np.testing.assert_array_equal(

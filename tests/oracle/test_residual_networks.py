@@ -96,7 +96,7 @@ def forward(p: dict[str, Any], image: Any, kind: dict[str, Any]) -> Any:
 def test_every_gradient_is_autograds(kind: dict[str, Any]) -> None:
     planned = plan(SPEC.format(rule="standard", **kind))
     raw = expand(planned.model)
-    program = differentiate(raw, planned.model).train
+    program = differentiate(raw).train
     states, inputs = interp.init_states(program, 3), batch_of(planned, 1)
     rng = np.random.default_rng(0)
     trained = [s.name for s in program.states if s.role in ("weight", "param")]
@@ -133,7 +133,7 @@ def test_what_edge_keeps() -> None:
     keep.
     """
     planned = plan(SPEC.format(rule="edge", **RESNETE))
-    program = differentiate(expand(planned.model), planned.model).train
+    program = differentiate(expand(planned.model)).train
     wide = (
         {v.name for v in program.retained() if min(v.shape) > 1 and v.dtype not in ("bit", "bool")}
         - {"x"}
@@ -154,7 +154,7 @@ def test_edges_gradients_are_near_standards() -> None:
     for rule in ("edge(state = f32)", "standard"):
         text = SPEC.format(rule=rule, **RESNETE).replace("batchnorm;", "batchnorm bnn;")
         planned = plan(text)
-        program = differentiate(expand(planned.model), planned.model).train
+        program = differentiate(expand(planned.model)).train
         inputs = batch_of(planned, 1)
         _, new = interp.step(program, {**interp.init_states(program, 3), **{n: inputs[n] for n in program.inputs}})
         grads.append(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 
+from bnnc.driver import Options, check_text
 from bnnc.ir.program import Module, Program
 from bnnc.ir.text import parse_program
 from bnnc.ir.verify import verify_program
@@ -11,6 +12,8 @@ from bnnc.sched.expr import Expr
 from bnnc.sched.fuse import fuse
 from bnnc.sched.kernel import Schedule, Scheduled
 
+# the Model of Programs that are written by hand: no pass over them asks more of it than `recompute = off`
+HAND = check_text(Options("network hand { input u8[1]; dense 2; batchnorm; loss; }"))
 EMPTY = parse_program("program evaluate keep=None\n")
 
 
@@ -22,7 +25,7 @@ def program(text: str) -> Program:
 
 
 def module(text: str) -> Module:
-    return Module(program(text), EMPTY)
+    return Module(HAND, program(text), EMPTY)
 
 
 def fused(text: str, on: bool = True) -> Scheduled:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from programs import EMPTY, fused, module, program, shown
+from programs import EMPTY, HAND, fused, module, program, shown
 
 from bnnc.ir.program import Module
 from bnnc.sched.fuse import fuse
@@ -133,5 +133,5 @@ def test_an_update_waits_for_sink() -> None:
 
 
 def test_what_nobody_reads_is_not_stored() -> None:
-    m = Module(program(HEAD + "    %a = sign(%x) : bit[4, 5]  @forward\n    result loss %v"), EMPTY)
+    m = Module(HAND, program(HEAD + "    %a = sign(%x) : bit[4, 5]  @forward\n    result loss %v"), EMPTY)
     assert shown(fuse(m).train) == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from programs import EMPTY, program
+from programs import EMPTY, HAND, program
 
 from bnnc.ir.program import Module
 from bnnc.ir.text import print_program
@@ -18,7 +18,7 @@ HEAD = """
 
 def ops(text: str) -> list[str]:
     """The op lines and the updates and results that are left; the pass preserves all bits (checked)."""
-    before = Module(program(HEAD + text), EMPTY)
+    before = Module(HAND, program(HEAD + text), EMPTY)
     after = simplify(before)
     verify_program(after.train)
     validate(before, after)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from helpers import plan, spec
-from programs import EMPTY, fused, module, program
+from programs import EMPTY, HAND, fused, module, program
 
 from bnnc import driver, knobs
 from bnnc.diag import InternalError
@@ -55,7 +55,7 @@ def run_with(name: str, broken: Callable[[Any], Any]) -> None:
 
     original = next(p for p in driver.MIDDLE if p.name == name)
     passes = tuple(replace(p, run=run, verify=None) if p.name == name else p for p in driver.MIDDLE)
-    run_passes(passes, model, driver.Options("", model=model), knobs.Knobs(verify=2))
+    run_passes(passes, model, driver.Options(""), knobs.Knobs(verify=2))
 
 
 def swap_subtraction(m: Module) -> Module:
@@ -134,9 +134,9 @@ def test_minus_zero_is_a_change() -> None:
     c = program(
         head + "%z = const() {value=-0.0} : f32[1, 1]  @forward\n%y = copy(%z) : f32[1, 1]  @forward\nresult loss %y"
     )
-    validate(Module(a, EMPTY), Module(b, EMPTY))
+    validate(Module(HAND, a, EMPTY), Module(HAND, b, EMPTY))
     with pytest.raises(InternalError, match="train: result loss changed"):
-        validate(Module(a, EMPTY), Module(c, EMPTY))
+        validate(Module(HAND, a, EMPTY), Module(HAND, c, EMPTY))
 
 
 def test_updates_in_place_take_effect_at_once() -> None:

@@ -27,14 +27,14 @@ def run(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]:
     """(states before, states after, all values, results by role) of one step of the schedules' Program."""
     planned = plan(text)
-    p = planned.placed.packed.train.schedule.program
+    p = planned.placed.program
     before = interp.init_states(p, 7)
     values, after = interp.step(p, {**before, **batch_of(planned, seed)})
     return before, after, values, dict(p.results)
 
 
 def classifier(text: str, name: str = "classifier") -> np.ndarray:
-    p = plan(text).placed.packed.train.schedule.program
+    p = plan(text).placed.program
     return constant_array(p.value[name], next(c for c in p.constants if c.name == name))
 
 
