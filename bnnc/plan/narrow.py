@@ -1,0 +1,70 @@
+"""One kernel over one strip of its matrix at a time, for loops over strips (``strip.py``)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ..sched.anchor import NoStrip, Strip
+from ..sched.expr import COLUMNS, ROWS, Expr, Shape
+from ..sched.kernel import Kernel, Output
+
+MOVE = ("rows", "columns")  # how what is cut along an axis moves from strip to strip
+# ops that know where in the matrix they are
+PLACED = frozenset(
+    ("col", "step", "bernoulli", "take", "lookup", "rate", "split", "previous", "last", "repeat", "join")
+)
+
+
+def part(shape: Shape, axis: int, parts: int) -> Shape:
+    rows, cols = shape
+    return (rows // parts, cols) if axis == ROWS else (rows, cols // parts)
+
+
+class Narrow(Strip):
+    """One kernel as it is for a strip.  Raises NoStrip where it cannot be cut so."""
+
+    def __init__(self, k: Kernel, axis: int, parts: int) -> None:
+        self.axis, self.parts, self.moves = axis, parts, {}  # type: tuple[int, int, dict[str, str]]
+        self.extent = k.domain[axis]
+        if self.extent % parts or any(o.row_sum for o in k.outputs):
+            raise NoStrip
+        anchor = k.anchor.narrow(self)
+        outputs = tuple(Output(o.value, self.cut(o.expr)) for o in k.outputs)
+        for o in k.outputs:
+            self.note(o.value, MOVE[axis])
+        domain = part(k.domain, axis, parts)
+        self.kernel = replace(k, anchor=anchor, domain=domain, outputs=outputs, moves=tuple(self.moves.items()))
+
+    def note(self, name: str, move: str) -> None:
+        if self.moves.setdefault(name, move) != move:
+            raise NoStrip
+
+    def fixed(self, e: Expr) -> Expr:
+        for n in e.loads():
+            self.note(n, "")
+        return e
+
+    def taps(self, e: Expr) -> Expr:
+        self.note(e.attr, "taps")
+        return e
+
+    def cut(self, e: Expr) -> Expr:
+        size = e.shape[self.axis]
+        moving = size == self.extent if self.axis == COLUMNS else size > 1
+        if e.op in PLACED or size % self.parts and size > 1 or not moving and size > 1:
+            raise NoStrip
+        if e.op == "load":
+            self.note(e.attr, MOVE[self.axis] if moving else "")
+        shape = part(e.shape, self.axis, self.parts) if moving else e.shape
+        return replace(e, args=tuple(self.cut(a) for a in e.args), shape=shape)
+
+
+def renamed(k: Kernel, names: dict[str, str]) -> Kernel:
+    """The kernel with other storages in its loads."""
+
+    def other(e: Expr) -> Expr:
+        return e.substitute(
+            {x.attr: replace(x, attr=names[x.attr]) for x in e.walk() if x.op == "load" and x.attr in names}
+        )
+
+    return replace(k, anchor=k.anchor.mapped(other), outputs=tuple(replace(o, expr=other(o.expr)) for o in k.outputs))
