@@ -300,7 +300,7 @@ def check(
     notes: list[tuple[Any, str]] = [(None, first)] if first else []
     notes += [(None, f"at its peak, step {peak.name}, {spaced(plan.lower_bound)} B of buffers are alive; the largest:")]
     for b in live[:LARGEST]:
-        line = f"line {b.span.line}" if b.span.file != "<builtin>" else "everywhere"
+        line = f"line {b.span.line}" if b.span.known else "everywhere"
         notes.append((None, f"  {b.name} ({b.storage}, {line}): {spaced(b.nbytes)} B"))
     others = report.total - report.arena
     notes.append(
@@ -314,7 +314,7 @@ def check(
         if ways and ways[0].total <= ram
         else ("no single change is enough: make the network smaller, or give it more memory")
     )
-    span = next((s for s in (peak.span, *(b.span for b in live)) if s.file != "<builtin>"), NOWHERE)
+    span = next((s for s in (peak.span, *(b.span for b in live)) if s.known), NOWHERE)
     e = error(
         "B0601",
         f"{spaced(report.total)} B needed, {spaced(ram)} B there are, {spaced(report.total - ram)} B too much",

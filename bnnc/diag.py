@@ -27,6 +27,11 @@ class Span:
     line: int = 1
     col: int = 1
 
+    @property
+    def known(self) -> bool:
+        """Is there a text that it points into?"""
+        return self.file != NOWHERE.file
+
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.col}"
 
@@ -141,10 +146,10 @@ class _Renderer:
         gutter = max(2, *(len(str(s.line)) for s in spans))
         equals = " " * gutter + self.paint(" =", "frame")
         out = [self.paint(f"{d.severity}[{d.code}]", d.severity) + self.paint(f": {d.message}", "bold")]
-        if d.span != NOWHERE:
+        if d.span.known:
             out += self.place(d.span, d.label, "^", d.severity, gutter)
         for span, text in d.notes:
-            if span and span != NOWHERE:
+            if span and span.known:
                 out += [f"{self.paint('note', 'note')}: {text}", *self.place(span, "", "-", "note", gutter)]
             else:
                 out.append(f"{equals} {self.paint('note', 'note')}: {text}")
@@ -183,8 +188,8 @@ def to_json(diagnostics: Iterable[Diagnostic], sources: Mapping[str, str] | None
             "message": d.message,
             "label": d.label,
             "help": d.help,
-            "range": None if d.span == NOWHERE else _range(d.span, texts),
-            "notes": [{"message": t, "range": _range(s, texts) if s and s != NOWHERE else None} for s, t in d.notes],
+            "range": _range(d.span, texts) if d.span.known else None,
+            "notes": [{"message": t, "range": _range(s, texts) if s and s.known else None} for s, t in d.notes],
         }
         for d in by_position(diagnostics)
     ]

@@ -127,7 +127,7 @@ def _kind(b: Buffer) -> str:
 def _rows(table: Table, buffers: Sequence[Buffer], least: int, timeline: Timeline) -> None:
     shown = [b for b in buffers if b.nbytes >= least]
     for b in shown:
-        line = str(b.span.line) if b.span.file != "<builtin>" else ""
+        line = str(b.span.line) if b.span.known else ""
         table.add_row(b.name, line, _kind(b), spaced(b.nbytes), *([timeline.bar(b)] if timeline.sections else []))
     if rest := buffers[len(shown) :]:
         table.add_row(f"and {len(rest)} smaller ones", "", "", spaced(sum(b.nbytes for b in rest)), style="dim")
@@ -180,7 +180,7 @@ def peak_json(plan: Plan) -> dict[str, Any]:
         "live": [
             {
                 "name": b.name,
-                "line": b.span.line if b.span.file != "<builtin>" else None,
+                "line": b.span.line if b.span.known else None,
                 "type": str(b.storage),
                 "bytes": b.nbytes,
                 "region": b.region,
@@ -202,7 +202,7 @@ def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
     """What is alive at the peak with lines of the spec, and what each single change would lead to."""
     placed, out = plan.planned.placed.plan, []
     peak = placed.steps[placed.peak_step]
-    where = f", line {peak.span.line}" if peak.span.file != "<builtin>" else ""
+    where = f", line {peak.span.line}" if peak.span.known else ""
     out.append(
         f"most bytes are alive in step {peak.name}{where}: {kib(placed.lower_bound)} of an arena of"
         f" {spaced(placed.arena_bytes)}"
@@ -214,7 +214,7 @@ def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
     for b in shown:
         kept = {"state": "always", "io": "the batch"}.get(b.region, "for a part of the step")
         live.add_row(
-            str(b.span.line) if b.span.file != "<builtin>" else "", b.name, str(b.storage), kept, spaced(b.nbytes)
+            str(b.span.line) if b.span.known else "", b.name, str(b.storage), kept, spaced(b.nbytes)
         )
     if rest := _at_peak(plan)[len(shown) :]:
         live.add_row("", f"and {len(rest)} smaller ones", "", "", spaced(sum(b.nbytes for b in rest)), style="dim")

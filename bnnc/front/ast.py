@@ -165,7 +165,7 @@ class File:
 def head(node: Stmt | Setting | Call | Index) -> Span:
     """The span of the name that ``node`` starts with."""
     s = node.span
-    return s if s == NOWHERE else Span(s.file, s.start, s.start + len(node.name), s.line, s.col)
+    return Span(s.file, s.start, s.start + len(node.name), s.line, s.col) if s.known else s
 
 
 def names(value: Value) -> Iterator[Name]:

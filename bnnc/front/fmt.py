@@ -125,7 +125,7 @@ class _Printer:
         if not body:
             return _header(item) + " {}"
         span = item.body_span  # type: ignore[union-attr]
-        if span == NOWHERE or any(x.span.line != span.line for x in body):
+        if not span.known or any(x.span.line != span.line for x in body):
             return None
         inner = [self.one_line(x) for x in body]
         return None if None in inner else f"{_header(item)} {{ {' '.join(map(str, inner))} }}"
@@ -133,7 +133,7 @@ class _Printer:
     def items(self, items: tuple[ast.Item, ...], depth: int, end: int) -> None:
         first, several, before = True, False, 0
         for i, item in enumerate(items):
-            here = item.span != NOWHERE
+            here = item.span.known
             body_span = item.body_span if isinstance(item, ast.Stmt | ast.BlockDef) else NOWHERE
             line = self.one_line(item)
             commented = bisect(self.starts, body_span.start) < bisect(self.starts, body_span.end)
@@ -152,7 +152,7 @@ class _Printer:
             if not first and (force or (new_line and item.span.line - 1 in self.blank)):
                 self.lines.append("")
             first, several = False, line is None
-            following = items[i + 1].span.start if i + 1 < len(items) and items[i + 1].span != NOWHERE else end
+            following = items[i + 1].span.start if i + 1 < len(items) and items[i + 1].span.known else end
             if line is not None:
                 self.put(depth, line)
             else:
@@ -168,8 +168,8 @@ class _Printer:
     def body(self, item: ast.Item, depth: int) -> None:
         body, span = _body(item) or (), item.body_span  # type: ignore[union-attr]
         self.put(depth, _header(item) + " {")
-        placed = [x.span.start for x in body if x.span != NOWHERE]
-        end = span.end if span != NOWHERE else 0
+        placed = [x.span.start for x in body if x.span.known]
+        end = span.end if span.known else 0
         self.lines[-1] += self.trailing(min([*placed, end]))
         self.items(body, depth + 1, end)
         self.put(depth, "}")

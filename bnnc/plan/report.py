@@ -127,7 +127,7 @@ class Report:
             "buffers": [
                 {
                     "name": b.name,
-                    "line": b.span.line if b.span.file != "<builtin>" else None,
+                    "line": b.span.line if b.span.known else None,
                     "layer": b.layer,
                     "dtype": b.storage.dtype,
                     "shape": list(b.storage.shape),

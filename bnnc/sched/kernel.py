@@ -37,7 +37,7 @@ class Where:
     @property
     def line(self) -> int:
         """Of the spec; 0 where no layer of the spec is meant."""
-        return self.span.line if self.layer and self.span.file != "<builtin>" else 0
+        return self.span.line if self.layer and self.span.known else 0
 
     def __str__(self) -> str:
         return f"{self.layer}, line {self.line}" if self.line else self.layer
