@@ -158,11 +158,7 @@ def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
     """
     p = placed.packed.train.schedule.program
     at = {b.name: b.offset for b in placed.plan.buffers}
-    found = [(role.split(":"), v) for role, v in p.results if role.count(":") == 2]
-    return [
-        (name, layer, at[v], p.value[v].shape[0] * p.value[v].shape[1], kind == "share")
-        for (kind, name, layer), v in sorted(found, key=lambda x: x[0][1:])
-    ]
+    return [(c.name, c.layer, at[v], p.value[v].shape[0] * p.value[v].shape[1], c.share) for c, v in p.counters]
 
 
 def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:

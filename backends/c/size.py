@@ -110,8 +110,8 @@ def variable_bytes(target: Target, placed: Placed) -> int:
     """Without an operating system: the runtime's variables, from the arena's end on (the build puts right what is not
     so).
     """
-    results = placed.packed.train.schedule.program.results
-    return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * sum(role.count(":") == 2 for role, _ in results)
+    counters = placed.program.counters
+    return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * len(counters)
 
 
 def code_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:

@@ -213,9 +213,7 @@ def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:
     shown = [b for b in _at_peak(plan) if b.nbytes >= placed.lower_bound / 200]
     for b in shown:
         kept = {"state": "always", "io": "the batch"}.get(b.region, "for a part of the step")
-        live.add_row(
-            str(b.span.line) if b.span.known else "", b.name, str(b.storage), kept, spaced(b.nbytes)
-        )
+        live.add_row(str(b.span.line) if b.span.known else "", b.name, str(b.storage), kept, spaced(b.nbytes))
     if rest := _at_peak(plan)[len(shown) :]:
         live.add_row("", f"and {len(rest)} smaller ones", "", "", spaced(sum(b.nbytes for b in rest)), style="dim")
     what = Table(box=None, pad_edge=False, header_style="bold")

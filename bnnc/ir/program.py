@@ -94,20 +94,40 @@ class Region:
     static: Attrs = ()  # numbers known at compile time, e.g. the input's affine scaling
 
 
+@dataclass(frozen=True, order=True)
+class Counter:
+    """The role of a result that is an i32 vector of counts: what is counted, and in which layer ("": in all).
+
+    The trainer sums it over the steps of an epoch; a ``share`` is then divided by the number of samples.
+    """
+
+    name: str
+    layer: str = ""
+    share: bool = False
+
+    @classmethod
+    def parse(cls, text: str) -> Counter:
+        """What ``str`` wrote."""
+        kind, name, layer = text.split(":")
+        return cls(name, layer, kind == "share")
+
+    def __str__(self) -> str:
+        return f"{'share' if self.share else 'count'}:{self.name}:{self.layer}"
+
+
+Role = str | Counter  # of a result: `loss`, `pred`, or what is counted
+
+
 @dataclass(frozen=True)
 class Program:
-    """One step.  ``inputs`` are written from outside, ``results`` are read from outside, ``updates`` replace states.
-
-    A result whose role is ``count:NAME:LAYER`` or ``share:NAME:LAYER`` (LAYER may be empty) is an i32 vector of counts.
-     The trainer sums it over the steps of an epoch; a share is then divided by the number of samples.
-    """
+    """One step.  ``inputs`` are written from outside, ``results`` are read from outside, ``updates`` replace states."""
 
     name: str
     values: tuple[Value, ...]
     ops: tuple[Op, ...]
     inputs: tuple[str, ...]
     states: tuple[State, ...]
-    results: tuple[tuple[str, str], ...] = ()  # (role, value): loss, pred, and counters, see below
+    results: tuple[tuple[Role, str], ...] = ()  # (role, value)
     updates: tuple[tuple[str, str], ...] = ()  # (state, new value)
     regions: tuple[Region, ...] = ()
     constants: tuple[Constant, ...] = ()
@@ -117,6 +137,11 @@ class Program:
     def value(self) -> dict[str, Value]:
         """Values by name."""
         return {v.name: v for v in self.values}
+
+    @cached_property
+    def counters(self) -> tuple[tuple[Counter, str], ...]:
+        """What is counted, and the value that holds it; those of one name are neighbours."""
+        return tuple(sorted((role, v) for role, v in self.results if isinstance(role, Counter)))
 
     @cached_property
     def producer(self) -> dict[str, Op]:
@@ -177,7 +202,7 @@ class Builder:
         self.states: list[State] = list(base.states)
         self.inputs: list[str] = list(base.inputs)
         self.updates: list[tuple[str, str]] = list(base.updates)
-        self.results: list[tuple[str, str]] = list(base.results)
+        self.results: list[tuple[Role, str]] = list(base.results)
         self.constants: list[Constant] = list(base.constants)
         self.layer, self.span, self.phase = "", NOWHERE, "forward"
 

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 from ..diag import InternalError
-from .program import Constant, Op, Program, State, Value
+from .program import Constant, Counter, Op, Program, Role, State, Value
 
 _LINE = re.compile(
     r"^%(?P<out>\S+) = (?P<kind>\w+)\((?P<in>[^)]*)\)(?: \{(?P<attrs>.*)\})? : (?P<dtype>\w+)\[(?P<r>\d+), (?P<c>\d+)\]"
@@ -58,7 +58,7 @@ def parse_program(text: str) -> Program:
     states: list[State] = []
     constants: list[Constant] = []
     updates: list[tuple[str, str]] = []
-    results: list[tuple[str, str]] = []
+    results: list[tuple[Role, str]] = []
     name, keep = "", None
     for line in filter(None, (row.strip() for row in text.splitlines())):
         if line.startswith("program "):
@@ -77,7 +77,7 @@ def parse_program(text: str) -> Program:
             updates.append((s[1:], n[1:]))
         elif line.startswith("result "):
             _, role, n = line.split()
-            results.append((role, n[1:]))
+            results.append((Counter.parse(role) if ":" in role else role, n[1:]))
         elif m := _LINE.match(line):
             values.append(Value(m["out"], (int(m["r"]), int(m["c"])), m["dtype"]))
             args = tuple(a.strip()[1:] for a in m["in"].split(",") if a.strip())

@@ -89,8 +89,7 @@ class Report:
     @property
     def checkpoint(self) -> int:
         """Bytes of a checkpoint file: header, position with the counters (bnnc_store.h, bnnc_train.h), state."""
-        results = self.placed.program.results
-        return 512 + 112 + 8 * sum(role.count(":") == 2 for role, _ in results) + self.placed.plan.state_bytes
+        return 512 + 112 + 8 * len(self.placed.program.counters) + self.placed.plan.state_bytes
 
     def summary(self) -> dict[str, Any]:
         """The figures as plain data, all in bytes."""

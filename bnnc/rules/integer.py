@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from .. import rng
-from ..ir.program import Program, T
+from ..ir.program import Counter, Program, T
 from ..lower.context import Context
 from ..model import Call, Layer, Model, TensorType
 from ..papers import published
@@ -402,7 +402,7 @@ def rates(cx: Context, fan_ins: Iterable[int]) -> dict[int, T]:
 def any_of(cx: Context, trigger: T, layer: str = "") -> T:
     """Does any sample take part?  Their share goes to the log."""
     number = trigger.where(1, 0).sum(0).named("triggers")
-    cx.b.results.append((f"share:trigger_rate:{layer}", number.name))
+    cx.b.results.append((Counter("trigger_rate", layer, share=True), number.name))
     return (number > 0).named("any")
 
 
@@ -437,7 +437,7 @@ def learn(cx: Context, weight: T, target: T, mask: T, a_in: T, rate: T | None, a
     new = h.clip(-top, top - 1).to(weight.dtype).named(weight.name.split(".")[1] + "_new")
     b.update(weight, new)
     flips = new.sign().eq(weight.sign()).where(0, 1).sum(1).named("flips")
-    b.results.append((f"count:flips:{weight.name.removesuffix('.weight')}", flips.name))
+    b.results.append((Counter("flips", weight.name.removesuffix(".weight")), flips.name))
     b.phase = "backward"
 
 

@@ -172,7 +172,7 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
     results = dict(module.train.results)
     for epoch in range(epochs):
         hits = seen = 0
-        counts = dict.fromkeys((r for r in results if ":" in r), 0)
+        counts = dict.fromkeys((r for r, _ in module.train.counters), 0)
         for first in range(0, len(fit) // BATCH * BATCH, BATCH):
             scalars["tick"] += 1
             index = fit[rng.order(seed, epoch, len(fit), np.arange(first, first + BATCH))]
@@ -189,8 +189,7 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
                 counts[role] += int(values[results[role]].sum())
         log.append({"train_acc": hits / seen, "level": scalars["level"], "flips": {}, "trigger_rate": {}})
         for role, count in counts.items():
-            kind, what, layer = role.split(":")
-            log[-1][what][layer] = count if kind == "count" else count / seen
+            log[-1][role.name][role.layer] = count / seen if role.share else count
         if len(held):
             log[-1]["holdout_acc"] = accuracy(module.evaluate, states, held)
         now = log[-1].get("holdout_acc", hits / seen)

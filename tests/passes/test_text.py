@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from programs import program
 
 from bnnc.diag import InternalError
-from bnnc.ir.program import Builder, Module, Program
+from bnnc.ir.program import Builder, Counter, Module, Program
 from bnnc.ir.text import parse_program, print_program
 from bnnc.ir.verify import verify_program
 
@@ -69,7 +69,7 @@ def test_round_trip_of_random_programs(data: st.DataObject) -> None:
         else:
             y = b.op(kind, x)
         values.append(y)
-    b.results.append(("loss", values[-1].name))
+    b.results += [("loss", values[-1].name), (Counter("flips", "dense1", share=True), values[0].name)]
     p = b.finish(keep=data.draw(st.sampled_from([None, ("bit", "bool")])))
     verify_program(p)
     assert same(parse_program(print_program(p)), p)

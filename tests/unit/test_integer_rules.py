@@ -16,6 +16,7 @@ from bnnc.driver import Options, check_text
 from bnnc.front import fmt
 from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
+from bnnc.ir.program import Counter
 from bnnc.rules.frame import equiangular_frame, random_prototypes
 from bnnc.sched.anchor import Group
 
@@ -46,17 +47,17 @@ def test_flips_are_the_signs_that_change(rule):
     for layer in ("dense1", "dense2"):
         w = f"{layer}.weight"
         changed = (before[w] >= 0) != (after[w] >= 0)
-        assert (values[results[f"count:flips:{layer}"]][:, 0] == changed.sum(axis=1)).all()
+        assert (values[results[Counter("flips", layer)]][:, 0] == changed.sum(axis=1)).all()
         total += changed.sum()
     assert total > 0
 
 
 def test_triggers_are_the_samples_that_take_part():
     _, _, values, results = run(integer((33, 21, 15, 4), rule="bep"))
-    assert values[results["share:trigger_rate:"]].item() == values["trigger.trigger"].sum() > 0
+    assert values[results[Counter("trigger_rate", share=True)]].item() == values["trigger.trigger"].sum() > 0
     _, _, values, results = run(integer((33, 21, 15, 4), rule="local"))
     for layer in ("dense1", "dense2"):
-        assert values[results[f"share:trigger_rate:{layer}"]].item() == values[f"{layer}.trigger"].sum()
+        assert values[results[Counter("trigger_rate", layer, share=True)]].item() == values[f"{layer}.trigger"].sum()
 
 
 @pytest.mark.parametrize("disable", [("sink",), ("fuse",), ("fuse", "sink"), ("simplify", "place")])
@@ -282,7 +283,7 @@ def test_freeze_first():
     assert (before["dense1.weight"] == after["dense1.weight"]).all() and (
         before["dense2.weight"] != after["dense2.weight"]
     ).any()
-    assert "count:flips:dense1" not in results and "share:trigger_rate:dense2" in results
+    assert Counter("flips", "dense1") not in results and Counter("trigger_rate", "dense2", share=True) in results
 
 
 # -- warnings ----------------------------------------------------------------------------------------------------------
