@@ -62,6 +62,7 @@ class WayOut:
     overrides: tuple[tuple[str, Any], ...] = ()
 
     def text(self, ram: int) -> str:
+        """The change, its bytes, and whether that fits into ``ram`` bytes."""
         fits = "fits" if self.total <= ram else f"{spaced(self.total - ram)} B too much"
         return f"{self.change}: {spaced(self.total)} B, {fits}{', changes learning' if self.learns_differently else ''}"
 
@@ -102,6 +103,7 @@ class Left:
 
     @property
     def notes(self) -> list[tuple[None, str]]:
+        """What is no way out and why, as notes of a diagnostic."""
         return [(None, f"no way out: {change}: {reason}") for change, reason in self.reasons.items()]
 
 
@@ -118,10 +120,12 @@ class Choice:
 
     @property
     def total(self) -> int:
+        """Bytes of the whole process."""
         return self.planned.report.total
 
     @property
     def cost(self) -> Cost:
+        """What a training step takes."""
         return self.planned.report.cost
 
     @property
@@ -131,6 +135,7 @@ class Choice:
 
     @property
     def text(self) -> str:
+        """The changes as a spec writes them."""
         return ", ".join(f"{key} = {value}" for key, value in self.changes) or "as the spec is"
 
     @property

@@ -27,6 +27,7 @@ class Source:
 
     @property
     def text(self) -> dict[str, str]:
+        """Contents of the file to compile."""
         return dict(self.files)
 
     def write(self, folder: Path) -> None:

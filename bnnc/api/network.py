@@ -292,6 +292,7 @@ class Program:
 
     @property
     def model(self) -> Model:
+        """The Model that was compiled."""
         return self.plan.planned.model
 
     @cached_property

@@ -63,6 +63,7 @@ def program(path: str) -> str:
 
 
 def wants_colour(stream: Any = None) -> bool:
+    """Is the stream a terminal, and NO_COLOR not set?"""
     return not os.environ.get("NO_COLOR") and (stream or sys.stderr).isatty()
 
 

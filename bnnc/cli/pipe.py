@@ -16,6 +16,7 @@ import click
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
+    """A reader that has gone away ends the command, and says nothing."""
     try:
         try:
             yield

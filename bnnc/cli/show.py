@@ -67,6 +67,7 @@ class Screen(Console):
     """
 
     def print(self, *objects: Any, **kw: Any) -> None:
+        """Print objects, each on lines of its own."""
         for o in objects:
             kw["sep"] = "\n"
             with self.capture() as captured:
@@ -85,6 +86,7 @@ def console(stderr: bool = False) -> Console:
 
 
 def kib(n: int) -> str:
+    """Bytes, and in KiB."""
     return f"{spaced(n)} B ({n / 1024:,.1f} KiB)".replace(",", " ")
 
 
@@ -102,6 +104,7 @@ class Timeline:
         self.header = "│".join(name[:n].ljust(n) for name, n in self.sections)
 
     def bar(self, b: Buffer) -> str:
+        """The cells of one buffer."""
         out = []
         for (first, end), (_, cells) in zip(self.parts, self.sections, strict=False):
             span = max(1, end - first)
@@ -287,6 +290,7 @@ def totals_table(plan: Plan) -> Table:
 
 
 def title(plan: Plan) -> str:
+    """What is planned, in a line."""
     m, r = plan.planned.model, plan.planned.report
     return f"{m.name} · rule {m.rule.name} · {m.optimizer.name} · batch {m.batch} · target {r.target}"
 
@@ -376,6 +380,7 @@ def published_notes(p: Published) -> list[str]:
 
 
 def list_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
+    """A plain table whose first column does not wrap."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for i, c in enumerate(columns):
         table.add_column(c, no_wrap=i == 0)

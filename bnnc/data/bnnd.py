@@ -93,14 +93,17 @@ class Dataset:
 
     @property
     def n(self) -> int:
+        """How many samples."""
         return len(self.x)
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of a sample."""
         return tuple(self.x.shape[1:])
 
     @property
     def elements(self) -> int:
+        """Numbers in a sample."""
         return math.prod(self.shape)
 
     @property

@@ -47,6 +47,7 @@ Source = str | os.PathLike[str]
 
 
 def fail(code: str, file: Source, reason: str, hint: str, line: int = 0) -> BnncError:
+    """A BnncError (exit code 5) about a file; ``line`` counts from 1."""
     name = os.fspath(file)
     span = Span(file=name, line=line) if line else NOWHERE
     return error(code, f"{name}: {reason}", span, help=hint, exit_code=5)

@@ -43,6 +43,7 @@ class Starved:
 
     @property
     def text(self) -> str:
+        """The layer and how little it would see, in words."""
         number = "one value" if self.rows == 1 else f"{self.rows} values"
         return (
             f"`{self.layer.name}` would see {number} of each channel in a step, "

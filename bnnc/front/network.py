@@ -149,6 +149,7 @@ class Expander:
         return out
 
     def repeat(self, s: ast.Stmt, scope: Scope, flow: _Flow, inside: str) -> list[Layer]:
+        """The layers of ``repeat``, one after the other.  Raises Reported."""
         args = self.binder.resolve_args(s.args, scope)
         n = self.binder.bind(REPEAT, (COUNT,), args, s.header, scope)["count"]
         if not s.body:
@@ -160,6 +161,7 @@ class Expander:
         return out
 
     def use(self, s: ast.Stmt, scope: Scope, flow: _Flow, inside: str) -> list[Layer]:
+        """The layers of a block where it is used, with its arguments.  Raises Reported, or Stop for recursion."""
         b = self.blocks[s.name]
         self.binder.no_body(s)
         uses = self.log.uses
@@ -225,6 +227,7 @@ class Expander:
             uses.pop()
 
     def layer(self, s: ast.Stmt, scope: Scope, flow: _Flow, inside: str) -> Layer:
+        """One layer and its body, with types; ``flow`` then has its output.  Raises Reported."""
         d = self.tables.layers[s.name]
         self.place(d, s, flow, inside)
         self.numbers[d.name] += 1
@@ -290,6 +293,7 @@ class Expander:
         return value
 
     def explicit(self, a: ast.Arg, scope: Scope) -> str:
+        """The name that a spec gives to a layer.  Raises Reported for one that is taken."""
         v = self.binder.resolve(a.value, scope)
         if not isinstance(v, ast.Name):
             raise self.log.fail(
@@ -393,12 +397,14 @@ class Expander:
         return t
 
     def shape(self, flow: _Flow, code: str, message: str, span: Span, label: str = "", help: str = "") -> Reported:
+        """Report a mistake of types, unless they are a guess by now; the result is for ``raise``."""
         if flow.guess:
             return Reported()
         notes = [(flow.source[1], f"`{flow.source[0]}` gives {flow.type}")] if flow.source else []
         return self.log.fail(code, message, span, label, help, notes)
 
     def warn_bare(self, d: LayerDef, s: ast.Stmt, args: Call, t: TensorType, out: TensorType, flow: _Flow) -> None:
+        """Warn where binary weights feed a sign and nothing normalises between (B0310)."""
         if self.rule is not None and not self.tables.rules[self.rule.name].impl.needs_normalisation:
             return
         if d.binary(args):

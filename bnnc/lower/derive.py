@@ -74,6 +74,7 @@ def derive(cx: Context, region: Region, grad: T) -> T | None:
 
 
 def total(grads: list[T]) -> T:
+    """The sum of several gradients of one value, in their order."""
     total = grads[0]
     for g in grads[1:]:
         total = total + g

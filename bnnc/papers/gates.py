@@ -34,10 +34,12 @@ class Gates:
 
     @property
     def total(self) -> int:
+        """All of them, weighted as the papers do."""
         return sum(n * w for n, w in zip(astuple(self), WEIGHTS.values(), strict=True))
 
 
 def added(parts: Iterable[Gates]) -> Gates:
+    """Counts added kind by kind."""
     return Gates(*(sum(column) for column in zip(*map(astuple, parts), strict=True)))
 
 

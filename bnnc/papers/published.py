@@ -33,6 +33,7 @@ class Published:
         return {"allocated": self.allocated, **{k: v for k, _, v in self.figures}}[key]
 
     def beside(self, arena_bytes: int) -> Published:
+        """The same with what bnnc allocates beside it."""
         return replace(self, allocated=arena_bytes / BYTES[self.unit])
 
 

@@ -84,6 +84,7 @@ class Store:
                 ) from None
 
     def add(self, key: str, record: Mapping[str, Any]) -> None:
+        """Keep the record of a run that ended: in memory, and as a line of the file."""
         self.found[key] = {"key": key, **record}
         with self.path.open("a", encoding="utf-8") as f:
             f.write(json.dumps(self.found[key]) + "\n")
@@ -110,6 +111,7 @@ def digest(*files: Path) -> str:
 
 @cache
 def own_source() -> str:
+    """A hash of bnnc's own source."""
     return digest(*source_files())
 
 
@@ -152,6 +154,7 @@ class Experiment:
         self.store = Store(out)
 
     def key(self, net: Network, *more: Any) -> str:
+        """Names a run by everything that its result follows from."""
         m = net.model
         parts = (
             __version__,
@@ -303,6 +306,7 @@ class Experiment:
         ]
 
     def result(self, ram: int | None = None) -> Result:
+        """Train what is missing, within ``ram`` bytes, and write the tables.  Raises BnncError B0905."""
         if ram is not None:
             for v in self.variants:
                 if v.net:
@@ -321,6 +325,7 @@ class Experiment:
         return found
 
     def row(self, v: Variant, runs: list[Run]) -> Row:
+        """A variant's row: its runs summed up, or the reason why there are none."""
         if v.net is None:
             return Row(v.label, v.settings, v.reason)
         plan = v.net.plan(threads=self.threads)

@@ -128,6 +128,7 @@ def draw(result: Result, path: Path) -> None:
 
 
 def can_plot() -> bool:
+    """Is matplotlib installed?"""
     return find_spec("matplotlib") is not None
 
 

@@ -38,10 +38,12 @@ class Interval:
     half: float | None
 
     def percent(self) -> str:
+        """In per cent, as `96.98 ± 0.12`."""
         return f"{100 * self.mean:.2f}" + ("" if self.half is None else f" ± {100 * self.half:.2f}")
 
 
 def interval(values: Sequence[float]) -> Interval:
+    """Of at least one value."""
     n = len(values)
     half = student(n - 1) * statistics.stdev(values) / math.sqrt(n) if n > 1 else None
     return Interval(statistics.fmean(values), half)
@@ -103,6 +105,7 @@ class Result:
         return tuple(k for k, _ in self.rows[0].settings)
 
     def to_json(self) -> dict[str, Any]:
+        """Plain data: accuracies 0..1, bytes, seconds."""
         rows = [{**asdict(r), "settings": dict(r.settings)} for r in self.rows]
         return {
             "name": self.name,
@@ -205,6 +208,7 @@ class Result:
         )
 
     def markdown(self) -> str:
+        """The table with its caption, and why rows are missing."""
         head, *rows = self.table()
         lines = [head, ["---"] * len(head), *rows]
         escaped = ([c.replace("|", "\\|") for c in line] for line in lines)
