@@ -18,11 +18,9 @@ from .anchor import Map
 from .expr import Expr
 from .kernel import Kernel, Output, Schedule, Scheduled, Where
 
-SEARCHED, BEAM, BRANCHES = (
-    256,
-    48,
-    8,
-)  # kernels of a schedule that is searched; orders that are kept; ways to go on from each
+SEARCHED = 256  # kernels of the longest schedule that is searched
+BEAM = 48  # orders that are kept after each kernel
+BRANCHES = 8  # ready kernels that each of them may go on with
 
 
 def _edges(kernels: list[Kernel], alias: dict[str, str]) -> list[set[int]]:
@@ -125,7 +123,7 @@ def _thrifty(first: list[int], before: list[set[int]], cost: _Bytes) -> list[int
         return first
     rank = {i: r for r, i in enumerate(first)}
     needs = [sum(1 << j for j in b) for b in before]
-    limit = cost.peak(first) * 31 // 32
+    limit = cost.peak(first) * 31 // 32  # what saves less than a thirty-second is not worth another order
     beam: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (0, cost.start, ())}  # done -> peak, live, order as ranks
     for _ in first:
         grown: dict[int, tuple[int, int, tuple[int, ...]]] = {}

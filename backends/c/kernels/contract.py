@@ -21,7 +21,7 @@ from .base import KernelText, Skeleton, count, lanes
 from .real import real
 
 GROUPED_ROWS = 128  # of a product with a float, whose sums lie on a thread's stack
-OUTER_ROWS = 64
+OUTER_ROWS = 64  # rows of a tile whose sum is cut in two; 256 where it is whole
 OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
 FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
 

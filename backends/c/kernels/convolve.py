@@ -25,9 +25,9 @@ from .groups import groups
 from .real import real
 
 WINDOW_SUMS = 192  # vectors of a thread's stack
-BACK_SUMS = 256
+BACK_SUMS = 256  # channels of a tile of an input gradient, a vector of sums each on a thread's stack
 BACK_BYTES = 112 * 1024  # of a thread's stack, for the gradients of a few rows of pixels
-BACK_PIXELS = 64
+BACK_PIXELS = 64  # pixels that a band of rows has about, so that its edges are few
 
 
 def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
