@@ -304,7 +304,7 @@ def _page(e: Entry) -> Iterator[str]:
         yield "\n".join(f"- {word}: {fact}" for word, fact in facts) + "\n"
     if e.formula:
         yield textwrap.indent(e.formula, "    ") + "\n"
-    if e.example and not e.kind.startswith("setting"):
+    if e.example:
         yield f"```\n{e.example}```\n"
 
 
@@ -322,15 +322,11 @@ def _values() -> Iterator[str]:
 def markdown(all_entries: Iterable[Entry]) -> str:
     """The page docs/language.md."""
     all_entries, out = list(all_entries), [INTRODUCTION]
-    for kind, heading, _ in GROUPS:
-        out.append(f"## {heading}\n")
-        found = [e for e in all_entries if e.kind == kind]
-        if kind.startswith("setting"):
-            out.append("| setting | values | default | |\n| --- | --- | --- | --- |")
-            for e in found:
-                facts = dict(e.facts)
-                out.append(f"| `{e.name}` | {facts['takes']} | {facts['default']} | {e.doc} |")
-            out.append("")
-        else:
-            out += [line for e in found for line in _page(e)]
+    groups = [(kind, heading) for kind, heading, _ in GROUPS if not kind.startswith("setting")]  # these: in a section
+    for kind, heading in groups:
+        names = ", ".join(e.name for e in all_entries if e.kind == kind)
+        out.append(f"- [{heading}](#{heading.lower().replace(' ', '-')}): {names}")
+    out.append("- [Values](#values) and the [grammar](#grammar)\n")
+    for kind, heading in groups:
+        out += [f"## {heading}\n", *(line for e in all_entries if e.kind == kind for line in _page(e))]
     return "\n".join([*out, *_values()]) + "\n"
