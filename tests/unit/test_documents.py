@@ -49,6 +49,17 @@ def test_every_page_is_in_the_index() -> None:
     assert [p for p in pages if f"]({p})" not in index] == []
 
 
+def test_names_in_the_glossary_are_names_of_the_code() -> None:
+    files = [p for folder in ("bnnc", "backends", "templates") for p in (ROOT / folder).rglob("*")]
+    code = " ".join(p.read_text(encoding="utf-8") for p in files if p.suffix in (".py", ".h", ".j2"))
+    words = set(re.findall(r"[A-Za-z_]\w+", code))
+    named = [
+        n for n in re.findall(r"`([^`]+)`", (ROOT / "docs/glossary.md").read_text(encoding="utf-8")) if "/" not in n
+    ]
+    assert len(named) > 40
+    assert [n for n in named if not set(re.findall(r"[A-Za-z_]\w+", n)) <= words] == []
+
+
 # -- transcripts -------------------------------------------------------------------------------------------------------
 
 
