@@ -37,15 +37,15 @@ $(TEST)/ok: pyproject.toml
 	$(TEST)/bin/python -m pip install -q --disable-pip-version-check -e '.[test,oracle,gpu,dev]'
 	@touch $@
 
-test: $(TEST)/ok ## the fast tests, on all cores (under 6 minutes on two)
+test: $(TEST)/ok ## the fast tests, on all cores (TIMES=1: with CPU seconds of each)
 	$(PYTEST) -n auto $(if $(TIMES),--times) $(ARGS)
 
 check: $(TEST)/ok ## what to run before a commit (under a minute): units, passes, errors, golden files, rules of the repository
 	$(PYTEST) -n auto $(if $(TIMES),--times) $(CHECK) $(ARGS)
 
-test-all: $(TEST)/ok ## all tests of this machine: full data, long training, fuzzing, kernels as -O2 makes them (ONLY=slow: just those)
-	$(PYTEST) -n auto -m '($(or $(ONLY),slow or not slow)) and not gpu and not arm' $(ARGS)
-	BNNC_TEST_OPTIMIZE=-O2 $(PYTEST) -n auto tests/kernels $(ARGS)
+test-all: $(TEST)/ok ## all tests of this machine, on programs and kernels for all instruction sets as -O2 makes them: full data, long training, fuzzing
+	BNNC_TEST_OPTIMIZE=-O2 $(PYTEST) -n auto $(ARGS)
+	BNNC_TEST_OPTIMIZE=-O2 $(PYTEST) -n auto -m 'slow and not gpu and not arm' $(ARGS)
 
 fuzz: $(TEST)/ok ## judge random specs (SEEDS=0:2000), and print what they covered
 	$(TEST)/bin/python tests/fuzz/run.py $(or $(SEEDS),0:2000)

@@ -4,6 +4,8 @@ options.
 ``compiled(argv, cwd)`` runs a compiler as ``subprocess.run`` does, or hands back what the same command made before: the
 output, gcc's call graph, and what was printed.  As a program (``compile_cache.py COMPILER ARGS...``) it stands in for a
 compiler: :func:`shadow` makes a folder for the front of PATH, so that every ``bnnc compile`` of a test is served.
+There BNNC_TEST_OPTIMIZE takes the place of ``-O2`` for programs of this machine: ``-Og`` compiles three times as fast,
+to the same bits.  ``@pytest.mark.optimized`` is for tests of what ``-O2`` makes of them: sizes, stacks, times.
 
 Nothing is guessed.  Included files are found anew for each look-up, by C's rules; size and time of the toolchain's own
 files stand for system headers and libraries; where a command or a text reads something else (``-march=native``,
@@ -27,7 +29,9 @@ from pathlib import Path
 
 PLACE = "BNNC_TEST_CACHE"  # the environment variable that names the folder; empty: no cache
 SHADOWS = "BNNC_TEST_SHADOWS"  # set by shadow()
-NAMES = ("cc", "gcc", "clang", "aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc", "arm-none-eabi-gcc")
+OPTIMIZE = "BNNC_TEST_OPTIMIZE"
+NATIVE = ("cc", "gcc", "clang")
+NAMES = (*NATIVE, "aarch64-linux-gnu-gcc", "arm-linux-gnueabihf-gcc", "arm-none-eabi-gcc")
 MOST_BYTES = 1 << 30  # the least recently used beyond that go, at the end of a run
 ENVIRONMENT = ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_EXEC_PREFIX", "SOURCE_DATE_EPOCH")
 CALLS = "-fcallgraph-info=su"  # gcc writes *.ci beside its output
@@ -48,17 +52,17 @@ def compiled(argv: Sequence[str], cwd: Path | None = None) -> subprocess.Complet
     """``subprocess.run`` of a compiler, with its output as text."""
     argv, cwd = [_real(argv[0]) or argv[0], *map(str, argv[1:])], cwd or Path.cwd()
 
-    def run() -> subprocess.CompletedProcess[str]:
-        return subprocess.run(argv, cwd=cwd, capture_output=True, text=True, check=False)
+    def run(more: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*argv, *more], cwd=cwd, capture_output=True, text=True, check=False)
 
     try:
-        name = key(argv, cwd)
+        name, vectors = key(argv, cwd)
     except Unknown:
         return run()
     output = cwd / argv[argv.index("-o") + 1]
     with _locked(name) as kept:
         if not kept.exists():
-            if not (done := run()).returncode:
+            if not (done := run(_precompiled(argv) if vectors else ())).returncode:
                 _keep(kept, output, done.stderr, CALLS in argv)
             return done
         for made in kept.iterdir():
@@ -91,8 +95,8 @@ def _keep(kept: Path, output: Path, stderr: str, calls: bool) -> None:
     part.rename(kept)
 
 
-def key(argv: list[str], cwd: Path) -> str:
-    """Of everything that the output depends on.  Raises Unknown."""
+def key(argv: list[str], cwd: Path) -> tuple[str, bool]:
+    """Of everything that the output depends on; whether a file includes ``immintrin.h``.  Raises Unknown."""
     if not os.environ.get(PLACE) or not COMPILER.fullmatch(Path(argv[0]).name) or "-o" not in argv:
         raise Unknown
     if any(UNKNOWN.fullmatch(a) for a in argv[1:]):
@@ -110,7 +114,27 @@ def key(argv: list[str], cwd: Path) -> str:
     for path, text in sorted(seen.items()):
         name = path.relative_to(cwd) if path.is_relative_to(cwd) else path
         parts += [str(name).encode(), hashlib.sha256(text).digest()]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
+    vectors = any(b"#include <immintrin.h>" in text for text in seen.values())
+    return hashlib.sha256(b"\0".join(parts)).hexdigest(), vectors
+
+
+def _precompiled(argv: list[str]) -> list[str]:
+    """Options that include ``immintrin.h``, 0.3 s of each compilation, in a form that is read at once.
+
+    Not for ``-O2``, where all is as for users.  A compiler that cannot use the form takes the header itself.
+    """
+    flags = sorted(a for a in argv if re.match("-std|-O|-f|-m", a) and a != CALLS)
+    if "-Og" not in flags or "-U__SSE2__" in argv or any(f.startswith("-fsanitize") for f in flags):
+        return []
+    known = hashlib.sha256(repr((flags, _toolchain(argv[0]))).encode()).hexdigest()[:16]
+    header = Path(os.environ[PLACE]) / "headers" / known / "vectors.h"
+    if not header.with_suffix(".h.gch").exists():
+        header.parent.mkdir(parents=True, exist_ok=True)
+        header.write_text("#include <immintrin.h>\n")
+        part = header.with_suffix(f".{os.getpid()}")
+        subprocess.run([argv[0], *flags, "-x", "c-header", str(header), "-o", str(part)], check=True)
+        part.replace(header.with_suffix(".h.gch"))
+    return ["-include", str(header)]
 
 
 def _read(path: Path, folders: list[Path], seen: dict[Path, bytes]) -> None:
@@ -192,8 +216,15 @@ def bound(most: int = MOST_BYTES) -> None:
             shutil.rmtree(kept)
 
 
-if __name__ == "__main__":
-    answer = compiled(sys.argv[1:])
+def main(argv: list[str]) -> int:
+    optimize = os.environ.get(OPTIMIZE, "-O2")
+    if Path(argv[0]).name in NATIVE:
+        argv = [optimize if a == "-O2" else a for a in argv]
+    answer = compiled(argv)
     sys.stdout.write(answer.stdout)
     sys.stderr.write(answer.stderr)
-    sys.exit(answer.returncode if answer.returncode >= 0 else 1)
+    return answer.returncode if answer.returncode >= 0 else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

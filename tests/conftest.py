@@ -20,7 +20,12 @@ BUILD = Path(__file__).parents[1] / "build"
 os.environ.setdefault(compile_cache.PLACE, str(BUILD / "cache"))  # empty: no cache
 if os.environ[compile_cache.PLACE]:
     os.environ.setdefault("TRITON_CACHE_DIR", str(Path(os.environ[compile_cache.PLACE]).absolute() / "triton"))
-    compile_cache.shadow(BUILD / "shadows")
+compile_cache.shadow(BUILD / "shadows")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    os.environ[compile_cache.OPTIMIZE] = "-O2" if item.get_closest_marker("optimized") else helpers.OPTIMIZE
 
 
 def pytest_unconfigure() -> None:

@@ -11,8 +11,9 @@ import hashlib
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import compile_cache
 import numpy as np
 
 from bnnc import driver, knobs
-from bnnc.backends.c.targets import Target, find_target
+from bnnc.backends.c.targets import PORTABLE, Target, find_target
 from bnnc.diag import BnncError
 from bnnc.ir import interp
 from bnnc.ir.program import Program
@@ -169,7 +170,19 @@ def assert_same(a: Mapping[str, np.ndarray], b: Mapping[str, np.ndarray], what: 
 # -- the generated C as a library ------------------------------------------------------------------------------------
 
 
-OPTIMIZE = os.environ.get("BNNC_TEST_OPTIMIZE", "-Og")  # -O2, as in programs, takes twice as long: `make test-all` does
+OPTIMIZE = os.environ.get(compile_cache.OPTIMIZE, "-Og")  # the slow tier has -O2, as in programs
+
+EVERY_LEVEL = OPTIMIZE == "-O2"  # of libraries: the slow tier
+
+
+def at_level(planned: driver.Planned, level: int) -> driver.Planned:
+    """For one of its target's instruction sets alone."""
+    return replace(planned, target=replace(planned.target, levels=(planned.target.levels[level],)))
+
+
+def some_level(planned: driver.Planned) -> int:
+    """An instruction set of this CPU's: always the same for a network, and each of them for some."""
+    return zlib.crc32(str(planned.model).encode()) % cpu_levels()
 
 
 def compiler(target: Target) -> str:
@@ -224,7 +237,12 @@ class Side:
 class Library:
     """Kernels on an arena of its own (each Library loads a private copy of the shared object)."""
 
-    def __init__(self, planned: driver.Planned, poison: bool = False, optimize: str = OPTIMIZE) -> None:
+    def __init__(
+        self, planned: driver.Planned, poison: bool = False, optimize: str = OPTIMIZE, every_level: bool = False
+    ) -> None:
+        """``every_level``: all instruction sets of the target; else one, so that it compiles in a third of the time."""
+        if not (every_level or EVERY_LEVEL) and planned.target.levels == PORTABLE:
+            planned = at_level(planned, some_level(planned))
         self.planned, self.plan = planned, planned.placed.plan
         self.source = driver.emit_source(planned, knobs.Knobs(poison=poison))
         self.path = compile_library(self.source, planned.target, optimize)

@@ -170,3 +170,15 @@ def test_without_a_cache_the_compiler_runs(home: Path, monkeypatch: pytest.Monke
     assert value(home) == (11, 1)
     assert value(home) == (11, 2)
     assert not (home / "cache").exists()
+
+
+@pytest.mark.optimized
+def test_programs_are_optimised_as_little_as_a_test_wants(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "main.c").write_text(
+        "#ifdef __OPTIMIZE__\nint main(void) { return 1; }\n#else\nint main(void) { return 0; }\n#endif\n"
+    )
+    for wanted, value in (("-O2", 1), ("-O0", 0)):
+        if wanted != "-O2":  # which the mark asks for
+            monkeypatch.setenv(compile_cache.OPTIMIZE, wanted)
+        subprocess.run(["gcc", "-O2", "main.c", "-o", "out"], cwd=home, check=True)
+        assert subprocess.run([home / "out"], check=False).returncode == value

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checks import check_net, check_steps
 from helpers import Library, assert_same, batch_of, codes_of, plan, spec
 from triton_helpers import TritonLibrary
 
@@ -34,9 +34,6 @@ from bnnc.optim.base import Optimizer, store
 from bnnc.registry import LayerDef, Named, Param
 from bnnc.rules.base import Rule, cancel
 from bnnc.rules.frame import random_prototypes
-
-sys.path.insert(0, str(Path(__file__).parent / "kernels"))
-from test_locked import check_net, check_steps  # noqa: E402
 
 TEXT = """
 network toys {
@@ -252,6 +249,7 @@ def test_the_derived_gradient_is_the_toys_own() -> None:
 
 
 @pytest.mark.usefixtures("toys")
+@pytest.mark.optimized
 def test_toys_build_into_a_trainer(tmp_path: Path) -> None:
     planned = plan(TEXT, target="toaster")
     program = driver.build_source(driver.emit_source(planned), planned, tmp_path / "toys")

@@ -5,6 +5,7 @@ codes.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import tomllib
 from collections.abc import Iterator
@@ -454,3 +455,25 @@ def test_test_files_have_names_of_their_own() -> None:
     """pytest imports them by base name: two of one name cannot be collected together."""
     names = [p.name for p in (ROOT / "tests").rglob("test_*.py")]
     assert len(names) == len(set(names)), sorted({n for n in names if names.count(n) > 1})
+
+
+SAME_TESTS = {"test_micro_arm.py"}  # on another machine
+
+
+def test_tests_share_modules_that_are_no_tests() -> None:
+    """``nets``, ``checks``, ``helpers``; and pytest alone says where those are (``pythonpath`` in pyproject.toml)."""
+    for p in files("tests"):
+        text = p.read_text(encoding="utf-8")
+        assert p.name in SAME_TESTS or not re.search(r"^\s*(from|import) test_", text, re.M), show(p)
+        assert p.name in ("run.py", "test_repo.py") or not re.search(r"sys\.path(\.|\[)", text), show(p)
+
+
+def test_what_tests_import_of_bnnc_is_there() -> None:
+    """Of the tests that a commit's quick ones leave out, too."""
+    for p in files("tests"):
+        for node in ast.walk(ast.parse(p.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bnnc":
+                here = importlib.import_module(node.module or "")
+                for name in (alias.name for alias in node.names):
+                    found = hasattr(here, name) or importlib.util.find_spec(f"{node.module}.{name}")
+                    assert found, f"{show(p)}: {node.module}.{name}"

@@ -10,16 +10,14 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import cross
 import pytest
+from helpers import cpu_levels, with_slow
+from nets import BYTES, FLOAT, NUMBERS
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cross  # noqa: E402
-from helpers import cpu_levels, with_slow  # noqa: E402
-from test_trainer_arm import BYTES, FLOAT, NUMBERS  # noqa: E402
-
-import bnnc  # noqa: E402
-from bnnc.backends.c import build, stack  # noqa: E402
-from bnnc.backends.c.targets import PORTABLE, TARGETS  # noqa: E402
+import bnnc
+from bnnc.backends.c import build, stack
+from bnnc.backends.c.targets import PORTABLE, TARGETS
 
 pytestmark = pytest.mark.arm
 EXAMPLES = Path(__file__).parents[2] / "examples"

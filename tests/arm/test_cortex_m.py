@@ -8,18 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cross
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cross  # noqa: E402
-
-import bnnc  # noqa: E402
-from bnnc.backends import select  # noqa: E402
-from bnnc.backends.c import build  # noqa: E402
-from bnnc.backends.c.targets import TARGETS  # noqa: E402
-from bnnc.data import Dataset, write_bnnd  # noqa: E402
-from bnnc.diag import BnncError  # noqa: E402
+import bnnc
+from bnnc.backends import select
+from bnnc.backends.c import build
+from bnnc.backends.c.targets import TARGETS
+from bnnc.data import Dataset, write_bnnd
+from bnnc.diag import BnncError
 
 pytestmark = pytest.mark.arm
 TARGET = TARGETS["cortex-m"]

@@ -7,20 +7,17 @@ from __future__ import annotations
 import re
 import struct
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import cross
 import numpy as np
 import pytest
+import test_micro
+from test_micro import *  # noqa: F403  (its tests, with the fixtures below)
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "kernels")]
-import cross  # noqa: E402
-import test_micro  # noqa: E402
-from test_micro import *  # noqa: E402, F403  (its tests, with the fixtures below)
-
-from bnnc.backends.c.build import command, find_compiler  # noqa: E402
-from bnnc.backends.c.targets import TARGETS, Level, Target  # noqa: E402
+from bnnc.backends.c.build import command, find_compiler
+from bnnc.backends.c.targets import TARGETS, Level, Target
 
 pytestmark = pytest.mark.arm
 HERE = Path(__file__).parent

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import struct
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cross
 import numpy as np
 import pytest
+from checks import ALLOCATORS, listed_padding, symbols
+from helpers import Arrays, Library, Side, assert_same, batch_of, equal
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "plan")]
-import cross  # noqa: E402
-from helpers import Arrays, Library, Side, assert_same, batch_of, equal  # noqa: E402
-from test_proofs import ALLOCATORS, listed_padding, symbols  # noqa: E402
-
-import bnnc  # noqa: E402
-from bnnc import driver, knobs  # noqa: E402
-from bnnc.backends.c import build  # noqa: E402
-from bnnc.backends.c.targets import TARGETS, Level  # noqa: E402
-from bnnc.ir import interp  # noqa: E402
-from bnnc.plan.place import EVAL  # noqa: E402
+import bnnc
+from bnnc import driver, knobs
+from bnnc.backends.c import build
+from bnnc.backends.c.targets import TARGETS, Level
+from bnnc.ir import interp
+from bnnc.plan.place import EVAL
 
 pytestmark = pytest.mark.arm
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -4,17 +4,14 @@ less at most.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+import arm_rss
+import cross
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[2] / "benchmarks")]
-import arm_rss  # noqa: E402
-import cross  # noqa: E402
-
-import bnnc  # noqa: E402
-from bnnc.backends.c.targets import TARGETS  # noqa: E402
+import bnnc
+from bnnc.backends.c.targets import TARGETS
 
 pytestmark = pytest.mark.arm
 

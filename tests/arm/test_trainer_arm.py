@@ -7,26 +7,23 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import cross
 import numpy as np
 import pytest
+from nets import BYTES, FLOAT, NUMBERS
 
-sys.path.insert(0, str(Path(__file__).parent))
-import cross  # noqa: E402
-
-import bnnc  # noqa: E402
-from bnnc.backends.c import build  # noqa: E402
-from bnnc.backends.c.targets import TARGETS  # noqa: E402
-from bnnc.data import Dataset, read_bnnd, write_bnnd  # noqa: E402
-from bnnc.diag import BnncError  # noqa: E402
+import bnnc
+from bnnc.backends.c import build
+from bnnc.backends.c.targets import TARGETS
+from bnnc.data import Dataset, read_bnnd, write_bnnd
+from bnnc.diag import BnncError
 
 pytestmark = pytest.mark.arm
 EXAMPLE = Path(__file__).parents[2] / "examples" / "mnist_mlp"
-FLOAT = (EXAMPLE / "mnist_mlp.bnn").read_text()
 INTEGER = """network mnist_integer {
   input bit[784] pad_odd;
   repeat 2 { dense 255; sign; }
@@ -43,17 +40,6 @@ SPECS = {
     "bep": INTEGER.replace("RULE", "bep"),
     "local": INTEGER.replace("RULE", "local"),
 }
-BYTES = """network bytes {
-  input u8[19, 19, 3];
-  conv 21 padding = same; batchnorm; sign; maxpool; flatten;
-  dense 10; batchnorm; loss;
-}
-rule edge;
-train { batch = 10; epochs = 1; seed = 1; }
-"""
-NUMBERS = BYTES.replace(
-    "conv 21 padding = same; batchnorm; sign; maxpool; flatten;", "flatten; dense 35; batchnorm; sign;"
-)
 STEPS, TRAIN, TEST = 50, 5000, 200
 OLDER = {"rpi5": "cortex-a53", "rpi2": "arm1176", "rpi-zero": "arm926"}
 

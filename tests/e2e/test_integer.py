@@ -101,8 +101,8 @@ class Programs:
 
     def __getitem__(self, name: str) -> Path:
         if name not in self.built:
-            planned = plan(MODELS[name])
-            self.built[name] = driver.build_source(driver.emit_source(planned), planned, self.folder / name)
+            driver.build_planned(plan(MODELS[name]), self.folder / name)
+            self.built[name] = self.folder / name
         return self.built[name]
 
 

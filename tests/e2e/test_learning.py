@@ -4,12 +4,11 @@ it.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
+from checks import trained
 
 import bnnc
 from bnnc.data import write_bnnd
@@ -29,21 +28,8 @@ data { train = bnnd("rp.bnnd"); }
 pytestmark = pytest.mark.slow
 
 
-def train(net: bnnc.Network, folder: Path, data: Path) -> list[dict[str, float]]:
-    """Train as a user does; one record an epoch."""
-    program, log = net.compile(out=folder / "net"), folder / "log.jsonl"
-    done = subprocess.run(
-        [str(program.binary), "train", "--data", str(data), "--out", str(folder / "run"), "--log", str(log), "--quiet"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [r for r in map(json.loads, log.read_text().splitlines()) if r["event"] == "epoch"]
-
-
 def test_the_example_reaches_its_goal(tmp_path: Path) -> None:
-    epochs = train(bnnc.load(EXAMPLE / "mnist_mlp.bnn"), tmp_path, EXAMPLE)
+    epochs = trained(bnnc.load(EXAMPLE / "mnist_mlp.bnn"), tmp_path, EXAMPLE)
     assert max(r["test_acc"] for r in epochs) >= 0.96
 
 
@@ -56,7 +42,7 @@ def test_mnist_in_eight_bits(tmp_path: Path, rule: str, goal: float) -> None:
     net = bnnc.load(EXAMPLE / "mnist_mlp_u8.bnn").with_(
         rule=rule, optimizer="adam(lr = 1e-3)", schedule="cosine", epochs=50
     )
-    assert max(r["test_acc"] for r in train(net, tmp_path, data)) >= goal
+    assert max(r["test_acc"] for r in trained(net, tmp_path, data)) >= goal
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -69,7 +55,7 @@ def test_binary_error_propagation_follows_the_published_curve(tmp_path: Path, se
         .replace("EPOCHS", "10")
         .replace("SEED", str(seed))
     )
-    epochs = train(bnnc.parse(text), tmp_path, tmp_path)
+    epochs = trained(bnnc.parse(text), tmp_path, tmp_path)
     for epoch, published in ((1, 27.5), (2, 59.1), (3, 71.2), (5, 78.6), (10, 82.5)):
         assert abs(100 * epochs[epoch - 1]["train_acc"] - published) <= 2, epoch
     assert epochs[9]["test_acc"] >= 0.745
@@ -90,5 +76,5 @@ def test_local_errors_learn_prototypes(tmp_path: Path) -> None:
             .replace("EPOCHS", "50")
             .replace("SEED", str(seed))
         )
-        last.append(train(bnnc.parse(text), folder, tmp_path)[-1]["test_acc"])
+        last.append(trained(bnnc.parse(text), folder, tmp_path)[-1]["test_acc"])
     assert sum(last) / len(last) >= 0.918, last

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_learning import train
+from checks import trained
 
 import bnnc
 from bnnc.data import Dataset, write_bnnd
@@ -27,7 +27,7 @@ def final(net: bnnc.Network, folder: Path, data: Path) -> float:
     for seed in SEEDS:
         own = folder / f"seed{seed}"
         own.mkdir()
-        last.append(train(net.with_(seed=seed), own, data)[-1]["test_acc"])
+        last.append(trained(net.with_(seed=seed), own, data)[-1]["test_acc"])
     return 100 * float(np.mean(last))
 
 

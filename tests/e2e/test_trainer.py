@@ -334,6 +334,7 @@ def limit(total: int) -> None:
         resource.setrlimit(what, (total, total))
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(
     ("name", "threads"),
     [
@@ -380,6 +381,7 @@ def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None
     assert end["memory_measured"] <= total <= end["memory_measured"] + SPARE
 
 
+@pytest.mark.optimized
 @pytest.mark.parametrize(("name", "threads"), [("tiny_fitted", 4), ("mlp_edge", 1)])
 def test_predict_and_selftest_run_in_the_predicted_memory(tmp_path: Path, name: str, threads: int) -> None:
     text, shape = NETWORKS[name]

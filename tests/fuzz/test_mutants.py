@@ -6,13 +6,8 @@ Failing seeds are in the message; ``python tests/fuzz/mutants.py SEED`` shows th
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
+import mutants
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-import mutants  # noqa: E402
 
 
 def judged(seeds: range) -> mutants.Count:

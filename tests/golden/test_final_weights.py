@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import cross
 import numpy as np
 import pytest
 from helpers import LEVELS, Arrays, cpu_levels, plan, spec, with_slow
@@ -26,9 +27,6 @@ from bnnc import driver, rng
 from bnnc.backends.c.targets import TARGETS
 from bnnc.data import Dataset, tensors, write_bnnd
 from bnnc.ir import interp
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "arm"))
-import cross  # noqa: E402
 
 GOLDEN = Path(__file__).with_name("final_weights.json")
 SAMPLES, EPOCHS, SEED = 230, 6, 1

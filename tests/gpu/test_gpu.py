@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from checks import check_net, check_steps
 from helpers import Library, assert_same, batch_of, plan
+from nets import DENSE, SMALL_STRIPS, SPECIAL, TRITON_IMAGES, on
 from triton_helpers import TritonLibrary
 
 from bnnc import driver
@@ -25,11 +27,6 @@ from bnnc.backends.triton import emit
 from bnnc.backends.triton.compile import load_module
 from bnnc.backends.triton.device import Gpu
 from bnnc.ir import interp
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "kernels"))
-from test_locked import NETS, SPECIAL, check_net, check_steps  # noqa: E402
-from test_strips import SMALL, on  # noqa: E402
-from test_triton_images import NETS as IMAGES  # noqa: E402
 
 pytestmark = pytest.mark.gpu
 EXAMPLE = Path(__file__).parents[2] / "examples/mnist_mlp"
@@ -61,17 +58,17 @@ class GpuLibrary(TritonLibrary):
         self.memory[:] = self.gpu.read(0, self.memory.size)
 
 
-@pytest.mark.parametrize("net", [*NETS, *IMAGES])
+@pytest.mark.parametrize("net", [*DENSE, *TRITON_IMAGES])
 def test_kernels(net: str) -> None:
-    lib = GpuLibrary(plan((NETS | IMAGES)[net], target="triton"))
+    lib = GpuLibrary(plan((DENSE | TRITON_IMAGES)[net], target="triton"))
     assert check_net(lib, net in SPECIAL, threads=(1,)) > 10
     check_steps(lib, 3)
 
 
-@pytest.mark.parametrize("net", SMALL)
+@pytest.mark.parametrize("net", SMALL_STRIPS)
 def test_loops_over_strips(net: str) -> None:
     """A launch for each kernel and strip, and then whole steps in one launch."""
-    lib = GpuLibrary(plan(on(SMALL[net]), target="triton"))
+    lib = GpuLibrary(plan(on(SMALL_STRIPS[net]), target="triton"))
     check_steps(lib, 3)
     states, inputs = interp.init_states(lib.train.program, 3), batch_of(lib.planned, 0)
     lib.set_states(states)
@@ -82,7 +79,7 @@ def test_loops_over_strips(net: str) -> None:
 @pytest.mark.parametrize("net", ["edge-adam-keep", "standard-adam", "bep", "local", "edge-long-sums"])
 def test_whole_steps_do_not_race(net: str) -> None:
     """200 steps of one launch each, with all the programs there are: the states of the C kernels."""
-    gpu, c = GpuLibrary(plan(NETS[net], target="triton")), Library(plan(NETS[net]))
+    gpu, c = GpuLibrary(plan(DENSE[net], target="triton")), Library(plan(DENSE[net]))
     states = interp.init_states(c.train.program, 5)
     c.set_states(states)
     gpu.set_states(states)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from checks import check_net, check_steps
 from helpers import Library, batch_of, codes_of, plan, spec
-from test_locked import check_net, check_steps
 from triton_helpers import TritonLibrary
 
 import bnnc

@@ -7,11 +7,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from helpers import Library, assert_same, plan, with_slow
-from test_image_kernels import BN, net
-from test_locked import batch_of, check_steps
-from test_triton import make_large
-from test_triton_images import no_spills
+from checks import check_steps, make_large, no_spills
+from helpers import Library, assert_same, batch_of, plan, with_slow
+from nets import SMALL_STRIPS, STRIPS, on
 from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc.backends.triton import emit
@@ -21,87 +19,15 @@ from bnnc.plan.check import check_plan
 from bnnc.plan.place import live_bytes, place, timeline
 from bnnc.plan.types import Loop
 
-POOL = "maxpool; batchnorm; sign"
-NETS = {
-    "columns": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", batch=6),
-    "rows": net(
-        "8, 8, 3",
-        f"conv 32 padding = same; {BN}",
-        f"conv 192 padding = same; {BN}",
-        f"conv 32 padding = same; {POOL}",
-        batch=6,
-    ),
-    "elide": net(
-        "8, 8, 1",
-        f"conv 32; {BN}",
-        f"conv 64 padding = same; {POOL}",
-        f"conv 64; {BN}",
-        optimizer="adam(v = elide)",
-        batch=6,
-    ),
-    "bop": net(
-        "8, 8, 3",
-        f"conv 64 padding = same; {BN}",
-        f"conv 64 padding = same; {POOL}",
-        f"conv 128 padding = same; {POOL}",
-        optimizer="bop(tau = 0.001, gamma = 0.4)",
-        batch=4,
-    ),
-    "standard": net(
-        "8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", rule="standard", batch=4
-    ),
-    "real": net(
-        "8, 8, 3",
-        "conv 64 padding = same weights = real; batchnorm; relu",
-        "conv 64 padding = same weights = real; batchnorm; relu",
-        f"conv 32 padding = same weights = real; {POOL}",
-        rule="standard",
-        batch=4,
-    ),
-    "residual": net(
-        "8, 8, 3",
-        "conv 64 padding = same; batchnorm",
-        "residual { shortcut { avgpool 2; conv 96 kernel = 1 weights = real; batchnorm; } sign; "
-        "conv 96 stride = 2 padding = same; batchnorm; } sign",
-        "residual { sign; conv 96 padding = same; batchnorm; } sign",
-        batch=4,
-    ),
-    "odd-channels": net("6, 6, 3", f"conv 33 padding = same; {BN}", f"conv 50 padding = same; {BN}", batch=6),
-    "pool-overlap": net(
-        "9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6
-    ),
-    "integer": (
-        """network net { input bit[65]; dense 64; sign; dense 64; sign; dense 64; sign; dense 10; loss; }
-rule local; train { batch = 20; }
-"""
-    ),
-}
-
-
-# Steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
-SMALL = {
-    "both": net(
-        "4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {BN}", f"conv 8 kernel = 1; {POOL}", batch=4
-    ),
-    "windows": net(
-        "4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {POOL}", f"conv 8 kernel = 1; {BN}", batch=4
-    ),
-}
-
-
-def on(text: str) -> str:
-    return text.replace("train {", "train { recompute = on;")
-
-
 QUICK = ("columns", "rows", "real")
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in NETS if n != "odd-channels"]
+    "name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in STRIPS if n != "odd-channels"]
 )
 def test_the_same_bits(name: str) -> None:
     """Against the interpreter after each of three steps, and where dead buffers are overwritten."""
-    planned = plan(on(NETS[name]))
+    planned = plan(on(STRIPS[name]))
     check_steps(Library(planned), 3)
     lib = Library(planned, poison=True)
     states, inputs = interp.init_states(lib.train.program, 3), batch_of(planned, 0)
@@ -119,10 +45,10 @@ def test_the_same_bits(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", with_slow(SMALL, ("windows",)))
+@pytest.mark.parametrize("name", with_slow(SMALL_STRIPS, ("windows",)))
 def test_the_same_bits_on_a_gpu(name: str) -> None:
     """One launch a kernel and strip."""
-    lib = TritonLibrary(plan(on(SMALL[name])))
+    lib = TritonLibrary(plan(on(SMALL_STRIPS[name])))
     assert len({k.loop for k in lib.entries}) > 2
     check_steps(lib, 1)
 
@@ -131,7 +57,7 @@ def test_the_same_bits_on_a_gpu(name: str) -> None:
 @pytest.mark.parametrize("one", [True, False])
 def test_a_step_as_the_trainer_runs_it(one: bool) -> None:
     """In one launch, which holds the loops, or as the device goes through them."""
-    lib = TritonLibrary(p := plan(on(SMALL["both"])))
+    lib = TritonLibrary(p := plan(on(SMALL_STRIPS["both"])))
     states, inputs = interp.init_states(lib.train.program, 3), batch_of(p, 0)
     lib.set_states(states)
     lib.load(lib.train, inputs)
@@ -149,7 +75,7 @@ def test_a_step_as_the_trainer_runs_it(one: bool) -> None:
 def test_the_same_bits_on_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """With strips and without; a strip's products are as large as the whole's."""
     make_large(monkeypatch)
-    text = SMALL["both"].replace("conv 8", "conv 16")
+    text = SMALL_STRIPS["both"].replace("conv 8", "conv 16")
     libs = [TritonLibrary(plan(x)) for x in (text, on(text))]
     inputs = batch_of(libs[0].planned, 0)
     for lib in libs:
@@ -163,12 +89,12 @@ def test_the_same_bits_on_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("persistent", [False, True])
 def test_kernels_compile_without_spills(persistent: bool) -> None:
-    no_spills(on(SMALL["both"]), persistent)
+    no_spills(on(SMALL_STRIPS["both"]), persistent)
 
 
 def test_weights_that_are_signed_again_are_signed_once() -> None:
     """A value whose readers all stand behind the peak is made there only, and one kernel is no loop."""
-    packed = plan(on(NETS["integer"])).placed.packed
+    packed = plan(on(STRIPS["integer"])).placed.packed
     assert any("~" in n for k in packed.train.kernels for n in k.writes)
     for ps in packed:
         p, read = ps.schedule.program, {n for k in ps.kernels for n in k.reads}
@@ -181,7 +107,7 @@ def test_a_kernel_alone_in_a_loop_reads_nothing_that_it_makes() -> None:
     """Its strips are written from the loop's first step on; the plan's checker wants a value written before it is
     read.
     """
-    packed = plan(NETS["integer"]).placed.packed
+    packed = plan(STRIPS["integer"]).placed.packed
     (i,) = (i for i, k in enumerate(packed.train.kernels) if k.writes == ("dense2.wb",))
     train = replace(packed.train, loops=(Loop(i, i, 1, 2),))
     step = timeline(train, "")[i + 1]
@@ -191,7 +117,7 @@ def test_a_kernel_alone_in_a_loop_reads_nothing_that_it_makes() -> None:
 
 def test_both_axes_and_second_makings_occur() -> None:
     """The networks above are not all of one kind."""
-    packed = [plan(on(text)).placed.packed.train for text in NETS.values()]
+    packed = [plan(on(text)).placed.packed.train for text in STRIPS.values()]
     assert {loop.axis for ps in packed for loop in ps.loops} == {0, 1}
     assert any("~" in n for ps in packed for k in ps.kernels for n in k.writes)
     assert any(ps.storage[n].shape[1] == 16 for ps in packed for loop in ps.loops for n in loop.inside)
@@ -200,12 +126,12 @@ def test_both_axes_and_second_makings_occur() -> None:
 @pytest.mark.parametrize("name", ["rows", "pool-overlap"])
 def test_the_pass_keeps_all_bits(name: str) -> None:
     """Interpreted before and after, down to the arena's bytes."""
-    plan(on(NETS[name]), verify=2)
+    plan(on(STRIPS[name]), verify=2)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("name", STRIPS)
 def test_the_peak_falls(name: str) -> None:
-    before, after = (plan(text).placed for text in (NETS[name], on(NETS[name])))
+    before, after = (plan(text).placed for text in (STRIPS[name], on(STRIPS[name])))
     a, b = (max(live_bytes(p.packed.train)[0]) for p in (before, after))
     assert b < a or name == "odd-channels"
     assert after.plan.arena_bytes <= before.plan.arena_bytes

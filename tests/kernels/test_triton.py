@@ -12,56 +12,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, sequence_spec, spec
-from test_locked import NETS, SPECIAL, UNFUSED, check_kernel, check_net, check_steps
+from checks import check_kernel, check_large, check_net, check_steps, compiled, make_large
+from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, spec
+from nets import DENSE, INTEGER, SPECIAL, TRITON_DENSE, UNFUSED
 from triton_helpers import TritonLibrary, interpreted_module
 
-from bnnc import driver, rng
+from bnnc import rng
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit, kernels, skeleton
+from bnnc.backends.triton import emit
 from bnnc.backends.triton.device import Pointer
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
 from bnnc.ir.ops import OPS
-from bnnc.sched.anchor import Contract, Convolve
+from bnnc.sched.anchor import Contract
 
 MNIST = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
-QUICK = {
-    "edge": spec((33, 17, 5), batch=9),
-    "standard": spec((33, 17, 5), rule="standard", optimizer="sgd", batch=9),
-    "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
-    "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
-    "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
-    "real": spec(
-        (33, 17, 5),
-        batch=9,
-        body=(
-            "  dense 17 weights = real bias = on; batchnorm; relu;\n  dense 9 weights = real; batchnorm;"
-            " sign clip = 1.25;\n  dense 9 scale = mean; batchnorm; sign;\n"
-        ),
-    ),
-    "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
-}
-INTEGER = {  # small: a step takes seconds
-    **{n: QUICK[n] for n in ("integer", "local", "recurrent")},
-    **{n: NETS[n] for n in ("bep-small-words", "local-no-reinforcement")},
-    "group-list": spec((33, 32, 9, 3), kind="bit", rule="bep(group = [16, 3], classifier = random)", batch=9),
-    "one-output-deep": spec((20, 15, 9, 1), kind="bit", rule="local(group = 3, r = 0.5)", batch=9),
-    "no-expansion": sequence_spec(3, 10, 35, 0, 4, batch=5, rule="bep(bits = 8, tie = plus, group = 5)"),
-}
 
 
-@pytest.mark.parametrize("net", QUICK)
+@pytest.mark.parametrize("net", TRITON_DENSE)
 def test_kernels(net: str) -> None:
-    lib = TritonLibrary(plan(QUICK[net]))
+    lib = TritonLibrary(plan(TRITON_DENSE[net]))
     assert check_net(lib, special=False, threads=(1,)) > 10
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", DENSE)
 def test_kernels_and_steps(net: str) -> None:
     """Kernel-locked, then free-running; every other step as three programs that share the tiles."""
-    lib = TritonLibrary(plan(NETS[net]))
+    lib = TritonLibrary(plan(DENSE[net]))
     assert check_net(lib, net in SPECIAL, threads=(1,)) > 10
     check_steps(lib, 2, special=net in SPECIAL)
 
@@ -69,13 +47,13 @@ def test_kernels_and_steps(net: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("net", UNFUSED)
 def test_with_every_value_in_memory(net: str) -> None:
-    check_net(TritonLibrary(plan(NETS[net], disable=("fuse", "sink", "simplify"))), special=True, threads=(3,))
+    check_net(TritonLibrary(plan(DENSE[net], disable=("fuse", "sink", "simplify"))), special=True, threads=(3,))
 
 
 @pytest.mark.parametrize("net", ["edge", "integer", "recurrent"])
 def test_a_persistent_step_is_the_kernels_one_after_another(net: str) -> None:
     """One launch, one program: the same states and results, and the barrier is left as it was found."""
-    lib = TritonLibrary(plan(QUICK[net]))
+    lib = TritonLibrary(plan(TRITON_DENSE[net]))
     states = interp.init_states(lib.train.program, 3)
     lib.set_states(states)
     for t in range(2):
@@ -90,10 +68,10 @@ def test_a_persistent_step_is_the_kernels_one_after_another(net: str) -> None:
     assert not lib.memory[lib.plan.arena_bytes :][: emit.BARRIER_BYTES].any()
 
 
-@pytest.mark.parametrize("net", QUICK)
+@pytest.mark.parametrize("net", TRITON_DENSE)
 def test_kernels_between_two_barriers_do_not_need_their_order(net: str) -> None:
     """Each phase backwards gives the same states; and fewer phases than kernels are made."""
-    lib = TritonLibrary(plan(QUICK[net]))
+    lib = TritonLibrary(plan(TRITON_DENSE[net]))
     placed = lib.planned.placed
     found = emit.phases(lib.train.packed, placed, "")
     assert sorted(i for p in found for i in p) == list(range(len(lib.train.packed.kernels)))
@@ -124,7 +102,7 @@ def test_integer_rules_give_the_weights_of_the_c_program(net: str) -> None:
 
 
 def test_a_wrong_kernel_is_found() -> None:
-    planned = plan(QUICK["edge"])
+    planned = plan(TRITON_DENSE["edge"])
     lib = TritonLibrary(planned)
     values = dict(interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 0)))
     i = next(i for i, k in enumerate(lib.train.packed.kernels) if isinstance(k.anchor, Contract))
@@ -189,39 +167,6 @@ def test_a_float_is_two_halves() -> None:
 # -- large networks --------------------------------------------------------------------------------------------------
 
 
-def make_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What large networks get comes at small sizes, too."""
-    monkeypatch.setattr(skeleton, "LARGE", 1)
-    monkeypatch.setattr(kernels, "TALL", 64)
-    monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
-
-
-def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
-    """Kernel-locked: integers and bits of integers are equal; floats within 2**-18 of the largest (f16: its last bit),
-    so a sign may differ where the sum is that near to zero.  ``exact``: there are no floats."""
-    lib = TritonLibrary(planned)
-    values = interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 1))
-    constants = {s.name for s in lib.train.packed.constants}
-    for i, k in enumerate(lib.train.packed.kernels):
-        for n in k.reads:
-            if n not in constants:
-                lib.write(lib.train.place(n), values[lib.train.value(n)])
-        lib.run(i)
-        for n in k.writes:
-            got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
-            if got.dtype.kind != "f" and (exact or isinstance(k.anchor, Convolve)):
-                assert_equal(got, np.asarray(want, got.dtype), n)
-            elif got.dtype.kind != "f":
-                assert (got != want).mean() < 0.01, n
-            else:
-                off = np.abs(got.astype(np.float64) - want)
-                near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(
-                    want
-                ).max() + 1e-8  # some sums cancel to nothing
-                assert (off > near).mean() < 0.01, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
-    return lib
-
-
 @pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
 def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_large(monkeypatch)
@@ -234,16 +179,10 @@ def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: 
 # -- ahead of time ---------------------------------------------------------------------------------------------------
 
 
-def compiled(
-    text: str, archs: tuple[int, ...] = (80, 90), persistent: bool = False
-) -> dict[tuple[str, int], aot.Image]:
-    planned = plan(text)
-    source = emit.module_text(planned.model, planned.placed, planned.report)
-    return aot.compile_text(re.sub(r"^PERSISTENT = .*", f"PERSISTENT = {persistent}", source, flags=re.M), archs)[2]
-
-
 @pytest.mark.parametrize(
-    "text", [QUICK["integer"], pytest.param(NETS["rnn-wide"], marks=pytest.mark.slow)], ids=["integer", "rnn-wide"]
+    "text",
+    [TRITON_DENSE["integer"], pytest.param(DENSE["rnn-wide"], marks=pytest.mark.slow)],
+    ids=["integer", "rnn-wide"],
 )
 def test_kernels_compile_without_spills(text: str) -> None:
     """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""
@@ -258,21 +197,21 @@ def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     """32 registers a thread are too few for a whole step."""
     monkeypatch.setattr(aot, "MOST_REGISTERS", 32)
     with pytest.raises(BnncError, match="B0712"):
-        compiled(QUICK["integer"], (80,), persistent=True)
+        compiled(TRITON_DENSE["integer"], (80,), persistent=True)
 
 
 @pytest.mark.slow
 def test_a_kernel_that_wants_too_much_shared_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aot, "SHARED", {80: 0})
     with pytest.raises(BnncError, match="bytes of shared memory"):
-        compiled(QUICK["integer"], (80,))
+        compiled(TRITON_DENSE["integer"], (80,))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("net", ["bep-wide", "local", "rnn-wide", "rnn-horizon"])
 def test_a_step_of_integers_compiles_without_spills(net: str) -> None:
     """All kernels in one, for each architecture, as small networks run them."""
-    assert set(compiled(NETS[net], persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}
+    assert set(compiled(DENSE[net], persistent=True)) == {(n, a) for n in ("train_step", "eval_step") for a in (80, 90)}
 
 
 @pytest.mark.slow

@@ -10,23 +10,20 @@ either way, so its weight gradients are compared within 2e-3 of the largest.  A 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
 from helpers import plan, spec
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch (extra `oracle`)")
-sys.path.insert(0, str(Path(__file__).parent))
 import reference as ref  # noqa: E402
 
 from bnnc import registry  # noqa: E402
 from bnnc.ir import interp  # noqa: E402
 from bnnc.ir.ops import OPS  # noqa: E402
 from bnnc.ir.program import Builder, Module, Program, T  # noqa: E402
-from bnnc.lower.differentiate import VJP, _unbroadcast, _vjp  # noqa: E402
+from bnnc.lower.derive import VJP, _unbroadcast, _vjp  # noqa: E402
 from bnnc.model import TensorType  # noqa: E402
 from bnnc.registry import LayerDef  # noqa: E402
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch (extra `oracle`)")
-sys.path.insert(0, str(Path(__file__).parent))
 import reference as ref  # noqa: E402
 
 torch.set_num_threads(1)

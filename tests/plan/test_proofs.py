@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from checks import ALLOCATORS, listed_padding, symbols
 from elftools.elf.elffile import ELFFile
 from helpers import (
     LEVELS,
@@ -31,12 +32,12 @@ from helpers import (
     assert_same,
     batch_of,
     cpu_levels,
-    element_bytes,
     equal,
     plan,
     sequence_spec,
     spec,
 )
+from nets import PROVED
 
 import bnnc
 from bnnc import driver
@@ -45,55 +46,13 @@ from bnnc.diag import BnncError, InternalError
 from bnnc.ir import interp
 from bnnc.plan.place import EVAL
 
-ALLOCATORS = {
-    "malloc",
-    "calloc",
-    "realloc",
-    "free",
-    "mmap",
-    "mmap64",
-    "munmap",
-    "brk",
-    "sbrk",
-    "aligned_alloc",
-    "posix_memalign",
-    "memalign",
-    "alloca",
-    "__libc_malloc",
-    "_Znwm",
-}
-NETS = {
-    "edge": spec((70, 33, 17, 10), batch=37),
-    "standard": spec((33, 17, 10), rule="standard", kind="f32", batch=20),
-    "bop": spec((33, 17, 10), optimizer="bop(tau = 0.0001, gamma = 0.5)", kind="bit", batch=20),
-    "encoded": spec((66, 17, 10), kind="bit", batch=20).replace("bit[66]", "f32[33] thermometer(2)"),
-    "images": (
-        spec(
-            (1, 10),
-            batch=6,
-            body="conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten;",
-        ).replace("u8[1]", "u8[8, 8, 3]")
-    ),
-    "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
-    "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
-}
+pytestmark = pytest.mark.optimized
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[driver.Planned, Path]:
-    planned = plan(NETS["edge"])
+    planned = plan(PROVED["edge"])
     return planned, driver.build_source(driver.emit_source(planned), planned, tmp_path_factory.mktemp("built") / "net")
-
-
-def symbols(path: Path) -> dict[str, tuple[str, int]]:
-    """name -> (type letter, size), as binutils' nm sees them."""
-    if shutil.which("nm") is None:
-        pytest.skip("needs nm (binutils)")
-    text = subprocess.run(["nm", "-S", str(path)], capture_output=True, text=True, check=True).stdout
-    out = {}
-    for fields in map(str.split, text.splitlines()):
-        out[fields[-1]] = (fields[-2], int(fields[1], 16) if len(fields) == 4 else 0)
-    return out
 
 
 # -- the program -----------------------------------------------------------------------------------------------------
@@ -193,19 +152,11 @@ def both_steps(lib: Library, fill: int, states: Arrays, inputs: Arrays, skip: in
     return lib.arena.copy()
 
 
-def listed_padding(lib: Library) -> np.ndarray:
-    """Bytes that the plan lists as padding: covered by no buffer, or column padding in all that cover them."""
-    used = np.zeros(lib.plan.arena_bytes, bool)
-    for b in lib.plan.buffers:
-        used[b.offset : b.end] |= element_bytes(b.storage)
-    return ~used
-
-
 @pytest.mark.parametrize(
-    ("net", "disable"), [*((n, ()) for n in NETS), pytest.param("edge", ("fuse", "sink"), marks=pytest.mark.slow)]
+    ("net", "disable"), [*((n, ()) for n in PROVED), pytest.param("edge", ("fuse", "sink"), marks=pytest.mark.slow)]
 )
 def test_every_byte_is_written_in_one_step(net: str, disable: tuple[str, ...]) -> None:
-    lib = Library(plan(NETS[net], disable=disable))
+    lib = Library(plan(PROVED[net], disable=disable))
     states, inputs = interp.init_states(lib.train.program, 1), batch_of(lib.planned, 0)
     arenas = [both_steps(lib, fill, states, inputs) for fill in (0x00, 0xFF, 0x5A)]
     differ, padding = (arenas[0] != arenas[1]) | (arenas[0] != arenas[2]), listed_padding(lib)
@@ -215,7 +166,7 @@ def test_every_byte_is_written_in_one_step(net: str, disable: tuple[str, ...]) -
 
 def test_a_byte_that_is_not_written_is_found() -> None:
     """The argument works: where a temporary has a byte of its own, leaving out the kernel that makes it is noticed."""
-    lib = Library(plan(NETS["edge"]))
+    lib = Library(plan(PROVED["edge"]))
     states, inputs = interp.init_states(lib.train.program, 1), batch_of(lib.planned, 0)
     covered = np.zeros(lib.plan.arena_bytes, int)
     for b in lib.plan.buffers:
@@ -227,9 +178,9 @@ def test_a_byte_that_is_not_written_is_found() -> None:
     assert set(missed) & set(range(alone[name].offset, alone[name].end))
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", PROVED)
 def test_every_element_of_the_state_is_stored(net: str) -> None:
-    lib = Library(plan(NETS[net]))
+    lib = Library(plan(PROVED[net]))
     program = lib.train.program
     written = {lib.train.place(n) for k in lib.train.packed.kernels for n in k.writes}
     loaded = {s.name for s in program.states if s.role == "encoder"}  # written before the first step, read by each load
@@ -275,10 +226,10 @@ def interpreted_steps(lib: Library) -> Arrays:
     return states
 
 
-@pytest.mark.parametrize("net", NETS)
+@pytest.mark.parametrize("net", PROVED)
 def test_dead_bytes_do_not_matter(net: str) -> None:
     """BNNC_POISON=1 overwrites every temporary after its last use; states keep the interpreter's bits."""
-    poisoned = Library(plan(NETS[net]), poison=True)
+    poisoned = Library(plan(PROVED[net]), poison=True)
     assert "0xA5" in poisoned.source.text[poisoned.source.main]
     assert_same(three_steps(poisoned), interpreted_steps(poisoned), "poisoned:")
     dead = [b for b in poisoned.plan.buffers if b.region == "temp" and b.first > poisoned.evaluate.first]
@@ -289,8 +240,8 @@ def test_dead_bytes_do_not_matter(net: str) -> None:
 @pytest.mark.parametrize("off", ["simplify", "fuse", "sink", "place"])
 @pytest.mark.parametrize("net", ["edge", pytest.param("standard", marks=pytest.mark.slow)])
 def test_off_equals_on(net: str, off: str) -> None:
-    lib = Library(plan(NETS[net], disable=(off,)))
-    reference = Library(plan(NETS[net]))
+    lib = Library(plan(PROVED[net], disable=(off,)))
+    reference = Library(plan(PROVED[net]))
     assert lib.source.text != reference.source.text
     assert_same(three_steps(lib), three_steps(reference), f"{off} off:")
 
@@ -323,16 +274,16 @@ def emitted(folder: Path, hash_seed: str, net: str, env: Iterable[tuple[str, str
 @pytest.mark.parametrize("net", ["edge", "standard"])
 def test_the_same_spec_gives_the_same_bytes(net: str, tmp_path: Path) -> None:
     """Two hash seeds, two directories, another locale and time zone."""
-    a = emitted(tmp_path / "one", "1", NETS[net])
+    a = emitted(tmp_path / "one", "1", PROVED[net])
     b = emitted(
-        tmp_path / "another place", "12345", NETS[net], [("TZ", "Asia/Tokyo"), ("LC_ALL", "C"), ("HOME", "/nowhere")]
+        tmp_path / "another place", "12345", PROVED[net], [("TZ", "Asia/Tokyo"), ("LC_ALL", "C"), ("HOME", "/nowhere")]
     )
     assert a == b
     assert len(a.splitlines()) > 10
 
 
 def test_nothing_of_this_machine_is_in_the_text() -> None:
-    text = "\n".join(t for _, t in driver.emit_source(plan(NETS["edge"])).files)
+    text = "\n".join(t for _, t in driver.emit_source(plan(PROVED["edge"])).files)
     assert str(Path.home()) not in text
     assert str(Path(__file__).parents[2]) not in text
     assert os.uname().nodename not in text or len(os.uname().nodename) < 6

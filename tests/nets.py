@@ -1,0 +1,646 @@
+"""The networks that the tests of kernels, of memory and of the GPU share, and what each table of them is for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from helpers import sequence_spec, spec
+
+MNIST = Path(__file__).parents[1] / "examples" / "mnist_mlp"
+
+# -- dense and recurrent ----------------------------------------------------------------------------------------------
+
+# Each rule, optimiser, normalisation, surrogate, loss, kind of input, and the boundary shapes of the skeletons.
+DENSE: dict[str, str] = {
+    # rules, optimisers and where their state lives
+    "edge-adam-keep": spec((70, 33, 17, 10), batch=37),
+    "edge-adam-elide": spec((70, 33, 10), optimizer="adam(v = elide)", batch=37),
+    "edge-sgd": spec((70, 33, 10), optimizer="sgd", batch=37),
+    "edge-sgd-plain": spec((70, 33, 10), optimizer="sgd(momentum = 0)", batch=37),
+    "edge-bop": spec((70, 33, 10), optimizer="bop(tau = 0.05, gamma = 0.4)", batch=37),
+    "edge-f32-state": spec((33, 17, 10), rule="edge(state = f32)", batch=37),
+    "edge-clip-off": spec((33, 17, 10), rule="edge(clip = off)", optimizer="sgd(lr = 1)", batch=37),
+    "standard-adam": spec((70, 33, 17, 10), rule="standard", batch=37),
+    "standard-sgd": spec((33, 17, 10), rule="standard", optimizer="sgd", batch=37),
+    "standard-sgd-plain": spec((33, 17, 10), rule="standard", optimizer="sgd(momentum = 0)", batch=37),
+    "standard-bop": spec((33, 17, 10), rule="standard", optimizer="bop(tau = 0.001, gamma = 0.4)", batch=37),
+    "standard-f16-state": spec((33, 17, 10), rule="standard(state = f16)", batch=37),
+    "standard-clip-off": spec((33, 17, 10), rule="standard(clip = off)", optimizer="sgd(lr = 1)", batch=37),
+    # normalisations, surrogates, losses
+    "standard-l1": spec((33, 17, 10), rule="standard", norm="l1", batch=37),
+    "standard-bnn": spec((33, 17, 10), rule="standard", norm="bnn", batch=37),
+    "standard-quadratic": spec((33, 17, 10), rule="standard", surrogate="quadratic", batch=37),
+    "standard-identity": spec((33, 17, 10), rule="standard", surrogate="identity", batch=37),
+    "edge-identity": spec((33, 17, 10), surrogate="identity", batch=37),
+    "standard-hinge": spec((33, 17, 10), rule="standard", loss="squared_hinge", batch=37),
+    "edge-hinge": spec((33, 17, 10), loss="squared_hinge", batch=37),
+    "standard-residual": spec(
+        (33, 17, 10),
+        rule="standard",
+        batch=19,
+        body="  dense 17; batchnorm;\n"
+        "  residual { sign; dense 17; batchnorm; }\n  residual { sign; dense 17; batchnorm; }\n  sign;\n",
+    ),
+    # rules without floats
+    "bep": spec((70, 33, 15, 9, 3), kind="bit", rule="bep", batch=37),
+    "bep-small-words": spec((33, 15, 9, 3), kind="sign", rule="bep(bits = 5, group = 3, tie = keep)", batch=33),
+    "bep-wide": spec((256, 135, 75, 10), kind="bit", rule="bep", batch=100),
+    "bep-nine-words": spec((257, 15, 3), kind="bit", rule="bep", batch=9),
+    "bep-width-1": spec((33, 1, 5, 2), kind="bit", rule="bep(bits = 8)", batch=1),
+    "local-one-class": spec((31, 9, 1), kind="bit", rule="local(group = 1)", batch=22),
+    "bep-batch-1": spec((1, 1, 1, 2), kind="bit", rule="bep", batch=1),
+    "bep-long-sums": spec((2100, 6, 1100, 3), kind="bit", rule="bep(group = 2, bits = 16)", batch=70),
+    "local": spec((70, 33, 15, 9, 3), kind="bit", rule="local", batch=37),
+    "local-no-reinforcement": spec((31, 21, 15, 4), kind="bit", rule="local(reinforce = 0, bits = 8)", batch=10),
+    "bep-group-list": spec(
+        (70, 48, 15, 9, 3), kind="bit", rule="bep(group = [16, 0, 3], classifier = random)", batch=37
+    ),
+    "local-bef": spec((40, 33, 15, 12), kind="bit", rule="local(classifier = bef(alpha = 3, trials = 5))", batch=20),
+    "local-freeze-first": spec((40, 33, 15, 3), kind="bit", rule="local(freeze_first = on)", batch=20),
+    "local-one-output": spec((37, 33, 15, 1), kind="bit", rule="local(bits = 8)", batch=33),
+    "sign-twice": spec(
+        (33, 17, 5), batch=9, body="  dense 17; batchnorm; sign; residual { sign; dense 17; batchnorm; } sign;\n"
+    ),
+    "local-batch-of-one": spec((3, 33, 33, 33, 1), kind="bit", rule="local(group = 0, bits = 4)", batch=1),
+    "local-one-output-deep": spec((40, 33, 48, 15, 1), kind="bit", rule="local(group = 3, r = 0.5)", batch=20),
+    # through time
+    "rnn": sequence_spec(5, 9, 21, 33, 3, "dense 15; sign;", batch=7),
+    "rnn-no-expansion": sequence_spec(3, 40, 35, 0, 4, batch=9, rule="bep(bits = 8, tie = plus, group = 5)"),
+    "rnn-horizon": sequence_spec(6, 5, 33, 17, 2, "dense 9; sign;", batch=5, rule="bep(nu = 0.3)", horizon=2),
+    "rnn-one-step": sequence_spec(1, 33, 15, 31, 3, batch=4),
+    "rnn-batch-1": sequence_spec(4, 3, 1, 1, 2, batch=1, rule="bep(nu = 1)"),
+    "rnn-wide": sequence_spec(4, 32, 135, 65, 10, "dense 75; sign;", batch=33),
+    # inputs
+    "edge-f32-input": spec((70, 33, 10), kind="f32", batch=37),
+    "edge-bit-input": spec((70, 33, 10), kind="bit", batch=37),
+    "edge-sign-encoder": spec((70, 33, 10), kind="sign", batch=37),
+    "standard-f32-input": spec((70, 33, 10), kind="f32", rule="standard", batch=37),
+    "standard-bit-input": spec((33, 17, 10), kind="bit", rule="standard", batch=37),
+    # boundary shapes: widths 1, K not a multiple of 32, N = 10, 17, 33, batch 1, 33, 100, whole tiles
+    "edge-width-1": spec((5, 1, 1, 2), batch=3),
+    "standard-width-1": spec((1, 1, 2), rule="standard", kind="f32", batch=3),
+    "edge-fan-in-1": spec((1, 2), batch=1),
+    "bop-fan-in-1": spec((1, 1, 2), rule="standard", optimizer="bop", batch=2),
+    "edge-batch-1": spec((33, 17, 10), batch=1),
+    "standard-batch-1": spec((33, 17, 10), rule="standard", batch=1),
+    "edge-batch-33": spec((65, 33, 10), batch=33),
+    "edge-batch-100": spec((31, 33, 10), batch=100),
+    "edge-long-sums": spec((140, 35, 3), batch=300),  # more rows and terms than one block or chunk of any skeleton
+    "edge-wide-first": spec((300, 3), kind="f32", batch=6),
+    "edge-whole-tiles": spec((64, 32, 16), kind="bit", batch=32),
+    "standard-wide": spec((130, 130, 10), rule="standard", kind="f32", batch=16),
+    "edge-two-classes": spec((33, 17, 2), batch=18),
+}
+# Of them: compiled for every instruction set by the fast tests, too.
+EVERY_LEVEL = (
+    "edge-adam-keep",
+    "standard-residual",
+    "standard-f32-input",
+    "bep",
+    "local-one-output-deep",
+    "rnn",
+)
+# Of them: also with fusion, sinking and simplification off.
+UNFUSED = (
+    "edge-adam-keep",
+    "standard-adam",
+    "edge-bop",
+    "standard-quadratic",
+    "bep",
+    "local-one-output-deep",
+    "rnn",
+    "rnn-horizon",
+)
+# Of them: fed with NaN, infinities, -0.0 and constant columns.
+SPECIAL = (
+    "edge-f32-input",
+    "standard-f32-input",
+    "edge-adam-keep",
+    "standard-l1",
+    "standard-width-1",
+    "edge-sign-encoder",
+)
+# Of them: for the slow tier, since others that stay are close.
+LATER = (
+    "edge-sgd-plain",
+    "edge-f32-state",
+    "standard-sgd-plain",
+    "standard-f16-state",
+    "standard-clip-off",
+    "standard-identity",
+    "edge-identity",
+    "edge-hinge",
+    "bep-small-words",
+    "bep-nine-words",
+    "bep-long-sums",
+    "local-no-reinforcement",
+    "local-freeze-first",
+    "rnn-one-step",
+    "rnn-wide",
+    "standard-bit-input",
+    "standard-batch-1",
+    "edge-batch-33",
+    "edge-long-sums",
+    "standard-wide",
+)
+
+# Few and small: kernels in Triton's interpreter.
+TRITON_DENSE = {
+    "edge": spec((33, 17, 5), batch=9),
+    "standard": spec((33, 17, 5), rule="standard", optimizer="sgd", batch=9),
+    "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
+    "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
+    "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
+    "real": spec(
+        (33, 17, 5),
+        batch=9,
+        body=(
+            "  dense 17 weights = real bias = on; batchnorm; relu;\n  dense 9 weights = real; batchnorm;"
+            " sign clip = 1.25;\n  dense 9 scale = mean; batchnorm; sign;\n"
+        ),
+    ),
+    "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
+}
+# Rules without floats; a step in Triton's interpreter takes seconds.
+INTEGER = {
+    **{n: TRITON_DENSE[n] for n in ("integer", "local", "recurrent")},
+    **{n: DENSE[n] for n in ("bep-small-words", "local-no-reinforcement")},
+    "group-list": spec((33, 32, 9, 3), kind="bit", rule="bep(group = [16, 3], classifier = random)", batch=9),
+    "one-output-deep": spec((20, 15, 9, 1), kind="bit", rule="local(group = 3, r = 0.5)", batch=9),
+    "no-expansion": sequence_spec(3, 10, 35, 0, 4, batch=5, rule="bep(bits = 8, tie = plus, group = 5)"),
+}
+
+# What is proved about the bytes of a program.
+PROVED = {
+    "edge": spec((70, 33, 17, 10), batch=37),
+    "standard": spec((33, 17, 10), rule="standard", kind="f32", batch=20),
+    "bop": spec((33, 17, 10), optimizer="bop(tau = 0.0001, gamma = 0.5)", kind="bit", batch=20),
+    "encoded": spec((66, 17, 10), kind="bit", batch=20).replace("bit[66]", "f32[33] thermometer(2)"),
+    "images": (
+        spec(
+            (1, 10),
+            batch=6,
+            body="conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten;",
+        ).replace("u8[1]", "u8[8, 8, 3]")
+    ),
+    "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
+    "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
+}
+
+# -- images -----------------------------------------------------------------------------------------------------------
+
+
+def net(shape: str, *layers: str, kind: str = "u8", rule: str = "edge", optimizer: str = "adam", batch: int = 3) -> str:
+    body = "".join(f"  {x};\n" for x in layers)
+    return (
+        f"network net {{\n  input {kind}[{shape}];\n{body}  flatten; dense 5; batchnorm;\n  loss;\n}}\nrule {rule};\n"
+        f"train {{ batch = {batch}; optimizer = {optimizer}; }}\n"
+    )
+
+
+BN = "batchnorm; sign"
+R = "weights = real"
+POOL = "maxpool; batchnorm; sign"
+# Each geometry of windows, way to an input gradient, pool and grouping.
+IMAGES: dict[str, str] = {
+    "two": net("6, 5, 3", f"conv 33; {BN}", f"conv 35; {BN}"),
+    "same": net("5, 6, 1", f"conv 32 padding = same; {BN}", f"conv 20 padding = same; {BN}"),
+    "same-standard": net("5, 5, 3", f"conv 17 padding = same; {BN}", f"conv 9 padding = same; {BN}", rule="standard"),
+    "plus": net("4, 4, 3", f"conv 7 pad = 1 fill = plus; {BN}", f"conv 40 pad = 1 fill = plus; {BN}", f"conv 3; {BN}"),
+    "minus": net("4, 4, 3", f"conv 7 pad = 2 fill = minus; {BN}", f"conv 5 pad = 1 fill = minus; {BN}"),
+    "stride": net(
+        "7, 8, 2",
+        f"conv 6 stride = 2 padding = same; {BN}",
+        f"conv 5 kernel = 2 stride = 2 pad = 1; {BN}",
+        rule="standard",
+    ),
+    "gaps": net("7, 7, 2", f"conv 6 kernel = 1 stride = 3; {BN}", f"conv 70 kernel = 1 stride = 2; {BN}"),
+    "one-pixel": net("1, 1, 33", f"conv 34 kernel = 1; {BN}", f"conv 5 padding = same; {BN}", batch=7),
+    "batch-1": net("5, 5, 3", f"conv 16; {BN}", f"conv 32; {BN}", batch=1),
+    "bit-input": net("5, 4, 3", f"conv 18; {BN}", f"conv 4 kernel = 2; {BN}", kind="bit"),
+    "wide": net("3, 3, 130", f"conv 150 kernel = 2; {BN}", f"conv 140 kernel = 2; {BN}", kind="bit", batch=5),
+    "large-window": net("8, 8, 3", f"conv 4 kernel = 5; {BN}", f"conv 33 kernel = 4; {BN}", batch=2),
+    "bop": net("5, 5, 3", f"conv 20; {BN}", f"conv 9; {BN}", optimizer="bop(tau = 0.001, gamma = 0.4)"),
+    "sgd-bits-in-order": net(
+        "4, 4, 33", f"conv 32 padding = same; {BN}", rule="standard", optimizer="sgd", kind="bit", batch=2
+    ),
+    # gradients of some rows of pixels at a time (back_band of backends/c/kernels/convolve.py), and of one pixel of many
+    # images
+    "bands": net(
+        "9, 10, 3",
+        f"conv 33 padding = same; {BN}",
+        f"conv 35; {BN}",
+        f"conv 17 kernel = 2; {BN}",
+        f"conv 9 1; {BN}",
+        batch=21,
+    ),
+    "bands-standard": net(
+        "7, 18, 2", f"conv 40 padding = same; {BN}", f"conv 6 padding = same; {BN}; maxpool", rule="standard", batch=9
+    ),
+    "many-images": net("5, 6, 3", f"conv 20; {BN}", f"conv 35; {BN}", batch=19),
+    "many-images-stride": net(
+        "7, 8, 2",
+        f"conv 6 stride = 2 padding = same; {BN}",
+        f"conv 37 kernel = 2 stride = 2 pad = 1; {BN}",
+        rule="standard",
+        batch=33,
+    ),
+    # pools
+    "pool-integers": net("6, 6, 3", "conv 20 padding = same; maxpool; " + BN, "conv 33 padding = same; maxpool; " + BN),
+    "pool-bits": net("6, 7, 3", f"conv 20 padding = same; {BN}; maxpool", f"conv 33 padding = same; {BN}; maxpool"),
+    "pool-overlap": net(
+        "7, 7, 3",
+        "conv 20 padding = same; maxpool 3 stride = 2; " + BN,
+        f"conv 9 padding = same; {BN}; maxpool 3 stride = 2 padding = same",
+        rule="standard",
+    ),
+    "pool-gaps": net(
+        "7, 7, 3", f"conv 4 padding = same; {BN}; maxpool 2 stride = 3 pad = 1", f"conv 9 padding = same; {BN}"
+    ),
+    "pool-mean": net(
+        "6, 6, 3", "conv 20 padding = same; avgpool; " + BN, f"conv 9 padding = same; {BN}; avgpool 3 stride = 1; sign"
+    ),
+    "pool-all": net(
+        "4, 4, 3", f"conv 20; {BN}", "conv 33 padding = same; batchnorm; globalavgpool; sign", rule="standard"
+    ),
+    "residual": net(
+        "5, 5, 3", "conv 20; batchnorm", "residual { sign; conv 20 padding = same; batchnorm; } sign", rule="standard"
+    ),
+    # groups
+    "groups": net("5, 6, 6", f"conv 9 groups = 3; {BN}", f"conv 6 groups = 3 padding = same; {BN}"),
+    "groups-wide": net(
+        "4, 4, 4", f"conv 70 groups = 2 padding = same; {BN}", f"conv 66 groups = 2 pad = 1 fill = plus; {BN}", batch=2
+    ),
+    "depthwise": net(
+        "5, 5, 3",
+        f"conv 35 pad = 1; {BN}",
+        f"conv 35 groups = 35 stride = 2 padding = same; {BN}",
+        f"conv 70 groups = 35; {BN}",
+    ),
+    "groups-standard": net(
+        "6, 5, 4",
+        f"conv 8 groups = 4 pad = 1 fill = minus; {BN}",
+        f"conv 20 2 stride = 2 groups = 4; {BN}",
+        rule="standard",
+        optimizer="sgd",
+        batch=1,
+    ),
+    "groups-real": net(
+        "5, 5, 3",
+        "conv 18 groups = 3 padding = same weights = real; batchnorm; relu",
+        f"conv 18 groups = 18 padding = same weights = real; {BN}",
+        f"conv 33 groups = 3 weights = real; {BN}",
+    ),
+    "groups-bits": net("4, 4, 6", f"conv 12 groups = 3; {BN}", kind="bit", rule="standard"),
+    "thinned": net(
+        "4, 4, 3", "conv 20; batchnorm; relu; dropout 0.3; batchnorm; sign; dropout; sign", rule="standard", batch=5
+    ),
+}
+
+# Real weights, and the residual networks of the examples, small.
+STEM = f"conv 20 kernel = 3 stride = 2 padding = same {R}; batchnorm"
+BLOCKS = f"""residual {{ sign ACT; conv 20 padding = same SCALE; batchnorm; }}
+  residual {{
+    shortcut {{ avgpool 3 stride = 2; conv 35 kernel = 1 {R}; batchnorm; }}
+    sign ACT; conv 35 stride = 3 padding = same SCALE; batchnorm; }}
+  """
+RESNETE = net(
+    "9, 9, 3",
+    STEM,
+    "relu; maxpool 3 stride = 2 padding = same; batchnorm",
+    BLOCKS.replace("ACT", "clip = 1.25").replace("SCALE", "") + "relu; globalavgpool",
+).replace("dense 5;", f"dense 5 {R};")
+BIREAL = net(
+    "9, 9, 3",
+    STEM,
+    "maxpool 3 stride = 2 padding = same",
+    BLOCKS.replace("ACT", "quadratic").replace("SCALE", "scale = mean") + "globalavgpool",
+    rule="standard",
+)
+REAL: dict[str, str] = {
+    "u8": net("6, 5, 3", f"conv 33 {R}; {BN}", f"conv 35 {R}; {BN}"),
+    "same": net(
+        "5, 6, 1", f"conv 32 padding = same {R}; batchnorm; relu", f"conv 20 padding = same {R}; {BN}", rule="standard"
+    ),
+    "f32-input": net(
+        "5, 5, 3", f"conv 17 padding = same {R}; batchnorm; relu", f"conv 48 pad = 1 {R}; {BN}", kind="f32"
+    ),
+    "plus": net(
+        "4, 4, 3", f"conv 7 pad = 1 fill = plus {R}; {BN}", f"conv 40 pad = 1 fill = minus {R} bias = on; {BN}"
+    ),
+    "stride": net(
+        "7, 8, 2",
+        f"conv 6 stride = 2 padding = same {R}; batchnorm",
+        f"conv 5 kernel = 2 stride = 2 pad = 1 {R}; {BN}",
+        rule="standard",
+    ),
+    "gaps": net(
+        "7, 7, 2",
+        f"conv 6 kernel = 1 stride = 3 {R}; batchnorm",
+        f"conv 70 kernel = 1 stride = 2 {R}; {BN}",
+        rule="standard",
+    ),
+    "one-pixel": net(
+        "1, 1, 33", f"conv 34 kernel = 1 {R}; batchnorm; relu", f"conv 5 padding = same {R}; {BN}", batch=7
+    ),
+    "batch-1": net("5, 5, 3", f"conv 16 {R}; batchnorm", f"conv 32 {R}; {BN}", batch=1),
+    "bits": net("5, 4, 3", f"conv 18 {R}; {BN}", f"conv 4 kernel = 2 {R}; {BN}", kind="bit"),
+    "wide": net(
+        "2, 3, 130", f"conv 150 kernel = 2 {R}; batchnorm", f"conv 140 kernel = 1 {R}; {BN}", kind="bit", batch=2
+    ),
+    "large-window": net("9, 9, 3", f"conv 4 kernel = 7 {R}; batchnorm", f"conv 33 kernel = 3 {R}; {BN}", batch=2),
+    "bop": net(
+        "5, 5, 3", f"conv 20 {R}; {BN}", f"conv 9 scale = mean; {BN}", optimizer="bop(tau = 0.001, gamma = 0.4)"
+    ),
+    "dense": net(
+        "4, 4, 3",
+        f"conv 20; {BN}",
+        "flatten",
+        f"dense 33 {R} bias = on; batchnorm; relu",
+        f"dense 40 {R}; {BN}",
+        f"dense 70 {R}; {BN}",
+        f"dense 9 scale = mean; {BN}",
+    ),
+    "dense-standard": net(
+        "4, 4, 3", "flatten", f"dense 33 {R} bias = on; relu", f"dense 40 {R}; {BN}", rule="standard", kind="f32"
+    ),
+    "scale": net(
+        "5, 5, 3",
+        f"conv 20 scale = mean; {BN}",
+        f"conv 9 scale = mean; {BN}",
+        rule="standard(clip = off, clip_at = 1.25)",
+    ),
+    "resnete": RESNETE,
+    "resnete-standard": RESNETE.replace("rule edge", "rule standard(clip_at = 1.25)"),
+    "bireal": BIREAL,
+}
+
+# Few and small: kernels in Triton's interpreter.
+TRITON_QUICK_IMAGES = {
+    "same": net(
+        "3, 2, 1", f"conv 33 kernel = 2 padding = same; {BN}", f"conv 3 kernel = 2 padding = same; {BN}", batch=1
+    ),
+    "pool": net(
+        "5, 5, 1",
+        f"conv 6 kernel = 2; maxpool; {BN}",
+        f"conv 3 kernel = 1; {BN}; maxpool 2 stride = 1",
+        rule="standard",
+        batch=2,
+    ),
+    "groups": net("3, 3, 4", f"conv 6 kernel = 2 groups = 2; {BN}", f"conv 9 padding = same groups = 3; {BN}", batch=1),
+    "real": net(
+        "3, 4, 2", f"conv 5 kernel = 2 padding = same {R}; batchnorm; relu", f"conv 6 kernel = 2 {R}; {BN}", batch=2
+    ),
+}
+SMALL_BLOCKS = f"""residual {{{{ sign {{0}}; conv 5 padding = same {{1}}; batchnorm; }}}}
+  residual {{{{
+    shortcut {{{{ avgpool 2; conv 9 kernel = 1 {R}; batchnorm; }}}}
+    sign {{0}}; conv 9 stride = 2 padding = same {{1}}; batchnorm; }}}}
+  """
+# As IMAGES and REAL for Triton's interpreter: each loop of a kernel is run, few of them are long.
+TRITON_IMAGES: dict[str, str] = {
+    "valid": net("4, 4, 3", f"conv 33 kernel = 2; {BN}", f"conv 35 kernel = 2; {BN}", batch=2),
+    "plus": net("3, 3, 3", f"conv 33 pad = 1 fill = plus; {BN}", f"conv 5 pad = 1 fill = plus; {BN}", batch=1),
+    "minus": net(
+        "3, 3, 3",
+        f"conv 35 kernel = 2 pad = 1 fill = minus; {BN}",
+        f"conv 5 kernel = 2 pad = 1 fill = minus; {BN}",
+        batch=1,
+    ),
+    "stride": net(
+        "5, 6, 2",
+        f"conv 6 stride = 2 padding = same; {BN}",
+        f"conv 5 kernel = 2 stride = 2 pad = 1; {BN}",
+        rule="standard",
+    ),
+    "gaps": net("7, 7, 2", f"conv 6 kernel = 1 stride = 3; {BN}", f"conv 70 kernel = 1 stride = 2; {BN}"),
+    "one-pixel": net("1, 1, 33", f"conv 34 kernel = 1; {BN}", f"conv 5 padding = same; {BN}", batch=7),
+    "one-pixel-of-one": net(
+        "1, 1, 3", f"conv 4 kernel = 1; {BN}", f"conv 5 padding = same fill = minus; {BN}", batch=1
+    ),
+    "bits": net("4, 3, 33", f"conv 18 kernel = 2; {BN}", f"conv 4 kernel = 2; {BN}", kind="bit", batch=2),
+    "whole-words": net(
+        "3, 3, 64", f"conv 32 kernel = 2 padding = same; {BN}", f"conv 3 kernel = 2; {BN}", kind="bit", batch=2
+    ),
+    "bop": net(
+        "4, 4, 2",
+        f"conv 20 kernel = 2; {BN}",
+        f"conv 9 kernel = 2; {BN}",
+        optimizer="bop(tau = 0.001, gamma = 0.4)",
+        batch=2,
+    ),
+    "pool-integers": net("4, 4, 2", "conv 20 kernel = 2 padding = same; maxpool; " + BN, batch=2),
+    "pool-bits": net(
+        "4, 5, 2", f"conv 20 kernel = 2; {BN}; maxpool", f"conv 5 kernel = 2 padding = same; {BN}", batch=2
+    ),
+    "pool-overlap": net(
+        "5, 5, 1",
+        "conv 4 padding = same; maxpool 3 stride = 2; " + BN,
+        f"conv 3 kernel = 2; maxpool 2 stride = 1 padding = same; {BN}",
+        rule="standard",
+        batch=2,
+    ),
+    "pool-gaps": net(
+        "5, 5, 2", f"conv 4 padding = same; {BN}; maxpool 2 stride = 3 pad = 1", f"conv 3 kernel = 2; {BN}", batch=2
+    ),
+    "pool-mean": net(
+        "4, 4, 2",
+        "conv 6 kernel = 1; avgpool; " + BN,
+        f"conv 5 padding = same; {BN}; avgpool 2 stride = 1; sign",
+        batch=2,
+    ),
+    "pool-all": net(
+        "3, 3, 2", f"conv 6 kernel = 2; {BN}", "conv 5 kernel = 1; batchnorm; globalavgpool; sign", rule="standard"
+    ),
+    "residual": net(
+        "3, 3, 2",
+        "conv 5 kernel = 1; batchnorm",
+        "residual { sign; conv 5 padding = same; batchnorm; } sign",
+        rule="standard",
+        batch=2,
+    ),
+    "groups-bits": net(
+        "3, 3, 66",
+        f"conv 68 kernel = 2 groups = 2 pad = 1; {BN}",
+        f"conv 4 kernel = 2 groups = 2; {BN}",
+        kind="bit",
+        rule="standard",
+        batch=1,
+    ),
+    "groups-fill": net(
+        "4, 4, 4",
+        f"conv 8 groups = 4 pad = 1 fill = minus; {BN}",
+        f"conv 12 2 stride = 2 groups = 4 pad = 1 fill = plus; {BN}",
+        rule="standard",
+        optimizer="sgd",
+        batch=2,
+    ),
+    "depthwise": net(
+        "4, 4, 3",
+        f"conv 35 kernel = 2; {BN}",
+        f"conv 35 groups = 35 stride = 2 padding = same; {BN}",
+        f"conv 70 groups = 35 kernel = 1; {BN}",
+        batch=2,
+    ),
+    "groups-real": net(
+        "4, 4, 3",
+        f"conv 6 groups = 3 padding = same {R}; batchnorm; relu",
+        f"conv 6 groups = 6 padding = same {R}; {BN}",
+        f"conv 33 groups = 3 kernel = 2 {R}; {BN}",
+        batch=2,
+    ),
+    "groups-one-pixel": net(
+        "1, 1, 33", f"conv 66 kernel = 1 groups = 33; {BN}", f"conv 6 groups = 3 padding = same {R}; {BN}", batch=1
+    ),
+    "real-fill": net(
+        "3, 3, 3",
+        f"conv 7 kernel = 2 pad = 1 fill = plus {R}; {BN}",
+        f"conv 34 kernel = 2 pad = 1 fill = minus {R} bias = on; {BN}",
+        batch=1,
+    ),
+    "real-stride": net(
+        "5, 6, 2",
+        f"conv 6 stride = 2 padding = same {R}; batchnorm",
+        f"conv 5 kernel = 2 stride = 2 pad = 1 {R}; {BN}",
+        rule="standard",
+        batch=2,
+    ),
+    "real-input": net(
+        "3, 3, 3", f"conv 17 padding = same {R}; batchnorm; relu", f"conv 5 pad = 1 {R}; {BN}", kind="f32", batch=2
+    ),
+    "real-bits": net("3, 3, 3", f"conv 18 kernel = 2 {R}; {BN}", f"conv 4 kernel = 2 {R}; {BN}", kind="bit", batch=2),
+    "resnete": (
+        net(
+            "4, 4, 3",
+            f"conv 5 padding = same {R}; batchnorm",
+            "relu; maxpool 3 stride = 2 padding = same",
+            "batchnorm",
+            SMALL_BLOCKS.format("clip = 1.25", "") + "relu; globalavgpool",
+            batch=2,
+        ).replace("dense 5;", f"dense 5 {R};")
+    ),
+    "bireal": net(
+        "4, 4, 3",
+        f"conv 5 padding = same {R}; batchnorm",
+        "maxpool 3 stride = 2 padding = same",
+        SMALL_BLOCKS.format("quadratic", "scale = mean") + "globalavgpool",
+        batch=2,
+        rule="standard",
+    ),
+    "thinned": net(
+        "3, 3, 2",
+        "conv 5 kernel = 2; batchnorm; relu; dropout 0.3; batchnorm; sign; dropout; sign",
+        rule="standard",
+        batch=2,
+    ),
+}
+# With tensor cores.
+LARGE_IMAGES = {
+    "bits": net(
+        "4, 4, 40", f"conv 33 padding = same; {BN}", f"conv 65 kernel = 2; {BN}", kind="bit", batch=5, optimizer="sgd"
+    ),
+    "u8": net(
+        "5, 5, 3",
+        f"conv 17 padding = same fill = minus; {BN}",
+        f"conv 16 padding = same fill = plus; maxpool; {BN}",
+        batch=5,
+        rule="standard",
+        optimizer="sgd",
+    ),
+    "real": net(
+        "4, 4, 17",
+        f"conv 20 padding = same fill = plus {R}; batchnorm; relu",
+        f"conv 33 kernel = 2 stride = 2 {R}; {BN}",
+        f"conv 33 kernel = 1 groups = 33; {BN}",
+        batch=5,
+        rule="standard",
+        optimizer="sgd",
+    ),
+}
+
+# -- recompute = on --------------------------------------------------------------------------------------------------
+
+# Loops over columns and over samples, and values that are made again.
+STRIPS = {
+    "columns": net("8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", batch=6),
+    "rows": net(
+        "8, 8, 3",
+        f"conv 32 padding = same; {BN}",
+        f"conv 192 padding = same; {BN}",
+        f"conv 32 padding = same; {POOL}",
+        batch=6,
+    ),
+    "elide": net(
+        "8, 8, 1",
+        f"conv 32; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 64; {BN}",
+        optimizer="adam(v = elide)",
+        batch=6,
+    ),
+    "bop": net(
+        "8, 8, 3",
+        f"conv 64 padding = same; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 128 padding = same; {POOL}",
+        optimizer="bop(tau = 0.001, gamma = 0.4)",
+        batch=4,
+    ),
+    "standard": net(
+        "8, 8, 3", f"conv 64 padding = same; {BN}", f"conv 64 padding = same; {POOL}", rule="standard", batch=4
+    ),
+    "real": net(
+        "8, 8, 3",
+        "conv 64 padding = same weights = real; batchnorm; relu",
+        "conv 64 padding = same weights = real; batchnorm; relu",
+        f"conv 32 padding = same weights = real; {POOL}",
+        rule="standard",
+        batch=4,
+    ),
+    "residual": net(
+        "8, 8, 3",
+        "conv 64 padding = same; batchnorm",
+        "residual { shortcut { avgpool 2; conv 96 kernel = 1 weights = real; batchnorm; } sign; "
+        "conv 96 stride = 2 padding = same; batchnorm; } sign",
+        "residual { sign; conv 96 padding = same; batchnorm; } sign",
+        batch=4,
+    ),
+    "odd-channels": net("6, 6, 3", f"conv 33 padding = same; {BN}", f"conv 50 padding = same; {BN}", batch=6),
+    "pool-overlap": net(
+        "9, 9, 3", f"conv 64 padding = same; maxpool 3 stride = 2; {BN}", f"conv 64; {BN}; maxpool", batch=6
+    ),
+    "integer": (
+        """network net { input bit[65]; dense 64; sign; dense 64; sign; dense 64; sign; dense 10; loss; }
+rule local; train { batch = 20; }
+"""
+    ),
+}
+# Steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
+SMALL_STRIPS = {
+    "both": net(
+        "4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {BN}", f"conv 8 kernel = 1; {POOL}", batch=4
+    ),
+    "windows": net(
+        "4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {POOL}", f"conv 8 kernel = 1; {BN}", batch=4
+    ),
+}
+
+
+def on(text: str) -> str:
+    return text.replace("train {", "train { recompute = on;")
+
+
+# -- programs that other machines run ---------------------------------------------------------------------------------
+
+FLOAT = (MNIST / "mnist_mlp.bnn").read_text()
+BYTES = """network bytes {
+  input u8[19, 19, 3];
+  conv 21 padding = same; batchnorm; sign; maxpool; flatten;
+  dense 10; batchnorm; loss;
+}
+rule edge;
+train { batch = 10; epochs = 1; seed = 1; }
+"""
+NUMBERS = BYTES.replace(
+    "conv 21 padding = same; batchnorm; sign; maxpool; flatten;", "flatten; dense 35; batchnorm; sign;"
+)
