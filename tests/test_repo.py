@@ -46,10 +46,6 @@ def lines(p: Path) -> int:
 # What is longer than 500 lines, and up to where.
 LARGE = {
     "bnnc/codes.py": 700,  # the text of every error, with examples
-    "bnnc/cli/commands.py": 570,
-    "bnnc/front/parse.py": 520,
-    "bnnc/api/network.py": 570,
-    "backends/triton/trainer.py": 630,
 }
 
 # -- sizes -----------------------------------------------------------------------------------------------------------
@@ -66,11 +62,11 @@ def test_files_are_small() -> None:
 # Functions over the ceiling, as FILE:NAME -> (branches, lines).  The table only shrinks: who shortens one lowers or
 # strikes out its line, and nobody adds one.
 DENSE = {
-    "network.py:Program._store": (22, 41),
+    "program.py:Program._store": (22, 41),
     "budget.py:ways_out": (14, 23),
-    "commands.py:plan": (16, 58),
-    "commands.py:compile": (11, 50),
-    "commands.py:run": (21, 35),
+    "spec.py:plan": (16, 58),
+    "programs.py:compile": (11, 50),
+    "programs.py:run": (21, 35),
     "bnnd.py:_load": (18, 35),
     "bnnd.py:pack": (20, 48),
     "bnnd.py:write_bnnd": (9, 50),
@@ -84,7 +80,7 @@ DENSE = {
     "network.py:Expander.use": (12, 64),
     "network.py:Expander.layer": (29, 57),
     "network.py:Expander.place": (14, 44),
-    "parse.py:read_number": (13, 22),
+    "literals.py:read_number": (13, 22),
     "parse.py:_Parser.lex": (14, 42),
     "parse.py:_Parser.run": (14, 39),
     "parse.py:_Parser.explain": (15, 39),

@@ -1,6 +1,8 @@
 """What ``import bnnc`` gives: networks, their plans, and the programs that train them."""
 
-from .network import Epoch, Evaluation, History, Network, PathLike, Plan, Program, load, parse, read_text
+from .network import Network, PathLike, load, parse, read_text
+from .plan import Plan
+from .program import Epoch, Evaluation, History, Program
 
 __all__ = [
     "Epoch",

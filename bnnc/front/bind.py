@@ -18,7 +18,7 @@ from ..diag import Diagnostic, InternalError, Span, did_you_mean
 from ..model import MAX_DIM, MAX_ELEMENTS, MAX_RANK, TENSOR_KINDS, Call, TensorType
 from ..registry import REQUIRED, Named, Param, Tables
 from . import ast
-from .parse import SIZE_UNITS, read_number
+from .literals import SIZE_UNITS, read_number
 
 DATA_KINDS = tuple(k for k in TENSOR_KINDS if k != "real")  # `real` is only made by the network
 _BOOLS = {"on": True, "true": True, "off": False, "false": False}

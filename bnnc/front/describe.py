@@ -18,7 +18,8 @@ from ..registry import REQUIRED, LayerDef, Named, Param, Tables
 from ..rules.base import Rule
 from . import fmt
 from .bind import WANTED
-from .parse import SIZE_UNITS, parse
+from .literals import SIZE_UNITS
+from .parse import parse
 from .sections import DATA, SECTIONS, STATEMENTS, TRAIN
 
 WIDTH = 80

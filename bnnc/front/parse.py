@@ -11,9 +11,6 @@ Non-goals: knowing any layer, rule or setting name, and computing anything but t
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -23,17 +20,15 @@ from lark.parsers.lalr_analysis import Shift
 
 from ..diag import BnncError, Diagnostic, Span
 from . import ast
+from .literals import read_number, read_string, short
+from .tree import Build, Token
 
 MAX_DEPTH = 64  # open brackets plus pending operators
 MAX_ERRORS = 100
-MAX_DIGITS = 40
-
-UNITS = {"": 1, "%": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-SIZE_UNITS = tuple(u for u in UNITS if u.endswith("B"))
-
-_NUMBER = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)(.*)", re.DOTALL)
 _CLOSES = {"RPAR": "LPAR", "RSQB": "LSQB", "RBRACE": "LBRACE"}
 _OPERATORS = {"PLUS", "MINUS", "STAR", "SLASH"}
+
+
 _SHOWN = {
     "EQUAL": "`=`",
     "SEMICOLON": "`;`",
@@ -49,155 +44,9 @@ _SHOWN = {
     "NAME": "a name",
     "$END": "the end of the text",
 }
+
+
 _VALUES = {"NAME", "NUMBER", "STRING", "LPAR", "LSQB", "MINUS"}
-
-
-@dataclass(slots=True)
-class _Token:
-    type: str
-    text: str
-    span: Span
-
-    def __str__(self) -> str:
-        return "the end of the text" if self.type == "$END" else f"`{_short(self.text)}`"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else text[:37] + "..."
-
-
-def read_number(text: str) -> ast.Num | tuple[str, str, str]:
-    """The number that ``text`` writes, or (code, message, help) when it is none."""
-    m = _NUMBER.fullmatch(text)
-    digits, unit = m.groups() if m else ("", text)
-    if unit not in UNITS:
-        known = [u for u in UNITS if u.lower() in (unit.lower(), unit.lower() + "ib")]
-        hint = f"did you mean `{digits}{known[-1]}`?" if known else f"the units are {', '.join(UNITS)[2:]}"
-        if re.fullmatch(r"x[0-9]+", unit):
-            hint = f"write `{digits}, {unit[1:]}`"
-        return "B0105", f"unknown unit `{_short(unit)}` after the number {_short(digits)}", hint
-    if len(digits) > MAX_DIGITS:
-        return "B0108", "this number is too long", f"write at most {MAX_DIGITS} characters, e.g. 1e-3"
-    value: int | float = int(digits) if digits.isdigit() else float(digits)
-    if unit == "%":
-        value = value / 100
-    elif unit:
-        exact = value * UNITS[unit]
-        if math.isfinite(exact) and exact != int(exact):
-            return "B0105", f"`{text}` is not a whole number of bytes", "use a smaller unit"
-        value = int(exact) if math.isfinite(exact) else exact
-    if abs(value) >= 2**63:
-        return "B0108", f"the number {_short(text)} is too large", "numbers must stay below 2^63"
-    return ast.Num(value, unit, text)
-
-
-def read_string(text: str) -> str | tuple[str, str, str]:
-    """The string that ``text``, quotes included, writes, or (code, message, help)."""
-    if wrong := [e for e in re.findall(r"\\(.)", text) if e not in '\\"']:
-        help = r"only \\ and \" are escapes; a backslash is written \\"
-        return "B0109", f"unknown escape `\\{wrong[0]}` in a string", help
-    if wrong := [c for c in text if ord(c) < 32 or 0xD800 <= ord(c) < 0xE000]:
-        return "B0109", f"character U+{ord(wrong[0]):04X} cannot stand in a string", "remove the character"
-    return re.sub(r"\\(.)", r"\1", text[1:-1])
-
-
-def _span(children: list[Any]) -> Span:
-    return children[0].span.to(children[-1].span)
-
-
-def _nodes(children: list[Any]) -> tuple[Any, ...]:
-    return tuple(c for c in children if not isinstance(c, _Token))
-
-
-def _fold(children: list[Any]) -> Any:
-    left = children[0]
-    for op, right in zip(children[1::2], children[2::2], strict=True):
-        left = ast.BinOp(op.text, left, right, left.span.to(right.span))
-    return left
-
-
-@dataclass(slots=True)
-class _Body:
-    items: tuple[ast.Item, ...]
-    span: Span
-
-
-class _Build:
-    """Lark's tree callbacks, one a grammar rule: children in (tokens included), Ast node out."""
-
-    def value(self, c: list[Any]) -> Any:
-        return c[0]
-
-    def let(self, c: list[Any]) -> ast.Let:
-        return ast.Let(c[1].text, c[3], _span(c), c[1].span)
-
-    def param(self, c: list[Any]) -> ast.Param:
-        return ast.Param(c[0].text, c[2] if len(c) > 1 else None, _span(c))
-
-    def params(self, c: list[Any]) -> list[ast.Param]:
-        return list(_nodes(c))
-
-    def block(self, c: list[Any]) -> ast.BlockDef:
-        params = tuple(c[2]) if len(c) > 3 else ()
-        return ast.BlockDef(c[1].text, params, c[-1].items, _span(c), c[1].span, c[-1].span)
-
-    def setting(self, c: list[Any]) -> ast.Setting:
-        return ast.Setting(c[0].text, c[2], _span(c))
-
-    def args(self, c: list[Any]) -> list[ast.Arg]:
-        return list(_nodes(c))
-
-    def stmt(self, c: list[Any]) -> ast.Stmt:
-        args = tuple(c[1]) if isinstance(c[1], list) else ()
-        if isinstance(c[-1], _Body):
-            return ast.Stmt(c[0].text, args, c[-1].items, _span(c), c[-1].span)
-        return ast.Stmt(c[0].text, args, None, _span(c))
-
-    def body(self, c: list[Any]) -> _Body:
-        return _Body(_nodes(c), _span(c))
-
-    def arg(self, c: list[Any]) -> ast.Arg:
-        return ast.Arg(None, c[0], c[0].span)
-
-    def named(self, c: list[Any]) -> ast.Arg:
-        return ast.Arg(c[0].text, c[2], _span(c))
-
-    def expr(self, c: list[Any]) -> Any:
-        return _fold(c)
-
-    def term(self, c: list[Any]) -> Any:
-        return _fold(c)
-
-    def neg(self, c: list[Any]) -> ast.Neg:
-        return ast.Neg(c[1], _span(c))
-
-    minus = neg
-
-    def paren(self, c: list[Any]) -> Any:
-        return replace(c[1], span=_span(c))
-
-    def number(self, c: list[Any]) -> ast.Num:
-        read = read_number(c[0].text)
-        return replace(read, span=c[0].span) if isinstance(read, ast.Num) else ast.Num(0, "", "0", c[0].span)
-
-    def string(self, c: list[Any]) -> ast.Str:
-        read = read_string(c[0].text)
-        return ast.Str(read if isinstance(read, str) else "", c[0].span)
-
-    def name(self, c: list[Any]) -> ast.Name:
-        return ast.Name(c[0].text, c[0].span)
-
-    def call(self, c: list[Any]) -> ast.Call:
-        return ast.Call(c[0].text, _nodes(c), _span(c))
-
-    def index(self, c: list[Any]) -> ast.Index:
-        return ast.Index(c[0].text, _nodes(c), _span(c))
-
-    def listing(self, c: list[Any]) -> ast.ListLit:
-        return ast.ListLit(_nodes(c), _span(c))
-
-    def start(self, c: list[Any]) -> tuple[ast.Item, ...]:
-        return tuple(c)
 
 
 @cache
@@ -210,7 +59,7 @@ def _lark() -> Lark:
         start=["start", "value"],
         keep_all_tokens=True,
         maybe_placeholders=False,
-        transformer=_Build(),
+        transformer=Build(),
     )
 
 
@@ -222,8 +71,8 @@ class _Parser:
         self.tokens = self.lex()
         self.state = _lark().parse_interactive(start=start)
         self.lexical = [d.span.start for d in self.errors if self.text[d.span.start] != "/"]
-        self.braces: list[_Token] = []
-        self.suspect: _Token | None = None  # a `{` whose `}` is indented less than the line that opened it
+        self.braces: list[Token] = []
+        self.suspect: Token | None = None  # a `{` whose `}` is indented less than the line that opened it
 
     def report(
         self,
@@ -237,13 +86,13 @@ class _Parser:
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(Diagnostic(code, message, span, label, help, notes))
 
-    def lex(self) -> list[_Token]:
-        out: list[_Token] = []
+    def lex(self) -> list[Token]:
+        out: list[Token] = []
         for t in _lark().lex(self.text, dont_ignore=True):
             text = str(t)
             start, line, col = t.start_pos or 0, t.line or 1, t.column or 1
             span = Span(self.file, start, start + len(text), line, col)
-            token = _Token(t.type, text, span)
+            token = Token(t.type, text, span)
             match t.type:
                 case "WS":
                     continue
@@ -259,7 +108,7 @@ class _Parser:
                     continue
                 case "WRONG_QUOTES":
                     self.report(
-                        "B0106", "strings are written with double quotes", span, help=f'write `"{_short(text[1:-1])}"`'
+                        "B0106", "strings are written with double quotes", span, help=f'write `"{short(text[1:-1])}"`'
                     )
                     token.type, token.text = "STRING", '""'
                 case "OPEN_STRING":
@@ -278,7 +127,7 @@ class _Parser:
                     if isinstance(bad := read_string(text), tuple):
                         self.report(bad[0], bad[1], span, help=bad[2])
             out.append(token)
-        return [*out, _Token("$END", "", self.end_of_text())]
+        return [*out, Token("$END", "", self.end_of_text())]
 
     def end_of_text(self) -> Span:
         n = len(self.text)
@@ -290,7 +139,7 @@ class _Parser:
             ":": "settings are written with `=`",
             "%": "a `%` directly follows its number: `10%`",
         }
-        shown = _short(text) if text.isprintable() else f"U+{ord(text[0]):04X}"
+        shown = short(text) if text.isprintable() else f"U+{ord(text[0]):04X}"
         self.report(
             "B0106",
             f"unexpected character{'s' * (len(text) > 1 and text.isprintable())} `{shown}`",
@@ -330,7 +179,7 @@ class _Parser:
             )
             return None
         i = first = 0  # `first`: the token that starts the current statement
-        brackets: list[_Token] = []  # open ( and [ of the current statement
+        brackets: list[Token] = []  # open ( and [ of the current statement
         result = None
         while i < len(self.tokens) and len(self.errors) < MAX_ERRORS:
             t = self.tokens[i]
@@ -360,7 +209,7 @@ class _Parser:
                 first, brackets = i, []
         return result
 
-    def indent(self, t: _Token) -> int:
+    def indent(self, t: Token) -> int:
         line = self.text[t.span.start - t.span.col + 1 : t.span.start + 1]
         return len(line) - len(line.lstrip())
 
@@ -374,11 +223,11 @@ class _Parser:
         """The text of tokens ``a`` to ``b``, or of ``b`` alone when that is long or of several lines."""
         s, e = self.tokens[a].span, self.tokens[b].span
         text = self.text[s.start : e.end]
-        return _short(text if s.line == e.line and len(text) <= 40 else self.text[e.start : e.end])
+        return short(text if s.line == e.line and len(text) <= 40 else self.text[e.start : e.end])
 
     # --- mistakes -----------------------------------------------------------------------------------------------
 
-    def mistake(self, i: int, first: int, brackets: list[_Token]) -> int | None:
+    def mistake(self, i: int, first: int, brackets: list[Token]) -> int | None:
         """Report token ``i`` and make the parser ready to go on; the index to go on from, or None to stop."""
         t = self.tokens[i]
         accepts = self.state.accepts()
@@ -397,7 +246,7 @@ class _Parser:
             stack.state_stack.pop()
             stack.value_stack.pop()
         if self.tokens[resume].type == "LBRACE":
-            self.state.feed_token(_Token("NAME", "_", t.span))  # type: ignore[arg-type]
+            self.state.feed_token(Token("NAME", "_", t.span))  # type: ignore[arg-type]
         return resume
 
     def unseen_lexical(self, first: int, resume: int) -> bool:
@@ -415,7 +264,7 @@ class _Parser:
                 return i
             i += 1
 
-    def explain(self, i: int, first: int, brackets: list[_Token], accepts: set[str], resume: int) -> int:
+    def explain(self, i: int, first: int, brackets: list[Token], accepts: set[str], resume: int) -> int:
         t, prev = self.tokens[i], self.tokens[max(0, i - 1)]
         at_start = "LET" in accepts
         if t.type == "RBRACE" and not self.braces and at_start:
@@ -474,7 +323,7 @@ class _Parser:
         self.report("B0101", f"expected `;` after `{text}`, found {t}", t.span)
         return resume
 
-    def unexpected(self, t: _Token, prev: _Token, accepts: set[str]) -> None:
+    def unexpected(self, t: Token, prev: Token, accepts: set[str]) -> None:
         left = set(accepts)
         want: list[str] = []
         if {"NUMBER", "STRING"} <= left:
@@ -490,7 +339,7 @@ class _Parser:
         if t.type in ("LET", "BLOCK") and "NAME" in accepts:
             help = f"`{t.text}` is a keyword; choose another name"
         elif prev.type == "NAME" and "EQUAL" in accepts and t.type in ("NUMBER", "STRING", "NAME"):
-            help = f"write `{prev.text} = {_short(t.text)}`"
+            help = f"write `{prev.text} = {short(t.text)}`"
         elif t.type == "COMMA" and "RPAR" in accepts:
             help = "the arguments of a statement are not written in parentheses: `name a, b;`"
         after = f" after {prev}" if prev is not t else ""

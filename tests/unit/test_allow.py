@@ -76,7 +76,7 @@ def test_without_allow_nothing_is_changed(totals: dict[str, int]) -> None:
     with pytest.raises(BnncError) as e:
         parse(NET).plan(ram=totals["as the spec is"] - 1)
     notes = "\n".join(text for _, text in e.value.diagnostics[0].notes)
-    assert f"way out: recompute = on: {budget.number(totals['recompute = on'])} B, fits" in notes
+    assert f"way out: recompute = on: {budget.spaced(totals['recompute = on'])} B, fits" in notes
 
 
 def test_the_front_holds_what_nothing_beats(totals: dict[str, int]) -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from bnnc.diag import BnncError, Diagnostic, Span, render, to_json
 from bnnc.front import ast
-from bnnc.front.parse import MAX_DEPTH, parse, parse_value, read_number
+from bnnc.front.literals import read_number
+from bnnc.front.parse import MAX_DEPTH, parse, parse_value
 
 SPEC = """# a spec
 let width = 256;

@@ -1,0 +1,331 @@
+"""Program: a compiled trainer, run as a process, and what it reports."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import data
+from ..data import padding, tensors
+from ..diag import BnncError, InternalError, Span, did_you_mean, error
+from ..inputs.encode import of_model
+from ..model import Model
+from . import process
+from .plan import Plan
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of training: means over its samples; accuracies are 0..1, None where not measured; ``lr`` is None for a
+    rule without.
+
+    ``state`` is a hash of all trained bits, the optimiser's too; ``weights_hash`` of the weights alone, as in
+    :class:`Evaluation`.
+    """
+
+    epoch: int
+    step: int
+    loss: float
+    train_acc: float
+    seconds: float
+    samples_per_s: float
+    state: str
+    weights_hash: str
+    lr: float | None = None
+    test_acc: float | None = None
+    best_test_acc: float | None = None
+    holdout_acc: float | None = None
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training run reported.  ``state`` is a hash of all trained bits: equal states mean equal networks."""
+
+    epochs: tuple[Epoch, ...]
+    state: str
+    seconds: float
+    memory_predicted: int
+    memory_measured: int
+    test_acc: float | None = None
+    best_test_acc: float | None = None
+
+    def __getitem__(self, key: str) -> list[Any]:
+        """One field over all epochs, e.g. ``history["loss"]``."""
+        return [getattr(e, key) for e in self.epochs]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy.  ``weights_hash``: equal
+    weights, equal hash.
+    """
+
+    accuracy: float
+    loss: float
+    samples: int
+    weights_hash: str
+
+    def __float__(self) -> float:
+        return float(self.accuracy)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled trainer.  ``source`` maps paths to texts, ``binary`` is the executable, ``plan`` what it needs.
+
+    Weights, checkpoints and data given as arrays lie in a private temporary folder.  A Program can be pickled and
+    copied: the executable, weights and checkpoints go along (not the data), into a folder of the new one's own.
+    """
+
+    plan: Plan
+    source: dict[str, str] = field(repr=False)
+    binary: Path
+    folder: tempfile.TemporaryDirectory[str] = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        kept = [p for p in self._work.rglob("*") if p.suffix in (".safetensors", ".bnnck", ".jsonl")]
+        files = {str(p.relative_to(self._work)): p.read_bytes() for p in kept}
+        return _unpickled, (self.plan, self.source, self.binary.name, self.binary.read_bytes(), files)
+
+    @property
+    def model(self) -> Model:
+        """The Model that was compiled."""
+        return self.plan.planned.model
+
+    @cached_property
+    def _work(self) -> Path:
+        work = Path(self.folder.name) / "work"
+        work.mkdir(exist_ok=True)
+        return work
+
+    @property
+    def _weights(self) -> Path:
+        return self._work / "weights.safetensors"
+
+    def run(self, args: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Start the trainer with ``args`` (``["info", "--json"]``) and return when it has ended.
+
+        Raises BnncError B0901 with the trainer's message and exit code when it fails, unless ``check`` is False.
+        """
+        done = subprocess.run([str(self.binary), *args], capture_output=True, text=True, check=False)
+        if check and done.returncode:
+            raise process.failed(done.returncode, done.stderr)
+        return done
+
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        x_test: np.ndarray | None = None,
+        y_test: np.ndarray | None = None,
+        epochs: int | None = None,
+        seed: int | None = None,
+        threads: int | None = None,
+        callback: Callable[[Epoch], bool | None] | None = None,
+        resume: bool = False,
+    ) -> History:
+        """Train on arrays.
+
+        Parameters
+        ----------
+        x : array, shape (n, *input shape) or (n, elements)
+            uint8 for a ``u8`` input, real numbers for ``f32``, bool or -1/+1 for ``bit``; for an input that is
+            encoded the values before encoding, to which thresholds are fitted, or the bits as bool.
+        y : array, shape (n,)
+            Whole numbers from 0, below the number of classes.
+        x_test, y_test
+            Samples to measure the accuracy on after each epoch; never trained on.
+        epochs, seed, threads
+            Replace what the spec and the plan say.
+        callback
+            Called with each :class:`Epoch` as it ends; the trainer waits for it.  Returning True stops training there,
+            and so does an exception, which comes out of ``fit``: weights and checkpoint are those of that epoch, and
+            ``resume`` goes on from it.  (An interrupt within an epoch leaves those of the step that it met.)
+        resume
+            Go on from the last ``fit`` of this Program (with the same data) up to ``epochs`` in total.  Otherwise
+            training starts from :meth:`set_weights` if that was called since the last ``fit``, else afresh.
+
+        Raises
+        ------
+        BnncError
+            Samples or labels that do not fit (exit code 5), or what the trainer complained about.
+        Exception
+            What ``callback`` raises.
+        """
+        args = ["train", "--train", str(self._store("train", x, y)), "--out", str(self._work / "run")]
+        padding.warn(self.model, np.asarray(x))
+        if (x_test is None) != (y_test is None):
+            raise error("B0805", "x_test and y_test belong together", exit_code=5, help="give both, or none")
+        if x_test is not None and y_test is not None:
+            args += ["--test", str(self._store("test", x_test, y_test))]
+        for flag, value in (("--epochs", epochs), ("--seed", seed), ("--threads", threads)):
+            args += [] if value is None else [flag, str(value)]
+        given = self._work / "given.safetensors"
+        if not resume:
+            args += ["--resume", "never"]
+            args += ["--init", str(given)] if given.exists() else []
+        log = self._work / "log.jsonl"
+        try:
+            records = process.train(
+                self.binary, [*args, "--export", str(self._weights)], log, callback and (lambda r: callback(_epoch(r)))
+            )
+        finally:
+            if log.exists():  # training has begun
+                given.unlink(missing_ok=True)
+        return _history(records)
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> Evaluation:
+        """Accuracy and loss of the present weights on samples; arrays as in :meth:`fit`.  Raises BnncError."""
+        test = self._store("test", x, y)
+        self._ensure_weights()
+        done = self.run(
+            ["eval", "--json", "--test", str(test), "--init", str(self._weights), "--cache", str(self._work)]
+        )
+        r = json.loads(done.stdout)
+        return Evaluation(float(r["test_acc"]), float(r["loss"]), r["samples"], r["weights_hash"])
+
+    @property
+    def weights(self) -> dict[str, np.ndarray]:
+        """Weights, batch-norm parameters and statistics by name (``dense1.weight``), in the types they are stored in.
+
+        Latent weights are float16 or float32 arrays (inputs, outputs); weights without a latent value are int8 -1/+1.
+        """
+        self._ensure_weights()
+        return tensors.read(self._weights)
+
+    def set_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Replace all weights; names and shapes as in :attr:`weights`.
+
+        Raises BnncError B0806 for a name that is missing or unknown, or a shape that does not fit.
+        """
+        now = self.weights
+        for name in (*weights, *now):
+            if name not in now or name not in weights:
+                what, known = ("is missing", weights) if name in now else ("is not one of this network's", now)
+                raise error("B0806", f"the array `{name}` {what}", exit_code=5, help=did_you_mean(name, known))
+            if np.size(weights[name]) != now[name].size or np.shape(weights[name])[:1] != now[name].shape[:1]:
+                raise error(
+                    "B0806",
+                    f"`{name}` has shape {list(np.shape(weights[name]))}, expected {list(now[name].shape)}",
+                    exit_code=5,
+                    help="was it made by another network?",
+                )
+        arrays = {n: np.asarray(weights[n]).reshape(now[n].shape).astype(now[n].dtype) for n in now}
+        tensors.write(self._weights, arrays)
+        tensors.write(self._work / "given.safetensors", arrays)
+
+    # -- private ----------------------------------------------------------------------------------------------------
+
+    def _ensure_weights(self) -> None:
+        """Before any training: the weights that training would start from."""
+        if self._weights.exists():
+            return
+        first = self.model.layers[0]
+        n = 2 * self.model.batch + 1  # a batch is left when up to half of it is held out
+        kind = {"u8": np.uint8, "f32": np.float32}.get(first.output.kind, np.bool_)
+        blank = self._store("blank", np.zeros((n, first.output.elements), kind), np.zeros(n, np.uint8))
+        self.run(
+            [
+                "train",
+                "--train",
+                str(blank),
+                "--steps",
+                "0",
+                "--quiet",
+                "--resume",
+                "never",
+                "--out",
+                str(self._work / "blank"),
+                "--export",
+                str(self._weights),
+            ]
+        )
+
+    def _store(self, name: str, x: np.ndarray, y: np.ndarray) -> Path:
+        """Write samples in the form that the trainer streams without a copy."""
+        first, e, x, y = self.model.layers[0], of_model(self.model), np.asarray(x), np.asarray(y)
+        encoded = e is None or (x.dtype == np.bool_ and x.size == len(x) * first.output.elements)
+        kind, shape = (
+            (first.output.kind, first.output.shape) if encoded else (first["tensor"].kind, first["tensor"].shape)
+        )
+        if x.ndim < 2 or x.size != len(x) * math.prod(shape):
+            raise self._data_error(
+                "B0804",
+                f"samples have shape {list(x.shape)}, the network takes (n, {', '.join(map(str, shape))})",
+                first.span,
+                "one sample a row",
+            )
+        x = x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1)
+        if kind == "bit":
+            if x.dtype != np.bool_:
+                x = x >= (0.5 if x.size and x.min() >= 0 else 0.0)  # 0 and 1, or -1 and +1
+        elif kind == "u8" and x.dtype != np.uint8 and not (e is not None and e.how == "sign"):
+            if x.dtype.kind not in "iuf" or (x.size and (x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any())):
+                raise self._data_error(
+                    "B0804",
+                    f"samples are {x.dtype}, the network takes u8",
+                    first.span,
+                    "give whole numbers 0..255, or write `input f32[...]` in the spec",
+                )
+            x = x.astype(np.uint8)
+        elif kind == "f32":
+            x = x.astype(np.float32)
+        if not encoded and e is not None and not e.fitted:
+            x = e.encode(x)
+        path = self._work / f"{name}.bnnd"
+        classes = self.model.classes
+        if y.size and y.dtype.kind in "buif" and int(y.max()) >= classes:
+            raise self._data_error(
+                "B0803",
+                f"label {int(y.max())} in a network of {classes} classes, 0 to {classes - 1}",
+                self.model.layers[-1].span,
+                "number the classes from 0",
+            )
+        data.write_bnnd(path, data.Dataset(x, y, classes=classes))
+        return path
+
+    def _data_error(self, code: str, message: str, span: Span, help: str) -> BnncError:
+        e = error(code, message, span, help=help, exit_code=5)
+        e.sources[self.model.file] = self.model.source
+        return e
+
+
+def _unpickled(plan: Plan, source: dict[str, str], name: str, binary: bytes, files: Mapping[str, bytes]) -> Program:
+    folder = tempfile.TemporaryDirectory(prefix="bnnc-")
+    made = Program(plan, source, Path(folder.name) / name, folder)
+    made.binary.write_bytes(binary)
+    made.binary.chmod(0o755)
+    for path, content in files.items():
+        at = made._work / path
+        at.parent.mkdir(exist_ok=True)
+        at.write_bytes(content)
+    return made
+
+
+def _epoch(r: Mapping[str, Any]) -> Epoch:
+    types = {"epoch": int, "step": int, "state": str, "weights_hash": str}
+    return Epoch(**{"lr": None} | {k: types.get(k, float)(r[k]) for k in Epoch.__dataclass_fields__ if k in r})
+
+
+def _history(records: list[dict[str, Any]]) -> History:
+    end = next((r for r in reversed(records) if r["event"] == "end"), None)
+    if end is None:
+        raise InternalError("the trainer ended without a result")
+    return History(
+        tuple(_epoch(r) for r in records if r["event"] == "epoch"),
+        end["state"],
+        end["seconds"],
+        end["memory_predicted"],
+        end["memory_measured"],
+        end.get("test_acc"),
+        end.get("best_test_acc"),
+    )

@@ -1,0 +1,136 @@
+"""What commands share: their streams, exit codes and options, and the spec that they read.
+
+Results go to standard output, prose and errors to standard error; with ``--json`` standard output holds JSON only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import click
+
+from .. import api, codes
+from ..data import padding
+from ..diag import BnncError, error, nearest, render, to_json
+from .bug import report_bug
+from .pipe import Piped, quiet
+
+
+def note(text: str) -> None:
+    """One line of prose, on standard error."""
+    click.echo(text, err=True)
+
+
+def following(text: str) -> None:
+    """What to do next; the last line of every success."""
+    note(f"Next: {text}")
+
+
+def shell(*words: str) -> str:
+    """A command as a shell reads it."""
+    return shlex.join(words)
+
+
+def program(path: str) -> str:
+    """The command that runs a program built here; a Python program finds bnnc with the Python that runs bnnc now."""
+    shown = shlex.quote(path if "/" in path else f"./{path}")
+    return f"{shlex.quote(sys.executable)} {shown}" if path.endswith(".py") else shown
+
+
+def wants_colour(stream: Any = None) -> bool:
+    """Is the stream a terminal, and NO_COLOR not set?"""
+    return not os.environ.get("NO_COLOR") and (stream or sys.stderr).isatty()
+
+
+def fail(e: BnncError, as_json: bool) -> NoReturn:
+    """Print what is wrong and end with the error's exit code."""
+    with quiet():
+        if as_json:
+            click.echo(
+                json.dumps({"diagnostics": to_json(e.diagnostics, e.sources), "exit_code": e.exit_code}, indent=1)
+            )
+        note(render(e.diagnostics, e.sources, wants_colour()))
+        coded = [d.code for d in e.diagnostics if d.code in codes.CODES]
+        if coded and not as_json:
+            note(f"\nbnnc explain {coded[0]} says more")
+    sys.exit(e.exit_code)
+
+
+class Group(Piped):
+    """Unknown commands get a suggestion; errors get their exit code and never a traceback."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0] if args else ""
+        if name and not name.startswith("-") and self.get_command(ctx, name) is None:
+            near = nearest(name, self.list_commands(ctx))
+            hint = f"did you mean `{near}`?" if near else f"commands: {', '.join(self.list_commands(ctx))}"
+            raise click.UsageError(f"there is no command `{name}`; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta["bnnc.json"], ctx.meta["bnnc.args"] = "--json" in args, tuple(args)
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BnncError as e:
+            fail(e, ctx.meta["bnnc.json"])
+        except KeyboardInterrupt:
+            sys.exit(128 + signal.SIGINT)
+        except OSError as e:
+            fail(error("B0903", f"{e.filename or 'a file'}: {e.strerror or e}", exit_code=2), ctx.meta["bnnc.json"])
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as e:
+            with quiet():
+                raise SystemExit(report_bug(e, ctx.meta["bnnc.args"], ctx.meta["bnnc.json"])) from e
+
+
+def network(file: str, rule: str | None = None, batch: int | None = None) -> api.Network:
+    """The spec in ``file`` (``-``: standard input) with what replaces its settings; all warnings, its training data's
+    too, shown.
+    """
+    text = sys.stdin.read() if file == "-" else api.read_text(file)
+    net = api.parse(text, "<stdin>" if file == "-" else file)
+    given = {key: value for key, value in (("rule", rule), ("batch", batch)) if value is not None}
+    if given:
+        net = net.with_(**given)
+    if found := padding.warnings_of(net.model, net.file):
+        note(
+            render(
+                found, {net.file: net.text, **{f"--{key}": str(value) for key, value in given.items()}}, wants_colour()
+            )
+            + "\n"
+        )
+    return net
+
+
+def options(*names: str) -> Callable[[Any], Any]:
+    """The options that several commands share."""
+    known = {
+        "target": click.option("--target", default="host", metavar="NAME", help="see `bnnc targets` (default host)"),
+        "ram": click.option("--ram", metavar="SIZE", help="the memory there is, e.g. 2MiB"),
+        "batch": click.option("--batch", type=click.IntRange(1, 65536), metavar="N", help="instead of the spec's"),
+        "threads": click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="most that can be used"),
+        "rule": click.option("--rule", metavar="RULE", help='instead of the spec\'s rule, e.g. "edge(state = f32)"'),
+        "json": click.option("--json", "as_json", is_flag=True, help="JSON on standard output"),
+    }
+
+    def add(f: Any) -> Any:
+        for n in reversed(names):
+            f = known[n](f)
+        return f
+
+    return add

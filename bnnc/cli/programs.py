@@ -1,0 +1,194 @@
+"""Commands that make a program of a spec, and run it: compile, run, build."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from .. import budget, driver, knobs
+from ..backends import select
+from . import show
+from .common import following, network, note, options, program, shell
+
+
+@click.command()
+@click.argument("file")
+@options("target", "ram", "batch", "threads", "rule", "json")
+@click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
+@click.option("--source", metavar="DIR", help="write the C there too")
+@click.option("--emit-only", is_flag=True, help="write the C (to --source, or NAME-c) and compile nothing")
+def compile(
+    file: str,
+    target: str,
+    ram: str | None,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,  # noqa: A001
+    as_json: bool,
+    output: str | None,
+    source: str | None,
+    emit_only: bool,
+) -> None:
+    """Compile a spec to one program that trains the network.
+
+    Example: bnnc compile net.bnn -o net --source net-c
+    """
+    net = network(file, rule, batch)
+    name = net.model.name
+    if emit_only:
+        opts = net.options(target, batch, threads, ram)
+        planned = driver.plan_text(opts)
+        opts, planned, _ = budget.fit(opts, planned, budget.parse_size(ram) if ram else None)
+        folder = source or f"{name}-c"
+        driver.emit_source(planned).write(Path(folder))
+        if as_json:
+            click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
+        note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
+        following(
+            shell("bnnc", "build", folder)
+            if not planned.report.flash
+            else f"call what {folder}/runtime/bnnc_firmware.h declares"
+        )
+        return
+    at = select.find_target(target)
+    out = output or select.backend_of(at).program(name, at)
+    driver.free(Path(out))
+    prog = net.compile(target, out, threads, batch, ram)
+    if source:
+        for path, text in prog.source.items():
+            at = Path(source) / path
+            at.parent.mkdir(parents=True, exist_ok=True)
+            at.write_text(text, encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps({"executable": out, "source": source, **prog.plan.planned.report.summary()}, indent=1))
+    if taken := budget.taken(prog.plan.choices, prog.plan.planned):
+        note(f"to fit: {taken}")
+    note(
+        f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
+        f"{budget.spaced(prog.plan.arena_bytes)} B"
+    )
+    if prog.plan.planned.report.flash:
+        following(f"{qemu(out)}   or   --emit-only, for a firmware of your own")
+        return
+    following(f"{program(out)} train{_data_flag(file)}   or   {program(out)} --help")
+
+
+def qemu(program: str) -> str:
+    """A command that runs a program without an operating system here."""
+    return (
+        "qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel"
+        f" {shlex.quote(program)}"
+    )
+
+
+def _data_flag(file: str) -> str:
+    folder = str(Path(file).parent) if file != "-" else "."
+    return f" --data {shlex.quote(folder)}" if folder != "." else ""
+
+
+@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@options("ram", "batch", "threads", "rule", "json")
+@click.argument("file")
+@click.argument("trainer_args", nargs=-1, type=click.UNPROCESSED)
+def run(
+    file: str,
+    ram: str | None,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,
+    as_json: bool,
+    trainer_args: tuple[str, ...],
+) -> None:
+    """Compile a spec for this machine and train it.
+
+    Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec,
+    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, predict, info
+    or bench found.
+
+    Example: bnnc run net.bnn -- --epochs 3 --threads 2
+    """
+    net = network(file, rule, batch)
+    args = [a for i, a in enumerate(trainer_args) if not (i == 0 and a == "--")]
+    wanted = _flag_value(args, "--threads")
+    if threads is None and wanted.isdecimal() and 1 <= int(wanted) <= 64:
+        threads = int(wanted)
+    prog = net.compile("host", None, threads, batch, ram)
+    note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
+    verb = [] if args and not args[0].startswith("-") else ["train"]
+    given = [*verb, *args]
+    if given[0] in ("train", "eval", "predict"):
+        beside = str(Path(file).parent) if file != "-" else "."
+        for flag, value in (("--data", beside), ("--out", f"run/{net.model.name}")):
+            if not any(a == flag or a.startswith(flag + "=") for a in given):
+                given += [flag, value]
+    log = _flag_value(given, "--log") or str(Path(prog.folder.name) / "log.jsonl")
+    if as_json:
+        given += ["--json"] if given[0] != "train" else [] if _flag_value(given, "--log") else ["--log", log]
+    code = _foreground([str(prog.binary), *given], 2 if as_json and given[0] == "train" else None)
+    if as_json and code == 0 and given[0] == "train":
+        click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
+    if code == 0 and given[0] == "train":
+        following(
+            f"{shell('bnnc', 'run', file, 'eval')}   or   {shell('bnnc', 'compile', file)}   has the program as a file"
+        )
+    prog.folder.cleanup()
+    sys.exit(code)
+
+
+def _flag_value(args: list[str], flag: str) -> str:
+    for i, a in enumerate(args):
+        if a == flag and i + 1 < len(args):
+            return args[i + 1]
+        if a.startswith(flag + "="):
+            return a[len(flag) + 1 :]
+    return ""
+
+
+def _default_signals(*signals: signal.Signals) -> None:
+    for s in signals:
+        signal.signal(s, signal.SIG_DFL)
+
+
+def _foreground(argv: list[str], stdout: int | None = None) -> int:
+    """Run a program with this terminal; signals are its business (it writes a checkpoint), its exit code is ours."""
+    previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        process = subprocess.Popen(argv, stdout=stdout, preexec_fn=lambda: _default_signals(*previous))
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        code = process.wait()
+    finally:
+        for s, handler in previous.items():
+            signal.signal(s, handler)
+    return code if code >= 0 else 128 - code
+
+
+@click.command()
+@click.argument("folder")
+@click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
+@options("json")
+def build(folder: str, output: str | None, as_json: bool) -> None:
+    """Compile C that `compile --source` wrote.
+
+    It may have been edited by hand; it is checked against its plan all the same.
+
+    Example: bnnc build net-c -o net
+    """
+    source, sizes, target = select.read_source(Path(folder))
+    backend = select.backend_of(target)
+    out = Path(output or backend.program(source.name, target))
+    driver.free(out)
+    backend.build(source, sizes, target, out, knobs.read().cc)
+    if as_json:
+        click.echo(
+            json.dumps(
+                {"executable": str(out), "source": folder, "target": target.name, "arena_bytes": sizes.arena}, indent=1
+            )
+        )
+    note(f"{out}: built from {folder}; the arena has {budget.spaced(sizes.arena)} bytes, as planned")
+    following(qemu(str(out)) if getattr(target, "flash", 0) else f"{program(str(out))} --help")

@@ -1,0 +1,233 @@
+"""Commands that read a spec, or explain one, and build nothing: check, fmt, plan, explain."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import api, budget, codes, driver, knobs
+from ..data import padding
+from ..data.files import training_samples
+from ..diag import BnncError, InternalError, did_you_mean, error, to_json
+from ..front import fmt
+from ..front.parse import parse
+from ..papers.published import Published
+from . import show
+from .common import following, network, note, options, shell
+
+
+@click.command()
+@click.argument("file")
+@options("batch", "rule", "json")
+def check(file: str, batch: int | None, rule: str | None, as_json: bool) -> None:
+    """Find every mistake in a spec, without compiling it.
+
+    Example: bnnc check net.bnn
+    """
+    net = network(file, rule, batch)
+    m = net.model
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "name": m.name,
+                    "hash": m.hash,
+                    "rule": m.rule.name,
+                    "optimizer": m.optimizer.name,
+                    "batch": m.batch,
+                    "chosen": m.chosen,
+                    "diagnostics": to_json(padding.warnings_of(net.model, file), {net.file: net.text}),
+                },
+                indent=1,
+            )
+        )
+    else:
+        click.echo(
+            f"{m.name}: no mistakes; {sum(1 for _ in m.walk())} layers, {m.layers[0].args['tensor']} to "
+            f"{m.classes} classes, rule {m.rule.name}, {m.optimizer.name}, batch {m.batch}"
+        )
+        for line in m.chosen:
+            click.echo(f"  chosen: {line}")
+    following(shell("bnnc", "plan", file))
+
+
+@click.command("fmt")
+@click.argument("file")
+@click.option("--check", "only_check", is_flag=True, help="write nothing; exit code 1 if the text would change")
+@click.option("--explicit", is_flag=True, help="write out every default")
+@click.option("--write", "-w", is_flag=True, help="change the file itself")
+@options("json")
+def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_json: bool) -> None:
+    """Print a spec in its canonical form.
+
+    Example: bnnc fmt -w net.bnn
+    """
+    text = sys.stdin.read() if file == "-" else api.read_text(file)
+    name = "<stdin>" if file == "-" else file
+    try:
+        new = fmt.explicit(text, name) if explicit else fmt.format(parse(text, name))
+    except BnncError as e:
+        e.sources.setdefault(name, text)
+        raise
+    if as_json:
+        click.echo(json.dumps({"file": name, "canonical": new == text, "text": new}, indent=1))
+    if only_check:
+        if new != text:
+            note(f"{name}: not in canonical form")
+            following(shell("bnnc", "fmt", "-w", file))
+            sys.exit(1)
+        note(f"{name}: in canonical form")
+    elif write and file != "-":
+        if new != text:
+            part = Path(file + ".part")
+            part.write_text(new, encoding="utf-8")
+            part.replace(file)
+        note(f"{name}: {'written' if new != text else 'unchanged'}")
+    else:
+        if not as_json:
+            click.echo(new, nl=False)
+        return
+    following(shell("bnnc", "check", file))
+
+
+@click.command()
+@click.argument("file")
+@options("target", "ram", "batch", "threads", "rule", "json")
+@click.option("--csv", is_flag=True, help="the buffers as CSV: id, first and last time, bytes, offset")
+@click.option("--literature", is_flag=True, help="the published accounting of this network beside what bnnc allocates")
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="training samples, if the data cannot be read")
+@click.option("--data", metavar="DIR", help="where the data is (default: beside the spec)")
+@click.option("--all", "everything", is_flag=True, help="list small buffers one by one too")
+def plan(
+    file: str,
+    target: str,
+    ram: str | None,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,
+    as_json: bool,
+    csv: bool,
+    literature: bool,
+    samples: int | None,
+    data: str | None,
+    everything: bool,
+) -> None:
+    """Show what training will need, to the byte.
+
+    Example: bnnc plan net.bnn --ram 2MiB --batch 50
+    """
+    net = network(file, rule, batch)
+    p = net.plan(target, batch, threads, ram)
+    published = _published(p, samples, Path(data or Path(file).parent)) if literature else None
+    other = None if csv or literature else _standard(net, p, target, batch, threads)
+    counts = [(q.planned.model.rule.name, g) for q in (p, other) if q is not None and (g := q.gates) is not None]
+    if as_json:
+        extra: dict[str, Any] = {"checkpoint_bytes": p.planned.report.checkpoint}
+        extra |= {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
+        if published:
+            extra[f"literature_{published.unit.lower()}"] = {
+                **{key: figure for key, _, figure in published.figures},
+                "allocated": published.allocated,
+                **({"printed": {k: float(v) for k, (v, _) in published.printed.items()}} if published.printed else {}),
+            }
+        click.echo(json.dumps({**p.to_json(), **extra}, indent=1, sort_keys=True))
+    elif csv:
+        click.echo(str(p.planned.placed), nl=False)
+    elif literature:
+        if published is None:
+            raise error(
+                "B0603",
+                "the published accountings cover networks of dense layers and convolutions trained with "
+                "adam, sgd or bop, with real layers or residuals adam only",
+                help="leave out `--literature`",
+            )
+        out = show.console()
+        out.print(show.title(p))
+        out.print(show.published_table(published, p.planned.model.rule.name))
+        for line in show.published_notes(published):
+            out.print(line, style="dim")
+    else:
+        out = show.console()
+        out.print(show.title(p), "", show.plan_table(p, everything, out.width), "", show.totals_table(p), sep="\n")
+        for part in show.changes(p):
+            out.print(part)
+        out.print(show.not_counted(p), show.card(p), show.cost(p), sep="\n", style="dim")
+        if other is not None:
+            out.print(
+                f"rule standard would need {budget.spaced(other.total_bytes)} B "
+                f"({other.total_bytes / p.total_bytes:.2f}x)"
+            )
+        if counts:
+            out.print("", show.gates_table(counts), sep="\n")
+    following(f"{shell('bnnc', 'run', file)}   or   {shell('bnnc', 'compile', file)}")
+
+
+def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> api.Plan | None:
+    """The plan under rule standard, where that is another rule and takes this network."""
+    if p.planned.model.rule.name == "standard":
+        return None
+    options = net.options(target, batch, threads)
+    options = replace(options, overrides={**options.overrides, "rule": "standard"})
+    try:
+        return api.Plan.of(driver.plan_text(options, knobs.read().quiet))
+    except BnncError:
+        return None
+    except InternalError as e:
+        note(f"no plan under rule standard: {e} (a bug in bnnc: please report it)")
+        return None
+
+
+def _published(p: api.Plan, samples: int | None, folder: Path) -> Published | None:
+    """The published accounting; the number of samples from the spec's data, where that can be read."""
+    if samples is None:
+        with contextlib.suppress(BnncError):
+            samples = training_samples(p.planned.model, folder)
+    return p.literature(samples)
+
+
+@click.command()
+@click.argument("code", required=False)
+@click.option("--peak", metavar="FILE", help="what is alive when a network needs most memory, and what would need less")
+@options("target", "batch", "threads", "rule", "json")
+def explain(
+    code: str | None,
+    peak: str | None,
+    target: str,
+    batch: int | None,
+    threads: int | None,
+    rule: str | None,
+    as_json: bool,
+) -> None:
+    """Say what an error code means, with an example, or (--peak) where a network's memory goes.
+
+    Example: bnnc explain B0301
+    """
+    if (code is None) == (peak is None):
+        raise error(
+            "B0904", "what shall be explained?", exit_code=2, help="give a code, such as B0301, or `--peak FILE`"
+        )
+    if peak is not None:
+        net = network(peak, rule, batch)
+        p = net.plan(target, batch, threads)
+        left = budget.Left(p.planned.model)
+        show.peak(p, budget.what_if(net.options(target, batch, threads), p.planned, left), as_json)
+        for _, line in left.notes:
+            note(line)
+        return
+    assert code is not None
+    text = codes.explain(code)
+    if text is None:
+        known = sorted(codes.CODES)
+        raise error(
+            "B0904",
+            f"there is no code `{code}`",
+            exit_code=2,
+            help=did_you_mean(code.upper(), known) or f"codes: {known[0]} to {known[-1]}",
+        )
+    click.echo(json.dumps(asdict(codes.CODES[code.upper()]), indent=1) if as_json else text, nl=as_json)
