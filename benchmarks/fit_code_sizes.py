@@ -290,12 +290,22 @@ def fit_inlined(cc: str, target: Target, like: Target) -> None:
         with tempfile.TemporaryDirectory() as tmp:
             planned = plan(name, target.name, Path(tmp))
         of, none = CLANG[like.name], Fit(f"{cc} 0", {"node": 0}, rates=0)
-        held = m["flash"] - size.beside(target, planned.placed, None, none, False)
+        held = m["flash"] - size.beside(target, planned.placed, bodies.calls(planned.placed), None, none, False)
         said = size.bodies_bytes(bodies.calls(planned.placed), target, of, False)
         needed = stack_needed(m, target, planned)
         ratio, stacks = max(ratio, held / said), max(stacks, needed)
         print(f"    # {name:9} kernels {held:7} of {said}: {held / said:.2f}; stack {needed:+}")
     print(f'    "{target.name}": replace({like.name}, margin={RESERVE * ratio:.2f}, fixed=0, stack={stacks + SPILLS})')
+
+
+def beside_kernels(m: dict[str, Any], planned: driver.Planned, target: Target, none: Fit) -> int:
+    """What a program holds of code and constants beside its tables."""
+    e, made = of_model(planned.model), bodies.calls(planned.placed)
+    if target.bare:
+        return m["flash"] - size.beside(target, planned.placed, made, None, none) + 1
+    variables = planned.report.threads + size.variable_bytes(target, planned.placed, e)
+    sections = sum(n for n, flags in m["sections"].values() if flags & 2)
+    return sections - m["arena"] - variables - size.beside(target, planned.placed, made, e, none) + 1
 
 
 def fit(cc: str, target: Target) -> None:
@@ -324,16 +334,8 @@ def fit(cc: str, target: Target) -> None:
         fixed, stacks = 0, 0
         none = Fit(f"{cc} 0", dict.fromkeys(code, 0), rates=0, fixed=1)
         for name, m in found.items():
-            e = of_model(plans[name].model)
-            tables = size.beside(target, plans[name].placed, None if target.bare else e, none, False) - 1
-            held = (
-                m["flash"]
-                if target.bare
-                else sum(n for n, flags in m["sections"].values() if flags & 2)
-                - m["arena"]
-                - (plans[name].report.threads + target.data_fixed + size.scratch_bytes(plans[name].placed, e))
-            )
-            fixed = max(fixed, held - sum(r[2] * r[3] for r in rows[name]) - tables + 2 * size.PAGE * (not target.bare))
+            held = beside_kernels(m, plans[name], target, none)
+            fixed = max(fixed, held - sum(r[2] * r[3] for r in rows[name]))
             stacks = max(stacks, stack_needed(m, target, plans[name]))
         print(f'    "{"native" if largest else target.name}": Fit("{VERSION[cc]}", {{')
         items = [f'"{n}": {v}' for n, v in code.items()]

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import textwrap
 from dataclasses import astuple
 from importlib import resources
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from bnnc.diag import error
-from bnnc.inputs.encode import Encoding, of_model
 from bnnc.ir.interp import constant_array
 from bnnc.model import Model
 from bnnc.plan.codec import encode
 from bnnc.plan.cost import kernel_costs
-from bnnc.plan.pack import PackedSchedule, base_name
-from bnnc.plan.place import EVAL, Placed
-from bnnc.plan.report import Report, table_lines
+from bnnc.plan.pack import base_name
+from bnnc.plan.place import Placed
+from bnnc.plan.report import Report, totals
 from bnnc.sched.anchor import Accumulation
 from bnnc.sched.kernel import Kernel
 from bnnc.source import Source
@@ -30,44 +31,11 @@ from .bodies import Call, calls, distinct, identifiers
 from .expr import literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
 from .fits import Compiler, fits
-from .size import sample_bytes
+from .net import buffer_rows, defines, net, numbered, state_rows
 from .stack import PAGE, arrays
 from .targets import Target
 
-DTYPE = {
-    "f32": "BNNC_F32",
-    "f16": "BNNC_F16",
-    "bit": "BNNC_BIT",
-    "u8": "BNNC_U8",
-    "i32": "BNNC_I32",
-    "i16": "BNNC_I16",
-    "i8": "BNNC_I8",
-}
-INIT = {
-    "const": "BNNC_INIT_CONST",
-    "uniform": "BNNC_INIT_UNIFORM",
-    "sign": "BNNC_INIT_SIGN",
-    "normal": "BNNC_INIT_NORMAL",
-}
-NOWHERE = "BNNC_NOWHERE"
 MAX_ARENA = 2**31 - 2**24  # static memory that code can reach, with room for the code; so every index fits an int
-THRESHOLDS = "input.thresholds"
-SCHEDULES = {
-    "constant": ("BNNC_SCHED_CONSTANT", ()),
-    "step": ("BNNC_SCHED_STEP", ("every", "factor")),
-    "cosine": ("BNNC_SCHED_COSINE", ("final",)),
-    "plateau": ("BNNC_SCHED_PLATEAU", ("patience", "factor")),
-}
-
-
-def c_string(text: str) -> str:
-    """A C string literal; long or multi-line text continues on new lines."""
-    out = []
-    for line in text.splitlines(keepends=True) or [""]:
-        for i in range(0, max(1, len(line)), 110):
-            piece = line[i : i + 110].replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("?", "\\?")
-            out.append(f'"{piece}"')
-    return out[0] if len(out) == 1 else "\n        " + "\n        ".join(out)
 
 
 def kernel_doc(k: Kernel) -> list[str]:
@@ -152,149 +120,6 @@ def spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
     return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
 
 
-def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
-    """What the trainer sums over an epoch: (name, layer, offset, numbers, reported per sample); those of one name are
-    neighbours.
-    """
-    p = placed.packed.train.schedule.program
-    at = {b.name: b.offset for b in placed.plan.buffers}
-    return [(c.name, c.layer, at[v], p.value[v].shape[0] * p.value[v].shape[1], c.share) for c, v in p.counters]
-
-
-def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
-    """What bnnc_net.h must know before NET, without the prefix."""
-    e, kept = of_model(model), next((b for b in placed.plan.buffers if b.name == THRESHOLDS), None)
-    loops = [("STRIPS", sum(len(ps.loops) for ps in placed.packed))] if any(ps.loops for ps in placed.packed) else []
-    return [
-        ("COUNTERS", len(counters(placed))),
-        *loops,
-        *([("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []),
-        *([("SAMPLE_BYTES", sample_bytes(e))] if e else []),
-    ]
-
-
-def _encoding(e: Encoding | None, at: dict[str, int]) -> str:
-    """The record ``bnnc_encoding``."""
-    if e is None:
-        return "{BNNC_NUMBERS, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, NULL, NULL}"
-    rows, cols = e.table if e.fitted else (0, 0)
-    pairs = ", ".join(f"{c}, {n}" for c, n in zip(e.onehot, e.categories, strict=True))
-    numbers = (e.steps, e.channels, e.bits, literal(e.threshold), rows, cols, at.get(THRESHOLDS, 0), len(e.onehot))
-    return (
-        f"{{BNNC_{e.how.upper()}, BNNC_{e.per.upper()}, {int(e.pad_odd)}, {int(e.lengths)}, {DTYPE[e.data]}, "
-        f"{', '.join(map(str, numbers))},\n                 {f'(const uint32_t[]){{{pairs}}}' if pairs else 'NULL'}, "
-        + (f"(const double[]){{{', '.join(map(repr, e.normal_quantiles))}}}}}" if e.how == "gauss" else "NULL}")
-    )
-
-
-def net_table(model: Model, placed: Placed, report: Report, target: Any) -> list[tuple[str, str]]:
-    at = {b.name: b.offset for b in placed.plan.buffers}
-    train = dict(placed.packed.train.schedule.program.results)
-    evaluate = dict(placed.packed.evaluate.schedule.program.results)
-    first = model.layers[0]
-    given = (
-        f"input {first['tensor']} {first['encoder'].text} -> {first.output}\n"
-        if first["tensor"] != first.output
-        else ""
-    )
-    counted = [
-        f"{{{c_string(name)}, {c_string(layer)}, {offset}, {n}, {int(share)}}}"
-        for name, layer, offset, n, share in counters(placed)
-    ]
-    schedule, names = SCHEDULES[model.schedule.name]
-    args = [literal(float(model.schedule[n])) for n in names] + ["0.0f", "0.0f"]
-    files = {"train": ("", ""), "test": ("", "")}
-    for which, source in (("train", model.data.train), ("test", model.data.test)):
-        if source is not None:
-            values = [v for _, v in source.args]
-            files[which] = (values[0], values[1] if len(values) > 1 else "")
-    return [
-        ("name", c_string(model.name)),
-        ("hash", "SPEC_HASH"),
-        ("version", c_string(__version__)),
-        ("target", c_string(target.name)),
-        ("rule", c_string(model.rule.name)),
-        ("optimizer", c_string(model.optimizer.name)),
-        ("summary", c_string(given + "\n".join(table_lines(report)) + "\n")),
-        ("plan_json", c_string(json.dumps(report.summary(), sort_keys=True))),
-        ("batch", str(model.part)),
-        ("parts", str(model.microbatch)),
-        ("elems", str(first.output.elements)),
-        ("classes", str(model.classes)),
-        ("in_kind", DTYPE[{"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")]),
-        ("encoding", _encoding(of_model(model), at)),
-        *(
-            (f"train_{k}", str(at[n]))
-            for k, n in (("x", "x"), ("labels", "labels"), ("loss", train["loss"]), ("pred", train["pred"]))
-        ),
-        *(
-            (f"eval_{k}", str(at[EVAL + n]))
-            for k, n in (("x", "x"), ("labels", "labels"), ("loss", evaluate["loss"]), ("pred", evaluate["pred"]))
-            if EVAL + n in at
-        ),
-        *((n, str(at.get(n, NOWHERE))) for n in ("lr", "step", "part", "tick", "errors", "samples", "level")),
-        ("seed_at", str(at.get("seed", NOWHERE))),
-        *([("counter", f"(const bnnc_counter[]){{{', '.join(counted)}}}")] if counted else []),
-        ("loss_is_int", str(int(placed.packed.train.schedule.program.value[train["loss"]].dtype == "i32"))),
-        ("state_begin", "0"),
-        ("state_bytes", str(placed.plan.state_bytes)),
-        ("state", "STATE"),
-        ("n_state", "sizeof STATE / sizeof STATE[0]"),
-        ("schedule", schedule),
-        ("lr0", literal(model.optimizer["lr"])),
-        ("sched_a", args[0]),
-        ("sched_b", args[1]),
-        ("epochs", str(model.epochs)),
-        ("seed", f"{model.seed}u"),
-        ("holdout", literal(model.holdout)),
-        ("train_images", c_string(files["train"][0])),
-        ("train_labels_file", c_string(files["train"][1])),
-        ("test_images", c_string(files["test"][0])),
-        ("test_labels_file", c_string(files["test"][1])),
-        ("source_kind", "0"),
-        ("step_operations", str(report.cost.operations)),
-        ("step_moved", str(report.cost.moved)),
-        ("arena_bytes", "ARENA_BYTES"),
-        ("total_bytes", str(report.total)),
-        ("max_threads", "BNNC_MAX_THREADS"),
-    ]
-
-
-def state_table(placed: Placed) -> list[dict[str, Any]]:
-    """The rows of STATE: everything that outlives a step."""
-    at = {b.name: b for b in placed.plan.buffers}
-    program = placed.packed.train.schedule.program
-    return [
-        {
-            "name": c_string(s.name),
-            "dtype": DTYPE[program.value[s.name].dtype],
-            "init": INIT[s.init],
-            "exported": int(s.role != "moment"),
-            "value": literal(s.init_value),
-            "limit": s.limit,
-            "stream": s.stream,
-            "rows": program.value[s.name].shape[0],
-            "cols": program.value[s.name].shape[1],
-            "offset": at[s.name].offset,
-            "nbytes": at[s.name].nbytes,
-        }
-        for s in program.states
-    ]
-
-
-def costs(ps: PackedSchedule) -> list[dict[str, Any]]:
-    """The rows of COSTS: what the plan counts of each kernel of a training step."""
-    rows = zip(ps.kernels, kernel_costs(ps), strict=True)
-    return [
-        {
-            "name": c_string(k.name),
-            "line": k.where.line,
-            "counts": [literal(float(n)) for n in astuple(cost)],
-        }
-        for k, cost in rows
-    ]
-
-
 def how(name: str, target: Target) -> str:
     """The command that compiles the text."""
     if not target.bare:
@@ -302,9 +127,17 @@ def how(name: str, target: Target) -> str:
     return f"{target.compilers[0]} {' '.join(target.flags)} -ffreestanding -c {name}.c"
 
 
-def _operands(kernels: list[Call], idents: dict[str, str]) -> list[tuple[Call, list[str]]]:
-    """Each kernel with its row of PLACES; of a function's only kernel, none."""
-    return [(k, [f"AT_{idents[n]}" for n in k.operands] if k.body.shared else []) for k in kernels]
+def kernel_rows(placed: Placed, kernels: list[Call]) -> tuple[list[str], list[str]]:
+    """Of TRAIN and of EVAL: each kernel's name, function and line, what the plan counts, and where its operands lie;
+    NULL where the function knows.
+    """
+    idents, rows = identifiers(placed), []
+    for call, cost in zip(kernels, (c for ps in placed.packed for c in kernel_costs(ps)), strict=True):
+        counts = [str(n) if n <= 1 << 24 else literal(float(n)) for n in astuple(cost)]  # as a float, exactly
+        at = f"AT({', '.join(f'AT_{idents[n]}' for n in call.operands)})" if call.body.shared else "NULL"
+        rows.append(", ".join((call.name, call.body.name, str(call.line), *counts, at)))
+    n = len(placed.packed.train.kernels)
+    return rows[:n], rows[n:]
 
 
 def kernels_text(name: str, kernels: list[Call], target: Target) -> str:
@@ -322,6 +155,60 @@ def kernels_text(name: str, kernels: list[Call], target: Target) -> str:
     )
 
 
+def _banner(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
+    """What a program is, how it is built, what it needs, and the spec."""
+    return {
+        "name": model.name,
+        "file": model.name,
+        "version": __version__,
+        "hash": spec_hash(model, list(constants(placed).values())),
+        "rule": model.rule.name,
+        "optimizer": model.optimizer.name,
+        "batch": model.batch,
+        "target": target.name,
+        "how": how(model.name, target),
+        "beside": BARE_BESIDE if target.bare else BESIDE,
+        "totals": totals(report),
+        "spec": numbered(model.source),
+    }
+
+
+def _memory(model: Model, placed: Placed, report: Report, target: Target, threads: int, each: int) -> dict[str, Any]:
+    """Sizes, the arena and its buffers, and embedded matrices.  ``each``: bytes of a further thread's stack."""
+    system = [
+        *((f"HAS_{x.name.upper()}", 1) for x in target.levels if x.only),
+        ("MAX_THREADS", threads),
+        ("BARE", 1) if target.bare else ("THREAD_STACK", each),
+    ]
+    return {
+        "bare": target.bare,
+        "headers": BARE_HEADERS if target.bare else HEADERS,
+        "defines": [*system, *defines(model, placed)],
+        "arena": placed.plan.arena_bytes,
+        "states": state_rows(placed),
+        "temporaries": buffer_rows(placed, report),
+        "constants": list(constants(placed).values()),
+    }
+
+
+def _step(placed: Placed, kernels: list[Call], target: Target, poison: bool) -> dict[str, Any]:
+    """The kernels of a step, for each instruction set, and the order in which they run."""
+    train, evaluate = placed.packed
+    first = {"train": 0, "eval": len(train.kernels)}
+    rows = kernel_rows(placed, kernels)
+    return {
+        "levels": [(guard, list(same)) for guard, same in groupby(target.levels, key=lambda x: x.guard)],
+        "train": rows[0],
+        "evaluate": rows[1],
+        "poison": _poison(placed, len(train.kernels)) if poison else [],
+        "loops": [
+            (n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
+            for n, ps in zip(first.values(), (train, evaluate), strict=True)
+            for loop in ps.loops
+        ],
+    }
+
+
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
     """Deterministic text: the same Model, Plan and target give the same bytes.  Raises BnncError B0710 for an arena
     beyond 2 GiB.
@@ -332,62 +219,42 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
             f"a C program has at most 2 GiB of memory, and this one needs {placed.plan.arena_bytes / 2**30:.2f} GiB",
             help="use a smaller `batch`; `bnnc plan` says how large a network of any size is",
         )
-    train, evaluate = placed.packed.train, placed.packed.evaluate
-    kernels, idents = calls(placed), identifiers(placed)
-    name = model.name
-    embedded = list(constants(placed).values())
+    name, kernels = model.name, calls(placed)
     flash = samples(model, target) if target.bare else ""
     each = max(_stacks(target, kernels)[1], report.threads // max(1, report.workers))
-    partial = [x for x in target.levels if x.only]
-    system = [
-        *((f"HAS_{x.name.upper()}", 1) for x in partial),
-        ("MAX_THREADS", threads),
-        ("BARE", 1) if target.bare else ("THREAD_STACK", each),
-    ]
-    context = {
-        "name": name,
-        "file": name,
-        "version": __version__,
-        "hash": spec_hash(model, embedded),
-        "rule": model.rule.name,
-        "optimizer": model.optimizer.name,
-        "batch": model.batch,
-        "target": target.name,
-        "table": table_lines(report),
-        "bare": target.bare,
-        "how": how(name, target),
-        "headers": BARE_HEADERS if target.bare else HEADERS,
-        "beside": BARE_BESIDE if target.bare else BESIDE,
-        "samples": bool(flash),
-        "arena": placed.plan.arena_bytes,
-        "buffers": [{"ident": idents[b.name], "offset": b.offset} for b in placed.plan.buffers],
-        "levels": target.levels,
-        "n_train": len(train.kernels),
-        "n_eval": len(evaluate.kernels),
-        "kernels": _operands(kernels, idents),
-        "poison": _poison(placed, len(train.kernels)) if poison else [],
-        "loops": [
-            (n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
-            for n, ps in ((0, train), (len(train.kernels), evaluate))
-            for loop in ps.loops
-        ],
-        "defines": [*system, *defines(model, placed)],
-        "constants": embedded,
-        "states": state_table(placed),
-        "costs": costs(train),
-        "net": net_table(model, placed, report, target),
-    }
+    main = render(
+        "c/net.c.j2",
+        **_banner(model, placed, report, target),
+        **_memory(model, placed, report, target, threads, each),
+        **_step(placed, kernels, target, poison),
+        net=net(model, placed, report, target.name).lines,
+        samples=bool(flash),
+    )
     files = [
-        (f"{name}.c", render("c/net.c.j2", **context)),
+        (f"{name}.c", main),
         (f"{name}_kernels.h", kernels_text(name, kernels, target)),
         (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n"),
     ]
     files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
     files += [(f"{name}.ld", apart_script(name, target))] if target.apart else []
     files += [(f"{name}_samples.h", flash)] if flash else []
-    runtime = resources.files("bnnc.templates") / "c/runtime"
-    files += [
-        (f"runtime/{f}", template_text(f"c/runtime/{f}"))
-        for f in sorted(p.name for p in runtime.iterdir() if p.name.endswith(".h"))
-    ]
-    return Source(name, f"{name}.c", tuple(files))
+    return Source(name, f"{name}.c", (*files, *runtime([text for _, text in files], target.bare)))
+
+
+def runtime(texts: list[str], bare: bool = False) -> list[tuple[str, str]]:
+    """The runtime's headers that texts include, and those that these include, verbatim: with an operating system none
+    of those for programs without one, and the other way round.
+    """
+    other = ("bnnc_sys_raw.h", "bnnc_sys_posix.h") if bare else ("bnnc_sys_bare.h", "bnnc_bare_data.h")
+    found, todo = dict[str, str](), list(texts)
+    while todo:
+        for header in re.findall(r'^ *#include "(?:runtime/)?(bnnc_\w+\.h)"', todo.pop(), re.M):
+            if header not in found and header not in other:
+                found[header] = _header(header)
+                todo.append(found[header])
+    return [(f"runtime/{header}", found[header]) for header in sorted(found)]
+
+
+def _header(name: str) -> str:
+    gpu = resources.files("bnnc.templates") / "triton" / "runtime" / name
+    return gpu.read_text(encoding="utf-8") if gpu.is_file() else template_text(f"c/runtime/{name}")

@@ -17,14 +17,16 @@ from .bodies import Call, calls, distinct
 from .fits import Compiler, Fit, fits
 from .targets import Target
 
-BUFFER = 124  # its lines in `info`, and its state's record
-COST = 74  # a training kernel's name, counts and times, likewise
+ROW = 40  # a buffer's record: a bnnc_state, or less
+COST = 32  # a training kernel's counts
+TIMES = 26  # of it, while `bench` runs: variables
+NAME = 5  # what a name takes beside its letters: its end, and alignment
 INFLATE = 40_400  # the decompressor's state, which lies in the arena where that is large enough
 FIT_MIN = 4096  # BNNC_FIT_MIN
-ENCODE = 5 * 1024  # the encoder's code
+ENCODE, FITTED = 1536, 5 * 1024  # the encoder's code
+HEADERS = 512  # of the ELF file, which lie before the code
 PAGE = 4096
 FEW = 16  # columns of a vector register's lanes
-LONG = 30  # a buffer's, a kernel's name up to which those figures hold
 
 
 def _kind(anchor: Anchor) -> str:
@@ -106,48 +108,50 @@ def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
     return need if room < need else 0
 
 
-def variable_bytes(target: Target, placed: Placed) -> int:
-    """Without an operating system: the runtime's variables, from the arena's end on (the build puts right what is not
-    so).
-    """
-    counters = placed.program.counters
-    return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * len(counters)
+def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
+    """The runtime's variables.  Without an operating system from the arena's end on, exactly."""
+    if target.bare:
+        return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * len(placed.program.counters)
+    return target.data_fixed + TIMES * len(placed.packed.train.kernels) + scratch_bytes(placed, e)
 
 
 def code_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
-    """Code, constants and the runtime's own data, at most; in whole pages.  Without an operating system: the data
-    alone, exactly.
+    """Code, constants and the runtime's own data, at most.  Without an operating system: the data alone, exactly.  With
+    one, whole pages; where kernels lie apart, what the pages of the arena's segment hold beside the arena.
     """
-    return (
-        variable_bytes(target, placed)
-        if target.bare
-        else text_bytes(target, placed, e, PAGE, compiler)
-        + -(-(target.data_fixed + scratch_bytes(placed, e)) // PAGE) * PAGE
-    )
+    variables, made = variable_bytes(target, placed, e), calls(placed)
+    if target.bare:
+        return variables
+    if not (target.apart and compiler is not None and compiler.apart):
+        return max(_whole(sum(_text(target, placed, made, e, fit)), PAGE) for fit in fits(target, compiler)) + _whole(
+            variables, PAGE
+        )
+    segments = (_text(target, placed, made, e, fit, apart=True) for fit in fits(target, compiler))
+    arena = placed.plan.arena_bytes
+    return max(sum(_whole(n, PAGE) for n in found) for found in segments) + _whole(variables + arena, PAGE) - arena
 
 
 def flash_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
     """Code and constants that are not in RAM, at most, without samples."""
-    return text_bytes(target, placed, None, 4, compiler) if target.bare else 0
-
-
-def text_bytes(target: Target, placed: Placed, e: Encoding | None, unit: int, compiler: Compiler | None) -> int:
-    """Code and constants, at most, in whole units: of the compiler that is known, or the most that one of them
-    needs.
-    """
-    found, apart = fits(target, compiler), target.apart and compiler is not None and compiler.apart
+    if not target.bare:
+        return 0
     made = calls(placed)
-    return max(-(-_text(target, placed, made, e, fit, apart) // unit) * unit for fit in found)
+    return max(_whole(sum(_text(target, placed, made, None, fit)), 4) for fit in fits(target, compiler))
 
 
-def beside(target: Target, placed: Placed, e: Encoding | None, fit: Fit, apart: bool) -> int:
+def _whole(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
+
+
+def beside(target: Target, placed: Placed, made: list[Call], e: Encoding | None, fit: Fit) -> int:
     """What is there of code and constants beside kernels and inner loops for `bench`."""
-    tables = BUFFER * len(placed.plan.buffers) + 8 * len(target.levels) * sum(len(ps.kernels) for ps in placed.packed)
-    tables += sum(2 * max(0, len(b.name) - LONG) for b in placed.plan.buffers)
+    tables = sum(ROW + NAME + len(b.name) for b in placed.plan.buffers)
+    tables += 8 * (len(target.levels) + 1) * len(made)  # functions, and where their operands are listed
+    tables += sum(_whole(4 * len(x.operands), 16) for x in made if x.body.shared)
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
-    tables += 0 if e is None else ENCODE + 8 * len(e.onehot) + 8 * e.bits
-    tables += 0 if target.bare else sum(COST + max(0, len(k.name) - LONG) for k in placed.packed.train.kernels)
-    return (fit.fixed or target.code_fixed) + tables + (2 * PAGE if apart else 0)  # three segments
+    tables += 0 if e is None else (FITTED if e.fitted else ENCODE) + 8 * len(e.onehot) + 8 * e.bits
+    tables += 0 if target.bare else sum(COST + NAME + len(k.name) for k in placed.packed.train.kernels)
+    return (fit.fixed or target.code_fixed) + tables
 
 
 def bodies_bytes(made: list[Call], target: Target, fit: Fit, apart: bool) -> int:
@@ -157,7 +161,13 @@ def bodies_bytes(made: list[Call], target: Target, fit: Fit, apart: bool) -> int
     )
 
 
-def _text(target: Target, placed: Placed, made: list[Call], e: Encoding | None, fit: Fit, apart: bool) -> int:
+def _text(
+    target: Target, placed: Placed, made: list[Call], e: Encoding | None, fit: Fit, apart: bool = False
+) -> tuple[int, int]:
+    """At most so many bytes of code and constants; of kernels, of which only the largest instruction set's count where
+    they lie apart.
+    """
     kernels = bodies_bytes(made, target, fit, apart)
     rates = 0 if target.bare else fit.rates * (1 if apart else len(target.levels))
-    return int(fit.margin * (kernels + rates)) + beside(target, placed, e, fit, apart)
+    headers = 0 if target.bare else HEADERS
+    return headers + beside(target, placed, made, e, fit), int(fit.margin * (kernels + rates))

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import pprint
 from dataclasses import asdict, dataclass
-from importlib import resources
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -18,12 +17,13 @@ from bnnc.model import Model
 from bnnc.plan.codec import encode
 from bnnc.plan.pack import PackedSchedule, base_name
 from bnnc.plan.place import EVAL, Placed
-from bnnc.plan.report import Report, table_lines
+from bnnc.plan.report import Report, table_lines, totals
 from bnnc.source import Source
 from bnnc.version import __version__
 
 from ..c import emit as c_emit
-from ..render import render, template_text
+from ..c import net as c_net
+from ..render import render
 from .kernels import kernel_text
 from .skeleton import LARGE, Memory, terms
 from .targets import Target
@@ -278,7 +278,7 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
         "classes": model.classes,
         "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
         "encoding": asdict(encoder) if encoder else None,
-        "counters": c_emit.counters(placed),
+        "counters": c_net.counters(placed),
         "epochs": model.epochs,
         "seed": model.seed,
         "holdout": model.holdout,
@@ -331,27 +331,17 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
             main,
             ((main, module_text(model, placed, report, net_record(model, placed, report, target))), plan),
         )
+    host = host_text(model, placed, report, target)
     return Source(
         model.name,
         f"{model.name}.c",
         (
-            (f"{model.name}.c", host_text(model, placed, report, target)),
+            (f"{model.name}.c", host),
             (f"{model.name}_kernels.py", module_text(model, placed, report)),
             plan,
-            *runtime_files("c"),
-            *runtime_files("triton"),
+            *c_emit.runtime([host]),
         ),
     )
-
-
-def runtime_files(backend: str) -> list[tuple[str, str]]:
-    """The headers that are shipped as they are."""
-    folder = resources.files("bnnc.templates") / backend / "runtime"
-    return [
-        (f"runtime/{f}", template_text(f"{backend}/runtime/{f}"))
-        for f in sorted(p.name for p in folder.iterdir())
-        if f.endswith(".h")
-    ]
 
 
 def host_text(model: Model, placed: Placed, report: Report, target: Target) -> str:
@@ -369,12 +359,14 @@ def host_text(model: Model, placed: Placed, report: Report, target: Target) -> s
         optimizer=model.optimizer.name,
         batch=model.batch,
         target=target.name,
-        table=table_lines(report),
+        totals=totals(report),
+        spec=c_net.numbered(model.source),
         arena=placed.plan.arena_bytes,
         device=dev.nbytes,
         x_bytes=placed.plan.buffer["x"].nbytes,
-        defines=c_emit.defines(model, placed),
+        defines=c_net.defines(model, placed),
         constants=constants,
-        states=c_emit.state_table(placed),
-        net=c_emit.net_table(model, placed, report, target),
+        states=c_net.state_rows(placed),
+        temporaries=c_net.buffer_rows(placed, report),
+        net=c_net.net(model, placed, report, target.name).lines,
     )

@@ -151,17 +151,22 @@ def buffers_by_size(report: Report) -> list[Buffer]:
 
 
 def table_lines(report: Report) -> list[str]:
-    """A plain table of all buffers, and the total, for the generated file's banner and ``info``."""
-    plan = report.placed.plan
+    """A plain table of all buffers, and the total."""
     rows = [f"{'buffer':<30} {'type':<18} {'bytes':>9} {'offset':>9}  live"]
     for b in buffers_by_size(report):
         live = "always" if b.region == "state" else f"{b.first}..{b.last}"
         rows.append(
             f"{b.name:<30} {b.storage.dtype + str(list(b.storage.shape)):<18} {b.nbytes:>9} {b.offset:>9}  {live}"
         )
-    rows.append(
+    return rows + totals(report)
+
+
+def totals(report: Report) -> list[str]:
+    """The last lines of that table: what a process needs, and of which parts that is the sum."""
+    plan = report.placed.plan
+    rows = [
         f"{'arena':<49} {report.arena:>9}  (lower bound {plan.lower_bound}, peak in {plan.steps[plan.peak_step].name})"
-    )
+    ]
     beside: tuple[tuple[str, int], ...] = (
         ("code, constants, runtime (at most)", report.code),
         ("stack (at most)", report.stack),

@@ -342,7 +342,12 @@ def test_selftest(programs: Programs, tmp_path: Path) -> None:
         ("bnnc_num.h", "1.6666665459e-1f", "1.66667e-1f", "exp                      DIFFERS"),
         ("bnnc_num.h", "0xfffu + ((a >> 13) & 1u)", "0x1000u", "float to half            DIFFERS"),
         ("bnnc_crc.h", "0xEDB88320", "0xEDB88321", "CRC-32                   DIFFERS"),
-        ("../dummy_net.c", "g = 0;\n      for (int b = 0;", "g = (float)(n == 1);\n      for (int b = 0;", "threads 1"),
+        (
+            "../dummy_net.c",
+            "g = 0;\n            for (int b = 0;",
+            "g = (float)(n == 1);\n            for (int b = 0;",
+            "threads 1",
+        ),
     ],
     ids=["generator", "exp", "rounding", "crc", "threads"],
 )

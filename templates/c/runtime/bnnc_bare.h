@@ -140,9 +140,10 @@ int bnnc_firmware_resume(const bnnc_board *board) {
 
 void bnnc_firmware_info(const bnnc_board *board) {
     bnnc_board_now = board;
-    bnnc_say(1, "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u\n%s", NET.name,
-             NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch * NET.parts, NET.classes, NET.epochs,
-             NET.summary);
+    bnnc_say(1, "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u\n", NET.name,
+             NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch * NET.parts, NET.classes,
+             NET.epochs);
+    bnnc_say_memory();
 }
 
 uint32_t bnnc_firmware_sample_bytes(void) { return bnnc_kind_bytes(bnnc_net_kind()); }

@@ -220,7 +220,6 @@ BNNC_FN int bnnc_predict(void) {
 /* ---- info ---- */
 
 BNNC_COLD int bnnc_info(void) {
-    static const char *const types[] = {"f32", "f16", "bit", "u8", "i32", "i16", "i8"};
     if (bnnc_opt.json) {
         bnnc_say(1, "%s\n", NET.plan_json);
         return BNNC_OK;
@@ -230,12 +229,7 @@ BNNC_COLD int bnnc_info(void) {
              "memory: arena %U bytes, whole process %U bytes predicted\n",
              NET.name, NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch * NET.parts, NET.classes,
              NET.epochs, NET.seed, NET.arena_bytes, NET.total_bytes);
-    for (uint32_t k = 0; k < NET.n_state; k++) {
-        const bnnc_state *s = &NET.state[k];
-        bnnc_say(1, "  %-28s %-4s %6u x %-6u %10u bytes%s\n", s->name, types[s->dtype], s->rows, s->cols, s->nbytes,
-                 s->exported ? "" : "  (not exported)");
-    }
-    bnnc_say(1, "%s", NET.summary);
+    bnnc_say_memory();
     BNNC_INFO_MORE();
     return BNNC_OK;
 }

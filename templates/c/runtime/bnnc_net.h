@@ -6,6 +6,7 @@
  *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"
  *     the kernels, for each instruction set between a bnnc_.._begin.h and bnnc_end.h
  *     static const bnnc_state STATE[] = {...};
+ *     static const bnnc_buffer BUFFER[] = {...};
  *     static const bnnc_net NET = {...};
  *     static _Alignas(64) uint8_t bnnc_arena[...];
  *     static void net_train_step(void) {...}  // forward, backward, update of one batch, on the pool
@@ -65,6 +66,16 @@ typedef struct {
     uint32_t offset, nbytes; /* in the arena; inside [state_begin, state_begin + state_bytes) */
 } bnnc_state;
 
+/* Any other buffer, for `info`. */
+typedef struct {
+    const char *name;        /* "dense1.y" */
+    uint32_t rows, cols;     /* as a state's */
+    uint32_t offset, nbytes; /* in the arena */
+    uint16_t first, last;    /* alive; kernels are counted, from 1 for the first; 0 is the batch's arrival */
+    uint16_t line;           /* of the spec; 0: of none */
+    uint8_t dtype;           /* BNNC_F32.. */
+} bnnc_buffer;
+
 #ifndef BNNC_COUNTERS
 #define BNNC_COUNTERS 0
 #endif
@@ -118,7 +129,7 @@ typedef struct {
 typedef struct {
     const char *name, *hash; /* "mnist_mlp"; 16 hex digits that name the layout of the state */
     const char *version, *target, *rule, *optimizer;
-    const char *summary;   /* lines for `info`: the memory table */
+    const char *summary;   /* lines for `info`: what a process needs, in sum */
     const char *plan_json; /* for `info --json` */
 
     uint32_t batch, parts; /* samples in memory at once, and how many times that many make a batch of the spec */
@@ -142,13 +153,14 @@ typedef struct {
     uint32_t state_begin, state_bytes; /* all states are one range at the arena's start: the checkpoint's payload */
     const bnnc_state *state;
     uint32_t n_state;
+    const bnnc_buffer *buffer; /* what is not a state */
+    uint32_t n_buffer;
 
     uint32_t schedule; /* BNNC_SCHED_.. */
     float lr0, sched_a, sched_b;
     uint32_t epochs, seed;
     float holdout; /* share of the training samples that is never trained on */
     const char *train_images, *train_labels_file, *test_images, *test_labels_file; /* the spec's; may be "" */
-    uint32_t source_kind; /* kept for information: files are recognised by their first bytes */
 
     uint64_t step_operations,
         step_moved;                    /* counted by the plan: what a training step computes, and the bytes it moves */

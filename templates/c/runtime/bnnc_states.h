@@ -2,6 +2,7 @@
 #ifndef BNNC_STATES_H
 #define BNNC_STATES_H
 #include "bnnc_crc.h"
+#include "bnnc_fmt.h"
 #include "bnnc_net.h"
 #include "bnnc_rng.h"
 
@@ -145,6 +146,24 @@ BNNC_COLD uint64_t bnnc_weights_hash(void) {
     for (uint32_t k = 0; k < NET.n_state; k++)
         if (NET.state[k].exported) h = bnnc_fnv64(h, bnnc_arena + NET.state[k].offset, NET.state[k].nbytes);
     return h;
+}
+
+/* What lies where, and what a process needs, for `info`. */
+BNNC_COLD void bnnc_say_memory(void) {
+    static const char *const types[] = {"f32", "f16", "bit", "u8", "i32", "i16", "i8"};
+    for (uint32_t k = 0; k < NET.n_state; k++) {
+        const bnnc_state *s = &NET.state[k];
+        bnnc_say(1, "  %-28s %-4s %6u x %-6u %10u bytes at %9u  always%s\n", s->name, types[s->dtype], s->rows, s->cols,
+                 s->nbytes, s->offset, s->exported ? "" : " (not exported)");
+    }
+    for (uint32_t k = 0; k < NET.n_buffer; k++) {
+        const bnnc_buffer *b = &NET.buffer[k];
+        bnnc_say(1, "  %-28s %-4s %6u x %-6u %10u bytes at %9u  kernels %u to %u", b->name, types[b->dtype], b->rows,
+                 b->cols, b->nbytes, b->offset, b->first, b->last);
+        if (b->line) bnnc_say(1, ", line %u", b->line);
+        bnnc_say(1, "\n");
+    }
+    bnnc_say(1, "%s", NET.summary);
 }
 
 #endif
