@@ -24,70 +24,71 @@ from .triton import emit as gpu_emit
 from .triton import targets as gpu_targets
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Backend:
-    """``record``: the type of its targets.  ``find``: a target by name, or None.  ``foresee(target, cc)``: the compiler
-    whose code a plan foresees, as text too.  ``code_bytes(target, placed, encoding, compiler)``: what a program needs
-    beside the arena.
-    ``emit(model, placed, report, target, threads, poison)`` and ``build(source, sizes, target, out, cc)`` make the text
-    and the program; ``suffixes``: of the text's files; ``main(name, target)``: the one to build; ``program(name,
-    target)``: what the program is called.
-    ``flash_bytes``: as
-    ``code_bytes``, what is in flash; ``stack_bytes(target, placed, compiler)``: the first stack, and each other.
-    ``launches(placed)``: how a step starts on a device of its own, or nothing.  ``installed(target)``: the compiler
-    that is there for a target, or nothing."""
+    """What a family of targets answers; ``compiler`` is what ``foresee`` gave, ``placed`` the plan."""
 
+    # its targets: the type of their records, all by name, and one by name or None
     record: type
     targets: Mapping[str, Any]
     find: Callable[[str], Any]
+    # (target, cc) -> the compiler whose code a plan foresees, as text too
     foresee: Callable[..., Any]
+    # (target) -> the compiler that is there, or nothing
+    installed: Callable[[Any], str]
+    # (target, placed, encoding, compiler) -> bytes beside the arena, and those of them that are in flash
     code_bytes: Callable[..., int]
     flash_bytes: Callable[..., int]
+    # (target, placed, compiler) -> bytes of the first stack, and of each other
     stack_bytes: Callable[..., tuple[int, int]]
+    # (placed) -> how a step starts on a device of its own, or nothing
+    launches: Callable[[Any], str]
+    # bytes of an arena that a program can have; 0: as many as there are
+    largest: int
+    # (model, placed, report, target, threads, poison) -> the text
     emit: Callable[..., Source]
+    # (source, sizes, target, out, cc) -> the program
     build: Callable[..., Path]
+    # of the text's files; (name, target) -> the one to build, and what the program is called
     suffixes: tuple[str, ...]
     main: Callable[[str, Any], str]
     program: Callable[[str, Any], str]
-    launches: Callable[[Any], str]
-    installed: Callable[[Any], str]
-    largest: int  # bytes of an arena that a program can have; 0: as many as there are
 
 
 BACKENDS = (
     Backend(
-        c_targets.Target,
-        c_targets.TARGETS,
-        c_targets.TARGETS.get,
-        c_build.foresee,
-        c_size.code_bytes,
-        c_size.flash_bytes,
-        c_emit.stack_bytes,
-        c_emit.emit,
-        c_build.build,
-        (".c", ".h", ".ld"),
-        lambda name, _: f"{name}.c",
-        lambda name, target: f"{name}.elf" if target.bare else name,
-        lambda placed: "",
-        c_build.installed,
-        c_emit.MAX_ARENA,
+        record=c_targets.Target,
+        targets=c_targets.TARGETS,
+        find=c_targets.TARGETS.get,
+        foresee=c_build.foresee,
+        code_bytes=c_size.code_bytes,
+        flash_bytes=c_size.flash_bytes,
+        stack_bytes=c_emit.stack_bytes,
+        emit=c_emit.emit,
+        build=c_build.build,
+        suffixes=(".c", ".h", ".ld"),
+        main=lambda name, _: f"{name}.c",
+        program=lambda name, target: f"{name}.elf" if target.bare else name,
+        launches=lambda placed: "",
+        installed=c_build.installed,
+        largest=c_emit.MAX_ARENA,
     ),
     Backend(
-        gpu_targets.Target,
-        gpu_targets.TARGETS,
-        gpu_targets.find,
-        lambda *_: None,
-        gpu_emit.device_bytes,
-        lambda *_: 0,
-        lambda target, *_: (target.stack, target.thread_stack),
-        gpu_emit.emit,
-        gpu_build.build,
-        (".py", ".c", ".h"),
-        gpu_targets.main,
-        gpu_targets.program,
-        gpu_emit.launches,
-        lambda target: "triton" if find_spec("triton") else "",
-        0,
+        record=gpu_targets.Target,
+        targets=gpu_targets.TARGETS,
+        find=gpu_targets.find,
+        foresee=lambda *_: None,
+        code_bytes=gpu_emit.device_bytes,
+        flash_bytes=lambda *_: 0,
+        stack_bytes=lambda target, *_: (target.stack, target.thread_stack),
+        emit=gpu_emit.emit,
+        build=gpu_build.build,
+        suffixes=(".py", ".c", ".h"),
+        main=gpu_targets.main,
+        program=gpu_targets.program,
+        launches=gpu_emit.launches,
+        installed=lambda target: "triton" if find_spec("triton") else "",
+        largest=0,
     ),
 )
 

@@ -76,7 +76,7 @@ def device(placed: Placed) -> Device:
     for ps in placed.packed:
         for s in ps.constants:
             if s.name not in (n for n, _, _ in out):
-                program = ps.schedule.program
+                program = ps.program
                 constant = next(c for c in program.constants if c.name == base_name(s.name))
                 raw = encode(s, constant_array(program.value[constant.name], constant))
                 out.append((s.name, at, raw))
@@ -89,7 +89,7 @@ def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
     return Memory(
         ps.storage,
         dict(ps.schedule.alias),
-        ps.schedule.program.state_names,
+        ps.program.state_names,
         prefix,
         constants,
         parts(ps),
@@ -253,12 +253,12 @@ def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
 def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
     """What the trainer knows of a network: names, the offsets of what it writes and reads, states, schedule, data."""
     at = {b.name: b.offset for b in placed.plan.buffers}
-    program = placed.packed.train.schedule.program
+    program = placed.program
     first = model.layers[0]
     encoder = of_model(model)
     sides = {}
     for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
-        results = dict(ps.schedule.program.results)
+        results = dict(ps.program.results)
         sides[name] = {
             k: at[prefix + n]
             for k, n in (("x", "x"), ("labels", "labels"), ("loss", results["loss"]), ("pred", results["pred"]))

@@ -126,7 +126,7 @@ def geometry(attrs: dict[str, Any]) -> Geometry:
     return Geometry(*attrs["geometry"])
 
 
-def number(x: Array) -> Array:
+def as_number(x: Array) -> Array:
     """An operand's values: whole numbers for u8, else as they are, f64 or f32."""
     return 2.0 * x.astype(np.float64) - 255 if x.dtype == np.uint8 else x
 
@@ -177,7 +177,7 @@ def _run_convolve(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
             axis=1,
         )
     out = [
-        _picked(number(x).astype(np.float64), rows, fill).reshape(len(rows), -1) @ w.astype(np.float64)
+        _picked(as_number(x).astype(np.float64), rows, fill).reshape(len(rows), -1) @ w.astype(np.float64)
         for x, w in _groups(a["groups"], *xs)
     ]
     return np.concatenate(out, axis=1).astype(NUMPY[dtype])  # exact: |sum| < 2**31 < 2**53
@@ -255,7 +255,7 @@ def _run_weight(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     rows = g.sources(g.samples(xs[0].shape[0]))
     four = 4 if xs[0].dtype == np.int8 else 1
     out = []
-    for x, dy in _groups(a["groups"], as_f32(number(xs[0])), as_f32(xs[1])):
+    for x, dy in _groups(a["groups"], as_f32(as_number(xs[0])), as_f32(xs[1])):
         left = _picked(x, rows, a["fill"] * (255 if xs[0].dtype == np.uint8 else 1))
         right = np.broadcast_to(dy[:, None], (*rows.shape, dy.shape[1]))
         if four > 1 and not a["fill"]:

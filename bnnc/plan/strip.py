@@ -128,7 +128,7 @@ class _Stripper:
         except Illegal:
             return None
         loop_of = {i: loop for loop in loops for i in range(loop.first, loop.last + 1)}
-        p, end = self.ps.schedule.program, len(d.nodes) + 1
+        p, end = self.ps.program, len(d.nodes) + 1
         life: dict[str, tuple[int, int]] = {n: (0, 0) for n in p.inputs}
         for i, node in enumerate(d.nodes):
             loop = loop_of.get(i)
