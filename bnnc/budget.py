@@ -269,15 +269,21 @@ def ways_out(options: driver.Options, planned: driver.Planned, ram: int, left: L
     if model.batch > 1 and (largest := largest_batch(options, model, ram)):
         add(f"batch = {largest} (the largest that fits)", False, batch=largest)
     if not any(w.total <= ram for w in found):
-        least = starved(replace(model, batch=model.microbatch))
-        batch = model.microbatch * (least.samples if least else 1)
-        best: dict[str, Any] = {**({"batch": batch} if batch < model.batch else {}), "threads": 1}
-        for key in ("recompute", "optimizer", "rule"):
-            candidates = [w for w in found if w.overrides and w.overrides[0][0] == key]
-            if candidates:
-                best[key] = min(candidates, key=lambda w: w.total).overrides[0][1]
+        best = _together(model, found)
         add("all together (" + ", ".join(f"{k} = {v}" for k, v in best.items()) + ")", True, **best)
     return sorted(found, key=lambda w: (1, False, w.total) if w.total > ram else (0, w.learns_differently, -w.total))
+
+
+def _together(model: Model, found: list[WayOut]) -> dict[str, Any]:
+    """The smallest batch that learns, one thread, and of what was tried of each setting the smallest."""
+    least = starved(replace(model, batch=model.microbatch))
+    batch = model.microbatch * (least.samples if least else 1)
+    best: dict[str, Any] = {**({"batch": batch} if batch < model.batch else {}), "threads": 1}
+    for key in ("recompute", "optimizer", "rule"):
+        candidates = [w for w in found if w.overrides and w.overrides[0][0] == key]
+        if candidates:
+            best[key] = min(candidates, key=lambda w: w.total).overrides[0][1]
+    return best
 
 
 def largest_batch(options: driver.Options, model: Model, ram: int) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from .. import data
 from ..data import padding, tensors
 from ..diag import BnncError, InternalError, Span, did_you_mean, error
-from ..inputs.encode import of_model
+from ..inputs.encode import Encoding, of_model
 from ..model import Model
 from . import process
 from .plan import Plan
@@ -264,21 +264,7 @@ class Program:
                 first.span,
                 "one sample a row",
             )
-        x = x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1)
-        if kind == "bit":
-            if x.dtype != np.bool_:
-                x = x >= (0.5 if x.size and x.min() >= 0 else 0.0)  # 0 and 1, or -1 and +1
-        elif kind == "u8" and x.dtype != np.uint8 and not (e is not None and e.how == "sign"):
-            if x.dtype.kind not in "iuf" or (x.size and (x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any())):
-                raise self._data_error(
-                    "B0804",
-                    f"samples are {x.dtype}, the network takes u8",
-                    first.span,
-                    "give whole numbers 0..255, or write `input f32[...]` in the spec",
-                )
-            x = x.astype(np.uint8)
-        elif kind == "f32":
-            x = x.astype(np.float32)
+        x = self._of_kind(kind, x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1), e)
         if not encoded and e is not None and not e.fitted:
             x = e.encode(x)
         path = self._work / f"{name}.bnnd"
@@ -292,6 +278,23 @@ class Program:
             )
         data.write_bnnd(path, data.Dataset(x, y, classes=classes))
         return path
+
+    def _of_kind(self, kind: str, x: np.ndarray, e: Encoding | None) -> np.ndarray:
+        """Samples as bits, u8 or f32; what the encoder `sign` reads may stay as it is."""
+        if kind == "bit":
+            return x if x.dtype == np.bool_ else x >= (0.5 if x.size and x.min() >= 0 else 0.0)  # 0 and 1, or -1 and +1
+        if kind == "f32":
+            return x.astype(np.float32)
+        if kind != "u8" or x.dtype == np.uint8 or (e is not None and e.how == "sign"):
+            return x
+        if x.dtype.kind not in "iuf" or (x.size and (x.min() < 0 or x.max() > 255 or (x != np.floor(x)).any())):
+            raise self._data_error(
+                "B0804",
+                f"samples are {x.dtype}, the network takes u8",
+                self.model.layers[0].span,
+                "give whole numbers 0..255, or write `input f32[...]` in the spec",
+            )
+        return x.astype(np.uint8)
 
     def _data_error(self, code: str, message: str, span: Span, help: str) -> BnncError:
         e = error(code, message, span, help=help, exit_code=5)

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from .. import budget, driver, knobs
+from ..api import Network
 from ..backends import select
 from . import show
 from .common import following, network, note, options, program, shell
@@ -42,19 +43,7 @@ def compile(
     net = network(file, rule, batch)
     name = net.model.name
     if emit_only:
-        opts = net.options(target, batch, threads, ram)
-        planned = driver.plan_text(opts)
-        opts, planned, _ = budget.fit(opts, planned, budget.parse_size(ram) if ram else None)
-        folder = source or f"{name}-c"
-        driver.emit_source(planned).write(Path(folder))
-        if as_json:
-            click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
-        note(f"{folder}: C for {name}, needs {show.kib(planned.report.total)}")
-        following(
-            shell("bnnc", "build", folder)
-            if not planned.report.flash
-            else f"call what {folder}/runtime/bnnc_firmware.h declares"
-        )
+        _emit(net, net.options(target, batch, threads, ram), ram, source or f"{name}-c", as_json)
         return
     at = select.find_target(target)
     out = output or select.backend_of(at).program(name, at)
@@ -77,6 +66,17 @@ def compile(
         following(f"{qemu(out)}   or   --emit-only, for a firmware of your own")
         return
     following(f"{program(out)} train{_data_flag(file)}   or   {program(out)} --help")
+
+
+def _emit(net: Network, options: driver.Options, ram: str | None, folder: str, as_json: bool) -> None:
+    """Write the C of a network and compile nothing."""
+    options, planned, _ = budget.fit(options, driver.plan_text(options), budget.parse_size(ram) if ram else None)
+    driver.emit_source(planned).write(Path(folder))
+    if as_json:
+        click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
+    note(f"{folder}: C for {net.model.name}, needs {show.kib(planned.report.total)}")
+    bare = bool(planned.report.flash)
+    following(f"call what {folder}/runtime/bnnc_firmware.h declares" if bare else shell("bnnc", "build", folder))
 
 
 def qemu(program: str) -> str:
@@ -114,31 +114,37 @@ def run(
     Example: bnnc run net.bnn -- --epochs 3 --threads 2
     """
     net = network(file, rule, batch)
-    args = [a for i, a in enumerate(trainer_args) if not (i == 0 and a == "--")]
+    args = list(trainer_args[1:] if trainer_args[:1] == ("--",) else trainer_args)
     wanted = _flag_value(args, "--threads")
     if threads is None and wanted.isdecimal() and 1 <= int(wanted) <= 64:
         threads = int(wanted)
     prog = net.compile("host", None, threads, batch, ram)
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
-    verb = [] if args and not args[0].startswith("-") else ["train"]
-    given = [*verb, *args]
-    if given[0] in ("train", "eval", "predict"):
-        beside = str(Path(file).parent) if file != "-" else "."
-        for flag, value in (("--data", beside), ("--out", f"run/{net.model.name}")):
-            if not any(a == flag or a.startswith(flag + "=") for a in given):
-                given += [flag, value]
+    given = _trainer_arguments(args, file, net.model.name)
+    training = given[0] == "train"
     log = _flag_value(given, "--log") or str(Path(prog.folder.name) / "log.jsonl")
     if as_json:
-        given += ["--json"] if given[0] != "train" else [] if _flag_value(given, "--log") else ["--log", log]
-    code = _foreground([str(prog.binary), *given], 2 if as_json and given[0] == "train" else None)
-    if as_json and code == 0 and given[0] == "train":
-        click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
-    if code == 0 and given[0] == "train":
+        given += ["--json"] if not training else [] if _flag_value(given, "--log") else ["--log", log]
+    code = _foreground([str(prog.binary), *given], 2 if as_json and training else None)
+    if code == 0 and training:
+        if as_json:
+            click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
         following(
             f"{shell('bnnc', 'run', file, 'eval')}   or   {shell('bnnc', 'compile', file)}   has the program as a file"
         )
     prog.folder.cleanup()
     sys.exit(code)
+
+
+def _trainer_arguments(args: list[str], file: str, name: str) -> list[str]:
+    """The verb, `train` unless another is given, and flags; data beside the spec and results in run/NAME."""
+    given = [*([] if args and not args[0].startswith("-") else ["train"]), *args]
+    if given[0] in ("train", "eval", "predict"):
+        beside = str(Path(file).parent) if file != "-" else "."
+        for flag, value in (("--data", beside), ("--out", f"run/{name}")):
+            if not any(a == flag or a.startswith(flag + "=") for a in given):
+                given += [flag, value]
+    return given
 
 
 def _flag_value(args: list[str], flag: str) -> str:

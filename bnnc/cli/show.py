@@ -387,3 +387,26 @@ def list_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def literature(p: Plan, published: Published) -> None:
+    """Print a plan beside what a paper counts."""
+    out = console()
+    out.print(title(p))
+    out.print(published_table(published, p.planned.model.rule.name))
+    for line in published_notes(published):
+        out.print(line, style="dim")
+
+
+def plan(p: Plan, other: Plan | None, gates: list[tuple[str, Gates]], everything: bool) -> None:
+    """Print a plan; ``other``: what rule standard would need, ``everything``: small buffers one by one too."""
+    out = console()
+    out.print(title(p), "", plan_table(p, everything, out.width), "", totals_table(p), sep="\n")
+    for part in changes(p):
+        out.print(part)
+    out.print(not_counted(p), card(p), cost(p), sep="\n", style="dim")
+    if other is not None:
+        share = other.total_bytes / p.total_bytes
+        out.print(f"rule standard would need {spaced(other.total_bytes)} B ({share:.2f}x)")
+    if gates:
+        out.print("", gates_table(gates), sep="\n")

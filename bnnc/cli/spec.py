@@ -17,6 +17,7 @@ from ..data.files import training_samples
 from ..diag import BnncError, InternalError, did_you_mean, error, to_json
 from ..front import fmt
 from ..front.parse import parse
+from ..papers.gates import Gates
 from ..papers.published import Published
 from . import show
 from .common import following, network, note, options, shell
@@ -128,15 +129,7 @@ def plan(
     other = None if csv or literature else _standard(net, p, target, batch, threads)
     counts = [(q.planned.model.rule.name, g) for q in (p, other) if q is not None and (g := q.gates) is not None]
     if as_json:
-        extra: dict[str, Any] = {"checkpoint_bytes": p.planned.report.checkpoint}
-        extra |= {"gates": {name: {**asdict(g), "total": g.total} for name, g in counts}}
-        if published:
-            extra[f"literature_{published.unit.lower()}"] = {
-                **{key: figure for key, _, figure in published.figures},
-                "allocated": published.allocated,
-                **({"printed": {k: float(v) for k, (v, _) in published.printed.items()}} if published.printed else {}),
-            }
-        click.echo(json.dumps({**p.to_json(), **extra}, indent=1, sort_keys=True))
+        click.echo(json.dumps({**p.to_json(), **_counted(p, counts, published)}, indent=1, sort_keys=True))
     elif csv:
         click.echo(str(p.planned.placed), nl=False)
     elif literature:
@@ -147,25 +140,21 @@ def plan(
                 "adam, sgd or bop, with real layers or residuals adam only",
                 help="leave out `--literature`",
             )
-        out = show.console()
-        out.print(show.title(p))
-        out.print(show.published_table(published, p.planned.model.rule.name))
-        for line in show.published_notes(published):
-            out.print(line, style="dim")
+        show.literature(p, published)
     else:
-        out = show.console()
-        out.print(show.title(p), "", show.plan_table(p, everything, out.width), "", show.totals_table(p), sep="\n")
-        for part in show.changes(p):
-            out.print(part)
-        out.print(show.not_counted(p), show.card(p), show.cost(p), sep="\n", style="dim")
-        if other is not None:
-            out.print(
-                f"rule standard would need {budget.spaced(other.total_bytes)} B "
-                f"({other.total_bytes / p.total_bytes:.2f}x)"
-            )
-        if counts:
-            out.print("", show.gates_table(counts), sep="\n")
+        show.plan(p, other, counts, everything)
     following(f"{shell('bnnc', 'run', file)}   or   {shell('bnnc', 'compile', file)}")
+
+
+def _counted(p: api.Plan, gates: list[tuple[str, Gates]], published: Published | None) -> dict[str, Any]:
+    """What papers count, as plain data, beside the plan's own."""
+    found: dict[str, Any] = {"checkpoint_bytes": p.planned.report.checkpoint}
+    found["gates"] = {name: {**asdict(g), "total": g.total} for name, g in gates}
+    if published:
+        printed = {"printed": {k: float(v) for k, (v, _) in published.printed.items()}} if published.printed else {}
+        figures = {key: figure for key, _, figure in published.figures}
+        found[f"literature_{published.unit.lower()}"] = {**figures, "allocated": published.allocated, **printed}
+    return found
 
 
 def _standard(net: api.Network, p: api.Plan, target: str, batch: int | None, threads: int | None) -> api.Plan | None:

@@ -40,6 +40,7 @@ import numpy as np
 
 from ..diag import error
 from ..front.encoder import parse_encoder
+from ..inputs.encode import Encoding
 from ..model import TensorType
 from .readers import (
     CIFAR_RECORD,
@@ -158,33 +159,45 @@ def _load(
         return np.concatenate(xs), np.concatenate(ys), None, None, (), False
     if len(sources) not in (1, 2):
         raise error("B0805", f"{len(sources)} files were given to pack", help=_NEED, exit_code=5)
-    arrays = []
-    for source in sources:
-        if len(sources) == 1 and os.path.isdir(source):
-            return _from_folder(Path(source), names)
-        with guard(source, "data"), open(source, "rb") as f:
-            magic = f.read(8)
-        if len(sources) == 1 and magic == MAGIC:
-            d = read_bnnd(source)
-            k = d.n - d.n_test
-            return d.x[:k], d.y[:k], d.x[k:], d.y[k:], (), False
-        if len(sources) == 1 and magic[:2] == b"PK":
-            return _from_npz(source)
-        if len(sources) == 1 and Path(source).suffix.lower() in (".csv", ".tsv", ".txt"):
-            x, y, known = read_csv(source, label, names)
-            return x, y, None, None, known, True
-        if len(sources) == 1 and Path(source).suffix.lower() == ".bin":
-            raise fail(
-                "B0802",
-                source,
-                f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
-                "fetch it again; of other formats, give .npz",
-            )
-        if len(sources) == 1 and labelled:
-            raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
-        arrays.append(read_npy(source) if magic[:6] == b"\x93NUMPY" else read_idx(source))
+    if len(sources) == 1 and (whole := _load_one(sources[0], label, names, labelled)) is not None:
+        return whole
+    arrays = [read_npy(s) if _magic(s)[:6] == b"\x93NUMPY" else read_idx(s) for s in sources]
     x = _samples(sources[0], arrays[0])
     return x, labels(sources[1], arrays[1], len(x)) if arrays[1:] else np.zeros(len(x), np.uint8), None, None, (), False
+
+
+def _magic(source: Source) -> bytes:
+    """A file's first eight bytes.  Raises BnncError where it cannot be read."""
+    with guard(source, "data"), open(source, "rb") as f:
+        return f.read(8)
+
+
+def _load_one(
+    source: Source, label: str | int, names: tuple[str, ...] | None, labelled: bool
+) -> tuple[Any, ...] | None:
+    """As :func:`_load`, of one file or folder with samples and labels; None where it has samples alone."""
+    if os.path.isdir(source):
+        return _from_folder(Path(source), names)
+    magic, suffix = _magic(source), Path(source).suffix.lower()
+    if magic == MAGIC:
+        d = read_bnnd(source)
+        k = d.n - d.n_test
+        return d.x[:k], d.y[:k], d.x[k:], d.y[k:], (), False
+    if magic[:2] == b"PK":
+        return _from_npz(source)
+    if suffix in (".csv", ".tsv", ".txt"):
+        x, y, known = read_csv(source, label, names)
+        return x, y, None, None, known, True
+    if suffix == ".bin":
+        raise fail(
+            "B0802",
+            source,
+            f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
+            "fetch it again; of other formats, give .npz",
+        )
+    if labelled:
+        raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
+    return None
 
 
 def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
@@ -238,27 +251,15 @@ def pack(
     if test:
         xt, yt, _, _, _, text_t = _load(test, label, names or None)
         text = text and text_t
-    n_test = 0
-    if xt is not None and len(xt):
-        if len(x) and xt.shape[1:] != x.shape[1:]:
-            raise fail(
-                "B0804",
-                (test or sources)[0],
-                f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
-                "both splits need the same shape",
-            )
-        if xt.dtype != x.dtype:
-            x, xt = x.astype(np.float32), xt.astype(np.float32)
-        x, y, n_test = np.concatenate([x, xt]), np.concatenate([y, yt]), len(xt)
+    n_test = len(xt) if xt is not None else 0
+    if n_test:
+        x, y = _joined((test or sources)[0], (x, y), (xt, yt))
     x = _samples(sources[0], x)
     if text and x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all():
         x = x.astype(np.uint8)
     e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
     if e is not None:
-        try:
-            x = e.encode(x, e.fit(x[: len(x) - n_test]) if e.fitted else None)
-        except ValueError as problem:
-            raise fail("B0804", sources[0], str(problem), "change the samples or the encoder") from problem
+        x = _encoded(sources[0], x, e, n_test)
     sign = e is not None and e.how == "sign" and not e.pad_odd
     data = Dataset(
         x,
@@ -272,6 +273,31 @@ def pack(
     if output is not None:
         write_bnnd(output, data, compress=compress)
     return data
+
+
+def _joined(
+    source: Source, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and labels of both splits, the test split behind; numbers become f32 where the splits differ."""
+    (x, y), (xt, yt) = train, test
+    if len(x) and xt.shape[1:] != x.shape[1:]:
+        raise fail(
+            "B0804",
+            source,
+            f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
+            "both splits need the same shape",
+        )
+    if xt.dtype != x.dtype:
+        x, xt = x.astype(np.float32), xt.astype(np.float32)
+    return np.concatenate([x, xt]), np.concatenate([y, yt])
+
+
+def _encoded(source: Source, x: np.ndarray, e: Encoding, n_test: int) -> np.ndarray:
+    """The samples in bits, by an encoder that is fitted to all but the test split."""
+    try:
+        return e.encode(x, e.fit(x[: len(x) - n_test]) if e.fitted else None)
+    except ValueError as problem:
+        raise fail("B0804", source, str(problem), "change the samples or the encoder") from problem
 
 
 def _records(data: Dataset) -> bytes:

@@ -178,49 +178,61 @@ def _classes(
     """The labels of a column of cells, and the classes' names (none: the cells are whole numbers).  Raises BnncError
     B0803.
     """
-    hint = "say which column holds the labels, by name or number from 0: --label COLUMN"
     numbers = [n if n is not None and math.isfinite(n) else None for n in map(_number, tags)]
     for line, tag, number in zip(at, tags, numbers, strict=True):
         if not tag:
-            raise fail("B0803", path, f"line {line} has no label in {taken}", f"fill it in, or {hint}", line)
+            raise fail("B0803", path, f"line {line} has no label in {taken}", f"fill it in, or {_COLUMN}", line)
         if number is not None and number != math.floor(number):
             raise fail(
                 "B0803",
                 path,
                 f"{taken} is taken for the labels, but holds real numbers, such as {tag} in line {line}: no classes",
-                hint,
+                _COLUMN,
                 line,
             )
     if names is None and all(n is not None and n >= 0 for n in numbers):
-        line, most = max(zip(at, numbers, strict=True), key=lambda x: x[1] or 0)
-        if most is not None and most > 255:
-            raise fail(
-                "B0803",
-                path,
-                f"label {most:.0f} in line {line}: {taken} is taken for the labels, whole numbers 0..255",
-                f"number the classes from 0, or {hint}",
-                line,
-            )
-        return np.array(numbers).astype(np.uint8), ()
+        return _numbered(path, taken, [n or 0.0 for n in numbers], at), ()
     known = tuple(names) if names else tuple(sorted(set(tags)))
     if len(known) > 256:
         raise fail(
             "B0803",
             path,
             f"{taken} is taken for the labels, but holds {len(known)} different labels: at most 256 are classes",
-            hint,
+            _COLUMN,
         )
-    index = {t: k for k, t in enumerate(known)}
-    for line, t in zip(at, tags, strict=True):
-        if t not in index:
+    return _indexed(path, tags, at, known), known
+
+
+_COLUMN = "say which column holds the labels, by name or number from 0: --label COLUMN"
+
+
+def _numbered(path: Source, taken: str, numbers: list[float], at: list[int]) -> np.ndarray:
+    """Labels that are whole numbers already.  Raises BnncError B0803 for what is no byte."""
+    line, most = max(zip(at, numbers, strict=True), key=lambda x: x[1], default=(0, 0))
+    if most > 255:
+        raise fail(
+            "B0803",
+            path,
+            f"label {most:.0f} in line {line}: {taken} is taken for the labels, whole numbers 0..255",
+            f"number the classes from 0, or {_COLUMN}",
+            line,
+        )
+    return np.array(numbers).astype(np.uint8)
+
+
+def _indexed(path: Source, tags: list[str], at: list[int], known: tuple[str, ...]) -> np.ndarray:
+    """The number of each tag among the classes.  Raises BnncError B0803."""
+    index = {tag: k for k, tag in enumerate(known)}
+    for line, tag in zip(at, tags, strict=True):
+        if tag not in index:
             raise fail(
                 "B0803",
                 path,
-                f"line {line}: class `{t}` is not in the training file",
+                f"line {line}: class `{tag}` is not in the training file",
                 "use the same class names in both files",
                 line,
             )
-    return np.array([index[t] for t in tags], np.uint8), known
+    return np.array([index[tag] for tag in tags], np.uint8)
 
 
 def label_column(path: Source, label: str | int = "last") -> str:
@@ -311,10 +323,6 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
     Classes are numbered in sorted order unless ``names`` fixes them.  Returns x (n, height, width, 1 or 3) u8, 3 if any
     image has colours, y (n,) u8 and the class names.  Needs Pillow.  Raises BnncError.
     """
-    try:
-        from PIL import Image
-    except ImportError as e:
-        raise fail("B0805", path, "reading images needs Pillow", "pip install 'bnnc[images]', or give an .npz") from e
     with guard(path, "folder"):
         found = {
             c.name: sorted(f for f in c.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
@@ -322,8 +330,6 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
             if c.is_dir()
         }
     classes = tuple(names) if names else tuple(c for c, files in found.items() if files)
-    x: list[np.ndarray] = []
-    y: list[int] = []
     for name, files in found.items():
         if files and name not in classes:
             raise fail(
@@ -332,19 +338,8 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
                 f"class `{name}` is not in the training folder",
                 "use the same class names in both folders",
             )
-        for file in files:
-            with guard(file, "image"), Image.open(file) as image:
-                if image.mode not in _MODES:
-                    raise ValueError(f"its pixels are of type {image.mode}, not 8 bits a channel")
-                x.append(np.asarray(image.convert(_MODES[image.mode]), np.uint8).reshape(image.height, image.width, -1))
-            if x[-1].shape[:2] != x[0].shape[:2]:
-                raise fail(
-                    "B0804",
-                    file,
-                    "{1} x {0} pixels, the first image has {3} x {2}".format(*x[-1].shape[:2], *x[0].shape[:2]),
-                    "all images need the same size",
-                )
-            y.append(classes.index(name))
+    y = [classes.index(name) for name, files in found.items() for _ in files]
+    x = _images(path, [file for files in found.values() for file in files])
     if not x:
         raise fail("B0804", path, "no images in folders that are named as their classes", "FOLDER/CLASS/IMAGE.png")
     if len(classes) > 256:
@@ -355,3 +350,25 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
         np.array(y, np.uint8),
         classes,
     )
+
+
+def _images(path: Source, files: Sequence[Path]) -> list[np.ndarray]:
+    """Pixels [height, width, channels] of images of one size.  Needs Pillow.  Raises BnncError."""
+    try:
+        from PIL import Image
+    except ImportError as e:
+        raise fail("B0805", path, "reading images needs Pillow", "pip install 'bnnc[images]', or give an .npz") from e
+    x: list[np.ndarray] = []
+    for file in files:
+        with guard(file, "image"), Image.open(file) as image:
+            if image.mode not in _MODES:
+                raise ValueError(f"its pixels are of type {image.mode}, not 8 bits a channel")
+            x.append(np.asarray(image.convert(_MODES[image.mode]), np.uint8).reshape(image.height, image.width, -1))
+        if x[-1].shape[:2] != x[0].shape[:2]:
+            raise fail(
+                "B0804",
+                file,
+                "{1} x {0} pixels, the first image has {3} x {2}".format(*x[-1].shape[:2], *x[0].shape[:2]),
+                "all images need the same size",
+            )
+    return x

@@ -15,23 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..diag import Diagnostic, InternalError, Span, did_you_mean
-from ..model import MAX_DIM, MAX_ELEMENTS, MAX_RANK, TENSOR_KINDS, Call, TensorType
+from ..model import MAX_DIM, MAX_ELEMENTS, MAX_RANK, Call, TensorType
 from ..registry import REQUIRED, Named, Param, Tables
 from . import ast
-from .literals import SIZE_UNITS, read_number
+from .literals import SIZE_UNITS
+from .values import DATA_KINDS, NUMBERS, WANTED, describe, fits, one_of, quotes, unquoted
 
-DATA_KINDS = tuple(k for k in TENSOR_KINDS if k != "real")  # `real` is only made by the network
 _BOOLS = {"on": True, "true": True, "off": False, "false": False}
-WANTED = {
-    "int": "a whole number",
-    "float": "a number",
-    "size": "a size such as 512KiB",
-    "name": "a name",
-    "bool": "`on` or `off`",
-    "str": "a string in double quotes",
-    "ints": "a list of whole numbers",
-    "tensor": "a type such as `u8[28, 28]`",
-}
 
 
 class Reported(Exception):
@@ -120,37 +110,6 @@ class Scope:
         return self.later.get(name) or (self.parent.after(name) if self.parent else None)
 
 
-def describe(v: ast.Value) -> str:
-    """A value in words, for messages."""
-    match v:
-        case ast.Num():
-            kind = "the size" if v.unit in SIZE_UNITS else "the number" if v.unit != "%" else "the share"
-            return f"{kind} {v.text or v.value}"
-        case ast.Str():
-            return "a string"
-        case ast.Name():
-            return f"the name `{v.id}`"
-        case ast.Call():
-            return f"the call `{v.name}(...)`"
-        case ast.Index():
-            return f"`{v.name}[...]`"
-        case ast.ListLit():
-            return "a list"
-    return "an expression"
-
-
-def _unquoted(v: ast.Value) -> str:
-    """The hint for a number in quotes; empty for anything else."""
-    number = isinstance(v, ast.Str) and isinstance(read_number(v.value), ast.Num)
-    return f"remove the quotes: `{v.value}`" if number and isinstance(v, ast.Str) else ""
-
-
-def one_of(names: Sequence[str]) -> str:
-    """Names in backquotes, with `or` before the last."""
-    quoted = [f"`{n}`" for n in names]
-    return " or ".join([", ".join(quoted[:-1]), quoted[-1]] if len(quoted) > 1 else quoted) or "nothing"
-
-
 class Binder:
     """Values and arguments, for one spec and one registry.  After ``resolve``, ``scope`` only serves suggestions."""
 
@@ -196,7 +155,7 @@ class Binder:
             f"arithmetic needs numbers, got {describe(n)}",
             n.span,
             "not a number",
-            _unquoted(n) or "give a number, or the name of one",
+            unquoted(n) or "give a number, or the name of one",
         )
 
     def unknown_name(self, n: ast.Name, scope: Scope) -> Reported:
@@ -275,23 +234,17 @@ class Binder:
         table = "encoders" if p.type == "encoder" else p.type.removeprefix("call:") if ":" in p.type else ""
         if table:
             return self.call(getattr(self.tables, table), p.name, v, scope, hint)
-        of = f"`{p.name}` of `{what}`"
-        if isinstance(v, ast.Name) and p.type in ("int", "float", "size", "ints"):
+        if isinstance(v, ast.Name) and p.type in NUMBERS:
             if hint:
                 raise self.log.fail("B0201", f"unknown name `{v.id}`", v.span, "not defined", hint)
             raise self.unknown_name(v, scope)
+        of = f"`{p.name}` of `{what}`"
         match p.type, v:
-            case ("int", ast.Num()) if v.unit == "" and v.value == int(v.value):
-                return self.bounded(of, p, int(v.value), v.span)
-            case ("float", ast.Num()) if v.unit in ("", "%"):
-                return self.bounded(of, p, float(v.value), v.span)
-            case ("size", ast.Num()) if v.unit != "%" and v.value == int(v.value):
-                return self.bounded(of, p, int(v.value), v.span)
-            case ("ints", ast.Num()):
-                v = ast.ListLit((v,), v.span)
-                return self.coerce(what, p, v, scope, hint)
-            case ("ints", ast.ListLit()):
-                return tuple(self.coerce(what, replace(p, type="int"), x, scope, hint) for x in v.items)
+            case ("int" | "float" | "size", ast.Num()) if fits(p.type, v):
+                return self.bounded(of, p, float(v.value) if p.type == "float" else int(v.value), v.span)
+            case ("ints", ast.Num() | ast.ListLit()):
+                items = v.items if isinstance(v, ast.ListLit) else (v,)
+                return tuple(self.coerce(what, replace(p, type="int"), x, scope, hint) for x in items)
             case ("bool", ast.Name()) if v.id in _BOOLS:
                 return _BOOLS[v.id]
             case ("str", ast.Str()):
@@ -299,32 +252,32 @@ class Binder:
             case ("tensor", ast.Index()):
                 return self.tensor(p, v, scope)
             case ("name", ast.Name()):
-                if not p.choices or v.id in p.choices:
-                    return v.id
-                raise self.log.fail(
-                    "B0403",
-                    f"{of} cannot be `{v.id}`",
-                    v.span,
-                    f"expected {one_of(p.choices)}",
-                    hint or did_you_mean(v.id, p.choices) or f"choose {one_of(p.choices)}",
-                )
+                return self.choice(of, p, v, hint)
+        raise self.wrong_type(of, p, v, hint)
+
+    def choice(self, of: str, p: Param, v: ast.Name, hint: str) -> str:
+        """A name that is one of the parameter's choices, where it has some.  Raises Reported."""
+        if not p.choices or v.id in p.choices:
+            return v.id
+        raise self.log.fail(
+            "B0403",
+            f"{of} cannot be `{v.id}`",
+            v.span,
+            f"expected {one_of(p.choices)}",
+            hint or did_you_mean(v.id, p.choices) or f"choose {one_of(p.choices)}",
+        )
+
+    def wrong_type(self, of: str, p: Param, v: ast.Value, hint: str) -> Reported:
+        """Report a value of another type than the parameter's; the result is for ``raise``."""
         if p.type not in WANTED:
             raise InternalError(f"parameter {of} has the unknown type {p.type!r}")
         wanted = one_of(p.choices) if p.choices else WANTED[p.type]
-        if p.type in ("int", "float", "size", "ints") and _unquoted(v):
-            hint = _unquoted(v)
-        elif isinstance(v, ast.Str) and p.type in ("name", "bool"):
-            hint = f"remove the quotes: `{v.value}`" if v.value.isidentifier() else hint
-        elif isinstance(v, ast.Name) and p.type == "str":
-            hint = f'write `"{v.id}"`'
-        elif isinstance(v, ast.Name) and p.type == "tensor" and v.id in DATA_KINDS:
-            hint = f"add the shape: `{v.id}[...]`"
-        raise self.log.fail(
+        return self.log.fail(
             "B0401",
             f"{of} must be {wanted}, got {describe(v)}",
             v.span,
             f"expected {wanted}",
-            hint or (f"`{p.name}`: {p.doc}" if p.doc else ""),
+            quotes(p, v) or hint or (f"`{p.name}`: {p.doc}" if p.doc else ""),
         )
 
     def bounded(self, of: str, p: Param, n: Any, span: Span) -> Any:
@@ -415,31 +368,18 @@ class Binder:
 
         ``form`` shows how ``what`` is written with its positional arguments, for a hint.
         """
-        by_name = {p.name: p for p in params}
-        positional = [p for p in params if p.positional]
         out: dict[str, Any] = {}
         placed: dict[str, Span] = {}
+        positional = [p for p in params if p.positional]
         count, ok, last = 0, True, span
         for a in args:
             new_line, last = a.span.line > last.line, a.span
             hint = "is a `;` missing at the end of the line before?" if a.name is None and new_line else ""
             try:
-                if a.name is None:
-                    count += 1
-                    if count > len(positional):
-                        raise self.too_many(what, params, count, a, hint)
-                    p = positional[count - 1]
-                elif a.name in by_name:
-                    p = by_name[a.name]
-                else:
-                    known = f"choose {one_of(list(by_name))}" if by_name else "remove it"
-                    raise self.log.fail(
-                        "B0205",
-                        f"`{what}` has no {noun} `{a.name}`",
-                        a.span,
-                        f"no such {noun}",
-                        did_you_mean(a.name, by_name) or known,
-                    )
+                count += a.name is None
+                if a.name is None and count > len(positional):
+                    raise self.too_many(what, params, count, a, hint)
+                p = positional[count - 1] if a.name is None else self.parameter(what, params, a, noun)
                 if p.name in placed:
                     raise self.log.fail(
                         "B0405",
@@ -455,22 +395,39 @@ class Binder:
                 raise
             except Reported:
                 ok = False
-        for p in params:
-            if p.name not in placed:
-                if p.default is REQUIRED and ok:
-                    wanted = form.format(what, p.name) if p.positional else f"{p.name} = ..."
-                    self.log.add(
-                        "B0404",
-                        f"`{what}` needs `{p.name}`",
-                        span,
-                        f"`{p.name}` is missing",
-                        f"write `{wanted}`" + (f"; `{p.name}`: {p.doc}" if p.doc else ""),
-                    )
-                    ok = False
-                out[p.name] = self.default(p)
+        missing = [p for p in params if p.name not in placed]
+        for p in missing:
+            if p.default is REQUIRED and ok:
+                self.needs(what, p, span, form)
+                ok = False
+            out[p.name] = self.default(p)
         if not ok:
             raise Reported
         return out
+
+    def parameter(self, what: str, params: Sequence[Param], a: ast.Arg, noun: str) -> Param:
+        """The parameter that a named argument gives.  Raises Reported."""
+        by_name = {p.name: p for p in params}
+        if a.name in by_name:
+            return by_name[a.name]
+        raise self.log.fail(
+            "B0205",
+            f"`{what}` has no {noun} `{a.name}`",
+            a.span,
+            f"no such {noun}",
+            did_you_mean(a.name or "", by_name) or (f"choose {one_of(list(by_name))}" if by_name else "remove it"),
+        )
+
+    def needs(self, what: str, p: Param, span: Span, form: str) -> None:
+        """Report an argument that is missing."""
+        wanted = form.format(what, p.name) if p.positional else f"{p.name} = ..."
+        self.log.add(
+            "B0404",
+            f"`{what}` needs `{p.name}`",
+            span,
+            f"`{p.name}` is missing",
+            f"write `{wanted}`" + (f"; `{p.name}`: {p.doc}" if p.doc else ""),
+        )
 
     def too_many(self, what: str, params: Sequence[Param], count: int, a: ast.Arg, hint: str) -> Reported:
         """Report an argument without a name that has no parameter; the result is for ``raise``."""

@@ -19,10 +19,11 @@ from ..diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you
 from ..model import Call, Data, Layer, Model, verify_model
 from ..registry import REQUIRED, Param, Tables
 from . import ast
-from .bind import Binder, Log, Reported, Scope, one_of
+from .bind import Binder, Log, Reported, Scope
 from .network import Expander
 from .parse import parse_value
 from .sections import ALLOW, DATA, REPEAT, RULE, SECTIONS, TRAIN
+from .values import one_of
 
 if TYPE_CHECKING:
     from ..rules.base import Rule

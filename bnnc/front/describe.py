@@ -17,10 +17,10 @@ from ..model import Call
 from ..registry import REQUIRED, LayerDef, Named, Param, Tables
 from ..rules.base import Rule
 from . import fmt
-from .bind import WANTED
 from .literals import SIZE_UNITS
 from .parse import parse
 from .sections import DATA, SECTIONS, STATEMENTS, TRAIN
+from .values import WANTED
 
 WIDTH = 80
 NAME = 13  # columns of names in lists

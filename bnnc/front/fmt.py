@@ -18,7 +18,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import builtin
-from ..diag import NOWHERE
+from ..diag import NOWHERE, Span
 from ..model import Call, Model
 from ..registry import REQUIRED, Param, Tables
 from . import ast
@@ -91,6 +91,10 @@ def _body(item: ast.Item) -> tuple[ast.Item, ...] | None:
     return item.body if isinstance(item, ast.Stmt | ast.BlockDef) else None
 
 
+def _body_span(item: ast.Item) -> Span:
+    return item.body_span if isinstance(item, ast.Stmt | ast.BlockDef) else NOWHERE
+
+
 class _Printer:
     def __init__(self, file: ast.File) -> None:
         self.blank = file.blank
@@ -130,37 +134,55 @@ class _Printer:
         inner = [self.one_line(x) for x in body]
         return None if None in inner else f"{_header(item)} {{ {' '.join(map(str, inner))} }}"
 
+    def on_a_line(self, item: ast.Item, depth: int) -> str | None:
+        """The item on one line where it fits and no comment stands in its body; else None."""
+        line, span = self.one_line(item), _body_span(item)
+        if bisect(self.starts, span.start) < bisect(self.starts, span.end):
+            return None
+        return None if line and _body(item) and len(line) + 2 * depth > _ONE_LINE else line
+
+    def blank_above(self, span: Span) -> bool:
+        return span.line - 1 in self.blank
+
     def items(self, items: tuple[ast.Item, ...], depth: int, end: int) -> None:
-        first, several, before = True, False, 0
+        """Statements of one body up to offset ``end``, with the comments and blank lines that stand among them."""
+        first, several, before = True, False, 0  # is nothing printed; took the last item several lines; its line
         for i, item in enumerate(items):
-            here = item.span.known
-            body_span = item.body_span if isinstance(item, ast.Stmt | ast.BlockDef) else NOWHERE
-            line = self.one_line(item)
-            commented = bisect(self.starts, body_span.start) < bisect(self.starts, body_span.end)
-            if commented or (line and _body(item) and len(line) + 2 * depth > _ONE_LINE):
-                line = None
-            force = depth == 0 and (several or line is None) and not first
-            hoisted = (body_span.start if line is None else item.span.end) if here else 0
-            for c in self.take(hoisted):
-                if not first and (
-                    force or (c.own_line and c.span.start < item.span.start and c.span.line - 1 in self.blank)
-                ):
-                    self.lines.append("")
-                self.put(depth, c.text)
-                first = force = False
-            new_line, before = here and item.span.line > before, item.span.line
-            if not first and (force or (new_line and item.span.line - 1 in self.blank)):
+            line = self.on_a_line(item, depth)
+            apart = depth == 0 and (several or line is None) and not first
+            if self.comments_above(item, line, depth, first, apart):
+                first = apart = False
+            new_line, before = item.span.known and item.span.line > before, item.span.line
+            if not first and (apart or (new_line and self.blank_above(item.span))):
                 self.lines.append("")
             first, several = False, line is None
-            following = items[i + 1].span.start if i + 1 < len(items) and items[i + 1].span.known else end
             if line is not None:
                 self.put(depth, line)
             else:
                 self.body(item, depth)
-            if here:
-                self.lines[-1] += self.trailing(following)
+            if item.span.known:
+                self.lines[-1] += self.trailing(self.start(items, i + 1, end))
+        self.comments_below(depth, end, first, several)
+
+    def start(self, items: tuple[ast.Item, ...], i: int, end: int) -> int:
+        """Where item ``i`` starts; ``end`` where there is none, or none that was written."""
+        return items[i].span.start if i < len(items) and items[i].span.known else end
+
+    def comments_above(self, item: ast.Item, line: str | None, depth: int, first: bool, apart: bool) -> bool:
+        """Print the comments before an item and in its header; were there any?"""
+        found = self.take(_body_span(item).start if line is None else item.span.end) if item.span.known else []
+        for c in found:
+            own = c.own_line and c.span.start < item.span.start and self.blank_above(c.span)
+            if not first and (apart or own):
+                self.lines.append("")
+            self.put(depth, c.text)
+            first = apart = False
+        return bool(found)
+
+    def comments_below(self, depth: int, end: int, first: bool, several: bool) -> None:
+        """Print the comments behind the last item."""
         for c in self.take(end):
-            if not first and (c.span.line - 1 in self.blank or (depth == 0 and several)):
+            if not first and (self.blank_above(c.span) or (depth == 0 and several)):
                 self.lines.append("")
             self.put(depth, c.text)
             first, several = False, False

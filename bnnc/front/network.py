@@ -18,8 +18,9 @@ from ..inputs.encode import settled
 from ..model import Call, Layer, TensorType
 from ..registry import LayerDef, Param, ShapeError, Tables
 from . import ast
-from .bind import Binder, Log, Reported, Scope, Stop, describe
+from .bind import Binder, Log, Reported, Scope, Stop
 from .sections import COUNT, REPEAT
+from .values import describe
 
 MAX_LAYERS, MAX_STEPS, MAX_USES, MAX_NESTING = 1000, 100_000, 32, 100
 BODIES = ("container", "branch")
@@ -107,46 +108,51 @@ class Expander:
         for item in items:
             self.step(item.span)
             try:
-                match item:
-                    case ast.Let():
-                        self.binder.let(item, scope, item.value)
-                    case ast.BlockDef():
-                        raise self.log.fail(
-                            "B0206",
-                            f"the block `{item.name}` must be defined at the top level",
-                            item.name_span,
-                            help="move it out of the network",
-                        )
-                    case ast.Setting():
-                        move = item.name in self.settings
-                        raise self.log.fail(
-                            "B0206",
-                            f"`{item.name} = ...` cannot stand among layers",
-                            ast.head(item),
-                            help="move it into `train { ... }`" if move else f"write `let {item.name} = ...;`",
-                        )
-                    case ast.Stmt(name="repeat"):
-                        out += self.repeat(item, scope, flow, inside)
-                    case ast.Stmt() if item.name in self.blocks:
-                        out += self.use(item, scope, flow, inside)
-                    case ast.Stmt() if item.name in self.tables.layers:
-                        out.append(self.layer(item, scope, flow, inside))
-                    case ast.Stmt():
-                        self.started = self.unknown = True
-                        known = [*self.tables.layers, *self.blocks, REPEAT]
-                        raise self.log.fail(
-                            "B0202",
-                            f"unknown layer `{item.name}`",
-                            ast.head(item),
-                            "no such layer or block",
-                            did_you_mean(item.name, known) or f"the layers are {', '.join(sorted(self.tables.layers))}",
-                        )
+                out += self.statement(item, scope, flow, inside)
             except Stop:
                 raise
             except Reported:
                 flow.guess, flow.bare = True, None
         self.nesting -= 1
         return out
+
+    def statement(self, item: ast.Item, scope: Scope, flow: _Flow, inside: str) -> list[Layer]:
+        """The layers of one statement.  Raises Reported."""
+        match item:
+            case ast.Let():
+                self.binder.let(item, scope, item.value)
+                return []
+            case ast.Stmt(name="repeat"):
+                return self.repeat(item, scope, flow, inside)
+            case ast.Stmt() if item.name in self.blocks:
+                return self.use(item, scope, flow, inside)
+            case ast.Stmt() if item.name in self.tables.layers:
+                return [self.layer(item, scope, flow, inside)]
+            case ast.Stmt():
+                self.started = self.unknown = True
+                known = [*self.tables.layers, *self.blocks, REPEAT]
+                raise self.log.fail(
+                    "B0202",
+                    f"unknown layer `{item.name}`",
+                    ast.head(item),
+                    "no such layer or block",
+                    did_you_mean(item.name, known) or f"the layers are {', '.join(sorted(self.tables.layers))}",
+                )
+            case ast.BlockDef():
+                raise self.log.fail(
+                    "B0206",
+                    f"the block `{item.name}` must be defined at the top level",
+                    item.name_span,
+                    help="move it out of the network",
+                )
+            case ast.Setting():
+                move = item.name in self.settings
+                raise self.log.fail(
+                    "B0206",
+                    f"`{item.name} = ...` cannot stand among layers",
+                    ast.head(item),
+                    help="move it into `train { ... }`" if move else f"write `let {item.name} = ...;`",
+                )
 
     def repeat(self, s: ast.Stmt, scope: Scope, flow: _Flow, inside: str) -> list[Layer]:
         """The layers of ``repeat``, one after the other.  Raises Reported."""
@@ -174,30 +180,21 @@ class Expander:
                 notes=[(b.name_span, "defined here")],
             )
             raise Stop
+        inner = self.arguments(b, s, scope)
+        uses.append((b.name, s.header))
+        try:
+            return self.body(b.body, Scope(inner), flow, inside)
+        finally:
+            uses.pop()
+
+    def arguments(self, b: ast.BlockDef, s: ast.Stmt, scope: Scope) -> Scope:
+        """A scope with the values of a block's parameters.  Raises Reported."""
         inner = Scope(self.top)
-        given = [p.name for p in b.params]
+        names = [p.name for p in b.params]
         for i, a in enumerate(self.binder.resolve_args(s.args, scope)):
-            name = a.name or (given[i] if i < len(given) else None)
-            note = [(b.name_span, f"`{b.name}` is defined here")]
-            if name is None:
-                takes = f"{len(given)} argument{'s' * (len(given) != 1)}" if given else "no arguments"
-                raise self.log.fail(
-                    "B0406",
-                    f"the block `{b.name}` takes {takes}",
-                    a.span,
-                    "one too many",
-                    "remove it, or add a `;` before it if it starts another statement",
-                    note,
-                )
-            if name not in given:
-                raise self.log.fail(
-                    "B0205",
-                    f"the block `{b.name}` has no parameter `{name}`",
-                    a.span,
-                    "no such parameter",
-                    did_you_mean(name, given),
-                    note,
-                )
+            name = a.name or (names[i] if i < len(names) else None)
+            if name is None or name not in names:
+                raise self.no_parameter(b, a)
             if name in inner.values:
                 raise self.log.fail(
                     "B0405",
@@ -209,70 +206,57 @@ class Expander:
                 )
             inner.values[name] = (a.value, a.span)
         for p in b.params:
-            if p.name not in inner.values:
-                if p.default is None:
-                    raise self.log.fail(
-                        "B0404",
-                        f"the block `{b.name}` needs `{p.name}`",
-                        s.header,
-                        f"`{p.name}` is missing",
-                        f"write `{b.name} {p.name} = ...;`",
-                        [(p.span, f"`{p.name}` has no default")],
-                    )
-                inner.values[p.name] = (self.binder.resolve(p.default, self.top), p.span)
-        uses.append((b.name, s.header))
-        try:
-            return self.body(b.body, Scope(inner), flow, inside)
-        finally:
-            uses.pop()
+            if p.name in inner.values:
+                continue
+            if p.default is None:
+                raise self.log.fail(
+                    "B0404",
+                    f"the block `{b.name}` needs `{p.name}`",
+                    s.header,
+                    f"`{p.name}` is missing",
+                    f"write `{b.name} {p.name} = ...;`",
+                    [(p.span, f"`{p.name}` has no default")],
+                )
+            inner.values[p.name] = (self.binder.resolve(p.default, self.top), p.span)
+        return inner
+
+    def no_parameter(self, b: ast.BlockDef, a: ast.Arg) -> Reported:
+        """Report an argument that a block does not take; the result is for ``raise``."""
+        names = [p.name for p in b.params]
+        note = [(b.name_span, f"`{b.name}` is defined here")]
+        if a.name is not None:
+            return self.log.fail(
+                "B0205",
+                f"the block `{b.name}` has no parameter `{a.name}`",
+                a.span,
+                "no such parameter",
+                did_you_mean(a.name, names),
+                note,
+            )
+        takes = f"{len(names)} argument{'s' * (len(names) != 1)}" if names else "no arguments"
+        return self.log.fail(
+            "B0406",
+            f"the block `{b.name}` takes {takes}",
+            a.span,
+            "one too many",
+            "remove it, or add a `;` before it if it starts another statement",
+            note,
+        )
 
     def layer(self, s: ast.Stmt, scope: Scope, flow: _Flow, inside: str) -> Layer:
         """One layer and its body, with types; ``flow`` then has its output.  Raises Reported."""
         d = self.tables.layers[s.name]
         self.place(d, s, flow, inside)
         self.numbers[d.name] += 1
-        name = f"{d.name}{self.numbers[d.name]}"
-        sub = _Flow(flow.type, flow.guess, flow.source, flow.bare)
-        inner: tuple[Layer, ...] = ()
         if s.body is None and d.role in BODIES or s.body == ():
             raise self.log.fail(
                 "B0408", f"`{d.name}` needs a body of layers", s.header, help=f"write `{d.name} {{ ... }}`"
             )
         if d.role not in BODIES:
             self.binder.no_body(s)
-        own = any(p.name == "name" for p in d.params)
-        args = self.binder.resolve_args((a for a in s.args if own or a.name != "name"), scope)
-        for a in s.args:
-            if a.name == "name" and not own:
-                name = self.explicit(a, scope)
-        ok = True
-        try:
-            values = self.binder.bind(d.name, d.params, args, s.header, scope)
-        except Stop:
-            raise
-        except Reported:
-            ok = False
-        if s.body:
-            inner = tuple(self.body(s.body, Scope(scope), sub, d.name))
-        if not ok:
-            raise Reported
-        if name in self.widths and "units" in values:
-            values["units"] = self.widths[name]
-        for p in d.params:
-            if values[p.name] is None and p.type == "name" and self.rule is not None:
-                values[p.name] = self.decide(d, p, self.rule)
-        given = flow.type
-        if d.role == "input":
-            given = next((v for v in values.values() if isinstance(v, TensorType)), given)
-            flow.guess = False
-            for p in d.params:
-                if p.type == "encoder" and (new := settled(values[p.name], given)) != values[p.name]:
-                    self.log.chosen += [
-                        f"{k} = {v} of `{new.name}`: the data is {given.kind}"
-                        for (k, v), (_, old) in zip(new.args, values[p.name].args, strict=True)
-                        if v != old
-                    ]
-                    values[p.name] = new
+        sub = _Flow(flow.type, flow.guess, flow.source, flow.bare)
+        name, values, inner = self.parts(d, s, scope, sub)
+        given = self.settle(d, name, values, flow)
         call = Call(d.name, tuple((p.name, values[p.name]) for p in d.params), s.header)
         taken = self.takes(d, s, given, flow)
         try:
@@ -284,6 +268,53 @@ class Expander:
         flow.type, flow.source = out, (d.name, s.header)
         flow.guess = flow.guess or (bool(inner) and sub.guess)
         return Layer(d.name, name, call, given, out, s.header, inner)
+
+    def parts(
+        self, d: LayerDef, s: ast.Stmt, scope: Scope, sub: _Flow
+    ) -> tuple[str, dict[str, Any], tuple[Layer, ...]]:
+        """A layer's name, arguments and body; ``sub``: what flows into the body.  Raises Reported, when the body is
+        looked at too.
+        """
+        own = any(p.name == "name" for p in d.params)
+        args = self.binder.resolve_args((a for a in s.args if own or a.name != "name"), scope)
+        name = f"{d.name}{self.numbers[d.name]}"
+        for a in s.args:
+            if a.name == "name" and not own:
+                name = self.explicit(a, scope)
+        values: dict[str, Any] | None
+        try:
+            values = self.binder.bind(d.name, d.params, args, s.header, scope)
+        except Stop:
+            raise
+        except Reported:
+            values = None
+        inner = tuple(self.body(s.body, Scope(scope), sub, d.name)) if s.body else ()
+        if values is None:
+            raise Reported
+        return name, values, inner
+
+    def settle(self, d: LayerDef, name: str, values: dict[str, Any], flow: _Flow) -> TensorType:
+        """Put into ``values`` what the spec leaves open and others decide: given widths, the rule, the form of the
+        data.  Returns the type that the layer is given.
+        """
+        if name in self.widths and "units" in values:
+            values["units"] = self.widths[name]
+        for p in d.params:
+            if values[p.name] is None and p.type == "name" and self.rule is not None:
+                values[p.name] = self.decide(d, p, self.rule)
+        if d.role != "input":
+            return flow.type
+        given = next((v for v in values.values() if isinstance(v, TensorType)), flow.type)
+        flow.guess = False
+        for p in d.params:
+            if p.type == "encoder" and (new := settled(values[p.name], given)) != values[p.name]:
+                self.log.chosen += [
+                    f"{k} = {v} of `{new.name}`: the data is {given.kind}"
+                    for (k, v), (_, old) in zip(new.args, values[p.name].args, strict=True)
+                    if v != old
+                ]
+                values[p.name] = new
+        return given
 
     def decide(self, d: LayerDef, p: Param, rule: Call) -> Any:
         """What the rule sets a parameter to that the spec leaves open; None where it has no say."""
@@ -324,7 +355,7 @@ class Expander:
         return v.id
 
     def place(self, d: LayerDef, s: ast.Stmt, flow: _Flow, inside: str) -> None:
-        """input first and once, loss last and once, branches in containers."""
+        """input first and once, loss last and once, branches in containers.  Raises Reported."""
         if d.role == "branch" and (not inside or self.tables.layers[inside].role != "container"):
             can = [f"`{n}`" for n, x in self.tables.layers.items() if x.role == "container"]
             raise self.log.fail(
@@ -333,19 +364,22 @@ class Expander:
                 ast.head(s),
                 help="write e.g. `residual { shortcut { ... } ... }`",
             )
-        if inside:
-            if d.role in ("input", "loss"):
-                code = "B0308" if d.role == "input" else "B0309"
-                raise self.log.fail(
-                    code,
-                    f"`{d.name}` cannot stand inside `{inside}`",
-                    ast.head(s),
-                    help="move it into the network itself",
-                )
-            return
+        if not inside:
+            self.place_outside(d, s)
+        elif d.role in ("input", "loss"):
+            code = "B0308" if d.role == "input" else "B0309"
+            raise self.log.fail(
+                code,
+                f"`{d.name}` cannot stand inside `{inside}`",
+                ast.head(s),
+                help="move it into the network itself",
+            )
+
+    def place_outside(self, d: LayerDef, s: ast.Stmt) -> None:
+        """As :meth:`place`, of a layer of the network itself."""
         before, self.started = self.started, True
-        first = next((n for n, x in self.tables.layers.items() if x.role == "input"), "input")
         if not before and d.role != "input":
+            first = next((n for n, x in self.tables.layers.items() if x.role == "input"), "input")
             self.log.add(
                 "B0308",
                 f"the first layer of a network must be `{first}`",

@@ -8,7 +8,7 @@ Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``si
 
 from __future__ import annotations
 
-from .types import Plan
+from .types import Buffer, Plan
 
 BITS = {"bit": 1, "bool": 1, "u8": 8, "i8": 8, "i16": 16, "f16": 16, "i32": 32, "f32": 32}
 
@@ -64,58 +64,61 @@ def check_overlap(plan: Plan) -> None:
         alive.insert(at, (b.offset, i))
 
 
-def check_plan(plan: Plan) -> None:
-    """Raise PlanError unless the plan is legal and its totals are true."""
-    names = [b.storage.name for b in plan.buffers]
-    if len(set(names)) != len(names):
-        raise PlanError("duplicate", "two buffers have one name")
-    if not plan.steps:
-        raise PlanError("steps", "an empty timeline")
-    by_name = dict(zip(names, plan.buffers, strict=True))
+def _uses(plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
+    """When each buffer is written first and used last; none is read before it is written."""
+    region = {b.storage.name: b.region for b in plan.buffers}
     first_write: dict[str, int] = {}
     last_use: dict[str, int] = {}
     for t, step in enumerate(plan.steps):
-        for n in step.reads:
-            if n not in by_name:
-                raise PlanError("unknown", f"step {step.name} reads {n}, which has no buffer")
-            if n not in first_write and by_name[n].region != "state":
-                raise PlanError("order", f"step {step.name} reads {n} before it is written")
-            last_use[n] = t
-        for n in step.writes:
-            if n not in by_name:
-                raise PlanError("unknown", f"step {step.name} writes {n}, which has no buffer")
-            first_write.setdefault(n, t)
-            last_use[n] = t
-    for b in plan.buffers:
-        s = b.storage
-        if b.end - b.offset != _expected_bytes(s.dtype, s.shape[0], s.shape[1], s.axis):
-            raise PlanError("size", f"{s.name} has {b.end - b.offset} bytes")
-        if b.offset % b.align or b.align not in (4, 64) or (b.end - b.offset >= 1024 and b.align != 64):
-            raise PlanError("align", f"{s.name} at {b.offset}, alignment {b.align}")
-        if b.offset < 0 or b.end > plan.arena_bytes:
-            raise PlanError("bounds", f"{s.name} is not inside the arena")
-        if b.region == "state":
-            if b.first > 0 or b.last < len(plan.steps) - 1:
-                raise PlanError("lifetime", f"state {s.name} does not live throughout")
-            if b.end > plan.state_bytes:
-                raise PlanError("state", f"{s.name} is outside the state range")
-        else:
-            if s.name not in first_write:
-                raise PlanError("lifetime", f"{s.name} is never written")
-            if b.first != first_write[s.name] or b.last != last_use[s.name]:
-                raise PlanError(
-                    "lifetime",
-                    f"{s.name} lives [{b.first}, {b.last}], used [{first_write[s.name]}, {last_use[s.name]}]",
-                )
-            if b.offset < plan.state_bytes:
-                raise PlanError("state", f"{s.name} lies in the state range")
-    buffers = list(plan.buffers)
-    check_overlap(plan)
-    top = max(b.end for b in buffers)
+        for word, names in (("reads", step.reads), ("writes", step.writes)):
+            for n in names:
+                if n not in region:
+                    raise PlanError("unknown", f"step {step.name} {word} {n}, which has no buffer")
+                if word == "writes":
+                    first_write.setdefault(n, t)
+                elif n not in first_write and region[n] != "state":
+                    raise PlanError("order", f"step {step.name} reads {n} before it is written")
+                last_use[n] = t
+    return first_write, last_use
+
+
+def _check_bytes(plan: Plan, b: Buffer) -> None:
+    """A buffer has the bytes that its elements need, aligned and inside the arena."""
+    s = b.storage
+    if b.end - b.offset != _expected_bytes(s.dtype, s.shape[0], s.shape[1], s.axis):
+        raise PlanError("size", f"{s.name} has {b.end - b.offset} bytes")
+    if b.offset % b.align or b.align not in (4, 64) or (b.end - b.offset >= 1024 and b.align != 64):
+        raise PlanError("align", f"{s.name} at {b.offset}, alignment {b.align}")
+    if b.offset < 0 or b.end > plan.arena_bytes:
+        raise PlanError("bounds", f"{s.name} is not inside the arena")
+
+
+def _check_state(plan: Plan, b: Buffer) -> None:
+    """A state lives throughout, in the range of states."""
+    if b.first > 0 or b.last < len(plan.steps) - 1:
+        raise PlanError("lifetime", f"state {b.storage.name} does not live throughout")
+    if b.end > plan.state_bytes:
+        raise PlanError("state", f"{b.storage.name} is outside the state range")
+
+
+def _check_temporary(plan: Plan, b: Buffer, first_write: dict[str, int], last_use: dict[str, int]) -> None:
+    """Any other buffer lives from its first write to its last use, outside that range."""
+    n = b.storage.name
+    if n not in first_write:
+        raise PlanError("lifetime", f"{n} is never written")
+    if b.first != first_write[n] or b.last != last_use[n]:
+        raise PlanError("lifetime", f"{n} lives [{b.first}, {b.last}], used [{first_write[n]}, {last_use[n]}]")
+    if b.offset < plan.state_bytes:
+        raise PlanError("state", f"{n} lies in the state range")
+
+
+def _check_totals(plan: Plan) -> None:
+    """The arena ends with its last buffer, and no time has more bytes alive than the peak."""
+    top = max(b.end for b in plan.buffers)
     if not top <= plan.arena_bytes < top + 64 or plan.arena_bytes % 64:
         raise PlanError("arena", f"arena {plan.arena_bytes}, buffers end at {top}")
     begin, end = [0] * len(plan.steps), [0] * len(plan.steps)
-    for b in buffers:
+    for b in plan.buffers:
         begin[b.first] += b.end - b.offset
         end[b.last] += b.end - b.offset
     live, now = [], 0
@@ -127,3 +130,21 @@ def check_plan(plan: Plan) -> None:
         raise PlanError("bound", f"lower bound {plan.lower_bound}, but {max(live)} bytes live at once")
     if live[plan.peak_step] != max(live):
         raise PlanError("peak", f"step {plan.peak_step} is not the peak")
+
+
+def check_plan(plan: Plan) -> None:
+    """Raise PlanError unless the plan is legal and its totals are true."""
+    names = [b.storage.name for b in plan.buffers]
+    if len(set(names)) != len(names):
+        raise PlanError("duplicate", "two buffers have one name")
+    if not plan.steps:
+        raise PlanError("steps", "an empty timeline")
+    first_write, last_use = _uses(plan)
+    for b in plan.buffers:
+        _check_bytes(plan, b)
+        if b.region == "state":
+            _check_state(plan, b)
+        else:
+            _check_temporary(plan, b, first_write, last_use)
+    check_overlap(plan)
+    _check_totals(plan)

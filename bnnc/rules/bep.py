@@ -15,9 +15,10 @@ from ..papers.gates import Gates, added, propagated_errors
 from ..papers.gates import through_time as through_time_gates
 from ..registry import About, Named, Param, rules
 from .frame import BEF
-from .integer import PARAMS, UPDATE, any_of, group_of, group_sizes, hidden_layers, integer_rule, rates, update
+from .integer import UPDATE, any_of, hidden_layers, integer_rule, rates, update
 from .recurrent import LAYER, recurrent_layer
 from .recurrent import backward as through_time
+from .settings import PARAMS, group_of, group_sizes
 
 
 def backward(cx: Context, program: Program) -> None:

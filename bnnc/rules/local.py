@@ -15,7 +15,8 @@ from ..model import Model
 from ..papers.gates import local_errors
 from ..registry import About, Named, Param, rules
 from .frame import RANDOM
-from .integer import PARAMS, UPDATE, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update
+from .integer import UPDATE, any_of, hidden_layers, integer_rule, margin, predict, prototypes, rates, update
+from .settings import PARAMS
 
 
 def backward(cx: Context, program: Program) -> None:

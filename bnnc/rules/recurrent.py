@@ -20,7 +20,8 @@ from ..model import Layer
 from ..registry import LayerDef
 from ..rng import EXPANSIONS
 from .frame import random_matrix
-from .integer import group_of, group_sizes, hidden_weight, learn, winners
+from .integer import hidden_weight, learn, winners
+from .settings import group_of, group_sizes
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from bnnc.data import write_bnnd
 from bnnc.data.generate import prototypes
 from bnnc.model import Call
 from bnnc.registry import Named
-from bnnc.rules.integer import good_width, group_sizes
+from bnnc.rules.settings import good_width, group_sizes
 from bnnc.study import experiment, plot, scale
 from bnnc.study.results import Interval, Result, Row, Run, interval, student
 
