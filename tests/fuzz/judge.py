@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+import compile_cache
 import numpy as np
 from helpers import Arrays, Library, assert_same, batch_of, cpu_levels, element_bytes, interpreted
 
@@ -39,7 +40,7 @@ from .generate import Spec
 
 POISON = 0xEE
 TRITON_WORK = 400_000  # operations of a step that Triton's interpreter is asked for
-OPTIMIZE = "-O1"  # kernels as -O2 makes them are what the built program has
+OPTIMIZE = "-O1"  # where pytest does not say what; kernels as -O2 makes them are what the built program has
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Case:
         """The kernels of one instruction set."""
         planned = self.plan(off, verify=1)
         one = replace(planned.target, levels=(planned.target.levels[self.level],))
-        return Library(replace(planned, target=one), poison, OPTIMIZE)
+        return Library(replace(planned, target=one), poison, os.environ.get(compile_cache.OPTIMIZE, OPTIMIZE))
 
 
 # -- trials ----------------------------------------------------------------------------------------------------------
