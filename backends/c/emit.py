@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import textwrap
 from dataclasses import astuple
 from importlib import resources
 from itertools import groupby
@@ -21,13 +20,12 @@ from bnnc.plan.cost import kernel_costs
 from bnnc.plan.pack import base_name
 from bnnc.plan.place import Placed
 from bnnc.plan.report import Report, totals
-from bnnc.sched.anchor import Accumulation
-from bnnc.sched.kernel import Kernel
 from bnnc.source import Source
 from bnnc.version import __version__
 
 from ..render import render, template_text
 from .bodies import Call, calls, distinct, identifiers
+from .contract import all_ranges, contract
 from .expr import literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
 from .fits import Compiler, fits
@@ -36,30 +34,6 @@ from .stack import PAGE, arrays
 from .targets import Target
 
 MAX_ARENA = 2**31 - 2**24  # static memory that code can reach, with room for the code; so every index fits an int
-
-
-def kernel_doc(k: Kernel) -> list[str]:
-    """What a kernel computes, one line an output, shortened: the full text is in the code."""
-
-    def short(e: object) -> str:
-        text = str(e)
-        return text if len(text) <= 100 else text[:97] + "..."
-
-    results = k.anchor.describe(short, sizes=True)
-    many = isinstance(k.anchor, Accumulation)
-    head = [f"acc{i if many else ''} = {text}" for i, text in enumerate(results)]
-    return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
-
-
-def body_doc(users: list[Call]) -> list[str]:
-    """The comment above a function: the kernels that run it, and what the first of them computes."""
-    by_line: dict[tuple[str, int], list[str]] = {}
-    for x in users:
-        by_line.setdefault((x.kernel.where.phase, x.line), []).append(x.name)
-    whose = "; ".join(
-        f"{', '.join(names)} ({phase}{f', line {line}' if line else ''})" for (phase, line), names in by_line.items()
-    )
-    return [*textwrap.wrap(whose, 116), *(f"  {x}" for x in kernel_doc(users[0].kernel))]
 
 
 def stack_bytes(target: Target, placed: Placed, compiler: Compiler | None = None) -> tuple[int, int]:
@@ -140,15 +114,14 @@ def kernel_rows(placed: Placed, kernels: list[Call]) -> tuple[list[str], list[st
     return rows[:n], rows[n:]
 
 
-def kernels_text(name: str, kernels: list[Call], target: Target) -> str:
+def kernels_text(name: str, placed: Placed, kernels: list[Call], target: Target) -> str:
     """The file of all functions."""
-    partial = [x for x in target.levels if x.only]
+    partial, found = [x for x in target.levels if x.only], all_ranges(placed)
     return render(
         "c/kernels.h.j2",
         name=name,
         file=name,
-        bodies=distinct(kernels),
-        doc=body_doc,
+        bodies=[(body, contract(body, users, found)) for body, users in distinct(kernels).items()],
         only="".join(x.only for x in partial),
         partial="".join(x.name for x in partial),
         base=target.levels[0].name,
@@ -232,7 +205,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
     )
     files = [
         (f"{name}.c", main),
-        (f"{name}_kernels.h", kernels_text(name, kernels, target)),
+        (f"{name}_kernels.h", kernels_text(name, placed, kernels, target)),
         (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n"),
     ]
     files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
