@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+from bnnc.plan.types import ceil_div
 
 
 def template_text(path: str) -> str:
@@ -25,8 +28,38 @@ def environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    env.globals["declare"] = declare
+    env.globals |= {f.__name__: f for f in (declare, lines, share, within, upto)} | {"ceil_div": ceil_div}
+    env.filters["nest"] = nest
     return env
+
+
+def lines(statements: Sequence[str], indent: int) -> str:
+    """Statements one below the other, behind ``indent`` spaces that stand before the first one already."""
+    return ("\n" + " " * indent).join(statements)
+
+
+def nest(text: str, indent: int) -> str:
+    """Text as it stands in a deeper block; directives of the preprocessor stay at the margin."""
+    return "".join(
+        x if x.startswith("#") or not x.strip() else " " * indent + x for x in text.splitlines(keepends=True)
+    )
+
+
+def share(n: int, var: str = "t") -> str:
+    """The head of a loop over a thread's share of ``n`` tiles or rows."""
+    first, end = ("tid", "(tid + 1)") if n == 1 else (f"{n} * tid", f"{n} * (tid + 1)")
+    return f"for (int {var} = {first} / nt, {var}1 = {end} / nt; {var} < {var}1; {var}++)"
+
+
+def within(var: str, width: int, extent: int, start: str = "") -> str:
+    """Whether a column or row is still in the tile of ``width`` that begins at ``start``, and below ``extent``."""
+    inside = f"{var} < {start or var + '0'} + {width}"
+    return inside if extent % width == 0 else f"{inside} && {var} < {extent}"
+
+
+def upto(start: str, size: int, total: int) -> str:
+    """Where a block of ``size`` that begins at ``start`` ends, if there are ``total``."""
+    return str(total) if total <= size else f"{start} + {size} < {total} ? {start} + {size} : {total}"
 
 
 def declare(used_by: list[str], **variables: str) -> str:

@@ -20,9 +20,10 @@ from bnnc.sched.anchor import Contract, Convolve
 from .base import KernelText, Skeleton, count, lanes
 from .real import real
 
-GROUPED_ROWS = 128  # of a product with a float, whose sums lie on a thread's stack
-OUTER_ROWS = 64  # rows of a tile whose sum is cut in two; 256 where it is whole
-OUTER_TERMS = 128  # terms of a sum whose right-hand tile stays in the first-level cache
+# Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
+GROUPED_ROWS = 128  # sums that signed sums of four terms are added to, beside tables of 8 KiB
+OUTER_TERMS = 128  # terms whose right-hand tile, of 32 columns (16 KiB), stays in the first-level cache
+OUTER_ROWS = 64  # rows whose sums wait in the stack where there are more than OUTER_TERMS terms; 256 where none wait
 FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
 
 

@@ -24,20 +24,30 @@ from .base import KernelText, Skeleton, bnnc_window, count, lanes
 from .groups import groups
 from .real import real
 
-WINDOW_SUMS = 192  # vectors of a thread's stack
-BACK_SUMS = 256  # channels of a tile of an input gradient, a vector of sums each on a thread's stack
-BACK_BYTES = 112 * 1024  # of a thread's stack, for the gradients of a few rows of pixels
-BACK_PIXELS = 64  # pixels that a band of rows has about, so that its edges are few
+# Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
+WINDOW_SUMS = 192  # sums of a weight's gradient: channels times positions of a window
+BACK_SUMS = 256  # sums of an input's gradient; with more than half of them the tables are of 16 terms, not of 32
+BACK_BYTES = 112 * 1024  # the gradients of a band of rows of pixels, as f32
+BACK_PIXELS = 64  # pixels of a band, up to a row more, so that its edges are few
 
 
 def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
-    """How many rows of pixels an input gradient takes at a time; 0: pixels are looked up one by one, since windows do
-    not move in steps of one or few pixels meet one, or because what a few rows take is much beside the [rows, cols] of
-    the result.
+    """How many rows of pixels an input gradient takes at a time; 0: it looks each pixel's windows up.
+
+    A band of 2 rows, under windows 3 high, needs the gradients of 4 rows of windows.  They are computed once, and each
+    position of the window is then a shift of them:
+
+        rows of windows   a  b  c  d
+        rows of pixels       1  2         1 meets a, b, c;  2 meets b, c, d
+
+    Each of ``channels`` has (band + ky - 1) lines of ``width`` numbers and a margin for shifts to the side.  No band
+    is taken where a shift does not do (a stride, results larger than the image), where fewer than half of the pixels
+    have a window, and where the band would take more than BACK_BYTES or a 16th of the result (f32[rows, cols]).
     """
     if g.stride != 1 or g.out_height > g.height or g.out_width > g.width or 2 * g.out_pixels < g.pixels:
         return 0
-    room = min(BACK_BYTES, 4 * rows * cols // 16) // (4 * channels) - (g.kx - 1 + g.left + LANES)
+    margin = g.kx - 1 + g.left + LANES
+    room = min(BACK_BYTES, 4 * rows * cols // 16) // (4 * channels) - margin  # numbers of a channel
     band = min(room // g.width - (g.ky - 1), ceil_div(BACK_PIXELS, g.width), rows // g.width)
     return band if band * g.width >= LANES else 0
 
@@ -113,7 +123,7 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         "bits": s.pointers[x.b.attr],
         "stride": s.mem.storages[x.b.attr].stride,
         "ky": g.ky,
-        "lines": rows // g.width,
+        "pixel_rows": rows // g.width,
         "band": band,
         "terms": 32 if block <= BACK_SUMS // 2 else 16,
     }
