@@ -33,6 +33,7 @@ from bnnc.backends.c.fits import CLANG, Fit
 from bnnc.backends.c.targets import TARGETS, Target
 from bnnc.data import Dataset, write_bnnd
 from bnnc.inputs.encode import of_model
+from bnnc.plan.contract import WORKER
 
 FOLDER = Path(__file__).parents[1] / "build" / "code-sizes"
 
@@ -233,7 +234,7 @@ def measure(name: str, target: Target, cc: str) -> dict[str, Any]:
             "first": first,
             "each": each,
             "main": calls.main,
-            "worker": calls.depth(stack.WORKER),
+            "worker": calls.depth(WORKER),
         }
 
 

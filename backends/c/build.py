@@ -25,6 +25,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from bnnc import knobs
 from bnnc.diag import BnncError, InternalError, error
+from bnnc.plan import contract
 from bnnc.plan.report import Report
 from bnnc.source import Source, whole
 
@@ -51,7 +52,6 @@ NO_LIBRARY = ("-mno-outline-atomics",)  # else gcc for aarch64 calls libgcc
 # frames as large
 WHOLE_LOOPS = ("-mllvm", "-unroll-allow-partial=0", "-mllvm", "-unroll-runtime=0")
 QUIET = ("-Wno-unused-command-line-argument",)
-KERNELS = 0x626E6E63  # the type of segments that bnnc_apart.h maps
 ALLOCATORS = (
     "malloc",
     "calloc",
@@ -233,7 +233,7 @@ def read_elf(path: Path) -> ElfFacts:
         elf = ELFFile(f)
         segments = [(s["p_type"], _pages(s["p_vaddr"], s["p_memsz"])) for s in elf.iter_segments()]
         loaded = sum(n for kind, n in segments if kind == "PT_LOAD") + max(
-            (n for kind, n in segments if kind == KERNELS), default=0
+            (n for kind, n in segments if kind == contract.SEGMENT), default=0
         )
         tables = [
             t for name in (".symtab", ".dynsym") if isinstance(t := elf.get_section_by_name(name), SymbolTableSection)
@@ -254,7 +254,7 @@ def read_elf(path: Path) -> ElfFacts:
                 - size.get("BNNC_SAMPLE", 0)
                 - size.get("BNNC_LABEL", 0)
             )
-        return ElfFacts(loaded, size.get("bnnc_arena", 0), tuple(sorted(set(size) & set(ALLOCATORS))), ram, flash)
+        return ElfFacts(loaded, size.get(contract.ARENA, 0), tuple(sorted(set(size) & set(ALLOCATORS))), ram, flash)
 
 
 def _pages(start: int, size: int, page: int = 4096) -> int:

@@ -11,6 +11,7 @@ from bnnc.data import Dataset
 from bnnc.diag import error
 from bnnc.inputs.encode import Encoding, of_model
 from bnnc.model import Call, Model
+from bnnc.plan.contract import SEGMENT
 from bnnc.plan.report import Report
 from bnnc.version import __version__
 
@@ -44,7 +45,9 @@ def apart_script(name: str, target: Target) -> str:
     """A GNU linker script for a program with kernels for several instruction sets; without it all of them are
     loaded.
     """
-    return render("c/apart.ld.j2", name=name, version=__version__, levels=[x.name for x in target.levels])
+    return render(
+        "c/apart.ld.j2", name=name, version=__version__, levels=[x.name for x in target.levels], segment=SEGMENT
+    )
 
 
 def samples(model: Model, target: Target) -> str:

@@ -7,6 +7,7 @@ program that is larger all the same is compiled again with its true size in the 
 from __future__ import annotations
 
 from bnnc.inputs.encode import Encoding
+from bnnc.plan.contract import COUNTER, FIT_MIN, INFLATE
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.sched.anchor import Anchor, Contract, Convolve, Map, Reduce
@@ -21,8 +22,6 @@ ROW = 40  # a buffer's record: a bnnc_state, or less
 COST = 32  # a training kernel's counts
 TIMES = 26  # of it, while `bench` runs: variables
 NAME = 5  # what a name takes beside its letters: its end, and alignment
-INFLATE = 40_400  # the decompressor's state, which lies in the arena where that is large enough
-FIT_MIN = 4096  # BNNC_FIT_MIN
 ENCODE, FITTED = 1536, 5 * 1024  # the encoder's code
 HEADERS = 512  # of the ELF file, which lie before the code
 PAGE = 4096
@@ -111,7 +110,7 @@ def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
 def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
     """The runtime's variables.  Without an operating system from the arena's end on, exactly."""
     if target.bare:
-        return -placed.plan.arena_bytes % 8 + target.data_fixed + 8 * len(placed.program.counters)
+        return -placed.plan.arena_bytes % 8 + target.data_fixed + COUNTER * len(placed.program.counters)
     return target.data_fixed + TIMES * len(placed.packed.train.kernels) + scratch_bytes(placed, e)
 
 

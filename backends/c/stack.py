@@ -24,16 +24,17 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from bnnc.diag import InternalError
+from bnnc.plan.contract import HANDLER, RATE, ROOTS, STEPS, WORKER
 
 FLAG, LLVM_FLAG = "-fcallgraph-info=su", "-fstack-size-section"
-STEPS = ("net_train_step", "net_eval_step", "net_run", "bnnc_run", "bnnc_worker")  # who calls kernels through pointers
-KERNEL = re.compile(r"\w+_\d+(x\d+)+_\w+|bnnc_rate_\w+")  # a kernel's name ends in its extents and the instruction set
+KERNEL = re.compile(
+    r"\w+_\d+(x\d+)+_\w+|" + RATE + r"\w+"
+)  # a kernel's name ends in its extents and the instruction set
 POINTER = "__indirect_call"  # gcc's name for a call through one
 LIBRARY = 64  # what a function of the compiler's library takes: arithmetic that the CPU has no instruction for
 LLVM_LIBRARY = 256  # of clang's, which its IR does not name
 SIGNAL = 5 * 1024  # what Linux pushes for a signal: on aarch64 4.6 KiB, with AVX-512 3.6 KiB
 EXCEPTION = 104  # what a Cortex-M pushes, with its FPU's registers
-ROOT, WORKER, HANDLER = ("bnnc_start", "main", "bnnc_reset"), "bnnc_worker", "bnnc_on_signal"
 PAGE = 4096
 
 
@@ -101,7 +102,7 @@ class Calls:
     def _pointed(self) -> list[str]:
         """The other functions that only a pointer can reach."""
         named = {c for callees in self.calls.values() for c in callees}
-        apart = {*ROOT, WORKER, HANDLER}
+        apart = {*ROOTS, WORKER, HANDLER}
         return [f for f in self.frame if f not in named and f not in self._kernels and _name(f) not in apart]
 
     def _below(self, f: str) -> set[str]:
@@ -148,7 +149,7 @@ class Calls:
     @property
     def main(self) -> int:
         """The stack that a program starts with: the deepest path, and what the system pushes beside it."""
-        base = max(map(self.depth, ROOT))
+        base = max(map(self.depth, ROOTS))
         handles = any(_name(f) == HANDLER for f in self.frame)
         return base + (SIGNAL + self.depth(HANDLER) if handles else EXCEPTION)
 

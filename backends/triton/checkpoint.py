@@ -15,10 +15,10 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from bnnc.diag import error
+from bnnc.plan.contract import CHECKPOINT_VERSION, COUNTER, MAGIC, PAYLOAD
 
 HEADER = struct.Struct("<8sII16sQQIIII")
 CURSOR = struct.Struct("<3Q6d10I")
-PAYLOAD, VERSION, MAGIC = 512, 1, b"BNNCKPT1"
 
 
 def fnv64(data: bytes) -> str:
@@ -61,7 +61,7 @@ class Cursor:
     @classmethod
     def unpack(cls, raw: bytes) -> Cursor:
         made = cls(*CURSOR.unpack(raw[: CURSOR.size]))
-        made.count = list(struct.unpack(f"<{(len(raw) - CURSOR.size) // 8}q", raw[CURSOR.size :]))
+        made.count = list(struct.unpack(f"<{(len(raw) - CURSOR.size) // COUNTER}q", raw[CURSOR.size :]))
         return made
 
 
@@ -70,7 +70,7 @@ class Store:
 
     def __init__(self, folder: Path, spec: str, state_bytes: int, counters: int) -> None:
         self.paths = (folder / "slot_a.bnnck", folder / "slot_b.bnnck")
-        self.cursor_bytes = CURSOR.size + 8 * counters
+        self.cursor_bytes = CURSOR.size + COUNTER * counters
         self.folder, self.spec, self.length = folder, spec.encode(), self.cursor_bytes + state_bytes
         self.slot, self.generation = -1, 0
         self.note = ""  # on what `load` has found
@@ -85,7 +85,7 @@ class Store:
         )
         if magic != MAGIC or zlib.crc32(raw[: HEADER.size - 4]) != own:
             return "torn", 0, b""
-        if version != VERSION or spec != self.spec or length != self.length:
+        if version != CHECKPOINT_VERSION or spec != self.spec or length != self.length:
             return "foreign", 0, b""
         payload = raw[PAYLOAD : PAYLOAD + length]
         return (
@@ -158,7 +158,16 @@ class Store:
         slot = 1 if self.slot == 0 else 0
         payload = cursor.pack() + states
         head = HEADER.pack(
-            MAGIC, VERSION, HEADER.size, self.spec, self.generation + 1, len(payload), zlib.crc32(payload), 0, 0, 0
+            MAGIC,
+            CHECKPOINT_VERSION,
+            HEADER.size,
+            self.spec,
+            self.generation + 1,
+            len(payload),
+            zlib.crc32(payload),
+            0,
+            0,
+            0,
         )
         head = head[:-4] + struct.pack("<I", zlib.crc32(head[:-4]))
         try:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
+from .contract import COUNTER, CURSOR, PAYLOAD
 from .cost import Cost, step_cost
 from .place import Placed
 from .types import Buffer
@@ -89,7 +90,8 @@ class Report:
     @property
     def checkpoint(self) -> int:
         """Bytes of a checkpoint file: header, position with the counters (bnnc_store.h, bnnc_train.h), state."""
-        return 512 + 112 + 8 * len(self.placed.program.counters) + self.placed.plan.state_bytes
+        counters = COUNTER * len(self.placed.program.counters)
+        return PAYLOAD + CURSOR + counters + self.placed.plan.state_bytes
 
     def summary(self) -> dict[str, Any]:
         """The figures as plain data, all in bytes."""

@@ -41,9 +41,10 @@ from nets import PROVED
 
 import bnnc
 from bnnc import driver
-from bnnc.backends.c.build import KERNELS, apart, find_compiler, read_elf, verify_elf
+from bnnc.backends.c.build import apart, find_compiler, read_elf, verify_elf
 from bnnc.diag import BnncError, InternalError
 from bnnc.ir import interp
+from bnnc.plan.contract import SEGMENT
 from bnnc.plan.place import EVAL
 
 pytestmark = pytest.mark.optimized
@@ -92,7 +93,7 @@ def test_of_the_instruction_sets_only_the_chosen_one_is_in_memory(
         pytest.skip("needs gcc and GNU ld on x86-64")
     assert not apart(f"{cc} -g", planned.target), "then a profiler would find no names"
     with path.open("rb") as f:
-        parts = [s["p_memsz"] for s in ELFFile(f).iter_segments() if s["p_type"] == KERNELS]
+        parts = [s["p_memsz"] for s in ELFFile(f).iter_segments() if s["p_type"] == SEGMENT]
     assert len(parts) == len(LEVELS) and sum(parts) - max(parts) > 0.5 * max(parts)
     alone = tmp_path / "alone"
     alone.mkdir()
