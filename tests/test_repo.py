@@ -67,7 +67,6 @@ DENSE = {
     "bnnd.py:_header": (14, 34),
     "bind.py:Binder.coerce": (14, 24),
     "bind.py:Binder.bind": (15, 46),
-    "literals.py:read_number": (13, 22),
     "parse.py:_Parser.lex": (14, 42),
     "parse.py:_Parser.run": (14, 39),
     "parse.py:_Parser.explain": (15, 39),

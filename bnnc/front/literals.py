@@ -10,23 +10,28 @@ from . import ast
 MAX_DIGITS = 40
 UNITS = {"": 1, "%": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 SIZE_UNITS = tuple(u for u in UNITS if u.endswith("B"))
-_NUMBER = re.compile(r"([0-9.]+(?:[eE][+-]?[0-9]+)?)(.*)", re.DOTALL)
+_NUMBER = re.compile(r"((?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(.*)", re.DOTALL)
 
 
 def short(text: str) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
+def _unit_hint(digits: str, unit: str) -> str:
+    if re.fullmatch(r"x[0-9]+", unit):
+        return f"write `{digits}, {unit[1:]}`"
+    known = [u for u in UNITS if u.lower() in (unit.lower(), unit.lower() + "ib")]
+    return f"did you mean `{digits}{known[-1]}`?" if known else f"the units are {', '.join(UNITS)[2:]}"
+
+
 def read_number(text: str) -> ast.Num | tuple[str, str, str]:
     """The number that ``text`` writes, or (code, message, help) when it is none."""
     m = _NUMBER.fullmatch(text)
-    digits, unit = m.groups() if m else ("", text)
+    if m is None:
+        return "B0105", f"`{short(text)}` is no number", "write digits, perhaps with a unit"
+    digits, unit = m.groups()
     if unit not in UNITS:
-        known = [u for u in UNITS if u.lower() in (unit.lower(), unit.lower() + "ib")]
-        hint = f"did you mean `{digits}{known[-1]}`?" if known else f"the units are {', '.join(UNITS)[2:]}"
-        if re.fullmatch(r"x[0-9]+", unit):
-            hint = f"write `{digits}, {unit[1:]}`"
-        return "B0105", f"unknown unit `{short(unit)}` after the number {short(digits)}", hint
+        return "B0105", f"unknown unit `{short(unit)}` after the number {short(digits)}", _unit_hint(digits, unit)
     if len(digits) > MAX_DIGITS:
         return "B0108", "this number is too long", f"write at most {MAX_DIGITS} characters, e.g. 1e-3"
     value: int | float = int(digits) if digits.isdigit() else float(digits)

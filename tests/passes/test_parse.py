@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnc.diag import BnncError, Diagnostic, Span, render, to_json
+from bnnc.driver import Options, check_text
 from bnnc.front import ast
 from bnnc.front.literals import read_number
 from bnnc.front.parse import MAX_DEPTH, parse, parse_value
@@ -188,3 +189,13 @@ def test_json_has_ranges() -> None:
     assert j["range"]["end"] == {"line": 3, "col": 2, "offset": 13}
     assert j["notes"] == [{"message": "plain", "range": None}]
     assert to_json([Diagnostic("B0999", "m")])[0]["range"] is None
+
+
+@pytest.mark.parametrize("text", ["", ".", ".e5", "1.2.3", "e5", "1..2", "%", "KiB", "-1", "\u0663"])
+def test_what_is_no_number_is_said_to_be_none(text: str) -> None:
+    """Also of quoted texts, which `check` reads to see whether a number was meant."""
+    read = read_number(text)
+    assert isinstance(read, tuple) and read[0] == "B0105" and read[2]
+    with pytest.raises(BnncError) as e:
+        check_text(Options(f'network n {{ input u8[9]; dense "{text}"; loss; }}'))
+    assert e.value.diagnostics[0].code == "B0401"

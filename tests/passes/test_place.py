@@ -291,7 +291,7 @@ def test_the_checker_shares_no_code_with_the_planner() -> None:
         for n in ast.walk(tree)
         if isinstance(n, ast.ImportFrom) and n.module != "__future__"
     ]
-    assert imports == [("types", ["Plan"])]
+    assert imports == [("types", ["Buffer", "Plan"])]
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.Import)]
     used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
     assert not used & {"nbytes", "stride", "padding", "live", "buffer"}, "computed by the planner's types"
