@@ -352,7 +352,7 @@ def element_bytes(s: Storage) -> np.ndarray:
     """A mask over a storage's bytes: those that hold elements (for bits: those words), not column padding."""
     mask = np.ones(s.nbytes, bool)
     if s.padding:
-        mask.reshape(-1, s.stride, 4)[:, s.shape[1 if s.axis == 0 else 0] :] = False
+        mask.reshape(-1, s.stride, 4)[:, s.across :] = False
     return mask
 
 

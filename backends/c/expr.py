@@ -19,6 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from bnnc.diag import InternalError
+from bnnc.ir.dtype import Packing
 from bnnc.ir.image import geometry
 from bnnc.ir.sequence import FROM_MEMORY
 from bnnc.plan.types import Storage
@@ -281,9 +282,9 @@ class Printer(printing.Printer):
         at, bit = s.at(r, c)
         if not s.one_bit:
             return self.number(s, p, at)
-        if s.axis == 0:
+        if s.packing is Packing.ROWS:
             return self.bits_of_rows(plus(p, at), str(bit))
-        if s.axis == 2:
+        if s.packing is Packing.COLUMNS_ACROSS:
             return self.bit(f"{p}[{at}]", in_word(bit))
         return self.bits_of_row(plus(p, s.at(r, Index())[0]), "c") if c.text else self.first_bit(f"{p}[{at}]")
 
@@ -485,7 +486,7 @@ class Vectors(Printer):
         if not s.one_bit:
             return f"vst_{s.dtype}({plus(p, at)}, {self.vec(e) if s.dtype in ('f32', 'f16') else self.veci(e)}, n);"
         mask = bare(self.text[e])
-        if s.axis == 2:
+        if s.packing is Packing.COLUMNS_ACROSS:
             width = f"{s.shape[1]} - (c & ~31)" if s.shape[1] % 32 else "32"
             return f"vst_bits({plus(p, at)}, {in_word(bit)}, {mask}, n, {width});"
         row = s.at(Index("r" if s.shape[0] > 1 else ""), Index())[0]

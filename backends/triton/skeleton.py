@@ -8,6 +8,7 @@ from math import prod
 from typing import Any
 
 from bnnc.diag import error
+from bnnc.ir.dtype import Packing
 from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.anchor import Contract, Convolve
 from bnnc.sched.expr import Expr, bare
@@ -111,8 +112,8 @@ class Skeleton(Pointers):
         """The smallest tile that makes whole words of all one-bit outputs."""
         bits = [s for s in self.stored() if s.one_bit]
         return (
-            32 if any(s.axis == 0 and s.shape[0] > 1 for s in bits) else 1,
-            32 if any(s.axis != 0 and s.shape[1] > 1 for s in bits) else 1,
+            32 if any(s.packing is Packing.ROWS and s.shape[0] > 1 for s in bits) else 1,
+            32 if any(s.packing is not Packing.ROWS and s.shape[1] > 1 for s in bits) else 1,
         )
 
     def grid(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
@@ -156,7 +157,7 @@ class Skeleton(Pointers):
         if not s.one_bit:
             return self.put(value, row, col, pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e), ok)
         mask = pr.text[e] if not ok else f"{pr.text[e]} & {ok}"
-        if row if s.axis == 0 else col:
+        if row if s.packing is Packing.ROWS else col:
             return self.store_words(value, mask, frame, (row, col), (bm, bn))
         return self.put(value, row, col, f"({mask}).to(tl.uint32)", ok)  # one bit a word
 
@@ -168,7 +169,7 @@ class Skeleton(Pointers):
     def store_words(self, value: str, mask: str, frame: Frame, at: tuple[str, str], tile: tuple[int, int]) -> list[str]:
         """One word for 32 rows or columns: the first of them says where."""
         s, (row, col), (bm, bn) = self.mem.storages[value], at, tile
-        by_rows = s.axis == 0
+        by_rows = s.packing is Packing.ROWS
         word, first = self.names.new("word"), self.names.new("first")
         packed = f"num.{'pack_rows' if by_rows else 'pack_cols'}({mask}, {bm if row else 1}, {bn if col else 1})"
         count, axis = (bm // 32, "[:, None]") if by_rows else (bn // 32, "[None, :]")

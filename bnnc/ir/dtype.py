@@ -1,10 +1,12 @@
 """Dtypes of IR values, and what each means in NumPy.
 
 ``bit`` is {-1, +1}; ``bool`` is a mask; ``i16``/``i32`` hold exact sums; ``f16`` is a storage format whose arithmetic
-is done in f32.  Packing into words is storage and is decided in ``plan/pack.py``.
+is done in f32.  Which packing into words a value has is decided in ``plan/pack.py``.
 """
 
 from __future__ import annotations
+
+from enum import Enum
 
 import numpy as np
 
@@ -23,6 +25,14 @@ FLOATS = ("f16", "f32")
 INTEGERS = ("u8", "i8", "i16", "i32", "bit")
 NUMBER_BYTES = {"u8": 1, "i8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
 F32 = np.float32
+
+
+class Packing(Enum):
+    """How bits lie in words of 32; the number stands in names of storages (``dense1.wb@0``)."""
+
+    ROWS = 0  # of rows below each other: one word a column
+    COLUMNS = 1  # of columns beside each other, row after row
+    COLUMNS_ACROSS = 2  # of columns beside each other; the same words of all rows lie beside each other
 
 
 def value_bytes(shape: tuple[int, int], dtype: str) -> int:

@@ -21,13 +21,13 @@ class PlanError(Exception):
         self.rule = rule
 
 
-def _expected_bytes(dtype: str, rows: int, cols: int, axis: int) -> int:
+def _expected_bytes(dtype: str, rows: int, cols: int, packing: str) -> int:
     if BITS[dtype] > 1:
         return rows * cols * BITS[dtype] // 8
-    if axis == 1:
+    if packing == "COLUMNS":
         words_a_row = (cols + 31) // 32
         return rows * words_a_row * 4
-    side, summed = (cols, rows) if axis == 0 else (rows, cols)
+    side, summed = (cols, rows) if packing == "ROWS" else (rows, cols)
     while side % 16:
         side += 1
     return ((summed + 31) // 32) * side * 4
@@ -85,7 +85,7 @@ def _uses(plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
 def _check_bytes(plan: Plan, b: Buffer) -> None:
     """A buffer has the bytes that its elements need, aligned and inside the arena."""
     s = b.storage
-    if b.end - b.offset != _expected_bytes(s.dtype, s.shape[0], s.shape[1], s.axis):
+    if b.end - b.offset != _expected_bytes(s.dtype, s.shape[0], s.shape[1], s.packing.name):
         raise PlanError("size", f"{s.name} has {b.end - b.offset} bytes")
     if b.offset % b.align or b.align not in (4, 64) or (b.end - b.offset >= 1024 and b.align != 64):
         raise PlanError("align", f"{s.name} at {b.offset}, alignment {b.align}")

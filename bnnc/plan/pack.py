@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from ..ir.dtype import ONE_BIT, Packing
 from ..ir.program import Both, Program
 from ..ir.sequence import ROWS
 from ..sched.anchor import Map
@@ -62,6 +63,11 @@ class Packed(Both[PackedSchedule]):
     """Both packed Schedules of a network."""
 
 
+def copy_name(name: str, packing: Packing) -> str:
+    """The storage of a value that is packed another way too."""
+    return f"{name}@{packing.value}"
+
+
 def base_name(name: str) -> str:
     """The value of a storage: ``dense1.wb@0`` -> ``dense1.wb``."""
     return name.partition("@")[0]
@@ -69,7 +75,7 @@ def base_name(name: str) -> str:
 
 def _by_row(k: Kernel) -> list[str]:
     """One-bit values of which a map reads other rows than its own: they must be packed along columns."""
-    return [a.attr for e in k.exprs() for x in e.walk() if x.op in ROWS for a in x.args if a.dtype in ("bit", "bool")]
+    return [a.attr for e in k.exprs() for x in e.walk() if x.op in ROWS for a in x.args if a.dtype in ONE_BIT]
 
 
 class _Packer:
@@ -79,28 +85,29 @@ class _Packer:
         self.value = {**self.p.value, **{f"{st}.new": self.p.value[st] for st, _ in self.p.updates}}
         self.storages: dict[str, Storage] = {}
         self.kernels: list[Kernel] = []
-        wants: dict[str, set[int]] = {}
+        wants: dict[str, set[Packing]] = {}
         for k in s.kernels:
-            for name, axis in k.anchor.wants():
-                wants.setdefault(name, set()).add(axis)
+            for name, packing in k.anchor.wants():
+                wants.setdefault(name, set()).add(packing)
             for name in _by_row(k):
-                wants.setdefault(name, set()).add(1)
+                wants.setdefault(name, set()).add(Packing.COLUMNS)
         made_by = {o.value: k for k in s.kernels for o in k.outputs}
         fixed = {n for n, _ in s.alias} | {v for _, v in self.p.results}
         self.free = {n for n in made_by if made_by[n].anchor.packs and n not in fixed}
-        self.base = {n: next(iter(w)) if n in self.free and len(w) == 1 else 1 for n, w in wants.items()}
-        self.extra = {n: sorted(w - {self.base[n]}) for n, w in wants.items()}
+        self.base = {n: next(iter(w)) if n in self.free and len(w) == 1 else Packing.COLUMNS for n, w in wants.items()}
+        self.extra = {n: [p for p in Packing if p in w and p is not self.base[n]] for n, w in wants.items()}
 
-    def stored(self, name: str, axis: int) -> str:
-        return name if axis == self.base.get(name, 1) else f"{name}@{axis}"
+    def stored(self, name: str, packing: Packing) -> str:
+        return name if packing is self.base.get(name, Packing.COLUMNS) else copy_name(name, packing)
 
-    def add(self, storage: str, axis: int) -> None:
+    def add(self, storage: str, packing: Packing = Packing.COLUMNS) -> None:
         v = self.value[base_name(storage)]
-        self.storages.setdefault(storage, Storage(storage, v.dtype, v.shape, axis if v.dtype in ("bit", "bool") else 1))
+        packing = packing if v.dtype in ONE_BIT else Packing.COLUMNS
+        self.storages.setdefault(storage, Storage(storage, v.dtype, v.shape, packing))
 
     def run(self) -> PackedSchedule:
         for name in (*self.p.inputs, *(st.name for st in self.p.states)):
-            self.add(name, 1)
+            self.add(name)
         for k in self.s.kernels:
             self.kernel(k)
         named = tuple(
@@ -114,29 +121,29 @@ class _Packer:
 
     def kernel(self, k: Kernel) -> None:
         change = {}
-        for name, axis in k.anchor.wants():
-            storage = self.stored(name, axis)
+        for name, packing in k.anchor.wants():
+            storage = self.stored(name, packing)
             v = self.value[name]
             load = Expr("load", (), name, v.dtype, v.shape)
             if storage not in self.storages and name not in self.constant:
                 self.kernels.append(
                     Kernel(Map(), v.shape, (Output(storage, load),), k.where, f"repack_{name.replace('.', '_')}")
                 )
-            self.add(storage, axis)
+            self.add(storage, packing)
             change[name] = replace(load, attr=storage)
         for name in k.reads:
             if name in self.constant and name not in change:
-                self.add(name, 1)
+                self.add(name)
         if change:
             k = replace(k, anchor=k.anchor.mapped(lambda e: e.substitute(change)))
         outputs = []
         for o in k.outputs:
-            self.add(o.value, self.base.get(o.value, 1))
+            self.add(o.value, self.base.get(o.value, Packing.COLUMNS))
             outputs.append(o)
             if o.value in self.free:
-                for axis in self.extra.get(o.value, ()):
-                    outputs.append(Output(f"{o.value}@{axis}", o.expr))
-                    self.add(f"{o.value}@{axis}", axis)
+                for packing in self.extra.get(o.value, ()):
+                    outputs.append(Output(copy := copy_name(o.value, packing), o.expr))
+                    self.add(copy, packing)
         self.kernels.append(replace(k, outputs=tuple(outputs)))
 
 

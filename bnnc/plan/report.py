@@ -132,7 +132,7 @@ class Report:
                     "layer": b.layer,
                     "dtype": b.storage.dtype,
                     "shape": list(b.storage.shape),
-                    "packed": f"axis {b.storage.axis}" if b.storage.one_bit else None,
+                    "packed": f"axis {b.storage.packing.value}" if b.storage.one_bit else None,
                     "bytes": b.nbytes,
                     "padding": b.storage.padding,
                     "offset": b.offset,

@@ -2,10 +2,10 @@
 else.
 
 Storage formats: numbers are dense and row-major.  One-bit values are packed into 32-bit little-endian words, either
-along columns (``axis`` 1: each row is ceil(cols/32) words, bit c%32 of word c/32), along rows (``axis`` 0:
-ceil(rows/32) rows of one word per column) or along columns with the words of all rows side by side (``axis`` 2:
-ceil(cols/32) rows of one word per row).  For 0 and 2 the words of a row are padded to a multiple of 16, so that vectors
-need no tail.  Pad bits are 0.
+along columns (COLUMNS: each row is ceil(cols/32) words, bit c%32 of word c/32), along rows (ROWS: ceil(rows/32) rows of
+one word per column) or along columns with the words of all rows side by side (COLUMNS_ACROSS: ceil(cols/32) rows of one
+word per row).  For ROWS and COLUMNS_ACROSS the words of a row are padded to a multiple of 16, so that vectors need no
+tail.  Pad bits are 0.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from ..diag import NOWHERE, Span
-from ..ir.dtype import NUMBER_BYTES
+from ..ir.dtype import NUMBER_BYTES, Packing
 
 LANES = 16
 WORD = 32  # bits
@@ -46,7 +46,7 @@ class Storage:
     name: str
     dtype: str
     shape: tuple[int, int]
-    axis: int = 1
+    packing: Packing = Packing.COLUMNS
 
     @property
     def one_bit(self) -> bool:
@@ -58,9 +58,14 @@ class Storage:
         """Elements (words, for bits) from one stored row to the next."""
         if not self.one_bit:
             return self.shape[1]
-        if self.axis == 1:
+        if self.packing is Packing.COLUMNS:
             return ceil_div(self.shape[1], 32)
-        return ceil_div(self.shape[1 if self.axis == 0 else 0], LANES) * LANES
+        return ceil_div(self.across, LANES) * LANES
+
+    @property
+    def across(self) -> int:
+        """Words side by side, of bits that are padded to whole vectors."""
+        return self.shape[1 if self.packing is Packing.ROWS else 0]
 
     def at(self, row: I, col: I) -> tuple[I, I]:
         """Which element of the buffer holds (row, col), and, of packed bits, which bit of that word: it is the second
@@ -68,15 +73,19 @@ class Storage:
         """
         if not self.one_bit:
             return row * self.stride + col, col
-        if self.axis == 1:
+        if self.packing is Packing.COLUMNS:
             return row * self.stride + col // WORD, col
-        return (row // WORD * self.stride + col, row) if self.axis == 0 else (col // WORD * self.stride + row, col)
+        if self.packing is Packing.ROWS:
+            return row // WORD * self.stride + col, row
+        return col // WORD * self.stride + row, col
 
     @property
     def stored_rows(self) -> int:
         """Rows of ``stride`` elements or words in memory."""
         rows, cols = self.shape
-        return {1: rows, 0: ceil_div(rows, 32), 2: ceil_div(cols, 32)}[self.axis] if self.one_bit else rows
+        if not self.one_bit or self.packing is Packing.COLUMNS:
+            return rows
+        return ceil_div(rows if self.packing is Packing.ROWS else cols, WORD)
 
     @property
     def nbytes(self) -> int:
@@ -88,25 +97,27 @@ class Storage:
     @property
     def padding(self) -> int:
         """Bytes in it that hold no element: what only vector tails touch."""
-        if self.one_bit and self.axis != 1:
-            return 4 * (self.stride - self.shape[1 if self.axis == 0 else 0]) * self.stored_rows
+        if self.one_bit and self.packing is not Packing.COLUMNS:
+            return 4 * (self.stride - self.across) * self.stored_rows
         return 0
 
     def __str__(self) -> str:
-        packed = {0: f" 32 rows a word, {self.stride} words", 1: "", 2: f" 32 columns a word, {self.stride} words"}
-        return f"{self.dtype}[{self.shape[0]}, {self.shape[1]}]{packed[self.axis] if self.one_bit else ''}"
+        text = f"{self.dtype}[{self.shape[0]}, {self.shape[1]}]"
+        if not self.one_bit or self.packing is Packing.COLUMNS:
+            return text
+        return f"{text} 32 {'rows' if self.packing is Packing.ROWS else 'columns'} a word, {self.stride} words"
 
     def pace(self, move: str, parts: int, positions: int = 1) -> int:
         """Elements (words, for bits) from where one of ``parts`` strips of the columns, rows or taps (rows of each of
         some positions) begins to the next; -1 where a strip begins inside a word."""
         rows, cols = self.shape[0] // positions, self.shape[1]
         part = (cols if move == "columns" else rows) // parts
-        inside, across = (1, 0) if move == "columns" else (0, 1)
         if not self.one_bit:
             return part if move == "columns" else part * cols
-        if self.axis == inside or (self.axis == 2 and move == "columns"):
-            return part // 32 * (self.stride if self.axis != 1 else 1) if part % 32 == 0 else -1
-        return part * self.stride if self.axis == across == 1 else part
+        if (self.packing is Packing.ROWS) == (move == "columns"):  # whole words
+            return part * self.stride if self.packing is Packing.COLUMNS else part
+        words = part // WORD * (1 if self.packing is Packing.COLUMNS else self.stride)
+        return words if part % WORD == 0 else -1
 
 
 @dataclass(frozen=True)

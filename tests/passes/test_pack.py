@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from programs import fused, module
 
+from bnnc.ir.dtype import Packing
 from bnnc.plan.pack import PackedSchedule, pack
 from bnnc.sched.order import order
 from bnnc.validate import validate
@@ -24,7 +25,7 @@ def packed(text: str) -> PackedSchedule:
 
 
 def axes(p: PackedSchedule) -> dict[str, int]:
-    return {s.name: s.axis for s in p.storages if s.one_bit}
+    return {s.name: s.packing.value for s in p.storages if s.one_bit}
 
 
 def test_bits_that_only_products_over_rows_read_are_packed_along_rows() -> None:
@@ -93,4 +94,4 @@ def test_masks_lie_along_columns() -> None:
         result loss %s
         result pred %m
     """)
-    assert p.storage["m"].axis == 1
+    assert p.storage["m"].packing is Packing.COLUMNS

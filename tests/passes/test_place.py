@@ -13,6 +13,7 @@ from helpers import plan, spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bnnc.ir.dtype import Packing
 from bnnc.plan import check as checker
 from bnnc.plan.check import PlanError, check_plan
 from bnnc.plan.types import Buffer, Plan, Step, Storage
@@ -119,7 +120,7 @@ class Wrong(Storage):
 
     @property
     def nbytes(self) -> int:
-        return Storage(self.name, self.dtype, self.shape, self.axis).nbytes + self.extra
+        return Storage(self.name, self.dtype, self.shape, self.packing).nbytes + self.extra
 
 
 @cache
@@ -146,17 +147,17 @@ def retype(p: Plan, b: Buffer, storage: Storage) -> Plan:
 
 def wrong_size(p: Plan, extra: int) -> Plan:
     s = temps(p)[-1].storage
-    return retype(p, temps(p)[-1], Wrong(s.name, s.dtype, s.shape, s.axis, extra))
+    return retype(p, temps(p)[-1], Wrong(s.name, s.dtype, s.shape, s.packing, extra))
+
+
+def turned(s: Storage) -> Storage:
+    return replace(s, packing=Packing.COLUMNS if s.packing is Packing.ROWS else Packing.ROWS)
 
 
 def wrong_axis(p: Plan) -> Plan:
-    b = next(
-        b
-        for b in p.buffers
-        if b.storage.one_bit and b.region == "temp" and replace(b.storage, axis=1 - b.storage.axis).nbytes != b.nbytes
-    )
-    other = replace(b.storage, axis=1 - b.storage.axis)
-    return retype(p, b, Wrong(other.name, other.dtype, other.shape, other.axis, b.nbytes - other.nbytes))
+    b = next(b for b in p.buffers if b.storage.one_bit and b.region == "temp" and turned(b.storage).nbytes != b.nbytes)
+    other = turned(b.storage)
+    return retype(p, b, Wrong(other.name, other.dtype, other.shape, other.packing, b.nbytes - other.nbytes))
 
 
 def halve(p: Plan) -> Plan:

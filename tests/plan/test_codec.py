@@ -5,27 +5,32 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bnnc.ir.dtype import Packing
 from bnnc.plan.codec import decode, encode
 from bnnc.plan.types import Storage
 
 SHAPES = [(1, 1), (3, 70), (70, 3), (1, 33), (33, 1), (64, 64)]
 
 
-def storage(dtype: str, shape: tuple[int, int], axis: int = 1) -> Storage:
-    return Storage("x", dtype, shape, axis)
+def storage(dtype: str, shape: tuple[int, int], packing: Packing = Packing.COLUMNS) -> Storage:
+    return Storage("x", dtype, shape, packing)
 
 
-@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("packing", Packing)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_one_element_is_one_bit(shape: tuple[int, int], axis: int) -> None:
+def test_one_element_is_one_bit(shape: tuple[int, int], packing: Packing) -> None:
     """The definition at the top of plan/types.py, element by element."""
-    s = storage("bit", shape, axis)
+    s = storage("bit", shape, packing)
     rng = np.random.default_rng(1)
     for r, c in rng.integers(0, shape, (20, 2)):
         x = np.full(shape, -1, np.int8)
         x[r, c] = 1
         words = np.frombuffer(encode(s, x), "<u4")
-        row, place, col = {0: (r // 32, r % 32, c), 1: (r, c % 32, c // 32), 2: (c // 32, c % 32, r)}[axis]
+        row, place, col = {
+            Packing.ROWS: (r // 32, r % 32, c),
+            Packing.COLUMNS: (r, c % 32, c // 32),
+            Packing.COLUMNS_ACROSS: (c // 32, c % 32, r),
+        }[packing]
         assert np.flatnonzero(words).tolist() == [row * s.stride + col]
         assert words[words > 0].tolist() == [1 << place]
 
@@ -36,8 +41,8 @@ def test_arrays_come_back(dtype: str, shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(2)
     numbers = rng.integers(0, 2, shape)
     x = {"bit": np.where(numbers, 1, -1).astype(np.int8), "bool": numbers > 0}.get(dtype, numbers)
-    for axis in (0, 1, 2) if dtype in ("bit", "bool") else (1,):
-        s = storage(dtype, shape, axis)
+    for packing in Packing if dtype in ("bit", "bool") else (Packing.COLUMNS,):
+        s = storage(dtype, shape, packing)
         raw = encode(s, x)
         assert len(raw) == s.nbytes
         np.testing.assert_array_equal(decode(s, raw), x)
@@ -45,9 +50,9 @@ def test_arrays_come_back(dtype: str, shape: tuple[int, int]) -> None:
 
 def test_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     x = np.where(np.random.default_rng(3).integers(0, 2, (50, 37)), 1, -1).astype(np.int8)
-    whole = [encode(storage("bit", (50, 37), axis), x) for axis in (0, 1, 2)]
+    whole = {packing: encode(storage("bit", (50, 37), packing), x) for packing in Packing}
     monkeypatch.setattr("bnnc.plan.codec.ELEMENTS", 100)
-    for axis in (0, 1, 2):
-        s = storage("bit", (50, 37), axis)
-        assert encode(s, x) == whole[axis]
-        np.testing.assert_array_equal(decode(s, whole[axis]), x)
+    for packing in Packing:
+        s = storage("bit", (50, 37), packing)
+        assert encode(s, x) == whole[packing]
+        np.testing.assert_array_equal(decode(s, whole[packing]), x)

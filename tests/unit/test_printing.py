@@ -10,6 +10,7 @@ from bnnc.backends.c.expr import Scalars, Vectors
 from bnnc.backends.printing import Names, Printer
 from bnnc.backends.triton import expr as triton
 from bnnc.diag import InternalError
+from bnnc.ir.dtype import Packing
 from bnnc.plan.types import Storage
 from bnnc.sched.expr import Expr
 
@@ -18,7 +19,7 @@ STORAGES = {
     "x": Storage("x", "f32", SHAPE),
     "scale": Storage("scale", "f32", (1, 40)),
     "count": Storage("count", "i32", SHAPE),
-    "seen": Storage("seen", "bit", SHAPE, 0),
+    "seen": Storage("seen", "bit", SHAPE, Packing.ROWS),
 }
 
 

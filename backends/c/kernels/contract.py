@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bnnc.diag import InternalError, error
 from bnnc.ir.bounds import PLANE_BYTES, SCATTER_TERMS
-from bnnc.ir.dtype import FLOATS
+from bnnc.ir.dtype import FLOATS, Packing
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.anchor import Contract, Convolve
@@ -114,7 +114,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
     load = pr.print([number])
     rows, extent = (m, n) if across else (n, m)
     block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
-    by_rows = packed.axis == 0  # word (q/32, result) against word (result, q/32)
+    by_rows = packed.packing is Packing.ROWS  # word (q/32, result) against word (result, q/32)
     context = {
         **s.product(),
         "m": m,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnnc.ir.bounds import GROUP_COLUMNS
+from bnnc.ir.dtype import Packing
 from bnnc.sched.anchor import Group, Map
 
 from .base import KernelText, Skeleton, lanes
@@ -14,7 +15,7 @@ def elements(s: Skeleton, x: Map) -> KernelText:
     if cols == 1 and not any(o.one_bit for o in storages.values()):
         printed, stores = s.outputs("s", "r", {})
         return KernelText("map_scalar", {"rows": rows, "code": printed, "stores": stores})
-    masks = {v: s.names.new("w") for v, o in storages.items() if o.one_bit and o.axis == 0}
+    masks = {v: s.names.new("w") for v, o in storages.items() if o.one_bit and o.packing is Packing.ROWS}
     printed, stores = s.outputs("v", "r", {}, tuple(masks))
     words = [{"var": w, **word} for w, word in zip(masks.values(), s.words(printed, tuple(masks)), strict=True)]
     context = {"rows": rows, "cols": cols, "n": lanes(cols), "code": printed, "stores": stores, "words": words}
@@ -31,7 +32,7 @@ def group(s: Skeleton, x: Group) -> KernelText:
     load = pr.print([acc.expr])
     assert size.op in ("load", "const")
     mask = s.names.new("won")
-    packed = tuple(o.value for o in s.k.outputs if s.mem.storages[o.value].axis == 0)
+    packed = tuple(o.value for o in s.k.outputs if s.mem.storages[o.value].packing is Packing.ROWS)
     code, stores = s.outputs("v", "r", {0: mask}, packed)
     context = {
         "rows": rows,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
 from ...diag import InternalError
+from ...ir.dtype import Packing
 from ...ir.ops import Array
 from ...ir.program import Op, Value
 from ..expr import Expr, Shape
@@ -114,7 +115,7 @@ class Anchor:
     def terms(self, domain: Shape) -> Terms:
         return Terms()
 
-    def wants(self) -> list[tuple[str, int]]:
+    def wants(self) -> list[tuple[str, Packing]]:
         """One-bit operands, and the packing that each is read in."""
         return []
 

@@ -7,12 +7,16 @@ from dataclasses import astuple, dataclass, replace
 from math import prod
 from typing import Any, ClassVar, Self
 
-from ...ir.dtype import ONE_BIT
+from ...ir.dtype import ONE_BIT, Packing
 from ...ir.image import Geometry, geometry
 from ...ir.ops import OPS, Array, contract_dims
 from ...ir.program import Op, Value
-from ..expr import ROWS, Expr, Shape
+from ..expr import ROWS as ALONG_ROWS
+from ..expr import Expr, Shape
 from .base import Anchor, Evaluate, NoStrip, Result, Strip, Terms
+
+ROWS, COLUMNS, ACROSS = Packing
+Pairs = dict[str, tuple[Packing, Packing]]  # packing of the left and the right operand, by form
 
 
 def _multiplied(a: Expr, b: Expr, terms: int) -> Terms:
@@ -50,8 +54,8 @@ class Contract(Product):
 
     ops = ("contract", "contract_gated")
     # packing of (left, right): of a number and bits; of bits, perhaps with a gate, or a u8 and bits
-    NUMBER: ClassVar[dict[str, tuple[int, int]]] = {"nn": (1, 0), "nt": (1, 1), "tn": (0, 1)}
-    BITS: ClassVar[dict[str, tuple[int, int]]] = {"nn": (1, 0), "nt": (1, 2), "tn": (0, 1)}
+    NUMBER: ClassVar[Pairs] = {"nn": (COLUMNS, ROWS), "nt": (COLUMNS, COLUMNS), "tn": (ROWS, COLUMNS)}
+    BITS: ClassVar[Pairs] = {"nn": (COLUMNS, ROWS), "nt": (COLUMNS, ACROSS), "tn": (ROWS, COLUMNS)}
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
@@ -85,7 +89,7 @@ class Contract(Product):
     def terms(self, domain: Shape) -> Terms:
         return _multiplied(self.a, self.b, prod(self.dims))
 
-    def wants(self) -> list[tuple[str, int]]:
+    def wants(self) -> list[tuple[str, Packing]]:
         bits = self.b.dtype == "bit" and self.a.dtype in ("bit", "u8")
         left, right = (self.BITS if bits else self.NUMBER)[self.form]
         wanted = zip(self.operands, (left, right, left), strict=False)
@@ -113,7 +117,7 @@ class Convolve(Product):
     fill: int = 0
 
     ops = ("convolve", "convolve_back", "convolve_weight")
-    WANTED: ClassVar[dict[str, tuple[int, int]]] = {"forward": (1, 0), "back": (1, 1), "weight": (1, 1)}
+    WANTED: ClassVar[Pairs] = {"forward": (COLUMNS, ROWS), "back": (COLUMNS, COLUMNS), "weight": (COLUMNS, COLUMNS)}
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
@@ -146,9 +150,9 @@ class Convolve(Product):
             n = b[0] * b[1] * g.positions * (a[1] // self.groups)
         return _multiplied(self.a, self.b, n)
 
-    def wants(self) -> list[tuple[str, int]]:
+    def wants(self) -> list[tuple[str, Packing]]:
         left, right = self.WANTED[self.form]
-        left = 0 if self.form == "weight" and self.geometry.aligned else left  # a shift along the rows
+        left = ROWS if self.form == "weight" and self.geometry.aligned else left  # a shift along the rows
         return [(e.attr, packing) for e, packing in ((self.a, left), (self.b, right)) if e.dtype == "bit"]
 
     def describe(self, show: Callable[[Expr], str] = str, sizes: bool = False) -> list[str]:
@@ -160,9 +164,9 @@ class Convolve(Product):
         return [OPS[op].run([value(self.a), value(self.b)], attrs, self.result.dtype)]
 
     def narrow(self, strip: Strip) -> Self:
-        if self.groups > 1 or (strip.axis == ROWS and self.form == "weight"):
+        if self.groups > 1 or (strip.axis == ALONG_ROWS and self.form == "weight"):
             raise NoStrip
-        if strip.axis == ROWS:
+        if strip.axis == ALONG_ROWS:
             return replace(self, a=strip.cut(self.a), b=strip.fixed(self.b))
         a = strip.fixed(self.a)
         return replace(self, a=a, b=strip.taps(self.b) if self.form == "back" else strip.cut(self.b))
@@ -178,7 +182,10 @@ class Recur(Product):
     first: int = 0
 
     ops = ("recur", "recur_back")
-    WANTED: ClassVar[dict[str, tuple[int, ...]]] = {"recur": (1, 2, 2, 1), "recur_back": (1, 1, 0, 1)}
+    WANTED: ClassVar[dict[str, tuple[Packing, ...]]] = {
+        "recur": (COLUMNS, ACROSS, ACROSS, COLUMNS),
+        "recur_back": (COLUMNS, COLUMNS, ROWS, COLUMNS),
+    }
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
@@ -201,7 +208,7 @@ class Recur(Product):
         rows = domain[0]
         return Terms(bits=rows * sum(prod(e.shape) for e in self.inputs if e.dtype == "bit" and e.shape[0] != rows))
 
-    def wants(self) -> list[tuple[str, int]]:
+    def wants(self) -> list[tuple[str, Packing]]:
         return [(e.attr, packing) for e, packing in zip(self.inputs, self.WANTED[self.op], strict=False)]
 
     def describe(self, show: Callable[[Expr], str] = str, sizes: bool = False) -> list[str]:
