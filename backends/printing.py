@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 
 from bnnc.diag import InternalError
 from bnnc.ir.image import Geometry, geometry
+from bnnc.ir.ref import Ref
 from bnnc.plan.types import WORD, Storage
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel, Output
@@ -214,8 +215,7 @@ class Printer(ABC):
 
     def hint(self, e: Expr) -> str:
         if e.op == "load":
-            parts = e.attr.partition("@")[0].partition("~")[0].split(":")[-1].split(".")
-            return "_".join(parts[1:] or parts) + "_"
+            return Ref.parse(e.attr).role.replace(".", "_") + "_"
         return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
 
     def node(self, e: Expr) -> str:

@@ -18,8 +18,9 @@ from .ir import interp
 from .ir.dtype import INTEGERS, NUMPY
 from .ir.ops import OPS
 from .ir.program import Module, Program
+from .ir.ref import Ref
 from .plan.codec import decode, encode
-from .plan.pack import Packed, base_name
+from .plan.pack import Packed
 from .plan.place import EVAL, Placed
 from .plan.types import Buffer, Loop, Storage
 from .sched.expr import Expr
@@ -102,7 +103,7 @@ def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) 
 
 def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, str], fixed: Values) -> Values:
     """What a kernel stores, by storage name.  Loads of values that were made in place read their state's buffer."""
-    memory = {n: fixed[base_name(n)] if base_name(n) in fixed else memory[alias.get(n, n)] for n in k.reads}
+    memory = {n: fixed[Ref.parse(n).value] if Ref.parse(n).value in fixed else memory[alias.get(n, n)] for n in k.reads}
     accs = k.anchor.run(lambda e: evaluate(e, memory, []), k.domain)
     out = {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
     sums = {
@@ -156,7 +157,7 @@ def run_kernels(
         for k, strip, parts in _in_order(kernels, loops):
             moves = dict(k.moves)
             at = {n: _strip(k, moves[n], strip, parts, memory[alias.get(n, n)].shape) for n in k.reads if n in moves}
-            seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if base_name(n) not in fixed}
+            seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if Ref.parse(n).value not in fixed}
             made = run_kernel(
                 k, seen | {alias.get(n, n): seen[alias.get(n, n)][i] for n, i in at.items()}, alias, fixed
             )
@@ -169,9 +170,8 @@ def run_kernels(
                     whole[_strip(k, moves[name], strip, parts, whole.shape)] = x
                     made[name] = x = whole
                 memory[place] = x
-            out |= {
-                n: x for n, x in made.items() if "@" not in n and not n.endswith(".new") and (parts == 1 or n in moves)
-            }
+            first = {n: x for n, x in made.items() if Ref.parse(n).packing is None and not n.endswith(".new")}
+            out |= {n: x for n, x in first.items() if parts == 1 or n in moves}
     placed = {state for state in alias.values()}
     out |= {f"update {st}": memory[st if st in placed else new] for st, new in s.program.updates}
     return out | {f"result {role}": memory[alias.get(n, n)] for role, n in s.program.results}

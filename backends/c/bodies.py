@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import EVAL, Placed
 from bnnc.sched.kernel import Kernel
@@ -116,7 +117,7 @@ def _alone(text: str, operands: tuple[str, ...], idents: dict[str, str]) -> str:
 def _name(k: Kernel) -> str:
     """``contract_nn_y_100x784x256``: the anchor, what it makes first, extents."""
     extents = k.anchor.extents(k.domain)
-    made = role(k.outputs[0].value.partition("@")[0])
+    made = role(str(replace(Ref.parse(k.outputs[0].value), packing=None)))
     return "_".join((*k.anchor.title.split(), made, "x".join(map(str, extents))))
 
 

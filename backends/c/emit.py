@@ -14,10 +14,10 @@ import numpy as np
 
 from bnnc.diag import error
 from bnnc.ir.interp import constant_array
+from bnnc.ir.ref import Ref
 from bnnc.model import Model
 from bnnc.plan.codec import encode
 from bnnc.plan.cost import kernel_costs
-from bnnc.plan.pack import base_name
 from bnnc.plan.place import Placed
 from bnnc.plan.report import Report, totals
 from bnnc.source import Source
@@ -75,7 +75,7 @@ def constants(placed: Placed) -> dict[str, dict[str, Any]]:
     for ps in placed.packed:
         for s in ps.constants:
             program = ps.schedule.program
-            name = base_name(s.name)
+            name = Ref.parse(s.name).value
             array = constant_array(program.value[name], next(c for c in program.constants if c.name == name))
             words = [f"0x{w:08x}" for w in np.frombuffer(encode(s, array), "<u4")]
             out[s.name] = {

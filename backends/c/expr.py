@@ -21,6 +21,7 @@ import numpy as np
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import Packing
 from bnnc.ir.image import geometry
+from bnnc.ir.ref import Ref
 from bnnc.ir.sequence import FROM_MEMORY
 from bnnc.plan.types import Storage
 from bnnc.sched.expr import INFIX, Expr, bare
@@ -88,7 +89,8 @@ def in_word(bit: Index) -> str:
 
 def role(name: str) -> str:
     """What a value is to its layer, as a C identifier: ``eval:dense1.wb@0`` -> ``wb_t``."""
-    return ident(name.split(":")[-1].split(".", 1)[-1])
+    ref = Ref.parse(name)
+    return ident(str(replace(ref, value=ref.role, side="")))
 
 
 class Printer(printing.Printer):

@@ -13,9 +13,10 @@ from typing import Any, NamedTuple
 
 from bnnc.inputs.encode import of_model
 from bnnc.ir.interp import constant_array
+from bnnc.ir.ref import Ref
 from bnnc.model import Model
 from bnnc.plan.codec import encode
-from bnnc.plan.pack import PackedSchedule, base_name
+from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines, totals
 from bnnc.sched.anchor import Accumulation
@@ -79,7 +80,7 @@ def device(placed: Placed) -> Device:
         for s in ps.constants:
             if s.name not in (n for n, _, _ in out):
                 program = ps.program
-                constant = next(c for c in program.constants if c.name == base_name(s.name))
+                constant = next(c for c in program.constants if c.name == Ref.parse(s.name).value)
                 raw = encode(s, constant_array(program.value[constant.name], constant))
                 out.append((s.name, at, raw))
                 at += -(-len(raw) // 64) * 64

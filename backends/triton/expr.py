@@ -17,7 +17,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from bnnc.ir.dtype import Packing
 from bnnc.ir.image import geometry
+from bnnc.ir.ref import Ref
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
 from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.expr import INFIX, Expr, bare
@@ -103,7 +105,9 @@ def ident(name: str) -> str:
     """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``, ``conv1.y~3`` (made again) ->
     ``conv1_y_again3``.
     """
-    return name.split(":")[-1].replace("~", "_again").replace("@0", "_t").replace("@2", "_w").replace(".", "_")
+    ref = Ref.parse(name)
+    packing = {None: "", Packing.ROWS: "_t", Packing.COLUMNS_ACROSS: "_w"}[ref.packing]
+    return ref.value.replace(".", "_") + packing + (f"_again{ref.copy}" if ref.copy > 1 else "")
 
 
 def literal(x: float) -> str:

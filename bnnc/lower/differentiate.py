@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from ..ir.bounds import verify_bounds
 from ..ir.program import Module, Program
+from ..ir.ref import Ref
 from ..ir.verify import verify_keep, verify_updates
 from .context import Context
 from .expand import make_context
@@ -69,7 +70,7 @@ def by_gradients(cx: Context, program: Program) -> None:
         if s.name not in cx.param_grads:
             continue  # frozen, or verify_updates complains
         grad, unit = cx.param_grads[s.name]
-        cx.b.layer = s.name.split(".")[0]
+        cx.b.layer = Ref.parse(s.name).layer
         done = len(cx.b.updates)
         cx.opt.update(cx, cx.b[s.name], s.role, grad, unit, scalars)
         if parts:

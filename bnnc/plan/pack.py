@@ -13,6 +13,7 @@ from functools import cached_property
 
 from ..ir.dtype import ONE_BIT, Packing
 from ..ir.program import Both, Program
+from ..ir.ref import Ref
 from ..ir.sequence import ROWS
 from ..sched.anchor import Map
 from ..sched.expr import Expr
@@ -63,16 +64,6 @@ class Packed(Both[PackedSchedule]):
     """Both packed Schedules of a network."""
 
 
-def copy_name(name: str, packing: Packing) -> str:
-    """The storage of a value that is packed another way too."""
-    return f"{name}@{packing.value}"
-
-
-def base_name(name: str) -> str:
-    """The value of a storage: ``dense1.wb@0`` -> ``dense1.wb``."""
-    return name.partition("@")[0]
-
-
 def _by_row(k: Kernel) -> list[str]:
     """One-bit values of which a map reads other rows than its own: they must be packed along columns."""
     return [a.attr for e in k.exprs() for x in e.walk() if x.op in ROWS for a in x.args if a.dtype in ONE_BIT]
@@ -98,10 +89,10 @@ class _Packer:
         self.extra = {n: [p for p in Packing if p in w and p is not self.base[n]] for n, w in wants.items()}
 
     def stored(self, name: str, packing: Packing) -> str:
-        return name if packing is self.base.get(name, Packing.COLUMNS) else copy_name(name, packing)
+        return name if packing is self.base.get(name, Packing.COLUMNS) else str(Ref(name, packing))
 
     def add(self, storage: str, packing: Packing = Packing.COLUMNS) -> None:
-        v = self.value[base_name(storage)]
+        v = self.value[Ref.parse(storage).value]
         packing = packing if v.dtype in ONE_BIT else Packing.COLUMNS
         self.storages.setdefault(storage, Storage(storage, v.dtype, v.shape, packing))
 
@@ -114,10 +105,9 @@ class _Packer:
             replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1] if k.name.startswith('k') else k.name}")
             for i, k in enumerate(self.kernels)
         )
-        storages = tuple(s for s in self.storages.values() if base_name(s.name) not in self.constant)
-        return PackedSchedule(
-            self.s, named, storages, tuple(s for s in self.storages.values() if base_name(s.name) in self.constant)
-        )
+        constant = {s.name: Ref.parse(s.name).value in self.constant for s in self.storages.values()}
+        placed, embedded = (tuple(s for s in self.storages.values() if constant[s.name] == b) for b in (False, True))
+        return PackedSchedule(self.s, named, placed, embedded)
 
     def kernel(self, k: Kernel) -> None:
         change = {}
@@ -142,7 +132,7 @@ class _Packer:
             outputs.append(o)
             if o.value in self.free:
                 for packing in self.extra.get(o.value, ()):
-                    outputs.append(Output(copy := copy_name(o.value, packing), o.expr))
+                    outputs.append(Output(copy := str(Ref(o.value, packing)), o.expr))
                     self.add(copy, packing)
         self.kernels.append(replace(k, outputs=tuple(outputs)))
 

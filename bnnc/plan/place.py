@@ -19,6 +19,7 @@ import numpy as np
 
 from ..diag import NOWHERE, InternalError
 from ..ir.program import Program
+from ..ir.ref import Ref
 from ..model import Model
 from .pack import Packed, PackedSchedule
 from .types import Buffer, Plan, Step, Storage
@@ -180,7 +181,7 @@ def _place_states(names: list[str], storages: dict[str, Storage], steps: list[St
     buffers: list[Buffer] = []
     end = 0
     for n in sorted(names, key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n)):
-        s, align, layer = storages[n], _align(storages[n].nbytes), n.split(".")[0]
+        s, align, layer = storages[n], _align(storages[n].nbytes), Ref.parse(n).layer
         buffers.append(Buffer(s, _up(end, align), 0, len(steps) - 1, "state", align, layer, spans.get(layer, NOWHERE)))
         end = buffers[-1].end
     return buffers

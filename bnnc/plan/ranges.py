@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..ir.dtype import INTEGERS, NUMPY
+from ..ir.ref import Ref
 from ..sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Reduce, Window
 from ..sched.expr import Expr, Shape
 from ..sched.kernel import Kernel
-from .pack import PackedSchedule, base_name
+from .pack import PackedSchedule
 
 Range = tuple[int, int]
 
@@ -139,7 +140,7 @@ def ranges(ps: PackedSchedule) -> dict[str, Range]:
     found: dict[str, Range] = {}
     for name, s in ps.storage.items():
         if s.dtype in INTEGERS:
-            n = limit.get(base_name(name), 0)
+            n = limit.get(Ref.parse(name).value, 0)
             found[name] = (-n, n - 1) if n else whole(s.dtype)
     for k in ps.kernels:
         for name, x in _outputs(k, found).items():

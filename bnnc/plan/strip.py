@@ -19,11 +19,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 
+from ..ir.ref import Ref
 from ..sched.expr import COLUMNS, ROWS
 from ..sched.kernel import Kernel
 from .draft import Cut, Draft, Illegal, Node
 from .narrow import MOVE, part, renamed
-from .pack import Packed, PackedSchedule, base_name
+from .pack import Packed, PackedSchedule
 from .place import live_bytes
 from .types import Loop, Storage
 
@@ -33,7 +34,7 @@ TRIED = 12  # buffers at the peak that are tried
 
 def _first(name: str) -> str:
     """The storage that was made first, of one that is made again: ``conv1.y~3`` -> ``conv1.y``."""
-    return name.partition("~")[0]
+    return str(Ref.parse(name).first)
 
 
 def _again(name: str) -> str:
@@ -77,7 +78,7 @@ class _Stripper:
         return Node(k, self.alias)
 
     def is_kept(self, n: str) -> bool:
-        return n in self.kept or base_name(n) in self.kept
+        return n in self.kept or Ref.parse(n).value in self.kept
 
     def storage_of(self, n: str) -> Storage:
         return self.storage[n] if n in self.storage else self.storage[_first(n)]
@@ -233,7 +234,7 @@ class _Stripper:
             d = d.delayed(maker, runs[-1][2][-1])
         for n, (axis, ways, readers) in enumerate(runs):
             if n:
-                d, maker, readers = self.again(d, maker, value, f"{_first(value)}~{n + 1}", readers)
+                d, maker, readers = self.again(d, maker, value, str(replace(Ref.parse(value), copy=n + 1)), readers)
             d = d.gather((maker, *readers), axis, ways)
         return d
 
@@ -304,7 +305,7 @@ class _Stripper:
     def names(self, d: Draft, chain: dict[Node, list[str]]) -> dict[str, str]:
         """Names for what is made again: ``conv1.y~3``, and ``~4`` where there is one already."""
         times = Counter(_first(n) for n in d.writers)
-        return {v: f"{_first(v)}~{2 + times[_first(v)]}" for values in chain.values() for v in values}
+        return {v: str(replace(Ref.parse(v), copy=2 + times[_first(v)])) for values in chain.values() for v in values}
 
     def copies(self, d: Draft, chain: dict[Node, list[str]], names: dict[str, str]) -> list[Node]:
         """The nodes of the chain again, for these of their values and under these names."""

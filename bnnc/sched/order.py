@@ -14,6 +14,7 @@ from dataclasses import replace
 from ..diag import InternalError
 from ..ir.dtype import value_bytes
 from ..ir.program import Program
+from ..ir.ref import Ref
 from .anchor import Map
 from .expr import Expr
 from .kernel import Kernel, Output, Schedule, Scheduled, Where
@@ -173,7 +174,7 @@ def order_one(s: Schedule) -> Schedule:
                 Map(),
                 v.shape,
                 (Output(f"{state}.new", Expr("load", (), new, v.dtype, v.shape)),),
-                Where("update", state.split(".")[0]),
+                Where("update", Ref.parse(state).layer),
             )
         )
         alias[f"{state}.new"] = state
