@@ -29,6 +29,17 @@ from .sched.kernel import Kernel, Schedule, Scheduled
 Values = dict[str, np.ndarray]
 
 
+def _as_dtype(x: np.ndarray, dtype: str) -> np.ndarray:
+    """Numbers in [-1, 1) as values of a dtype: signs, or spread over what whole numbers are there."""
+    if dtype == "bit":
+        return np.where(x >= 0, 1, -1).astype(np.int8)
+    if dtype == "u8":
+        x = 127.5 * (x + 1)
+    elif dtype in INTEGERS:
+        x = 100 * x
+    return x.astype(NUMPY[dtype])
+
+
 def inputs(p: Program, seed: int = 0) -> Values:
     """Seeded arrays for inputs and states; states of every role are non-zero, moments and statistics not negative."""
     rng = np.random.default_rng(seed)
@@ -39,17 +50,9 @@ def inputs(p: Program, seed: int = 0) -> Values:
         x = rng.uniform(-1, 1, v.shape)
         if role.get(name) in ("stat", "moment"):
             x = np.abs(x)
-        out[name] = (
-            np.where(x >= 0, 1, -1).astype(np.int8)
-            if v.dtype == "bit"
-            else (
-                rng.integers(0, 2, v.shape).astype(np.uint8)  # of any number of classes
-                if name == "labels"
-                else (
-                    100 * x if v.dtype in INTEGERS and v.dtype != "u8" else 127.5 * (x + 1) if v.dtype == "u8" else x
-                ).astype(NUMPY[v.dtype])
-            )
-        )
+        out[name] = _as_dtype(x, v.dtype)
+    if "labels" in out:
+        out["labels"] = rng.integers(0, 2, out["labels"].shape).astype(np.uint8)  # of any number of classes
     scalars = {"lr": 0.01, "step": 3, "part": 0, "tick": 3, "seed": 5, "errors": 1, "samples": 2, "level": 0}
     for name, value in scalars.items():
         if name in out:
