@@ -15,28 +15,26 @@ from typing import ClassVar, Self
 
 from bnnc.diag import InternalError
 from bnnc.ir.image import Geometry, geometry
-from bnnc.ir.ref import Ref
 from bnnc.plan.types import WORD, Storage
-from bnnc.sched.expr import Expr, bare
+from bnnc.sched.expr import Expr, Names, bare, role
 from bnnc.sched.kernel import Kernel, Output
 
 INTS = ("u8", "i8", "i16", "i32")
 LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
 
 
-class Names:
-    """Local variable names of one kernel, each used once; ``reserved``: what skeletons call their own."""
+class Variables(Names):
+    """Names of one kernel's variables.  ``words``: of the language and of the skeletons, which nothing that is named
+    after a value may be called; ``reserved``: what nothing may.
+    """
 
-    def __init__(self, reserved: Iterable[str]) -> None:
-        self.taken = set(reserved)
+    def __init__(self, words: Iterable[str] = (), reserved: Iterable[str] = ()) -> None:
+        super().__init__(reserved)
+        self.words = frozenset(words)
 
-    def new(self, hint: str) -> str:
-        name, k = hint, 1
-        while name in self.taken:
-            k += 1
-            name = f"{hint}{k}"
-        self.taken.add(name)
-        return name
+    def of(self, role: str) -> str:
+        """A name for a value."""
+        return self.new(f"{role}_" if role in self.words else role)
 
 
 def kind(e: Expr) -> str:
@@ -112,15 +110,15 @@ class Memory:
 class Pointers(ABC):
     """One kernel's names and pointers: ``pointers`` by value, one a place, and the lines that declare them."""
 
-    def __init__(self, k: Kernel, mem: Memory, reserved: Iterable[str]) -> None:
-        self.k, self.memory, self.names = k, mem, Names(reserved)
+    def __init__(self, k: Kernel, mem: Memory, names: Variables) -> None:
+        self.k, self.memory, self.names = k, mem, names
         self.pointers: dict[str, str] = {}
         self.decls: list[str] = []
         at: dict[str, str] = {}
         for n in dict.fromkeys((*k.reads, *k.writes)):
             place = mem.place(n)
             if place not in at:
-                at[place] = self.names.new(self.pointer_name(place))
+                at[place] = self.names.of(self.pointer_name(place))
                 self.decls.append(self.declaration(n, place, at[place]))
             self.pointers[n] = at[place]
 
@@ -175,7 +173,11 @@ class Printer(ABC):
     deepest: int  # the level of a kernel's results
 
     def __init__(
-        self, names: Names, storages: dict[str, Storage], pointers: dict[str, str], accs: dict[int, str] | None = None
+        self,
+        names: Variables,
+        storages: dict[str, Storage],
+        pointers: dict[str, str],
+        accs: dict[int, str] | None = None,
     ) -> None:
         self.names, self.storages, self.pointers, self.accs = names, storages, pointers, accs or {}
 
@@ -209,14 +211,16 @@ class Printer(ABC):
         long = len(text) > LONG and e not in self.roots
         if self.level[e] >= self.needed[e] and uses == 1 and not long:
             return text
-        name = self.names.new(self.hint(e))
+        name = self.names.of(self.hint(e))
         self.statements(self.level[e]).append(self.variable(name, e, bare(text)))
         return name
 
     def hint(self, e: Expr) -> str:
+        """What to call a node: as its value, which a pointer may be called too."""
         if e.op == "load":
-            return Ref.parse(e.attr).role.replace(".", "_") + "_"
-        return {"sign": "s", "le": "m", "ge": "m", "gt": "m", "eq": "m"}.get(e.op, "x")
+            name = role(e.attr)
+            return f"{name}_" if name in self.names.taken else name
+        return e.hint or "x"
 
     def node(self, e: Expr) -> str:
         """The text of an op around those of its operands."""
@@ -314,7 +318,7 @@ class Printer(ABC):
     def window_row(self, e: Expr, g: Geometry, oy: str, ox: str) -> str:
         """The row of window (oy, ox) of the row's image."""
         text = f"({self.row(e)} {self.division} {g.pixels} * {g.out_height} + {oy}) * {g.out_width} + {ox}"
-        return self.line(e, "window_", text)
+        return self.line(e, "window", text)
 
     def windows_of(self, e: Expr) -> bool:
         """Is there more than one window?"""

@@ -17,6 +17,18 @@ def template_text(path: str) -> str:
     return (resources.files("bnnc.templates") / path).read_text(encoding="utf-8")
 
 
+def template_texts(folder: str, suffix: str) -> list[str]:
+    """Texts of the files in a folder below ``templates/``."""
+    found = (resources.files("bnnc.templates") / folder).iterdir()
+    return [f.read_text(encoding="utf-8") for f in sorted(found, key=lambda f: f.name) if f.name.endswith(suffix)]
+
+
+def identifiers(folder: str, comment: str) -> set[str]:
+    """Every word of a folder's templates but for comments (a pattern) and what is put in."""
+    unsaid = re.compile(rf"{comment}|\{{#.*?#\}}|\{{%.*?%\}}|\{{\{{.*?\}}\}}", re.DOTALL)
+    return {x for text in template_texts(folder, ".j2") for x in re.findall(r"[A-Za-z_]\w*", unsaid.sub(" ", text))}
+
+
 @cache
 def environment() -> Environment:
     """Undefined names are errors; block tags leave no blank lines."""

@@ -9,21 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
-from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import EVAL, Placed
+from bnnc.sched.expr import Names, role
 from bnnc.sched.kernel import Kernel
 
-from ..printing import Names
 from ..render import render
-from .expr import ident, role
 from .kernels import POINTER, Memory, kernel_text
-
-KEYWORDS = re.findall(  # that skeletons have no use for, but a pointer may be named as
-    r"\w+",
-    "at auto default double enum extern goto inline linux long register restrict short signed sizeof static struct"
-    " switch typedef union unix unsigned volatile",
-)
+from .names import KEYWORDS, ident, operand
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ def identifiers(placed: Placed) -> dict[str, str]:
     """For each buffer and embedded constant an identifier of its own: layers may be named so that simple ones would
     meet.
     """
-    names = Names(())
+    names = Names()
     places = (*(b.name for b in placed.plan.buffers), *(s.name for ps in placed.packed for s in ps.constants))
     return {n: names.new(ident(n)) for n in dict.fromkeys(places)}
 
@@ -102,9 +95,9 @@ def _calls(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> list[Call
 
 def _named(body: Body, call: Call) -> Body:
     """With pointers named by what a kernel's operands are to their layers, apart from all words of the text."""
-    names = Names((*KEYWORDS, *re.findall(r"[A-Za-z_]\w*", body.text)))
+    names = Names((*KEYWORDS, "at", *re.findall(r"\b[A-Za-z_]\w*", body.text)))
     first = {i: n for n, i in reversed(call.pointer.items())}
-    pointers = tuple(names.new(role(first[i])) for i in range(len(first)))
+    pointers = tuple(names.new(operand(first[i])) for i in range(len(first)))
     text = re.sub(rf"\b{POINTER}(\d+)\b", lambda m: pointers[int(m[1])], body.text)
     return replace(body, text=text, pointers=pointers)
 
@@ -117,7 +110,7 @@ def _alone(text: str, operands: tuple[str, ...], idents: dict[str, str]) -> str:
 def _name(k: Kernel) -> str:
     """``contract_nn_y_100x784x256``: the anchor, what it makes first, extents."""
     extents = k.anchor.extents(k.domain)
-    made = role(str(replace(Ref.parse(k.outputs[0].value), packing=None)))
+    made = role(k.outputs[0].value)
     return "_".join((*k.anchor.title.split(), made, "x".join(map(str, extents))))
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.place import Placed
 from bnnc.plan.ranges import Range, hull, ranges
-from bnnc.sched.anchor import Accumulation
 
 from .bodies import Body, Call
 
@@ -46,14 +45,8 @@ def equations(body: Body, call: Call) -> list[str]:
     """What is computed, in the names that the function uses."""
     name = {n: body.pointers[i] for n, i in call.pointer.items()}
 
-    def show(e: object) -> str:
-        return re.sub(r"%([\w.:@~-]+)", lambda m: name.get(m[1], m[1]), str(e))
-
-    k, many = call.kernel, isinstance(call.kernel.anchor, Accumulation)
-    accs = [f"acc{i if many else ''} = {text}" for i, text in enumerate(k.anchor.describe(show, sizes=True))]
     return [
-        *accs,
-        *(f"{name[o.value]} = {'sum over the row of ' if o.row_sum else ''}{show(o.expr)}" for o in k.outputs),
+        re.sub(r"%([\w.:@~-]+)", lambda m: name.get(m[1], m[1]), text) for text in call.kernel.equations(sizes=True)
     ]
 
 

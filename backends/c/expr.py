@@ -21,15 +21,13 @@ import numpy as np
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import Packing
 from bnnc.ir.image import geometry
-from bnnc.ir.ref import Ref
 from bnnc.ir.sequence import FROM_MEMORY
 from bnnc.plan.types import Storage
-from bnnc.sched.expr import INFIX, Expr, bare
+from bnnc.sched.expr import INFIX, Expr, bare, role
 
 from .. import printing
-from ..printing import INTS, Index, Names, Words, all_const, grouped, kind, plus
+from ..printing import INTS, Index, Variables, Words, all_const, grouped, kind, plus
 
-RESERVED = ("r", "c", "n", "t", "i", "j", "g", "q", "tid", "nt")  # of skeletons
 CTYPE = {
     "u8": "uint8_t",
     "i8": "int8_t",
@@ -75,22 +73,9 @@ def literal(x: float) -> str:
     return (text if any(ch in text for ch in ".en") else text + ".0") + "f"
 
 
-def ident(name: str) -> str:
-    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``.  Two names may give one: see
-    ``emit.identifiers``.
-    """
-    return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace("~", "_").replace(".", "_")
-
-
 def in_word(bit: Index) -> str:
     """Which of a word's bits."""
     return f"{bit} & 31" if bit.text else "0"
-
-
-def role(name: str) -> str:
-    """What a value is to its layer, as a C identifier: ``eval:dense1.wb@0`` -> ``wb_t``."""
-    ref = Ref.parse(name)
-    return ident(str(replace(ref, value=ref.role, side="")))
 
 
 class Printer(printing.Printer):
@@ -105,13 +90,17 @@ class Printer(printing.Printer):
     def __init__(
         self,
         inner: str,
-        names: Names,
+        names: Variables,
         storages: dict[str, Storage],
         pointers: dict[str, str],
         accs: dict[int, str] | None = None,
     ) -> None:
         super().__init__(names, storages, pointers, accs)
         self.inner = inner
+
+    def hint(self, e: Expr) -> str:
+        """What is loaded is not called as the pointer to it."""
+        return f"{role(e.attr)}_" if e.op == "load" else super().hint(e)
 
     # -- levels and statements ----------------------------------------------------------------------------------------
     deepest = 2
@@ -136,7 +125,7 @@ class Printer(printing.Printer):
         return f"const {self.ctype(e)} {name} = {text};"
 
     def line(self, e: Expr, name: str, text: str) -> str:
-        name = self.names.new(name)
+        name = self.names.of(name)
         level = 0 if e.shape[0] == 1 else 2 if self.inner == "r" else 1
         self.statements(level).append(f"const int {name} = {bare(text)};")
         return name
@@ -469,7 +458,7 @@ class Vectors(Printer):
         p, seed, tick = self.drawn(e)
         attrs, row = dict(e.attr), self.row(e)
         words = -(-attrs["cols"] // 32)
-        hit, hits, at = (self.names.new(x) for x in ("hit", "hits", "hits_row"))
+        hit, hits, at = (self.names.of(x) for x in ("hit", "hits", "hits_row"))
         many = 1 if words >= 64 else min(16 // math.gcd(words, 16), e.shape[0])  # rows that fill whole vectors
         draw = f"(uint32_t){seed}, {attrs['stream']}u, (uint32_t){tick}, {p}, ({at} = {row}) * {words}"
         self.out.pre += [

@@ -19,8 +19,6 @@ from bnnc.plan.codec import encode
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import EVAL, Placed
 from bnnc.plan.report import Report, table_lines, totals
-from bnnc.sched.anchor import Accumulation
-from bnnc.sched.kernel import Kernel
 from bnnc.source import Source
 from bnnc.version import __version__
 
@@ -106,19 +104,6 @@ def parts(ps: PackedSchedule) -> dict[str, int]:
     return {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first : loop.last + 1]}
 
 
-def kernel_doc(k: Kernel) -> list[str]:
-    """What a kernel computes, one line an output, shortened: the full text is in the code."""
-
-    def short(e: object) -> str:
-        text = str(e)
-        return text if len(text) <= 100 else text[:97] + "..."
-
-    results = k.anchor.describe(short, sizes=True)
-    many = isinstance(k.anchor, Accumulation)
-    head = [f"acc{i if many else ''} = {text}" for i, text in enumerate(results)]
-    return [x.replace("*/", "* /") for x in (*head, *(f"{o.value} = {short(o.expr)}" for o in k.outputs))]
-
-
 def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
     memory = _memory(ps, placed, prefix)
@@ -133,7 +118,7 @@ def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, A
                 "name": ("eval_" if prefix else "") + k.name,
                 "decls": decls,
                 "text": body,
-                "doc": kernel_doc(k),
+                "doc": k.equations(sizes=True),
                 "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
                 "tiles": text.tiles,
                 "warps": text.warps,

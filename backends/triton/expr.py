@@ -12,7 +12,9 @@ edge.
 from __future__ import annotations
 
 import itertools
+import keyword
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -25,7 +27,8 @@ from bnnc.plan.types import Storage, ceil_div
 from bnnc.sched.expr import INFIX, Expr, bare
 
 from .. import printing
-from ..printing import Names, Words, all_const, grouped, kind, plus
+from ..printing import Variables, Words, all_const, grouped, kind, plus
+from ..render import identifiers
 
 TYPES = {
     "u8": "uint8",
@@ -52,53 +55,15 @@ WORDS = Words(
     },
     whole={**OPERATORS, "neg": "({} * -1)", "sign": "({} >= 0)", "abs": "tl.abs"},
 )
-RESERVED = (
-    "arena",
-    "t",
-    "r",
-    "c",
-    "q",
-    "p",
-    "k",
-    "d",
-    "i",
-    "x",
-    "s",
-    "num",
-    "tl",
-    "rows_ok",
-    "cols_ok",
-    "q_ok",
-    "p_ok",
-    "other_ok",
-    "first",
-    "second",
-    "total",
-    "differ",
-    "row",
-    "col",
-    "open",
-    "size",
-    "value",
-    "other",
-    "rival",
-    "c0",
-    "pick",
-    "at",
-    "at_ok",
-    "step",
-    "state",
-    "init",
-    "position",
-    "channel",
-    "w",
-    "now",
-    "more",
-    "seen",
-    "have",
-    *(f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low")),
-)  # of skeletons
 SMALLEST = float(np.float32(2.0**-126))
+
+
+@cache
+def reserved() -> frozenset[str]:
+    """What a variable may not be called: what the language and the skeletons call theirs."""
+    sides = (f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low"))
+    own = ("float", "range", "arena", "strip", "num", "tl", "t", "r", "c", "channel", "pick", "position")
+    return frozenset((*keyword.kwlist, *own, *sides, *identifiers("triton/kernels", "#[^\n]*")))
 
 
 def ident(name: str) -> str:
@@ -162,7 +127,7 @@ class Printer(printing.Printer):
     def __init__(
         self,
         frame: Frame,
-        names: Names,
+        names: Variables,
         storages: dict[str, Storage],
         pointers: dict[str, str],
         accs: dict[int, str] | None = None,
@@ -184,7 +149,7 @@ class Printer(printing.Printer):
         return f"{name} = {text}"
 
     def line(self, e: Expr, name: str, text: str) -> str:
-        name = self.names.new(name)
+        name = self.names.of(name)
         (self.out.pre if self.frame.looped == "c" else self.out.body).append(f"{name} = {text}")
         return name
 

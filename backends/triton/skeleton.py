@@ -15,8 +15,8 @@ from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
 from .. import printing
-from ..printing import Pointers, Printed
-from .expr import RESERVED, TYPES, Frame, Index, Printer, ident
+from ..printing import Pointers, Printed, Variables
+from .expr import TYPES, Frame, Index, Printer, ident, reserved
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
@@ -85,7 +85,7 @@ class Skeleton(Pointers):
     def __init__(self, k: Kernel, mem: Memory) -> None:
         self.mem = mem
         self.sums: list[dict[str, str]] = []  # of rows, of what :meth:`outputs` printed last
-        super().__init__(k, mem, RESERVED)
+        super().__init__(k, mem, Variables(reserved(), reserved()))
 
     def pointer_name(self, place: str) -> str:
         return ident(place)

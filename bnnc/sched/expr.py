@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from ..ir.ref import Ref
 from ..ir.sequence import FROM_MEMORY
 
 Shape = tuple[int, int]
 ROWS, COLUMNS = 0, 1  # axes of a shape
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "gt": ">", "eq": "=="}
 
+LONG = 100  # characters of a tree's text before its parts get names
+
 
 @dataclass(frozen=True)
 class Expr:
-    """A node: ``load`` (attr value), ``const``, ``col``, ``acc`` (attr index), or a map op.  ``dtype`` is the IR's."""
+    """A node: ``load`` (attr value), ``const``, ``col``, ``acc`` (attr index), or a map op.  ``dtype`` is the IR's,
+    ``hint`` what its value is to its layer: a name for texts, which tells no two nodes apart.
+    """
 
     op: str
     args: tuple[Expr, ...] = ()
     attr: Any = None
     dtype: str = "f32"
     shape: Shape = (1, 1)
+    hint: str = field(default="", compare=False)
 
     @cached_property
     def _hash(self) -> int:
@@ -64,25 +72,89 @@ class Expr:
                     memo[e] = table[e.attr]
                 else:
                     args = tuple(go(a) for a in e.args)
-                    memo[e] = e if args == e.args else Expr(e.op, args, e.attr, e.dtype, e.shape)
+                    memo[e] = e if args == e.args else replace(e, args=args)
             return memo[e]
 
         return go(self)
 
-    def __str__(self) -> str:
-        if self.op in ("load", "const", "col"):
-            return {"load": f"%{self.attr}", "const": f"{self.attr:.9g}" if self.op == "const" else "", "col": "col"}[
-                self.op
-            ]
-        if self.op == "step":
-            return "step"
+    def said(self, args: Sequence[str]) -> str:
+        """As people write it, around the texts of its operands."""
+        if self.op == "load":
+            return f"%{self.attr}"
         if self.op == "acc":
             return f"acc{self.attr}"
+        if self.op in ("col", "step"):
+            return self.op
+        if self.op == "const":
+            return f"{self.attr:.9g}"
         if self.op in INFIX:
-            return f"({self.args[0]} {INFIX[self.op]} {self.args[1]})"
-        attrs = dict(self.attr or ())
-        name = attrs.get("dtype") or self.op
-        return f"{name}({', '.join(bare(str(a)) for a in self.args)})"
+            return f"({args[0]} {INFIX[self.op]} {args[1]})"
+        name = dict(self.attr or ()).get("dtype") or self.op
+        return f"{name}({', '.join(map(bare, args))})"
+
+    def __str__(self) -> str:
+        return self.said([str(a) for a in self.args])
+
+
+class Names:
+    """Names, each given once: the first that asks for one gets it, the next ones a number behind it.  ``reserved`` ones
+    nobody gets.
+    """
+
+    def __init__(self, reserved: Iterable[str] = ()) -> None:
+        self.taken = set(reserved)
+
+    def new(self, hint: str) -> str:
+        name, k = hint, 1
+        while name in self.taken:
+            k += 1
+            name = f"{hint}{k}"
+        self.taken.add(name)
+        return name
+
+
+class Written:
+    """The trees of a kernel as text, one after the other.  What several share, and what makes a text long, is written
+    once, by the name of its value.
+    """
+
+    def __init__(self, exprs: Sequence[Expr]) -> None:
+        self.names, self.texts = Names(), dict[Expr, str]()
+        self.lines: list[str] = []  # ``name = text``, each before what needs it
+        self.uses = Counter(exprs)
+        for e in dict.fromkeys(e for root in exprs for e in root.walk()):
+            self.uses.update(e.args)
+
+    def of(self, root: Expr) -> str:
+        """The text of a tree; ``lines`` grows by the names in it."""
+        for e in root.walk():
+            if e not in self.texts:
+                self.texts[e] = self._short(e)
+                if self.uses[e] > 1:
+                    self._name(e)
+        return self.texts[root]
+
+    def _short(self, e: Expr) -> str:
+        for a in sorted(set(e.args), key=lambda a: -len(self.texts[a])):
+            if len(text := e.said([self.texts[x] for x in e.args])) <= LONG:
+                return text
+            self._name(a)
+        return e.said([self.texts[x] for x in e.args])
+
+    def _name(self, e: Expr) -> None:
+        if e.args and not self.texts[e].isidentifier():
+            name = self.names.new(e.hint or "x")
+            self.lines.append(f"{name} = {bare(self.texts[e])}")
+            self.texts[e] = name
+
+
+def role(value: str) -> str:
+    """What a value is to its layer, as an identifier, without a storage's packing and without the numbers that keep
+    values apart: ``eval:dense1.weight.m`` -> ``weight_m``, ``dense1.wb@0`` -> ``wb``, ``loss1.mul.3`` -> ``mul``.
+    """
+    first, *rest = Ref.parse(value).value.split(".")
+    parts = [x for x in rest if not x.isdecimal()] or [first]
+    return re.sub(r"\W", "_", "_".join(parts))
 
 
 def bare(text: str) -> str:

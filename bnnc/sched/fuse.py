@@ -19,7 +19,7 @@ from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program, Value
 from ..ir.sequence import FROM_MEMORY, ROWS
 from .anchor import ELEMENTS, Accumulation, Map, anchor_of
-from .expr import Expr, Shape
+from .expr import Expr, Shape, role
 from .kernel import Kernel, Output, Schedule, Scheduled, Where
 
 MAX_WIDE_LOADS = 2  # full-size numbers that a shared expression may read before it is worth a buffer of its own
@@ -63,7 +63,7 @@ class _Fuser:
             v = self.p.value[op.output]
             if OPS[op.kind].cls == "source":
                 attr = op["value"] if op.kind == "const" else op["steps"] if op.kind == "step" else None
-                self.expr[op.output] = Expr(op.kind, (), attr, v.dtype, v.shape)
+                self.expr[op.output] = Expr(op.kind, (), attr, v.dtype, v.shape, role(op.output))
             elif OPS[op.kind].cls == "map":
                 self.map_op(op)
             else:
@@ -74,7 +74,7 @@ class _Fuser:
     def map_op(self, op: Op) -> None:
         v = self.p.value[op.output]
         attr = op.attrs or None
-        expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape)
+        expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape, self.hint(op))
         if op.kind == "spread" and expr.args[0].op != "load":
             expr = self.spread(expr.args[0], expr)
         if not self.materialise(op, expr):
@@ -88,6 +88,12 @@ class _Fuser:
         d = self.drafts[at]
         d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)))
         self.made_by[op.output] = at
+
+    def hint(self, op: Op) -> str:
+        """What a value is to its layer; one without a name of its own is called as what rounds it."""
+        name = role(op.output)
+        rounded = [role(r.output) for r in self.readers.get(op.output, ()) if r.kind == "cast"]
+        return rounded[0] if name == op.kind and rounded else name
 
     def materialise(self, op: Op, expr: Expr) -> bool:
         v, readers = self.p.value[op.output], self.readers.get(op.output, [])
@@ -120,8 +126,8 @@ class _Fuser:
             return e
         shape = (as_.shape[0], e.shape[1])
         if e.op == "load":
-            return Expr("spread", (e,), as_.attr, e.dtype, shape)
-        return Expr(e.op, tuple(self.spread(a, as_) for a in e.args), e.attr, e.dtype, shape)
+            return Expr("spread", (e,), as_.attr, e.dtype, shape, role(e.attr))
+        return replace(e, args=tuple(self.spread(a, as_) for a in e.args), shape=shape)
 
     def before(self, expr: Expr, index: int, inside: bool) -> bool:
         """Is everything that ``expr`` loads made before draft ``index`` (or, with ``inside``, by it, at the same

@@ -13,7 +13,7 @@ from functools import cached_property
 from ..diag import NOWHERE, Span
 from ..ir.program import Both, Program
 from .anchor import Anchor
-from .expr import Expr, Shape
+from .expr import Expr, Shape, Written, bare
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,17 @@ class Kernel:
         """Every expression: what the anchor loads, what is stored."""
         return [*self.anchor.operands, *(o.expr for o in self.outputs)]
 
+    def equations(self, sizes: bool = False) -> list[str]:
+        """What it computes, line by line: names for what is shared, the anchor's results, the outputs."""
+        written = Written(self.exprs())
+        results = self.anchor.describe(written.of, sizes)
+        lines = written.lines + [f"acc{i} = {text}" for i, text in enumerate(results)]
+        for o in self.outputs:
+            known, text = len(written.lines), bare(written.of(o.expr))
+            lines += written.lines[known:]
+            lines.append(f"%{o.value} = {'sum over the row of ' if o.row_sum else ''}{text}")
+        return lines
+
     @cached_property
     def reads(self) -> tuple[str, ...]:
         """Names of all values that it loads, each once, in order."""
@@ -90,8 +101,7 @@ class Schedule:
         out = [f"schedule {self.program.name}"]
         for k in self.kernels:
             out.append(f"kernel {k.name} {k.anchor.title} {list(k.domain)} @{k.where.phase} {k.where.layer}")
-            out += [f"  acc{i} = {text}" for i, text in enumerate(k.anchor.describe())]
-            out += [f"  %{o.value} = {'sum over the row of ' if o.row_sum else ''}{o.expr}" for o in k.outputs]
+            out += [f"  {line}" for line in k.equations()]
         out += [f"in place %{v} -> %{s}" for v, s in self.alias]
         return "\n".join(out) + "\n"
 

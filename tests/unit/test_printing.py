@@ -7,7 +7,7 @@ import re
 import pytest
 
 from bnnc.backends.c.expr import Scalars, Vectors
-from bnnc.backends.printing import Names, Printer
+from bnnc.backends.printing import Printer, Variables
 from bnnc.backends.triton import expr as triton
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import Packing
@@ -39,9 +39,9 @@ def op(name: str, *args: Expr, dtype: str = "f32", attr: object = None) -> Expr:
 def printers() -> dict[str, Printer]:
     given = (STORAGES, {n: n for n in STORAGES})
     return {
-        "scalars": Scalars("c", Names(STORAGES), *given),
-        "vectors": Vectors("r", Names(STORAGES), *given),
-        "triton": triton.Printer(triton.Frame(looped="r"), Names(STORAGES), *given),
+        "scalars": Scalars("c", Variables(STORAGES, STORAGES), *given),
+        "vectors": Vectors("r", Variables(STORAGES, STORAGES), *given),
+        "triton": triton.Printer(triton.Frame(looped="r"), Variables(STORAGES, STORAGES), *given),
     }
 
 

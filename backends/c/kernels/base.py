@@ -13,8 +13,9 @@ from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 
 from ... import printing
-from ...printing import Pointers, Printed
-from ..expr import CTYPE, RESERVED, Printer, Scalars, Vectors
+from ...printing import Pointers, Printed, Variables
+from ..expr import CTYPE, Printer, Scalars, Vectors
+from ..names import reserved
 
 POINTER = "operand"  # and a number: a kernel's pointers, until its text is known and they get names
 
@@ -66,7 +67,7 @@ class Skeleton(Pointers):
     def __init__(self, k: Kernel, mem: Memory) -> None:
         self.mem = mem
         self.places: list[str] = []
-        super().__init__(k, mem, RESERVED)
+        super().__init__(k, mem, Variables(reserved()))
 
     def pointer_name(self, place: str) -> str:
         return f"{POINTER}{len(self.decls)}"

@@ -1,0 +1,41 @@
+"""What things are called in C: buffers, operands, and the words that no variable may be."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from bnnc.ir.dtype import Packing
+from bnnc.ir.ref import Ref
+from bnnc.sched.expr import role
+
+from ..render import identifiers, template_texts
+
+KEYWORDS = re.findall(
+    r"\w+",
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register"
+    " restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"
+    " linux unix",  # macros of compilers
+)
+
+SUFFIX = {Packing.ROWS: "_t", Packing.COLUMNS_ACROSS: "_w"}  # of a value whose bits lie in another way too
+
+
+@cache
+def reserved() -> frozenset[str]:
+    """What a variable may not be called: what the language, the runtime and the skeletons call theirs."""
+    called = (re.findall(r"\b(v\w+)\(", text) for text in template_texts("c/runtime", ".h"))
+    return frozenset((*KEYWORDS, "n", *identifiers("c/kernels", r"/\*.*?\*/"), *(x for xs in called for x in xs)))
+
+
+def ident(name: str) -> str:
+    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``.  Two names may give one: see
+    ``bodies.identifiers``.
+    """
+    return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace("~", "_").replace(".", "_")
+
+
+def operand(storage: str) -> str:
+    """What a storage is to its layer: ``eval:dense1.wb@0`` -> ``wb_t``."""
+    packing = Ref.parse(storage).packing
+    return role(storage) + (SUFFIX.get(packing, "") if packing else "")
