@@ -622,6 +622,7 @@ _ALL = (
         "Runs that ended are kept as lines of runs.jsonl in the output folder.  This file holds something else.",
     ),
     Code("B0907", "no such name", "`bnnc describe` lists every name of the language."),
+    Code("B0908", "no such buffer", "`bnnc plan FILE --all` lists the buffers of a plan."),
 )
 
 CODES: dict[str, Code] = {c.code: c for c in _ALL}

@@ -16,8 +16,11 @@ from rich.text import Text
 
 from ..api import Plan
 from ..budget import WhatIf, front, spaced
+from ..diag import did_you_mean, error
 from ..papers.gates import WEIGHTS, Gates
 from ..papers.published import Published
+from ..plan.life import Life
+from ..plan.life import life as life_of
 from ..plan.types import Buffer
 
 REGIONS = (("state", "state: kept"), ("io", "io: batch, results"), ("temp", "temporary: shared"))
@@ -199,6 +202,62 @@ def peak(plan: Plan, changes: Sequence[WhatIf], as_json: bool) -> None:
         print(json.dumps({**peak_json(plan), "changes": [asdict(w) for w in changes]}, indent=1))
     else:
         console().print(title(plan), "", *peak_tables(plan, changes), sep="\n")
+
+
+def life(plan: Plan, name: str, as_json: bool) -> None:
+    """Print why there is a buffer, and when.  Raises BnncError B0908 for a name that the plan does not have."""
+    placed = plan.planned.placed
+    if name not in placed.plan.buffer:
+        near = did_you_mean(name, placed.plan.buffer)
+        raise error(
+            "B0908", f"the plan has no buffer `{name}`", exit_code=2, help=near or "`bnnc plan FILE --all` lists them"
+        )
+    found = life_of(placed, name)
+    if as_json:
+        print(json.dumps(life_json(found), indent=1))
+    else:
+        console().print(title(plan), "", life_table(found), sep="\n")
+
+
+def life_json(x: Life) -> dict[str, Any]:
+    """The same as data."""
+    b = x.buffer
+    return {
+        "name": b.name,
+        "line": b.span.line if b.span.known else None,
+        "type": str(b.storage),
+        "bytes": b.nbytes,
+        "offset": b.offset,
+        "region": b.region,
+        "made_by": [{"kernel": kernel, "computes": text} for kernel, text in x.made],
+        "why": list(x.why),
+        "read_by": list(x.read),
+        "alive": list(x.alive),
+        "strips": x.strips,
+        "shares_bytes_with": list(x.shares),
+    }
+
+
+def life_table(x: Life) -> Table:
+    """One row a fact."""
+    b = x.buffer
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    table.add_row("buffer", f"{b.name}: {b.storage}, {spaced(b.nbytes)} B at {spaced(b.offset)}")
+    if b.span.known:
+        table.add_row("line", f"{b.span.line} ({b.layer})")
+    for kernel, text in x.made or (("no kernel", "it is loaded, or kept from the start"),):
+        table.add_row("made by", f"{kernel}: {text}")
+    for reason in x.why:
+        table.add_row(*reason.split(": ", 1))
+    table.add_row("read by", ", ".join(x.read) or "no kernel")
+    part = f"from {x.alive[0]} to {x.alive[1]}: {b.last - b.first + 1}"
+    table.add_row("alive", f"{'always: all' if b.region == 'state' else part} of {x.steps} steps")
+    if x.strips > 1:
+        table.add_row("strips", f"one of {x.strips} at a time")
+    table.add_row("shares", f"bytes with {', '.join(x.shares)}" if x.shares else "its bytes with nothing")
+    return table
 
 
 def peak_tables(plan: Plan, changes: Sequence[WhatIf]) -> list[Any]:

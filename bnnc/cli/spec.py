@@ -181,25 +181,34 @@ def _published(p: api.Plan, samples: int | None, folder: Path) -> Published | No
 
 
 @click.command()
-@click.argument("code", required=False)
+@click.argument("code", required=False, metavar="[CODE|FILE]")
+@click.option("--buffer", metavar="NAME", help="why FILE's plan has a buffer, and when it is alive")
 @click.option("--peak", metavar="FILE", help="what is alive when a network needs most memory, and what would need less")
 @options("target", "batch", "threads", "rule", "json")
 def explain(
     code: str | None,
     peak: str | None,
+    buffer: str | None,
     target: str,
     batch: int | None,
     threads: int | None,
     rule: str | None,
     as_json: bool,
 ) -> None:
-    """Say what an error code means, with an example, or (--peak) where a network's memory goes.
+    """Say what an error code means, with an example, or (--peak) where a network's memory goes, or (--buffer)
+    why a buffer is there.
 
     Example: bnnc explain B0301
     """
-    if (code is None) == (peak is None):
+    if buffer is not None and code is not None and peak is None:
+        show.life(network(code, rule, batch).plan(target, batch, threads), buffer, as_json)
+        return
+    if buffer is not None or (code is None) == (peak is None):
         raise error(
-            "B0904", "what shall be explained?", exit_code=2, help="give a code, such as B0301, or `--peak FILE`"
+            "B0904",
+            "what shall be explained?",
+            exit_code=2,
+            help="give a code, such as B0301, or `--peak FILE`, or `--buffer NAME FILE`",
         )
     if peak is not None:
         net = network(peak, rule, batch)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ..sched.anchor import NoStrip, Strip
 from ..sched.expr import COLUMNS, ROWS, Expr, Shape
-from ..sched.kernel import Kernel, Output
+from ..sched.kernel import Kernel
 
 MOVE = ("rows", "columns")  # how what is cut along an axis moves from strip to strip
 # ops that know where in the matrix they are
@@ -29,7 +29,7 @@ class Narrow(Strip):
         if self.extent % parts or any(o.row_sum for o in k.outputs):
             raise NoStrip
         anchor = k.anchor.narrow(self)
-        outputs = tuple(Output(o.value, self.cut(o.expr)) for o in k.outputs)
+        outputs = tuple(replace(o, expr=self.cut(o.expr)) for o in k.outputs)
         for o in k.outputs:
             self.note(o.value, MOVE[axis])
         domain = part(k.domain, axis, parts)

@@ -69,6 +69,18 @@ def _by_row(k: Kernel) -> list[str]:
     return [a.attr for e in k.exprs() for x in e.walk() if x.op in ROWS for a in x.args if a.dtype in ONE_BIT]
 
 
+def _reader(k: Kernel) -> str:
+    return f"the {k.anchor.title} that makes {k.writes[0]}"
+
+
+def _packing(packing: Packing) -> str:
+    return {
+        Packing.ROWS: "32 rows a word",
+        Packing.COLUMNS: "32 columns a word",
+        Packing.COLUMNS_ACROSS: "32 columns a word, words of all rows side by side",
+    }[packing]
+
+
 class _Packer:
     def __init__(self, s: Schedule) -> None:
         self.s, self.p = s, s.program
@@ -77,16 +89,22 @@ class _Packer:
         self.storages: dict[str, Storage] = {}
         self.kernels: list[Kernel] = []
         wants: dict[str, set[Packing]] = {}
+        self.wanted: dict[tuple[str, Packing], str] = {}  # (value, packing): the first reader that wants it
         for k in s.kernels:
-            for name, packing in k.anchor.wants():
+            for name, packing in (*k.anchor.wants(), *((name, Packing.COLUMNS) for name in _by_row(k))):
                 wants.setdefault(name, set()).add(packing)
-            for name in _by_row(k):
-                wants.setdefault(name, set()).add(Packing.COLUMNS)
+                self.wanted.setdefault((name, packing), _reader(k))
         made_by = {o.value: k for k in s.kernels for o in k.outputs}
         fixed = {n for n, _ in s.alias} | {v for _, v in self.p.results}
         self.free = {n for n in made_by if made_by[n].anchor.packs and n not in fixed}
         self.base = {n: next(iter(w)) if n in self.free and len(w) == 1 else Packing.COLUMNS for n, w in wants.items()}
         self.extra = {n: [p for p in Packing if p in w and p is not self.base[n]] for n, w in wants.items()}
+
+    def explained(self, o: Output) -> Output:
+        """With the reader that its packing is for."""
+        packing = self.base.get(o.value, Packing.COLUMNS)
+        reader = self.wanted.get((o.value, packing))
+        return o.because(f"pack: {_packing(packing)}, for {reader}") if reader else o
 
     def stored(self, name: str, packing: Packing) -> str:
         return name if packing is self.base.get(name, Packing.COLUMNS) else str(Ref(name, packing))
@@ -116,9 +134,8 @@ class _Packer:
             v = self.value[name]
             load = Expr("load", (), name, v.dtype, v.shape)
             if storage not in self.storages and name not in self.constant:
-                self.kernels.append(
-                    Kernel(Map(), v.shape, (Output(storage, load),), k.where, f"repack_{name.replace('.', '_')}")
-                )
+                made = Output(storage, load).because(f"pack: a copy, {_packing(packing)}, for {_reader(k)}")
+                self.kernels.append(Kernel(Map(), v.shape, (made,), k.where, f"repack_{name.replace('.', '_')}"))
             self.add(storage, packing)
             change[name] = replace(load, attr=storage)
         for name in k.reads:
@@ -129,10 +146,12 @@ class _Packer:
         outputs = []
         for o in k.outputs:
             self.add(o.value, self.base.get(o.value, Packing.COLUMNS))
-            outputs.append(o)
+            outputs.append(self.explained(o))
             if o.value in self.free:
                 for packing in self.extra.get(o.value, ()):
-                    outputs.append(Output(copy := str(Ref(o.value, packing)), o.expr))
+                    reason = f"pack: {_packing(packing)}, for {self.wanted[o.value, packing]}, beside {o.value}"
+                    copy = str(Ref(o.value, packing))
+                    outputs.append(replace(o, value=copy).because(reason))
                     self.add(copy, packing)
         self.kernels.append(replace(k, outputs=tuple(outputs)))
 

@@ -243,7 +243,10 @@ class _Stripper:
     ) -> tuple[Draft, Node, list[Node]]:
         """``d`` with ``value`` made a second time, as ``name``, just before ``readers``; the new nodes."""
         (old,) = maker.kernel.outputs
-        copy = self.node(replace(maker.kernel, outputs=(replace(old, value=name),), name=_again(maker.kernel.name)))
+        reason = f"strip: made again, since {readers[0].kernel.writes[0]} needs other strips of {_first(value)}"
+        copy = self.node(
+            replace(maker.kernel, outputs=(replace(old, value=name).because(reason),), name=_again(maker.kernel.name))
+        )
         at = min(d.place[node] for node in readers)
         if at in d.loop_of:
             raise Illegal
@@ -313,7 +316,9 @@ class _Stripper:
         for node, values in chain.items():
             kept = tuple(o for o in node.kernel.outputs if o.value in values)
             k = renamed(replace(node.kernel, outputs=kept, name=_again(node.kernel.name)), names)
-            copies.append(self.node(replace(k, outputs=tuple(replace(o, value=names[o.value]) for o in k.outputs))))
+            reason = "strip: made again after the peak, over which it is not kept"
+            outputs = tuple(replace(o, value=names[o.value]).because(reason) for o in k.outputs)
+            copies.append(self.node(replace(k, outputs=outputs)))
         return copies
 
     def earliest_place(self, d: Draft, chain: dict[Node, list[str]], copies: list[Node], reader: int, peak: int) -> int:

@@ -11,8 +11,9 @@ recomputed by each reader.  Updates are not moved into contractions here: that i
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from ..ir.dtype import ONE_BIT
 from ..ir.ops import OPS
@@ -35,8 +36,71 @@ class _Draft:
 
     kernel: Kernel
 
-    def add(self, value: str, expr: Expr) -> None:
-        self.kernel = replace(self.kernel, outputs=(*self.kernel.outputs, Output(value, expr)))
+    def add(self, value: str, expr: Expr, reason: str) -> None:
+        output = Output(value, expr).because(f"fuse: kept, {reason}")
+        self.kernel = replace(self.kernel, outputs=(*self.kernel.outputs, output))
+
+
+@dataclass(frozen=True)
+class _Value:
+    """A value that ``op`` makes, and that an expression may be written for instead; its readers and what they make."""
+
+    op: Op
+    value: Value
+    expr: Expr
+    readers: list[Op]
+    made: list[Value]
+
+    @cached_property
+    def full(self) -> list[Expr]:
+        """Loads of whole matrices."""
+        return [e for e in self.expr.walk() if e.op == "load" and _is_full(e.shape)]
+
+    @property
+    def bits(self) -> bool:
+        """Is it a matrix of one bit an element, that is not as easily told again?"""
+        return self.value.dtype in ONE_BIT and _is_full(self.value.shape) and self.op.kind != "hit"
+
+    def read_elsewhere(self) -> bool:
+        return any(r.kind in FROM_MEMORY and r.kind != "spread" for r in self.readers)
+
+    def spread_of_rows(self) -> bool:
+        return any(r.kind == "spread" for r in self.readers) and any(e.op in FROM_MEMORY for e in self.expr.walk())
+
+    def bits_of_a_product(self) -> bool:
+        products = ("contract", "convolve", "recur")
+        return self.value.dtype in ONE_BIT and any(OPS[r.kind].cls in products for r in self.readers)
+
+    def small(self) -> bool:
+        return self.bits and bool(self.full)
+
+    def rounded(self) -> bool:
+        return self.value.dtype == "f16" and _is_full(self.value.shape) and self.op.kind not in ROWS
+
+    def vector(self) -> bool:
+        larger = any(v.shape != self.value.shape for v in self.made) or any(
+            OPS[r.kind].cls != "map" for r in self.readers
+        )
+        return larger and not _is_full(self.value.shape)
+
+    def reads_much(self) -> bool:
+        wide = {e.attr for e in self.full if e.dtype not in ONE_BIT}
+        return not self.bits and len(self.readers) > 1 and len(wide) > MAX_WIDE_LOADS
+
+    def costly(self) -> bool:
+        return not self.bits and len(self.readers) > 1 and any(e.op in ("exp", "log") for e in self.expr.walk())
+
+
+KEPT: tuple[tuple[str, Callable[[_Value], bool]], ...] = (  # the first that holds is why a value exists
+    ("it is read at other places than the one that is computed", _Value.read_elsewhere),
+    ("it is made of other rows, and spread over windows", _Value.spread_of_rows),
+    ("a product reads its bits from memory", _Value.bits_of_a_product),
+    ("one bit an element is smaller than what it is made of", _Value.small),
+    ("it is a rounded copy, half as large", _Value.rounded),
+    ("what reads it is larger, and would make it for each element", _Value.vector),
+    (f"several read it, and it is made of more than {MAX_WIDE_LOADS} whole matrices", _Value.reads_much),
+    ("several read it, and exp or log take long", _Value.costly),
+)
 
 
 class _Fuser:
@@ -77,7 +141,7 @@ class _Fuser:
         expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape, self.hint(op))
         if op.kind == "spread" and expr.args[0].op != "load":
             expr = self.spread(expr.args[0], expr)
-        if not self.materialise(op, expr):
+        if not (reason := self.kept(op, expr)):
             self.expr[op.output] = expr
             return
         at = self.epilogue_of(op, expr) if self.on and op.kind not in ROWS else None
@@ -86,7 +150,7 @@ class _Fuser:
         if at is None:
             at = self.begin(Kernel(Map(), v.shape, (), Where(op.phase, op.layer, op.span)))
         d = self.drafts[at]
-        d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)))
+        d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)), reason)
         self.made_by[op.output] = at
 
     def hint(self, op: Op) -> str:
@@ -95,30 +159,15 @@ class _Fuser:
         rounded = [role(r.output) for r in self.readers.get(op.output, ()) if r.kind == "cast"]
         return rounded[0] if name == op.kind and rounded else name
 
-    def materialise(self, op: Op, expr: Expr) -> bool:
-        v, readers = self.p.value[op.output], self.readers.get(op.output, [])
-        if (
-            not self.on
-            or op.output in self.required
-            or any(r.kind in FROM_MEMORY and r.kind != "spread" for r in readers)
-        ):
-            return True
-        if any(r.kind == "spread" for r in readers) and any(e.op in FROM_MEMORY for e in expr.walk()):
-            return True
-        if v.dtype in ONE_BIT and any(OPS[r.kind].cls in ("contract", "convolve", "recur") for r in readers):
-            return True
-        full = [e for e in expr.walk() if e.op == "load" and _is_full(e.shape)]
-        if v.dtype in ONE_BIT and _is_full(v.shape) and op.kind != "hit":
-            return bool(full)
-        if v.dtype == "f16" and _is_full(v.shape) and op.kind not in ROWS:
-            return True
-        if any(self.p.value[r.output].shape != v.shape or OPS[r.kind].cls != "map" for r in readers) and not _is_full(
-            v.shape
-        ):
-            return True
-        wide = {e.attr for e in full if e.dtype not in ONE_BIT}
-        costly = any(e.op in ("exp", "log") for e in expr.walk())
-        return len(readers) > 1 and (len(wide) > MAX_WIDE_LOADS or costly)
+    def kept(self, op: Op, expr: Expr) -> str:
+        """Why a value exists in memory; empty: each reader makes it for itself."""
+        if not self.on:
+            return "fusing is off"
+        readers = self.readers.get(op.output, [])
+        value = _Value(op, self.p.value[op.output], expr, readers, [self.p.value[r.output] for r in readers])
+        if op.output in self.required:
+            return "the step gives it back"
+        return next((name for name, test in KEPT if test(value)), "")
 
     def spread(self, e: Expr, as_: Expr) -> Expr:
         """An element-wise expression of window rows, written at pixels: its operands are spread."""
@@ -204,7 +253,10 @@ class _Fuser:
         k = Kernel(anchor, domain, (), Where(op.phase, op.layer, op.span))
         if isinstance(anchor, Accumulation) and anchor.joins and self.joined(k, anchor, v):
             return
-        k = replace(k, outputs=(Output(op.output, Expr("acc", (), 0, v.dtype, v.shape)),))
+        output = Output(op.output, Expr("acc", (), 0, v.dtype, v.shape)).because(
+            "fuse: kept, it is the result of a sum"
+        )
+        k = replace(k, outputs=(output,))
         self.made_by[op.output] = self.begin(k)
 
     def joined(self, new: Kernel, anchor: Accumulation, v: Value) -> bool:
@@ -216,7 +268,10 @@ class _Fuser:
         k = self.drafts[at].kernel
         assert isinstance(k.anchor, type(anchor))
         acc = Expr("acc", (), len(k.anchor.accs), v.dtype, v.shape)
-        self.drafts[at].kernel = replace(k, anchor=k.anchor.joined(anchor), outputs=(*k.outputs, Output(v.name, acc)))
+        output = Output(v.name, acc).because(
+            f"fuse: kept, it is the result of a sum that walks as that of {k.writes[0]}"
+        )
+        self.drafts[at].kernel = replace(k, anchor=k.anchor.joined(anchor), outputs=(*k.outputs, output))
         self.made_by[v.name] = at
         return True
 

@@ -7,7 +7,7 @@ A Schedule holds no text, no storage and no offsets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from ..diag import NOWHERE, Span
@@ -24,6 +24,11 @@ class Output:
     value: str
     expr: Expr
     row_sum: bool = False
+    why: tuple[str, ...] = field(default=(), compare=False)  # what each pass decided about it, and for which reason
+
+    def because(self, reason: str) -> Output:
+        """With one reason more: ``pass: what and why``."""
+        return replace(self, why=(*self.why, reason))
 
 
 @dataclass(frozen=True)

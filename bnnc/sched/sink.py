@@ -95,10 +95,11 @@ class _Sinker:
         host = self.at(at)
         inside = {c.value: Expr("acc", (), n, c.dtype, host.out_shape) for n, c in enumerate(host.anchor.results)}
         inside |= {o.value: o.expr for o in host.outputs if not o.row_sum}
-        moved = [Output(o.value, o.expr.substitute(inside)) for o in self.at(i).outputs]
+        reason = f"sink: made in the kernel of {host.writes[0]}, where its gradient is in registers"
+        moved = [replace(o, expr=o.expr.substitute(inside)).because(reason) for o in self.at(i).outputs]
         inside = {o.value: o.expr for o in moved}
         moved = [o for o in moved if o.value in self.state_of] + [
-            Output(o.value, self.at(j).anchor.operands[o.expr.attr].substitute(inside), True)
+            Output(o.value, self.at(j).anchor.operands[o.expr.attr].substitute(inside), True, (*o.why, reason))
             for j in sorted(sums)
             for o in self.at(j).outputs
         ]
