@@ -91,6 +91,7 @@ def test_long_names_are_counted() -> None:
     [spec((33, 17, 10), rule="standard", kind="f32", batch=9), spec((9, 7, 3), kind="u8", batch=50)],
     ids=["numbers", "bytes"],
 )
+@pytest.mark.optimized
 def test_the_plan_holds_what_the_build_needs(tmp_path: object, text: str) -> None:
     net = bnnc.parse(text)
     assert net.compile().plan.planned.report == net.plan().planned.report
