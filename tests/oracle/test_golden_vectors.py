@@ -103,7 +103,7 @@ def test_local_errors(vectors: None) -> None:
 @pytest.mark.parametrize("rule", RULES)
 def test_c_computes_the_vectors(vectors: None, rule: str, level: int, threads: int) -> None:
     """The generated program's training step, with the vectors' weights, samples and classifiers."""
-    lib = helpers.Library(planned(rule))
+    lib = helpers.Library(planned(rule), every_level=True)
     lib.arena[:] = 0xEE
     env = environment()
     lib.set_states(env)
