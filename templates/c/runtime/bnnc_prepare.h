@@ -23,9 +23,10 @@ BNNC_COLD void bnnc_check_memory(void) {
     if (i + 14 >= n) return; /* not a Linux that tells */
     for (i += 13; i < n && text[i] == ' '; i++) {}
     for (; i < n && text[i] >= '0' && text[i] <= '9'; i++) kib = kib * 10 + (uint64_t)(text[i] - '0');
-    const uint64_t have = kib * 1024, of_batch = NET.arena_bytes - NET.state_bytes, other = NET.total_bytes - of_batch;
-    const uint64_t batch =
-        have > other ? NET.batch * (have - other) / of_batch * 31 / 32 : 0; /* grows so, but for rounding */
+    const uint64_t have = kib * 1024, of_batch = NET.arena_bytes - NET.state_bytes;
+    /* The arena grows so, but for rounding; the code may need two more pages where a batch does not fill vectors. */
+    const uint64_t other = NET.total_bytes - of_batch + 8192;
+    const uint64_t batch = have > other ? NET.batch * (have - other) / of_batch * 31 / 32 : 0;
     const double need_mib = (double)NET.total_bytes / 0x1p20, have_mib = (double)have / 0x1p20;
     if (have >= NET.total_bytes) return;
     if (batch)
