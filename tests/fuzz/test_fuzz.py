@@ -22,9 +22,11 @@ from fuzz.judge import ALL, QUICK, TRIALS, C, Case, judge, kernels_off
 from fuzz.run import CORPUS, share, table
 
 from bnnc import builtin
+from bnnc.ir.dtype import Packing
 from bnnc.lower import simplify
-from bnnc.plan import pack, place
+from bnnc.plan import place
 from bnnc.sched import order, sink
+from bnnc.sched.anchor.product import Contract
 from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel, Schedule
 
@@ -161,7 +163,7 @@ def order_without_old_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def pack_one_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """pack: the left bits of a gradient's product are packed as those of a forward product."""
-    monkeypatch.setitem(pack.WANTED, "number", {"nn": (1, 0), "nt": (1, 1), "tn": (1, 1)})
+    monkeypatch.setitem(Contract.NUMBER, "tn", (Packing.COLUMNS, Packing.COLUMNS))
 
 
 def place_too_short(monkeypatch: pytest.MonkeyPatch) -> None:
