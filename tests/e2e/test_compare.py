@@ -90,6 +90,7 @@ def command(home: Path, *args: object, code: int = 0) -> subprocess.CompletedPro
     return done
 
 
+@pytest.mark.slow
 def test_compare_at_equal_memory(home: Path, tmp_path: Path) -> None:
     """A rule with less state gets wider layers; where none fits, the command fails and says why."""
     out = tmp_path / "out"

@@ -339,9 +339,8 @@ def limit(total: int) -> None:
     ("name", "threads"),
     [
         ("tiny", 1),
-        ("tiny", 2),
         ("mlp_edge", 4),
-        ("mlp_standard", 4),
+        *(pytest.param(n, t, marks=pytest.mark.slow) for n, t in (("tiny", 2), ("mlp_standard", 4))),
         ("tiny_fitted", 1),
         *(pytest.param(n, 1, marks=pytest.mark.slow) for n in ("mlp_edge", "mlp_standard", "mlp_fitted")),
     ],

@@ -215,6 +215,7 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_or_terminal_stops_the_python_trainer(folder: Path, tmp_path: Path) -> None:
     """With a checkpoint, from which the same command goes on; `predict` ends too, and says so where a line is lost."""
     _, py = built("integers", "triton", folder)

@@ -40,7 +40,7 @@ def test_the_same_bits(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", with_slow(SMALL_STRIPS, ("windows",)))
+@pytest.mark.parametrize("name", with_slow(SMALL_STRIPS, ("windows", "both")))
 def test_the_same_bits_on_a_gpu(name: str) -> None:
     """One launch a kernel and strip."""
     lib = TritonLibrary(plan(on(SMALL_STRIPS[name])))

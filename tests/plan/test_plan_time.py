@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from helpers import with_slow
 
 from bnnc import driver, knobs
 
@@ -47,7 +48,7 @@ def calls(name: str, n: int) -> int:
     return count
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", with_slow(CASES, ("dense", "conv", "dense in strips")))
 def test_planning_is_no_worse_than_n_log_n(name: str) -> None:
     few, many = calls(name, FEW), calls(name, MANY)
     assert many / few <= MANY * math.log(MANY) / (FEW * math.log(FEW)), (few, many)

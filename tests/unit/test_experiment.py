@@ -62,8 +62,17 @@ def test_widths_follow_one_factor_and_are_odd() -> None:
     assert other.with_(batch=20).widths == other.widths and net.model.hash != other.model.hash
 
 
-@pytest.mark.parametrize("rule", ["edge", "standard", "local", "bep"])
-@pytest.mark.parametrize("ram", [450_000, 600_000])
+FAST = {("edge", 600_000), ("bep", 450_000)}  # each plans some dozens of networks
+
+
+@pytest.mark.parametrize(
+    ("rule", "ram"),
+    [
+        pytest.param(rule, ram, marks=pytest.mark.slow if (rule, ram) not in FAST else ())
+        for rule in ("edge", "standard", "local", "bep")
+        for ram in (450_000, 600_000)
+    ],
+)
 def test_the_largest_that_fits(rule: str, ram: int) -> None:
     net = bnnc.parse(DEEP).with_(rule=rule)
     found = scale.largest(net, ram, 1)
