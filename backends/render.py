@@ -9,7 +9,7 @@ from importlib import resources
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from bnnc.plan.types import ceil_div
+from bnnc.ir.dtype import ceil_div
 
 
 def template_text(path: str) -> str:

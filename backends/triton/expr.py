@@ -19,11 +19,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from bnnc.ir.dtype import Packing
+from bnnc.ir.dtype import Packing, ceil_div
 from bnnc.ir.image import geometry
 from bnnc.ir.ref import Ref
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
-from bnnc.plan.types import Storage, ceil_div
+from bnnc.plan.types import Storage
 from bnnc.sched.expr import INFIX, Expr, bare
 
 from .. import printing

@@ -22,8 +22,7 @@ from __future__ import annotations
 from typing import Any
 
 from bnnc.diag import InternalError
-from bnnc.ir.dtype import INTEGERS
-from bnnc.plan.types import ceil_div
+from bnnc.ir.dtype import INTEGERS, ceil_div
 from bnnc.sched.anchor import Convolve, Window
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel

@@ -26,8 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.ir.dtype import INTEGERS
-from bnnc.plan.types import ceil_div
+from bnnc.ir.dtype import INTEGERS, ceil_div
 from bnnc.sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
 from bnnc.sched.expr import ROWS
 from bnnc.sched.kernel import Kernel

@@ -8,8 +8,8 @@ from math import prod
 from typing import Any
 
 from bnnc.diag import error
-from bnnc.ir.dtype import Packing
-from bnnc.plan.types import Storage, ceil_div
+from bnnc.ir.dtype import Packing, ceil_div
+from bnnc.plan.types import Storage
 from bnnc.sched.anchor import Contract, Convolve
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel

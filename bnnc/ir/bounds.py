@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..diag import BnncError, Diagnostic
-from .dtype import FLOATS
+from .dtype import FLOATS, LANES, ceil_div
 from .image import geometry
 from .program import Module, Op, Program
 
@@ -18,11 +18,6 @@ GROUP_COLUMNS = 6144  # units of a layer with groups, or of a recurrent one
 SCATTER_TERMS = 8192  # samples (times steps) of an update by winners
 GROUP_STAGED = 1024  # numbers of a convolution in groups that lie beside each other
 SIDE = 4000  # pixels a side of an image: to here the kernels' division is exact
-LANES = 16  # of the widest vectors
-
-
-def _ceil(a: int, b: int) -> int:
-    return -(-a // b)
 
 
 def staged(form: str, columns: int, left: int, groups: int) -> int:
@@ -30,7 +25,7 @@ def staged(form: str, columns: int, left: int, groups: int) -> int:
     own, terms = columns // groups, left // groups
     if form == "weight":
         return ((own + LANES - 2) // own + 1) * terms + 2 * LANES
-    return max(((_ceil(columns, LANES) * LANES - 1) // own + 1) * terms, _ceil(left, LANES) * LANES)
+    return max(((ceil_div(columns, LANES) * LANES - 1) // own + 1) * terms, ceil_div(left, LANES) * LANES)
 
 
 def _convolution(op: Op, a: Any, b: Any, columns: int) -> Iterator[tuple[str, str]]:
@@ -46,7 +41,7 @@ def _convolution(op: Op, a: Any, b: Any, columns: int) -> Iterator[tuple[str, st
     if max(g.height, g.width, g.out_height, g.out_width) > SIDE:
         yield f"an image has at most {SIDE} pixels a side here", "use smaller images"
     terms, planes = b.shape[0], 8 if a.dtype == "u8" else 1
-    if not form and planes * 4 * _ceil(terms, 32) > PLANE_BYTES:
+    if not form and planes * 4 * ceil_div(terms, 32) > PLANE_BYTES:
         yield f"a window of {terms} terms is too large here", "use a smaller window or fewer channels"
 
 

@@ -35,9 +35,17 @@ class Packing(Enum):
     COLUMNS_ACROSS = 2  # of columns beside each other; the same words of all rows lie beside each other
 
 
+LANES = 16  # of the widest vectors, to which rows are filled up
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up."""
+    return -(-a // b)
+
+
 def value_bytes(shape: tuple[int, int], dtype: str) -> int:
     """Bytes of a value that is stored row by row, bits in words of 32: without what a backend pads."""
-    return 4 * shape[0] * -(-shape[1] // 32) if dtype in ONE_BIT else shape[0] * shape[1] * NUMBER_BYTES[dtype]
+    return 4 * shape[0] * ceil_div(shape[1], 32) if dtype in ONE_BIT else shape[0] * shape[1] * NUMBER_BYTES[dtype]
 
 
 def sign(x: np.ndarray) -> np.ndarray:

@@ -15,9 +15,8 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from ..diag import NOWHERE, Span
-from ..ir.dtype import NUMBER_BYTES, Packing
+from ..ir.dtype import LANES, NUMBER_BYTES, Packing, ceil_div
 
-LANES = 16
 WORD = 32  # bits
 
 
@@ -30,11 +29,6 @@ class Index(Protocol):
 
 
 I = TypeVar("I", bound=Index)  # noqa: E741
-
-
-def ceil_div(a: int, b: int) -> int:
-    """a / b rounded up."""
-    return -(-a // b)
 
 
 @dataclass(frozen=True)

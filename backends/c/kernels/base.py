@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Never
+from typing import Any
 
-from bnnc.diag import error
+from bnnc.diag import InternalError
+from bnnc.ir.dtype import LANES
 from bnnc.ir.image import Geometry
-from bnnc.plan.types import LANES
 from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 
@@ -112,5 +112,7 @@ class Skeleton(Pointers):
         strides = {v: self.mem.storages[v].stride for v in values}
         return [{"mask": text[v], "ptr": self.pointers[v], "stride": strides[v]} for v in values]
 
-    def large(self, message: str, help: str) -> Never:
-        raise error("B0702", message, self.k.where.span, help=help)
+    def holds(self, small: bool) -> None:
+        """What ``ir/bounds.py`` refuses for a user's network does not come here.  Raises InternalError."""
+        if not small:
+            raise InternalError(f"{self.k.name} is beyond the bounds of ir/bounds.py")

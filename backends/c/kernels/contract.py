@@ -12,9 +12,8 @@ from __future__ import annotations
 
 from bnnc.diag import InternalError, error
 from bnnc.ir.bounds import PLANE_BYTES, SCATTER_TERMS
-from bnnc.ir.dtype import FLOATS, Packing
+from bnnc.ir.dtype import FLOATS, LANES, Packing, ceil_div
 from bnnc.ir.image import Geometry
-from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.anchor import Contract, Convolve
 
 from .base import KernelText, Skeleton, count, lanes
@@ -51,11 +50,7 @@ def popcount(s: Skeleton, x: Contract) -> KernelText:
     if planes:
         while block > 1 and block * 32 * words > PLANE_BYTES:
             block //= 2
-        if 32 * words > PLANE_BYTES:
-            s.large(
-                f"a u8 input has at most {PLANE_BYTES} elements here, not {q}",
-                "encode it to bits: `input u8[...] sign(threshold = 128);`",
-            )
+        s.holds(32 * words <= PLANE_BYTES)
     context = {
         **s.product(),
         "m": m,
@@ -76,8 +71,7 @@ def scatter(s: Skeleton, x: Contract) -> KernelText:
     """Row j of the result: the sum of a[q][j] b[q] over the few q whose gate is open."""
     m, q, n = x.dims
     assert x.gate is not None
-    if q > SCATTER_TERMS:
-        s.large(f"an update adds up at most {SCATTER_TERMS} samples (times steps) here, not {q}", "use a smaller batch")
+    s.holds(q <= SCATTER_TERMS)
     acc = s.names.new("acc")
     summed = [o.value for o in s.k.outputs if o.row_sum]
     code, stores = s.outputs("v", "c", {0: acc}, tuple(summed))

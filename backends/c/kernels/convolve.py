@@ -14,9 +14,8 @@ from typing import Any
 
 from bnnc.diag import InternalError, error
 from bnnc.ir.bounds import PLANE_BYTES, SIDE
-from bnnc.ir.dtype import FLOATS
+from bnnc.ir.dtype import FLOATS, LANES, ceil_div
 from bnnc.ir.image import Geometry
-from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.anchor import Convolve
 
 from ..expr import literal
@@ -60,8 +59,7 @@ def convolve(s: Skeleton, x: Convolve) -> KernelText:
         raise InternalError("one-bit operands of a convolution must be in memory")
     if b.dtype in FLOATS and (a.dtype in FLOATS or x.form != "weight"):
         return real(s, x)
-    if max(g.height, g.width, g.out_height, g.out_width) > SIDE:
-        s.large(f"an image has at most {SIDE} pixels a side here", "use smaller images")
+    s.holds(max(g.height, g.width, g.out_height, g.out_width) <= SIDE)
     rows, cols = s.k.domain
     context = {
         **s.product(),
@@ -86,8 +84,7 @@ def convolve(s: Skeleton, x: Convolve) -> KernelText:
 def _forward(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
     q, planes = x.b.shape[0], 8 if x.a.dtype == "u8" else 1
     words = ceil_div(q, 32)
-    if x.a.op != "load" or planes * 4 * words > PLANE_BYTES:
-        s.large(f"a window of {q} terms is too large here", "use a smaller window or fewer channels")
+    s.holds(x.a.op == "load" and planes * 4 * words <= PLANE_BYTES)
     more = {
         "q": q,
         "words": words,

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnnc.ir.bounds import GROUP_STAGED
+from bnnc.ir.bounds import GROUP_STAGED, staged
 from bnnc.ir.dtype import INTEGERS
-from bnnc.plan.types import LANES, ceil_div
 from bnnc.sched.anchor import Convolve
 from bnnc.sched.expr import Expr, bare
 
@@ -31,17 +30,16 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
         "own": own,
     }
     if x.form == "weight":
-        return _weight(s, x, context, (left, _value(pr, x.a, _exact(x))), (right, other.vec(x.b)), (own, terms))
-    width = ceil_div(cols, LANES) * LANES
-    staged = max(((width - 1) // own + 1) * terms, ceil_div(x.a.shape[1], LANES) * LANES)
-    _fits(s, staged <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
+        return _weight(s, x, context, (left, _value(pr, x.a, _exact(x))), (right, other.vec(x.b)), terms)
+    numbers = staged(x.form, cols, x.a.shape[1], x.groups)
+    s.holds(numbers <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
     exact, beyond = _exact(x), 0 if back else _beyond(x)
     more = {
         "n": some_lanes(cols, "lane"),
         "back": back,
         "terms": terms,
         "step": 4 if back and "bit" in (x.a.dtype, x.b.dtype) else 1,
-        "staged": staged,
+        "staged": numbers,
         "q": x.a.shape[1],
         "nq": some_lanes(x.a.shape[1]),
         "load": left,
@@ -61,11 +59,10 @@ def _weight(
     context: dict[str, Any],
     a: tuple[Printed, str],
     b: tuple[Printed, str],
-    sizes: tuple[int, int],
+    terms: int,
 ) -> KernelText:
-    own, terms = sizes
-    staged = ((own + LANES - 2) // own + 1) * terms + 2 * LANES
-    _fits(s, staged <= GROUP_STAGED)
+    numbers = staged(x.form, s.k.domain[1], x.a.shape[1], x.groups)
+    s.holds(numbers <= GROUP_STAGED)
     block = min(terms, 64)
     more = {
         "n": some_lanes(s.k.domain[1]),
@@ -73,7 +70,7 @@ def _weight(
         "block": block,
         "count": count(terms, block),
         "step": 4 if x.a.dtype == "bit" else 1,
-        "staged": staged,
+        "staged": numbers,
         "q": x.b.shape[0],
         "q_cols": x.a.shape[1],
         "na": some_lanes(x.a.shape[1]),
@@ -101,8 +98,3 @@ def _value(pr: Printer, a: Expr, exact: bool) -> str:
     if a.dtype == "u8":
         return f"2 * {pr.veci(a)} - 255" if exact else f"vtof(2 * {pr.veci(a)} - 255)"
     return pr.veci(a) if exact else pr.vec(a)
-
-
-def _fits(s: Skeleton, small: bool) -> None:
-    if not small:
-        s.large("a convolution in groups has too many channels here", "use fewer channels, or no groups")

@@ -26,8 +26,7 @@ def group(s: Skeleton, x: Group) -> KernelText:
     """In each group of columns of a row, the entry that wins."""
     rows, cols = s.k.domain
     (acc,), size = x.accs, x.size
-    if cols > GROUP_COLUMNS:
-        s.large(f"a layer with groups has at most {GROUP_COLUMNS} units here, not {cols}", "use a narrower layer")
+    s.holds(cols <= GROUP_COLUMNS)
     pr = s.printer("v", "r")
     load = pr.print([acc.expr])
     assert size.op in ("load", "const")

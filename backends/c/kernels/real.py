@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bnnc.plan.types import LANES, ceil_div
+from bnnc.ir.dtype import LANES, ceil_div
 from bnnc.sched.anchor import Convolve
 
 from ...printing import Printed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnnc.ir.bounds import GROUP_COLUMNS
-from bnnc.plan.types import ceil_div
+from bnnc.ir.dtype import ceil_div
 from bnnc.sched.anchor import Recur
 
 from .base import KernelText, Skeleton, lanes
@@ -12,8 +12,7 @@ from .base import KernelText, Skeleton, lanes
 def recur(s: Skeleton, x: Recur) -> KernelText:
     """Some samples at a time; the carried state lies in a local array."""
     rows, cols = s.k.domain
-    if cols > GROUP_COLUMNS:
-        s.large(f"a recurrent layer has at most {GROUP_COLUMNS} units here, not {cols}", "use a narrower layer")
+    s.holds(cols <= GROUP_COLUMNS)
     inputs = x.inputs[0].shape[1]
     context = {
         **s.product(),
