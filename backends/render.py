@@ -40,7 +40,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    env.globals |= {f.__name__: f for f in (declare, lines, share, within, upto)} | {"ceil_div": ceil_div}
+    env.globals |= {f.__name__: f for f in (begin, declare, lines, share, within, upto)} | {"ceil_div": ceil_div}
     env.filters["nest"] = nest
     return env
 
@@ -61,6 +61,16 @@ def share(n: int, var: str = "t") -> str:
     """The head of a loop over a thread's share of ``n`` tiles or rows."""
     first, end = ("tid", "(tid + 1)") if n == 1 else (f"{n} * tid", f"{n} * (tid + 1)")
     return f"for (int {var} = {first} / nt, {var}1 = {end} / nt; {var} < {var}1; {var}++)"
+
+
+def begin(inner: int, count: int, step: int = 1, last: bool = False) -> str:
+    """Where tile ``t`` begins along an axis of ``count`` tiles of ``step``; neighbours are ``inner`` tiles apart.
+    ``last``: no axis is further out.  An axis of one tile says 0, which a compiler's range analysis needs.
+    """
+    if count == 1:
+        return "0"
+    at = ("t" if inner == 1 else f"t / {inner}") + ("" if last else f" % {count}")
+    return at if step == 1 else f"{at} * {step}"
 
 
 def within(var: str, width: int, extent: int, start: str = "") -> str:
