@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnc.diag import did_you_mean, error
+from bnnc.plan.report import Needs
 from bnnc.source import Source
 
 from .c import build as c_build
@@ -36,11 +37,8 @@ class Backend:
     foresee: Callable[..., Any]
     # (target) -> the compiler that is there, or nothing
     installed: Callable[[Any], str]
-    # (target, placed, encoding, compiler) -> bytes beside the arena, and those of them that are in flash
-    code_bytes: Callable[..., int]
-    flash_bytes: Callable[..., int]
-    # (target, placed, compiler) -> bytes of the first stack, and of each other
-    stack_bytes: Callable[..., tuple[int, int]]
+    # (target, placed, encoding, compiler) -> bytes beside the arena
+    needs: Callable[..., Needs]
     # (placed) -> how a step starts on a device of its own, or nothing
     launches: Callable[[Any], str]
     # bytes of an arena that a program can have; 0: as many as there are
@@ -61,9 +59,7 @@ BACKENDS = (
         targets=c_targets.TARGETS,
         find=c_targets.TARGETS.get,
         foresee=c_build.foresee,
-        code_bytes=c_size.code_bytes,
-        flash_bytes=c_size.flash_bytes,
-        stack_bytes=c_emit.stack_bytes,
+        needs=c_size.needs,
         emit=c_emit.emit,
         build=c_build.build,
         suffixes=(".c", ".h", ".ld"),
@@ -78,9 +74,7 @@ BACKENDS = (
         targets=gpu_targets.TARGETS,
         find=gpu_targets.find,
         foresee=lambda *_: None,
-        code_bytes=gpu_emit.device_bytes,
-        flash_bytes=lambda *_: 0,
-        stack_bytes=lambda target, *_: (target.stack, target.thread_stack),
+        needs=gpu_emit.needs,
         emit=gpu_emit.emit,
         build=gpu_build.build,
         suffixes=(".py", ".c", ".h"),

@@ -28,7 +28,6 @@ from elftools.elf.sections import SymbolTableSection
 import bnnc
 from bnnc import driver
 from bnnc.backends.c import bodies, build, size, stack
-from bnnc.backends.c.emit import deepest_arrays
 from bnnc.backends.c.fits import CLANG, Fit
 from bnnc.backends.c.targets import TARGETS, Target
 from bnnc.data import Dataset, write_bnnd
@@ -277,7 +276,7 @@ def total(rows: list[tuple[str, dict[str, int], int, int, int]], code: dict[str,
 
 def stack_needed(measured: dict[str, Any], target: Target, planned: driver.Planned) -> int:
     """What a stack needs beyond the target's and its kernels' arrays."""
-    arrays = deepest_arrays(target, planned.placed)
+    arrays = size.deepest_arrays(target, bodies.calls(planned.placed))
     first = measured["main"] - target.stack - arrays
     return first if target.bare else max(first, measured["worker"] - target.thread_stack - arrays)
 
@@ -291,7 +290,7 @@ def fit_inlined(cc: str, target: Target, like: Target) -> None:
         with tempfile.TemporaryDirectory() as tmp:
             planned = plan(name, target.name, Path(tmp))
         of, none = CLANG[like.name], Fit(f"{cc} 0", {"node": 0}, rates=0)
-        held = m["flash"] - size.beside(target, planned.placed, bodies.calls(planned.placed), None, none, False)
+        held = m["flash"] - size.beside(target, planned.placed, bodies.calls(planned.placed), None, none)
         said = size.bodies_bytes(bodies.calls(planned.placed), target, of, False)
         needed = stack_needed(m, target, planned)
         ratio, stacks = max(ratio, held / said), max(stacks, needed)

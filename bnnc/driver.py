@@ -31,7 +31,7 @@ from .passes import Pass, Trace, run_passes, stage
 from .plan.check import check_plan
 from .plan.pack import pack
 from .plan.place import Placed, place
-from .plan.report import Report
+from .plan.report import Needs, Report
 from .plan.strip import strip
 from .sched.fuse import fuse
 from .sched.order import order
@@ -150,14 +150,10 @@ def report_of(model: Model, placed: Placed, target: Any, threads: int, region: i
     """
     backend, encoding = select.backend_of(target), of_model(model)
     compiler = backend.foresee(target, k.cc)
-    flash, (stack, each) = (
-        backend.flash_bytes(target, placed, encoding, compiler),
-        backend.stack_bytes(target, placed, compiler),
-    )
-    if not 1 <= threads <= (1 if flash else 64):
-        raise error(
-            "B0704", f"{threads} threads", exit_code=2, help=f"target {target.name} has one" if flash else "1 to 64"
-        )
+    need: Needs = backend.needs(target, placed, encoding, compiler)
+    if not 1 <= threads <= (1 if need.flash else 64):
+        told = f"target {target.name} has one" if need.flash else "1 to 64"
+        raise error("B0704", f"{threads} threads", exit_code=2, help=told)
     return Report(
         name=model.name,
         rule=model.rule.name,
@@ -165,14 +161,14 @@ def report_of(model: Model, placed: Placed, target: Any, threads: int, region: i
         batch=model.batch,
         target=target.name,
         placed=placed,
-        code=backend.code_bytes(target, placed, encoding, compiler),
-        stack=stack,
-        threads=each * (threads - 1),
+        code=need.code,
+        stack=need.stack,
+        threads=need.thread_stack * (threads - 1),
         workers=threads - 1,
         system=target.kernel_pages,
         device=backend.launches(placed),
-        flash=flash,
-        region=region if flash else 0,
+        flash=need.flash,
+        region=region if need.flash else 0,
         compiler=str(compiler or ""),
         largest=backend.largest,
     )

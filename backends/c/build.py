@@ -25,6 +25,7 @@ from elftools.elf.sections import SymbolTableSection
 
 from bnnc import knobs
 from bnnc.diag import BnncError, InternalError, error
+from bnnc.ir.dtype import round_up
 from bnnc.plan import contract
 from bnnc.plan.report import Report
 from bnnc.source import Source, whole
@@ -258,7 +259,7 @@ def read_elf(path: Path) -> ElfFacts:
 
 
 def _pages(start: int, size: int, page: int = 4096) -> int:
-    return -(-(start % page + size) // page) * page
+    return round_up(start % page + size, page)
 
 
 def verify_elf(path: Path, report: Report | Sizes, target: Target, calls: stack.Calls | None = None) -> ElfFacts:

@@ -28,33 +28,11 @@ from .bodies import Call, calls, distinct, identifiers
 from .contract import all_ranges, contract
 from .expr import literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
-from .fits import Compiler, fits
 from .net import buffer_rows, defines, net, numbered, state_rows
-from .stack import PAGE, arrays
+from .size import stacks
 from .targets import Target
 
 MAX_ARENA = 2**31 - 2**24  # static memory that code can reach, with room for the code; so every index fits an int
-
-
-def stack_bytes(target: Target, placed: Placed, compiler: Compiler | None = None) -> tuple[int, int]:
-    """What the first stack, and each other thread's, may grow to with this network's kernels; the build checks it."""
-    return _stacks(target, calls(placed), max(f.stack for f in fits(target, compiler)))
-
-
-def deepest_arrays(target: Target, placed: Placed) -> int:
-    """The most bytes of local arrays in a kernel, or in an inner loop for `bench`."""
-    return _deepest(target, calls(placed))
-
-
-def _deepest(target: Target, kernels: list[Call]) -> int:
-    texts = [b.text for b in distinct(kernels)]
-    texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
-    return max((arrays(t, target.lanes) for t in texts), default=0)
-
-
-def _stacks(target: Target, kernels: list[Call], more: int = 0) -> tuple[int, int]:
-    deepest, unit = _deepest(target, kernels) + more, 64 if target.bare else PAGE
-    return -(-(target.stack + deepest) // unit) * unit, -(-(target.thread_stack + deepest) // unit) * unit
 
 
 def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
@@ -194,7 +172,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         )
     name, kernels = model.name, calls(placed)
     flash = samples(model, target) if target.bare else ""
-    each = max(_stacks(target, kernels)[1], report.threads // max(1, report.workers))
+    each = max(stacks(target, kernels)[1], report.threads // max(1, report.workers))
     main = render(
         "c/net.c.j2",
         **_banner(model, placed, report, target),

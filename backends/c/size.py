@@ -6,16 +6,22 @@ program that is larger all the same is compiled again with its true size in the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bnnc.inputs.encode import Encoding
+from bnnc.ir.dtype import ceil_div, round_up
 from bnnc.plan.contract import COUNTER, FIT_MIN, INFLATE
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
+from bnnc.plan.report import Needs
 from bnnc.sched.anchor import Anchor, Contract, Convolve, Map, Reduce
 from bnnc.sched.expr import COLUMNS
 from bnnc.sched.kernel import Kernel
 
+from ..render import template_text
 from .bodies import Call, calls, distinct
 from .fits import Compiler, Fit, fits
+from .stack import PAGE, arrays
 from .targets import Target
 
 ROW = 40  # a buffer's record: a bnnc_state, or less
@@ -24,7 +30,6 @@ TIMES = 26  # of it, while `bench` runs: variables
 NAME = 5  # what a name takes beside its letters: its end, and alignment
 ENCODE, FITTED = 1536, 5 * 1024  # the encoder's code
 HEADERS = 512  # of the ELF file, which lie before the code
-PAGE = 4096
 FEW = 16  # columns of a vector register's lanes
 
 
@@ -93,7 +98,7 @@ def sample_bytes(e: Encoding | None) -> int:
     """What encoding a sample needs beside the decompressor: it as f32, its bits, and what fitting counts."""
     if e is None:
         return 0
-    return -(-(4 * e.steps * e.channels + -(-e.output.elements // 8)) // 8) * 8 + (FIT_MIN if e.fitted else 0)
+    return round_up(4 * e.steps * e.channels + ceil_div(e.output.elements, 8), 8) + (FIT_MIN if e.fitted else 0)
 
 
 def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
@@ -102,7 +107,7 @@ def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
     kept = [
         b for b in plan.buffers if b.region == "state" and e is not None and e.fitted and b.name == "input.thresholds"
     ]
-    room = max(kept[0].offset, plan.arena_bytes - -(-kept[0].end // 64) * 64) if kept else plan.arena_bytes
+    room = max(kept[0].offset, plan.arena_bytes - round_up(kept[0].end, 64)) if kept else plan.arena_bytes
     need = INFLATE + sample_bytes(e)
     return need if room < need else 0
 
@@ -114,39 +119,51 @@ def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
     return target.data_fixed + TIMES * len(placed.packed.train.kernels) + scratch_bytes(placed, e)
 
 
-def code_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
-    """Code, constants and the runtime's own data, at most.  Without an operating system: the data alone, exactly.  With
-    one, whole pages; where kernels lie apart, what the pages of the arena's segment hold beside the arena.
+def needs(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> Needs:
+    """What the program needs beside the arena, at most; without samples in flash.  The build checks it."""
+    made, known = calls(placed), fits(target, compiler)
+    return Needs(
+        _code(target, placed, made, e, known, compiler is not None and compiler.apart),
+        max(round_up(sum(_text(target, placed, made, None, f)), 4) for f in known) if target.bare else 0,
+        *stacks(target, made, max(f.stack for f in known)),
+    )
+
+
+def _code(
+    target: Target, placed: Placed, made: list[Call], e: Encoding | None, known: Sequence[Fit], apart: bool
+) -> int:
+    """Code, constants and the runtime's own data.  Without an operating system: the data alone, exactly.  With one,
+    whole pages; where kernels lie apart, what the pages of the arena's segment hold beside the arena.
     """
-    variables, made = variable_bytes(target, placed, e), calls(placed)
+    variables = variable_bytes(target, placed, e)
     if target.bare:
         return variables
-    if not (target.apart and compiler is not None and compiler.apart):
-        return max(_whole(sum(_text(target, placed, made, e, fit)), PAGE) for fit in fits(target, compiler)) + _whole(
-            variables, PAGE
-        )
-    segments = (_text(target, placed, made, e, fit, apart=True) for fit in fits(target, compiler))
+    if not (target.apart and apart):
+        text = max(round_up(sum(_text(target, placed, made, e, f)), PAGE) for f in known)
+        return text + round_up(variables, PAGE)
+    segments = (_text(target, placed, made, e, f, apart=True) for f in known)
     arena = placed.plan.arena_bytes
-    return max(sum(_whole(n, PAGE) for n in found) for found in segments) + _whole(variables + arena, PAGE) - arena
+    return max(sum(round_up(n, PAGE) for n in found) for found in segments) + round_up(variables + arena, PAGE) - arena
 
 
-def flash_bytes(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> int:
-    """Code and constants that are not in RAM, at most, without samples."""
-    if not target.bare:
-        return 0
-    made = calls(placed)
-    return max(_whole(sum(_text(target, placed, made, None, fit)), 4) for fit in fits(target, compiler))
+def stacks(target: Target, made: list[Call], more: int = 0) -> tuple[int, int]:
+    """Bytes that the first stack, and each other thread's, may grow to with these kernels; ``more``: a compiler's."""
+    deepest, unit = deepest_arrays(target, made) + more, 64 if target.bare else PAGE
+    return round_up(target.stack + deepest, unit), round_up(target.thread_stack + deepest, unit)
 
 
-def _whole(n: int, unit: int) -> int:
-    return -(-n // unit) * unit
+def deepest_arrays(target: Target, made: list[Call]) -> int:
+    """The most bytes of local arrays in a kernel, or in an inner loop for `bench`."""
+    texts = [b.text for b in distinct(made)]
+    texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
+    return max((arrays(t, target.lanes) for t in texts), default=0)
 
 
 def beside(target: Target, placed: Placed, made: list[Call], e: Encoding | None, fit: Fit) -> int:
     """What is there of code and constants beside kernels and inner loops for `bench`."""
     tables = sum(ROW + NAME + len(b.name) for b in placed.plan.buffers)
     tables += 8 * (len(target.levels) + 1) * len(made)  # functions, and where their operands are listed
-    tables += sum(_whole(4 * len(x.operands), 16) for x in made if x.body.shared)
+    tables += sum(round_up(4 * len(x.operands), 16) for x in made if x.body.shared)
     tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else (FITTED if e.fitted else ENCODE) + 8 * len(e.onehot) + 8 * e.bits
     tables += 0 if target.bare else sum(COST + NAME + len(k.name) for k in placed.packed.train.kernels)

@@ -24,6 +24,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.sections import SymbolTableSection
 
 from bnnc.diag import InternalError
+from bnnc.ir.dtype import round_up
 from bnnc.plan.contract import HANDLER, RATE, ROOTS, STEPS, WORKER
 
 FLAG, LLVM_FLAG = "-fcallgraph-info=su", "-fstack-size-section"
@@ -211,4 +212,4 @@ def read(program: Path) -> Calls | None:
 def bounds(calls: Calls, bare: bool) -> tuple[int, int]:
     """Bytes of the first stack and of each other one: whole pages, or multiples of 64 where memory is scarce."""
     unit = 64 if bare else PAGE
-    return -(-calls.main // unit) * unit, -(-calls.depth(WORKER) // unit) * unit
+    return round_up(calls.main, unit), round_up(calls.depth(WORKER), unit)

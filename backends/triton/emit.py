@@ -12,13 +12,14 @@ from math import isfinite
 from typing import Any, NamedTuple
 
 from bnnc.inputs.encode import of_model
+from bnnc.ir.dtype import round_up
 from bnnc.ir.interp import constant_array
 from bnnc.ir.ref import Ref
 from bnnc.model import Model
 from bnnc.plan.codec import encode
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import EVAL, Placed
-from bnnc.plan.report import Report, table_lines, totals
+from bnnc.plan.report import Needs, Report, table_lines, totals
 from bnnc.source import Source
 from bnnc.version import __version__
 
@@ -81,7 +82,7 @@ def device(placed: Placed) -> Device:
                 constant = next(c for c in program.constants if c.name == Ref.parse(s.name).value)
                 raw = encode(s, constant_array(program.value[constant.name], constant))
                 out.append((s.name, at, raw))
-                at += -(-len(raw) // 64) * 64
+                at += round_up(len(raw), 64)
     return Device(placed.plan.arena_bytes, tuple(out), at)
 
 
@@ -202,9 +203,9 @@ def launches(placed: Placed) -> str:
     )
 
 
-def device_bytes(target: Target, placed: Placed, *_: Any) -> int:
-    """What lies in device memory beside the arena."""
-    return device(placed).nbytes - placed.plan.arena_bytes
+def needs(target: Target, placed: Placed, *_: Any) -> Needs:
+    """What lies in device memory beside the arena, and the host's stacks."""
+    return Needs(device(placed).nbytes - placed.plan.arena_bytes, 0, target.stack, target.thread_stack)
 
 
 def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:

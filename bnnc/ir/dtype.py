@@ -43,6 +43,11 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+def round_up(n: int, unit: int) -> int:
+    """The least multiple of ``unit`` that is not less than ``n``."""
+    return -(-n // unit) * unit
+
+
 def value_bytes(shape: tuple[int, int], dtype: str) -> int:
     """Bytes of a value that is stored row by row, bits in words of 32: without what a backend pads."""
     return 4 * shape[0] * ceil_div(shape[1], 32) if dtype in ONE_BIT else shape[0] * shape[1] * NUMBER_BYTES[dtype]

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..diag import NOWHERE, InternalError
+from ..ir.dtype import round_up
 from ..ir.program import Program
 from ..ir.ref import Ref
 from ..model import Model
@@ -55,10 +56,6 @@ class Placed:
 
 def _align(nbytes: int) -> int:
     return 64 if nbytes >= 1024 else 4
-
-
-def _up(n: int, align: int) -> int:
-    return -(-n // align) * align
 
 
 def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
@@ -120,11 +117,11 @@ def live_bytes(ps: PackedSchedule) -> tuple[list[int], dict[str, tuple[int, int]
 
 
 def _first_fit(size: int, align: int, taken: list[tuple[int, int]], floor: int) -> int:
-    at = _up(floor, align)
+    at = round_up(floor, align)
     for lo, hi in sorted(taken):
         if at + size <= lo:
             break
-        at = max(at, _up(hi, align))
+        at = max(at, round_up(hi, align))
     return at
 
 
@@ -151,7 +148,7 @@ def _offsets(
             met = np.flatnonzero((starts[:i] <= last) & (stops[:i] >= first))
             at = _first_fit(size, _align(size), list(zip(places[met].tolist(), ends[met].tolist(), strict=True)), floor)
         else:
-            at = _up(top, _align(size))
+            at = round_up(top, _align(size))
         out[n], top = at, max(top, at + size)
         starts[i], stops[i], places[i], ends[i] = first, last, at, at + size
     return out
@@ -182,7 +179,9 @@ def _place_states(names: list[str], storages: dict[str, Storage], steps: list[St
     end = 0
     for n in sorted(names, key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n)):
         s, align, layer = storages[n], _align(storages[n].nbytes), Ref.parse(n).layer
-        buffers.append(Buffer(s, _up(end, align), 0, len(steps) - 1, "state", align, layer, spans.get(layer, NOWHERE)))
+        buffers.append(
+            Buffer(s, round_up(end, align), 0, len(steps) - 1, "state", align, layer, spans.get(layer, NOWHERE))
+        )
         end = buffers[-1].end
     return buffers
 
@@ -237,5 +236,5 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
     state_bytes = buffers[-1].end if buffers else 0
     offsets = _best_offsets(life, storages, state_bytes, reuse)
     buffers += _place_rest(packed, steps, offsets, life, storages)
-    arena = _up(max(b.end for b in buffers), 64)
+    arena = round_up(max(b.end for b in buffers), 64)
     return Placed(packed, Plan(tuple(buffers), tuple(steps), arena, state_bytes, *_peak(buffers, len(steps))))

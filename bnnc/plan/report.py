@@ -29,6 +29,19 @@ NOT_COUNTED_GPU = (
 
 
 @dataclass(frozen=True)
+class Needs:
+    """Bytes that a program needs beside the arena, at most.  ``code``: text, constants and the runtime's own data in
+    memory; ``flash``: code and constants that are not in RAM, 0 where there is an operating system; ``stack``: the
+    first thread's, ``thread_stack``: each other one's.
+    """
+
+    code: int
+    flash: int
+    stack: int
+    thread_stack: int
+
+
+@dataclass(frozen=True)
 class Report:
     """Bytes of everything a process needs. ``code``: text, constants and the runtime's own data (an upper bound,
     checked by the build); ``stack``: the main thread's bound; ``threads``: static stacks of the others, ``workers`` in

@@ -427,7 +427,7 @@ def test_a_bug_in_bnnc_is_reported_as_one(bnnc, net: str, monkeypatch: pytest.Mo
     ("module", "name", "stage"),
     [
         (select.backend_of(TARGETS["host"]), "emit", "emit"),
-        (select.backend_of(TARGETS["host"]), "code_bytes", "report"),
+        (select.backend_of(TARGETS["host"]), "needs", "report"),
         (select.backend_of(TARGETS["host"]), "build", "build"),
         (show, "plan_table", "none"),
     ],

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 
 import pytest
 from helpers import plan, spec
 
 import bnnc
 from bnnc.backends.c import build
-from bnnc.backends.c.emit import stack_bytes
 from bnnc.backends.c.fits import CLANG, GCC, Compiler, fits
-from bnnc.backends.c.size import code_bytes, flash_bytes
+from bnnc.backends.c.size import needs
 from bnnc.backends.c.targets import TARGETS
 from bnnc.inputs.encode import of_model
 
@@ -50,10 +49,8 @@ def test_an_unknown_compiler_gets_the_largest(target: str) -> None:
     p, t = plan(spec(), target=target), TARGETS[target]
     e = of_model(p.model)
     known = (GNU, replace(GNU, apart=False), LLVM)
-    for size in (code_bytes, flash_bytes):
-        assert size(t, p.placed, e, Compiler()) == max(size(t, p.placed, e, c) for c in known)
-    unknown = stack_bytes(t, p.placed, Compiler())
-    assert unknown == tuple(map(max, *(stack_bytes(t, p.placed, c) for c in known)))
+    found = [astuple(needs(t, p.placed, e, c)) for c in known]
+    assert astuple(needs(t, p.placed, e, Compiler())) == tuple(map(max, *found))
     assert (
         {f.kind for f in fits(t)} == {"gcc", "clang"}
         and set(CLANG) == set(TARGETS)
@@ -81,7 +78,7 @@ def test_long_names_are_counted() -> None:
 
     def code(name: str) -> int:
         p = plan(spec().replace("dense 33;", f"dense 33 name = {name};"))
-        return flash_bytes(TARGETS["cortex-m"], p.placed, None, GNU)
+        return needs(TARGETS["cortex-m"], p.placed, None, GNU).flash
 
     assert code("a" * 60) > code("a" * 30) + 30
 
