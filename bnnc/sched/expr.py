@@ -135,7 +135,7 @@ class Written:
         return self.texts[root]
 
     def _short(self, e: Expr) -> str:
-        for a in sorted(set(e.args), key=lambda a: -len(self.texts[a])):
+        for a in sorted(dict.fromkeys(e.args), key=lambda a: -len(self.texts[a])):
             if len(text := e.said([self.texts[x] for x in e.args])) <= LONG:
                 return text
             self._name(a)

@@ -63,6 +63,17 @@ def test_names_that_meet_are_numbered() -> None:
     )
 
 
+def test_of_two_long_texts_the_first_gets_a_name() -> None:
+    """The same in every process, whose sets may have another order."""
+    for i in range(20):
+        first, second = (op("sqrt", load(f"{x * (LONG // 2)}{i:02}"), hint=x) for x in "ab")
+        written = Written([e := op("add", first, second)])
+        assert (written.of(e), [line[:4] for line in written.lines]) == (
+            f"(a + sqrt(%{'b' * (LONG // 2)}{i:02}))",
+            ["a = "],
+        )
+
+
 def test_no_text_is_long() -> None:
     e = load("x")
     for i in range(60):
