@@ -101,6 +101,11 @@ class Frame:
         """The mask of a load that varies along these axes; empty where none is needed."""
         return " & ".join(m for m, wanted in ((self.row_ok, rows), (self.col_ok, cols)) if wanted and m)
 
+    def turned(self) -> Frame:
+        """With rows for columns."""
+        looped = self.looped.translate({ord("r"): "c", ord("c"): "r"})
+        return Frame(self.col, self.row, self.col_ok, self.row_ok, looped)
+
 
 class Index(printing.Index):
     """As a tensor's index."""

@@ -19,7 +19,7 @@ no tensor core is used.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import INTEGERS, ceil_div
@@ -28,13 +28,10 @@ from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
 from .expr import Frame, Printer, shared
-from .skeleton import TENSOR_TILE, KernelText, Memory, Skeleton, bare_int8, tile
+from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, tile
 
-WEIGHT_TILES = (
-    TENSOR_TILE,
-    (64, 64),
-    (32, 32),
-)  # of a weight's gradient on tensor cores: the first that makes enough of them
+# tiles of a weight's gradient on tensor cores: the first that makes enough of them
+WEIGHT_TILES = (TENSOR_TILE, (64, 64), (32, 32))
 ENOUGH = 96
 
 
@@ -55,7 +52,8 @@ class Images(Skeleton):
             f"at, at_ok = num.{what}({row}, {position}, {g.height}, {g.width}, {g.out_height}, {g.out_width}, {g.kx},"
             f" {g.stride}, {g.top}, {g.left})"
         ]
-        guards = ["at_ok"] * (g.padded or what == "target") + [m for m in masks if m]
+        guards = ["at_ok"] if g.padded or what == "target" else []
+        guards += [m for m in masks if m]
         if guards and guards != ["at_ok"]:
             lines.append(f"at_ok = {' & '.join(guards)}")
         return lines, "at_ok" if guards else ""
@@ -73,176 +71,121 @@ class Images(Skeleton):
         """A statement that says where each column's group has a term, where there are groups."""
         return [f"pick = c // {self.own} * {terms} + {term}"] if self.groups > 1 else []
 
-    def picked(self, row: str, ok: str, term: str, *masks: str) -> Frame:
+    def picked(self, row: str, ok: str, term: str, col_ok: str, term_ok: str = "") -> Frame:
         """A row's term, in the group of each column."""
         if self.groups > 1:
-            return Frame(row, "pick", ok, " & ".join(m for m in masks if m), "rc")
-        return Frame(row, term, ok, masks[-1], "rc")
+            return Frame(row, "pick", ok, " & ".join(m for m in (col_ok, term_ok) if m), "rc")
+        return Frame(row, term, ok, term_ok, "rc")
 
     def convolve(self, x: Convolve) -> KernelText:
         if any(e.dtype == "bit" and e.op != "load" for e in x.operands):
             raise InternalError("one-bit operands of a convolution must be in memory")
         return {"forward": self.forward, "back": self.back, "weight": self.weight}[x.form](x)
 
-    def number(self, pr: Printer, e: Expr, exact: bool = False) -> str:
+    def counted(self, pr: Printer, e: Expr, exact: bool = False) -> str:
         """What the left operand counts: an int32 if ``exact``, else an f32."""
         x = f"(2 * {pr.text[e]} - 255)" if e.dtype == "u8" else pr.whole(e) if exact else pr.num(e)
         return f"{x}.to(tl.float32)" if e.dtype == "u8" and not exact else x
 
+    def filled(self, x: Convolve) -> int:
+        """What the left operand counts beyond the edge."""
+        return x.fill * (255 if x.a.dtype == "u8" else 1)
+
+    def at_once(self, signs: bool) -> int:
+        """How many terms a skeleton takes at a time, of floats times signs or of others."""
+        return 32 if self.large else 4 if signs else 1
+
     # -- forward ------------------------------------------------------------------------------------------------------
     def forward(self, x: Convolve) -> KernelText:
-        a, b = x.a, x.b
-        terms, bits, real = (
-            a.shape[1] // self.groups,
-            (a.dtype, b.dtype) == ("bit", "bit") and self.groups == 1,
-            b.dtype != "bit",
-        )
+        bits, real = x.a.dtype == x.b.dtype == "bit" and self.groups == 1, x.b.dtype != "bit"
         tensors = self.large and (bits or real)
-        context, frame, tiles = self.product(terms, TENSOR_TILE if tensors else (32, 32), 16 if tensors else 1)
-        walk, ok = self.meet("source", "r", "position", frame.row_ok)
-        context |= {
-            "positions": self.geometry.positions,
-            "walk": walk,
-            "rows_ok": frame.row_ok,
-            "cols_ok": frame.col_ok,
-        }
+        p = self.product(x.a.shape[1] // self.groups, *((TENSOR_TILE, 16) if tensors else ((32, 32), 1)))
+        walk, ok = self.meet("source", "r", "position", p.tile.frame.row_ok)
+        p = replace(p, positions=self.geometry.positions, walk=tuple(walk))
         if tensors:
-            return self.forward_tensors(x, context, frame, tiles, ok)
-        if not bits:
-            left, right = (
-                self.printer(self.picked("at", ok, "q", frame.col_ok, "")),
-                self.printer(Frame("w", "c", "", frame.col_ok, "rc")),
-            )
-            a_code, b_code = left.print([a]), right.print([b])
-            a_code.body[:0] = self.pick(terms, "q")
-            b_code.body.insert(0, f"w = position * {terms} + q")
-            fill = x.fill * (255 if a.dtype == "u8" else 1)
-            return KernelText(
-                "contract_outer",
-                tiles,
-                self.epilogue(
-                    {
-                        **context,
-                        "type": "float32" if real else "int32",
-                        "a_code": a_code,
-                        "b_code": b_code,
-                        "a_value": self.beyond(self.number(left, a, not real), str(float(fill) if real else fill)),
-                        "b_value": right.num(b) if real else right.whole(b),
-                    },
-                    frame,
-                ),
-            )
-        return KernelText(
+            return self.forward_tensors(x, p, ok)
+        return self.forward_bits(x, p, ok) if bits else self.forward_terms(x, p, ok)
+
+    def forward_bits(self, x: Convolve, p: Product, ok: str) -> KernelText:
+        """A position's words of channels."""
+        a, b = x.a.attr, x.b.attr
+        return self.summed(
             "convolve",
-            tiles,
-            self.epilogue(
-                {
-                    **context,
-                    "words": ceil_div(terms, 32),
-                    "terms": b.shape[0],
-                    "ok": ok,
-                    "fill": x.fill,
-                    "padded": self.geometry.padded,
-                    "a": self.pointers[a.attr],
-                    "a_stride": self.mem.storages[a.attr].stride,
-                    "b": self.pointers[b.attr],
-                    "b_stride": self.mem.storages[b.attr].stride,
-                },
-                frame,
-            ),
+            p,
+            words=ceil_div(p.q, 32),
+            terms=x.b.shape[0],
+            ok=ok,
+            fill=x.fill,
+            padded=self.geometry.padded,
+            a=self.pointers[a],
+            a_stride=self.mem.storages[a].stride,
+            b=self.pointers[b],
+            b_stride=self.mem.storages[b].stride,
         )
 
-    def forward_tensors(self, x: Convolve, context: dict[str, Any], frame: Frame, tiles: int, ok: str) -> KernelText:
+    def forward_terms(self, x: Convolve, p: Product, ok: str) -> KernelText:
+        """A channel at a time, of real weights or of signs."""
+        real, fill, col_ok = x.b.dtype != "bit", self.filled(x), p.tile.frame.col_ok
+        left = self.printer(self.picked("at", ok, "q", col_ok))
+        right = self.printer(Frame("w", "c", "", col_ok, "rc"))
+        a, b = left.print([x.a]), right.print([x.b])
+        a.body[:0] = self.pick(p.q, "q")
+        b.body.insert(0, f"w = position * {p.q} + q")
+        value = self.beyond(self.counted(left, x.a, not real), str(float(fill) if real else fill))
+        weight = right.num(x.b) if real else right.whole(x.b)
+        return self.by_outer(p, Operand(x.a, a, value), Operand(x.b, b, weight), "float32" if real else "int32")
+
+    def forward_tensors(self, x: Convolve, p: Product, ok: str) -> KernelText:
         """Tiles [pixels, channels] and [channels, output channels] of a position: of int8 for bits."""
-        a, b = x.a, x.b
-        bits, channels = b.dtype == "bit", a.shape[1]
-        block = 64 if bits and channels > 32 else 32
-        q_ok, p_ok = ("q_ok", "p_ok") if channels % block else ("", "")
-        left, right = self.printer(Frame("at", "q", ok, q_ok)), self.printer(Frame("w", "c", p_ok, frame.col_ok))
-        a_code, b_code = left.print([a]), right.print([b])
-        b_code.pre.insert(0, f"w = position * {channels} + p")
+        bits = x.b.dtype == "bit"
+        block = 64 if bits and p.q > 32 else 32
+        q_ok, p_ok = ("q_ok", "p_ok") if p.q % block else ("", "")
+        left = self.printer(Frame("at", "q", ok, q_ok))
+        right = self.printer(Frame("w", "c", p_ok, p.tile.frame.col_ok))
+        a, b = left.print([x.a]), right.print([x.b])
+        b.pre.insert(0, f"w = position * {p.q} + p")
         if not bits:
-            return self.split(
-                context,
-                frame,
-                tiles,
-                (a, self.beyond(left.num(a), str(float(x.fill))), a_code, q_ok),
-                (b, right.num(b), b_code, p_ok),
-            )
-        value = self.beyond(f"tl.where({bare(a_code.results[0])}, 1, -1)", str(x.fill))
-        return KernelText(
-            "contract_dot",
-            tiles,
-            self.epilogue(
-                {
-                    **context,
-                    "block": block,
-                    "ragged": bool(q_ok),
-                    "inner": [],
-                    "offset": False,
-                    "a_code": a_code,
-                    "b_code": b_code,
-                    "a_value": bare_int8(value, q_ok),
-                    "b_value": bare_int8(f"tl.where({bare(b_code.results[0])}, 1, -1)", p_ok),
-                },
-                frame,
-            ),
-            warps=8,
-        )
+            value = self.beyond(left.num(x.a), str(float(x.fill)))
+            return self.by_split(p, Operand(x.a, a, value, q_ok), Operand(x.b, b, right.num(x.b), p_ok))
+        value = self.beyond(f"tl.where({bare(a.results[0])}, 1, -1)", str(x.fill))
+        weight = f"tl.where({bare(b.results[0])}, 1, -1)"
+        return self.by_dot(p, Operand(x.a, a, value, q_ok), Operand(x.b, b, weight, p_ok), block, 8)
 
     # -- gradients ----------------------------------------------------------------------------------------------------
     def back(self, x: Convolve) -> KernelText:
         """Sums over positions and output channels of a float, at the output pixel that meets this one, times a
         weight.
         """
-        a, b = x.a, x.b
-        tensors, signs, q = self.large, b.dtype == "bit", a.shape[1] // self.groups
-        rolled = any(
-            shared(e) for e in a.walk()
-        )  # what many windows share takes registers, and four times as much text
-        most = ((64, 32) if rolled else TENSOR_TILE) if tensors else (8, 32) if rolled else (32, 32)
-        context, frame, tiles = self.product(q, most, 16 if tensors else 1)
-        walk, ok = self.meet("target", "r", "position", frame.row_ok)
-        walk.append(
-            f"w = position * {b.shape[0] // self.geometry.positions} + {'c' if self.groups == 1 else f'c % {self.own}'}"
+        # what many windows share takes registers, and four times as much text
+        rolled = any(shared(e) for e in x.a.walk())
+        p = self.product(
+            x.a.shape[1] // self.groups,
+            ((64, 32) if rolled else TENSOR_TILE) if self.large else (8, 32) if rolled else (32, 32),
+            16 if self.large else 1,
         )
-        context |= {"positions": self.geometry.positions, "walk": walk, "rolled": rolled}
-        ragged = bool(q % (32 if tensors else 4 if signs else 1))
-        q_ok, p_ok = ("q_ok", "p_ok") if ragged else ("", "")
-        left = self.printer(Frame("at", "q", ok, q_ok) if tensors else self.picked("at", ok, "q", frame.col_ok, q_ok))
-        right = self.printer(
-            Frame("w", "p", frame.col_ok, p_ok) if tensors else self.picked("w", frame.col_ok, "q", frame.col_ok, q_ok)
-        )
-        a_code, b_code = left.print([a]), right.print([b])
-        a_code.body[:0] = self.pick(q, "q")
-        value = f"tl.where({ok}, {bare(left.num(a))}, 0.0)"
-        if tensors:
-            return self.split(
-                context, frame, tiles, (a, value, a_code, q_ok), (b, right.num(b), b_code, "" if signs else p_ok)
-            )
-        if signs:
-            return KernelText(
-                "contract_grouped",
-                tiles,
-                self.epilogue(
-                    {
-                        **context,
-                        "ragged": ragged,
-                        "x_code": a_code,
-                        "x_value": value,
-                        "s_code": b_code,
-                        "s_value": b_code.results[0],
-                    },
-                    frame,
-                ),
-            )
-        return KernelText(
-            "contract_outer",
-            tiles,
-            self.epilogue(
-                {**context, "a_code": a_code, "a_value": value, "b_code": b_code, "b_value": right.num(b)}, frame
-            ),
-        )
+        walk, ok = self.meet("target", "r", "position", p.tile.frame.row_ok)
+        column = "c" if self.groups == 1 else f"c % {self.own}"
+        walk.append(f"w = position * {x.b.shape[0] // self.geometry.positions} + {column}")
+        p = replace(p, positions=self.geometry.positions, walk=tuple(walk))
+        left, right = self.back_operands(x, p, ok)
+        if self.large:
+            return self.by_split(p, left, right)
+        return self.by_groups(p, left, right, rolled) if x.b.dtype == "bit" else self.by_outer(p, left, right)
+
+    def back_operands(self, x: Convolve, p: Product, ok: str) -> tuple[Operand, Operand]:
+        """The gradient at the pixel ``at``, where there is one, and the weights of row ``w``."""
+        signs, col_ok = x.b.dtype == "bit", p.tile.frame.col_ok
+        q_ok, p_ok = ("q_ok", "p_ok") if p.q % self.at_once(signs) else ("", "")
+        if self.large:
+            frames = Frame("at", "q", ok, q_ok), Frame("w", "p", col_ok, p_ok)
+        else:
+            frames = self.picked("at", ok, "q", col_ok, q_ok), self.picked("w", col_ok, "q", col_ok, q_ok)
+        left, right = map(self.printer, frames)
+        a, b = left.print([x.a]), right.print([x.b])
+        a.body[:0] = self.pick(p.q, "q")
+        weight = b.results[0] if signs and not self.large else right.num(x.b)
+        value = f"tl.where({ok}, {bare(left.num(x.a))}, 0.0)"
+        return Operand(x.a, a, value, q_ok), Operand(x.b, b, weight, "" if signs else p_ok)
 
     def weight_tile(self) -> tuple[int, int]:
         """On tensor cores: the largest of which there are enough."""
@@ -252,50 +195,38 @@ class Images(Skeleton):
 
     def weight(self, x: Convolve) -> KernelText:
         """Sums over output pixels of what the window of that pixel has, times a float."""
-        a, b = x.a, x.b
-        tensors, q, channels = self.large, b.shape[0], a.shape[1] // self.groups
-        fill = x.fill * (255 if a.dtype == "u8" else 1)
-        most, least = (self.weight_tile(), 16) if tensors else ((32, 32), 1)
-        context, frame, tiles = self.product(q, most, least)
-        context["head"] += [f"position = r // {channels}", f"channel = r % {channels}", *self.pick(channels, "channel")]
-        signs = a.dtype == "bit" and not tensors
-        ragged = bool(q % (32 if tensors else 4 if signs else 1))
-        q_ok, p_ok = ("q_ok", "p_ok" if tensors else "q_ok") if ragged else ("", "")
+        channels, signs = x.a.shape[1] // self.groups, x.a.dtype == "bit" and not self.large
+        p = self.product(x.b.shape[0], *((self.weight_tile(), 16) if self.large else ((32, 32), 1)))
+        row = f"position = r // {channels}", f"channel = r % {channels}"
+        p = replace(p, head=(*row, *self.pick(channels, "channel")))
+        ragged = bool(p.q % self.at_once(signs))
+        left = self.seen(x, p, "q_ok" if ragged else "")
+        right = self.gradient(x, p, ragged)
+        if self.large:
+            return self.by_split(p, left, right)
+        return self.by_groups(p, right, left) if signs else self.by_outer(p, left, right)
+
+    def seen(self, x: Convolve, p: Product, q_ok: str) -> Operand:
+        """What the window of output pixel ``q`` has in the row's position and channel: a number, or a sign."""
+        frame, fill = p.tile.frame, self.filled(x)
         meet, ok = self.meet("source", "q", "position", frame.row_ok, q_ok)
-        left = self.printer(
-            Frame("at", "channel", ok) if tensors else self.picked("at", ok, "channel", frame.col_ok, "")
-        )
-        a_code = left.print([a])
-        a_code.body[:0] = meet
-        right = self.printer(Frame("p" if tensors else "q", "c", p_ok, frame.col_ok, "" if tensors else "r"))
-        b_code = right.print([b])
-        number, there = right.num(b), a_code.results[0]
-        if signs:
-            s_value = f"({there} & at_ok)" if fill < 0 else f"({there} | ~at_ok)" if fill else there
-            return KernelText(
-                "contract_grouped",
-                tiles,
-                self.epilogue(
-                    {
-                        **context,
-                        "ragged": ragged,
-                        "x_code": b_code,
-                        "x_value": number if fill else self.beyond(number, "0.0"),
-                        "s_code": a_code,
-                        "s_value": s_value if self.geometry.padded else there,
-                    },
-                    frame,
-                ),
-            )
-        value = self.beyond(self.number(left, a), str(float(fill)))
-        if tensors:
-            a_ok = "" if self.geometry.padded or a.dtype == "bit" else q_ok
-            return self.split(context, frame, tiles, (a, value, a_code, a_ok), (b, number, b_code, p_ok))
-        return KernelText(
-            "contract_outer",
-            tiles,
-            self.epilogue({**context, "a_code": a_code, "a_value": value, "b_code": b_code, "b_value": number}, frame),
-        )
+        pr = self.printer(Frame("at", "channel", ok) if self.large else self.picked("at", ok, "channel", frame.col_ok))
+        code = pr.print([x.a])
+        code.body[:0] = meet
+        if x.a.dtype == "bit" and not self.large:
+            there, padded = code.results[0], self.geometry.padded
+            sign = f"({there} & at_ok)" if fill < 0 else f"({there} | ~at_ok)" if fill else there
+            return Operand(x.a, code, sign if padded else there)
+        inside = self.geometry.padded or x.a.dtype == "bit"  # what is no term is 0, or its gradient is
+        return Operand(x.a, code, self.beyond(self.counted(pr, x.a), str(float(fill))), "" if inside else q_ok)
+
+    def gradient(self, x: Convolve, p: Product, ragged: bool) -> Operand:
+        """The gradient at an output pixel; 0 where a sign beyond the edge is no term."""
+        signs, col_ok = x.a.dtype == "bit" and not self.large, p.tile.frame.col_ok
+        if self.large:
+            return self.number(x.b, Frame("p", "c", ok := "p_ok" if ragged else "", col_ok), ok)
+        made = self.number(x.b, Frame("q", "c", ok := "q_ok" if ragged else "", col_ok, "r"), ok)
+        return replace(made, value=self.beyond(made.value, "0.0")) if signs and not self.filled(x) else made
 
     # -- pools --------------------------------------------------------------------------------------------------------
     def window(self, x: Window) -> KernelText:
@@ -303,31 +234,25 @@ class Images(Skeleton):
         expr, adds = x.expr, x.adds
         (rows, cols), (bm0, bn0) = self.k.out_shape, self.least()
         bn = tile(cols, 128, bn0)
-        context, frame, tiles = self.tiled(tile(rows, max(1, 1024 // bn), bm0), bn)
-        walk, ok = self.meet("source", "r", "k", frame.row_ok)
-        pr = self.printer(Frame("at", "c", ok, frame.col_ok, "r"))
-        inside = pr.print([expr])
-        whole = expr.dtype in INTEGERS
+        made = self.tiled(tile(rows, max(1, 1024 // bn), bm0), bn)
+        walk, ok = self.meet("source", "r", "k", made.frame.row_ok)
+        pr = self.printer(replace(made.frame, row="at", row_ok=ok, looped="r"))
+        inside, whole = pr.print([expr]), expr.dtype in INTEGERS
         best, route = self.names.new("best"), self.names.new("route")
         found = f"({best} > 0)" if expr.dtype == "bit" and not adds else best
         accs = {i: f"(({route} >> {c.plane} & 1) != 0)" if c.how == "route" else found for i, c in enumerate(x.accs)}
-        code, stores = self.outputs(frame, context["bm"], bn, accs)
-        return KernelText(
+        return self.text(
             "window",
-            tiles,
-            {
-                **context,
-                "positions": self.geometry.positions,
-                "walk": walk,
-                "inside": inside,
-                "adds": adds,
-                "best": best,
-                "route": route,
-                "routed": any(c.how == "route" for c in x.accs),
-                "type": "int32" if whole else "float32",
-                "ok": ok,
-                "value": pr.whole(expr) if whole else pr.num(expr),
-                "code": code,
-                "stores": stores,
-            },
+            made,
+            accs,
+            positions=self.geometry.positions,
+            walk=walk,
+            inside=inside,
+            adds=adds,
+            best=best,
+            route=route,
+            routed=any(c.how == "route" for c in x.accs),
+            type="int32" if whole else "float32",
+            ok=ok,
+            value=pr.whole(expr) if whole else pr.num(expr),
         )

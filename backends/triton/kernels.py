@@ -23,6 +23,7 @@ not those of other backends to the bit, integers and bits that come from integer
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from bnnc.diag import InternalError, error
@@ -33,7 +34,7 @@ from bnnc.sched.kernel import Kernel
 
 from .expr import Frame, Printer
 from .images import Images
-from .skeleton import TENSOR_TILE, KernelText, Memory, Skeleton, bare_int8, power, tile
+from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
 
 TILE = 2048  # elements of a map's tile
 COLUMNS = 128
@@ -49,88 +50,63 @@ class Matrices(Skeleton):
         rows, cols = self.k.domain
         bm0, bn0 = self.least()
         bn = tile(cols, COLUMNS, bn0)
-        bm = tile(rows, max(1, TILE // bn), bm0)
-        context, frame, tiles = self.tiled(bm, bn)
-        code, stores = self.outputs(frame, bm, bn, {})
-        return KernelText("map", tiles, {**context, "code": code, "stores": stores})
+        return self.text("map", self.tiled(tile(rows, max(1, TILE // bn), bm0), bn), {})
 
     # -- reductions ---------------------------------------------------------------------------------------------------
     def reduce(self, x: Reduce) -> KernelText:
         """Lanes along the axis that stays; the other one in index order."""
-        rows, cols = self.k.domain
+        (rows, cols), (bm0, bn0) = self.k.domain, self.least()
         by_rows = x.axis == ROWS
-        bm0, bn0 = self.least()
-        bm, bn = (1, tile(cols, LANES, bn0)) if by_rows else (tile(rows, LANES, bm0), 1)
-        context, frame, tiles = self.tiled(bm, bn)
-        context["head"] = [h for h in context["head"] if not h.startswith("r = " if by_rows else "c = ")]
-        inner = Frame(row_ok=frame.row_ok, col_ok=frame.col_ok, looped="r" if by_rows else "c")
+        loop, stays = ("r", "c") if by_rows else ("c", "r")
+        made = self.tiled(1, tile(cols, LANES, bn0)) if by_rows else self.tiled(tile(rows, LANES, bm0), 1)
         accs = {i: self.names.new(f"acc{i}") for i in range(len(x.accs))}
         if by_rows and not self.mem.exact and rows >= TALL and all(a.how == "sum" for a in x.accs):
-            return self.reduce_tall(x, context, frame, tiles, accs)
-        pr = self.printer(inner)
+            return self.reduce_tall(x, made, accs)
+        pr = self.printer(replace(made.frame, looped=loop))
         inside = pr.print([a.expr for a in x.accs], tuple(a.expr for a in x.accs if a.how != "sum"))
-        steps = [self.step(a, accs[i], pr, "r" if by_rows else "c") for i, a in enumerate(x.accs)]
-        code, stores = self.outputs(frame, bm, bn, accs)
-        return KernelText(
+        return self.text(
             "reduce",
-            tiles,
-            {
-                **context,
-                "loop": "r" if by_rows else "c",
-                "extent": rows if by_rows else cols,
-                "shape": f"({bm}, {bn})",
-                "inside": inside,
-                "accs": [x for s in steps for x in s],
-                "code": code,
-                "stores": stores,
-            },
+            made,
+            accs,
             warps=1,
+            head=made.head(stays),
+            loop=loop,
+            extent=rows if by_rows else cols,
+            inside=inside,
+            turns=[turn for i, a in enumerate(x.accs) for turn in self.step(a, accs[i], pr, loop)],
         )
 
-    def reduce_tall(
-        self, x: Reduce, context: dict[str, Any], frame: Frame, tiles: int, accs: dict[int, str]
-    ) -> KernelText:
+    def reduce_tall(self, x: Reduce, made: Tile, accs: dict[int, str]) -> KernelText:
         """Sums over many rows, 32 of them at a time."""
-        rows, ragged = self.k.domain[0], bool(self.k.domain[0] % 32)
-        pr = self.printer(Frame(row_ok="rows_ok" if ragged else "", col_ok=frame.col_ok, looped="r"))
-        inside = pr.print([a.expr for a in x.accs])
-        sums = []
+        rows = self.k.domain[0]
+        row_ok = "rows_ok" if rows % 32 else ""
+        pr = self.printer(Frame(row_ok=row_ok, col_ok=made.frame.col_ok, looped="r"))
+        inside, sums = pr.print([a.expr for a in x.accs]), []
         for i, a in enumerate(x.accs):
-            whole = a.expr.dtype in INTEGERS
-            term = pr.whole(a.expr) if whole else pr.num(a.expr)
-            sums.append(
-                {
-                    "name": accs[i],
-                    "type": "int32" if whole else "float32",
-                    "step": f"{accs[i]} + " + (f"tl.where(rows_ok, {term}, {0 if whole else 0.0})" if ragged else term),
-                }
-            )
-        code, stores = self.outputs(frame, 1, context["bn"], accs)
-        return KernelText(
+            kind, term, none = ("int32", pr.whole(a.expr), 0) if is_whole(a) else ("float32", pr.num(a.expr), 0.0)
+            term = f"tl.where({row_ok}, {term}, {none})" if row_ok else term
+            sums.append({"name": accs[i], "type": kind, "step": f"{accs[i]} + {term}"})
+        return self.text(
             "reduce_tall",
-            tiles,
-            {
-                **context,
-                "extent": rows,
-                "ragged": ragged,
-                "inside": inside,
-                "accs": sums,
-                "code": code,
-                "stores": stores,
-            },
+            made,
+            accs,
+            head=made.head("c"),
+            extent=rows,
+            ragged=bool(row_ok),
+            inside=inside,
+            turns=sums,
         )
 
     def step(self, a: Acc, acc: str, pr: Printer, loop: str) -> list[dict[str, str]]:
         """The accumulators of one reduction: type, and what each turn of the loop does."""
-        whole = a.expr.dtype in INTEGERS
-        x, kind = (pr.whole(a.expr), "int32") if whole else (pr.num(a.expr), "float32")
+        x, kind = (pr.whole(a.expr), "int32") if is_whole(a) else (pr.num(a.expr), "float32")
         if a.how == "sum":
             return [{"name": acc, "type": kind, "step": f"{acc} + {x}"}]
         if a.how == "max":
             return [{"name": acc, "type": kind, "step": f"tl.where(({x} > {acc}) | ({loop} == 0), {x}, {acc})"}]
         best = self.names.new("best")
         return [
-            {"name": acc, "type": "int32", "step": f"tl.where({x} > {best}, {loop}, {acc})" if loop else ""},
+            {"name": acc, "type": "int32", "step": f"tl.where({x} > {best}, {loop}, {acc})"},
             {"name": best, "type": kind, "step": f"tl.where(({x} > {best}) | ({loop} == 0), {x}, {best})"},
         ]
 
@@ -141,9 +117,7 @@ class Matrices(Skeleton):
         if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
             raise InternalError("one-bit operands of a contraction must be in memory")
         if bits[1] and (a.dtype == "u8" or (bits[0] and (x.form != "tn" or x.gate is not None))):
-            if x.form == "tn" or a.dtype == "u8" or self.large:
-                return self.dot(x)
-            return self.popcount(x)
+            return self.whole(x)
         if self.large and not all(bits):
             return self.tensors(x)
         if bits[0] != bits[1]:
@@ -154,153 +128,82 @@ class Matrices(Skeleton):
             "B0701", f"the Triton backend has no kernel for {a.dtype} x {b.dtype} in form {x.form}", self.k.where.span
         )
 
+    def frames(self, x: Contract, made: Tile, right: str, ragged: bool) -> tuple[Frame, Frame]:
+        """Where operands stand: terms of the left one are ``q``, along its rows in form tn; of the right one ``right``,
+        along its columns in form nt.  They are tiles, or where both are ``q`` a loop's turns.
+        """
+        (q_ok, right_ok), looped = ("q_ok", f"{right}_ok") if ragged else ("", ""), right == "q"
+        a = Frame("r", "q", made.frame.row_ok, q_ok, "c" if looped else "")
+        b = Frame(right, "c", right_ok, made.frame.col_ok, "r" if looped else "")
+        return a.turned() if x.form == "tn" else a, b.turned() if x.form == "nt" else b
+
+    def whole(self, x: Contract) -> KernelText:
+        """Whole numbers: on tensor cores, or words of bits."""
+        return self.dot(x) if x.form == "tn" or x.a.dtype == "u8" or self.large else self.popcount(x)
+
     def popcount(self, x: Contract) -> KernelText:
-        context, frame, tiles = self.product(x.dims[1], (32, 32))
         a, b = x.a.attr, x.b.attr
-        gate = self.pointers[x.gate.attr] if x.gate is not None else ""
-        return KernelText(
+        return self.summed(
             "contract_popcount",
-            tiles,
-            self.epilogue(
-                {
-                    **context,
-                    "words": ceil_div(context["q"], 32),
-                    "a": self.pointers[a],
-                    "a_stride": self.mem.storages[a].stride,
-                    "gate": gate,
-                    "b": self.pointers[b],
-                    "b_stride": self.mem.storages[b].stride,
-                    "rows_ok": frame.row_ok,
-                    "cols_ok": frame.col_ok,
-                },
-                frame,
-            ),
+            self.product(x.dims[1], (32, 32)),
+            words=ceil_div(x.dims[1], 32),
+            a=self.pointers[a],
+            a_stride=self.mem.storages[a].stride,
+            gate=self.pointers[x.gate.attr] if x.gate is not None else "",
+            b=self.pointers[b],
+            b_stride=self.mem.storages[b].stride,
         )
 
     def dot(self, x: Contract) -> KernelText:
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
-        (m, q, _), a, b = x.dims, x.a, x.b
-        whole = any(o.row_sum for o in self.k.outputs)  # rows from end to end
-        most = (16, 64) if whole else TENSOR_TILE if self.large else (32, 32) if x.form == "tn" else (64, 64)
-        context, frame, tiles = self.product(q, most, 16)
-        inner: list[str] = []
-        if whole:
-            inner = [
-                f"c = c0 + tl.arange(0, {context['bn']})[None, :]",
-                *(h for h in context["head"] if h.startswith("cols_ok = ")),
-            ]
-            tiles = ceil_div(m, context["bm"])
-            start = f"t * {context['bm']} + " if tiles > 1 else ""
-            self.origins = (start, "c0 + ")
-            context["head"] = [
-                f"r = {start}tl.arange(0, {context['bm']})[:, None]",
-                *(h for h in context["head"] if h.startswith("rows_ok = ")),
-            ]
-        block = 64 if self.large else 32
-        ragged = bool(q % block)
-        q_ok = "q_ok" if ragged else ""
-        across, down = Frame("r", "q", frame.row_ok, q_ok), Frame("q", "r", q_ok, frame.row_ok)
-        left = self.printer(down if x.form == "tn" else across)
-        gate = [x.gate] if x.gate is not None else []
-        a_code = left.print([a, *gate])
-        value = a_code.results[0]
-        if a.dtype == "bit":
-            value = f"tl.where({value}, 1, -1)"
-        if a.dtype == "u8":
-            value = f"{value} - 128"
-        if gate:
-            value = f"tl.where({a_code.results[1]}, {value}, 0)"
-        right = self.printer(
-            Frame("c", "p", frame.col_ok, "p_ok" if ragged else "")
-            if x.form == "nt"
-            else Frame("p", "c", "p_ok" if ragged else "", frame.col_ok)
+        whole_rows = any(o.row_sum for o in self.k.outputs)
+        most = (16, 64) if whole_rows else TENSOR_TILE if self.large else (32, 32) if x.form == "tn" else (64, 64)
+        p, block = self.product(x.dims[1], most, 16), 64 if self.large else 32
+        loop: dict[str, Any] = {}
+        if whole_rows:
+            p = self.from_end_to_end(p)
+            loop = {"head": p.tile.head("r"), "inner": p.tile.head("c")}
+        left, right = self.frames(x, p.tile, "p", bool(p.q % block))
+        a = self.printer(left).print([x.a, *([x.gate] if x.gate is not None else [])])
+        value, b = a.results[0], self.printer(right).print([x.b])
+        value = {"bit": f"tl.where({value}, 1, -1)", "u8": f"{value} - 128"}.get(x.a.dtype, value)
+        if x.gate is not None:
+            value = f"tl.where({a.results[1]}, {value}, 0)"
+        return self.by_dot(
+            p,
+            Operand(x.a, a, value, "q_ok" if p.q % block else ""),
+            Operand(x.b, b, f"tl.where({b.results[0]}, 1, -1)", "p_ok" if p.q % block else ""),
+            block,
+            8 if self.large else 4,
+            offset=x.a.dtype == "u8",
+            **loop,
         )
-        b_code = right.print([b])
-        return KernelText(
-            "contract_dot",
-            tiles,
-            self.epilogue(
-                {
-                    **context,
-                    "block": block,
-                    "ragged": ragged,
-                    "a_code": a_code,
-                    "b_code": b_code,
-                    "inner": inner,
-                    "rows_ok": frame.row_ok,
-                    "cols_ok": frame.col_ok,
-                    "a_value": bare_int8(value, "q_ok" if ragged else ""),
-                    "b_value": bare_int8(f"tl.where({b_code.results[0]}, 1, -1)", "p_ok" if ragged else ""),
-                    "offset": a.dtype == "u8",
-                },
-                frame,
-            ),
-            warps=8 if self.large else 4,
-        )
+
+    def from_end_to_end(self, p: Product) -> Product:
+        """Tiles that walk along their rows, in a loop whose turns begin at column ``c0``."""
+        rows, count = p.tile.rows, ceil_div(p.tile.of[0], p.tile.rows)
+        start = f"t * {rows}" if count > 1 else ""
+        return replace(p, tile=replace(p.tile, starts=(start, "c0"), count=count))
 
     def tensors(self, x: Contract) -> KernelText:
         """A product with a float on f16 tensor cores."""
-        a, b = x.a, x.b
-        context, frame, tiles = self.product(x.dims[1], TENSOR_TILE, 16)
-        q_ok, p_ok = ("q_ok", "p_ok") if context["q"] % 32 else ("", "")
-        left = self.printer(
-            Frame("q", "r", q_ok, frame.row_ok) if x.form == "tn" else Frame("r", "q", frame.row_ok, q_ok)
-        )
-        right = self.printer(
-            Frame("c", "p", frame.col_ok, p_ok) if x.form == "nt" else Frame("p", "c", p_ok, frame.col_ok)
-        )
-        a_code, b_code = left.print([a]), right.print([b])
-        return self.split(context, frame, tiles, (a, left.num(a), a_code, q_ok), (b, right.num(b), b_code, p_ok))
+        p = self.product(x.dims[1], TENSOR_TILE, 16)
+        oks = ("q_ok", "p_ok") if p.q % 32 else ("", "")
+        frames = self.frames(x, p.tile, "p", bool(p.q % 32))
+        return self.by_split(p, *(self.number(e, f, ok) for e, f, ok in zip((x.a, x.b), frames, oks, strict=True)))
 
     def grouped(self, x: Contract) -> KernelText:
         """Sums over q of a float times a sign, the float operand along rows or columns of the tile."""
-        context, frame, tiles = self.product(x.dims[1], (32, 32))
-        across = x.form == "tn"  # the float operand is on the right
-        number, sign = (x.b, x.a) if across else (x.a, x.b)
-        q_ok = "q_ok" if context["q"] % 4 else ""
-        by_form = {
-            "tn": (Frame("q", "c", q_ok, frame.col_ok, "r"), Frame("q", "r", q_ok, frame.row_ok, "r")),
-            "nt": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("c", "q", frame.col_ok, q_ok, "c")),
-            "nn": (Frame("r", "q", frame.row_ok, q_ok, "c"), Frame("q", "c", q_ok, frame.col_ok, "r")),
-        }
-        of_number, of_sign = by_form[x.form]
-        pr = self.printer(of_number)
-        x_code = pr.print([number])
-        s_code = self.printer(of_sign).print([sign])
-        return KernelText(
-            "contract_grouped",
-            tiles,
-            self.epilogue(
-                {
-                    **context,
-                    "ragged": bool(q_ok),
-                    "x_code": x_code,
-                    "x_value": pr.num(number),
-                    "s_code": s_code,
-                    "s_value": s_code.results[0],
-                },
-                frame,
-            ),
-        )
+        p = self.product(x.dims[1], (32, 32))
+        a, b = zip((x.a, x.b), self.frames(x, p.tile, "q", bool(p.q % 4)), strict=True)
+        (number, its), (sign, place) = (b, a) if x.form == "tn" else (a, b)
+        left, s = self.number(number, its, "q_ok" if p.q % 4 else ""), self.printer(place).print([sign])
+        return self.by_groups(p, left, Operand(sign, s, s.results[0]))
 
     def outer(self, x: Contract) -> KernelText:
-        a, b = x.a, x.b
-        context, frame, tiles = self.product(x.dims[1], (32, 32))
-        left = self.printer(
-            Frame("q", "r", "", frame.row_ok, "r") if x.form == "tn" else Frame("r", "q", frame.row_ok, "", "c")
-        )
-        a_code = left.print([a])
-        right = self.printer(
-            Frame("c", "q", frame.col_ok, "", "c") if x.form == "nt" else Frame("q", "c", "", frame.col_ok, "r")
-        )
-        b_code = right.print([b])
-        return KernelText(
-            "contract_outer",
-            tiles,
-            self.epilogue(
-                {**context, "a_code": a_code, "a_value": left.num(a), "b_code": b_code, "b_value": right.num(b)}, frame
-            ),
-        )
+        p = self.product(x.dims[1], (32, 32))
+        left, right = self.frames(x, p.tile, "q", False)
+        return self.by_outer(p, self.number(x.a, left), self.number(x.b, right))
 
     # -- groups -------------------------------------------------------------------------------------------------------
     def group(self, x: Group) -> KernelText:
@@ -310,88 +213,57 @@ class Matrices(Skeleton):
         assert size.op in ("load", "const")
         bm0, bn0 = self.least()
         bn = tile(cols, 64, bn0)
-        context, frame, tiles = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
-        here = self.printer(frame)
-        own = here.print([acc.expr])
-        there = self.printer(Frame("r", "other", frame.row_ok, "other_ok"))
-        others = there.print([acc.expr])
-        won = self.names.new("won")
-        code, stores = self.outputs(frame, context["bm"], bn, {0: won})
-        return KernelText(
+        made = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
+        here, there = self.printer(made.frame), self.printer(Frame("r", "other", made.frame.row_ok, "other_ok"))
+        own, others, won = here.print([acc.expr]), there.print([acc.expr]), self.names.new("won")
+        return self.text(
             "group",
-            tiles,
-            {
-                **context,
-                "size": f"tl.load({self.pointers[size.attr]})" if size.op == "load" else size.attr,
-                "own": own,
-                "value": here.whole(acc.expr),
-                "others": others,
-                "other": there.whole(acc.expr),
-                "won": won,
-                "code": code,
-                "stores": stores,
-            },
+            made,
+            {0: won},
+            size=f"tl.load({self.pointers[size.attr]})" if size.op == "load" else size.attr,
+            own=own,
+            value=here.whole(acc.expr),
+            others=others,
+            other=there.whole(acc.expr),
+            won=won,
         )
 
     # -- time ---------------------------------------------------------------------------------------------------------
     def fold(self, x: Fold) -> KernelText:
         """Sums over the steps of a sample."""
-        rows, cols = self.k.out_shape
-        (acc,) = x.accs
-        bm0, bn0 = self.least()
+        (rows, cols), (bm0, bn0), (acc,) = self.k.out_shape, self.least(), x.accs
         bn = tile(cols, COLUMNS, bn0)
-        context, frame, tiles = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
-        pr = self.printer(Frame("at", "c", frame.row_ok, frame.col_ok, "r"))
-        inside = pr.print([acc.expr])
-        name = self.names.new("acc")
-        code, stores = self.outputs(frame, context["bm"], bn, {0: name})
-        return KernelText(
-            "fold",
-            tiles,
-            {
-                **context,
-                "steps": x.steps,
-                "inside": inside,
-                "value": pr.whole(acc.expr),
-                "acc": name,
-                "code": code,
-                "stores": stores,
-            },
-        )
+        made = self.tiled(tile(rows, max(1, TILE // bn), bm0), bn)
+        pr = self.printer(replace(made.frame, row="at", looped="r"))
+        inside, name = pr.print([acc.expr]), self.names.new("acc")
+        return self.text("fold", made, {0: name}, steps=x.steps, inside=inside, value=pr.whole(acc.expr), acc=name)
 
     def recur(self, x: Recur) -> KernelText:
         """Through time, some samples at a time and all their units; the carried state is words in registers."""
         (rows, cols), steps = self.k.domain, x.steps
         bn = tile(cols, power(cols), 32)
         bm = tile(rows // steps, max(1, TILE // 4 // bn))
-        tiles = ceil_div(rows // steps, bm)
-        frame = Frame("at", "c", "rows_ok" if rows // steps % bm else "", "cols_ok" if cols % bn else "")
-        acc = self.names.new("y")
-        code, stores = self.outputs(frame, bm, bn, {0: acc})
-        operand = [{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in x.inputs]
-        inputs = x.inputs[0].shape[1]
-        return KernelText(
+        count = ceil_div(rows // steps, bm)
+        made = Tile(bm, bn, (rows // steps, cols), (f"t * {bm}" if count > 1 else "", ""), count)
+        acc, inputs = self.names.new("y"), x.inputs[0].shape[1]
+        return self.text(
             x.op,
-            tiles,
-            {
-                "start": f"t * {bm} + " if tiles > 1 else "",
-                "bm": bm,
-                "bn": bn,
-                "rows": rows // steps,
-                "cols": cols,
-                "steps": steps,
-                "first": x.first,
-                "rows_ok": frame.row_ok,
-                "cols_ok": frame.col_ok,
-                "operand": operand,
-                "inputs": inputs,
-                "words": ceil_div(cols, 32),
-                "input_words": ceil_div(inputs, 32),
-                "acc": acc,
-                "code": code,
-                "stores": stores,
-            },
+            made,
+            {0: acc},
+            replace(made.frame, row="at"),
+            steps=steps,
+            first=x.first,
+            operand=[{"ptr": self.pointers[e.attr], "stride": self.mem.storages[e.attr].stride} for e in x.inputs],
+            inputs=inputs,
+            words=ceil_div(cols, 32),
+            input_words=ceil_div(inputs, 32),
+            acc=acc,
         )
+
+
+def is_whole(a: Acc) -> bool:
+    """Is this a sum, or the like, of whole numbers?"""
+    return a.expr.dtype in INTEGERS
 
 
 SKELETONS: dict[type[Anchor], tuple[type[Skeleton], Callable[[Any, Any], KernelText]]] = {

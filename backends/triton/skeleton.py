@@ -12,10 +12,10 @@ from bnnc.ir.dtype import Packing, ceil_div
 from bnnc.plan.types import Storage
 from bnnc.sched.anchor import Contract, Convolve
 from bnnc.sched.expr import Expr, bare
-from bnnc.sched.kernel import Kernel
+from bnnc.sched.kernel import Kernel, Output
 
 from .. import printing
-from ..printing import Pointers, Printed, Variables
+from ..printing import Pointers, Printed, Variables, plus
 from .expr import TYPES, Frame, Index, Printer, ident, reserved
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
@@ -34,6 +34,63 @@ class Memory(printing.Memory):
 
     def at(self, name: str) -> int:
         return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """What one program makes of a result at a time: ``rows`` x ``cols`` of its ``of``.
+
+    ``starts``: the text of its first row and of its first column, empty where that is 0; ``count``: how many tiles
+    there are.
+    """
+
+    rows: int
+    cols: int
+    of: tuple[int, int]
+    starts: tuple[str, str] = ("", "")
+    count: int = 1
+
+    @property
+    def frame(self) -> Frame:
+        """The tile's rows and columns; a mask where its last one ends beyond the result."""
+        (rows, cols) = self.of
+        return Frame(row_ok="rows_ok" if rows % self.rows else "", col_ok="cols_ok" if cols % self.cols else "")
+
+    def head(self, axes: str = "rc") -> list[str]:
+        """The statements that make ``r``, ``c`` and their masks."""
+        r = plus(self.starts[0], f"tl.arange(0, {self.rows})[:, None]")
+        c = plus(self.starts[1], f"tl.arange(0, {self.cols})[None, :]")
+        made = {"r": (f"r = {r}", self.frame.row_ok), "c": (f"c = {c}", self.frame.col_ok)}
+        masks = ((axis, made[axis][1], self.of["rc".index(axis)]) for axis in axes)
+        return [made[axis][0] for axis in axes] + [f"{ok} = {axis} < {extent}" for axis, ok, extent in masks if ok]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A tile of sums of ``q`` terms in the variable ``acc``.
+
+    ``head``: statements behind those that make the tile's rows and columns; ``positions``: of the window that a loop
+    around the terms walks over, none where there is no window, and ``walk``: what each turn of that loop begins with.
+    """
+
+    tile: Tile
+    q: int
+    acc: str
+    head: tuple[str, ...] = ()
+    positions: int = 0
+    walk: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Operand:
+    """Of a product: the statements that make a tile or a term of it, the text of its value, and the mask of its terms,
+    where one is needed.
+    """
+
+    expr: Expr
+    code: Printed
+    value: str
+    ok: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +141,6 @@ class Skeleton(Pointers):
 
     def __init__(self, k: Kernel, mem: Memory) -> None:
         self.mem = mem
-        self.sums: list[dict[str, str]] = []  # of rows, of what :meth:`outputs` printed last
         super().__init__(k, mem, Variables(reserved(), reserved()))
 
     def pointer_name(self, place: str) -> str:
@@ -116,83 +172,83 @@ class Skeleton(Pointers):
             32 if any(s.packing is not Packing.ROWS and s.shape[1] > 1 for s in bits) else 1,
         )
 
-    def grid(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
-        """Tiles of the output: statements that make ``r`` and ``c``, the frame that names them, and how many there
-        are.
-        """
-        rows, cols = self.k.out_shape
-        tm, tn = ceil_div(rows, bm), ceil_div(cols, bn)
-        at_row, at_col = ("t" if tn == 1 else f"t // {tn}", "t" if tm == 1 else f"t % {tn}")
-        head = [
-            f"r = {f'{at_row} * {bm} + ' if tm > 1 else ''}tl.arange(0, {bm})[:, None]",
-            f"c = {f'{at_col} * {bn} + ' if tn > 1 else ''}tl.arange(0, {bn})[None, :]",
-        ]
-        frame = Frame(row_ok="rows_ok" if rows % bm else "", col_ok="cols_ok" if cols % bn else "")
-        head += [f"rows_ok = r < {rows}"] if frame.row_ok else []
-        head += [f"cols_ok = c < {cols}"] if frame.col_ok else []
-        return {"head": head, "bm": bm, "bn": bn, "rows": rows, "cols": cols}, frame, tm * tn
+    def tiled(self, rows: int, cols: int) -> Tile:
+        """Tiles of the output, along a row of them first."""
+        of = self.k.out_shape
+        down, along = ceil_div(of[0], rows), ceil_div(of[1], cols)
+        row, col = ("t" if along == 1 else f"t // {along}", "t" if down == 1 else f"t % {along}")
+        starts = f"{row} * {rows}" if down > 1 else "", f"{col} * {cols}" if along > 1 else ""
+        return Tile(rows, cols, of, starts, down * along)
+
+    def text(
+        self,
+        template: str,
+        tile: Tile,
+        accs: dict[int, str],
+        frame: Frame | None = None,
+        warps: int = 4,
+        **context: Any,
+    ) -> KernelText:
+        """A skeleton around a tile and what is done with it at the end, where ``frame`` stands (the tile's own)."""
+        end, sums = self.outputs(tile, accs, frame or tile.frame)
+        shared = {
+            "head": tile.head(),
+            "bm": tile.rows,
+            "bn": tile.cols,
+            "cols": tile.of[1],
+            "rows_ok": tile.frame.row_ok,
+            "cols_ok": tile.frame.col_ok,
+            "end": end,
+            "sums": sums,
+        }
+        return KernelText(template, tile.count, {**shared, **context}, warps)
 
     # -- stores -------------------------------------------------------------------------------------------------------
-    def outputs(self, frame: Frame, bm: int, bn: int, accs: dict[int, str]) -> tuple[Printed, list[str]]:
-        """The epilogue of a tile: statements, and the stores."""
-        outs = self.finished()
-        start = self.origins[1].removesuffix(" + ")
-        words = (bm, bn, f"({start}) // 32 + " if start else "") if bn % 32 == 0 else None
+    def outputs(self, tile: Tile, accs: dict[int, str], frame: Frame) -> tuple[list[str], list[dict[str, str]]]:
+        """The epilogue of a tile: statements with its stores, and the sums along its rows."""
+        outs, start = self.finished(), tile.starts[1]
+        words = (tile.rows, tile.cols, f"({start}) // 32 + " if start else "") if tile.cols % 32 == 0 else None
         pr = self.printer(replace(frame, words=words), accs)
         bits = tuple(o.expr for o in outs if o.expr.dtype in ("bit", "bool"))
-        printed = pr.print([o.expr for o in outs], bits)
-        stores = [line for o in outs if not o.row_sum for line in self.store(o.value, o.expr, pr, frame, bm, bn)]
-        self.sums = [
+        lines = pr.print([o.expr for o in outs], bits).lines
+        lines += [line for o in outs if not o.row_sum for line in self.store(o, pr, tile)]
+        sums = [
             {"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
             for o in outs
             if o.row_sum
         ]
-        return printed, stores
+        return lines, sums
 
-    def store(self, value: str, e: Expr, pr: Printer, frame: Frame, bm: int, bn: int) -> list[str]:
+    def store(self, o: Output, pr: Printer, tile: Tile) -> list[str]:
         """The statements that store a tile of a result."""
-        s = self.mem.storages[value]
-        tall, wide = s.shape[0] > 1 or bm > 1, s.shape[1] > 1 or bn > 1
+        s, e, frame = self.mem.storages[o.value], o.expr, pr.frame
+        tall, wide = s.shape[0] > 1 or tile.rows > 1, s.shape[1] > 1 or tile.cols > 1
         row, col, ok = frame.row if tall else "", frame.col if wide else "", frame.ok(tall, wide)
         if not s.one_bit:
-            return self.put(value, row, col, pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e), ok)
+            return self.put(o.value, row, col, pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e), ok)
         mask = pr.text[e] if not ok else f"{pr.text[e]} & {ok}"
         if row if s.packing is Packing.ROWS else col:
-            return self.store_words(value, mask, frame, (row, col), (bm, bn))
-        return self.put(value, row, col, f"({mask}).to(tl.uint32)", ok)  # one bit a word
+            return self.store_words(o.value, mask, (row, col), frame, tile)
+        return self.put(o.value, row, col, f"({mask}).to(tl.uint32)", ok)  # one bit a word
 
     def put(self, value: str, row: str, col: str, x: str, ok: str) -> list[str]:
         """One number, or one word, for each (row, col)."""
         at = self.mem.storages[value].at(Index(row), Index(col))[0].text or "tl.full((1, 1), 0, tl.int32)"
         return [f"tl.store({self.pointers[value]} + {at}, {x}{f', mask={ok}' if ok else ''})"]
 
-    def store_words(self, value: str, mask: str, frame: Frame, at: tuple[str, str], tile: tuple[int, int]) -> list[str]:
+    def store_words(self, value: str, mask: str, at: tuple[str, str], frame: Frame, tile: Tile) -> list[str]:
         """One word for 32 rows or columns: the first of them says where."""
-        s, (row, col), (bm, bn) = self.mem.storages[value], at, tile
-        by_rows = s.packing is Packing.ROWS
+        (row, col), axis = at, 0 if self.mem.storages[value].packing is Packing.ROWS else 1
         word, first = self.names.new("word"), self.names.new("first")
-        packed = f"num.{'pack_rows' if by_rows else 'pack_cols'}({mask}, {bm if row else 1}, {bn if col else 1})"
-        count, axis = (bm // 32, "[:, None]") if by_rows else (bn // 32, "[None, :]")
+        pack, count, along = (("pack_rows", tile.rows, "[:, None]"), ("pack_cols", tile.cols, "[None, :]"))[axis]
         lines = [
-            f"{word} = {packed}",
-            f"{first} = {self.origin(frame, by_rows)}tl.arange(0, {count}){axis} * 32",
+            f"{word} = num.{pack}({mask}, {tile.rows if row else 1}, {tile.cols if col else 1})",
+            f"{first} = {plus(tile.starts[axis], f'tl.arange(0, {count // 32}){along}')} * 32",
         ]
-        guards = [f"({first} < {self.k.out_shape[0 if by_rows else 1]})"] if frame.ok(by_rows, not by_rows) else []
-        guards.append(frame.ok(not by_rows and bool(row), by_rows and bool(col)))
+        guards = [f"({first} < {self.k.out_shape[axis]})"] if frame.ok(axis == 0, axis == 1) else []
+        guards.append(frame.ok(axis == 1 and bool(row), axis == 0 and bool(col)))
         ok = " & ".join(x for x in guards if x)
-        return lines + self.put(value, first if by_rows else row, col if by_rows else first, word, ok)
-
-    def origin(self, frame: Frame, by_rows: bool) -> str:
-        return self.origins[0 if by_rows else 1]
-
-    origins: tuple[str, str] = ("", "")
-
-    def tiled(self, bm: int, bn: int) -> tuple[dict[str, Any], Frame, int]:
-        """As :meth:`grid`, and remembers where a tile starts."""
-        context, frame, tiles = self.grid(bm, bn)
-        starts = [line.split(" = ")[1].partition("tl.arange")[0] for line in context["head"][:2]]
-        self.origins = (starts[0], starts[1])
-        return context, frame, tiles
+        return lines + self.put(value, first if axis == 0 else row, col if axis == 0 else first, word, ok)
 
     # -- products -----------------------------------------------------------------------------------------------------
     @property
@@ -203,56 +259,53 @@ class Skeleton(Pointers):
         least = 16 if isinstance(self.k.anchor, Convolve) else 64
         return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= least
 
-    def product(self, q: int, most: tuple[int, int], least: int = 1) -> tuple[dict[str, Any], Frame, int]:
+    def product(self, q: int, most: tuple[int, int], least: int = 1) -> Product:
         """Tiles of a product of ``q`` terms."""
         (m, n), (bm0, bn0) = self.k.out_shape, self.least()
-        context, frame, tiles = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
-        return (
-            {
-                **context,
-                "q": q,
-                "acc": self.names.new("y"),
-                "positions": 0,
-                "walk": [],
-                "type": "float32",
-                "rolled": False,
-            },
-            frame,
-            tiles,
-        )
+        made = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
+        return Product(made, q, self.names.new("y"))
 
-    def split(
-        self, context: dict[str, Any], frame: Frame, tiles: int, *operands: tuple[Expr, str, Printed, str]
-    ) -> KernelText:
-        """A product with a float on f16 tensor cores.  ``operands``: each with its value, its statements and the mask
-        of its terms.
-        """
+    def summed(self, template: str, p: Product, warps: int = 4, **context: Any) -> KernelText:
+        """A skeleton of a product."""
+        shared = {"q": p.q, "acc": p.acc, "positions": p.positions, "walk": p.walk, "head": [*p.tile.head(), *p.head]}
+        return self.text(template, p.tile, {0: p.acc}, warps=warps, **{**shared, **context})
+
+    def number(self, e: Expr, frame: Frame, ok: str = "") -> Operand:
+        """An operand as a number, where a frame stands; ``ok``: the mask of its terms."""
+        pr = self.printer(frame)
+        code = pr.print([e])
+        return Operand(e, code, pr.num(e), ok)
+
+    def by_outer(self, p: Product, left: Operand, right: Operand, kind: str = "float32") -> KernelText:
+        """One multiply and one add a term."""
+        return self.summed("contract_outer", p, a=left, b=right, type=kind)
+
+    def by_groups(self, p: Product, number: Operand, sign: Operand, rolled: bool = False) -> KernelText:
+        """A float times a sign, four terms at a time.  ``rolled``: these four in a loop, for less text."""
+        return self.summed("contract_grouped", p, x=number, s=sign, ragged=bool(number.ok), rolled=rolled)
+
+    def by_dot(self, p: Product, left: Operand, right: Operand, block: int, warps: int, **context: Any) -> KernelText:
+        """Whole numbers of 8 bits on tensor cores, ``block`` terms at a time."""
+        values = [bare_int8(x.value, x.ok) for x in (left, right)]
+        shared = {"block": block, "ragged": bool(left.ok), "a": left, "b": right, "values": values}
+        return self.summed("contract_dot", p, warps, **{"inner": [], "offset": False, **shared, **context})
+
+    def by_split(self, p: Product, left: Operand, right: Operand) -> KernelText:
+        """With a float, on f16 tensor cores."""
         values, floats = [], []
-        for side, (e, value, _, ok) in zip(("left", "right"), operands, strict=True):
-            value = f"tl.where({ok}, {bare(value)}, 0.0)" if ok else value
-            small = e.dtype in ("bit", "u8")  # whole numbers that f16 holds
+        for side, x in (("left", left), ("right", right)):
+            value = f"tl.where({x.ok}, {bare(x.value)}, 0.0)" if x.ok else x.value
+            small = x.expr.dtype in ("bit", "u8")  # whole numbers that f16 holds
             floats += [] if small else [side]
             values.append(f"({bare(value)}).to(tl.float16)" if small else value)
-        block = 32  # with 64 terms at once registers spill
-        return KernelText(
+        return self.summed(
             "contract_split",
-            tiles,
-            self.epilogue(
-                {
-                    **context,
-                    "block": block,
-                    "ragged": any(o[3] for o in operands),
-                    "a_code": operands[0][2],
-                    "b_code": operands[1][2],
-                    "a_value": values[0],
-                    "b_value": values[1],
-                    "floats": floats,
-                },
-                frame,
-            ),
-            warps=8 if context["bm"] > 32 else 4,
+            p,
+            warps=8 if p.tile.rows > 32 else 4,
+            block=32,  # with 64 terms at once registers spill
+            ragged=bool(left.ok or right.ok),
+            a=left,
+            b=right,
+            values=values,
+            floats=floats,
         )
-
-    def epilogue(self, context: dict[str, Any], frame: Frame) -> dict[str, Any]:
-        code, stores = self.outputs(frame, context["bm"], context["bn"], {0: context["acc"]})
-        return {**context, "code": code, "stores": stores, "sums": self.sums}
