@@ -1,6 +1,7 @@
 """Every environment variable that bnnc reads, typed, in one place.
 
-BNNC_DUMP=dir       write what each pass made to ``dir`` (``000.parse.txt``, ``010.check.txt`` ...), and the source
+BNNC_DUMP=dir       write what each pass made to ``dir`` (``000.parse.txt``, ``010.check.txt`` ...), and the source;
+                    `compare` and `sweep`: of each row to a folder below it (``dir/001-edge``)
 BNNC_TIME=1         print the seconds that each pass took, on standard error
 BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, strip, place
 BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / also interpret before and after
@@ -35,6 +36,10 @@ class Knobs:
     def quiet(self) -> Knobs:
         """The same passes with nothing dumped or printed: for a plan beside the one that was asked for."""
         return replace(self, dump="", time=False)
+
+    def below(self, folder: str) -> Knobs:
+        """The same, with dumps in ``folder`` below where they would go."""
+        return replace(self, dump=os.path.join(self.dump, folder)) if self.dump else self
 
 
 def read(env: Mapping[str, str] = os.environ) -> Knobs:

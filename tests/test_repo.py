@@ -71,7 +71,6 @@ DENSE = {
     "parse.py:_Parser.run": (14, 39),
     "parse.py:_Parser.explain": (15, 39),
     "parse.py:_Parser.unexpected": (14, 21),
-    "experiment.py:Experiment.train": (10, 59),
     "build.py:command": (13, 37),
     "build.py:verify_elf": (13, 24),
     "firmware.py:samples": (14, 51),

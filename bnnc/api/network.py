@@ -33,13 +33,15 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Network:
-    """A checked spec.  Immutable: :meth:`with_` returns a changed copy."""
+    """A checked spec.  Immutable: :meth:`with_` returns a changed copy.  ``dumps``: the folder below that of
+    ``BNNC_DUMP`` where its passes are written, where it is one network of several."""
 
     model: Model
     text: str = field(repr=False)
     file: str = "<text>"
     overrides: tuple[tuple[str, Any], ...] = ()
     widths: tuple[tuple[str, int], ...] = ()
+    dumps: str = field(default="", repr=False, compare=False)
 
     @property
     def warnings(self) -> tuple[Any, ...]:
@@ -78,7 +80,10 @@ class Network:
         return replace(self, widths=tuple({**dict(self.widths), **widths}.items()))._checked()
 
     def _checked(self) -> Network:
-        return replace(self, model=driver.check_text(self.options()))
+        return replace(self, model=driver.check_text(self.options(), self._knobs()))
+
+    def _knobs(self) -> knobs.Knobs:
+        return knobs.read().below(self.dumps)
 
     def plan(
         self, target: str = "host", batch: int | None = None, threads: int | None = None, ram: str | int | None = None
@@ -100,7 +105,7 @@ class Network:
             B0601, exit code 3: the plan's total exceeds ``ram``; the message holds ways out with their bytes.
         """
         options = self.options(target, batch, threads, ram)
-        planned = driver.plan_text(options)
+        planned = driver.plan_text(options, self._knobs())
         _, taken, found = budget.fit(options, planned, _size(ram))
         return Plan.of(taken, found or (budget.choices(options, planned) if ram is not None else ()))
 
@@ -130,7 +135,7 @@ class Network:
         BnncError
             The plan's errors; B0706 or B0707, exit code 4, when there is no C compiler or it fails.
         """
-        k = knobs.read()
+        k = self._knobs()
         options = self.options(target, batch, threads, ram)
         planned = driver.plan_text(options, k)
         options, planned, found = budget.fit(options, planned, _size(ram))

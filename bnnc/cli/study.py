@@ -95,6 +95,7 @@ def compare(
 
     Accuracy with its 95 % interval, memory, gates and times, as a table, CSV, Markdown and a plot in compare-NAME.  The
     same command after an interruption goes on; a rule that the network cannot have is a row that says why.
+    BNNC_DUMP=DIR writes what each pass made of a row to a folder of its own, such as DIR/001-bep.
 
     Example: bnnc compare net.bnn --rules bep,local,edge,standard --ram 256KiB
     """
@@ -131,7 +132,8 @@ def sweep(
 ) -> None:
     """Train one network with several values of its settings.
 
-    Same outputs as `compare`, in sweep-NAME; the plot sets accuracy against the first setting's values.
+    Same outputs as `compare`, in sweep-NAME; the plot sets accuracy against the first setting's values.  BNNC_DUMP=DIR
+    writes what each pass made of a row to a folder of its own, such as DIR/001-rule.r-.25.
 
     Example: bnnc sweep net.bnn --set rule.r=0,.25,.5,.75 --seeds 5
     """

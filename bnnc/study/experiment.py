@@ -18,13 +18,14 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -221,23 +222,9 @@ class Experiment:
         program = self.program(v, seed)
         with tempfile.TemporaryDirectory(prefix="bnnc-run-") as tmp, tempfile.TemporaryFile("w+") as complaints:
             log = Path(tmp) / "log.jsonl"
-            argv = [
-                str(program.binary),
-                "train",
-                "--data",
-                str(self.data),
-                "--log",
-                str(log),
-                "--seed",
-                str(seed),
-                "--out",
-                str(Path(tmp) / "run"),
-                "--resume",
-                "never",
-                "--save-every",
-                "86400",
-                "--quiet",
-            ]
+            given = {"data": self.data, "log": log, "seed": seed, "out": Path(tmp) / "run", "resume": "never"}
+            words = [str(w) for key, value in given.items() for w in (f"--{key}", value)]
+            argv = [str(program.binary), "train", *words, "--save-every", "86400", "--quiet"]
             trainer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=complaints)
             while True:
                 with suppress(subprocess.TimeoutExpired):
@@ -359,9 +346,13 @@ def _unfit(e: BnncError) -> str:
     return f"{first.message} ({first.code})"
 
 
-def _variant(net: Network, label: str, settings: Sequence[tuple[str, str]], overrides: Mapping[str, Any]) -> Variant:
+def _variant(
+    number: int, net: Network, label: str, settings: Sequence[tuple[str, str]], overrides: Mapping[str, Any]
+) -> Variant:
+    """Row ``number`` of the table, whose dumps go to a folder such as ``001-edge-state-f32``."""
+    words = re.sub("[^A-Za-z0-9.]+", "-", label).strip("-")
     try:
-        changed = net.with_(**overrides)
+        changed = replace(net, dumps=f"{number:03d}-{words[:80]}").with_(**overrides)
         changed.plan(threads=1)  # a backend may have no such kernel
         return Variant(label, tuple(settings), changed)
     except BnncError as e:
@@ -413,7 +404,8 @@ def compare(
         An unknown rule, data that is missing, a trainer that failed; B0905 when nothing could be trained.
     """
     net, folder = _network(network, epochs, data)
-    variants = [_variant(net, rule, [("rule", rule)], {"rule": rule}) for rule in dict.fromkeys(rules)]
+    named = enumerate(dict.fromkeys(rules), 1)
+    variants = [_variant(n, net, rule, [("rule", rule)], {"rule": rule}) for n, rule in named]
     where = Path(out) if out is not None else Path(f"compare-{net.model.name}")
     limit = budget.parse_size(ram) if isinstance(ram, str) else ram
     return Experiment(net.model.name, variants, seeds, threads, folder, where, jobs, progress).result(limit)
@@ -446,9 +438,11 @@ def sweep(
             help="make two sweeps",
         )
     variants = []
-    for values in itertools.product(*([str(v) for v in dict.fromkeys(vs)] for vs in settings.values())):
+    for n, values in enumerate(
+        itertools.product(*([str(v) for v in dict.fromkeys(vs)] for vs in settings.values())), 1
+    ):
         chosen = list(zip(settings, values, strict=True))
-        variants.append(_variant(net, ", ".join(f"{k} = {v}" for k, v in chosen), chosen, _overrides(net, chosen)))
+        variants.append(_variant(n, net, ", ".join(f"{k} = {v}" for k, v in chosen), chosen, _overrides(net, chosen)))
     _heard(net, settings, variants)
     where = Path(out) if out is not None else Path(f"sweep-{net.model.name}")
     return Experiment(net.model.name, variants, seeds, threads, folder, where, jobs, progress).result()

@@ -124,7 +124,7 @@ def test_compare_at_equal_memory(home: Path, tmp_path: Path) -> None:
     assert "B0905" in done.stderr and "even with the narrowest hidden layers" in done.stderr
 
 
-def test_sweep(home: Path, tmp_path: Path) -> None:
+def test_sweep(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     args = (
         "sweep",
@@ -142,7 +142,11 @@ def test_sweep(home: Path, tmp_path: Path) -> None:
     )
     done = command(home, *args, code=1)
     assert "must be at least 1, got 0" in done.stderr  # a mistake, not a result
+    monkeypatch.setenv("BNNC_DUMP", str(tmp_path / "dump"))
     done = command(home, *args[:4], *args[6:])
+    for folder, width in (("001-width-7", 7), ("002-width-15", 15)):
+        assert f", 99, {width}, " in (tmp_path / "dump" / folder / "source/small.c").read_text()
+    monkeypatch.delenv("BNNC_DUMP")
     assert "15" in done.stdout and "[4/4]" in done.stderr and "Next: see" in done.stderr
     rows = list(csv.DictReader((out / "results.csv").open()))
     assert [(r["width"], r["widths"]) for r in rows] == [("7", "7"), ("15", "15")]

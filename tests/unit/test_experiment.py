@@ -125,23 +125,23 @@ def test_names_of_a_sweep() -> None:
 def test_a_setting_that_no_row_reads_is_not_swept() -> None:
     net = bnnc.parse(spec((20, 15, 5), "bit", "bep(group = 3)"))
     rows = [
-        experiment._variant(net, lr, [("optimizer.lr", lr)], {"optimizer": f"adam(lr = {lr})"}) for lr in ("1", "2")
+        experiment._variant(1, net, lr, [("optimizer.lr", lr)], {"optimizer": f"adam(lr = {lr})"}) for lr in ("1", "2")
     ]
     with pytest.raises(bnnc.BnncError, match="rule `bep` ignores `optimizer`") as e:
         experiment._heard(net, ["optimizer.lr"], rows)
     assert e.value.diagnostics[0].code == "B0905" and e.value.exit_code == 2 and "--rule" in e.value.diagnostics[0].help
-    by_gradients = experiment._variant(net, "edge", [("rule", "edge")], {"rule": "edge"})
+    by_gradients = experiment._variant(1, net, "edge", [("rule", "edge")], {"rule": "edge"})
     experiment._heard(net, ["optimizer.lr"], [*rows, by_gradients])  # one row reads it
     experiment._heard(net, ["train.batch"], rows)
 
 
 def test_a_rule_that_a_network_cannot_have_is_a_row_and_a_typo_is_not() -> None:
     net = bnnc.parse(spec((20, 15, 5), "u8", "edge"))
-    v = experiment._variant(net, "bep", [("rule", "bep")], {"rule": "bep"})
+    v = experiment._variant(1, net, "bep", [("rule", "bep")], {"rule": "bep"})
     assert v.net is None and "needs bits as input" in v.reason and "B0501" in v.reason
     for wrong in ("bepp", "bep(", "bep(q = 1)", "bep(r = 7)"):
         with pytest.raises(bnnc.BnncError):
-            experiment._variant(net, wrong, [("rule", wrong)], {"rule": wrong})
+            experiment._variant(1, net, wrong, [("rule", wrong)], {"rule": wrong})
 
 
 def test_nothing_to_train(tmp_path: Path) -> None:

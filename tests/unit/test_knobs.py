@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import spec
 
-from bnnc import cli, driver, knobs, passes
+from bnnc import cli, compare, driver, knobs, parse, passes, sweep
+from bnnc.data import write_bnnd
+from bnnc.data.generate import prototypes
 from bnnc.passes import Pass, run_passes
+from bnnc.study.experiment import Experiment
 
 SPEC = """
     network toy { input u8[12, 12, 3]; conv 64 kernel = 3; batchnorm; sign; conv 64 kernel = 3; maxpool 2; batchnorm;
@@ -19,6 +23,8 @@ SPEC = """
     allow { batch = 10; }
 """
 NAMES = [p.name for p in driver.PIPELINE]
+TRAINED = {"test_acc": [0.5], "train_acc": [0.5], "best": 0.5, "epoch_seconds": [1.0], "steps": 1, "predicted": 1}
+TRAINED |= {"measured": 1, "state": "0"}
 
 
 @pytest.fixture
@@ -61,6 +67,24 @@ def test_dump_is_of_the_plan_that_a_limit_leads_to(net: str, tmp_path: Path, mon
     bnnc("compile", net, "--ram", str(total - 1), "--emit-only", "--source", str(tmp_path / "c"))
     source = (tmp_path / "d/source/toy.c").read_text()
     assert source == (tmp_path / "c/toy.c").read_text()
+
+
+def test_dumps_of_a_comparison_do_not_overwrite_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder a row, of the network that the row is about; a rule that is refused leaves what it came to."""
+    net = parse(spec((20, 15, 5), "bit", "edge") + 'data { train = bnnd("d.bnnd"); }')
+    write_bnnd(tmp_path / "d.bnnd", prototypes(20, 10, bits=20, classes=5))
+    monkeypatch.setenv("BNNC_DUMP", str(tmp_path / "d"))
+    monkeypatch.setattr(Experiment, "train", lambda self, v, seed: {"variant": v.label, "seed": seed, **TRAINED})
+    rules = ["edge", "edge(state = f32)", "bep(group = 8)", "standard"]
+    compare(net, rules, seeds=2, data=tmp_path, out=tmp_path / "out")
+    folders = ["001-edge", "002-edge-state-f32", "003-bep-group-8", "004-standard"]
+    assert sorted(p.name for p in (tmp_path / "d").iterdir() if p.is_dir()) == folders
+    made = {f: dumped(tmp_path / "d" / f) for f in folders}
+    assert all("\nrule = " + f[4:].split("-")[0] + "(" in made[f]["check"] for f in folders if f != "003-bep-group-8")
+    assert "state=f32" not in made["001-edge"]["check"] and "state=f32" in made["002-edge-state-f32"]["check"]
+    assert list(made["003-bep-group-8"]) == ["parse"] and list(made["004-standard"]) == NAMES
+    sweep(net, {"train.batch": ["10", "5"]}, seeds=1, data=tmp_path, out=tmp_path / "out")
+    assert "\nbatch = 5," in dumped(tmp_path / "d/002-train.batch-5")["check"]
 
 
 def test_each_ir_is_readable(net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
