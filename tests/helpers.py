@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,11 @@ from bnnc.sched.kernel import Kernel
 from bnnc.source import Source
 
 Arrays = dict[str, np.ndarray]
-LEVELS = ("base", "avx2", "avx512")
+LEVELS = tuple(level.name for level in PORTABLE)
+NEEDS = {  # beyond the level before, as Linux calls it
+    "avx2": {"avx2", "f16c", "popcnt", "bmi1", "bmi2"},
+    "avx512": {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vpopcntdq"},
+}
 CACHE = Path(tempfile.gettempdir())  # where libraries are kept; conftest sets it to a folder of this session
 RULES = {"standard": "l2", "edge": "bnn"}
 
@@ -325,16 +330,7 @@ def cpu_levels() -> int:
         )
     except (OSError, StopIteration):
         return 1
-    needs = (
-        {"avx2", "f16c", "popcnt", "bmi1", "bmi2"},
-        {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vpopcntdq"},
-    )
-    count = 1
-    for need in needs:
-        if not need <= flags:
-            break
-        count += 1
-    return count
+    return 1 + len(list(takewhile(lambda level: flags >= NEEDS[level], LEVELS[1:])))
 
 
 def interpreted(side: Side, states: Mapping[str, np.ndarray], inputs: Mapping[str, np.ndarray]) -> Arrays:

@@ -17,6 +17,7 @@ from rich.text import Text
 from ..api import Plan
 from ..budget import WhatIf, front, spaced
 from ..diag import did_you_mean, error
+from ..ir.ref import Ref
 from ..papers.gates import WEIGHTS, Gates
 from ..papers.published import Published
 from ..plan.life import Life
@@ -84,8 +85,8 @@ class Screen(Console):
 
 def console(stderr: bool = False) -> Console:
     """A console that folds nothing when its output is not a terminal; rich itself respects NO_COLOR."""
-    c = Screen(stderr=stderr, highlight=False)
-    return c if c.is_terminal else Screen(stderr=stderr, highlight=False, width=140)
+    c = Screen(stderr=stderr, highlight=False, emoji=False)
+    return c if c.is_terminal else Screen(stderr=stderr, highlight=False, emoji=False, width=140)
 
 
 def kib(n: int) -> str:
@@ -246,7 +247,8 @@ def life_table(x: Life) -> Table:
     table.add_column()
     table.add_row("buffer", f"{b.name}: {b.storage}, {spaced(b.nbytes)} B at {spaced(b.offset)}")
     if b.span.known:
-        table.add_row("line", f"{b.span.line} ({b.layer})")
+        own = Ref.parse(b.name).layer
+        table.add_row("line", f"{b.span.line} ({b.layer}{', whose kernel makes it' if own != b.layer else ''})")
     for kernel, text in x.made or (("no kernel", "it is loaded, or kept from the start"),):
         table.add_row("made by", f"{kernel}: {text}")
     for reason in x.why:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 import compile_cache
 import numpy as np
-from helpers import Arrays, Library, assert_same, batch_of, cpu_levels, element_bytes, interpreted
+from helpers import LEVELS, Arrays, Library, assert_same, batch_of, cpu_levels, element_bytes, interpreted
 
 from bnnc import driver, knobs
 from bnnc.backends.c.build import verify_elf
@@ -227,9 +227,7 @@ def program(case: Case) -> None:
             given = "xy.bnnd"
         train = [folder / "net", "train", "--train", given, "--test", given, "--epochs", 3]
         states = {}
-        for level, threads in [(level, 1 + i) for i, level in enumerate(("base", "avx2", "avx512")[: cpu_levels()])] + [
-            ("base", 4)
-        ]:
+        for level, threads in [(level, 1 + i) for i, level in enumerate(LEVELS[: cpu_levels()])] + [("base", 4)]:
             out = f"run-{level}-{threads}"
             said = run([*train, "--out", out, "--isa", level, "--threads", threads, "--log", f"{out}.log"], folder)
             states[level, threads] = said.rsplit("state ", 1)[1].split()[0]

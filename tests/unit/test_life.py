@@ -70,8 +70,16 @@ def test_the_command(tmp_path: Path) -> None:
     file.write_text(NET)
     told = CliRunner().invoke(cli, ["explain", "--buffer", "sign1.mask", str(file)])
     assert told.exit_code == 0
-    for fact in ("made by", "fuse     kept, one bit", "read by", "alive    from k", "shares", "line"):
+    for fact in (
+        "made by",
+        "fuse     kept, one bit",
+        "read by",
+        "alive    from k",
+        "shares",
+        ", whose kernel makes it)",
+    ):
         assert fact in told.output, fact
+    assert "eval:x: u8[" in CliRunner().invoke(cli, ["explain", "--buffer", "eval:x", str(file)]).output
     data = json.loads(CliRunner().invoke(cli, ["explain", "--buffer", "x", str(file), "--json"]).output)
     assert (data["name"], data["made_by"], data["region"]) == ("x", [], "io")
     assert data["alive"][0] == "load" and data["read_by"]

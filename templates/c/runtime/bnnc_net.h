@@ -3,14 +3,14 @@
  * net.c, in this order:
  *     #define BNNC_MAX_THREADS 4              // the pool's stacks are static
  *     #define BNNC_COUNTERS 2                 // entries of NET.counter; may be left out
- *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"
- *     the kernels, for each instruction set between a bnnc_.._begin.h and bnnc_end.h
+ *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"  "bnnc_num.h"
+ *     static _Alignas(64) uint8_t bnnc_arena[...];
  *     static const bnnc_state STATE[] = {...};
  *     static const bnnc_buffer BUFFER[] = {...};
- *     static const bnnc_net NET = {...};
- *     static _Alignas(64) uint8_t bnnc_arena[...];
+ *     the kernels, for each instruction set between a bnnc_.._begin.h and bnnc_end.h
  *     static void net_train_step(void) {...}  // forward, backward, update of one batch, on the pool
  *     static void net_eval_step(void) {...}   // forward of one batch; leaves every state as it is
+ *     static const bnnc_net NET = {...};
  *     #include "bnnc_main.h"                  // the trainer, and main or _start
  */
 #ifndef BNNC_NET_H
