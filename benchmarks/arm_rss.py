@@ -104,34 +104,11 @@ def boot(
             }
         )
     )
-    line = " ".join(
-        map(
-            str,
-            (f"limit={limit} console=ttyAMA0 quiet panic=-1 -- train --train /data.bnnd --out /run --quiet", *flags),
-        )
-    )
+    line = f"limit={limit} console=ttyAMA0 quiet panic=-1 -- train --train /data.bnnd --out /run --quiet"
+    machine = f"-M virt -cpu cortex-a53 -smp 4 -m {memory} -nic none -nographic -no-reboot".split()
+    started = ["-kernel", str(kernel), "-initrd", str(disk), "-append", " ".join([line, *map(str, flags)])]
     done = subprocess.run(
-        [
-            "qemu-system-aarch64",
-            "-M",
-            "virt",
-            "-cpu",
-            "cortex-a53",
-            "-smp",
-            "4",
-            "-m",
-            str(memory),
-            "-nic",
-            "none",
-            "-kernel",
-            str(kernel),
-            "-initrd",
-            str(disk),
-            "-append",
-            line,
-            "-nographic",
-            "-no-reboot",
-        ],
+        ["qemu-system-aarch64", *machine, *started],
         capture_output=True,
         text=True,
         check=False,

@@ -170,7 +170,6 @@ def instructions(exe: Path, level: str, few: int = 5, many: int = 25) -> dict[st
 
 # -- report ------------------------------------------------------------------------------------------------------------
 def markdown(result: dict[str, Any]) -> str:
-    names = list(result["times"][0]["ms"]) if result["times"] else []
     out = [
         "# A training step of the integer rules",
         "",
@@ -178,6 +177,13 @@ def markdown(result: dict[str, Any]) -> str:
         + machine_line(result["machine"])
         + " The cores were shared with other work while this ran; a long step (PyTorch) "
         "is interrupted more than a short one, so its ratio is too high on a busy machine.",
+    ]
+    return "\n".join([*out, *time_table(result), *increment_table(result), *instruction_table(result)]) + "\n"
+
+
+def time_table(result: dict[str, Any]) -> list[str]:
+    names = list(result["times"][0]["ms"]) if result["times"] else []
+    out = [
         "",
         "## Time",
         "",
@@ -195,7 +201,11 @@ def markdown(result: dict[str, Any]) -> str:
             f"| {r['network']} | {r['threads']} | " + " | ".join(cell(r["ms"][k], 3) for k in names) + " |",
             "| | over bep | " + " | ".join("1" if k == "bep" else cell(r["over_bep"][k], 1) for k in names) + " |",
         ]
-    out += [
+    return out
+
+
+def increment_table(result: dict[str, Any]) -> list[str]:
+    out = [
         "",
         "## Increments",
         "",
@@ -215,7 +225,11 @@ def markdown(result: dict[str, Any]) -> str:
                 f" {w['increments']:,.0f} | {w['bound']:,.0f} | {w['dense']:,.0f} |"
                 f" {w['dense'] / max(1, w['increments']):,.0f} |"
             )
-    out += [
+    return out
+
+
+def instruction_table(result: dict[str, Any]) -> list[str]:
+    out = [
         "",
         "## Instructions",
         "",
@@ -232,7 +246,7 @@ def markdown(result: dict[str, Any]) -> str:
         before = f"{r['before']:,.0f}" if r.get("before") else "-"
         most = ", ".join(f"`{k}` {v:,.0f}" for k, v in list(r["most"].items())[:3])
         out.append(f"| {r['network']} | {r['rule']} | {r['level']} | {r['total']:,.0f} | {before} | {most} |")
-    return "\n".join(out) + "\n"
+    return out
 
 
 def write(result: dict[str, Any], out: Path) -> None:
@@ -242,7 +256,7 @@ def write(result: dict[str, Any], out: Path) -> None:
     (out / "integer_step.md").write_text(markdown(result), encoding="utf-8")
 
 
-def main() -> None:
+def options() -> argparse.Namespace:
     """Command line; see the module docstring."""
     p = argparse.ArgumentParser(description="time and count a training step of the integer rules")
     p.add_argument("--rounds", type=int, default=5)
@@ -258,51 +272,58 @@ def main() -> None:
         help="a JSON file of this program with earlier instructions, to print beside the new ones",
     )
     p.add_argument("--out", type=Path, default=HERE / "results")
-    a = p.parse_args()
+    return p.parse_args()
+
+
+def first_result(a: argparse.Namespace) -> dict[str, Any]:
+    """What the last run found, where its times are kept, or a record to be filled."""
+    last = a.out / "integer_step.json"
+    if a.instructions_only and last.exists():
+        result: dict[str, Any] = json.loads(last.read_text(encoding="utf-8"))
+    else:
+        command = " ".join(["python", "benchmarks/integer_step.py", *map(shlex.quote, sys.argv[1:])])
+        result = {"machine": machine(), "rounds": a.rounds, "steps": a.steps, "times": [], "increments": []}
+        result["command"] = command
+    asked = subprocess.run(["valgrind", "--version"], capture_output=True, text=True, check=True)
+    return {**result, "valgrind": asked.stdout.strip(), "instructions": []}
+
+
+def counted(name: str, exes: dict[str, Path], before: dict[tuple[str, str, str], float]) -> list[dict[str, Any]]:
+    """Instructions of a network's programs at each level; ``before``: earlier ones, of the integer rules."""
+    rows = []
+    for rule, exe in exes.items():
+        for level in LEVELS:
+            row = {"network": name, "rule": rule, "level": level, **instructions(exe, level)}
+            row["before"] = before.get((name, rule, level)) if rule != "edge" else None
+            print(name, rule, level, f"{row['total']:,.0f} instructions a step", flush=True)
+            rows.append(row)
+    return rows
+
+
+def built(name: str, threads: int, scratch: Path) -> dict[str, Path]:
+    """A network's program for each rule."""
+    (widths, batch, args), exes = NETWORKS[name], {}
+    for rule in RULES:
+        folder = scratch / re.sub(r"\W+", "_", f"{name} {rule}")
+        folder.mkdir()
+        (folder / "net.bnn").write_text(spec(widths, rule_text(rule, args), batch), encoding="utf-8")
+        exes[rule] = build_bnnc(folder / "net.bnn", batch, threads, folder)
+    return exes
+
+
+def main() -> None:
+    a = options()
     if not shutil.which("valgrind"):
         sys.exit("integer_step: no valgrind here, which counts the instructions")
-    threads = [int(t) for t in a.threads.split(",")]
-    last = a.out / "integer_step.json"
-    result: dict[str, Any] = (
-        json.loads(last.read_text(encoding="utf-8"))
-        if a.instructions_only and last.exists()
-        else {
-            "machine": machine(),
-            "rounds": a.rounds,
-            "steps": a.steps,
-            "times": [],
-            "increments": [],
-            "command": " ".join(["python", "benchmarks/integer_step.py", *map(shlex.quote, sys.argv[1:])]),
-        }
-    )
-    result["valgrind"] = subprocess.run(
-        ["valgrind", "--version"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    before = {
-        (r["network"], r["rule"], r["level"]): r["total"]
-        for r in (
-            json.loads(a.before.read_text(encoding="utf-8"))["instructions"]
-            if a.before
-            else result.get("instructions", [])
-        )
-    }
-    result["instructions"] = []
+    threads, result = [int(t) for t in a.threads.split(",")], first_result(a)
+    earlier = json.loads(a.before.read_text(encoding="utf-8"))["instructions"] if a.before else []
+    before = {(r["network"], r["rule"], r["level"]): r["total"] for r in earlier}
     os.environ.setdefault("BNNC_CC", "cc -g")  # callgrind names functions of loaded segments
     with tempfile.TemporaryDirectory() as scratch:
         for name in a.networks.split(";"):
             widths, batch, args = NETWORKS[name]
-            exes = {}
-            for rule in RULES:
-                folder = Path(scratch) / re.sub(r"\W+", "_", f"{name} {rule}")
-                folder.mkdir()
-                (folder / "net.bnn").write_text(spec(widths, rule_text(rule, args), batch), encoding="utf-8")
-                exes[rule] = build_bnnc(folder / "net.bnn", batch, max(threads), folder)
-            for rule, exe in exes.items():
-                for level in LEVELS:
-                    row = {"network": name, "rule": rule, "level": level, **instructions(exe, level)}
-                    row["before"] = before.get((name, rule, level)) if a.before and rule != "edge" else None
-                    result["instructions"].append(row)
-                    print(name, rule, level, f"{row['total']:,.0f} instructions a step", flush=True)
+            exes = built(name, max(threads), Path(scratch))
+            result["instructions"] += counted(name, exes, before)
             write(result, a.out)
             if a.instructions_only:
                 continue

@@ -242,6 +242,50 @@ Coffee were seen while the bound of the batch was still open; they did not decid
 """
 
 
+def save(file: Path, command: str, results: list[dict[str, Any]], title: str, lines: list[str]) -> None:
+    """The results as JSON, and a page of them."""
+    about = {"command": command, "version": bnnc.__version__}
+    file.with_suffix(".json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+    file.with_suffix(".md").write_text("\n".join([f"# {title}", "", f"`{command}`", "", *lines]) + "\n")
+
+
+def edge_page(results: list[dict[str, Any]]) -> list[str]:
+    rows = [
+        f"| `{r['variant']}` | {r['test']:.2f} | {r['difference']:+.2f} ± {r['error']:.2f} | {r['lowest']:+.1f} | "
+        f"{r['highest']:+.1f} |"
+        for r in results
+    ]
+    return [
+        (
+            "f32[34]-255-255-2, Adam, batch 25, 50 epochs; 250 "
+            "training and 101 test samples; ten splits, four seeds; the mean of the last ten epochs."
+        ),
+        "",
+        "| | test % | difference from `standard`, and its standard error over splits | lowest of a run | highest |",
+        "|---|---|---|---|---|",
+        *rows,
+        "",
+        EDGE_SAYS.strip(),
+    ]
+
+
+def page(results: list[dict[str, Any]], repeats: int) -> list[str]:
+    return [
+        (
+            "Accuracy in percent held out from the training part, five folds, "
+            f"repeated {repeats} times; this is what was chosen by."
+        ),
+        "",
+        *table(results, "held_out"),
+        "",
+        f"Test accuracy, {TEST_SEEDS} seeds, looked at after the choice:",
+        "",
+        *table(results, "test"),
+        "",
+        CHOSEN.strip(),
+    ]
+
+
 def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--data", type=Path, required=True)
@@ -249,72 +293,20 @@ def main() -> None:
     args.add_argument("--repeats", type=int, default=3, help="of the five folds (default 3)")
     args.add_argument("--out", type=Path, default=HERE / "results")
     a = args.parse_args()
-    file = a.out / ("small_data_edge" if a.edge else "small_data")
     a.out.mkdir(parents=True, exist_ok=True)
-    command = f"python benchmarks/small_data.py --data {a.data.name}" + (
-        " --edge" if a.edge else f" --repeats {a.repeats}"
-    )
-    results: list[dict[str, Any]] = []
-
-    def save(lines: list[str]) -> None:
-        about = {"command": command, "version": bnnc.__version__}
-        file.with_suffix(".json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
-        file.with_suffix(".md").write_text("\n".join(lines) + "\n")
-
+    command = f"python benchmarks/small_data.py --data {a.data.name}"
     if a.edge:
         results = edge(a.data, 10, 4)
-        rows = [
-            f"| `{r['variant']}` | {r['test']:.2f} | {r['difference']:+.2f} ± {r['error']:.2f} | {r['lowest']:+.1f} | "
-            f"{r['highest']:+.1f} |"
-            for r in results
-        ]
-        save(
-            [
-                "# `edge` and `standard` on Ionosphere",
-                "",
-                f"`{command}`",
-                "",
-                (
-                    "f32[34]-255-255-2, Adam, batch 25, 50 epochs; 250 "
-                    "training and 101 test samples; ten splits, four seeds; the mean of the last ten epochs."
-                ),
-                "",
-                (
-                    "| | test % | difference from `standard`, and its standard error over splits | lowest of a run |"
-                    " highest |"
-                ),
-                "|---|---|---|---|---|",
-                *rows,
-                "",
-                EDGE_SAYS.strip(),
-            ]
-        )
+        file, command = a.out / "small_data_edge", f"{command} --edge"
+        save(file, command, results, "`edge` and `standard` on Ionosphere", edge_page(results))
         return
+    file, command, results = a.out / "small_data", f"{command} --repeats {a.repeats}", []
     for name, batch in SETS.items():
         for rule in ("bep", "local"):
             for variant in VARIANTS if batch <= 16 else list(VARIANTS)[:3]:
                 results.append(study(a.data, name, rule, variant, a.repeats))
                 print(results[-1], file=sys.stderr, flush=True)
-        save(
-            [
-                "# Defaults on small data",
-                "",
-                f"`{command}`",
-                "",
-                (
-                    "Accuracy in percent held out from the training part, five folds, "
-                    f"repeated {a.repeats} times; this is what was chosen by."
-                ),
-                "",
-                *table(results, "held_out"),
-                "",
-                f"Test accuracy, {TEST_SEEDS} seeds, looked at after the choice:",
-                "",
-                *table(results, "test"),
-                "",
-                CHOSEN.strip(),
-            ]
-        )
+        save(file, command, results, "Defaults on small data", page(results, a.repeats))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -109,21 +109,8 @@ def peak_rss_mib() -> float:
         return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmHWM"))
 
 
-def run(
-    network: str, widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, warm_up: int
-) -> dict[str, Any]:
-    """Train ``warm_up + steps`` batches; ``widths``: of the perceptron, the last one also says how many classes;
-    ``mode``: eager, compile or compile-step.  Returns what ``main`` prints."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(0)
-    image = network in IMAGES
-    pool = (
-        2 if image else max(2, 1000 // batch)
-    )  # few samples, made one batch at a time: they count in the resident set
-    shape = (batch, 3, 32, 32) if image else (batch, widths[0])
-    data = [torch.randint(0, 256, shape) / 255 * (1.0 if image else torch.rand(shape) < 0.25) for _ in range(pool)]
-    labels = [torch.randint(0, widths[-1], (batch,)) for _ in range(pool)]
-    model = IMAGES[network]() if image else Mlp(widths)
+def training_step(model: nn.Module, mode: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """A step of Adam on binary weights, which stay within -1 .. 1; it returns the loss."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     weights = [layer.weight for layer in model.modules() if isinstance(layer, BinaryLinear | BinaryConv)]
 
@@ -142,7 +129,24 @@ def run(
                 weight.clamp_(-1, 1)
         return loss
 
-    train = torch.compile(step) if mode == "compile-step" else step
+    return torch.compile(step) if mode == "compile-step" else step
+
+
+def run(
+    network: str, widths: Sequence[int], batch: int, threads: int, steps: int, mode: str, warm_up: int
+) -> dict[str, Any]:
+    """Train ``warm_up + steps`` batches; ``widths``: of the perceptron, the last one also says how many classes;
+    ``mode``: eager, compile or compile-step.  Returns what ``main`` prints."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(0)
+    image = network in IMAGES
+    pool = (
+        2 if image else max(2, 1000 // batch)
+    )  # few samples, made one batch at a time: they count in the resident set
+    shape = (batch, 3, 32, 32) if image else (batch, widths[0])
+    data = [torch.randint(0, 256, shape) / 255 * (1.0 if image else torch.rand(shape) < 0.25) for _ in range(pool)]
+    labels = [torch.randint(0, widths[-1], (batch,)) for _ in range(pool)]
+    train = training_step(IMAGES[network]() if image else Mlp(widths), mode)
     start = time.perf_counter()
     for i in range(warm_up):
         loss = train(data[i % pool], labels[i % pool])

@@ -59,31 +59,15 @@ def test_files_are_small() -> None:
     assert not {show(p): lines(p) for p in files("templates", suffix=".h") if lines(p) > 500}
 
 
-# Functions over the ceiling, as FILE:NAME -> (branches, lines).  The table only shrinks: who shortens one lowers or
-# strikes out its line, and nobody adds one.
+# Functions over the ceiling, as FILE:NAME -> (branches, lines, why they stay whole).  The table only shrinks: who
+# shortens one lowers or strikes out its line, and nobody adds one.
 DENSE = {
-    "bnnd.py:pack": (15, 36),
-    "bnnd.py:write_bnnd": (9, 50),
-    "bnnd.py:_header": (14, 34),
-    "bind.py:Binder.coerce": (14, 24),
-    "bind.py:Binder.bind": (15, 46),
-    "parse.py:_Parser.lex": (14, 42),
-    "parse.py:_Parser.run": (14, 39),
-    "parse.py:_Parser.explain": (15, 39),
-    "parse.py:_Parser.unexpected": (14, 21),
-    "build.py:command": (13, 37),
-    "build.py:verify_elf": (13, 24),
-    "firmware.py:samples": (14, 51),
-    "compile.py:compile_one": (9, 49),
-    "console.py:options": (1, 49),
-    "emit.py:net_record": (5, 63),
-    "trainer.py:end_epoch": (15, 47),
-    "trainer.py:train": (27, 96),
-    "arm_rss.py:boot": (0, 54),
-    "integer_step.py:markdown": (7, 64),
-    "integer_step.py:main": (13, 72),
-    "small_data.py:main": (7, 73),
-    "torch_peer.py:run": (10, 54),
+    "bnnd.py:_header": (14, 34, "one test a field, in the order of the file's header"),
+    "bind.py:Binder.coerce": (14, 24, "one case a type of parameter"),
+    "parse.py:_Parser.lex": (14, 42, "one case a kind of token"),
+    "parse.py:_Parser.explain": (15, 39, "one case a mistake, and their order says which is meant"),
+    "build.py:verify_elf": (13, 24, "one comparison a region that the plan counts"),
+    "console.py:options": (1, 49, "a list of the command line's flags, each once"),
 }
 BRANCHES, LINES = 12, 45
 
@@ -129,9 +113,11 @@ def dense() -> dict[str, tuple[int, int]]:
 def test_functions_are_small() -> None:
     """At most 12 branches and 45 lines a function, but for those in DENSE, which may not grow."""
     found = dense()
-    too_large = {f: n for f, n in found.items() if any(a > b for a, b in zip(n, DENSE.get(f, (0, 0)), strict=True))}
+    too_large = {f: n for f, n in found.items() if f not in DENSE or n[0] > DENSE[f][0] or n[1] > DENSE[f][1]}
     assert not too_large, "over 12 branches, or over 45 lines: split it by thought"
     assert not set(DENSE) - set(found), "no longer over the ceiling, or renamed: correct DENSE"
+    assert not [f for f, (_, _, reason) in DENSE.items() if len(reason.split()) < 4], "say why it stays whole"
+    assert len(DENSE) <= 12, "the table only shrinks"
 
 
 def test_the_ceiling_counts_decisions() -> None:

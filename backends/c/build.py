@@ -182,40 +182,24 @@ def command(cc: str, target: Target, main: str, output: str, extra: tuple[str, .
     """The compiler's command line; shown to users, and run."""
     words = shlex.split(cc)
     zig = "ziglang" in words or Path(words[0]).name == "zig"
-    extra = (*(WHOLE_LOOPS if stack.kind(cc) == "clang" else ()), *extra)
+    loops = WHOLE_LOOPS if stack.kind(cc) == "clang" else ()
+    mode: tuple[str, ...]
     if target.bare:
-        script, flags = (
-            f"-Wl,-T,{Path(main).stem}.ld",
-            tuple(f for f in target.flags if not (zig and f == "-mno-unaligned-access")),
-        )
-        return [
-            *words,
-            *flags,
-            *WARNINGS,
-            *BARE,
-            script,
-            *extra,
-            main,
-            "-o",
-            output,
-            *(("-lcompiler_rt",) if zig else target.libraries),
-        ]
-    mode = FREESTANDING if target.freestanding and "linux" in machine(cc) else ()
-    linker = GNU_LINKER if mode and not zig else ()
-    atomics = NO_LIBRARY if mode and not zig and machine(cc).startswith("aarch64") else ()
-    return [
-        *words,
-        *target.flags,
-        *WARNINGS,
-        *mode,
-        *linker,
-        *atomics,
-        *extra,
-        main,
-        "-o",
-        output,
-        *(() if mode else HOSTED),
-    ]
+        flags = tuple(f for f in target.flags if not (zig and f == "-mno-unaligned-access"))
+        mode = (*BARE, f"-Wl,-T,{Path(main).stem}.ld")
+        libraries = ("-lcompiler_rt",) if zig else target.libraries
+    else:
+        flags, mode = target.flags, _mode(cc, target, zig)
+        libraries = () if mode else HOSTED
+    return [*words, *flags, *WARNINGS, *mode, *loops, *extra, main, "-o", output, *libraries]
+
+
+def _mode(cc: str, target: Target, zig: bool) -> tuple[str, ...]:
+    """Of a program for Linux without a C library; empty where it is an ordinary one."""
+    if not (target.freestanding and "linux" in machine(cc)):
+        return ()
+    atomics = NO_LIBRARY if machine(cc).startswith("aarch64") else ()
+    return FREESTANDING if zig else (*FREESTANDING, *GNU_LINKER, *atomics)
 
 
 @cache

@@ -8,7 +8,7 @@ import numpy as np
 
 from bnnc import data
 from bnnc.data import Dataset
-from bnnc.diag import error
+from bnnc.diag import BnncError, error
 from bnnc.inputs.encode import Encoding, of_model
 from bnnc.model import Call, Model
 from bnnc.plan.contract import SEGMENT
@@ -71,34 +71,8 @@ def samples(model: Model, target: Target) -> str:
             table = e.fit(x[: len(x) - n_test]) if e.fitted else None
             x = e.encode(x, table).reshape(len(x), -1)
         except ValueError as problem:
-            raise error(
-                "B0804",
-                str(problem),
-                model.layers[0].span,
-                exit_code=5,
-                help="the `input` line of the spec gives the shape and the type",
-            ) from problem
-    wanted = {"u8": "uint8", "bit": "bool"}.get(first.kind, "float32")
-    if x.shape[1] != first.elements or x.dtype.name != wanted:
-        raise error(
-            "B0804",
-            f"samples of {x.shape[1]} values ({x.dtype}), the network takes {first}",
-            model.layers[0].span,
-            exit_code=5,
-            help="the `input` line of the spec gives the shape and the type",
-        )
-    if int(y.max(initial=0)) >= model.classes:
-        raise error(
-            "B0803",
-            f"label {int(y.max())} in a network of {model.classes} classes",
-            exit_code=5,
-            help="number the classes from 0",
-        )
-    rows = (
-        np.packbits(x, axis=1, bitorder="little")
-        if wanted == "bool"
-        else np.ascontiguousarray(x).view(np.uint8).reshape(len(x), -1)
-    )
+            raise _unfit(model, str(problem)) from problem
+    rows = _rows(model, x, y)
     if rows.size + y.size > target.flash:
         raise error(
             "B0715",
@@ -107,6 +81,34 @@ def samples(model: Model, target: Target) -> str:
             help="fewer samples; or `--emit-only`, and a firmware that reads them from elsewhere",
         )
     return _text(rows, y, len(x) - n_test, n_test, table, e)
+
+
+def _unfit(model: Model, why: str) -> BnncError:
+    return error(
+        "B0804",
+        why,
+        model.layers[0].span,
+        exit_code=5,
+        help="the `input` line of the spec gives the shape and the type",
+    )
+
+
+def _rows(model: Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Samples as bytes, a row each.  Raises BnncError where they, or their labels, are not the network's."""
+    first = model.layers[0].output
+    wanted = {"u8": "uint8", "bit": "bool"}.get(first.kind, "float32")
+    if x.shape[1] != first.elements or x.dtype.name != wanted:
+        raise _unfit(model, f"samples of {x.shape[1]} values ({x.dtype}), the network takes {first}")
+    if int(y.max(initial=0)) >= model.classes:
+        raise error(
+            "B0803",
+            f"label {int(y.max())} in a network of {model.classes} classes",
+            exit_code=5,
+            help="number the classes from 0",
+        )
+    if wanted == "bool":
+        return np.packbits(x, axis=1, bitorder="little")
+    return np.ascontiguousarray(x).view(np.uint8).reshape(len(x), -1)
 
 
 def _read(call: Call, folder: Path) -> Dataset:

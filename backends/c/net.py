@@ -57,12 +57,14 @@ def _wrapped(group: Group) -> list[str]:
     """As few lines as hold it; a value of several lines has its own."""
     out, line = [], ""
     for text in (f".{name} = {value}," for name, value in group.items()):
-        if "\n" in text or len(line) + len(text) >= WIDTH:
-            out += [line] * bool(line)
+        if line and ("\n" in text or len(line) + len(text) >= WIDTH):
+            out.append(line)
             line = ""
-        out += [text] if "\n" in text else []
-        line += "" if "\n" in text else f"{' ' if line else ''}{text}"
-    return out + [line] * bool(line)
+        if "\n" in text:
+            out.append(text)
+        else:
+            line = f"{line} {text}" if line else text
+    return [*out, line] if line else out
 
 
 def c_string(text: str) -> str:

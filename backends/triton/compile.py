@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bnnc.diag import InternalError, error
+from bnnc.diag import BnncError, InternalError, error
 
 from . import emit
 
@@ -115,13 +115,12 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     signature = {name: kinds.get(name, "constexpr") for name in function.arg_names}  # of which 0 is the default
     constants = {(i,): 0 for i, name in enumerate(signature) if name not in kinds}
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs={(0,): [["tt.divisibility", 16]]})
-    options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False}
     for stages, most in ATTEMPTS:
-        limit = {"maxnreg": MOST_REGISTERS} if most or not entry.tiles else {}
+        options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False, "num_stages": stages}
+        if most or not entry.tiles:
+            options["maxnreg"] = MOST_REGISTERS
         try:
-            made = triton.compile(
-                source, target=GPUTarget("cuda", arch, 32), options={**options, **limit, "num_stages": stages}
-            )
+            made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
         except triton.runtime.errors.TritonError as e:
             raise error(
                 "B0712",
@@ -144,14 +143,19 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
         )
         if not stack and not image.scratch and image.shared <= SHARED[arch]:
             return image
+    raise _too_large(image)
+
+
+def _too_large(image: Image) -> BnncError:
+    """What a kernel needs that no plan counts, or no multiprocessor has."""
     what = (
-        f"{stack} bytes of stack a thread and {image.scratch} of scratch, which no plan counts"
-        if stack or image.scratch
-        else f"{image.shared} bytes of shared memory, of {SHARED[arch]}"
+        f"{image.stack} bytes of stack a thread and {image.scratch} of scratch, which no plan counts"
+        if image.stack or image.scratch
+        else f"{image.shared} bytes of shared memory, of {SHARED[image.arch]}"
     )
-    raise error(
+    return error(
         "B0712",
-        f"kernel {entry.name} for sm_{arch} needs {what}",
+        f"kernel {image.name} for sm_{image.arch} needs {what}",
         exit_code=4,
         help="report it with the spec; a smaller layer or batch may avoid it",
     )

@@ -32,16 +32,8 @@ from .targets import Target
 
 BARRIER_BYTES = 64
 PERSISTENT_TERMS = LARGE
-SCALARS = (
-    "lr",
-    "step",
-    "tick",
-    "seed",
-    "errors",
-    "samples",
-    "level",
-    "part",
-)  # inputs that the trainer writes before a step
+# inputs that the trainer writes before a step
+SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level", "part")
 
 
 class Entry(NamedTuple):
@@ -183,13 +175,15 @@ def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str
         for first, end, strips in (
             ((at, loop.first, 0), (loop.first, loop.last + 1, loop.parts)) if loop else ((at, len(made), 0),)
         ):
-            lines += [f"for strip in range({strips}):"] * bool(strips)
+            indent, strip = ("    ", "strip, ") if strips else ("", "")
+            if strips:
+                lines.append(f"for strip in range({strips}):")
             for phase in phases(ps, placed, prefix, first, end):
                 shift = 0
                 for i in phase:
-                    lines.append(f"{'    ' * bool(strips)}{made[i]['name']}(arena, {'strip, ' * bool(strips)}{shift})")
+                    lines.append(f"{indent}{made[i]['name']}(arena, {strip}{shift})")
                     shift += made[i]["tiles"]
-                lines.append(f"{'    ' * bool(strips)}num.grid_barrier(barrier)")
+                lines.append(f"{indent}num.grid_barrier(barrier)")
             at = end
     return lines
 
@@ -253,20 +247,21 @@ def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
 
 
 def net_record(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
-    """What the trainer knows of a network: names, the offsets of what it writes and reads, states, schedule, data."""
-    at = {b.name: b.offset for b in placed.plan.buffers}
-    program = placed.program
-    first = model.layers[0]
-    encoder = of_model(model)
-    sides = {}
-    for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
-        results = dict(ps.program.results)
-        sides[name] = {
-            k: at[prefix + n]
-            for k, n in (("x", "x"), ("labels", "labels"), ("loss", results["loss"]), ("pred", results["pred"]))
-        }
-    loss = dict(program.results)["loss"]
-    dev = device(placed)
+    """What the trainer knows of a network, in one record."""
+    return {
+        **_identity(model, placed, target),
+        "counters": c_net.counters(placed),
+        **_schedule(model),
+        **_memory_record(placed),
+        "plan": report.summary(),
+        "states": _states(placed),
+        "constants": [(offset, raw.hex()) for _, offset, raw in device(placed).constants],
+    }
+
+
+def _identity(model: Model, placed: Placed, target: Target) -> dict[str, Any]:
+    """Names, and what a batch is."""
+    first, encoder = model.layers[0], of_model(model)
     return {
         "name": model.name,
         "hash": spec_hash(model, placed),
@@ -280,7 +275,12 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
         "classes": model.classes,
         "input": {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32"),
         "encoding": asdict(encoder) if encoder else None,
-        "counters": c_net.counters(placed),
+    }
+
+
+def _schedule(model: Model) -> dict[str, Any]:
+    """How long and how fast, and on which data."""
+    return {
         "epochs": model.epochs,
         "seed": model.seed,
         "holdout": model.holdout,
@@ -292,30 +292,45 @@ def net_record(model: Model, placed: Placed, report: Report, target: Target) -> 
             for which, source in (("train", model.data.train), ("test", model.data.test))
             if source is not None
         },
+    }
+
+
+def _memory_record(placed: Placed) -> dict[str, Any]:
+    """Where what the trainer writes and reads lies, and how many bytes there are."""
+    at, program = {b.name: b.offset for b in placed.plan.buffers}, placed.program
+    sides, dev = {}, device(placed)
+    for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
+        results = dict(ps.program.results)
+        values = {"x": "x", "labels": "labels", "loss": results["loss"], "pred": results["pred"]}
+        sides[name] = {k: at[prefix + n] for k, n in values.items()}
+    return {
         "at": sides,
         "scalars": {n: at[n] for n in SCALARS if n in at},
-        "loss_is_int": program.value[loss].dtype == "i32",
+        "loss_is_int": program.value[dict(program.results)["loss"]].dtype == "i32",
         "arena_bytes": placed.plan.arena_bytes,
         "state_bytes": placed.plan.state_bytes,
         "device_bytes": dev.nbytes,
         "persistent": persistent(placed),
-        "plan": report.summary(),
-        "states": [
-            (
-                s.name,
-                s.role,
-                s.init,
-                s.init_value if isfinite(s.init_value) else str(s.init_value),
-                s.stream,
-                s.limit,
-                program.value[s.name].dtype,
-                program.value[s.name].shape,
-                at[s.name],
-            )
-            for s in program.states
-        ],
-        "constants": [(offset, raw.hex()) for _, offset, raw in dev.constants],
     }
+
+
+def _states(placed: Placed) -> list[tuple[Any, ...]]:
+    """Of each: name, role, how it begins, most, type, shape, offset."""
+    program, at = placed.program, placed.plan.buffer
+    return [
+        (
+            s.name,
+            s.role,
+            s.init,
+            s.init_value if isfinite(s.init_value) else str(s.init_value),
+            s.stream,
+            s.limit,
+            program.value[s.name].dtype,
+            program.value[s.name].shape,
+            at[s.name].offset,
+        )
+        for s in program.states
+    ]
 
 
 def spec_hash(model: Model, placed: Placed) -> str:

@@ -34,7 +34,7 @@ def begin(run: Trainer) -> bool:
     o, net, n = run.options, run.net, run.train.n
     n_hold = int(np.float32(net["holdout"]) * np.float64(n))
     n_fit = n - n_hold
-    if n_fit < (batch := net["batch"] * net["parts"]):
+    if n_fit < (batch := run.whole_batch):
         raise error("B0804", f"{n_fit} samples to train on, fewer than one batch of {batch}", exit_code=5)
     if o.resume == "never":
         run.store.clear()
@@ -95,15 +95,9 @@ def counts(run: Trainer) -> tuple[dict[str, Any], str]:
     return found, line
 
 
-def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
-    """Measure, report, adapt, go to the next."""
+def report(run: Trainer, lr: np.float32, seconds: float, held: float, test: float) -> None:
+    """An epoch, on the terminal and in the log; ``held`` and ``test``: accuracies, negative where none was measured."""
     c, o, net = run.cursor, run.options, run.net
-    held, _ = run.evaluate(run.train, run.split[c.n_fit :])
-    last = c.epoch + 1 == o.epochs
-    test = run.evaluate(run.test, np.arange(run.test.n))[0] if last or (c.epoch + 1) % o.eval_every == 0 else -1.0
-    if STOP:
-        return
-    c.last_test, c.best_test = (test if test >= 0 else c.last_test), max(c.best_test, test)
     loss, acc, speed = c.loss_sum / c.seen, c.hits / c.seen, c.seen / max(seconds, 1e-9)
     counted, line = counts(run)
     if not o.quiet:
@@ -128,33 +122,49 @@ def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
         samples_per_s=speed,
         **hashes,
     )
-    if net["schedule"] == "plateau":
-        seen = held if c.n_hold else acc
-        if seen > c.best_hold:
-            c.best_hold, c.bad_epochs = seen, 0
-        elif c.bad_epochs + 1 >= net["schedule_args"]["patience"]:
-            c.bad_epochs = 0
-            if "level" in net["scalars"]:
-                c.level += 1
-            else:
-                c.lr_scale *= float(np.float32(net["schedule_args"]["factor"]))
+
+
+def adapt(run: Trainer, seen: float) -> None:
+    """After ``patience`` epochs in which the accuracy was no better than before, the next level or a lower rate."""
+    c, net = run.cursor, run.net
+    if seen > c.best_hold:
+        c.best_hold, c.bad_epochs = seen, 0
+    elif c.bad_epochs + 1 < net["schedule_args"]["patience"]:
+        c.bad_epochs += 1
+    else:
+        c.bad_epochs = 0
+        if "level" in net["scalars"]:
+            c.level += 1
         else:
-            c.bad_epochs += 1
+            c.lr_scale *= float(np.float32(net["schedule_args"]["factor"]))
+
+
+def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
+    """Measure, report, adapt, go to the next."""
+    c, o, net = run.cursor, run.options, run.net
+    held, _ = run.evaluate(run.train, run.split[c.n_fit :])
+    last = c.epoch + 1 == o.epochs
+    test = run.evaluate(run.test, np.arange(run.test.n))[0] if last or (c.epoch + 1) % o.eval_every == 0 else -1.0
+    if STOP:
+        return
+    c.last_test, c.best_test = (test if test >= 0 else c.last_test), max(c.best_test, test)
+    report(run, lr, seconds, held, test)
+    if net["schedule"] == "plateau":
+        adapt(run, held if c.n_hold else c.hits / c.seen)
     c.errors, c.samples = c.seen - c.hits, c.seen
     c.epoch, c.step, c.hits, c.seen, c.loss_sum = c.epoch + 1, 0, 0, 0, 0.0
     c.count = [0] * len(c.count)
 
 
-def train(run: Trainer) -> int:
-    o, net, started = run.options, run.net, time.monotonic()
+def start(run: Trainer) -> bool:
+    """Open the data and the states, and say what begins; True: resumed."""
+    o, net = run.options, run.net
     run.find_thresholds(True)
     run.open_data(True)
     resumed = begin(run)
     if run.device.persistent:
         run.device.keep(run.train.rows, run.train.labels)
-    c, batch = run.cursor, net["batch"] * net["parts"]
-    per_epoch = c.n_fit // batch
-    most = o.steps if o.steps is not None else 1 << 62
+    c = run.cursor
     if not o.quiet:
         say(
             f"{net['name']}  {run.device.name}, {run.device.launches}  device memory {run.device.nbytes} bytes"
@@ -167,16 +177,11 @@ def train(run: Trainer) -> int:
     record(
         run,
         event="start",
-        name=net["name"],
-        hash=net["hash"],
-        version=net["version"],
-        target=net["target"],
-        rule=net["rule"],
-        optimizer=net["optimizer"],
+        **{k: net[k] for k in ("name", "hash", "version", "target", "rule", "optimizer")},
         seed=c.seed,
         threads=1,
         isa=run.device.name,
-        batch=batch,
+        batch=run.whole_batch,
         epochs=o.epochs,
         train_samples=c.n_fit,
         holdout_samples=c.n_hold,
@@ -185,35 +190,62 @@ def train(run: Trainer) -> int:
         resumed_step=c.step,
         arena_bytes=net["arena_bytes"],
     )
-    saved, changed = time.monotonic(), not resumed
+    return resumed
+
+
+class Saves:
+    """When a checkpoint is due: ``changed`` since the last one, and its time."""
+
+    def __init__(self, run: Trainer, changed: bool) -> None:
+        self.run, self.changed, self.at = run, changed, time.monotonic()
+
+    def until_due(self, most: int) -> int:
+        """How many of the next ``most`` steps come before the next checkpoint."""
+        every = self.run.options.save_every_steps
+        return min(most, every - self.run.cursor.step_total % every) if every else most
+
+    def if_due(self) -> None:
+        o = self.run.options
+        waited = time.monotonic() - self.at >= o.save_every
+        if (self.run.cursor.step_total % o.save_every_steps == 0 if o.save_every_steps else waited) and not STOP:
+            self.run.save()
+            self.changed, self.at = False, time.monotonic()
+
+
+def steps(run: Trainer, saves: Saves, per_epoch: int, most: int) -> np.float32:
+    """The steps that are left of an epoch, or until the run is stopped or has made ``most``; the last step's rate."""
+    c, batch, lr = run.cursor, run.whole_batch, run.rate(per_epoch)
+    order = run.split[rng.order(c.seed, c.epoch, c.n_fit, np.arange(c.n_fit, dtype=np.uint32))]
+    while c.step < per_epoch and c.step_total < most and not STOP:
+        n = saves.until_due(min(STEPS, per_epoch - c.step, most - c.step_total))
+        rates = [run.rate(per_epoch, i) for i in range(n)]
+        samples = order[c.step * batch : (c.step + n) * batch].astype(np.int32)
+        run.advance(samples.reshape(-1, run.net["batch"]), rates)
+        lr, saves.changed = rates[-1], True
+        saves.if_due()
+    return lr
+
+
+def goes_on(run: Trainer) -> bool:
+    """Whether another epoch is wanted, where somebody is to be asked."""
+    question = f"epoch {run.cursor.epoch} is done; a line goes on, the end of standard input stops"
+    return not run.options.ask or bool(STOP) or asked(question)
+
+
+def train(run: Trainer) -> int:
+    o, started = run.options, time.monotonic()
+    saves = Saves(run, not start(run))
+    c = run.cursor
+    per_epoch, most = c.n_fit // run.whole_batch, o.steps if o.steps is not None else 1 << 62
     while c.epoch < o.epochs and c.step_total < most and not STOP:
-        lr, epoch_started = run.rate(per_epoch), time.monotonic()
-        order = run.split[rng.order(c.seed, c.epoch, c.n_fit, np.arange(c.n_fit, dtype=np.uint32))]
-        while c.step < per_epoch and c.step_total < most and not STOP:
-            n = min(STEPS, per_epoch - c.step, most - c.step_total)
-            if o.save_every_steps:
-                n = min(n, o.save_every_steps - c.step_total % o.save_every_steps)
-            rates = [run.rate(per_epoch, i) for i in range(n)]
-            run.advance(order[c.step * batch : (c.step + n) * batch].astype(np.int32).reshape(-1, net["batch"]), rates)
-            lr, changed = rates[-1], True
-            due = (
-                c.step_total % o.save_every_steps == 0
-                if o.save_every_steps
-                else time.monotonic() - saved >= o.save_every
-            )
-            if due and not STOP:
-                run.save()
-                changed, saved = False, time.monotonic()
+        epoch_started = time.monotonic()
+        lr = steps(run, saves, per_epoch, most)
         if c.step == per_epoch and not STOP:
             end_epoch(run, lr, time.monotonic() - epoch_started)
-            changed = True
-            if (
-                o.ask
-                and not STOP
-                and not asked(f"epoch {c.epoch} is done; a line goes on, the end of standard input stops")
-            ):
+            saves.changed = True
+            if not goes_on(run):
                 break
-    if changed:
+    if saves.changed:
         where = run.save()
         if STOP:
             note(f"checkpoint {where} written; the same command goes on from here")
@@ -221,6 +253,13 @@ def train(run: Trainer) -> int:
         run.export(o.export)
     if STOP:
         return 128 + STOP[0]
+    finish(run, started)
+    return 0
+
+
+def finish(run: Trainer, started: float) -> None:
+    """The last test, and how a run ended that began at ``started``."""
+    c = run.cursor
     test = run.evaluate(run.test, np.arange(run.test.n))[0] if c.step else c.last_test
     took, state = time.monotonic() - started, run.state_hash()
     say(
@@ -235,12 +274,11 @@ def train(run: Trainer) -> int:
         **({"test_acc": test} if test >= 0 else {}),
         **({"best_test_acc": c.best_test} if c.best_test >= 0 else {}),
         seconds=took,
-        memory_predicted=net["plan"]["total_bytes"],
+        memory_predicted=run.net["plan"]["total_bytes"],
         memory_measured=run.device.nbytes,
         resident_samples=run.device.extra,
         state=state,
     )
-    return 0
 
 
 def open_test(run: Trainer) -> None:

@@ -54,6 +54,11 @@ class Trainer:
         self.split = np.zeros(0, np.uint32)
         self.log = None
 
+    @property
+    def whole_batch(self) -> int:
+        """The samples between two updates, in all parts."""
+        return int(self.net["batch"] * self.net["parts"])
+
     # -- data ---------------------------------------------------------------------------------------------------------
     def find_thresholds(self, train: bool) -> None:
         """Those of the checkpoint that is gone on from, or of ``--init``; a run that has neither fits them to its
@@ -323,7 +328,7 @@ class Trainer:
         c = self.cursor
         c.count = [k + int(x.sum(dtype=np.int64)) for k, x in zip(c.count, counted, strict=False)]
         c.loss_sum, c.hits, c.seen = c.loss_sum + loss, c.hits + hits, c.seen + self.net["batch"]
-        if c.seen % (self.net["batch"] * self.net["parts"]) == 0:
+        if c.seen % self.whole_batch == 0:
             c.step, c.step_total = c.step + 1, c.step_total + 1
 
     def save(self) -> Path:

@@ -246,6 +246,29 @@ def pack(
     with
     ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  Raises BnncError.
     """
+    x, y, n_test, names, from_text = _load_both(sources, test, label, labelled)
+    e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
+    if e is not None:
+        x = _encoded(sources[0], x, e, n_test)
+    sign = e if e is not None and e.how == "sign" and not e.pad_odd else None
+    data = Dataset(
+        x,
+        y,
+        "sign" if sign else "none",
+        float(np.float32(sign.threshold)) if sign else 0.0,
+        max(int(y.max()) + 1, len(names)),
+        n_test,
+        label_column(sources[0], label) if from_text else "",
+    )
+    if output is not None:
+        write_bnnd(output, data, compress=compress)
+    return data
+
+
+def _load_both(
+    sources: Sequence[Source], test: Sequence[Source], label: str | int, labelled: bool
+) -> tuple[np.ndarray, np.ndarray, int, tuple[str, ...], bool]:
+    """(x, y, how many of them are test samples, class names, whether the training samples came from text)."""
     x, y, xt, yt, names, from_text = _load(sources, label, None, labelled)
     text = from_text
     if test:
@@ -255,24 +278,12 @@ def pack(
     if n_test:
         x, y = _joined((test or sources)[0], (x, y), (xt, yt))
     x = _samples(sources[0], x)
-    if text and x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all():
-        x = x.astype(np.uint8)
-    e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
-    if e is not None:
-        x = _encoded(sources[0], x, e, n_test)
-    sign = e is not None and e.how == "sign" and not e.pad_odd
-    data = Dataset(
-        x,
-        y,
-        "sign" if sign else "none",
-        float(np.float32(e.threshold)) if sign and e else 0.0,
-        max(int(y.max()) + 1, len(names)),
-        n_test,
-        label_column(sources[0], label) if from_text else "",
-    )
-    if output is not None:
-        write_bnnd(output, data, compress=compress)
-    return data
+    return x.astype(np.uint8) if text and _are_bytes(x) else x, y, n_test, names, from_text
+
+
+def _are_bytes(x: np.ndarray) -> bool:
+    """Whole numbers 0..255?"""
+    return bool(x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all())
 
 
 def _joined(
@@ -309,6 +320,27 @@ def _records(data: Dataset) -> bytes:
 
 def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     """Write ``data`` as a ``.bnnd`` file (whole or not at all) and return its size in bytes.  Raises BnncError."""
+    data = _checked(path, data)
+    records = _records(data)
+    stored = records
+    if compress:
+        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+        stored = packer.compress(records) + packer.flush()
+    head = _packed_header(data, compress, len(stored), zlib.crc32(records))
+    temporary = f"{os.fspath(path)}.part"
+    try:
+        with open(temporary, "wb") as f:
+            f.write(head + struct.pack("<I", zlib.crc32(head)) + stored)
+        os.replace(temporary, path)
+    except OSError as e:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
+    return HEADER_BYTES + len(stored)
+
+
+def _checked(path: Source, data: Dataset) -> Dataset:
+    """The data set as its file can hold it.  Raises BnncError."""
     x = _samples(path, data.x)
     y, classes = labels(path, data.y, len(x)), data.classes or int(data.y.max()) + 1
     if data.encoder not in ENCODERS or (data.encoder == "sign" and x.dtype != np.bool_):
@@ -323,41 +355,31 @@ def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test)
     if max(data.n, data.elements) >= 1 << 32:
         raise fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
-    records = _records(data)
-    stored = records
-    if compress:
-        packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-        stored = packer.compress(records) + packer.flush()
-    head = HEADER.pack(
+    return data
+
+
+def _packed_header(data: Dataset, compress: bool, stored: int, crc: int) -> bytes:
+    """The header without its own checksum; ``stored``: bytes of the records in the file, ``crc``: of the records."""
+    return HEADER.pack(
         MAGIC,
         HEADER_BYTES,
         KINDS.index(data.kind),
         data.n,
         data.elements,
         data.record_bytes,
-        classes,
+        data.classes,
         len(data.shape),
         *data.shape,
         *(1,) * (4 - len(data.shape)),
         ENCODERS.index(data.encoder),
         data.threshold,
         int(compress),
-        len(stored),
-        zlib.crc32(records),
+        stored,
+        crc,
         data.n_test,
         0,
         b"",
     )
-    temporary = f"{os.fspath(path)}.part"
-    try:
-        with open(temporary, "wb") as f:
-            f.write(head + struct.pack("<I", zlib.crc32(head)) + stored)
-        os.replace(temporary, path)
-    except OSError as e:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
-    return HEADER_BYTES + len(stored)
 
 
 def _header(path: Source, raw: bytes) -> dict[str, Any]:

@@ -373,30 +373,22 @@ class Binder:
         positional = [p for p in params if p.positional]
         count, ok, last = 0, True, span
         for a in args:
-            new_line, last = a.span.line > last.line, a.span
-            hint = "is a `;` missing at the end of the line before?" if a.name is None and new_line else ""
+            hint = self.new_line(a, last)
+            last = a.span
             try:
-                count += a.name is None
-                if a.name is None and count > len(positional):
+                if a.name is not None:
+                    p = self.parameter(what, params, a, noun)
+                elif (count := count + 1) > len(positional):
                     raise self.too_many(what, params, count, a, hint)
-                p = positional[count - 1] if a.name is None else self.parameter(what, params, a, noun)
-                if p.name in placed:
-                    raise self.log.fail(
-                        "B0405",
-                        f"`{p.name}` of `{what}` is given twice",
-                        a.span,
-                        "second value",
-                        "remove one of the two",
-                        [(placed[p.name], "first given here")],
-                    )
-                placed[p.name] = a.span
+                else:
+                    p = positional[count - 1]
+                self.once(what, p, a, placed)
                 out[p.name] = self.coerce(what, p, a.value, scope, hint)
             except Stop:
                 raise
             except Reported:
                 ok = False
-        missing = [p for p in params if p.name not in placed]
-        for p in missing:
+        for p in (p for p in params if p.name not in placed):
             if p.default is REQUIRED and ok:
                 self.needs(what, p, span, form)
                 ok = False
@@ -404,6 +396,24 @@ class Binder:
         if not ok:
             raise Reported
         return out
+
+    def new_line(self, a: ast.Arg, last: Span) -> str:
+        """A hint, where an argument without a name begins a line."""
+        begins = a.name is None and a.span.line > last.line
+        return "is a `;` missing at the end of the line before?" if begins else ""
+
+    def once(self, what: str, p: Param, a: ast.Arg, placed: dict[str, Span]) -> None:
+        """Note where a parameter is given; raises Reported where it was before."""
+        if p.name in placed:
+            raise self.log.fail(
+                "B0405",
+                f"`{p.name}` of `{what}` is given twice",
+                a.span,
+                "second value",
+                "remove one of the two",
+                [(placed[p.name], "first given here")],
+            )
+        placed[p.name] = a.span
 
     def parameter(self, what: str, params: Sequence[Param], a: ast.Arg, noun: str) -> Param:
         """The parameter that a named argument gives.  Raises Reported."""

@@ -142,7 +142,7 @@ class _Parser:
         shown = short(text) if text.isprintable() else f"U+{ord(text[0]):04X}"
         self.report(
             "B0106",
-            f"unexpected character{'s' * (len(text) > 1 and text.isprintable())} `{shown}`",
+            f"unexpected character{'s' if len(text) > 1 and text.isprintable() else ''} `{shown}`",
             span,
             help=hints.get(text[0], "remove it"),
         )
@@ -194,20 +194,24 @@ class _Parser:
                 i = first = resume
                 brackets = []
                 continue
-            if t.type in ("LPAR", "LSQB"):
-                brackets.append(t)
-            elif t.type in ("RPAR", "RSQB"):
-                brackets.pop()
-            elif t.type == "LBRACE":
-                self.braces.append(t)
-            elif t.type == "RBRACE":
-                opened = self.braces.pop()
-                if self.suspect is None and self.indent(t) < self.indent(opened):
-                    self.suspect = opened
+            self.nest(t, brackets)
             i += 1
             if t.type in ("SEMICOLON", "LBRACE", "RBRACE"):
                 first, brackets = i, []
         return result
+
+    def nest(self, t: Token, brackets: list[Token]) -> None:
+        """Keep what is open: ``brackets`` ( and [ of the current statement, and braces."""
+        if t.type in ("LPAR", "LSQB"):
+            brackets.append(t)
+        elif t.type in ("RPAR", "RSQB"):
+            brackets.pop()
+        elif t.type == "LBRACE":
+            self.braces.append(t)
+        elif t.type == "RBRACE":
+            opened = self.braces.pop()
+            if self.suspect is None and self.indent(t) < self.indent(opened):
+                self.suspect = opened
 
     def indent(self, t: Token) -> int:
         line = self.text[t.span.start - t.span.col + 1 : t.span.start + 1]
@@ -324,14 +328,7 @@ class _Parser:
         return resume
 
     def unexpected(self, t: Token, prev: Token, accepts: set[str]) -> None:
-        left = set(accepts)
-        want: list[str] = []
-        if {"NUMBER", "STRING"} <= left:
-            want.append("a value")
-            left -= _VALUES
-        if left & (_OPERATORS - {"MINUS"}):
-            left -= {"LPAR", "LSQB"} if t.type not in ("LPAR", "LSQB") else set()
-        want += sorted(_SHOWN[x] for x in left if x in _SHOWN)
+        want = self.wanted(t, accepts)
         listed = " or ".join([", ".join(want[:-1]), want[-1]] if len(want) > 1 else want) or "something else"
         help = f"write {listed} here"
         if "a value" in want:
@@ -344,6 +341,17 @@ class _Parser:
             help = "the arguments of a statement are not written in parentheses: `name a, b;`"
         after = f" after {prev}" if prev is not t else ""
         self.report("B0101", f"expected {listed}{after}, found {t}", t.span, help=help)
+
+    def wanted(self, t: Token, accepts: set[str]) -> list[str]:
+        """What could stand in a token's place, in words."""
+        left = set(accepts)
+        want: list[str] = []
+        if {"NUMBER", "STRING"} <= left:
+            want.append("a value")
+            left -= _VALUES
+        if left & (_OPERATORS - {"MINUS"}):
+            left -= {"LPAR", "LSQB"} if t.type not in ("LPAR", "LSQB") else set()
+        return want + sorted(_SHOWN[x] for x in left if x in _SHOWN)
 
 
 def _parse(text: str, file: str, start: str) -> tuple[Any, _Parser]:

@@ -28,7 +28,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from .. import api, budget, registry
 from ..api import Network, PathLike, Program, process
@@ -225,20 +225,9 @@ class Experiment:
             given = {"data": self.data, "log": log, "seed": seed, "out": Path(tmp) / "run", "resume": "never"}
             words = [str(w) for key, value in given.items() for w in (f"--{key}", value)]
             argv = [str(program.binary), "train", *words, "--save-every", "86400", "--quiet"]
-            trainer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=complaints)
-            while True:
-                with suppress(subprocess.TimeoutExpired):
-                    trainer.wait(0.2)
-                if self.stop.is_set() and trainer.poll() is None:
-                    trainer.terminate()
-                    trainer.wait()
-                if trainer.returncode is not None:
-                    break
-            if self.stop.is_set():
-                raise _Stopped
-            if trainer.returncode:
+            if code := self.watched(argv, complaints):
                 complaints.seek(0)
-                raise process.failed(trainer.returncode, complaints.read())
+                raise process.failed(code, complaints.read())
             records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         epochs, end = [r for r in records if r["event"] == "epoch"], records[-1]
         if "test_acc" not in end or not epochs:
@@ -261,6 +250,19 @@ class Experiment:
             "measured": end["memory_measured"],
             "state": end["state"],
         }
+
+    def watched(self, argv: list[str], complaints: IO[str]) -> int:
+        """The exit code of a trainer; raises _Stopped where the study was stopped, and ends it then."""
+        trainer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=complaints)
+        while trainer.returncode is None:
+            with suppress(subprocess.TimeoutExpired):
+                trainer.wait(0.2)
+            if self.stop.is_set() and trainer.poll() is None:
+                trainer.terminate()
+                trainer.wait()
+        if self.stop.is_set():
+            raise _Stopped
+        return trainer.returncode
 
     def runs(self) -> list[Run]:
         """Every (variant, seed), trained or taken from the store, in order."""
