@@ -12,7 +12,7 @@ from typing import Any
 
 from .diag import BnncError, InternalError
 from .knobs import Knobs
-from .validate import validate
+from .validate import Observed, validate
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,15 @@ def run_passes(passes: tuple[Pass, ...], ir: Any, options: Any, knobs: Knobs, fi
     trace = Trace()
     before = ""
     given = ir
+    known: Observed | None = None
     for number, p in enumerate(passes, first):
         with stage(p.name, knobs):
             run = p.off or _unchanged if p.name in knobs.disable and p.optional else p.run
             ir = run(ir, options)
             if knobs.verify and p.verify:
                 p.verify(ir)
-            if knobs.verify >= 2 and p.preserves == "bits":
-                validate(given, ir)
+            checked = knobs.verify >= 2 and p.preserves == "bits"
+            known = validate(given, ir, known) if checked else None
         trace.results[p.name] = given = ir
         if knobs.dump:
             text = p.show(ir)

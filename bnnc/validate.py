@@ -9,6 +9,7 @@ shows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -222,14 +223,29 @@ def _programs(ir: Any) -> tuple[Program, ...]:
     return tuple(side.program for side in (ir.packed if isinstance(ir, Placed) else ir))
 
 
-def validate(before: Any, after: Any) -> None:
-    """Raise InternalError naming the first value that differs, or a result or update that is gone."""
+@dataclass(frozen=True)
+class Observed:
+    """What an IR computed, and of which inputs and states, by step."""
+
+    env: dict[str, Values]
+    values: dict[str, Values]
+
+    def of(self, env: dict[str, Values]) -> bool:
+        """Whether it is what these inputs and states give."""
+        return self.env.keys() == env.keys() and all(
+            mine.keys() == env[step].keys() and all(np.array_equal(x, env[step][n]) for n, x in mine.items())
+            for step, mine in self.env.items()
+        )
+
+
+def validate(before: Any, after: Any, known: Observed | None = None) -> Observed:
+    """Raise InternalError naming the first value that differs, or a result or update that is gone.
+
+    Returns what ``after`` computed; ``known`` is that of ``before``, where it is known."""
     env = {p.name: inputs(p) for p in _programs(after)}
-    old = observe(
-        before,
-        {p.name: {n: env[p.name][n] for n in (*p.inputs, *(s.name for s in p.states))} for p in _programs(before)},
-    )
-    new = observe(after, env)
+    given = {p.name: {n: env[p.name][n] for n in (*p.inputs, *(s.name for s in p.states))} for p in _programs(before)}
+    old = known.values if known is not None and known.of(given) else observe(before, given)
+    new = old if after is before else observe(after, env)
     for name, values in old.items():
         if gone := [n for n in values if n.startswith(("update ", "result ")) and n not in new[name]]:
             raise InternalError(f"{name}: {gone[0]} is gone")
@@ -240,3 +256,4 @@ def validate(before: Any, after: Any) -> None:
             )
             if a.dtype != b.dtype or a.shape != b.shape or not np.all(same):
                 raise InternalError(f"{name}: {n} changed")
+    return Observed(env, new)

@@ -14,6 +14,7 @@ from helpers import plan, spec
 from programs import EMPTY, HAND, fused, module, program
 
 from bnnc import driver, knobs
+from bnnc import validate as validation
 from bnnc.diag import InternalError
 from bnnc.ir.program import Module
 from bnnc.passes import run_passes
@@ -21,7 +22,7 @@ from bnnc.plan.types import Plan
 from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 from bnnc.sched.order import order
-from bnnc.validate import validate
+from bnnc.validate import observe, validate
 
 ALL = ("simplify", "fuse", "sink", "place")
 
@@ -153,6 +154,19 @@ def test_updates_in_place_take_effect_at_once() -> None:
     late = replace(s, train=replace(s.train, kernels=s.train.kernels[::-1]))
     with pytest.raises(InternalError, match="r changed|result loss changed"):
         validate(module(text), late)
+
+
+def test_each_form_is_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a pass gave is known when the next is validated; what a pass left as it was is not run again."""
+    ran: list[str] = []
+
+    def counted(ir: Any, env: Any) -> Any:
+        ran.append(type(ir).__name__)
+        return observe(ir, env)
+
+    monkeypatch.setattr(validation, "observe", counted)
+    plan(spec((9, 5, 3), batch=4), verify=2, disable=("sink",))
+    assert ran == [*["Module"] * 3, *["Scheduled"] * 2, "Packed", "Placed"]  # sink and strip left it as it was
 
 
 def test_what_cannot_be_run_is_said() -> None:
