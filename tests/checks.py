@@ -10,6 +10,8 @@ That also holds free-running, because the order of every sum is part of the mean
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import shutil
@@ -22,7 +24,7 @@ from helpers import Library, Side, assert_equal, assert_same, batch_of, element_
 from triton_helpers import TritonLibrary
 
 import bnnc
-from bnnc import driver
+from bnnc import cli, driver
 from bnnc.backends.triton import compile as aot
 from bnnc.backends.triton import emit, kernels, skeleton
 from bnnc.ir import interp
@@ -184,6 +186,15 @@ def symbols(path: Path) -> dict[str, tuple[str, int]]:
 
 
 # -- programs ---------------------------------------------------------------------------------------------------------
+
+
+def command_line(*args: object, code: int = 0) -> str:
+    """What a command of ``bnnc`` prints, in this process: a new one takes most of a second to import it."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as e:
+        cli.cli(args=[str(a) for a in args], prog_name="bnnc")
+    assert (e.value.code or 0) == code, f"{args}: {e.value.code}\n{out.getvalue()}\n{err.getvalue()}"
+    return out.getvalue()
 
 
 def trained(net: bnnc.Network, folder: Path, data: Path) -> list[dict[str, float]]:

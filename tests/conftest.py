@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import os
+import sys
+import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import compile_cache
@@ -14,6 +17,7 @@ import helpers
 import pytest
 
 from bnnc.backends.c import build, stack
+from bnnc.backends.c.targets import TARGETS
 
 os.environ.setdefault("BNNC_CFLAGS", "-Werror")  # a compiler's warning stops no user, but every test
 BUILD = Path(__file__).parents[1] / "build"
@@ -21,6 +25,10 @@ os.environ.setdefault(compile_cache.PLACE, str(BUILD / "cache"))  # empty: no ca
 if os.environ[compile_cache.PLACE]:
     os.environ.setdefault("TRITON_CACHE_DIR", str(Path(os.environ[compile_cache.PLACE]).absolute() / "triton"))
 compile_cache.shadow(BUILD / "shadows")
+# Where no bytecode may be written beside the sources, a command of bnnc is half compiling them.
+sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(BUILD.absolute() / "bytecode")
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -41,6 +49,19 @@ def library_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir(exist_ok=True)
     helpers.CACHE = folder
     return folder
+
+
+@pytest.fixture(scope="module")
+def one_level(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Programs that this process compiles for ``host`` have one of its instruction sets, chosen by the file's name:
+    half the time.  The slow tier has all.
+    """
+    host = TARGETS["host"]
+    level = host.levels[zlib.crc32(request.path.name.encode()) % helpers.cpu_levels()]
+    with pytest.MonkeyPatch.context() as patch:
+        if not helpers.EVERY_LEVEL:
+            patch.setitem(TARGETS, "host", replace(host, levels=(level,)))
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -28,6 +28,7 @@ rule edge;
 train { batch = 50; epochs = 3; optimizer = adam(lr = 1e-2); seed = 4; }
 data { train = bnnd("small.bnnd"); }
 """
+pytestmark = pytest.mark.usefixtures("one_level")
 
 
 @pytest.fixture(autouse=True)

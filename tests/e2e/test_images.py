@@ -30,6 +30,7 @@ network digits {{
 rule {rule};
 train {{ batch = 100; epochs = {epochs}; optimizer = adam(lr = 3e-3); schedule = cosine(final = 0.02); }}
 """
+pytestmark = pytest.mark.usefixtures("one_level")
 
 
 @pytest.mark.parametrize(("rule", "epochs"), [("edge", 15), ("standard", 15)])

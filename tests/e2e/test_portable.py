@@ -68,7 +68,7 @@ def run(binary: Path, folder: Path, *flags: str) -> str:
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n != "edge" else ()) for n in CASES])
-def test_hosted_builds_train_to_the_same_bits(tmp_path: Path, name: str) -> None:
+def test_hosted_builds_train_to_the_same_bits(tmp_path: Path, name: str, one_level: None) -> None:
     kind, rule, optimizer = CASES[name]
     data(tmp_path)
     net = bnnc.parse(SPEC.replace("INPUT", kind).replace("RULE", rule).replace("OPTIMIZER", optimizer))
@@ -97,7 +97,7 @@ def test_hosted_builds_train_to_the_same_bits(tmp_path: Path, name: str) -> None
             assert run(out, tmp_path, "--resume", "never") == want, f"{build} trains to other bits"
 
 
-def test_with_too_little_memory_it_names_a_batch_that_fits(tmp_path: Path) -> None:
+def test_with_too_little_memory_it_names_a_batch_that_fits(tmp_path: Path, one_level: None) -> None:
     data(tmp_path)
     text = (
         SPEC.replace("INPUT", "u8[5, 7]")

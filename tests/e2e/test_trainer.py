@@ -16,6 +16,7 @@ from typing import Any
 import helpers
 import numpy as np
 import pytest
+from checks import command_line
 
 import bnnc
 from bnnc.backends.c import stack
@@ -56,7 +57,7 @@ def shell(*args: Any, code: int = 0, **kw: Any) -> subprocess.CompletedProcess[s
 def compile_spec(folder: Path, text: str, *flags: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "net.bnn").write_text(text)
-    shell(sys.executable, "-m", "bnnc", "compile", folder / "net.bnn", "-o", folder / "net", *flags)
+    command_line("compile", folder / "net.bnn", "-o", folder / "net", *flags)
     return folder / "net"
 
 
@@ -99,7 +100,7 @@ def test_train_logs_and_learns(home: Path, tmp_path: Path) -> None:
 
 
 def test_run_is_compile_and_train(home: Path, tmp_path: Path) -> None:
-    run = [sys.executable, "-m", "bnnc", "run", home / "net.bnn"]
+    run = [sys.executable, "-m", "bnnc", "run", "--threads", "4", home / "net.bnn"]
     done = shell(*run, "--", "--epochs", "2", "--threads", "1", "--out", "here", cwd=tmp_path)
     assert state_of(done) == state_of(train(home, tmp_path / "direct", "--epochs", 2)) and (tmp_path / "here").is_dir()
     assert "unknown flag" in shell(*run, "--", "--epoch=x", code=2, cwd=tmp_path).stderr
@@ -127,12 +128,9 @@ def test_bits_depend_on_neither_threads_nor_instructions(home: Path, tmp_path: P
 
 def test_the_plan_knows_what_is_written(home: Path, tmp_path: Path) -> None:
     train(home, tmp_path / "run", "--epochs", 1)
-    plan = shell(sys.executable, "-m", "bnnc", "plan", home / "net.bnn")
-    size = json.loads(shell(sys.executable, "-m", "bnnc", "plan", home / "net.bnn", "--json").stdout)[
-        "checkpoint_bytes"
-    ]
+    size = json.loads(command_line("plan", home / "net.bnn", "--json"))["checkpoint_bytes"]
     assert max(p.stat().st_size for p in (tmp_path / "run").glob("slot_*.bnnck")) == size
-    assert f"{size * 60 / 2**20:.1f} MiB an hour" in plan.stdout
+    assert f"{size * 60 / 2**20:.1f} MiB an hour" in command_line("plan", home / "net.bnn")
 
 
 def test_native_build_gives_the_same_bits(home: Path, tmp_path: Path) -> None:
@@ -188,7 +186,7 @@ def test_predict_gives_what_eval_counts(home: Path, tmp_path: Path) -> None:
         done = shell(home / "net", "predict", *flags, "--out", tmp_path / "run", "--threads", 2)
         hits = np.array(done.stdout.split(), int) == np.load(home / "yt.npy")
         assert len(hits) == 200 and hits.mean() == pytest.approx(result["test_acc"], rel=1e-5) and not done.stderr
-    compiled_too = (sys.executable, "-m", "bnnc", "run", "--json", home / "net.bnn", "predict")
+    compiled_too = (sys.executable, "-m", "bnnc", "run", "--json", "--threads", 4, home / "net.bnn", "predict")
     again = shell(*compiled_too, "--out", tmp_path / "run", "--test", home / "xt.npy")
     assert [json.loads(line)["class"] for line in again.stdout.splitlines()] == [int(x) for x in done.stdout.split()]
 
@@ -208,21 +206,11 @@ def test_selftest_runs_every_instruction_set_on_all_threads_and_on_one(home: Pat
     assert "takes 1 to 1000" in shell(home / "net", "selftest", "--steps", 0, code=2).stderr
 
 
-def test_selftest_of_a_slow_network_says_what_it_leaves_out(tmp_path: Path) -> None:
+def test_selftest_of_a_slow_network_says_what_it_leaves_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if helpers.cpu_levels() == 1:
         pytest.skip("one instruction set: nothing to leave out")
-    (tmp_path / "net.bnn").write_text(SPEC)
-    cc = f"{find_compiler(find_target('host'))} -DBNNC_SELFTEST_SECONDS=0"
-    shell(
-        sys.executable,
-        "-m",
-        "bnnc",
-        "compile",
-        tmp_path / "net.bnn",
-        "-o",
-        tmp_path / "net",
-        env={**os.environ, "BNNC_CC": cc},
-    )
+    monkeypatch.setenv("BNNC_CC", f"{find_compiler(find_target('host'))} -DBNNC_SELFTEST_SECONDS=0")
+    compile_spec(tmp_path, SPEC)
     text = shell(tmp_path / "net", "selftest", "--threads", 2).stdout
     assert (
         len(re.findall("^steps", text, re.M)) == 2
@@ -235,8 +223,7 @@ def test_selftest_of_a_slow_network_says_what_it_leaves_out(tmp_path: Path) -> N
 
 
 def test_info_holds_the_plan(home: Path) -> None:
-    plan = shell(sys.executable, "-m", "bnnc", "plan", "--json", "--threads", "4", home / "net.bnn")
-    planned = json.loads(plan.stdout)
+    planned = json.loads(command_line("plan", "--json", "--threads", "4", home / "net.bnn"))
     info = json.loads(shell(home / "net", "info", "--json").stdout)
     assert info == {k: planned[k] for k in info} and info["total_bytes"] == planned["total_bytes"]
     text = shell(home / "net", "info").stdout
@@ -298,7 +285,7 @@ def test_wrong_data(home: Path, tmp_path: Path) -> None:
     train(home, tmp_path / "run", "--train", f"{tmp_path}/none.npy,{home}/y.npy", code=5)
 
 
-def test_checkpoint_of_another_spec(home: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_another_spec(home: Path, tmp_path: Path, one_level: None) -> None:
     train(home, tmp_path / "run")
     other = compile_spec(tmp_path / "other", SPEC.replace("dense 40", "dense 48"))
     done = shell(other, "train", "--data", home, "--out", tmp_path / "run", code=6)
@@ -338,9 +325,8 @@ def limit(total: int) -> None:
 @pytest.mark.parametrize(
     ("name", "threads"),
     [
-        ("tiny", 1),
         ("mlp_edge", 4),
-        *(pytest.param(n, t, marks=pytest.mark.slow) for n, t in (("tiny", 2), ("mlp_standard", 4))),
+        *(pytest.param(n, t, marks=pytest.mark.slow) for n, t in (("tiny", 1), ("tiny", 2), ("mlp_standard", 4))),
         ("tiny_fitted", 1),
         *(pytest.param(n, 1, marks=pytest.mark.slow) for n in ("mlp_edge", "mlp_standard", "mlp_fitted")),
     ],
@@ -381,7 +367,14 @@ def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None
 
 
 @pytest.mark.optimized
-@pytest.mark.parametrize(("name", "threads"), [("tiny_fitted", 4), ("mlp_edge", 1)])
+@pytest.mark.parametrize(
+    ("name", "threads"),
+    [  # the same programs; in the slow tier those for other threads
+        ("tiny_fitted", 1),
+        ("mlp_edge", 4),
+        *(pytest.param(n, t, marks=pytest.mark.slow) for n, t in (("tiny_fitted", 4), ("mlp_edge", 1))),
+    ],
+)
 def test_predict_and_selftest_run_in_the_predicted_memory(tmp_path: Path, name: str, threads: int) -> None:
     text, shape = NETWORKS[name]
     program = bnnc.parse(text).compile(threads=threads)
@@ -398,7 +391,9 @@ def test_predict_and_selftest_run_in_the_predicted_memory(tmp_path: Path, name: 
         assert len(done.stdout.splitlines()) == 230 or done.stdout.endswith("\nok\n")
 
 
-@pytest.mark.parametrize("name", helpers.with_slow(("mlp_edge", "mlp_standard", "tiny_fitted"), ("mlp_standard",)))
+@pytest.mark.parametrize(
+    "name", helpers.with_slow(("mlp_edge", "mlp_standard", "tiny_fitted"), ("mlp_edge", "mlp_standard"))
+)
 def test_stack_bounds(tmp_path: Path, name: str) -> None:
     """The deepest path of calls fits in the stacks that the plan counts, with a signal on the first; every build checks
     it too.

@@ -23,7 +23,7 @@ network NAME {
 rule local(group = [25, 15], bits = 8, reinforce = 0.25, OPTIONS);
 train { batch = 50; epochs = 12; seed = 3; }
 """
-pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
+pytestmark = [pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler"), pytest.mark.usefixtures("one_level")]
 
 
 def bits(x: np.ndarray, thresholds: int) -> np.ndarray:

@@ -75,7 +75,7 @@ def text_of(net: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, one_level: None) -> Path:
     """Data, the stand-in for the driver."""
     at = tmp_path_factory.mktemp("gpu")
     rng = np.random.default_rng(0)

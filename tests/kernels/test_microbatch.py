@@ -71,7 +71,7 @@ def test_the_gpu_computes_what_the_interpreter_says(rule: str, optimizer: str) -
     check_steps(lib, 4)
 
 
-def test_the_trainer_goes_through_the_batch_in_its_order() -> None:
+def test_the_trainer_goes_through_the_batch_in_its_order(one_level: None) -> None:
     """The weights of the executable after an epoch are the interpreter's, fed the same samples part by part."""
     rand = np.random.default_rng(5)
     x, y = rand.integers(0, 256, (50, 11)).astype(np.uint8), rand.integers(0, 4, 50).astype(np.uint8)

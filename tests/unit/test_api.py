@@ -26,6 +26,7 @@ TEXT = """network toy { input u8[3, 4]; flatten; dense 20; batchnorm; sign; dens
 rule edge;
 train { batch = 16; epochs = 3; optimizer = adam(lr = 1e-2); }
 """
+pytestmark = pytest.mark.usefixtures("one_level")
 
 
 def samples(n: int = 96, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -394,12 +395,12 @@ def test_a_compiler_whose_code_is_larger(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("BNNC_CFLAGS", "-falign-functions=4096")
     net = bnnc.parse(TEXT)
-    planned = net.plan("native")
+    planned = net.plan()
     with pytest.raises(bnnc.BnncError) as e:
-        net.compile(out=tmp_path / "net", target="native", ram=planned.total_bytes, cache=True)
+        net.compile(out=tmp_path / "net", ram=planned.total_bytes, cache=True)
     assert e.value.diagnostics[0].code == "B0601" and e.value.exit_code == 3 and not (tmp_path / "net").exists()
-    first, second = (net.compile(target="native", cache=True).plan.total_bytes for _ in range(2))
+    first, second = (net.compile(cache=True).plan.total_bytes for _ in range(2))
     assert planned.total_bytes < first == second
     with pytest.raises(bnnc.BnncError):
-        net.compile(out=tmp_path / "net", target="native", ram=planned.total_bytes, cache=True)
+        net.compile(out=tmp_path / "net", ram=planned.total_bytes, cache=True)
     assert not (tmp_path / "net").exists()

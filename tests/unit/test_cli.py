@@ -30,6 +30,7 @@ from bnnc.plan.check import PlanError
 from bnnc.plan.place import place
 
 SPEC = "network toy { input u8[6]; dense 8; batchnorm; sign; dense 3; batchnorm; loss; }\nrule edge;\n"
+pytestmark = pytest.mark.usefixtures("one_level")
 
 
 @pytest.fixture
@@ -165,8 +166,14 @@ def test_a_plan_says_when_no_program_can_be_that_large(bnnc, tmp_path: Path) -> 
     assert "no program" not in bnnc("plan", str(spec), "--batch", "5")[1]
 
 
-@pytest.mark.parametrize("spec", [SPEC, LONG], ids=["short", "long"])
-@pytest.mark.parametrize("width", [80, 100, 120, 0], ids=str)
+@pytest.mark.parametrize(
+    ("spec", "width"),
+    [
+        *(pytest.param(SPEC, width, id=f"short-{width}") for width in (80, 100, 120, 0)),
+        *(pytest.param(LONG, width, id=f"long-{width}") for width in (80, 0)),
+        *(pytest.param(LONG, width, id=f"long-{width}", marks=pytest.mark.slow) for width in (100, 120)),
+    ],
+)
 def test_tables_in_a_terminal(bnnc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, width: int) -> None:
     """Names, lines, types and numbers are whole at every width, and words and numbers of notes are not broken; 0: a
     pipe.
@@ -322,18 +329,24 @@ def test_json_of_every_verb(bnnc, net: str, tmp_path: Path) -> None:
     assert code == 2 and json.loads(out)["exit_code"] == 2
 
 
-def test_run_json(net: str, tmp_path: Path) -> None:
+def test_run_json(net: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """The trainer's own output, too."""
+
+    def run(*args: str) -> tuple[dict[str, Any], str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as e:
+            cli.cli(args=["run", "--json", net, *args, "--out", str(tmp_path / "run")], prog_name="bnnc")
+        out, err = capfd.readouterr()
+        assert not e.value.code, err
+        return json.loads(out), err
+
     rng = np.random.default_rng(0)
     np.save(tmp_path / "x.npy", rng.integers(0, 256, (300, 6)).astype(np.uint8))
     np.save(tmp_path / "y.npy", rng.integers(0, 3, 300).astype(np.uint8))
     Path(net).write_text(SPEC + 'data { train = npy("x.npy", "y.npy"); test = npy("x.npy", "y.npy"); }\n')
-    argv = [sys.executable, "-m", "bnnc", "run", "--json", net]
-    out = ["--out", str(tmp_path / "run")]
-    done = subprocess.run([*argv, "--epochs", "2", *out], capture_output=True, text=True, check=True)
-    end = json.loads(done.stdout)
-    assert end["event"] == "end" and end["epochs"] == 2 and "epoch" in done.stderr and "Next: " in done.stderr
-    done = subprocess.run([*argv, "eval", *out], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["state"] == end["state"]
+    end, err = run("--epochs", "2")
+    assert end["event"] == "end" and end["epochs"] == 2 and "epoch" in err and "Next: " in err
+    assert run("eval")[0]["state"] == end["state"]
 
 
 def test_explain(bnnc) -> None:

@@ -63,7 +63,7 @@ def test_every_setting_is_in_its_sections_example() -> None:
 
 
 @pytest.mark.parametrize("name", ["maxpool", pytest.param("rnn", marks=pytest.mark.slow)])
-def test_examples_compile(name: str, tmp_path: Path) -> None:
+def test_examples_compile(name: str, tmp_path: Path, one_level: None) -> None:
     parse(by_name("layer", name).example).compile(out=tmp_path / "net")
     done = subprocess.run([tmp_path / "net", "selftest"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -77,8 +77,9 @@ def test_the_largest_that_fits(rule: str, ram: int) -> None:
     net = bnnc.parse(DEEP).with_(rule=rule)
     found = scale.largest(net, ram, 1)
     assert found.plan(threads=1).total_bytes <= ram
-    candidates = list(dict.fromkeys(scale.scaled(net, w).widths for w in range(1, 1025)))
-    over = net.with_widths(dict(candidates[candidates.index(found.widths) + 1]))
+    widest = max(scale.hidden_widths(found).values())
+    assert scale.scaled(net, widest).widths == found.widths
+    over = next(n for w in range(widest, 1025) if (n := scale.scaled(net, w)).widths != found.widths)
     assert over.plan(threads=1).total_bytes > ram
 
 

@@ -53,7 +53,7 @@ def test_other_networks_are_not_asked() -> None:
 
 
 @pytest.mark.parametrize("source", ["npy", "bnnd"])
-def test_check_and_run(capfd: pytest.CaptureFixture[str], tmp_path: Path, source: str) -> None:
+def test_check_and_run(capfd: pytest.CaptureFixture[str], tmp_path: Path, source: str, one_level: None) -> None:
     def command(*args: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as e:
             cli.cli(args=list(args), prog_name="bnnc")
@@ -79,7 +79,7 @@ def test_check_and_run(capfd: pytest.CaptureFixture[str], tmp_path: Path, source
     assert code == 0 and "B0808" not in err
 
 
-def test_fit() -> None:
+def test_fit(one_level: None) -> None:
     program = bnnc.parse(SPEC.format(kind="f32", encoder=PLAIN, data='bnnd("x")')).compile()
     y = np.arange(120) % 4
     with pytest.warns(UserWarning, match=r"B0808: 100 % of the training samples end with the same step.*lengths = on"):
