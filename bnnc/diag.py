@@ -116,6 +116,7 @@ class _Renderer:
         self.lines: dict[str, list[str]] = {}
 
     def paint(self, text: str, style: str) -> str:
+        """The text in a style's colour, where colours are asked for."""
         return f"\x1b[{_COLOURS[style]}m{text}\x1b[0m" if self.color and text else text
 
     def place(self, span: Span, label: str, mark: str, style: str, gutter: int) -> list[str]:
@@ -142,6 +143,7 @@ class _Renderer:
         return out + ([self.paint("...", "frame")] if several else [])
 
     def one(self, d: Diagnostic) -> list[str]:
+        """A diagnostic line by line: what is wrong, where, notes, the way out."""
         spans = [d.span, *(s for s, _ in d.notes if s)]
         gutter = max(2, *(len(str(s.line)) for s in spans))
         equals = " " * gutter + self.paint(" =", "frame")

@@ -24,6 +24,8 @@ OPTIONAL = ("simplify", "fuse", "sink", "strip", "place")
 
 @dataclass(frozen=True)
 class Knobs:
+    """The environment's wishes as values; each field is a line of the list above."""
+
     dump: str = ""
     time: bool = False
     disable: frozenset[str] = frozenset()

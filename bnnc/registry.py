@@ -128,6 +128,8 @@ class Named(Generic[Impl]):
 
 
 class Record(Protocol):
+    """What a table holds: anything with a name."""
+
     @property
     def name(self) -> str: ...
 

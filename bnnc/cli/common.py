@@ -68,6 +68,7 @@ class Group(Piped):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command by its name.  Raises UsageError with a suggestion for an unknown one."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             near = nearest(name, self.list_commands(ctx))
@@ -76,13 +77,16 @@ class Group(Piped):
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which they are registered, which is that of a user's work."""
         return list(self.commands)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Note the words of the command line first, and whether errors are to be JSON."""
         ctx.meta["bnnc.json"], ctx.meta["bnnc.args"] = "--json" in args, tuple(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what it raises ends the process with its exit code."""
         try:
             return super().invoke(ctx)
         except BnncError as e:

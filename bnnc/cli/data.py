@@ -17,6 +17,7 @@ class _Pack(click.Command):
     """Lets ``--test`` take one file or two: everything up to the next flag."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write ``--test A B`` as ``--test A --test B``."""
         out: list[str] = []
         testing = False
         for a in args:

@@ -30,12 +30,16 @@ class Num:
 
 @dataclass(frozen=True, slots=True)
 class Str:
+    """A quoted text: ``value`` is what stands between the quotes, escapes resolved."""
+
     value: str
     span: Span = _span()
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
+    """A bare word: a choice, a `let`, a parameter of a block or a registered record; ``check`` finds out which."""
+
     id: str
     span: Span = _span()
 
@@ -51,6 +55,8 @@ class Arg:
 
 @dataclass(frozen=True, slots=True)
 class Call:
+    """``name(args)``, such as ``adam(lr = 1e-3)``."""
+
     name: str
     args: tuple[Arg, ...] = ()
     span: Span = _span()
@@ -67,12 +73,16 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class ListLit:
+    """``[items]``."""
+
     items: tuple[Value, ...]
     span: Span = _span()
 
 
 @dataclass(frozen=True, slots=True)
 class BinOp:
+    """``left op right``; ``op`` is ``+``, ``-``, ``*`` or ``/``."""
+
     op: str
     left: Value
     right: Value
@@ -81,6 +91,8 @@ class BinOp:
 
 @dataclass(frozen=True, slots=True)
 class Neg:
+    """``-value``."""
+
     value: Value
     span: Span = _span()
 
@@ -115,6 +127,8 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Let:
+    """``let name = value;`` at the top level."""
+
     name: str
     value: Value
     span: Span = _span()
@@ -132,6 +146,8 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class BlockDef:
+    """``block name(params) { body }``.  ``body_span`` includes both braces."""
+
     name: str
     params: tuple[Param, ...]
     body: tuple[Item, ...]

@@ -91,6 +91,7 @@ class _Checker:
     # --- the top level ------------------------------------------------------------------------------------------
 
     def override(self, items: Iterable[ast.Item]) -> None:
+        """Parse what the command line or Python gives in the place of settings and `let`s."""
         lets = {x.name for x in items if isinstance(x, ast.Let)}
         for key, given in self.overrides.items():
             file = f"--{key}"
@@ -115,6 +116,7 @@ class _Checker:
                 )
 
     def collect(self, items: tuple[ast.Item, ...]) -> None:
+        """Bind the `let`s, and find blocks and sections; reports what may not stand at the top level."""
         lets = [x for x in items if isinstance(x, ast.Let)]
         self.top.later = {x.name: x.name_span for x in reversed(lets)}
         for x in lets:
@@ -135,6 +137,7 @@ class _Checker:
                     self.section(item)
 
     def define_block(self, b: ast.BlockDef) -> None:
+        """Take a block in; reports a name that is taken, and parameters of one name."""
         if b.name in self.blocks:
             self.log.add(
                 "B0203",
@@ -166,6 +169,7 @@ class _Checker:
             seen.setdefault(p.name, p.span)
 
     def section(self, s: ast.Stmt) -> None:
+        """Take a section in; reports one that is unknown, or given twice."""
         if s.name not in SECTIONS:
             place = "layers stand inside `network`" if s.name in self.tables.layers or s.name in self.blocks else ""
             help = place and "move it into `network NAME { ... }`"
@@ -191,6 +195,7 @@ class _Checker:
             self.sections[s.name] = s
 
     def check_rule(self) -> Call | None:
+        """The rule with its arguments, what the command line gives first; None where a mistake was reported."""
         s = self.sections.get("rule")
         if "rule" in self.settings:
             s = ast.Stmt("rule", (ast.Arg(None, given := self.settings["rule"], given.span),), None, given.span)
@@ -249,6 +254,7 @@ class _Checker:
         return args
 
     def no_setting(self, section: str, item: ast.Stmt | ast.BlockDef) -> None:
+        """Report a statement where settings stand."""
         one = item.args[0].span if isinstance(item, ast.Stmt) and len(item.args) == 1 else None
         wrote = self.text[one.start : one.end] if one else "..."
         self.log.add(
@@ -289,14 +295,17 @@ class _Checker:
     # --- the whole ----------------------------------------------------------------------------------------------
 
     def fail_if_wrong(self) -> None:
+        """Raises BnncError with all mistakes found so far, in the order of the text."""
         if self.log.errors:
             raise BnncError(by_position(self.log.diagnostics), dict(self.sources))
 
     def at(self, offset: int, length: int = 0) -> Span:
+        """The span of ``length`` characters from an offset of the text on."""
         line, col = self.text.count("\n", 0, offset) + 1, offset - self.text.rfind("\n", 0, offset)
         return Span(self.path, offset, offset + length, line, col)
 
     def network(self, rule: Call | None) -> tuple[str, tuple[Layer, ...]]:
+        """The network's name and its layers, blocks and `repeat`s unfolded; reports a text without one."""
         s = self.sections.get("network")
         if s is None:
             if not any(d.code == "B0206" for d in self.log.diagnostics):  # a misspelt `network` is one mistake
@@ -330,6 +339,7 @@ class _Checker:
         return [x.span for x in (s.body or () if s else ()) if isinstance(x, ast.Setting) and x.name == name]
 
     def warn_starved(self, model: Model) -> None:
+        """Warn of a batch from which a layer can learn hardly anything."""
         if (found := starved(model, self.tables)) is None:
             return
         parts = model.microbatch
@@ -350,6 +360,7 @@ class _Checker:
         )
 
     def warn_ignored(self, model: Model) -> None:
+        """Warn of settings that the rule does not read, where they are written."""
         for name, (reason, help) in ignored(model, self.tables).items():
             for span in (*self.given(name), *self.given(name, "allow")):
                 self.log.add(
@@ -362,6 +373,7 @@ class _Checker:
                 )
 
     def rule(self, model: Model) -> Rule:
+        """The record of the model's rule."""
         return self.tables.rules[model.rule.name].impl
 
     def fits_rule(self, model: Model) -> None:
@@ -444,6 +456,7 @@ class _Checker:
         return Model(name, layers, rule, data=sources, allow=allow, source=self.text, file=self.path, **train)
 
     def run(self, file: ast.File) -> Model:
+        """The Model of a text.  Raises BnncError."""
         self.override(file.items)
         self.collect(file.items)
         model = self.settle_rule(self.collect_model())

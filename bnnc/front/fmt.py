@@ -119,6 +119,7 @@ class _Printer:
         return f"  {c.text}"
 
     def put(self, depth: int, text: str) -> None:
+        """Append a line, indented."""
         self.lines.append("  " * depth + text)
 
     def one_line(self, item: ast.Item) -> str | None:
@@ -142,6 +143,7 @@ class _Printer:
         return None if line and _body(item) and len(line) + 2 * depth > _ONE_LINE else line
 
     def blank_above(self, span: Span) -> bool:
+        """Did a blank line stand above?"""
         return span.line - 1 in self.blank
 
     def items(self, items: tuple[ast.Item, ...], depth: int, end: int) -> None:
@@ -188,6 +190,7 @@ class _Printer:
             first, several = False, False
 
     def body(self, item: ast.Item, depth: int) -> None:
+        """Print an item that takes several lines."""
         body, span = _body(item) or (), item.body_span  # type: ignore[union-attr]
         self.put(depth, _header(item) + " {")
         placed = [x.span.start for x in body if x.span.known]
@@ -235,6 +238,8 @@ class _Explicit:
     def missing(
         self, params: Sequence[Param], args: Sequence[ast.Arg], layer: str = "", decided: Call | None = None
     ) -> Iterator[ast.Arg]:
+        """The arguments that ``args`` leave to their defaults: the schema's, a layer's by the rule, or what ``check``
+        decided."""
         positional = [p.name for p in params if p.positional]
         count = sum(a.name is None for a in args)
         given = {a.name for a in args} | set(positional[:count])
@@ -268,6 +273,7 @@ class _Explicit:
         return bool(x.args) and isinstance(x.args[0].value, ast.Name) and x.args[0].value.id in self.bound
 
     def setting(self, s: ast.Setting, p: Param) -> ast.Setting:
+        """A setting with its value in full; a `let` that stands for a record gives way to it."""
         if p.name in _MODEL_CALLS and isinstance(s.value, ast.Name):
             meant: Call = getattr(self.model, p.name)
             if s.value.id in self.bound or s.value.id != meant.name:  # a `let` stands for the record
@@ -275,6 +281,7 @@ class _Explicit:
         return replace(s, value=self.call(s.value, p))
 
     def args(self, params: Sequence[Param], args: Sequence[ast.Arg], layer: str = "") -> tuple[ast.Arg, ...]:
+        """Arguments as they are, calls in full, and behind them those that were left out."""
         positional = iter([p for p in params if p.positional])
         by_name = {p.name: p for p in params}
         out = []
@@ -284,6 +291,7 @@ class _Explicit:
         return (*out, *self.missing(params, args, layer))
 
     def item(self, x: ast.Item) -> ast.Item:
+        """An item with every default written out."""
         match x:
             case ast.BlockDef():
                 return replace(x, body=tuple(map(self.item, x.body)))
@@ -300,6 +308,7 @@ class _Explicit:
         return x
 
     def section(self, x: ast.Stmt) -> ast.Stmt:
+        """`train` or `data` in full; `train` with the settings that were left out."""
         params = {p.name: p for p in (TRAIN if x.name == "train" else DATA)}
         body: list[ast.Item] = [
             self.setting(i, params[i.name]) if isinstance(i, ast.Setting) else i for i in x.body or ()
@@ -310,6 +319,7 @@ class _Explicit:
         return replace(x, body=tuple(body))
 
     def file(self, f: ast.File) -> ast.File:
+        """The whole text in full, with `rule` and `train` where they were left out."""
         items = list(map(self.item, f.items))
         have = {i.name for i in items if isinstance(i, ast.Stmt)}
         if "rule" not in have:

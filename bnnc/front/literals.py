@@ -14,6 +14,7 @@ _NUMBER = re.compile(r"((?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)(.*
 
 
 def short(text: str) -> str:
+    """A text as messages quote it: at most 40 characters."""
     return text if len(text) <= 40 else text[:37] + "..."
 
 

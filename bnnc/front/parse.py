@@ -83,10 +83,12 @@ class _Parser:
         help: str = "",
         notes: tuple[tuple[Span | None, str], ...] = (),
     ) -> None:
+        """Keep a mistake; those beyond MAX_ERRORS are dropped."""
         if len(self.errors) < MAX_ERRORS:
             self.errors.append(Diagnostic(code, message, span, label, help, notes))
 
     def lex(self) -> list[Token]:
+        """All tokens, and one for the end of the text; keeps comments, reports what the lexer alone sees."""
         out: list[Token] = []
         for t in _lark().lex(self.text, dont_ignore=True):
             text = str(t)
@@ -130,10 +132,12 @@ class _Parser:
         return [*out, Token("$END", "", self.end_of_text())]
 
     def end_of_text(self) -> Span:
+        """The place behind the last character."""
         n = len(self.text)
         return Span(self.file, n, n, self.text.count("\n") + 1, n - self.text.rfind("\n"))
 
     def stray(self, text: str, span: Span) -> None:
+        """Report characters that begin nothing."""
         hints = {
             ".": "file names are written in quotes",
             ":": "settings are written with `=`",
@@ -170,6 +174,7 @@ class _Parser:
         return None
 
     def run(self) -> Any:
+        """The tree, or None where parsing could not go on; ``errors`` tells of all mistakes."""
         if deep := self.too_deep():
             self.report(
                 "B0107",
@@ -214,6 +219,7 @@ class _Parser:
                 self.suspect = opened
 
     def indent(self, t: Token) -> int:
+        """How far the line of a token is indented."""
         line = self.text[t.span.start - t.span.col + 1 : t.span.start + 1]
         return len(line) - len(line.lstrip())
 
@@ -260,6 +266,7 @@ class _Parser:
         return any(start <= at < end for at in self.lexical)
 
     def sync(self, i: int) -> int:
+        """The index at which the next statement can begin, from token ``i`` on."""
         while True:
             t = self.tokens[i]
             if t.type == "SEMICOLON":
@@ -269,6 +276,7 @@ class _Parser:
             i += 1
 
     def explain(self, i: int, first: int, brackets: list[Token], accepts: set[str], resume: int) -> int:
+        """Report what is wrong with token ``i``; the index to go on from."""
         t, prev = self.tokens[i], self.tokens[max(0, i - 1)]
         at_start = "LET" in accepts
         if t.type == "RBRACE" and not self.braces and at_start:
@@ -309,6 +317,7 @@ class _Parser:
         return resume
 
     def parenthesised(self, i: int) -> str:
+        """The way out for arithmetic in an argument, before and after whose operator ``i`` the operands stand."""
         a, b = self.tokens[i - 1], self.tokens[i + 1]
         simple = all(x.type in ("NAME", "NUMBER") for x in (a, b))
         text = f"({a.text} {self.tokens[i].text} {b.text})" if simple else f"(... {self.tokens[i].text} ...)"
@@ -316,6 +325,7 @@ class _Parser:
         return f"write `{text}`{comma}"
 
     def missing_semicolon(self, i: int, first: int, resume: int) -> int:
+        """Report the end of a statement that has no `;`; the index to go on from."""
         t, prev = self.tokens[i], self.tokens[i - 1]
         p = prev.span
         end = Span(p.file, p.end, p.end + 1, p.line, p.col + len(self.text[p.start : p.end]))
@@ -328,6 +338,7 @@ class _Parser:
         return resume
 
     def unexpected(self, t: Token, prev: Token, accepts: set[str]) -> None:
+        """Report a token that cannot stand here, with what could."""
         want = self.wanted(t, accepts)
         listed = " or ".join([", ".join(want[:-1]), want[-1]] if len(want) > 1 else want) or "something else"
         help = f"write {listed} here"
