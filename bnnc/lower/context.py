@@ -31,6 +31,8 @@ def glorot(fan_in: int, fan_out: int) -> float:
 
 @dataclass
 class Context:
+    """The state of one Program under construction; ``forward`` moves ``saved`` and ``static`` into a layer's Region."""
+
     b: Builder
     model: Model
     training: bool  # the train Program, or the evaluation one

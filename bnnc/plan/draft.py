@@ -64,10 +64,12 @@ class Footprint:
         self.written: set[str] = set()
 
     def add(self, node: Node) -> None:
+        """Take the places of a node in."""
         self.touched |= node.reads | node.writes
         self.written |= node.writes
 
     def met(self, node: Node) -> bool:
+        """Must ``node`` stay behind any of those that were added?"""
         return not (node.writes.isdisjoint(self.touched) and node.reads.isdisjoint(self.written))
 
 
@@ -84,6 +86,7 @@ class Cut:
     ways: tuple[int, ...]
 
     def moved(self, by: int) -> Cut:
+        """The same loop, its nodes ``by`` positions later."""
         return replace(self, first=self.first + by, last=self.last + by)
 
 
@@ -97,6 +100,7 @@ class Draft:
     # -- where things are -----------------------------------------------------------------------------------------
     @cached_property
     def place(self) -> dict[Node, int]:
+        """Node -> its position."""
         return {node: i for i, node in enumerate(self.nodes)}
 
     @cached_property
@@ -119,6 +123,7 @@ class Draft:
 
     @cached_property
     def loop_of(self) -> dict[int, Cut]:
+        """Position of a node -> the loop that it is in; those outside of loops are missing."""
         return {i: c for c in self.cuts for i in range(c.first, c.last + 1)}
 
     # -- changes --------------------------------------------------------------------------------------------------

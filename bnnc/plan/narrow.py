@@ -16,6 +16,7 @@ PLACED = frozenset(
 
 
 def part(shape: Shape, axis: int, parts: int) -> Shape:
+    """(rows, cols) of one of ``parts`` strips along an axis."""
     rows, cols = shape
     return (rows // parts, cols) if axis == ROWS else (rows, cols // parts)
 
@@ -36,6 +37,8 @@ class Narrow(Strip):
         self.kernel = replace(k, anchor=anchor, domain=domain, outputs=outputs, moves=tuple(self.moves.items()))
 
     def note(self, name: str, move: str) -> None:
+        """Say how the kernel sees a storage move: ``rows``, ``columns``, ``taps``, or "" for all of it.  Raises NoStrip
+        where it sees one in two ways."""
         if self.moves.setdefault(name, move) != move:
             raise NoStrip
 

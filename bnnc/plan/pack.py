@@ -107,14 +107,17 @@ class _Packer:
         return o.because(f"pack: {_packing(packing)}, for {reader}") if reader else o
 
     def stored(self, name: str, packing: Packing) -> str:
+        """The storage of a value that holds this packing: its own, or a copy."""
         return name if packing is self.base.get(name, Packing.COLUMNS) else str(Ref(name, packing))
 
     def add(self, storage: str, packing: Packing = Packing.COLUMNS) -> None:
+        """Make a storage, unless there is one; only bits have a packing."""
         v = self.value[Ref.parse(storage).value]
         packing = packing if v.dtype in ONE_BIT else Packing.COLUMNS
         self.storages.setdefault(storage, Storage(storage, v.dtype, v.shape, packing))
 
     def run(self) -> PackedSchedule:
+        """The kernels, numbered anew with the copies that they need, and all storages."""
         for name in (*self.p.inputs, *(st.name for st in self.p.states)):
             self.add(name)
         for k in self.s.kernels:
@@ -128,6 +131,8 @@ class _Packer:
         return PackedSchedule(self.s, named, placed, embedded)
 
     def kernel(self, k: Kernel) -> None:
+        """Append a kernel that reads each operand in the packing that it wants, and before it the copies that are
+        missing."""
         change = {}
         for name, packing in k.anchor.wants():
             storage = self.stored(name, packing)

@@ -26,6 +26,7 @@ def whole(dtype: str) -> Range:
 
 
 def hull(*ranges: Range) -> Range:
+    """The smallest range that holds all of these."""
     return min(lo for lo, _ in ranges), max(hi for _, hi in ranges)
 
 

@@ -61,6 +61,7 @@ class _Weight:
 
     @property
     def score(self) -> tuple[int, int]:
+        """The peak, then the sum over time, in bytes: less is better."""
         return max(self.alive), sum(self.alive)
 
 
@@ -75,12 +76,15 @@ class _Stripper:
         self.bodies: dict[tuple[tuple[Node, ...], int, int], _Body | None] = {}
 
     def node(self, k: Kernel) -> Node:
+        """A kernel with what it reads and writes in memory: a state's new value is the state."""
         return Node(k, self.alias)
 
     def is_kept(self, n: str) -> bool:
+        """Is it a state, an input or a result, which no strip may hold?"""
         return n in self.kept or Ref.parse(n).value in self.kept
 
     def storage_of(self, n: str) -> Storage:
+        """A storage by name; what is made again is stored as it was the first time."""
         return self.storage[n] if n in self.storage else self.storage[_first(n)]
 
     # -- what a draft is ----------------------------------------------------------------------------------------------
@@ -192,6 +196,8 @@ class _Stripper:
 
     # -- a loop around a value ----------------------------------------------------------------------------------------
     def column_ways(self, node: Node) -> tuple[int, ...]:
+        """Into how many strips of whole words a node's columns can be cut, few to many; none where the last word is not
+        full."""
         words, rest = divmod(node.kernel.domain[1], WIDTH)
         return () if rest else tuple(n for n in range(2, words + 1) if words % n == 0)
 

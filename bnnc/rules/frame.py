@@ -101,6 +101,7 @@ class _Frame:
         return -2 * old * (self.columns[where] - old), -4 * old * pull + 4 * (len(self.rows) - 1)
 
     def flip(self, i: int, k: int) -> None:
+        """Change the sign of entry (i, k), and what follows from it."""
         old, row = int(self.rows[i, k]), self.rows[i]
         step = -2 * old * self.turned[k]  # of the products of row i
         step[i] = 0

@@ -100,6 +100,7 @@ class _Network:
 
     @property
     def trained(self) -> list[Layer]:
+        """Layers with weights of their own: all but the last, whose classifier is fixed."""
         return [*self.recurrent, *self.dense[:-1]]
 
 

@@ -105,6 +105,7 @@ class Names:
         self.taken = set(reserved)
 
     def new(self, hint: str) -> str:
+        """``hint``, or where that is taken ``hint2``, ``hint3`` and so on."""
         name, k = hint, 1
         while name in self.taken:
             k += 1

@@ -37,6 +37,7 @@ class _Draft:
     kernel: Kernel
 
     def add(self, value: str, expr: Expr, reason: str) -> None:
+        """Store one more value, for this reason."""
         output = Output(value, expr).because(f"fuse: kept, {reason}")
         self.kernel = replace(self.kernel, outputs=(*self.kernel.outputs, output))
 
@@ -119,10 +120,12 @@ class _Fuser:
                 self.readers.setdefault(i, []).append(op)
 
     def load(self, name: str) -> Expr:
+        """How a reader writes a value: its expression, or a load of what is stored."""
         v = self.p.value[name]
         return self.expr.get(name) or Expr("load", (), name, v.dtype, v.shape)
 
     def run(self) -> list[Kernel]:
+        """The kernels in the program's order, without outputs that nobody loads."""
         for op in self.p.ops:
             v = self.p.value[op.output]
             if OPS[op.kind].cls == "source":
@@ -136,6 +139,7 @@ class _Fuser:
 
     # -- map values ---------------------------------------------------------------------------------------------------
     def map_op(self, op: Op) -> None:
+        """Make an element-wise op's value an expression for its readers, and where it is kept an output of a kernel."""
         v = self.p.value[op.output]
         attr = op.attrs or None
         expr = Expr(op.kind, tuple(self.load(i) for i in op.inputs), attr, v.dtype, v.shape, self.hint(op))
@@ -248,6 +252,7 @@ class _Fuser:
 
     # -- anchors ------------------------------------------------------------------------------------------------------
     def anchor(self, op: Op) -> None:
+        """Make an op that adds up a kernel, or one more accumulator of a kernel that walks alike."""
         v = self.p.value[op.output]
         anchor, domain = anchor_of(op, [self.load(i) for i in op.inputs], v)
         k = Kernel(anchor, domain, (), Where(op.phase, op.layer, op.span))
@@ -277,6 +282,7 @@ class _Fuser:
 
     # -- what nobody loads is not stored ------------------------------------------------------------------------------
     def cleanup(self) -> list[Kernel]:
+        """The kernels in order, without outputs and kernels that nobody reads."""
         return drop_unread([d.kernel for d in self.drafts], self.required)
 
 

@@ -110,6 +110,7 @@ class _Bytes:
         return during, during - sum(self.size[n] for n in self.ends[i] if not self.readers[n] & ~done)
 
     def peak(self, order: list[int]) -> int:
+        """The most bytes that are alive at once when kernels run in this order."""
         done, live, peak = 0, self.start, 0
         for i in order:
             during, live = self.run(i, done, live)

@@ -31,14 +31,17 @@ class _Sinker:
                 self.readers.setdefault(n, set()).add(i)
 
     def at(self, i: int) -> Kernel:
+        """The kernel at place ``i``, which must not have moved away."""
         k = self.kernels[i]
         assert k is not None
         return k
 
     def reading(self, names: Iterable[str]) -> set[int]:
+        """Places of the kernels that load any of these."""
         return {i for n in names for i in self.readers.get(n, ())}
 
     def replace(self, i: int, k: Kernel | None) -> None:
+        """Put another kernel at place ``i``, or leave it empty; readers and makers follow."""
         for n in self.at(i).reads:
             self.readers[n].discard(i)
         self.kernels[i] = k

@@ -27,6 +27,7 @@ class Acc(Result):
     plane: int = 0
 
     def describe(self, show: Callable[[Expr], str]) -> str:
+        """What is done to which expression, as people write it."""
         return f"{self.how}{self.plane if self.how == 'route' else ''} {show(self.expr)}"
 
 
@@ -143,6 +144,7 @@ class Window(Accumulation):
 
     @property
     def expr(self) -> Expr:
+        """What all its accumulators look at."""
         return self.accs[0].expr
 
     @property

@@ -75,6 +75,7 @@ class Anchor:
 
     @property
     def results(self) -> tuple[Result, ...]:
+        """The values of the IR that it computes; ``acc`` counts them from 0."""
         return ()
 
     @property
@@ -102,6 +103,7 @@ class Anchor:
         return self
 
     def out_shape(self, domain: Shape) -> Shape:
+        """(rows, cols) of each result."""
         return domain
 
     def extents(self, domain: Shape) -> tuple[int, ...]:
@@ -113,6 +115,7 @@ class Anchor:
         return ()
 
     def terms(self, domain: Shape) -> Terms:
+        """How many terms it adds in one run."""
         return Terms()
 
     def wants(self) -> list[tuple[str, Packing]]:
