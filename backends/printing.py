@@ -43,6 +43,7 @@ def kind(e: Expr) -> str:
 
 
 def all_const(e: Expr) -> bool:
+    """Is a tree made of constants alone?"""
     return e.op == "const" or (bool(e.args) and all(all_const(a) for a in e.args))
 
 
@@ -123,7 +124,8 @@ class Pointers(ABC):
             self.pointers[n] = at[place]
 
     @abstractmethod
-    def pointer_name(self, place: str) -> str: ...
+    def pointer_name(self, place: str) -> str:
+        """What to call the pointer to a place."""
 
     @abstractmethod
     def declaration(self, name: str, place: str, pointer: str) -> str:
@@ -152,6 +154,7 @@ class Printed:
 
     @property
     def lines(self) -> list[str]:
+        """All statements, each behind those that it needs."""
         return self.pre + self.outer + self.body
 
 
@@ -246,7 +249,8 @@ class Printer(ABC):
         """How often a node must be computed for what it reads itself."""
 
     @abstractmethod
-    def statements(self, level: int) -> list[str]: ...
+    def statements(self, level: int) -> list[str]:
+        """The list that the statements of a level are appended to."""
 
     @abstractmethod
     def variable(self, name: str, e: Expr, text: str) -> str:
@@ -273,7 +277,8 @@ class Printer(ABC):
         """The row that a node is computed for."""
 
     @abstractmethod
-    def col(self, e: Expr) -> str: ...
+    def col(self, e: Expr) -> str:
+        """The column that a node is computed for."""
 
     @abstractmethod
     def other(self, x: Expr, row: str, tall: bool = True) -> str:
@@ -289,6 +294,7 @@ class Printer(ABC):
 
     # -- what all say alike -------------------------------------------------------------------------------------------
     def op_acc(self, e: Expr) -> str:
+        """A skeleton's accumulator."""
         return self.accs[e.attr]
 
     def op_copy(self, e: Expr) -> str:
@@ -298,7 +304,8 @@ class Printer(ABC):
         return f"({self.text[e.args[0]]} & {self.text[e.args[1]]})"
 
     @abstractmethod
-    def op_rate(self, e: Expr) -> str: ...
+    def op_rate(self, e: Expr) -> str:
+        """A probability of 16 bits; the op table says of what."""
 
     def op_lookup(self, e: Expr) -> str:
         """The value of a whole number: the first for 0 or less, the last for all beyond."""

@@ -96,4 +96,5 @@ def declare(used_by: list[str], **variables: str) -> str:
 
 
 def render(path: str, **context: object) -> str:
+    """The text of a template, its path below ``templates/``."""
     return environment().get_template(path).render(**context)

@@ -107,6 +107,7 @@ def find_target(name: str) -> Any:
 
 
 def backend_of(target: Any) -> Backend:
+    """The backend whose record a target is."""
     return next(b for b in BACKENDS if isinstance(target, b.record))
 
 

@@ -119,6 +119,7 @@ class Printer(printing.Printer):
         return (self.out.pre, self.out.outer, self.out.body)[level]
 
     def ctype(self, e: Expr) -> str:
+        """The C type of a node's variable."""
         return self.ctypes[kind(e)]
 
     def variable(self, name: str, e: Expr, text: str) -> str:
@@ -417,6 +418,7 @@ class Vectors(Printer):
         return f"{'vbci' if s.dtype in INTS else 'vbc'}({super().number(s, pointer, at)})"
 
     def routed(self, planes: list[str], place: str) -> str:
+        """A mask: do the planes of bits spell ``place``?"""
         return " & ".join(f"({x} ^ (({place} >> {p} & 1) - 1))" for p, x in enumerate(planes))
 
     def hit(self, inside: str, planes: list[str], place: str) -> str:
@@ -441,6 +443,7 @@ class Vectors(Printer):
     op_lookup = op_rate
 
     def op_eq(self, e: Expr) -> str:
+        """Of two signs of integers: have the integers one sign?"""
         if not self.same_sign(e):
             return self.said(e)
         left, right = (self.whole(a.args[0]) for a in e.args)

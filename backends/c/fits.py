@@ -40,6 +40,7 @@ class Fit:
 
     @property
     def kind(self) -> str:
+        """gcc or clang: the name without the version."""
         return self.compiler.split()[0]
 
 

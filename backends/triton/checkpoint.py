@@ -55,11 +55,13 @@ class Cursor:
     count: list[int] = field(default_factory=list)  # of the epoch so far, by counter
 
     def pack(self) -> bytes:
+        """The bytes of bnnc_cursor (``bnnc_step.h``), little-endian."""
         *numbers, count = astuple(self)
         return CURSOR.pack(*numbers) + struct.pack(f"<{len(count)}q", *count)
 
     @classmethod
     def unpack(cls, raw: bytes) -> Cursor:
+        """What ``pack`` wrote."""
         made = cls(*CURSOR.unpack(raw[: CURSOR.size]))
         made.count = list(struct.unpack(f"<{(len(raw) - CURSOR.size) // COUNTER}q", raw[CURSOR.size :]))
         return made
@@ -141,6 +143,7 @@ class Store:
         return None
 
     def clear(self) -> None:
+        """Remove both slots, so that a power cut does not bring them back."""
         for p in self.paths:
             p.unlink(missing_ok=True)
         if self.folder.is_dir():

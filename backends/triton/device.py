@@ -33,12 +33,15 @@ class Interpreted:
         self.persistent = module["PERSISTENT"]
 
     def write(self, at: int, raw: np.ndarray) -> None:
+        """Copy bytes into the memory, from ``at`` on."""
         self.memory[at : at + raw.size] = raw
 
     def read(self, at: int, n: int) -> np.ndarray:
+        """A copy of ``n`` bytes from ``at`` on."""
         return self.memory[at : at + n].copy()
 
     def step(self, side: str) -> None:
+        """Run a step (``side``: train or eval) on what is in the memory."""
         with np.errstate(all="ignore"):
             for (name, tiles, *_), strip in in_order(self.module[side.upper()]):
                 self.module[name][(tiles,)](Pointer(self.memory), *strip)
@@ -132,9 +135,11 @@ class Gpu:
         self.launches = "one launch a step" if self.persistent else "a graph of one launch a kernel"
 
     def write(self, at: int, raw: np.ndarray) -> None:
+        """As :meth:`Interpreted.write`."""
         self.memory[at : at + raw.size].copy_(self.torch.from_numpy(raw if raw.flags.writeable else raw.copy()))
 
     def read(self, at: int, n: int) -> np.ndarray:
+        """As :meth:`Interpreted.read`, after what is queued."""
         return np.asarray(self.memory[at : at + n].cpu().numpy())
 
     def kernels(self, side: str) -> None:
@@ -143,6 +148,7 @@ class Gpu:
             self.module[name][(tiles,)](self.memory, *strip, num_warps=warps, enable_fp_fusion=False)
 
     def one_launch(self, side: str) -> None:
+        """A whole step as one cooperative launch."""
         self.module[f"{side}_step"][(self.programs,)](
             self.memory, num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False, launch_cooperative_grid=True
         )
@@ -175,6 +181,7 @@ class Gpu:
         return loss.cpu().numpy(), pred.cpu().numpy(), counts.cpu().numpy()
 
     def step(self, side: str) -> None:
+        """As :meth:`Interpreted.step`, without waiting for its end."""
         if side not in self.graphs:
             self.graphs[side] = self.prepare(side)
         self.graphs[side]()
@@ -192,6 +199,7 @@ class Gpu:
         return graph.replay  # type: ignore[no-any-return]
 
     def wait(self) -> None:
+        """Until what was queued is done."""
         self.torch.cuda.synchronize()
 
 

@@ -305,6 +305,7 @@ class Printer(printing.Printer):
 
     # -- memory -------------------------------------------------------------------------------------------------------
     def read(self, pointer: str, index: str, ok: str) -> str:
+        """A load through a pointer; 0 where the mask ``ok``, if there is one, does not hold."""
         at = plus(pointer, index)
         return f"tl.load({at}, mask={ok}, other=0)" if ok else f"tl.load({at})"
 

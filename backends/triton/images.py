@@ -78,6 +78,7 @@ class Images(Skeleton):
         return Frame(row, term, ok, term_ok, "rc")
 
     def convolve(self, x: Convolve) -> KernelText:
+        """A convolution or one of its gradients.  Raises InternalError for bits that are not in memory."""
         if any(e.dtype == "bit" and e.op != "load" for e in x.operands):
             raise InternalError("one-bit operands of a convolution must be in memory")
         return {"forward": self.forward, "back": self.back, "weight": self.weight}[x.form](x)
@@ -97,6 +98,7 @@ class Images(Skeleton):
 
     # -- forward ------------------------------------------------------------------------------------------------------
     def forward(self, x: Convolve) -> KernelText:
+        """A convolution: at each position of the window a row of the result meets one pixel, or none."""
         bits, real = x.a.dtype == x.b.dtype == "bit" and self.groups == 1, x.b.dtype != "bit"
         tensors = self.large and (bits or real)
         p = self.product(x.a.shape[1] // self.groups, *((TENSOR_TILE, 16) if tensors else ((32, 32), 1)))

@@ -47,6 +47,7 @@ class Matrices(Skeleton):
 
     # -- map ----------------------------------------------------------------------------------------------------------
     def map(self, x: Map) -> KernelText:
+        """Element by element, in tiles of the output."""
         rows, cols = self.k.domain
         bm0, bn0 = self.least()
         bn = tile(cols, COLUMNS, bn0)
@@ -112,6 +113,7 @@ class Matrices(Skeleton):
 
     # -- contractions -------------------------------------------------------------------------------------------------
     def contract(self, x: Contract) -> KernelText:
+        """A product of matrices, by what its operands hold.  Raises InternalError for bits that are not in memory."""
         a, b = x.a, x.b
         bits = [e.dtype == "bit" for e in (a, b)]
         if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
@@ -142,6 +144,7 @@ class Matrices(Skeleton):
         return self.dot(x) if x.form == "tn" or x.a.dtype == "u8" or self.large else self.popcount(x)
 
     def popcount(self, x: Contract) -> KernelText:
+        """Bits by bits in words, of which a gate may leave some out."""
         a, b = x.a.attr, x.b.attr
         return self.summed(
             "contract_popcount",
@@ -201,6 +204,7 @@ class Matrices(Skeleton):
         return self.by_groups(p, left, Operand(sign, s, s.results[0]))
 
     def outer(self, x: Contract) -> KernelText:
+        """Two numbers, one multiply and one add a term."""
         p = self.product(x.dims[1], (32, 32))
         left, right = self.frames(x, p.tile, "q", False)
         return self.by_outer(p, self.number(x.a, left), self.number(x.b, right))

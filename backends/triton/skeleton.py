@@ -33,6 +33,7 @@ class Memory(printing.Memory):
     exact: bool = True
 
     def at(self, name: str) -> int:
+        """The offset of a storage in the device's memory."""
         return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
 
 
@@ -159,9 +160,11 @@ class Skeleton(Pointers):
         return f"{pointer} = (arena + {self.mem.at(name)}).to(tl.pointer_type(tl.{TYPES[s.dtype]})){moved}  # {s}"
 
     def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
+        """Prints tiles of a frame."""
         return Printer(frame, self.names, self.mem.storages, self.pointers, accs)
 
     def stored(self) -> list[Storage]:
+        """The storages of outputs, without sums along rows."""
         return [self.mem.storages[o.value] for o in self.k.outputs if not o.row_sum]
 
     def least(self) -> tuple[int, int]:

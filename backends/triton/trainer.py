@@ -78,6 +78,7 @@ def record(run: Trainer, **fields: Any) -> None:
 
 
 def percent(word: str, share: float) -> str:
+    """A figure of the progress line; nothing where it was not measured (below 0)."""
     return f"  {word} {100 * share:.2f} %" if share >= 0 else ""
 
 
@@ -233,6 +234,7 @@ def goes_on(run: Trainer) -> bool:
 
 
 def train(run: Trainer) -> int:
+    """The verb `train`; the exit code."""
     o, started = run.options, time.monotonic()
     saves = Saves(run, not start(run))
     c = run.cursor
@@ -304,6 +306,7 @@ def open_test(run: Trainer) -> None:
 
 
 def evaluate(run: Trainer) -> int:
+    """The verb `eval`; the exit code."""
     o, started = run.options, time.monotonic()
     open_test(run)
     acc, loss = run.evaluate(run.test, np.arange(run.test.n))

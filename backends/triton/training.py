@@ -36,6 +36,7 @@ class Samples:
 
     @property
     def n(self) -> int:
+        """How many there are."""
         return len(self.rows)
 
 
@@ -164,6 +165,7 @@ class Trainer:
 
     # -- states -------------------------------------------------------------------------------------------------------
     def state_bytes(self) -> bytes:
+        """All states as they are stored."""
         return self.device.read(0, self.net["state_bytes"]).tobytes()
 
     def state_hash(self) -> str:
@@ -178,6 +180,7 @@ class Trainer:
         )
 
     def put_states(self, values: Mapping[str, np.ndarray]) -> None:
+        """Write states by name, encoded as they are stored; others stay."""
         raw = bytearray(self.state_bytes())
         for name, *_, dtype, shape, at in self.net["states"]:
             if name in values:
@@ -186,6 +189,7 @@ class Trainer:
         self.device.write(0, np.frombuffer(bytes(raw), np.uint8))
 
     def init_states(self, seed: int) -> None:
+        """First values of all states, as the C trainer draws them from the seed."""
         self.device.write(0, np.zeros(self.net["state_bytes"], np.uint8))
         self.put_states(
             {
@@ -225,6 +229,7 @@ class Trainer:
         return found
 
     def export(self, path: str) -> None:
+        """Write weights, parameters and statistics as safetensors; a vector has one axis."""
         states = self.decoded(self.state_bytes(), lambda _, role: role != "moment")
         tensors.write(path, {name: x if x.shape[0] > 1 else x.reshape(-1) for name, x in states.items()})
 
@@ -243,6 +248,7 @@ class Trainer:
 
     # -- steps --------------------------------------------------------------------------------------------------------
     def batch(self, side: str, source: Samples, index: np.ndarray) -> None:
+        """Write samples and labels to where a step of this side reads them."""
         at = self.net["at"][side]
         self.device.write(at["x"], source.rows[index].reshape(-1))
         self.device.write(at["labels"], source.labels[index])
@@ -332,4 +338,5 @@ class Trainer:
             c.step, c.step_total = c.step + 1, c.step_total + 1
 
     def save(self) -> Path:
+        """Write a checkpoint; its path.  Raises BnncError B0807."""
         return self.store.save(self.cursor, self.state_bytes())

@@ -82,6 +82,7 @@ class Skeleton(Pointers):
         return f"{ctype} *restrict {pointer} = ({ctype} *){where}{moved};"
 
     def printer(self, mode: str, inner: str, accs: dict[int, str] | None = None) -> Printer:
+        """Prints vectors (``mode`` v) or scalars (s), in a loop whose ``inner`` variable is r or c."""
         vocabulary = Vectors if mode == "v" else Scalars
         return vocabulary(inner, self.names, self.mem.storages, self.pointers, accs)
 
@@ -99,6 +100,7 @@ class Skeleton(Pointers):
         return self.epilogue(self.names.new("acc"))
 
     def epilogue(self, acc: str) -> dict[str, Any]:
+        """What follows a sum ``acc``: statements, stores."""
         code, stores = self.outputs("v", "r", {0: acc})
         return {"acc": acc, "code": code, "stores": stores}
 

@@ -27,6 +27,7 @@ FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
 
 
 def contract(s: Skeleton, x: Contract) -> KernelText:
+    """A product of matrices, by what its operands hold."""
     a, b = x.a, x.b
     bits = [e.dtype == "bit" for e in (a, b)]
     if x.whole_rows:
@@ -45,6 +46,7 @@ def contract(s: Skeleton, x: Contract) -> KernelText:
 
 
 def popcount(s: Skeleton, x: Contract) -> KernelText:
+    """Sums over bits of both operands in words, a u8 as eight planes; lanes are columns of the result."""
     (m, q, n), planes = x.dims, x.a.dtype == "u8"
     words, block = ceil_div(q, 32), 4
     if planes:
@@ -131,6 +133,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
 
 
 def outer(s: Skeleton, x: Contract) -> KernelText:
+    """Sums of products of two numbers, one multiply and one add a term, in tiles of rows by lanes."""
     m, q, n = x.dims
     chunk = OUTER_TERMS if q <= OUTER_TERMS else OUTER_TERMS // 2
     block = min(256 if q <= chunk else OUTER_ROWS, ceil_div(m, LANES) * LANES)

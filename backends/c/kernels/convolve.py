@@ -52,6 +52,8 @@ def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
 
 
 def convolve(s: Skeleton, x: Convolve) -> KernelText:
+    """A convolution or one of its gradients, by what its operands hold.  Raises InternalError for bits that are not in
+    memory."""
     a, b, g = x.a, x.b, x.geometry
     if x.groups > 1:
         return groups(s, x)

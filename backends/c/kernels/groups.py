@@ -16,6 +16,7 @@ from .base import KernelText, Skeleton, bnnc_window, count, some_lanes
 
 
 def groups(s: Skeleton, x: Convolve) -> KernelText:
+    """A convolution in groups: each lane gathers the terms of its own group."""
     back = x.form == "back"
     pr, other = s.printer("v", "r"), s.printer("s" if back else "v", "r")
     left, right = pr.print([x.a]), other.print([x.b])

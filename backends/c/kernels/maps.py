@@ -10,6 +10,7 @@ from .base import KernelText, Skeleton, lanes
 
 
 def elements(s: Skeleton, x: Map) -> KernelText:
+    """Element by element; scalars where there is one column, and no bits."""
     rows, cols = s.k.domain
     storages = {o.value: s.mem.storages[o.value] for o in s.k.outputs}
     if cols == 1 and not any(o.one_bit for o in storages.values()):

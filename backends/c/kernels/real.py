@@ -15,6 +15,7 @@ ROWS = 128  # of the result, or terms of a tile, that lie on a thread's stack
 
 
 def real(s: Skeleton, x: Convolve) -> KernelText:
+    """A convolution or product of two numbers, one multiply and one add a term, in order."""
     left, right = s.printer("v", "r"), s.printer("v", "r")
     a_code, b_code = left.print([x.a]), right.print([x.b])
     rows, cols = s.k.domain

@@ -9,6 +9,7 @@ from .base import KernelText, Skeleton, bnnc_window, lanes
 
 
 def window(s: Skeleton, x: Window) -> KernelText:
+    """Sums or maxima over the windows of an image; a maximum may keep its place, in bits."""
     expr, adds = x.expr, x.adds
     bits, whole = expr.dtype == "bit" and not adds, expr.dtype in INTEGERS
     best = s.names.new("best")
