@@ -47,7 +47,7 @@ class Call:
         for k, v in self.args:
             if k == key:
                 return v
-        raise KeyError(key)
+        raise KeyError(f"`{self.name}` has no argument `{key}`: its record's params name none")
 
     def with_(self, **kw: Any) -> Call:
         """The same call with other values for some of its arguments."""

@@ -315,6 +315,14 @@ def test_a_rule_that_replaces_the_propagation_trains_in_parts(rule: Callable[...
     assert losses(Library(plan(PLAIN)), 2)[3:] != found[3:6]
 
 
+def test_a_rule_without_an_argument_that_is_read_is_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Rule(on_wgrad=lambda cx, w, dw, fan_in: (cancel(cx, w, dw), None), layer_defaults=DEFAULTS)
+    for params, name in (((), "state"), (named_rule(made).params[:1], "clip")):
+        monkeypatch.setitem(registry.rules, "toy", Named("toy", "of a test", params, made))
+        with pytest.raises(InternalError, match=f"`toy` has no argument `{name}`"):
+            plan(PLAIN)
+
+
 def test_a_rule_that_forgets_parameters_is_told_which(rule: Callable[..., None]) -> None:
     """Whether the rule brings its propagation, or the whole backward pass."""
 
