@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Self
 
 from bnnc.diag import InternalError
 from bnnc.ir.image import Geometry, geometry
+from bnnc.ir.ref import Ref, Side
+from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.types import WORD, Storage
 from bnnc.sched.expr import Expr, Names, bare, role
 from bnnc.sched.kernel import Kernel, Output
@@ -81,31 +83,26 @@ def plus(*terms: str | Index) -> str:
 
 @dataclass(frozen=True)
 class Memory:
-    """Where one schedule's storages are.  ``prefix`` names the evaluation step's own buffers; ``constants`` are part of
-    the program; ``parts``: into how many strips the loop of a kernel cuts.
-    """
+    """Where the storages of one schedule are, on its side of the plan."""
 
-    storages: dict[str, Storage]
-    alias: dict[str, str]
-    states: frozenset[str]
-    prefix: str
-    constants: Collection[str] = ()
-    parts: Mapping[str, int] = field(default_factory=dict)
+    schedule: PackedSchedule
+    side: Side
 
-    def place(self, name: str) -> str:
-        """The plan's name of a schedule's storage."""
-        if name in self.constants:
-            return name
-        name = self.alias.get(name, name)
-        return name if name in self.states else self.prefix + name
+    @property
+    def storages(self) -> Mapping[Ref, Storage]:
+        return self.schedule.storage
 
-    def pace(self, k: Kernel, name: str) -> int:
+    def place(self, name: Ref) -> Ref:
+        """What the plan has for a storage of the schedule."""
+        return self.schedule.place(name, self.side)
+
+    def pace(self, k: Kernel, name: Ref) -> int:
         """Elements (words, of bits) from where one strip of a storage begins to the next, in a loop; 0: the kernel sees
         it all.
         """
         move = dict(k.moves).get(name)
         positions = k.anchor.positions if move == "taps" else 1
-        return self.storages[name].pace(move, self.parts.get(k.name, 1), positions) if move else 0
+        return self.storages[name].pace(move, self.schedule.strips.get(k.name, 1), positions) if move else 0
 
 
 class Pointers(ABC):
@@ -113,9 +110,9 @@ class Pointers(ABC):
 
     def __init__(self, k: Kernel, mem: Memory, names: Variables) -> None:
         self.k, self.memory, self.names = k, mem, names
-        self.pointers: dict[str, str] = {}
+        self.pointers: dict[Ref, str] = {}
         self.decls: list[str] = []
-        at: dict[str, str] = {}
+        at: dict[Ref, str] = {}
         for n in dict.fromkeys((*k.reads, *k.writes)):
             place = mem.place(n)
             if place not in at:
@@ -124,11 +121,11 @@ class Pointers(ABC):
             self.pointers[n] = at[place]
 
     @abstractmethod
-    def pointer_name(self, place: str) -> str:
+    def pointer_name(self, place: Ref) -> str:
         """What to call the pointer to a place."""
 
     @abstractmethod
-    def declaration(self, name: str, place: str, pointer: str) -> str:
+    def declaration(self, name: Ref, place: Ref, pointer: str) -> str:
         """The line that declares the pointer to a storage."""
 
     def finished(self) -> list[Output]:
@@ -167,7 +164,7 @@ class Words:
 
 
 class Printer(ABC):
-    """``storages`` and ``pointers`` by value name; ``accs``: the variables of a skeleton's accumulators."""
+    """``storages`` and ``pointers`` by what they hold; ``accs``: the variables of a skeleton's accumulators."""
 
     words: ClassVar[Words]
     language: ClassVar[str]
@@ -178,8 +175,8 @@ class Printer(ABC):
     def __init__(
         self,
         names: Variables,
-        storages: dict[str, Storage],
-        pointers: dict[str, str],
+        storages: Mapping[Ref, Storage],
+        pointers: Mapping[Ref, str],
         accs: dict[int, str] | None = None,
     ) -> None:
         self.names, self.storages, self.pointers, self.accs = names, storages, pointers, accs or {}

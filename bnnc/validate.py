@@ -22,12 +22,13 @@ from .ir.program import Module, Program
 from .ir.ref import Ref
 from .plan.codec import decode, encode
 from .plan.pack import Packed
-from .plan.place import EVAL, Placed
+from .plan.place import Placed
 from .plan.types import Buffer, Loop, Storage
 from .sched.expr import Expr
 from .sched.kernel import Kernel, Schedule, Scheduled
 
 Values = dict[str, np.ndarray]
+Stored = dict[Ref, np.ndarray]
 
 
 def _as_dtype(x: np.ndarray, dtype: str) -> np.ndarray:
@@ -61,21 +62,21 @@ def inputs(p: Program, seed: int = 0) -> Values:
     return out
 
 
-class Arena(MutableMapping[str, np.ndarray]):
-    """Values by storage name, kept as bytes in one arena."""
+class Arena(MutableMapping[Ref, np.ndarray]):
+    """Values by storage, kept as bytes in one arena."""
 
-    def __init__(self, size: int, place: dict[str, Buffer]) -> None:
+    def __init__(self, size: int, place: dict[Ref, Buffer]) -> None:
         self.bytes, self.place = bytearray(b"\xee" * size), place
 
-    def __setitem__(self, name: str, x: np.ndarray) -> None:
-        b = self.place[name]
+    def __setitem__(self, ref: Ref, x: np.ndarray) -> None:
+        b = self.place[ref]
         self.bytes[b.offset : b.end] = encode(b.storage, x)
 
-    def __getitem__(self, name: str) -> np.ndarray:
-        b = self.place[name]
+    def __getitem__(self, ref: Ref) -> np.ndarray:
+        b = self.place[ref]
         return decode(b.storage, bytes(self.bytes[b.offset : b.end]))
 
-    def __delitem__(self, name: str) -> None:
+    def __delitem__(self, ref: Ref) -> None:
         raise TypeError("an arena forgets nothing")
 
     def __iter__(self) -> Any:
@@ -85,7 +86,7 @@ class Arena(MutableMapping[str, np.ndarray]):
         return len(self.place)
 
 
-def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) -> np.ndarray:
+def evaluate(e: Expr, memory: Mapping[Ref, np.ndarray], accs: list[np.ndarray]) -> np.ndarray:
     """An expression tree over a whole extent."""
     memo: dict[Expr, np.ndarray] = {}
     for node in e.walk():
@@ -105,15 +106,13 @@ def evaluate(e: Expr, memory: Mapping[str, np.ndarray], accs: list[np.ndarray]) 
     return memo[e]
 
 
-def run_kernel(k: Kernel, memory: Mapping[str, np.ndarray], alias: Mapping[str, str], fixed: Values) -> Values:
-    """What a kernel stores, by storage name.  Loads of values that were made in place read their state's buffer."""
-    memory = {n: fixed[Ref.parse(n).value] if Ref.parse(n).value in fixed else memory[alias.get(n, n)] for n in k.reads}
+def run_kernel(k: Kernel, memory: Mapping[Ref, np.ndarray], alias: Mapping[Ref, Ref], fixed: Values) -> Stored:
+    """What a kernel stores.  Loads of values that were made in place read their state's buffer."""
+    memory = {n: fixed[n.value] if n.value in fixed else memory[alias.get(n, n)] for n in k.reads}
     accs = k.anchor.run(lambda e: evaluate(e, memory, []), k.domain)
-    out = {o.value: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
+    out = {o.ref: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
     sums = {
-        o.value: OPS["reduce"].run([out[o.value]], {"how": "sum", "axis": 1}, o.expr.dtype)
-        for o in k.outputs
-        if o.row_sum
+        o.ref: OPS["reduce"].run([out[o.ref]], {"how": "sum", "axis": 1}, o.expr.dtype) for o in k.outputs if o.row_sum
     }
     return out | sums
 
@@ -145,23 +144,23 @@ def _in_order(kernels: tuple[Kernel, ...], loops: tuple[Loop, ...]) -> Iterator[
 def run_kernels(
     s: Schedule,
     kernels: tuple[Kernel, ...],
-    memory: MutableMapping[str, np.ndarray],
+    memory: MutableMapping[Ref, np.ndarray],
     env: Values,
     loops: tuple[Loop, ...] = (),
-    shapes: Mapping[str, Storage] | None = None,
+    shapes: Mapping[Ref, Storage] | None = None,
 ) -> Values:
     """Run a schedule; every value as it was stored, and the states and results as they are at the end.  With ``loops``,
     ``shapes`` are the storages."""
     out: Values = {}
     alias = dict(s.alias)
     fixed = {c.name: interp.constant_array(s.program.value[c.name], c) for c in s.program.constants}
-    for name, x in env.items():
-        memory[name] = x
+    for value, x in env.items():
+        memory[Ref(value)] = x
     with np.errstate(all="ignore"):
         for k, strip, parts in _in_order(kernels, loops):
             moves = dict(k.moves)
             at = {n: _strip(k, moves[n], strip, parts, memory[alias.get(n, n)].shape) for n in k.reads if n in moves}
-            seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if Ref.parse(n).value not in fixed}
+            seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if n.value not in fixed}
             made = run_kernel(
                 k, seen | {alias.get(n, n): seen[alias.get(n, n)][i] for n, i in at.items()}, alias, fixed
             )
@@ -174,11 +173,12 @@ def run_kernels(
                     whole[_strip(k, moves[name], strip, parts, whole.shape)] = x
                     made[name] = x = whole
                 memory[place] = x
-            first = {n: x for n, x in made.items() if Ref.parse(n).packing is None and not n.endswith(".new")}
-            out |= {n: x for n, x in first.items() if parts == 1 or n in moves}
+            first = {n: x for n, x in made.items() if n.packing is None and not n.new}
+            out |= {str(n): x for n, x in first.items() if parts == 1 or n in moves}
     placed = {state for state in alias.values()}
-    out |= {f"update {st}": memory[st if st in placed else new] for st, new in s.program.updates}
-    return out | {f"result {role}": memory[alias.get(n, n)] for role, n in s.program.results}
+    updates = ((Ref(state), Ref(new)) for state, new in s.program.updates)
+    out |= {f"update {state}": memory[state if state in placed else new] for state, new in updates}
+    return out | {f"result {role}": memory[alias.get(Ref(n), Ref(n))] for role, n in s.program.results}
 
 
 def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
@@ -201,15 +201,15 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
         }
     if isinstance(ir, Placed):
         out, buffers = {}, ir.plan.buffer
-        for ps, prefix in ((ir.packed.train, ""), (ir.packed.evaluate, EVAL)):
-            states, name = ps.program.state_names, ps.program.name
-            used = {n: n if n in states else prefix + n for n in ps.storage}
+        for ps, side in ir.packed.sides:
+            states, name = ps.states, ps.program.name
+            used = {n: n if n in states else n.on(side) for n in ps.storage}
             memory = Arena(ir.plan.arena_bytes, {n: buffers[b] for n, b in used.items() if b in buffers})
             out[name] = run_kernels(
                 ps.schedule,
                 ps.kernels,
                 memory,
-                {n: x for n, x in env[name].items() if n in memory},
+                {n: x for n, x in env[name].items() if Ref(n) in memory},
                 ps.loops,
                 ps.storage,
             )

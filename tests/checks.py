@@ -56,9 +56,8 @@ def check_kernel(lib: Library, side: Side, index: int, values: dict[str, np.ndar
     k = side.packed.kernels[index - side.first]
     what = f"{side.program.name} {k.name} level {level} threads {nt}:"
     lib.arena[:] = POISON
-    constants = {s.name for s in side.packed.constants}
     for n in k.reads:
-        if n not in constants:
+        if n not in side.packed.embedded:
             lib.write(side.place(n), values[side.value(n)])
     before = lib.arena.copy()
     lib.run(index, level, nt)
@@ -129,16 +128,15 @@ def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
     so a sign may differ where the sum is that near to zero.  ``exact``: there are no floats."""
     lib = TritonLibrary(planned)
     values = interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 1))
-    constants = {s.name for s in lib.train.packed.constants}
     for i, k in enumerate(lib.train.packed.kernels):
         for n in k.reads:
-            if n not in constants:
+            if n not in lib.train.packed.embedded:
                 lib.write(lib.train.place(n), values[lib.train.value(n)])
         lib.run(i)
         for n in k.writes:
             got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
             if got.dtype.kind != "f" and (exact or isinstance(k.anchor, Convolve)):
-                assert_equal(got, np.asarray(want, got.dtype), n)
+                assert_equal(got, np.asarray(want, got.dtype), str(n))
             elif got.dtype.kind != "f":
                 assert (got != want).mean() < 0.01, n
             else:

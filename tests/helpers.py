@@ -25,12 +25,12 @@ import numpy as np
 from bnnc import driver, knobs
 from bnnc.backends.c.targets import PORTABLE, Target, find_target
 from bnnc.diag import BnncError
-from bnnc.ir import interp
+from bnnc.ir import interp, ref
 from bnnc.ir.program import Program
+from bnnc.ir.ref import Ref
 from bnnc.model import Model
 from bnnc.plan.codec import decode, encode
-from bnnc.plan.pack import PackedSchedule
-from bnnc.plan.place import EVAL
+from bnnc.plan.pack import Packed, PackedSchedule
 from bnnc.plan.types import Buffer, Storage
 from bnnc.sched.kernel import Kernel
 from bnnc.source import Source
@@ -220,23 +220,26 @@ class Side:
     """One of the two schedules as the library numbers its kernels."""
 
     packed: PackedSchedule
-    prefix: str
+    side: ref.Side
     first: int
 
     @property
     def program(self) -> Program:
-        return self.packed.schedule.program
+        return self.packed.program
 
-    def place(self, name: str) -> str:
+    def place(self, storage: Ref) -> Ref:
         """The Plan's buffer of a schedule's storage."""
-        name = dict(self.packed.schedule.alias).get(name, name)
-        return name if name in self.program.state_names else self.prefix + name
+        return self.packed.place(storage, self.side)
 
-    def value(self, name: str) -> str:
+    def value(self, storage: Ref) -> str:
         """The Program's value that a storage holds."""
-        if name in self.packed.storage and name.endswith(".new"):
-            return dict(self.program.updates)[name.removesuffix(".new")]
-        return name.partition("@")[0]
+        return dict(self.program.updates)[storage.value] if storage.new else storage.value
+
+
+def sides(packed: Packed) -> tuple[Side, Side]:
+    """Both, in the order of their kernels."""
+    (train, first), (evaluate, second) = packed.sides
+    return Side(train, first, 0), Side(evaluate, second, len(train.kernels))
 
 
 class Library:
@@ -256,23 +259,22 @@ class Library:
             self.c = ctypes.CDLL(str(copy))
         self.c.bnnc_test_arena.restype = ctypes.POINTER(ctypes.c_uint8)
         self.arena = np.ctypeslib.as_array(self.c.bnnc_test_arena(), (self.plan.arena_bytes,))
-        train, evaluate = planned.placed.packed
-        self.train, self.evaluate = Side(train, "", 0), Side(evaluate, EVAL, len(train.kernels))
+        self.train, self.evaluate = sides(planned.placed.packed)
         self.levels = range(min(self.c.bnnc_test_levels(), len(planned.target.levels)))
 
     @cached_property
-    def buffer(self) -> dict[str, Buffer]:
+    def buffer(self) -> dict[Ref, Buffer]:
         return self.plan.buffer
 
-    def write(self, place: str, x: np.ndarray) -> None:
+    def write(self, place: Ref, x: np.ndarray) -> None:
         b = self.buffer[place]
         self.arena[b.offset : b.end] = np.frombuffer(encode(b.storage, x), np.uint8)
 
-    def raw(self, place: str) -> bytes:
+    def raw(self, place: Ref) -> bytes:
         b = self.buffer[place]
         return self.arena[b.offset : b.end].tobytes()
 
-    def read(self, place: str) -> np.ndarray:
+    def read(self, place: Ref) -> np.ndarray:
         return decode(self.buffer[place].storage, self.raw(place))
 
     def run(self, index: int, level: int = 0, nt: int = 1) -> None:
@@ -281,16 +283,16 @@ class Library:
             assert self.c.bnnc_test_kernel(level, index, tid, nt) == 0
 
     def states(self) -> Arrays:
-        return {s.name: self.read(s.name) for s in self.train.program.states}
+        return {s.name: self.read(Ref(s.name)) for s in self.train.program.states}
 
     def set_states(self, states: Mapping[str, np.ndarray]) -> None:
         for s in self.train.program.states:
-            self.write(s.name, states[s.name])
+            self.write(Ref(s.name), states[s.name])
 
     def load(self, side: Side, inputs: Mapping[str, np.ndarray]) -> None:
         """Write a step's inputs as the trainer does: just before its first kernel."""
         for n in side.program.inputs:
-            self.write(side.place(n), inputs[n])
+            self.write(side.place(Ref(n)), inputs[n])
 
     def step(self, side: Side, inputs: Mapping[str, np.ndarray], level: int = 0, nt: int = 1) -> Arrays:
         """All kernels of a side in order; its results (loss, pred)."""
@@ -299,7 +301,7 @@ class Library:
         while i < end:
             self.run(i, level, nt)
             i = self.c.bnnc_test_next(i) if any(p.loops for p in self.planned.placed.packed) else i + 1
-        return {role: self.read(side.place(v)) for role, v in side.program.results}
+        return {role: self.read(side.place(Ref(v))) for role, v in side.program.results}
 
 
 def with_slow(names: Iterable[str], slow: Iterable[str]) -> list[Any]:

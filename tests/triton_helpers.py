@@ -12,13 +12,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-from helpers import Library, Side
+from helpers import Library, Side, sides
 
 from bnnc import driver
 from bnnc.backends.triton import emit
 from bnnc.backends.triton.compile import load_module
 from bnnc.backends.triton.device import Pointer, in_order
-from bnnc.plan.place import EVAL
+from bnnc.ir.ref import Ref
 
 
 def interpreted_module(text: str) -> ModuleType:
@@ -41,8 +41,7 @@ class TritonLibrary(Library):
         for _, at, raw in device.constants:
             self.memory[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
         self.arena = self.memory[: self.plan.arena_bytes]
-        train, evaluate = planned.placed.packed
-        self.train, self.evaluate = Side(train, "", 0), Side(evaluate, EVAL, len(train.kernels))
+        self.train, self.evaluate = sides(planned.placed.packed)
         both = emit.entries(planned.placed)
         self.entries = both[0] + both[1]
         self.levels = range(1)
@@ -60,10 +59,10 @@ class TritonLibrary(Library):
         self.load(side, inputs)
         for (name, tiles, *_), strip in in_order(self.entries[side.first :][: len(side.packed.kernels)]):
             self.launch(name, tiles if nt == 1 else nt, *strip)
-        return {role: self.read(side.place(v)) for role, v in side.program.results}
+        return {role: self.read(side.place(Ref(v))) for role, v in side.program.results}
 
     def persistent(self, side: Side, inputs: Any) -> dict[str, np.ndarray]:
         """A whole step in one launch of one program."""
         self.load(side, inputs)
         self.launch("eval_step" if side.first else "train_step", 1)
-        return {role: self.read(side.place(v)) for role, v in side.program.results}
+        return {role: self.read(side.place(Ref(v))) for role, v in side.program.results}

@@ -7,10 +7,12 @@ row of the step's table.  Text, time to compile and the code that the plan count
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule
-from bnnc.plan.place import EVAL, Placed
+from bnnc.plan.place import Placed
 from bnnc.sched.expr import Names, role
 from bnnc.sched.kernel import Kernel
 
@@ -39,8 +41,8 @@ class Call:
     name: str
     kernel: Kernel
     schedule: PackedSchedule
-    operands: tuple[str, ...]
-    pointer: dict[str, int]
+    operands: tuple[Ref, ...]
+    pointer: dict[Ref, int]
     body: Body
 
     @property
@@ -49,19 +51,19 @@ class Call:
         return self.kernel.where.line
 
 
-def identifiers(placed: Placed) -> dict[str, str]:
+def identifiers(placed: Placed) -> dict[Ref, str]:
     """For each buffer and embedded constant an identifier of its own: layers may be named so that simple ones would
     meet.
     """
     names = Names()
-    places = (*(b.name for b in placed.plan.buffers), *(s.name for ps in placed.packed for s in ps.constants))
+    places = (*placed.plan.buffer, *(s.ref for ps in placed.packed for s in ps.constants))
     return {n: names.new(ident(n)) for n in dict.fromkeys(places)}
 
 
 def calls(placed: Placed) -> list[Call]:
     """The kernels of the training step, then those of the evaluation step."""
     idents = identifiers(placed)
-    made = [x for ps, prefix in zip(placed.packed, ("", EVAL), strict=True) for x in _calls(ps, prefix, idents)]
+    made = [x for ps, side in placed.packed.sides for x in _calls(Memory(ps, side, idents))]
     names, bodies = set[str](), dict[Body, Body]()
     for body, users in distinct(made).items():
         name = _name(users[0].kernel)
@@ -80,14 +82,14 @@ def distinct(made: list[Call]) -> dict[Body, list[Call]]:
     return out
 
 
-def _calls(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> list[Call]:
+def _calls(memory: Memory) -> list[Call]:
     """With bodies that have no names yet."""
-    out, memory = [], _memory(ps, prefix, idents)
+    out, ps = [], memory.schedule
     for k in ps.kernels:
         skeleton, operands = kernel_text(k, memory)
         loops = render(f"c/kernels/{skeleton.template}.c.j2", **skeleton.context)
         lines = [*(f"    {d}" for d in operands.decls), *(x for x in loops.splitlines() if x.strip())]
-        name, body = ("eval_" if prefix else "") + k.name, Body("", "\n".join(lines) + "\n")
+        name, body = f"{memory.side.prefix}{k.name}", Body("", "\n".join(lines) + "\n")
         pointer = {n: int(p.removeprefix(POINTER)) for n, p in operands.pointers.items()}
         out.append(Call(name, k, ps, tuple(operands.places), pointer, body))
     return out
@@ -102,7 +104,7 @@ def _named(body: Body, call: Call) -> Body:
     return replace(body, text=text, pointers=pointers)
 
 
-def _alone(text: str, operands: tuple[str, ...], idents: dict[str, str]) -> str:
+def _alone(text: str, operands: tuple[Ref, ...], idents: Mapping[Ref, str]) -> str:
     """The text of a function that one kernel runs: constants in the place of ``at`` make it smaller and faster."""
     return re.sub(r"\bat\[(\d+)\]", lambda m: f"AT_{idents[operands[int(m[1])]]}", text)
 
@@ -110,17 +112,5 @@ def _alone(text: str, operands: tuple[str, ...], idents: dict[str, str]) -> str:
 def _name(k: Kernel) -> str:
     """``contract_nn_y_100x784x256``: the anchor, what it makes first, extents."""
     extents = k.anchor.extents(k.domain)
-    made = role(k.outputs[0].value)
+    made = role(k.outputs[0].ref)
     return "_".join((*k.anchor.title.split(), made, "x".join(map(str, extents))))
-
-
-def _memory(ps: PackedSchedule, prefix: str, idents: dict[str, str]) -> Memory:
-    return Memory(
-        ps.storage,
-        dict(ps.schedule.alias),
-        ps.schedule.program.state_names,
-        prefix,
-        frozenset(s.name for s in ps.constants),
-        {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first : loop.last + 1]},
-        idents,
-    )

@@ -9,18 +9,19 @@ import textwrap
 from collections.abc import Mapping
 
 from bnnc.ir.dtype import INTEGERS
+from bnnc.ir.ref import Ref
 from bnnc.plan.place import Placed
 from bnnc.plan.ranges import Range, hull, ranges
 
 from .bodies import Body, Call
 
 WIDTH = 112
-Ranges = Mapping[str, Mapping[str, Range]]  # by program and storage
+Ranges = Mapping[str, Mapping[Ref, Range]]  # by program and storage
 
 
 def all_ranges(placed: Placed) -> Ranges:
     """Of every value of both steps."""
-    return {ps.schedule.program.name: ranges(ps) for ps in placed.packed}
+    return {ps.program.name: ranges(ps) for ps in placed.packed}
 
 
 def contract(body: Body, users: list[Call], found: Ranges) -> list[str]:
@@ -43,7 +44,7 @@ def _whose(users: list[Call]) -> str:
 
 def equations(body: Body, call: Call) -> list[str]:
     """What is computed, in the names that the function uses."""
-    name = {n: body.pointers[i] for n, i in call.pointer.items()}
+    name = {str(n): body.pointers[i] for n, i in call.pointer.items()}
 
     return [
         re.sub(r"%([\w.:@~-]+)", lambda m: name.get(m[1], m[1]), text) for text in call.kernel.equations(sizes=True)
@@ -63,5 +64,5 @@ def _operand(i: int, users: list[Call], found: Ranges) -> str:
     text = f"{s}; {s.nbytes} bytes {' and '.join(moved)}"
     if s.dtype not in INTEGERS or s.dtype == "bit":
         return text
-    of = [found[x.schedule.schedule.program.name][n] for x in users for n, at in x.pointer.items() if at == i]
+    of = [found[x.schedule.program.name][n] for x in users for n, at in x.pointer.items() if at == i]
     return f"{text}; {'..'.join(map(str, hull(*of)))}"

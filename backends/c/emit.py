@@ -46,18 +46,17 @@ def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
     return sorted(out, key=lambda d: (d["after"], d["offset"]))
 
 
-def constants(placed: Placed) -> dict[str, dict[str, Any]]:
+def constants(placed: Placed) -> dict[Ref, dict[str, Any]]:
     """Embedded bit matrices by storage, as words in each packing that is read."""
-    out: dict[str, dict[str, Any]] = {}
+    out: dict[Ref, dict[str, Any]] = {}
     idents = identifiers(placed)
     for ps in placed.packed:
         for s in ps.constants:
-            program = ps.schedule.program
-            name = Ref.parse(s.name).value
-            array = constant_array(program.value[name], next(c for c in program.constants if c.name == name))
+            value = ps.program.value[s.ref.value]
+            array = constant_array(value, next(c for c in ps.program.constants if c.name == value.name))
             words = [f"0x{w:08x}" for w in np.frombuffer(encode(s, array), "<u4")]
-            out[s.name] = {
-                "ident": idents[s.name],
+            out[s.ref] = {
+                "ident": idents[s.ref],
                 "what": str(s),
                 "lines": [", ".join(words[i : i + 10]) for i in range(0, len(words), 10)],
                 "n": len(words),
@@ -88,7 +87,7 @@ def kernel_rows(placed: Placed, kernels: list[Call]) -> tuple[list[str], list[st
         counts = [str(n) if n <= 1 << 24 else literal(float(n)) for n in astuple(cost)]  # as a float, exactly
         at = f"AT({', '.join(f'AT_{idents[n]}' for n in call.operands)})" if call.body.shared else "NULL"
         rows.append(", ".join((call.name, call.body.name, str(call.line), *counts, at)))
-    n = len(placed.packed.train.kernels)
+    n = len(placed.train.kernels)
     return rows[:n], rows[n:]
 
 

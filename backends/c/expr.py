@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
@@ -21,6 +22,7 @@ import numpy as np
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import Packing
 from bnnc.ir.image import geometry
+from bnnc.ir.ref import Ref
 from bnnc.ir.sequence import FROM_MEMORY
 from bnnc.plan.types import Storage
 from bnnc.sched.expr import INFIX, Expr, bare, role
@@ -91,8 +93,8 @@ class Printer(printing.Printer):
         self,
         inner: str,
         names: Variables,
-        storages: dict[str, Storage],
-        pointers: dict[str, str],
+        storages: Mapping[Ref, Storage],
+        pointers: Mapping[Ref, str],
         accs: dict[int, str] | None = None,
     ) -> None:
         super().__init__(names, storages, pointers, accs)
@@ -267,7 +269,7 @@ class Printer(printing.Printer):
         return text
 
     # -- memory -------------------------------------------------------------------------------------------------------
-    def load(self, name: str, row: str, as_stored: Storage | None = None) -> str:
+    def load(self, name: Ref, row: str, as_stored: Storage | None = None) -> str:
         """What a storage holds in a row, and the kernel's columns."""
         s, p = as_stored or self.storages[name], self.pointers[name]
         r, c = Index(row if s.shape[0] > 1 else ""), Index("c" if s.shape[1] > 1 else "")
@@ -281,7 +283,7 @@ class Printer(printing.Printer):
         return self.bits_of_row(plus(p, s.at(r, Index())[0]), "c") if c.text else self.first_bit(f"{p}[{at}]")
 
     @abstractmethod
-    def store(self, name: str, e: Expr) -> str:
+    def store(self, name: Ref, e: Expr) -> str:
         """The statement that stores a result at (r, c)."""
 
     def place(self, s: Storage) -> tuple[Index, Index]:
@@ -344,7 +346,7 @@ class Scalars(Printer):
         number = self.whole if kind(e) == "i" else self.num
         return f"({self.text[m]} ? {number(a)} : {number(b)})"
 
-    def store(self, name: str, e: Expr) -> str:
+    def store(self, name: Ref, e: Expr) -> str:
         s = self.storages[name]
         if s.one_bit and s.shape[1] > 1:
             raise InternalError("bits are stored by vectors")
@@ -475,7 +477,7 @@ class Vectors(Printer):
         ]
         return self.bits_of_row(hit, "c")
 
-    def store(self, name: str, e: Expr) -> str:
+    def store(self, name: Ref, e: Expr) -> str:
         s, p, (at, bit) = self.storages[name], self.pointers[name], self.place(self.storages[name])
         if not s.one_bit:
             return f"vst_{s.dtype}({plus(p, at)}, {self.vec(e) if s.dtype in ('f32', 'f16') else self.veci(e)}, n);"

@@ -18,7 +18,7 @@ KEYWORDS = re.findall(
     " linux unix",  # macros of compilers
 )
 
-SUFFIX = {Packing.ROWS: "_t", Packing.COLUMNS_ACROSS: "_w"}  # of a value whose bits lie in another way too
+SUFFIX = {None: "", Packing.ROWS: "_t", Packing.COLUMNS_ACROSS: "_w"}  # of a value whose bits lie in another way too
 
 
 @cache
@@ -28,14 +28,12 @@ def reserved() -> frozenset[str]:
     return frozenset((*KEYWORDS, "n", *identifiers("c/kernels", r"/\*.*?\*/"), *(x for xs in called for x in xs)))
 
 
-def ident(name: str) -> str:
-    """A value name as a C identifier: ``eval:dense1.wb@0`` -> ``eval_dense1_wb_t``.  Two names may give one: see
-    ``bodies.identifiers``.
-    """
-    return name.replace("@0", "_t").replace("@2", "_w").replace(":", "_").replace("~", "_").replace(".", "_")
+def ident(ref: Ref) -> str:
+    """As a C identifier: ``eval:dense1.wb@0`` is ``eval_dense1_wb_t``.  Two may have one (``bodies.identifiers``)."""
+    made = f"_{ref.copy}" if ref.copy > 1 else ""
+    return f"{ref.side.prefix}{ref.value.replace('.', '_')}{SUFFIX[ref.packing]}{made}"
 
 
-def operand(storage: str) -> str:
-    """What a storage is to its layer: ``eval:dense1.wb@0`` -> ``wb_t``."""
-    packing = Ref.parse(storage).packing
-    return role(storage) + (SUFFIX.get(packing, "") if packing else "")
+def operand(ref: Ref) -> str:
+    """What a storage is to its layer: ``eval:dense1.wb@0`` is ``wb_t``."""
+    return f"{role(ref)}{SUFFIX[ref.packing]}"

@@ -6,21 +6,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import prod
 
 from bnnc.inputs.encode import Encoding, of_model
+from bnnc.ir.ref import Ref, Side
 from bnnc.model import Call, Model
-from bnnc.plan.place import EVAL, Placed
+from bnnc.plan.pack import PackedSchedule
+from bnnc.plan.place import Placed
 from bnnc.plan.report import Report, buffers_by_size, totals
 from bnnc.version import __version__
 
 from .bodies import identifiers
 from .expr import literal
-from .size import sample_bytes
+from .size import THRESHOLDS, sample_bytes
 
 DTYPE = {"f32": "F32", "f16": "F16", "bit": "BIT", "bool": "BIT", "u8": "U8", "i32": "I32", "i16": "I16", "i8": "I8"}
 NOWHERE = "BNNC_NOWHERE"
-THRESHOLDS = "input.thresholds"
 SCHEDULES = {  # the parameters that are NET's sched_a and sched_b
     "constant": (),
     "step": ("every", "factor"),
@@ -81,14 +84,13 @@ def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
     """What the trainer sums over an epoch: (name, layer, offset, numbers, reported per sample); those of one name are
     neighbours.
     """
-    p = placed.packed.train.schedule.program
-    at = {b.name: b.offset for b in placed.plan.buffers}
-    return [(c.name, c.layer, at[v], p.value[v].shape[0] * p.value[v].shape[1], c.share) for c, v in p.counters]
+    p, buffer = placed.program, placed.plan.buffer
+    return [(c.name, c.layer, buffer[Ref(v)].offset, prod(p.value[v].shape), c.share) for c, v in p.counters]
 
 
 def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
     """What bnnc_net.h must know before NET, without the prefix."""
-    e, kept = of_model(model), next((b for b in placed.plan.buffers if b.name == THRESHOLDS), None)
+    e, kept = of_model(model), placed.plan.buffer.get(THRESHOLDS)
     loops = [("STRIPS", sum(len(ps.loops) for ps in placed.packed))] if any(ps.loops for ps in placed.packed) else []
     return [
         ("COUNTERS", len(counters(placed))),
@@ -100,26 +102,26 @@ def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
 
 def state_rows(placed: Placed) -> list[str]:
     """Of STATES: everything that outlives a step, in the order in which it was declared."""
-    program, row = placed.packed.train.schedule.program, _rows(placed)
+    row = _rows(placed)
     return [
-        f"{row[s.name]}, {s.init.upper()}, {literal(s.init_value)}, {s.limit}, {s.stream}, {int(s.role != 'moment')}"
-        for s in program.states
+        f"{row[n]}, {s.init.upper()}, {literal(s.init_value)}, {s.limit}, {s.stream}, {int(s.role != 'moment')}"
+        for n, s in ((Ref(s.name), s) for s in placed.program.states)
     ]
 
 
 def buffer_rows(placed: Placed, report: Report) -> list[str]:
     """Of TEMPORARIES: all other buffers, with the times between which they are alive."""
     row = _rows(placed)
-    return [f"{row[b.name]}, {b.first}, {b.last}" for b in buffers_by_size(report) if b.region != "state"]
+    return [f"{row[b.ref]}, {b.first}, {b.last}" for b in buffers_by_size(report) if b.region != "state"]
 
 
-def _rows(placed: Placed) -> dict[str, str]:
+def _rows(placed: Placed) -> dict[Ref, str]:
     """What a row begins with: identifier, name, type, shape, offset, bytes, and the line of the spec."""
     idents = identifiers(placed)
     return {
-        b.name: ", ".join(
+        b.ref: ", ".join(
             (
-                idents[b.name],
+                idents[b.ref],
                 c_string(b.name),
                 DTYPE[b.storage.dtype],
                 *map(str, (*b.storage.shape, b.offset, b.nbytes, b.span.line if b.span.file != "<builtin>" else 0)),
@@ -151,12 +153,12 @@ def _given(model: Model) -> str:
     return f"input {first['tensor']} {first['encoder'].text} -> {first.output}\n"
 
 
-def _step(placed: Placed, prefix: str, idents: dict[str, str]) -> Group:
+def _step(ps: PackedSchedule, side: Side, kind: str, idents: Mapping[Ref, str]) -> Group:
     """Where a step's batch and its results lie."""
-    ps = placed.packed.evaluate if prefix else placed.packed.train
-    results, kind = dict(ps.schedule.program.results), "eval" if prefix else "train"
+    results = dict(ps.program.results)
     found = (("x", "x"), ("labels", "labels"), ("loss", results["loss"]), ("pred", results["pred"]))
-    return {f"{kind}_{k}": f"AT_{idents[prefix + n]}" for k, n in found if prefix + n in idents}
+    at = {k: Ref(n, side=side) for k, n in found}
+    return {f"{kind}_{k}": f"AT_{idents[n]}" for k, n in at.items() if n in idents}
 
 
 def _counters(placed: Placed) -> Group:
@@ -164,7 +166,7 @@ def _counters(placed: Placed) -> Group:
         f"{{{c_string(name)}, {c_string(layer)}, {offset}, {n}, {int(share)}}}"
         for name, layer, offset, n, share in counters(placed)
     ]
-    program = placed.packed.train.schedule.program
+    program = placed.program
     whole = program.value[dict(program.results)["loss"]].dtype == "i32"
     found = {"counter": f"(const bnnc_counter[]){{{', '.join(rows)}}}"} if rows else {}
     return found | ({"loss_is_int": "1"} if whole else {})
@@ -201,7 +203,7 @@ def _identity(model: Model, report: Report, target: str) -> Group:
     }
 
 
-def _batch(model: Model, idents: dict[str, str]) -> Group:
+def _batch(model: Model, idents: Mapping[Ref, str]) -> Group:
     first, encoding = model.layers[0].output, of_model(model)
     thresholds = f"AT_{idents[THRESHOLDS]}" if THRESHOLDS in idents else "0"
     return {
@@ -214,10 +216,11 @@ def _batch(model: Model, idents: dict[str, str]) -> Group:
     }
 
 
-def _scalars(idents: dict[str, str]) -> Group:
+def _scalars(idents: Mapping[Ref, str]) -> Group:
     """Where what a step reads besides its batch lies."""
     names = {"seed_at": "seed"} | {n: n for n in ("lr", "step", "part", "tick", "errors", "samples", "level")}
-    return {member: f"AT_{idents[n]}" if n in idents else NOWHERE for member, n in names.items()}
+    at = {member: Ref(n) for member, n in names.items()}
+    return {member: f"AT_{idents[n]}" if n in idents else NOWHERE for member, n in at.items()}
 
 
 def net(model: Model, placed: Placed, report: Report, target: str) -> Net:
@@ -226,8 +229,8 @@ def net(model: Model, placed: Placed, report: Report, target: str) -> Net:
     return Net(
         identity=_identity(model, report, target),
         batch=_batch(model, idents),
-        training=_step(placed, "", idents),
-        evaluation=_step(placed, EVAL, idents),
+        training=_step(placed.packed.train, Side.TRAIN, "train", idents),
+        evaluation=_step(placed.packed.evaluate, Side.EVALUATION, "eval", idents),
         scalars=_scalars(idents),
         counters=_counters(placed),
         memory={

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from bnnc.inputs.encode import Encoding
 from bnnc.ir.dtype import ceil_div, round_up
+from bnnc.ir.ref import Ref
 from bnnc.plan.contract import COUNTER, FIT_MIN, INFLATE
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
@@ -24,6 +25,7 @@ from .fits import Compiler, Fit, fits
 from .stack import PAGE, arrays
 from .targets import Target
 
+THRESHOLDS = Ref("input.thresholds")
 ROW = 40  # a buffer's record: a bnnc_state, or less
 COST = 32  # a training kernel's counts
 TIMES = 26  # of it, while `bench` runs: variables
@@ -104,10 +106,8 @@ def sample_bytes(e: Encoding | None) -> int:
 def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
     """Static memory for opening data, where neither side of the encoder's thresholds in the arena has enough."""
     plan = placed.plan
-    kept = [
-        b for b in plan.buffers if b.region == "state" and e is not None and e.fitted and b.name == "input.thresholds"
-    ]
-    room = max(kept[0].offset, plan.arena_bytes - round_up(kept[0].end, 64)) if kept else plan.arena_bytes
+    kept = plan.buffer.get(THRESHOLDS) if e is not None and e.fitted else None
+    room = max(kept.offset, plan.arena_bytes - round_up(kept.end, 64)) if kept else plan.arena_bytes
     need = INFLATE + sample_bytes(e)
     return need if room < need else 0
 
@@ -116,7 +116,7 @@ def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
     """The runtime's variables.  Without an operating system from the arena's end on, exactly."""
     if target.bare:
         return -placed.plan.arena_bytes % 8 + target.data_fixed + COUNTER * len(placed.program.counters)
-    return target.data_fixed + TIMES * len(placed.packed.train.kernels) + scratch_bytes(placed, e)
+    return target.data_fixed + TIMES * len(placed.train.kernels) + scratch_bytes(placed, e)
 
 
 def needs(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> Needs:
@@ -164,9 +164,9 @@ def beside(target: Target, placed: Placed, made: list[Call], e: Encoding | None,
     tables = sum(ROW + NAME + len(b.name) for b in placed.plan.buffers)
     tables += 8 * (len(target.levels) + 1) * len(made)  # functions, and where their operands are listed
     tables += sum(round_up(4 * len(x.operands), 16) for x in made if x.body.shared)
-    tables += sum({s.name: s.nbytes for ps in placed.packed for s in ps.constants}.values())
+    tables += sum({s.ref: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else (FITTED if e.fitted else ENCODE) + 8 * len(e.onehot) + 8 * e.bits
-    tables += 0 if target.bare else sum(COST + NAME + len(k.name) for k in placed.packed.train.kernels)
+    tables += 0 if target.bare else sum(COST + NAME + len(k.name) for k in placed.train.kernels)
     return (fit.fixed or target.code_fixed) + tables
 
 

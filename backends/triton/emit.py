@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 from bnnc.inputs.encode import of_model
 from bnnc.ir.dtype import round_up
 from bnnc.ir.interp import constant_array
-from bnnc.ir.ref import Ref
+from bnnc.ir.ref import Ref, Side
 from bnnc.model import Model
 from bnnc.plan.codec import encode
 from bnnc.plan.pack import PackedSchedule
-from bnnc.plan.place import EVAL, Placed
+from bnnc.plan.place import Placed
 from bnnc.plan.report import Needs, Report, table_lines, totals
 from bnnc.source import Source
 from bnnc.version import __version__
@@ -59,47 +59,33 @@ class Device:
     """
 
     counter: int
-    constants: tuple[tuple[str, int, bytes], ...]
+    constants: tuple[tuple[Ref, int, bytes], ...]
     nbytes: int
 
 
 def device(placed: Placed) -> Device:
     """The layout behind the arena, which is a multiple of 64 bytes."""
     at = placed.plan.arena_bytes + BARRIER_BYTES
-    out: list[tuple[str, int, bytes]] = []
+    out: list[tuple[Ref, int, bytes]] = []
     for ps in placed.packed:
         for s in ps.constants:
-            if s.name not in (n for n, _, _ in out):
+            if s.ref not in (n for n, _, _ in out):
                 program = ps.program
-                constant = next(c for c in program.constants if c.name == Ref.parse(s.name).value)
+                constant = next(c for c in program.constants if c.name == s.ref.value)
                 raw = encode(s, constant_array(program.value[constant.name], constant))
-                out.append((s.name, at, raw))
+                out.append((s.ref, at, raw))
                 at += round_up(len(raw), 64)
     return Device(placed.plan.arena_bytes, tuple(out), at)
 
 
-def _memory(ps: PackedSchedule, placed: Placed, prefix: str) -> Memory:
+def _memory(ps: PackedSchedule, placed: Placed, side: Side) -> Memory:
     constants = {n: at for n, at, _ in device(placed).constants}
-    return Memory(
-        ps.storage,
-        dict(ps.schedule.alias),
-        ps.program.state_names,
-        prefix,
-        constants,
-        parts(ps),
-        {b.name: b.offset for b in placed.plan.buffers},
-        persistent(placed),
-    )
+    return Memory(ps, side, constants | {b.ref: b.offset for b in placed.plan.buffers}, persistent(placed))
 
 
-def parts(ps: PackedSchedule) -> dict[str, int]:
-    """The strips of each kernel in a loop."""
-    return {k.name: loop.parts for loop in ps.loops for k in ps.kernels[loop.first : loop.last + 1]}
-
-
-def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, Any]]:
+def kernels(ps: PackedSchedule, placed: Placed, side: Side) -> list[dict[str, Any]]:
     """The kernels of one schedule as text with their names, tiles and warps."""
-    memory = _memory(ps, placed, prefix)
+    memory = _memory(ps, placed, side)
     loops = {i: (loop.first, loop.parts) for loop in ps.loops for i in range(loop.first, loop.last + 1)}
     out = []
     for i, k in enumerate(ps.kernels):
@@ -108,7 +94,7 @@ def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, A
         body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
         out.append(
             {
-                "name": ("eval_" if prefix else "") + k.name,
+                "name": f"{side.prefix}{k.name}",
                 "decls": decls,
                 "text": body,
                 "doc": k.equations(sizes=True),
@@ -123,32 +109,27 @@ def kernels(ps: PackedSchedule, placed: Placed, prefix: str) -> list[dict[str, A
 
 def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
     """The kernels of a training and of an evaluation step, in order."""
-    both = [kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True)]
-    train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"], k["loop"]) for k in side] for side in both)
+    both = [kernels(ps, placed, side) for ps, side in placed.packed.sides]
+    train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"], k["loop"]) for k in made] for made in both)
     return train, evaluate
 
 
 def persistent(placed: Placed) -> bool:
     """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that
     launches, not arithmetic, take the time."""
-    return all(
-        terms(k) * strips.get(k.name, 1) < PERSISTENT_TERMS
-        for ps in placed.packed
-        for strips in [parts(ps)]
-        for k in ps.kernels
-    )
+    return all(terms(k) * ps.strips.get(k.name, 1) < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels)
 
 
-def phases(ps: PackedSchedule, placed: Placed, prefix: str, first: int = 0, end: int | None = None) -> list[list[int]]:
+def phases(ps: PackedSchedule, placed: Placed, side: Side, first: int = 0, end: int | None = None) -> list[list[int]]:
     """Kernels ``first`` .. ``end - 1``, by number, that can run at the same time: none writes a byte that another
     touches.  A kernel is in the phase after the last one that holds a kernel before it in the schedule with which it
     shares bytes so.
     """
-    memory = _memory(ps, placed, prefix)
-    spans = {b.name: (b.offset, b.end) for b in placed.plan.buffers}
+    memory = _memory(ps, placed, side)
+    spans = {b.ref: (b.offset, b.end) for b in placed.plan.buffers}
 
-    def touched(names: tuple[str, ...]) -> list[tuple[int, int]]:
-        return [spans[memory.place(n)] for n in names if n not in memory.constants]
+    def touched(names: tuple[Ref, ...]) -> list[tuple[int, int]]:
+        return [spans[memory.place(n)] for n in names if n not in ps.embedded]
 
     def meet(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> bool:
         return any(lo < end and at < hi for lo, hi in a for at, end in b)
@@ -167,7 +148,7 @@ def phases(ps: PackedSchedule, placed: Placed, prefix: str, first: int = 0, end:
     return [[i for i, at in level.items() if at == phase] for phase in range(max(level.values(), default=-1) + 1)]
 
 
-def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str, Any]]) -> list[str]:
+def _phased(ps: PackedSchedule, placed: Placed, side: Side, made: list[dict[str, Any]]) -> list[str]:
     """The calls of a step, with a barrier after each phase: each kernel's tiles are given to other programs than those
     of the kernels before it.  The kernels of a loop are phases of their own."""
     lines, at = [], 0
@@ -178,7 +159,7 @@ def _phased(ps: PackedSchedule, placed: Placed, prefix: str, made: list[dict[str
             indent, strip = ("    ", "strip, ") if strips else ("", "")
             if strips:
                 lines.append(f"for strip in range({strips}):")
-            for phase in phases(ps, placed, prefix, first, end):
+            for phase in phases(ps, placed, side, first, end):
                 shift = 0
                 for i in phase:
                     lines.append(f"{indent}{made[i]['name']}(arena, {strip}{shift})")
@@ -205,7 +186,7 @@ def needs(target: Target, placed: Placed, *_: Any) -> Needs:
 def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:
     """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``:
     what a trainer needs to know, where the module is one."""
-    train, evaluate = (kernels(ps, placed, prefix) for ps, prefix in zip(placed.packed, ("", EVAL), strict=True))
+    train, evaluate = (kernels(ps, placed, side) for ps, side in placed.packed.sides)
     return render(
         "triton/module.py.j2",
         name=model.name,
@@ -218,8 +199,8 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
         table=table_lines(report),
         train=train,
         evaluate=evaluate,
-        train_lines=_phased(placed.packed.train, placed, "", train),
-        eval_lines=_phased(placed.packed.evaluate, placed, EVAL, evaluate),
+        train_lines=_phased(placed.train, placed, Side.TRAIN, train),
+        eval_lines=_phased(placed.packed.evaluate, placed, Side.EVALUATION, evaluate),
         loops=any(ps.loops for ps in placed.packed),
         counter=placed.plan.arena_bytes,
         persistent=persistent(placed),
@@ -232,7 +213,7 @@ def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
     """Where a launch of several steps writes and reads, where a trainer can make such launches."""
     if net is None or not persistent(placed):
         return None
-    row = placed.plan.buffer["x"].nbytes // net["batch"]
+    row = placed.plan.buffer[Ref("x")].nbytes // net["batch"]
     counts: list[tuple[int, int, int]] = []
     for _, _, at, n, _ in net["counters"]:
         counts.append((at, sum(c[2] for c in counts), n))
@@ -297,15 +278,15 @@ def _schedule(model: Model) -> dict[str, Any]:
 
 def _memory_record(placed: Placed) -> dict[str, Any]:
     """Where what the trainer writes and reads lies, and how many bytes there are."""
-    at, program = {b.name: b.offset for b in placed.plan.buffers}, placed.program
+    at, program = {b.ref: b.offset for b in placed.plan.buffers}, placed.program
     sides, dev = {}, device(placed)
-    for name, ps, prefix in (("train", placed.packed.train, ""), ("eval", placed.packed.evaluate, EVAL)):
+    for name, (ps, side) in zip(("train", "eval"), placed.packed.sides, strict=True):
         results = dict(ps.program.results)
         values = {"x": "x", "labels": "labels", "loss": results["loss"], "pred": results["pred"]}
-        sides[name] = {k: at[prefix + n] for k, n in values.items()}
+        sides[name] = {k: at[Ref(n, side=side)] for k, n in values.items()}
     return {
         "at": sides,
-        "scalars": {n: at[n] for n in SCALARS if n in at},
+        "scalars": {n: at[Ref(n)] for n in SCALARS if Ref(n) in at},
         "loss_is_int": program.value[dict(program.results)["loss"]].dtype == "i32",
         "arena_bytes": placed.plan.arena_bytes,
         "state_bytes": placed.plan.state_bytes,
@@ -327,7 +308,7 @@ def _states(placed: Placed) -> list[tuple[Any, ...]]:
             s.limit,
             program.value[s.name].dtype,
             program.value[s.name].shape,
-            at[s.name].offset,
+            at[Ref(s.name)].offset,
         )
         for s in program.states
     ]
@@ -380,7 +361,7 @@ def host_text(model: Model, placed: Placed, report: Report, target: Target) -> s
         spec=c_net.numbered(model.source),
         arena=placed.plan.arena_bytes,
         device=dev.nbytes,
-        x_bytes=placed.plan.buffer["x"].nbytes,
+        x_bytes=placed.plan.buffer[Ref("x")].nbytes,
         defines=c_net.defines(model, placed),
         constants=constants,
         states=c_net.state_rows(placed),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import keyword
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -66,11 +67,8 @@ def reserved() -> frozenset[str]:
     return frozenset((*keyword.kwlist, *own, *sides, *identifiers("triton/kernels", "#[^\n]*")))
 
 
-def ident(name: str) -> str:
-    """A value name as an identifier: ``eval:dense1.wb@0`` -> ``dense1_wb_t``, ``conv1.y~3`` (made again) ->
-    ``conv1_y_again3``.
-    """
-    ref = Ref.parse(name)
+def ident(ref: Ref) -> str:
+    """As an identifier: ``eval:dense1.wb@0`` is ``dense1_wb_t``, ``conv1.y~3`` (made again) ``conv1_y_again3``."""
     packing = {None: "", Packing.ROWS: "_t", Packing.COLUMNS_ACROSS: "_w"}[ref.packing]
     return ref.value.replace(".", "_") + packing + (f"_again{ref.copy}" if ref.copy > 1 else "")
 
@@ -133,8 +131,8 @@ class Printer(printing.Printer):
         self,
         frame: Frame,
         names: Variables,
-        storages: dict[str, Storage],
-        pointers: dict[str, str],
+        storages: Mapping[Ref, Storage],
+        pointers: Mapping[Ref, str],
         accs: dict[int, str] | None = None,
     ) -> None:
         super().__init__(names, storages, pointers, accs)
@@ -309,7 +307,7 @@ class Printer(printing.Printer):
         at = plus(pointer, index)
         return f"tl.load({at}, mask={ok}, other=0)" if ok else f"tl.load({at})"
 
-    def load(self, name: str, row: str = "", masked: bool = True, also: str = "") -> str:
+    def load(self, name: Ref, row: str = "", masked: bool = True, also: str = "") -> str:
         """An element (or tile) of a storage.  ``row``: another row than the frame's; ``masked``: whether it varies
         along the frame's; ``also``: one more mask, where the row may not exist.
         """
@@ -317,7 +315,7 @@ class Printer(printing.Printer):
         ok = f.ok(rows > 1 and masked, cols > 1)
         return self.element(name, row or f.row, f.col, " & ".join(x for x in (ok, also if rows > 1 else "") if x))
 
-    def element(self, name: str, row: str, col: str, ok: str) -> str:
+    def element(self, name: Ref, row: str, col: str, ok: str) -> str:
         """What a storage holds in a row and a column, where ``ok`` holds: a mask, an int32 or an f32."""
         s, p = self.storages[name], self.pointers[name]
         at, bit = s.at(Index(row if s.shape[0] > 1 else ""), Index(col if s.shape[1] > 1 else ""))

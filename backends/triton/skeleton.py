@@ -9,6 +9,7 @@ from typing import Any
 
 from bnnc.diag import error
 from bnnc.ir.dtype import Packing, ceil_div
+from bnnc.ir.ref import Ref
 from bnnc.plan.types import Storage
 from bnnc.sched.anchor import Contract, Convolve
 from bnnc.sched.expr import Expr, bare
@@ -24,17 +25,16 @@ TENSOR_TILE = (128, 64)  # of a product on tensor cores
 
 @dataclass(frozen=True)
 class Memory(printing.Memory):
-    """``constants`` and ``offsets``: at which byte of the device's memory they are.  ``exact``: sums keep the
-    interpreter's order.
+    """``offsets``: at which byte of the device's memory each place is.  ``exact``: sums keep the interpreter's
+    order.
     """
 
-    constants: Mapping[str, int] = field(default_factory=dict)
-    offsets: Mapping[str, int] = field(default_factory=dict)
+    offsets: Mapping[Ref, int] = field(default_factory=dict)
     exact: bool = True
 
-    def at(self, name: str) -> int:
+    def at(self, name: Ref) -> int:
         """The offset of a storage in the device's memory."""
-        return self.constants[name] if name in self.constants else self.offsets[self.place(name)]
+        return self.offsets[self.place(name)]
 
 
 @dataclass(frozen=True)
@@ -144,10 +144,10 @@ class Skeleton(Pointers):
         self.mem = mem
         super().__init__(k, mem, Variables(reserved(), reserved()))
 
-    def pointer_name(self, place: str) -> str:
+    def pointer_name(self, place: Ref) -> str:
         return ident(place)
 
-    def declaration(self, name: str, place: str, pointer: str) -> str:
+    def declaration(self, name: Ref, place: Ref, pointer: str) -> str:
         s, step = self.mem.storages[name], self.mem.pace(self.k, name)
         if s.stored_rows * s.stride > 2**31 - 1:
             raise error(
@@ -165,7 +165,7 @@ class Skeleton(Pointers):
 
     def stored(self) -> list[Storage]:
         """The storages of outputs, without sums along rows."""
-        return [self.mem.storages[o.value] for o in self.k.outputs if not o.row_sum]
+        return [self.mem.storages[o.ref] for o in self.k.outputs if not o.row_sum]
 
     def least(self) -> tuple[int, int]:
         """The smallest tile that makes whole words of all one-bit outputs."""
@@ -216,7 +216,7 @@ class Skeleton(Pointers):
         lines = pr.print([o.expr for o in outs], bits).lines
         lines += [line for o in outs if not o.row_sum for line in self.store(o, pr, tile)]
         sums = [
-            {"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.value]}
+            {"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.ref]}
             for o in outs
             if o.row_sum
         ]
@@ -224,22 +224,22 @@ class Skeleton(Pointers):
 
     def store(self, o: Output, pr: Printer, tile: Tile) -> list[str]:
         """The statements that store a tile of a result."""
-        s, e, frame = self.mem.storages[o.value], o.expr, pr.frame
+        s, e, frame = self.mem.storages[o.ref], o.expr, pr.frame
         tall, wide = s.shape[0] > 1 or tile.rows > 1, s.shape[1] > 1 or tile.cols > 1
         row, col, ok = frame.row if tall else "", frame.col if wide else "", frame.ok(tall, wide)
         if not s.one_bit:
-            return self.put(o.value, row, col, pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e), ok)
+            return self.put(o.ref, row, col, pr.num(e) if s.dtype in ("f32", "f16") else pr.whole(e), ok)
         mask = pr.text[e] if not ok else f"{pr.text[e]} & {ok}"
         if row if s.packing is Packing.ROWS else col:
-            return self.store_words(o.value, mask, (row, col), frame, tile)
-        return self.put(o.value, row, col, f"({mask}).to(tl.uint32)", ok)  # one bit a word
+            return self.store_words(o.ref, mask, (row, col), frame, tile)
+        return self.put(o.ref, row, col, f"({mask}).to(tl.uint32)", ok)  # one bit a word
 
-    def put(self, value: str, row: str, col: str, x: str, ok: str) -> list[str]:
+    def put(self, value: Ref, row: str, col: str, x: str, ok: str) -> list[str]:
         """One number, or one word, for each (row, col)."""
         at = self.mem.storages[value].at(Index(row), Index(col))[0].text or "tl.full((1, 1), 0, tl.int32)"
         return [f"tl.store({self.pointers[value]} + {at}, {x}{f', mask={ok}' if ok else ''})"]
 
-    def store_words(self, value: str, mask: str, at: tuple[str, str], frame: Frame, tile: Tile) -> list[str]:
+    def store_words(self, value: Ref, mask: str, at: tuple[str, str], frame: Frame, tile: Tile) -> list[str]:
         """One word for 32 rows or columns: the first of them says where."""
         (row, col), axis = at, 0 if self.mem.storages[value].packing is Packing.ROWS else 1
         word, first = self.names.new("word"), self.names.new("first")
@@ -260,7 +260,7 @@ class Skeleton(Pointers):
         if self.mem.exact or (isinstance(self.k.anchor, Convolve) and self.k.anchor.groups > 1):
             return False
         least = 16 if isinstance(self.k.anchor, Convolve) else 64
-        return terms(self.k) * self.mem.parts.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= least
+        return terms(self.k) * self.mem.schedule.strips.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= least
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> Product:
         """Tiles of a product of ``q`` terms."""

@@ -16,6 +16,7 @@ from bnnc.diag import error
 from bnnc.inputs.encode import Encoding
 from bnnc.ir.interp import initial
 from bnnc.ir.program import State, Value
+from bnnc.ir.ref import Ref
 from bnnc.plan.codec import decode, encode
 from bnnc.plan.types import Storage
 
@@ -118,7 +119,8 @@ class Trainer:
                 exit_code=5,
             )
         rows = encode(
-            Storage("x", net["input"], (len(flat), flat.shape[1])), np.where(flat, 1, -1) if kind == "bit" else flat
+            Storage(Ref("x"), net["input"], (len(flat), flat.shape[1])),
+            np.where(flat, 1, -1) if kind == "bit" else flat,
         )
         return Samples(np.frombuffer(rows, np.uint8).reshape(len(flat), -1), y)
 

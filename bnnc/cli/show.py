@@ -17,7 +17,6 @@ from rich.text import Text
 from ..api import Plan
 from ..budget import WhatIf, front, spaced
 from ..diag import did_you_mean, error
-from ..ir.ref import Ref
 from ..papers.gates import WEIGHTS, Gates
 from ..papers.published import Published
 from ..plan.life import Life
@@ -208,12 +207,12 @@ def peak(plan: Plan, changes: Sequence[WhatIf], as_json: bool) -> None:
 def life(plan: Plan, name: str, as_json: bool) -> None:
     """Print why there is a buffer, and when.  Raises BnncError B0908 for a name that the plan does not have."""
     placed = plan.planned.placed
-    if name not in placed.plan.buffer:
-        near = did_you_mean(name, placed.plan.buffer)
+    if name not in placed.plan.named:
+        near = did_you_mean(name, placed.plan.named)
         raise error(
             "B0908", f"the plan has no buffer `{name}`", exit_code=2, help=near or "`bnnc plan FILE --all` lists them"
         )
-    found = life_of(placed, name)
+    found = life_of(placed, placed.plan.named[name])
     if as_json:
         print(json.dumps(life_json(found), indent=1))
     else:
@@ -247,8 +246,7 @@ def life_table(x: Life) -> Table:
     table.add_column()
     table.add_row("buffer", f"{b.name}: {b.storage}, {spaced(b.nbytes)} B at {spaced(b.offset)}")
     if b.span.known:
-        own = Ref.parse(b.name).layer
-        table.add_row("line", f"{b.span.line} ({b.layer}{', whose kernel makes it' if own != b.layer else ''})")
+        table.add_row("line", f"{b.span.line} ({b.layer}{', whose kernel makes it' if b.ref.layer != b.layer else ''})")
     for kernel, text in x.made or (("no kernel", "it is loaded, or kept from the start"),):
         table.add_row("made by", f"{kernel}: {text}")
     for reason in x.why:

@@ -18,6 +18,7 @@ import numpy as np
 from ..diag import NOWHERE, InternalError, Span
 from ..rng import STATES
 from .ops import OPS
+from .ref import Side
 
 if TYPE_CHECKING:
     from ..model import Layer, Model
@@ -169,19 +170,24 @@ class Program:
         return [v for v in self.values if v.name in made & used]
 
 
-Side = TypeVar("Side")
+Form = TypeVar("Form")
 
 
 @dataclass(frozen=True)
-class Both(Generic[Side]):
+class Both(Generic[Form]):
     """A training step and an evaluation step of one Model, in some form; passes map over both."""
 
     model: Model = field(repr=False)
-    train: Side
-    evaluate: Side
+    train: Form
+    evaluate: Form
 
-    def __iter__(self) -> Iterator[Side]:
+    def __iter__(self) -> Iterator[Form]:
         return iter((self.train, self.evaluate))
+
+    @property
+    def sides(self) -> tuple[tuple[Form, Side], tuple[Form, Side]]:
+        """Each with the side that names of it are on."""
+        return (self.train, Side.TRAIN), (self.evaluate, Side.EVALUATION)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self))

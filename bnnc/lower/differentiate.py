@@ -70,7 +70,7 @@ def by_gradients(cx: Context, program: Program) -> None:
         if s.name not in cx.param_grads:
             continue  # frozen, or verify_updates complains
         grad, unit = cx.param_grads[s.name]
-        cx.b.layer = Ref.parse(s.name).layer
+        cx.b.layer = Ref(s.name).layer
         done = len(cx.b.updates)
         cx.opt.update(cx, cx.b[s.name], s.role, grad, unit, scalars)
         if parts:

@@ -8,7 +8,7 @@ Every refusal names the rule that broke: ``steps``, ``unknown``, ``order``, ``si
 
 from __future__ import annotations
 
-from .types import Buffer, Plan
+from .types import Buffer, Plan, Ref
 
 BITS = {"bit": 1, "bool": 1, "u8": 8, "i8": 8, "i16": 16, "f16": 16, "i32": 32, "f32": 32}
 
@@ -58,17 +58,15 @@ def check_overlap(plan: Plan) -> None:
             continue
         for _, j in alive[max(0, at - 1) : at + 1]:
             if buffers[j].offset < b.end and b.offset < buffers[j].end:
-                raise PlanError(
-                    "overlap", f"{buffers[j].storage.name} and {b.storage.name} share bytes while both live"
-                )
+                raise PlanError("overlap", f"{buffers[j].storage.ref} and {b.storage.ref} share bytes while both live")
         alive.insert(at, (b.offset, i))
 
 
-def _uses(plan: Plan) -> tuple[dict[str, int], dict[str, int]]:
+def _uses(plan: Plan) -> tuple[dict[Ref, int], dict[Ref, int]]:
     """When each buffer is written first and used last; none is read before it is written."""
-    region = {b.storage.name: b.region for b in plan.buffers}
-    first_write: dict[str, int] = {}
-    last_use: dict[str, int] = {}
+    region = {b.storage.ref: b.region for b in plan.buffers}
+    first_write: dict[Ref, int] = {}
+    last_use: dict[Ref, int] = {}
     for t, step in enumerate(plan.steps):
         for word, names in (("reads", step.reads), ("writes", step.writes)):
             for n in names:
@@ -86,24 +84,24 @@ def _check_bytes(plan: Plan, b: Buffer) -> None:
     """A buffer has the bytes that its elements need, aligned and inside the arena."""
     s = b.storage
     if b.end - b.offset != _expected_bytes(s.dtype, s.shape[0], s.shape[1], s.packing.name):
-        raise PlanError("size", f"{s.name} has {b.end - b.offset} bytes")
+        raise PlanError("size", f"{s.ref} has {b.end - b.offset} bytes")
     if b.offset % b.align or b.align not in (4, 64) or (b.end - b.offset >= 1024 and b.align != 64):
-        raise PlanError("align", f"{s.name} at {b.offset}, alignment {b.align}")
+        raise PlanError("align", f"{s.ref} at {b.offset}, alignment {b.align}")
     if b.offset < 0 or b.end > plan.arena_bytes:
-        raise PlanError("bounds", f"{s.name} is not inside the arena")
+        raise PlanError("bounds", f"{s.ref} is not inside the arena")
 
 
 def _check_state(plan: Plan, b: Buffer) -> None:
     """A state lives throughout, in the range of states."""
     if b.first > 0 or b.last < len(plan.steps) - 1:
-        raise PlanError("lifetime", f"state {b.storage.name} does not live throughout")
+        raise PlanError("lifetime", f"state {b.storage.ref} does not live throughout")
     if b.end > plan.state_bytes:
-        raise PlanError("state", f"{b.storage.name} is outside the state range")
+        raise PlanError("state", f"{b.storage.ref} is outside the state range")
 
 
-def _check_temporary(plan: Plan, b: Buffer, first_write: dict[str, int], last_use: dict[str, int]) -> None:
+def _check_temporary(plan: Plan, b: Buffer, first_write: dict[Ref, int], last_use: dict[Ref, int]) -> None:
     """Any other buffer lives from its first write to its last use, outside that range."""
-    n = b.storage.name
+    n = b.storage.ref
     if n not in first_write:
         raise PlanError("lifetime", f"{n} is never written")
     if b.first != first_write[n] or b.last != last_use[n]:
@@ -134,7 +132,7 @@ def _check_totals(plan: Plan) -> None:
 
 def check_plan(plan: Plan) -> None:
     """Raise PlanError unless the plan is legal and its totals are true."""
-    names = [b.storage.name for b in plan.buffers]
+    names = [b.storage.ref for b in plan.buffers]
     if len(set(names)) != len(names):
         raise PlanError("duplicate", "two buffers have one name")
     if not plan.steps:

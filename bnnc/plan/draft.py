@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
+from ..ir.ref import Ref
 from ..sched.anchor import NoStrip
 from ..sched.kernel import Kernel
 from .narrow import Narrow
@@ -28,7 +29,7 @@ class Node:
     are equal only to themselves, and drafts that differ elsewhere share them.
     """
 
-    def __init__(self, kernel: Kernel, alias: Mapping[str, str]) -> None:
+    def __init__(self, kernel: Kernel, alias: Mapping[Ref, Ref]) -> None:
         self.kernel = kernel
         self.reads = frozenset(alias.get(n, n) for n in kernel.reads)
         self.writes = frozenset(alias.get(n, n) for n in kernel.writes)
@@ -60,8 +61,8 @@ class Footprint:
     """The places of several nodes: ``met`` tells whether another must stay behind any of them."""
 
     def __init__(self) -> None:
-        self.touched: set[str] = set()
-        self.written: set[str] = set()
+        self.touched: set[Ref] = set()
+        self.written: set[Ref] = set()
 
     def add(self, node: Node) -> None:
         """Take the places of a node in."""
@@ -104,7 +105,7 @@ class Draft:
         return {node: i for i, node in enumerate(self.nodes)}
 
     @cached_property
-    def readers(self) -> Mapping[str, list[int]]:
+    def readers(self) -> Mapping[Ref, list[int]]:
         """Place in memory -> the nodes that read it."""
         found = defaultdict(list)
         for i, node in enumerate(self.nodes):
@@ -113,7 +114,7 @@ class Draft:
         return found
 
     @cached_property
-    def writers(self) -> Mapping[str, list[int]]:
+    def writers(self) -> Mapping[Ref, list[int]]:
         """Place in memory -> the nodes that write it: one, but for states."""
         found = defaultdict(list)
         for i, node in enumerate(self.nodes):
@@ -225,7 +226,7 @@ class Draft:
         early = [i for i in range(first, end + 1) if i not in set(late)]
         return self.reordered(first, [*early, *late], self.cuts)
 
-    def pruned(self, kept: Callable[[str], bool]) -> Draft:
+    def pruned(self, kept: Callable[[Ref], bool]) -> Draft:
         """Without nodes whose values nobody reads any more (``kept``: what is read from outside); a loop that is left
         with one node is none.
         """

@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from ..ir.ref import Ref, Side
 from ..sched.kernel import Kernel
 from .pack import PackedSchedule
-from .place import EVAL, Placed
+from .place import Placed
 from .types import Buffer
 
 
@@ -29,13 +30,12 @@ class Life:
     shares: tuple[str, ...]
 
 
-def _sides(placed: Placed, b: Buffer) -> list[tuple[PackedSchedule, str]]:
-    """The schedules that a buffer may be of, with the prefix of their steps: a state is of both."""
-    both = list(zip(placed.packed, ("", EVAL), strict=True))
-    return [x for x in both if b.region == "state" or b.name.startswith(EVAL) == (x[1] == EVAL)]
+def _sides(placed: Placed, b: Buffer) -> list[tuple[PackedSchedule, Side]]:
+    """The schedules that a buffer may be of: a state is of both."""
+    return [x for x in placed.packed.sides if b.region == "state" or b.ref.side is x[1]]
 
 
-def _value(k: Kernel, value: str) -> str:
+def _value(k: Kernel, value: Ref) -> str:
     """What a kernel computes for a value, with the names in it."""
     lines = dict(line.split(" = ", 1) for line in k.equations())
     said, todo = [f"%{value} = {lines[f'%{value}']}"], [lines[f"%{value}"]]
@@ -47,21 +47,20 @@ def _value(k: Kernel, value: str) -> str:
     return said[0] + (f", where {', '.join(said[1:])}" if said[1:] else "")
 
 
-def life(placed: Placed, name: str) -> Life:
-    """That of a buffer of the plan; KeyError where there is none of this name."""
-    plan, b = placed.plan, placed.plan.buffer[name]
+def life(placed: Placed, b: Buffer) -> Life:
+    """That of a buffer of the plan."""
+    plan = placed.plan
     made: list[tuple[str, str]] = []
     why: list[str] = []
     read: list[str] = []
     strips = 1
-    for ps, prefix in _sides(placed, b):
-        alias = {v: state for v, state in ps.schedule.alias}
-        own = name.removeprefix(EVAL) if b.region != "state" else name
+    for ps, side in _sides(placed, b):
+        own = b.ref.on(Side.TRAIN)  # in the schedule
         for k in ps.kernels:
-            outputs = [o for o in k.outputs if alias.get(o.value, o.value) == own]
-            made += [(prefix + k.name, _value(k, o.value)) for o in outputs]
+            outputs, step = [o for o in k.outputs if ps.place(o.ref, side) is b.ref], f"{side.value}{k.name}"
+            made += [(step, _value(k, o.ref)) for o in outputs]
             why += [reason for o in outputs for reason in o.why]
-            read += [prefix + k.name] if own in k.reads else []
+            read += [step] if own in k.reads else []
         strips = next((loop.parts for loop in ps.loops if own in loop.inside), strips)
     return Life(
         b,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
+from ..ir.ref import Ref
 from ..sched.anchor import NoStrip, Strip
 from ..sched.expr import COLUMNS, ROWS, Expr, Shape
 from ..sched.kernel import Kernel
@@ -25,21 +27,21 @@ class Narrow(Strip):
     """One kernel as it is for a strip.  Raises NoStrip where it cannot be cut so."""
 
     def __init__(self, k: Kernel, axis: int, parts: int) -> None:
-        self.axis, self.parts, self.moves = axis, parts, {}  # type: tuple[int, int, dict[str, str]]
+        self.axis, self.parts, self.moves = axis, parts, {}  # type: tuple[int, int, dict[Ref, str]]
         self.extent = k.domain[axis]
         if self.extent % parts or any(o.row_sum for o in k.outputs):
             raise NoStrip
         anchor = k.anchor.narrow(self)
         outputs = tuple(replace(o, expr=self.cut(o.expr)) for o in k.outputs)
         for o in k.outputs:
-            self.note(o.value, MOVE[axis])
+            self.note(o.ref, MOVE[axis])
         domain = part(k.domain, axis, parts)
         self.kernel = replace(k, anchor=anchor, domain=domain, outputs=outputs, moves=tuple(self.moves.items()))
 
-    def note(self, name: str, move: str) -> None:
+    def note(self, ref: Ref, move: str) -> None:
         """Say how the kernel sees a storage move: ``rows``, ``columns``, ``taps``, or "" for all of it.  Raises NoStrip
         where it sees one in two ways."""
-        if self.moves.setdefault(name, move) != move:
+        if self.moves.setdefault(ref, move) != move:
             raise NoStrip
 
     def fixed(self, e: Expr) -> Expr:
@@ -62,7 +64,7 @@ class Narrow(Strip):
         return replace(e, args=tuple(self.cut(a) for a in e.args), shape=shape)
 
 
-def renamed(k: Kernel, names: dict[str, str]) -> Kernel:
+def renamed(k: Kernel, names: Mapping[Ref, Ref]) -> Kernel:
     """The kernel with other storages in its loads."""
 
     def other(e: Expr) -> Expr:

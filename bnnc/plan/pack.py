@@ -13,7 +13,7 @@ from functools import cached_property
 
 from ..ir.dtype import ONE_BIT, Packing
 from ..ir.program import Both, Program
-from ..ir.ref import Ref
+from ..ir.ref import Ref, Side
 from ..ir.sequence import ROWS
 from ..sched.anchor import Map
 from ..sched.expr import Expr
@@ -37,9 +37,34 @@ class PackedSchedule:
         return self.schedule.program
 
     @cached_property
-    def storage(self) -> dict[str, Storage]:
-        """Storages and constants by name."""
-        return {s.name: s for s in (*self.storages, *self.constants)}
+    def storage(self) -> dict[Ref, Storage]:
+        """How a value lies, in memory or in the program."""
+        return {s.ref: s for s in (*self.storages, *self.constants)}
+
+    @cached_property
+    def states(self) -> frozenset[Ref]:
+        """What both sides share."""
+        return frozenset(map(Ref, self.program.state_names))
+
+    @cached_property
+    def embedded(self) -> frozenset[Ref]:
+        """The constants."""
+        return frozenset(s.ref for s in self.constants)
+
+    @cached_property
+    def strips(self) -> dict[str, int]:
+        """Of each kernel in a loop, by its name."""
+        return {k.name: loop.parts for loop in self.loops for k in self.kernels[loop.first : loop.last + 1]}
+
+    @cached_property
+    def alias(self) -> dict[Ref, Ref]:
+        """What is made in place of a state."""
+        return dict(self.schedule.alias)
+
+    def place(self, n: Ref, side: Side) -> Ref:
+        """The buffer of a storage on a side of the plan; a constant is called so there too."""
+        n = self.alias.get(n, n)
+        return n if n in self.states or n in self.embedded else n.on(side)
 
     def __str__(self) -> str:
         """Kernels in order, those of a loop over strips indented below it, then the storages."""
@@ -48,14 +73,14 @@ class PackedSchedule:
         for i, k in enumerate(self.kernels):
             if loop := loops.get(i):
                 axis = ("rows", "columns")[loop.axis]
-                held = f" holding {', '.join(sorted(loop.inside))}" if loop.inside else ""
+                held = f" holding {', '.join(map(str, sorted(loop.inside)))}" if loop.inside else ""
                 out.append(f"loop over {loop.parts} strips of {axis}: kernels {loop.first} to {loop.last}{held}")
             reads = ", ".join(f"%{n}" for n in k.reads)
             out.append(
                 f"{'  ' * (i in inside)}{k.name}: {', '.join(f'%{n}' for n in k.writes)} <- {k.anchor.title}({reads})"
             )
-        out += [f"storage %{s.name}: {s}, {s.nbytes} bytes" for s in self.storages]
-        out += [f"constant %{s.name}: {s}, {s.nbytes} bytes" for s in self.constants]
+        out += [f"storage %{s.ref}: {s}, {s.nbytes} bytes" for s in self.storages]
+        out += [f"constant %{s.ref}: {s}, {s.nbytes} bytes" for s in self.constants]
         return "\n".join(out) + "\n"
 
 
@@ -64,7 +89,7 @@ class Packed(Both[PackedSchedule]):
     """Both packed Schedules of a network."""
 
 
-def _by_row(k: Kernel) -> list[str]:
+def _by_row(k: Kernel) -> list[Ref]:
     """One-bit values of which a map reads other rows than its own: they must be packed along columns."""
     return [a.attr for e in k.exprs() for x in e.walk() if x.op in ROWS for a in x.args if a.dtype in ONE_BIT]
 
@@ -84,50 +109,49 @@ def _packing(packing: Packing) -> str:
 class _Packer:
     def __init__(self, s: Schedule) -> None:
         self.s, self.p = s, s.program
-        self.constant = {c.name for c in s.program.constants}
-        self.value = {**self.p.value, **{f"{st}.new": self.p.value[st] for st, _ in self.p.updates}}
-        self.storages: dict[str, Storage] = {}
+        self.constant = {Ref(c.name) for c in s.program.constants}
+        self.storages: dict[Ref, Storage] = {}
         self.kernels: list[Kernel] = []
-        wants: dict[str, set[Packing]] = {}
-        self.wanted: dict[tuple[str, Packing], str] = {}  # (value, packing): the first reader that wants it
+        wants: dict[Ref, set[Packing]] = {}
+        self.wanted: dict[tuple[Ref, Packing], str] = {}  # (value, packing): the first reader that wants it
         for k in s.kernels:
             for name, packing in (*k.anchor.wants(), *((name, Packing.COLUMNS) for name in _by_row(k))):
                 wants.setdefault(name, set()).add(packing)
                 self.wanted.setdefault((name, packing), _reader(k))
-        made_by = {o.value: k for k in s.kernels for o in k.outputs}
-        fixed = {n for n, _ in s.alias} | {v for _, v in self.p.results}
+        made_by = {o.ref: k for k in s.kernels for o in k.outputs}
+        fixed = {n for n, _ in s.alias} | {Ref(v) for _, v in self.p.results}
         self.free = {n for n in made_by if made_by[n].anchor.packs and n not in fixed}
         self.base = {n: next(iter(w)) if n in self.free and len(w) == 1 else Packing.COLUMNS for n, w in wants.items()}
         self.extra = {n: [p for p in Packing if p in w and p is not self.base[n]] for n, w in wants.items()}
 
     def explained(self, o: Output) -> Output:
         """With the reader that its packing is for."""
-        packing = self.base.get(o.value, Packing.COLUMNS)
-        reader = self.wanted.get((o.value, packing))
+        packing = self.base.get(o.ref, Packing.COLUMNS)
+        reader = self.wanted.get((o.ref, packing))
         return o.because(f"pack: {_packing(packing)}, for {reader}") if reader else o
 
-    def stored(self, name: str, packing: Packing) -> str:
+    def stored(self, value: Ref, packing: Packing) -> Ref:
         """The storage of a value that holds this packing: its own, or a copy."""
-        return name if packing is self.base.get(name, Packing.COLUMNS) else str(Ref(name, packing))
+        return value if packing is self.base.get(value, Packing.COLUMNS) else value.packed(packing)
 
-    def add(self, storage: str, packing: Packing = Packing.COLUMNS) -> None:
+    def add(self, ref: Ref, packing: Packing = Packing.COLUMNS) -> None:
         """Make a storage, unless there is one; only bits have a packing."""
-        v = self.value[Ref.parse(storage).value]
+        v = self.p.value[ref.value]
         packing = packing if v.dtype in ONE_BIT else Packing.COLUMNS
-        self.storages.setdefault(storage, Storage(storage, v.dtype, v.shape, packing))
+        self.storages.setdefault(ref, Storage(ref, v.dtype, v.shape, packing))
 
     def run(self) -> PackedSchedule:
         """The kernels, numbered anew with the copies that they need, and all storages."""
         for name in (*self.p.inputs, *(st.name for st in self.p.states)):
-            self.add(name)
+            self.add(Ref(name))
         for k in self.s.kernels:
             self.kernel(k)
         named = tuple(
             replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1] if k.name.startswith('k') else k.name}")
             for i, k in enumerate(self.kernels)
         )
-        constant = {s.name: Ref.parse(s.name).value in self.constant for s in self.storages.values()}
-        placed, embedded = (tuple(s for s in self.storages.values() if constant[s.name] == b) for b in (False, True))
+        constant = {n: Ref(n.value) in self.constant for n in self.storages}
+        placed, embedded = (tuple(s for n, s in self.storages.items() if constant[n] == b) for b in (False, True))
         return PackedSchedule(self.s, named, placed, embedded)
 
     def kernel(self, k: Kernel) -> None:
@@ -136,11 +160,12 @@ class _Packer:
         change = {}
         for name, packing in k.anchor.wants():
             storage = self.stored(name, packing)
-            v = self.value[name]
+            v = self.p.value[name.value]
             load = Expr("load", (), name, v.dtype, v.shape)
             if storage not in self.storages and name not in self.constant:
                 made = Output(storage, load).because(f"pack: a copy, {_packing(packing)}, for {_reader(k)}")
-                self.kernels.append(Kernel(Map(), v.shape, (made,), k.where, f"repack_{name.replace('.', '_')}"))
+                title = f"repack_{str(name).replace('.', '_')}"
+                self.kernels.append(Kernel(Map(), v.shape, (made,), k.where, title))
             self.add(storage, packing)
             change[name] = replace(load, attr=storage)
         for name in k.reads:
@@ -150,13 +175,13 @@ class _Packer:
             k = replace(k, anchor=k.anchor.mapped(lambda e: e.substitute(change)))
         outputs = []
         for o in k.outputs:
-            self.add(o.value, self.base.get(o.value, Packing.COLUMNS))
+            self.add(o.ref, self.base.get(o.ref, Packing.COLUMNS))
             outputs.append(self.explained(o))
-            if o.value in self.free:
-                for packing in self.extra.get(o.value, ()):
-                    reason = f"pack: {_packing(packing)}, for {self.wanted[o.value, packing]}, beside {o.value}"
-                    copy = str(Ref(o.value, packing))
-                    outputs.append(replace(o, value=copy).because(reason))
+            if o.ref in self.free:
+                for packing in self.extra.get(o.ref, ()):
+                    reason = f"pack: {_packing(packing)}, for {self.wanted[o.ref, packing]}, beside {o.ref}"
+                    copy = o.ref.packed(packing)
+                    outputs.append(replace(o, ref=copy).because(reason))
                     self.add(copy, packing)
         self.kernels.append(replace(k, outputs=tuple(outputs)))
 

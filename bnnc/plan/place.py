@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,10 @@ import numpy as np
 from ..diag import NOWHERE, InternalError
 from ..ir.dtype import round_up
 from ..ir.program import Program
-from ..ir.ref import Ref
+from ..ir.ref import Ref, Side
 from ..model import Model
 from .pack import Packed, PackedSchedule
 from .types import Buffer, Plan, Step, Storage
-
-EVAL = "eval:"
 
 
 @dataclass(frozen=True)
@@ -58,27 +57,20 @@ def _align(nbytes: int) -> int:
     return 64 if nbytes >= 1024 else 4
 
 
-def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
-    """Steps of one schedule: load, kernels, done.  In-place outputs appear under their state's name.  What a loop over
-    strips makes for others is all there when it begins, and what it reads when it ends."""
-    alias = dict(ps.schedule.alias)
-    states = ps.program.state_names
-
-    def name(n: str) -> str:
-        n = alias.get(n, n)
-        return n if n in states else prefix + n
-
-    p = ps.program
-    constants = {s.name for s in ps.constants}
-    steps = [Step(f"{prefix}load", tuple(s.name for s in p.states if s.role == "encoder"), tuple(map(name, p.inputs)))]
+def timeline(ps: PackedSchedule, side: Side) -> list[Step]:
+    """Steps of one schedule: load, kernels, done.  In-place outputs appear as their states.  What a loop over strips
+    makes for others is all there when it begins, and what it reads when it ends."""
+    p, constants, place = ps.program, ps.embedded, partial(ps.place, side=side)
+    fitted = tuple(Ref(s.name) for s in p.states if s.role == "encoder")
+    steps = [Step("load", fitted, tuple(place(Ref(n)) for n in p.inputs), side=side)]
     for k in ps.kernels:
-        reads = tuple(name(n) for n in k.reads if n not in constants)
-        steps.append(Step(prefix + k.name, reads, tuple(map(name, k.writes)), k.where.layer, k.where.span))
+        reads = tuple(place(n) for n in k.reads if n not in constants)
+        steps.append(Step(k.name, reads, tuple(map(place, k.writes)), k.where.layer, k.where.span, side))
     for loop in ps.loops:
         body = ps.kernels[loop.first : loop.last + 1]
         made, used = (
             [
-                name(n)
+                place(n)
                 for n in dict.fromkeys(n for k in body for n in (*k.writes, *(k.reads if both else ())))
                 if n not in constants | loop.inside
             ]
@@ -90,24 +82,23 @@ def timeline(ps: PackedSchedule, prefix: str) -> list[Step]:
         if loop.first == loop.last:  # what one kernel makes, it does not read
             used = [n for n in used if n not in made]
         steps[loop.last + 1] = replace(end, reads=tuple(dict.fromkeys((*end.reads, *used))))
-    steps.append(
-        Step(f"{prefix}done", (*(name(v) for _, v in p.results), name("labels")), ())
-    )  # the accuracy needs both
+    results = (*(v for _, v in p.results), "labels")  # the accuracy needs both
+    steps.append(Step("done", tuple(place(Ref(n)) for n in results), (), side=side))
     return steps
 
 
-def _lifetimes(steps: list[Step]) -> dict[str, tuple[int, int]]:
-    life: dict[str, tuple[int, int]] = {}
+def _lifetimes(steps: list[Step]) -> dict[Ref, tuple[int, int]]:
+    life: dict[Ref, tuple[int, int]] = {}
     for t, s in enumerate(steps):
         for n in (*s.writes, *s.reads):
             life[n] = (life[n][0] if n in life else t, t)
     return life
 
 
-def live_bytes(ps: PackedSchedule) -> tuple[list[int], dict[str, tuple[int, int]]]:
+def live_bytes(ps: PackedSchedule) -> tuple[list[int], dict[Ref, tuple[int, int]]]:
     """Bytes that are alive at each time of one schedule, states apart, and when each buffer lives."""
-    steps = timeline(ps, "")
-    storage, states = ps.storage, ps.program.state_names
+    steps = timeline(ps, Side.TRAIN)
+    storage, states = ps.storage, ps.states
     life = {n: ends for n, ends in _lifetimes(steps).items() if n not in states}
     change = [0] * (len(steps) + 1)
     for n, (first, last) in life.items():
@@ -126,7 +117,7 @@ def _first_fit(size: int, align: int, taken: list[tuple[int, int]], floor: int) 
 
 
 # The orders in which buffers are placed: sort keys of (bytes, first time, last time, name).
-ORDERS: dict[str, Callable[[int, int, int, str], Any]] = {
+ORDERS: dict[str, Callable[[int, int, int, Ref], Any]] = {
     "largest": lambda size, first, last, n: (-size, first - last, n),
     "longest alive": lambda size, first, last, n: (first - last, -size, n),
     "most bytes by time": lambda size, first, last, n: (size * (first - last - 1), n),
@@ -136,13 +127,13 @@ ORDERS: dict[str, Callable[[int, int, int, str], Any]] = {
 
 
 def _offsets(
-    names: list[str], storages: dict[str, Storage], life: dict[str, tuple[int, int]], floor: int, reuse: bool
-) -> dict[str, int]:
+    refs: list[Ref], storages: dict[Ref, Storage], life: dict[Ref, tuple[int, int]], floor: int, reuse: bool
+) -> dict[Ref, int]:
     """Each buffer in turn at the lowest offset that is free during its life; without ``reuse`` after all before it."""
-    out: dict[str, int] = {}
+    out: dict[Ref, int] = {}
     top = floor
-    starts, stops, places, ends = (np.zeros(len(names), np.int64) for _ in range(4))  # of the buffers that have a place
-    for i, n in enumerate(names):
+    starts, stops, places, ends = (np.zeros(len(refs), np.int64) for _ in range(4))  # of the buffers that have a place
+    for i, n in enumerate(refs):
         size, (first, last) = storages[n].nbytes, life[n]
         if reuse:
             met = np.flatnonzero((starts[:i] <= last) & (stops[:i] >= first))
@@ -154,31 +145,27 @@ def _offsets(
     return out
 
 
-def _end(offsets: dict[str, int], storages: dict[str, Storage]) -> int:
+def _end(offsets: dict[Ref, int], storages: dict[Ref, Storage]) -> int:
     return max((at + storages[n].nbytes for n, at in offsets.items()), default=0)
 
 
-def _both(packed: Packed) -> tuple[tuple[PackedSchedule, str], ...]:
-    return (packed.train, ""), (packed.evaluate, EVAL)
-
-
-def _storages(packed: Packed) -> dict[str, Storage]:
-    """By the names of the timeline: a state has one storage, what either step makes has its own."""
-    found: dict[str, Storage] = {}
-    for ps, prefix in _both(packed):
+def _storages(packed: Packed) -> dict[Ref, Storage]:
+    """As in the timeline: a state has one storage, what either step makes has its own."""
+    found: dict[Ref, Storage] = {}
+    for ps, side in packed.sides:
         for s in ps.storages:
-            name = s.name if s.name in ps.program.state_names else prefix + s.name
-            found.setdefault(name, replace(s, name=name))
+            ref = s.ref if s.ref in ps.states else s.ref.on(side)
+            found.setdefault(ref, s if ref is s.ref else replace(s, ref=ref))
     return found
 
 
-def _place_states(names: list[str], storages: dict[str, Storage], steps: list[Step]) -> list[Buffer]:
+def _place_states(states: list[Ref], storages: dict[Ref, Storage], steps: list[Step]) -> list[Buffer]:
     """States from the arena's begin, alive all the time: most aligned first, so that no byte is lost between them."""
     spans = {s.layer: s.span for s in steps if s.layer}
     buffers: list[Buffer] = []
     end = 0
-    for n in sorted(names, key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n)):
-        s, align, layer = storages[n], _align(storages[n].nbytes), Ref.parse(n).layer
+    for n in sorted(states, key=lambda n: (-_align(storages[n].nbytes), -storages[n].nbytes, n)):
+        s, align, layer = storages[n], _align(storages[n].nbytes), n.layer
         buffers.append(
             Buffer(s, round_up(end, align), 0, len(steps) - 1, "state", align, layer, spans.get(layer, NOWHERE))
         )
@@ -187,22 +174,24 @@ def _place_states(names: list[str], storages: dict[str, Storage], steps: list[St
 
 
 def _best_offsets(
-    life: dict[str, tuple[int, int]], storages: dict[str, Storage], floor: int, reuse: bool
-) -> dict[str, int]:
+    life: dict[Ref, tuple[int, int]], storages: dict[Ref, Storage], floor: int, reuse: bool
+) -> dict[Ref, int]:
     """Of the orders that are tried, the first of those whose arena is smallest."""
     found = []
     for key in list(ORDERS.values())[: None if reuse else 1]:
-        names = sorted(life, key=lambda n: key(storages[n].nbytes, *life[n], n))
-        found.append(_offsets(names, storages, life, floor, reuse))
+        refs = sorted(life, key=lambda n: key(storages[n].nbytes, *life[n], n))
+        found.append(_offsets(refs, storages, life, floor, reuse))
     return min(found, key=lambda offsets: _end(offsets, storages))
 
 
 def _place_rest(
-    packed: Packed, steps: list[Step], offsets: dict[str, int], life: dict[str, tuple[int, int]], of: dict[str, Storage]
+    packed: Packed, steps: list[Step], offsets: dict[Ref, int], life: dict[Ref, tuple[int, int]], of: dict[Ref, Storage]
 ) -> list[Buffer]:
     """Buffers at these offsets; each stands where the kernel that makes it does in the spec."""
     external = {
-        prefix + n for ps, prefix in _both(packed) for n in (*ps.program.inputs, *(v for _, v in ps.program.results))
+        Ref(n, side=side)
+        for ps, side in packed.sides
+        for n in (*ps.program.inputs, *(v for _, v in ps.program.results))
     }
     maker = {n: s for s in reversed(steps) for n in s.writes}
     buffers = []
@@ -226,13 +215,13 @@ def _peak(buffers: list[Buffer], times: int) -> tuple[int, int]:
 
 def place(packed: Packed, reuse: bool = True) -> Placed:
     """Raises InternalError if a buffer has no storage."""
-    steps = timeline(packed.train, "") + timeline(packed.evaluate, EVAL)
+    steps = [step for ps, side in packed.sides for step in timeline(ps, side)]
     storages = _storages(packed)
-    states = packed.train.program.state_names
+    states = packed.train.states
     life = {n: ends for n, ends in _lifetimes(steps).items() if n not in states}
     if missing := [n for n in life if n not in storages]:
-        raise InternalError(f"no storage for {missing}")
-    buffers = _place_states([s.name for s in packed.train.program.states], storages, steps)
+        raise InternalError(f"no storage for {list(map(str, missing))}")
+    buffers = _place_states([Ref(s.name) for s in packed.train.program.states], storages, steps)
     state_bytes = buffers[-1].end if buffers else 0
     offsets = _best_offsets(life, storages, state_bytes, reuse)
     buffers += _place_rest(packed, steps, offsets, life, storages)

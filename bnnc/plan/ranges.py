@@ -45,7 +45,7 @@ def _held(found: Range | None, dtype: str) -> Range:
     return found if found and all_[0] <= found[0] and found[1] <= all_[1] else all_
 
 
-def of_expr(e: Expr, loads: Mapping[str, Range], accs: Sequence[Range | None]) -> Range | None:
+def of_expr(e: Expr, loads: Mapping[Ref, Range], accs: Sequence[Range | None]) -> Range | None:
     """Of an expression; None of a float."""
     if e.dtype == "bool":
         return 0, 1
@@ -56,7 +56,7 @@ def of_expr(e: Expr, loads: Mapping[str, Range], accs: Sequence[Range | None]) -
 
 
 def _of_node(
-    e: Expr, args: list[Range | None], loads: Mapping[str, Range], accs: Sequence[Range | None]
+    e: Expr, args: list[Range | None], loads: Mapping[Ref, Range], accs: Sequence[Range | None]
 ) -> Range | None:
     if e.op == "load":
         return loads.get(e.attr)
@@ -94,12 +94,12 @@ def _of_numbers(op: str, x: list[Range]) -> Range | None:
     return None
 
 
-def _results(anchor: Anchor, domain: Shape, loads: Mapping[str, Range]) -> list[Range | None]:
+def _results(anchor: Anchor, domain: Shape, loads: Mapping[Ref, Range]) -> list[Range | None]:
     """Of each result of an anchor."""
     return [_held(_result(anchor, domain, r, loads), r.dtype) if r.dtype in INTEGERS else None for r in anchor.results]
 
 
-def _result(anchor: Anchor, domain: Shape, r: object, loads: Mapping[str, Range]) -> Range | None:
+def _result(anchor: Anchor, domain: Shape, r: object, loads: Mapping[Ref, Range]) -> Range | None:
     if isinstance(anchor, Contract):
         return _products(anchor.dims[1], anchor, loads)
     if isinstance(anchor, Convolve) and anchor.form == "forward":
@@ -107,13 +107,13 @@ def _result(anchor: Anchor, domain: Shape, r: object, loads: Mapping[str, Range]
     return _accumulated(anchor, domain, r, loads) if isinstance(r, Acc) else None
 
 
-def _products(terms: int, anchor: Contract | Convolve, loads: Mapping[str, Range]) -> Range | None:
+def _products(terms: int, anchor: Contract | Convolve, loads: Mapping[Ref, Range]) -> Range | None:
     """Of a sum of products, of which a gate, or an edge, may leave terms out."""
     a, b = (of_expr(e, loads, ()) for e in (anchor.a, anchor.b))
     return None if a is None or b is None else _sum(terms, hull(_product(a, b), (0, 0)))
 
 
-def _accumulated(anchor: Anchor, domain: Shape, acc: Acc, loads: Mapping[str, Range]) -> Range | None:
+def _accumulated(anchor: Anchor, domain: Shape, acc: Acc, loads: Mapping[Ref, Range]) -> Range | None:
     if isinstance(anchor, Reduce) and acc.how == "argmax":
         return 0, domain[anchor.axis] - 1
     x = of_expr(acc.expr, loads, ())
@@ -124,24 +124,24 @@ def _accumulated(anchor: Anchor, domain: Shape, acc: Acc, loads: Mapping[str, Ra
     return _sum(terms, hull(x, (0, 0))) if acc.how == "sum" and terms else None
 
 
-def _outputs(k: Kernel, loads: Mapping[str, Range]) -> dict[str, Range]:
+def _outputs(k: Kernel, loads: Mapping[Ref, Range]) -> dict[Ref, Range]:
     """Of what a kernel stores."""
     accs, out = _results(k.anchor, k.domain, loads), {}
     for o in k.outputs:
         x = of_expr(o.expr, loads, accs)
         if x is not None and o.expr.dtype != "bool":
-            out[o.value] = _held(_sum(k.domain[1], x), o.expr.dtype) if o.row_sum else x
+            out[o.ref] = _held(_sum(k.domain[1], x), o.expr.dtype) if o.row_sum else x
     return out
 
 
-def ranges(ps: PackedSchedule) -> dict[str, Range]:
-    """Of every value of a schedule that is whole numbers or bits, by storage name."""
-    program = ps.schedule.program
+def ranges(ps: PackedSchedule) -> dict[Ref, Range]:
+    """Of every value of a schedule that is whole numbers or bits, by storage."""
+    program = ps.program
     limit = {s.name: s.limit for s in program.states}
-    found: dict[str, Range] = {}
+    found: dict[Ref, Range] = {}
     for name, s in ps.storage.items():
         if s.dtype in INTEGERS:
-            n = limit.get(Ref.parse(name).value, 0)
+            n = limit.get(name.value, 0)
             found[name] = (-n, n - 1) if n else whole(s.dtype)
     for k in ps.kernels:
         for name, x in _outputs(k, found).items():

@@ -14,7 +14,7 @@ peak, or a given limit, allows.  Here is the search; ``draft.py`` moves kernels,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
@@ -32,11 +32,6 @@ WIDTH = 16  # the narrowest strip of columns: the lanes of a vector; half a word
 TRIED = 12  # buffers at the peak that are tried
 
 
-def _first(name: str) -> str:
-    """The storage that was made first, of one that is made again: ``conv1.y~3`` -> ``conv1.y``."""
-    return str(Ref.parse(name).first)
-
-
 def _again(name: str) -> str:
     return f"{name.removesuffix('_again')}_again"
 
@@ -47,8 +42,8 @@ class _Body:
     lie outside the loop, since a strip of it begins inside a word.
     """
 
-    written: tuple[str, ...]
-    torn: frozenset[str]
+    written: tuple[Ref, ...]
+    torn: frozenset[Ref]
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ class _Weight:
     """What a draft needs: bytes alive at each time, as ``place.live_bytes`` counts them, and when each buffer lives."""
 
     alive: list[int]
-    life: dict[str, tuple[int, int]]
+    life: dict[Ref, tuple[int, int]]
     loops: list[Loop]
 
     @property
@@ -70,29 +65,30 @@ class _Stripper:
         self.ps, self.storage = ps, ps.storage
         p = ps.program
         self.samples = p.value["labels"].shape[0]
-        self.alias = dict(ps.schedule.alias)
-        self.kept = {*p.inputs, *p.state_names, *self.alias, *(v for _, v in p.results), *(v for _, v in p.updates)}
-        self.unweighed = p.state_names | {s.name for s in ps.constants}
+        self.alias = ps.alias
+        values = (*p.inputs, *p.state_names, *(v for _, v in (*p.results, *p.updates)))
+        self.kept = {*map(Ref, values), *self.alias}
+        self.unweighed = ps.states | ps.embedded
         self.bodies: dict[tuple[tuple[Node, ...], int, int], _Body | None] = {}
 
     def node(self, k: Kernel) -> Node:
         """A kernel with what it reads and writes in memory: a state's new value is the state."""
         return Node(k, self.alias)
 
-    def is_kept(self, n: str) -> bool:
+    def is_kept(self, n: Ref) -> bool:
         """Is it a state, an input or a result, which no strip may hold?"""
-        return n in self.kept or Ref.parse(n).value in self.kept
+        return n in self.kept or Ref(n.value) in self.kept
 
-    def storage_of(self, n: str) -> Storage:
+    def storage_of(self, n: Ref) -> Storage:
         """A storage by name; what is made again is stored as it was the first time."""
-        return self.storage[n] if n in self.storage else self.storage[_first(n)]
+        return self.storage[n] if n in self.storage else self.storage[n.first]
 
     # -- what a draft is ----------------------------------------------------------------------------------------------
     def body(self, nodes: tuple[Node, ...], axis: int, parts: int) -> _Body | None:
         """None where what the loop writes would not lie in strips.  Raises Illegal where a kernel cannot be cut."""
         key = nodes, axis, parts
         if key not in self.bodies:
-            moves: dict[str, set[str]] = {}
+            moves: dict[Ref, set[str]] = {}
             for node in nodes:
                 for n, move in node.narrow(axis, parts).moves.items():
                     moves.setdefault(self.alias.get(n, n), set()).add(move)
@@ -134,7 +130,7 @@ class _Stripper:
             return None
         loop_of = {i: loop for loop in loops for i in range(loop.first, loop.last + 1)}
         p, end = self.ps.program, len(d.nodes) + 1
-        life: dict[str, tuple[int, int]] = {n: (0, 0) for n in p.inputs}
+        life: dict[Ref, tuple[int, int]] = {Ref(n): (0, 0) for n in p.inputs}
         for i, node in enumerate(d.nodes):
             loop = loop_of.get(i)
             for names, written in ((node.writes, True), (node.reads, False)):
@@ -145,7 +141,7 @@ class _Stripper:
                     if n in life:
                         first, last = min(first, life[n][0]), max(last, life[n][1])
                     life[n] = first, last
-        for n in (*(self.alias.get(v, v) for _, v in p.results), "labels"):
+        for n in (*(self.alias.get(v, v) for v in (Ref(v) for _, v in p.results)), Ref("labels")):
             life[n] = (life[n][0] if n in life else end, end)
         for n in self.unweighed & life.keys():
             del life[n]
@@ -157,7 +153,7 @@ class _Stripper:
             change[last + 1] -= size
         return _Weight(list(accumulate(change))[:-1], life, loops)
 
-    def bytes_of(self, n: str, loop: Loop | None) -> int:
+    def bytes_of(self, n: Ref, loop: Loop | None) -> int:
         """Of a buffer, or of one strip of it."""
         s = self.storage_of(n)
         return (s if loop is None else replace(s, shape=part(s.shape, loop.axis, loop.parts))).nbytes
@@ -168,9 +164,9 @@ class _Stripper:
         """
         loops = self.loops(d)
         kernels, storage = [node.kernel for node in d.nodes], dict(self.storage)
-        inside: dict[int, frozenset[str]] = {}
+        inside: dict[int, frozenset[Ref]] = {}
         for n in (n for k in kernels for n in k.writes if n not in storage):
-            storage[n] = replace(storage[_first(n)], name=n)  # made another time
+            storage[n] = replace(storage[n.first], ref=n)  # made another time
         for loop in loops:
             for i in range(loop.first, loop.last + 1):
                 kernels[i], inside[i] = d.nodes[i].narrow(loop.axis, loop.parts).kernel, loop.inside
@@ -184,14 +180,13 @@ class _Stripper:
             )
             for i, k in enumerate(kernels)
         )
-        constants = {s.name for s in self.ps.constants}
         used = {n for k in named for n in (*k.reads, *k.writes)}
-        used |= {s.name for s in self.ps.storages if s.name in self.kept}
+        used |= {s.ref for s in self.ps.storages if s.ref in self.kept}
         return replace(
             self.ps,
             kernels=named,
             loops=tuple(sorted(loops, key=lambda x: x.first)),
-            storages=tuple(s for n, s in storage.items() if n in used and n not in constants),
+            storages=tuple(s for n, s in storage.items() if n in used and n not in self.ps.embedded),
         )
 
     # -- a loop around a value ----------------------------------------------------------------------------------------
@@ -201,14 +196,14 @@ class _Stripper:
         words, rest = divmod(node.kernel.domain[1], WIDTH)
         return () if rest else tuple(n for n in range(2, words + 1) if words % n == 0)
 
-    def legal(self, node: Node, value: str, axis: int, parts: int) -> bool:
+    def legal(self, node: Node, value: Ref, axis: int, parts: int) -> bool:
         """Can the kernel be cut so that ``value`` is, too?"""
         try:
             return node.narrow(axis, parts).moves.get(value) == MOVE[axis]
         except Illegal:
             return False
 
-    def runs(self, d: Draft, value: str) -> list[tuple[int, tuple[int, ...], list[Node]]]:
+    def runs(self, d: Draft, value: Ref) -> list[tuple[int, tuple[int, ...], list[Node]]]:
         """The readers of ``value`` in runs that can share a loop with a maker: axis, numbers of strips, readers."""
         maker = d.nodes[d.writers[value][0]]
         columns = self.column_ways(maker)
@@ -227,7 +222,7 @@ class _Stripper:
                 runs.append((axis, ways, [node]))
         return runs
 
-    def around(self, d: Draft, value: str) -> Draft | None:
+    def around(self, d: Draft, value: Ref) -> Draft | None:
         """``d`` with ``value`` made for a strip at a time: for its first readers, and again for those that need other
         strips.
         """
@@ -240,18 +235,18 @@ class _Stripper:
             d = d.delayed(maker, runs[-1][2][-1])
         for n, (axis, ways, readers) in enumerate(runs):
             if n:
-                d, maker, readers = self.again(d, maker, value, str(replace(Ref.parse(value), copy=n + 1)), readers)
+                d, maker, readers = self.again(d, maker, value, value.again(n + 1), readers)
             d = d.gather((maker, *readers), axis, ways)
         return d
 
     def again(
-        self, d: Draft, maker: Node, value: str, name: str, readers: list[Node]
+        self, d: Draft, maker: Node, value: Ref, name: Ref, readers: list[Node]
     ) -> tuple[Draft, Node, list[Node]]:
         """``d`` with ``value`` made a second time, as ``name``, just before ``readers``; the new nodes."""
         (old,) = maker.kernel.outputs
-        reason = f"strip: made again, since {readers[0].kernel.writes[0]} needs other strips of {_first(value)}"
+        reason = f"strip: made again, since {readers[0].kernel.writes[0]} needs other strips of {value.first}"
         copy = self.node(
-            replace(maker.kernel, outputs=(replace(old, value=name).because(reason),), name=_again(maker.kernel.name))
+            replace(maker.kernel, outputs=(replace(old, ref=name).because(reason),), name=_again(maker.kernel.name))
         )
         at = min(d.place[node] for node in readers)
         if at in d.loop_of:
@@ -260,7 +255,7 @@ class _Stripper:
         return d.swap(dict(zip(readers, changed, strict=True))).insert(at, [copy]), copy, changed
 
     # -- a value made again -------------------------------------------------------------------------------------------
-    def remade(self, d: Draft, value: str, peak: int) -> Draft | None:
+    def remade(self, d: Draft, value: Ref, peak: int) -> Draft | None:
         """``d`` where ``value`` is not kept over kernel ``peak`` but made again, with the sums that it is made of, for
         its readers from there on.
 
@@ -285,17 +280,17 @@ class _Stripper:
             d = d.gather(together, COLUMNS, ways)
         return d.pruned(self.is_kept)
 
-    def later(self, d: Draft, value: str, peak: int) -> list[int]:
+    def later(self, d: Draft, value: Ref, peak: int) -> list[int]:
         """Its readers from ``peak`` on."""
         return [i for i in d.readers.get(value, ()) if i >= peak]
 
-    def chain(self, d: Draft, value: str, peak: int) -> dict[Node, list[str]]:
+    def chain(self, d: Draft, value: Ref, peak: int) -> dict[Node, list[Ref]]:
         """What must be made again to have ``value`` again, by the nodes that make it, first to last: what else its
         maker gives to the same readers, and the numbers, not bits or vectors, that are not kept and that these need.
         """
         maker = d.nodes[d.writers[value][-1]]
         readers = set(self.later(d, value, peak))
-        chain: dict[Node, list[str]] = {maker: []}
+        chain: dict[Node, list[Ref]] = {maker: []}
         for v in maker.kernel.writes:
             if (later := self.later(d, v, peak)) and set(later) <= readers and not self.is_kept(v):
                 chain[maker].append(v)
@@ -311,23 +306,23 @@ class _Stripper:
                     chain.setdefault(source, []).append(n)
         return dict(sorted(chain.items(), key=lambda item: d.place[item[0]]))
 
-    def names(self, d: Draft, chain: dict[Node, list[str]]) -> dict[str, str]:
+    def names(self, d: Draft, chain: dict[Node, list[Ref]]) -> dict[Ref, Ref]:
         """Names for what is made again: ``conv1.y~3``, and ``~4`` where there is one already."""
-        times = Counter(_first(n) for n in d.writers)
-        return {v: str(replace(Ref.parse(v), copy=2 + times[_first(v)])) for values in chain.values() for v in values}
+        times = Counter(n.first for n in d.writers)
+        return {v: v.again(2 + times[v.first]) for values in chain.values() for v in values}
 
-    def copies(self, d: Draft, chain: dict[Node, list[str]], names: dict[str, str]) -> list[Node]:
+    def copies(self, d: Draft, chain: dict[Node, list[Ref]], names: Mapping[Ref, Ref]) -> list[Node]:
         """The nodes of the chain again, for these of their values and under these names."""
         copies = []
         for node, values in chain.items():
-            kept = tuple(o for o in node.kernel.outputs if o.value in values)
+            kept = tuple(o for o in node.kernel.outputs if o.ref in values)
             k = renamed(replace(node.kernel, outputs=kept, name=_again(node.kernel.name)), names)
             reason = "strip: made again after the peak, over which it is not kept"
-            outputs = tuple(replace(o, value=names[o.value]).because(reason) for o in k.outputs)
+            outputs = tuple(replace(o, ref=names[o.ref]).because(reason) for o in k.outputs)
             copies.append(self.node(replace(k, outputs=outputs)))
         return copies
 
-    def earliest_place(self, d: Draft, chain: dict[Node, list[str]], copies: list[Node], reader: int, peak: int) -> int:
+    def earliest_place(self, d: Draft, chain: dict[Node, list[Ref]], copies: list[Node], reader: int, peak: int) -> int:
         """Where the copies go: before the first reader, and before anything overwrites what they read; at a loop's
         begin.  Raises Illegal where that is before the peak.
         """
@@ -338,14 +333,14 @@ class _Stripper:
             raise Illegal
         return at
 
-    def rewire(self, d: Draft, readers: Sequence[Node], names: dict[str, str]) -> tuple[Draft, list[Node]]:
+    def rewire(self, d: Draft, readers: Sequence[Node], names: Mapping[Ref, Ref]) -> tuple[Draft, list[Node]]:
         """``d`` with these readers of other names; the new nodes."""
         changed = [self.node(renamed(node.kernel, names)) for node in readers]
         return d.swap(dict(zip(readers, changed, strict=True))), changed
 
     def without_unread(self, d: Draft, maker: Node) -> Draft:
         """``d`` whose ``maker`` gives only what is still read; all of it where that is nothing."""
-        still = tuple(o for o in maker.kernel.outputs if o.value in d.readers or self.is_kept(o.value))
+        still = tuple(o for o in maker.kernel.outputs if o.ref in d.readers or self.is_kept(o.ref))
         if not still or len(still) == len(maker.kernel.outputs):
             return d
         return d.swap({maker: self.node(replace(maker.kernel, outputs=still))})
@@ -357,7 +352,7 @@ class _Stripper:
         inside = {n for loop in now.loops for n in loop.inside}
         here = [n for n, (first, last) in now.life.items() if first <= peak <= last and n not in inside]
         largest = sorted(here, key=lambda n: (-self.bytes_of(n, None), n))[:TRIED]
-        ways: tuple[Callable[[Draft, str], Draft | None], ...] = (self.around, partial(self.remade, peak=peak - 1))
+        ways: tuple[Callable[[Draft, Ref], Draft | None], ...] = (self.around, partial(self.remade, peak=peak - 1))
         for way in ways:
             for name in largest:
                 try:

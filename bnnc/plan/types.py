@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from ..diag import NOWHERE, Span
 from ..ir.dtype import LANES, NUMBER_BYTES, Packing, ceil_div
+from ..ir.ref import Ref, Side
 
 WORD = 32  # bits
 
@@ -33,11 +34,9 @@ I = TypeVar("I", bound=Index)  # noqa: E741
 
 @dataclass(frozen=True)
 class Storage:
-    """How a value lies in memory.  ``name`` is the value's, plus ``@0`` or ``@2`` for a copy that is packed another
-    way.
-    """
+    """How a value, or a copy of its bits that is packed another way, lies in memory."""
 
-    name: str
+    ref: Ref
     dtype: str
     shape: tuple[int, int]
     packing: Packing = Packing.COLUMNS
@@ -123,7 +122,7 @@ class Loop:
     last: int
     axis: int
     parts: int
-    inside: frozenset[str] = frozenset()
+    inside: frozenset[Ref] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -143,9 +142,14 @@ class Buffer:
     span: Span = field(default=NOWHERE, compare=False)
 
     @property
-    def name(self) -> str:
+    def ref(self) -> Ref:
         """Its storage's."""
-        return self.storage.name
+        return self.storage.ref
+
+    @property
+    def name(self) -> str:
+        """What texts call it."""
+        return str(self.storage.ref)
 
     @property
     def nbytes(self) -> int:
@@ -162,18 +166,22 @@ class Buffer:
 class Step:
     """What one moment of the timeline reads and writes: a kernel, or ``load``/``done`` around a step."""
 
-    name: str
-    reads: tuple[str, ...]
-    writes: tuple[str, ...]
+    kernel: str
+    reads: tuple[Ref, ...]
+    writes: tuple[Ref, ...]
     layer: str = ""
     span: Span = field(default=NOWHERE, compare=False)
+    side: Side = Side.TRAIN
+
+    @property
+    def name(self) -> str:
+        """What texts call it."""
+        return f"{self.side.value}{self.kernel}"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """``steps`` is the timeline: a training step, then an evaluation step.  Buffers of the evaluation step are
-    ``eval:...``.
-    """
+    """``steps`` is the timeline: a training step, then an evaluation step, each with buffers on its own side."""
 
     buffers: tuple[Buffer, ...]
     steps: tuple[Step, ...]
@@ -183,8 +191,13 @@ class Plan:
     peak_step: int
 
     @cached_property
-    def buffer(self) -> dict[str, Buffer]:
-        """Buffers by name."""
+    def buffer(self) -> dict[Ref, Buffer]:
+        """What holds a value."""
+        return {b.ref: b for b in self.buffers}
+
+    @cached_property
+    def named(self) -> dict[str, Buffer]:
+        """Buffers by what texts call them."""
         return {b.name: b for b in self.buffers}
 
     def live(self, t: int) -> list[Buffer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,7 @@ LONG = 100  # characters of a tree's text before its parts get names
 
 @dataclass(frozen=True)
 class Expr:
-    """A node: ``load`` (attr value), ``const``, ``col``, ``acc`` (attr index), or a map op.  ``dtype`` is the IR's,
+    """A node: ``load`` (attr: its Ref), ``const``, ``col``, ``acc`` (attr index), or a map op.  ``dtype`` is the IR's,
     ``hint`` what its value is to its layer: a name for texts, which tells no two nodes apart.
     """
 
@@ -52,18 +52,18 @@ class Expr:
         visit(self)
         return iter(seen)
 
-    def loads(self) -> list[str]:
-        """Names of the values (storages, once packed) that it reads."""
+    def loads(self) -> list[Ref]:
+        """The values (storages, once packed) that it reads."""
         return [e.attr for e in self.walk() if e.op == "load"]
 
-    def elsewhere(self) -> set[str]:
+    def elsewhere(self) -> set[Ref]:
         """Values that are read at other places than the element that is computed: they must be in memory before it
         is.
         """
         return {a.attr for e in self.walk() if e.op in FROM_MEMORY for a in e.args if a.op == "load"}
 
-    def substitute(self, table: dict[str, Expr]) -> Expr:
-        """Replace loads of the named values."""
+    def substitute(self, table: Mapping[Ref, Expr]) -> Expr:
+        """Replace loads of these values."""
         memo: dict[Expr, Expr] = {}
 
         def go(e: Expr) -> Expr:
@@ -149,11 +149,11 @@ class Written:
             self.texts[e] = name
 
 
-def role(value: str) -> str:
+def role(ref: Ref) -> str:
     """What a value is to its layer, as an identifier, without a storage's packing and without the numbers that keep
     values apart: ``eval:dense1.weight.m`` -> ``weight_m``, ``dense1.wb@0`` -> ``wb``, ``loss1.mul.3`` -> ``mul``.
     """
-    first, *rest = Ref.parse(value).value.split(".")
+    first, *rest = ref.value.split(".")
     parts = [x for x in rest if not x.isdecimal()] or [first]
     return re.sub(r"\W", "_", "_".join(parts))
 

@@ -18,6 +18,7 @@ from functools import cached_property
 from ..ir.dtype import ONE_BIT
 from ..ir.ops import OPS
 from ..ir.program import Module, Op, Program, Value
+from ..ir.ref import Ref
 from ..ir.sequence import FROM_MEMORY, ROWS
 from .anchor import ELEMENTS, Accumulation, Map, anchor_of
 from .expr import Expr, Shape, role
@@ -36,9 +37,9 @@ class _Draft:
 
     kernel: Kernel
 
-    def add(self, value: str, expr: Expr, reason: str) -> None:
+    def add(self, ref: Ref, expr: Expr, reason: str) -> None:
         """Store one more value, for this reason."""
-        output = Output(value, expr).because(f"fuse: kept, {reason}")
+        output = Output(ref, expr).because(f"fuse: kept, {reason}")
         self.kernel = replace(self.kernel, outputs=(*self.kernel.outputs, output))
 
 
@@ -108,12 +109,12 @@ class _Fuser:
     def __init__(self, program: Program, on: bool) -> None:
         self.p, self.on = program, on
         self.expr: dict[str, Expr] = {}  # how a reader writes a value: inlined, or a load
-        self.made_by: dict[str, int] = {}  # value -> draft index
+        self.made_by: dict[Ref, int] = {}  # value -> draft index
         self.drafts: list[_Draft] = []
         self.alike: dict[
             Hashable, list[int]
         ] = {}  # drafts, ascending, that something else may join: by what they walk over
-        self.required = {v for _, v in program.updates} | {v for _, v in program.results}
+        self.required = {Ref(v) for _, v in (*program.updates, *program.results)}
         self.readers: dict[str, list[Op]] = {}
         for op in program.ops:
             for i in op.inputs:
@@ -122,7 +123,7 @@ class _Fuser:
     def load(self, name: str) -> Expr:
         """How a reader writes a value: its expression, or a load of what is stored."""
         v = self.p.value[name]
-        return self.expr.get(name) or Expr("load", (), name, v.dtype, v.shape)
+        return self.expr.get(name) or Expr("load", (), Ref(name), v.dtype, v.shape)
 
     def run(self) -> list[Kernel]:
         """The kernels in the program's order, without outputs that nobody loads."""
@@ -130,7 +131,7 @@ class _Fuser:
             v = self.p.value[op.output]
             if OPS[op.kind].cls == "source":
                 attr = op["value"] if op.kind == "const" else op["steps"] if op.kind == "step" else None
-                self.expr[op.output] = Expr(op.kind, (), attr, v.dtype, v.shape, role(op.output))
+                self.expr[op.output] = Expr(op.kind, (), attr, v.dtype, v.shape, role(Ref(op.output)))
             elif OPS[op.kind].cls == "map":
                 self.map_op(op)
             else:
@@ -154,13 +155,13 @@ class _Fuser:
         if at is None:
             at = self.begin(Kernel(Map(), v.shape, (), Where(op.phase, op.layer, op.span)))
         d = self.drafts[at]
-        d.add(op.output, expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)), reason)
-        self.made_by[op.output] = at
+        d.add(Ref(op.output), expr if op.kind in ROWS else expr.substitute(self.inside(d.kernel)), reason)
+        self.made_by[Ref(op.output)] = at
 
     def hint(self, op: Op) -> str:
         """What a value is to its layer; one without a name of its own is called as what rounds it."""
-        name = role(op.output)
-        rounded = [role(r.output) for r in self.readers.get(op.output, ()) if r.kind == "cast"]
+        name = role(Ref(op.output))
+        rounded = [role(Ref(r.output)) for r in self.readers.get(op.output, ()) if r.kind == "cast"]
         return rounded[0] if name == op.kind and rounded else name
 
     def kept(self, op: Op, expr: Expr) -> str:
@@ -169,7 +170,7 @@ class _Fuser:
             return "fusing is off"
         readers = self.readers.get(op.output, [])
         value = _Value(op, self.p.value[op.output], expr, readers, [self.p.value[r.output] for r in readers])
-        if op.output in self.required:
+        if Ref(op.output) in self.required:
             return "the step gives it back"
         return next((name for name, test in KEPT if test(value)), "")
 
@@ -192,10 +193,10 @@ class _Fuser:
             for n in expr.loads()
         )
 
-    def inside(self, k: Kernel) -> dict[str, Expr]:
+    def inside(self, k: Kernel) -> dict[Ref, Expr]:
         """Values a kernel makes itself, as expressions, so that it need not load them back."""
-        table = {c.value: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.anchor.results)}
-        return table | {o.value: o.expr for o in k.outputs if not o.row_sum}
+        table = {c.ref: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.anchor.results)}
+        return table | {o.ref: o.expr for o in k.outputs if not o.row_sum}
 
     def epilogue_of(self, op: Op, expr: Expr) -> int | None:
         """The anchor kernel whose epilogue can make this value, if there is one.  Updates wait for ``sink``."""
@@ -216,7 +217,7 @@ class _Fuser:
         while todo:
             todo += (more := [self.p.producer[i] for i in todo.pop().inputs if i in self.expr and i in self.p.producer])
             own |= {o.output for o in more}
-        full = {n for n in expr.loads() if _is_full(self.p.value[n].shape)}
+        full = {n.value for n in expr.loads() if _is_full(self.p.value[n.value].shape)}
         return (
             bool(full)
             and op.phase != k.where.phase
@@ -258,11 +259,11 @@ class _Fuser:
         k = Kernel(anchor, domain, (), Where(op.phase, op.layer, op.span))
         if isinstance(anchor, Accumulation) and anchor.joins and self.joined(k, anchor, v):
             return
-        output = Output(op.output, Expr("acc", (), 0, v.dtype, v.shape)).because(
+        output = Output(Ref(op.output), Expr("acc", (), 0, v.dtype, v.shape)).because(
             "fuse: kept, it is the result of a sum"
         )
         k = replace(k, outputs=(output,))
-        self.made_by[op.output] = self.begin(k)
+        self.made_by[Ref(op.output)] = self.begin(k)
 
     def joined(self, new: Kernel, anchor: Accumulation, v: Value) -> bool:
         """Add ``anchor``, which makes ``v``, to the latest kernel that walks as ``new`` does, if there is one."""
@@ -273,11 +274,11 @@ class _Fuser:
         k = self.drafts[at].kernel
         assert isinstance(k.anchor, type(anchor))
         acc = Expr("acc", (), len(k.anchor.accs), v.dtype, v.shape)
-        output = Output(v.name, acc).because(
+        output = Output(Ref(v.name), acc).because(
             f"fuse: kept, it is the result of a sum that walks as that of {k.writes[0]}"
         )
         self.drafts[at].kernel = replace(k, anchor=k.anchor.joined(anchor), outputs=(*k.outputs, output))
-        self.made_by[v.name] = at
+        self.made_by[Ref(v.name)] = at
         return True
 
     # -- what nobody loads is not stored ------------------------------------------------------------------------------
@@ -286,11 +287,11 @@ class _Fuser:
         return drop_unread([d.kernel for d in self.drafts], self.required)
 
 
-def drop_unread(kernels: list[Kernel], required: set[str]) -> list[Kernel]:
+def drop_unread(kernels: list[Kernel], required: set[Ref]) -> list[Kernel]:
     """Remove outputs that no other kernel loads, and kernels that are left with none."""
     while True:
         read = required | {n for k in kernels for n in k.reads}
-        kept = [replace(k, outputs=tuple(o for o in k.outputs if o.value in read)) for k in kernels]
+        kept = [replace(k, outputs=tuple(o for o in k.outputs if o.ref in read)) for k in kernels]
         kept = [k for k in kept if k.outputs]
         if kept == kernels:
             return kernels

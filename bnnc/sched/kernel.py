@@ -12,16 +12,17 @@ from functools import cached_property
 
 from ..diag import NOWHERE, Span
 from ..ir.program import Both, Program
+from ..ir.ref import Ref
 from .anchor import Anchor
 from .expr import Expr, Shape, Written, bare
 
 
 @dataclass(frozen=True)
 class Output:
-    """``value[row, col] = expr`` over the kernel's out domain; ``row_sum``: ``value[row] =`` the sum of ``expr`` over
+    """``ref[row, col] = expr`` over the kernel's out domain; ``row_sum``: ``ref[row] =`` the sum of ``expr`` over
     the columns, of integers, in a kernel that has a whole row at hand (:attr:`.Anchor.whole_rows`)."""
 
-    value: str
+    ref: Ref
     expr: Expr
     row_sum: bool = False
     why: tuple[str, ...] = field(default=(), compare=False)  # what each pass decided about it, and for which reason
@@ -61,7 +62,7 @@ class Kernel:
     outputs: tuple[Output, ...]
     where: Where = Where()
     name: str = ""
-    moves: tuple[tuple[str, str], ...] = ()
+    moves: tuple[tuple[Ref, str], ...] = ()
 
     @property
     def out_shape(self) -> Shape:
@@ -80,18 +81,18 @@ class Kernel:
         for o in self.outputs:
             known, text = len(written.lines), bare(written.of(o.expr))
             lines += written.lines[known:]
-            lines.append(f"%{o.value} = {'sum over the row of ' if o.row_sum else ''}{text}")
+            lines.append(f"%{o.ref} = {'sum over the row of ' if o.row_sum else ''}{text}")
         return lines
 
     @cached_property
-    def reads(self) -> tuple[str, ...]:
-        """Names of all values that it loads, each once, in order."""
+    def reads(self) -> tuple[Ref, ...]:
+        """All values that it loads, each once, in order."""
         return tuple(dict.fromkeys(name for e in self.exprs() for name in e.loads()))
 
     @cached_property
-    def writes(self) -> tuple[str, ...]:
-        """Names of the values that it stores."""
-        return tuple(o.value for o in self.outputs)
+    def writes(self) -> tuple[Ref, ...]:
+        """The values that it stores."""
+        return tuple(o.ref for o in self.outputs)
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Schedule:
 
     program: Program
     kernels: tuple[Kernel, ...]
-    alias: tuple[tuple[str, str], ...] = ()
+    alias: tuple[tuple[Ref, Ref], ...] = ()
 
     def __str__(self) -> str:
         out = [f"schedule {self.program.name}"]

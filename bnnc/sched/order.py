@@ -9,6 +9,7 @@ and is copied at the end.
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import replace
 
 from ..diag import InternalError
@@ -24,7 +25,7 @@ BEAM = 48  # orders that are kept after each kernel
 BRANCHES = 8  # ready kernels that each of them may go on with
 
 
-def _edges(kernels: list[Kernel], alias: dict[str, str]) -> list[set[int]]:
+def _edges(kernels: list[Kernel], alias: Mapping[Ref, Ref]) -> list[set[int]]:
     """For each kernel, those that must run before it."""
     made_by = {n: i for i, k in enumerate(kernels) for n in k.writes}
     before: list[set[int]] = [set() for _ in kernels]
@@ -37,8 +38,8 @@ def _edges(kernels: list[Kernel], alias: dict[str, str]) -> list[set[int]]:
     return before
 
 
-def _readers(kernels: list[Kernel]) -> dict[str, set[int]]:
-    readers: dict[str, set[int]] = {}
+def _readers(kernels: list[Kernel]) -> dict[Ref, set[int]]:
+    readers: dict[Ref, set[int]] = {}
     for i, k in enumerate(kernels):
         for n in k.reads:
             readers.setdefault(n, set()).add(i)
@@ -66,7 +67,7 @@ def _reaches(after: list[set[int]], start: int, ends: set[int]) -> bool:
     return False
 
 
-def _topological(kernels: list[Kernel], before: list[set[int]], updates: set[str]) -> list[int] | None:
+def _topological(kernels: list[Kernel], before: list[set[int]], updates: set[Ref]) -> list[int] | None:
     """Of the kernels that may run, an update goes first, then the one that stands first."""
     order: list[int] = []
     after, waits = _after(before), [len(b) for b in before]
@@ -85,23 +86,20 @@ def _topological(kernels: list[Kernel], before: list[set[int]], updates: set[str
 class _Bytes:
     """How many bytes of temporaries are alive while kernels run in some order.  States have their place already."""
 
-    def __init__(self, kernels: list[Kernel], p: Program, alias: dict[str, str]) -> None:
+    def __init__(self, kernels: list[Kernel], p: Program, alias: Mapping[Ref, Ref]) -> None:
         self.kernels = kernels
-        self.size = {
-            v.name: value_bytes(v.shape, v.dtype)
-            for v in p.values
-            if v.name not in p.state_names and v.name not in alias
-        }
-        kept = {v for _, v in p.results} | {"labels"}
-        self.readers: dict[str, int] = {n: 0 for n in self.size}  # as bits: one a kernel
+        values = {Ref(v.name): v for v in p.values if v.name not in p.state_names}
+        self.size = {n: value_bytes(v.shape, v.dtype) for n, v in values.items() if n not in alias}
+        kept = {Ref(v) for _, v in p.results} | {Ref("labels")}
+        self.readers: dict[Ref, int] = {n: 0 for n in self.size}  # as bits: one a kernel
         for i, k in enumerate(kernels):
             for n in k.reads:
                 if n in self.size:
                     self.readers[n] |= 1 << i
         self.ends = [[n for n in {*k.reads, *k.writes} if n in self.size and n not in kept] for k in kernels]
-        constants = {c.name for c in p.constants}
+        constants = {Ref(c.name) for c in p.constants}
         self.size |= dict.fromkeys(constants & set(self.size), 0)
-        self.start = sum(self.size[n] for n in p.inputs)
+        self.start = sum(self.size[Ref(n)] for n in p.inputs)
 
     def run(self, i: int, done: int, live: int) -> tuple[int, int]:
         """Bytes while kernel ``i`` runs after the kernels ``done`` (bits), and after it."""
@@ -146,9 +144,9 @@ def _thrifty(first: list[int], before: list[set[int]], cost: _Bytes) -> list[int
 def order_one(s: Schedule) -> Schedule:
     """One Schedule in the order of execution.  Raises InternalError for a cycle."""
     kernels = list(s.kernels)
-    updates = s.program.updates
-    alias: dict[str, str] = {}
-    plain: list[tuple[str, str]] = []
+    updates = [(Ref(state), Ref(new)) for state, new in s.program.updates]
+    alias: dict[Ref, Ref] = {}
+    plain: list[tuple[Ref, Ref]] = []
     made_by = {n: i for i, k in enumerate(kernels) for n in k.writes}
     readers, after = _readers(kernels), _after(_edges(kernels, alias))
     for state, new in updates:
@@ -169,22 +167,22 @@ def order_one(s: Schedule) -> Schedule:
     order = _thrifty(order, _edges(kernels, alias), _Bytes(kernels, s.program, alias))
     out = [kernels[i] for i in order]
     for state, new in plain:
-        v = s.program.value[new]
+        v, made = s.program.value[new.value], Ref(state.value, new=True)
         out.append(
             Kernel(
                 Map(),
                 v.shape,
-                (Output(f"{state}.new", Expr("load", (), new, v.dtype, v.shape)),),
-                Where("update", Ref.parse(state).layer),
+                (Output(made, Expr("load", (), new, v.dtype, v.shape)),),
+                Where("update", state.layer),
             )
         )
-        alias[f"{state}.new"] = state
+        alias[made] = state
     return replace(s, kernels=tuple(_named(k, i) for i, k in enumerate(out)), alias=tuple(alias.items()))
 
 
 def _named(k: Kernel, i: int) -> Kernel:
     """``k07_contract_tn_dense2_weight``: position, anchor, and what it makes first."""
-    first = k.outputs[0].value.replace(".", "_")
+    first = str(k.outputs[0].ref).replace(".", "_")
     return replace(k, name=f"k{i:02d}_{k.anchor.title.replace(' ', '_')}_{first}")
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from ..ir.dtype import INTEGERS
+from ..ir.ref import Ref
 from .anchor import Map, Reduce
 from .expr import COLUMNS, Expr
 from .fuse import drop_unread
@@ -21,11 +22,11 @@ from .kernel import Kernel, Output, Schedule, Scheduled
 class _Sinker:
     """One walk over the kernels of a schedule: a kernel that moves leaves its place empty, so that numbers stay."""
 
-    def __init__(self, kernels: list[Kernel], state_of: dict[str, str], results: set[str]) -> None:
+    def __init__(self, kernels: list[Kernel], state_of: dict[Ref, Ref], results: set[Ref]) -> None:
         self.kernels: list[Kernel | None] = list(kernels)
         self.state_of, self.results = state_of, results
         self.made_by = {n: i for i, k in enumerate(kernels) for n in k.writes}
-        self.readers: dict[str, set[int]] = {}
+        self.readers: dict[Ref, set[int]] = {}
         for i, k in enumerate(kernels):
             for n in k.reads:
                 self.readers.setdefault(n, set()).add(i)
@@ -36,9 +37,9 @@ class _Sinker:
         assert k is not None
         return k
 
-    def reading(self, names: Iterable[str]) -> set[int]:
+    def reading(self, refs: Iterable[Ref]) -> set[int]:
         """Places of the kernels that load any of these."""
-        return {i for n in names for i in self.readers.get(n, ())}
+        return {i for n in refs for i in self.readers.get(n, ())}
 
     def replace(self, i: int, k: Kernel | None) -> None:
         """Put another kernel at place ``i``, or leave it empty; readers and makers follow."""
@@ -96,13 +97,13 @@ class _Sinker:
     def move(self, i: int, at: int, sums: set[int]) -> None:
         """Kernel ``i`` and the row sums of it become outputs of the kernel ``at``."""
         host = self.at(at)
-        inside = {c.value: Expr("acc", (), n, c.dtype, host.out_shape) for n, c in enumerate(host.anchor.results)}
-        inside |= {o.value: o.expr for o in host.outputs if not o.row_sum}
+        inside = {c.ref: Expr("acc", (), n, c.dtype, host.out_shape) for n, c in enumerate(host.anchor.results)}
+        inside |= {o.ref: o.expr for o in host.outputs if not o.row_sum}
         reason = f"sink: made in the kernel of {host.writes[0]}, where its gradient is in registers"
         moved = [replace(o, expr=o.expr.substitute(inside)).because(reason) for o in self.at(i).outputs]
-        inside = {o.value: o.expr for o in moved}
-        moved = [o for o in moved if o.value in self.state_of] + [
-            Output(o.value, self.at(j).anchor.operands[o.expr.attr].substitute(inside), True, (*o.why, reason))
+        inside = {o.ref: o.expr for o in moved}
+        moved = [o for o in moved if o.ref in self.state_of] + [
+            Output(o.ref, self.at(j).anchor.operands[o.expr.attr].substitute(inside), True, (*o.why, reason))
             for j in sorted(sums)
             for o in self.at(j).outputs
         ]
@@ -111,7 +112,7 @@ class _Sinker:
         self.replace(at, replace(host, outputs=(*host.outputs, *moved)))
 
 
-def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
+def _scalars_first(kernels: list[Kernel], states: set[Ref]) -> list[Kernel]:
     """Kernels of single numbers (a learning rate) as early as what they read allows, so that no update waits for
     one.
     """
@@ -124,7 +125,7 @@ def _scalars_first(kernels: list[Kernel], states: set[str]) -> list[Kernel]:
     return out
 
 
-def _sink_once(kernels: list[Kernel], state_of: dict[str, str], results: set[str]) -> list[Kernel] | None:
+def _sink_once(kernels: list[Kernel], state_of: dict[Ref, Ref], results: set[Ref]) -> list[Kernel] | None:
     """One walk over the kernels; None where nothing moved."""
     s, moved = _Sinker(kernels, state_of, results), False
     for i in range(len(kernels)):
@@ -140,9 +141,9 @@ def _sink_once(kernels: list[Kernel], state_of: dict[str, str], results: set[str
 
 def sink_one(s: Schedule) -> Schedule:
     """One Schedule with updates in the kernels that make their gradients, until nothing moves any more."""
-    state_of = {new: state for state, new in s.program.updates}
+    state_of = {Ref(new): Ref(state) for state, new in s.program.updates}
     kernels = _scalars_first(list(s.kernels), {*state_of, *state_of.values()})
-    results = {v for _, v in s.program.results}
+    results = {Ref(v) for _, v in s.program.results}
     required = set(state_of) | results
     while (fewer := _sink_once(kernels, state_of, results)) is not None:  # what one sinks may let another sink
         kernels = fewer

@@ -17,14 +17,13 @@ import cross
 import numpy as np
 import pytest
 from checks import ALLOCATORS, listed_padding, symbols
-from helpers import Arrays, Library, Side, assert_same, batch_of, equal
+from helpers import Arrays, Library, assert_same, batch_of, equal, sides
 
 import bnnc
 from bnnc import driver, knobs
 from bnnc.backends.c import build
 from bnnc.backends.c.targets import TARGETS, Level
 from bnnc.ir import interp
-from bnnc.plan.place import EVAL
 
 pytestmark = pytest.mark.arm
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -82,8 +81,7 @@ class Remote(Library):
             build.command(build.find_compiler(target), target, server, str(folder / "server"), extra), folder
         )
         self.path = folder / "server"
-        train, evaluate = planned.placed.packed
-        self.train, self.evaluate = Side(train, "", 0), Side(evaluate, EVAL, len(train.kernels))
+        self.train, self.evaluate = sides(planned.placed.packed)
         argv = [target.emulator[0], "-cpu", level.cpu or target.emulator[2], str(self.path)]
         self.guest = Guest(argv, self.plan.arena_bytes)
         self.arena = self.guest  # type: ignore[assignment]
@@ -163,7 +161,7 @@ def test_memory_is_what_was_promised(case: tuple[Remote, Remote]) -> None:
     dead = max(
         (b for b in plain.plan.buffers if b.region == "temp" and b.first > plain.evaluate.first), key=lambda b: b.last
     )
-    assert set(poisoned.raw(dead.name)) == {0xA5}
+    assert set(poisoned.raw(dead.ref)) == {0xA5}
     report = plain.planned.report
     first, other = struct.unpack("<2I", plain.guest.ask("d", answer=8))
     assert 256 < first <= report.stack and 256 < other <= report.threads

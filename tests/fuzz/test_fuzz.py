@@ -137,7 +137,7 @@ def sink_to_another_state(monkeypatch: pytest.MonkeyPatch) -> None:
         news = {new for _, new in s.program.updates}
 
         def kernel(k: Kernel) -> Kernel:
-            i, j = ([i for i, o in enumerate(k.outputs) if o.value in news and k.anchor.results] + [-1, -1])[:2]
+            i, j = ([i for i, o in enumerate(k.outputs) if o.ref.value in news and k.anchor.results] + [-1, -1])[:2]
             if j < 0 or k.outputs[i].expr.dtype != k.outputs[j].expr.dtype:
                 return k
             out = list(k.outputs)

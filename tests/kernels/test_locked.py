@@ -23,7 +23,6 @@ from checks import check_kernel, check_net, check_steps
 from helpers import (
     Arrays,
     Library,
-    Side,
     assert_equal,
     batch_of,
     cpu_levels,
@@ -31,6 +30,7 @@ from helpers import (
     interpreted,
     levels_of,
     plan,
+    sides,
     some_level,
     spec,
     with_slow,
@@ -88,7 +88,7 @@ def test_special_values_reach_the_kernels() -> None:
 
     def values_of(net: str, inputs: Callable[[Planned], Arrays]) -> Arrays:
         planned = plan(DENSE[net])
-        train = Side(planned.placed.packed.train, "", 0)
+        train, _ = sides(planned.placed.packed)
         return interpreted(train, interp.init_states(train.program, 7), inputs(planned))
 
     def grey(planned: Planned) -> Arrays:

@@ -13,6 +13,7 @@ from triton_helpers import TritonLibrary, interpreted_module
 from bnnc.backends.triton import emit
 from bnnc.backends.triton.device import Interpreted
 from bnnc.ir import interp
+from bnnc.ir.ref import Ref
 
 QUICK = ("columns", "rows", "real")
 
@@ -35,7 +36,7 @@ def test_the_same_bits(name: str) -> None:
     lib.load(lib.evaluate, inputs)
     lib.c.bnnc_test_step(1)
     assert_same(
-        {r: lib.read(lib.evaluate.place(v)) for r, v in lib.evaluate.program.results},
+        {r: lib.read(lib.evaluate.place(Ref(v))) for r, v in lib.evaluate.program.results},
         {r: values[v] for r, v in lib.evaluate.program.results},
     )
 

@@ -47,6 +47,6 @@ def shown(s: Schedule) -> list[str]:
     """Kernels as text, one string each: its kind, what it computes and what it stores."""
     out = []
     for k in s.kernels:
-        outputs = (f"{o.value} = {text(o.expr)}" for o in k.outputs)
+        outputs = (f"{o.ref} = {text(o.expr)}" for o in k.outputs)
         out.append(f"{k.anchor.title.split()[0]}: " + "; ".join([*k.anchor.describe(text), *outputs]))
     return out

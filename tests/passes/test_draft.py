@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from helpers import plan
 
+from bnnc.ir.ref import Ref
 from bnnc.plan.draft import Cut, Draft, Illegal, Node
 from bnnc.plan.place import live_bytes
 from bnnc.plan.strip import _Stripper
@@ -21,21 +22,21 @@ WAYS = (2, 4)
 def draft(text: str, *cuts: tuple[int, int]) -> Draft:
     nodes = []
     for kernel in text.split():
-        writes, reads = (tuple(x.split(",")) if x else () for x in kernel.split("<"))
+        writes, reads = (tuple(map(Ref, x.split(","))) if x else () for x in kernel.split("<"))
         nodes.append(Node(cast(Any, SimpleNamespace(reads=reads, writes=writes)), {}))
     return Draft(tuple(nodes), tuple(Cut(first, last, 1, 4, WAYS) for first, last in cuts))
 
 
 def names(d: Draft) -> str:
     """The kernels by what they write, loops in brackets."""
-    words = [",".join(sorted(node.writes)) for node in d.nodes]
+    words = [",".join(map(str, sorted(node.writes))) for node in d.nodes]
     for c in d.cuts:
         words[c.first], words[c.last] = "[" + words[c.first], words[c.last] + "]"
     return " ".join(words)
 
 
 def gather(d: Draft, wanted: str, axis: int = 1, ways: tuple[int, ...] = WAYS) -> Draft:
-    nodes = [node for node in d.nodes if node.writes & set(wanted.split())]
+    nodes = [node for node in d.nodes if node.writes & set(map(Ref, wanted.split()))]
     return d.gather(nodes, axis, ways)
 
 
@@ -88,8 +89,8 @@ def test_what_overwrites_is_delayed() -> None:
 
 def test_what_nobody_reads_goes_with_what_only_that_read() -> None:
     d = draft("a< b<a c<b e<a out<e", (0, 2), (3, 4))
-    assert names(d.pruned(lambda n: n == "out")) == "a [e out]"
-    assert names(d.pruned(lambda n: n in ("out", "c"))) == "[a b c] [e out]"
+    assert names(d.pruned(lambda n: n is Ref("out"))) == "a [e out]"
+    assert names(d.pruned(lambda n: n in (Ref("out"), Ref("c")))) == "[a b c] [e out]"
 
 
 CONV = """

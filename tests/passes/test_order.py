@@ -8,6 +8,7 @@ import pytest
 from programs import fused, module
 
 from bnnc.diag import InternalError
+from bnnc.ir.ref import Ref
 from bnnc.sched.kernel import Schedule
 from bnnc.sched.order import order
 from bnnc.validate import validate
@@ -17,6 +18,8 @@ HEAD = """
     state %w: f32[1, 5] = ('param', 'const', 0.5, 0)
     state %u: f32[1, 5] = ('param', 'const', 0.5, 1)
 """
+A, B, U, W = map(Ref, "abuw")
+NEW_U = Ref("u", new=True)
 
 
 def ordered(text: str, shuffle: bool = False) -> Schedule:
@@ -39,8 +42,12 @@ READ_AFTER_WRITE = """
 
 def test_the_write_in_place_comes_after_the_last_read() -> None:
     s = ordered(READ_AFTER_WRITE)
-    assert [k.writes[0] for k in s.kernels] == ["r", "n", "s"]  # as soon as it may: an update frees its gradient
-    assert s.alias == (("n", "w"),)
+    assert [k.writes[0] for k in s.kernels] == [
+        Ref("r"),
+        Ref("n"),
+        Ref("s"),
+    ]  # as soon as it may: an update frees its gradient
+    assert s.alias == ((Ref("n"), W),)
 
 
 def test_data_order_does_not_depend_on_the_order_given() -> None:
@@ -62,8 +69,8 @@ def test_states_that_need_each_others_old_value_swap_through_a_copy() -> None:
         update %w <- %a
         update %u <- %b
     """)
-    assert dict(s.alias) == {"a": "w", "u.new": "u"}
-    assert [(k.reads, k.writes) for k in s.kernels] == [(("w",), ("b",)), (("u",), ("a",)), (("b",), ("u.new",))]
+    assert dict(s.alias) == {A: W, NEW_U: U}
+    assert [(k.reads, k.writes) for k in s.kernels] == [((W,), (B,)), ((U,), (A,)), ((B,), (NEW_U,))]
 
 
 def test_one_value_for_two_states_is_stored_twice() -> None:
@@ -72,13 +79,13 @@ def test_one_value_for_two_states_is_stored_twice() -> None:
         update %w <- %a
         update %u <- %a
     """)
-    assert dict(s.alias) == {"a": "w", "u.new": "u"}
-    assert s.kernels[-1].writes == ("u.new",)
+    assert dict(s.alias) == {A: W, NEW_U: U}
+    assert s.kernels[-1].writes == (NEW_U,)
 
 
 def test_a_state_replaced_by_another_state() -> None:
     s = ordered("    update %w <- %u\n")
-    assert dict(s.alias) == {"w.new": "w"}
+    assert dict(s.alias) == {Ref("w", new=True): W}
 
 
 def test_a_cycle_is_an_internal_error() -> None:
@@ -92,7 +99,7 @@ def test_a_cycle_is_an_internal_error() -> None:
         outputs=(
             replace(
                 first.outputs[0],
-                expr=second.outputs[0].expr.substitute({"a": replace(second.outputs[0].expr.args[0], attr="b")}),
+                expr=second.outputs[0].expr.substitute({A: replace(second.outputs[0].expr.args[0], attr=B)}),
             ),
         ),
     )
@@ -116,5 +123,5 @@ WIDE_THEN_NARROW = """
 
 def test_an_order_that_needs_less_memory_is_found() -> None:
     """The branch that ends in few numbers while its source is needed anyway goes first."""
-    names = [k.writes[0] for k in ordered(WIDE_THEN_NARROW).kernels]
+    names = [str(k.writes[0]) for k in ordered(WIDE_THEN_NARROW).kernels]
     assert names == ["c", "t", "a", "b", "s", "u2"]  # `d` is gone when `b` is made beside `a`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from programs import fused, module
 
 from bnnc.ir.dtype import Packing
+from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule, pack
 from bnnc.sched.order import order
 from bnnc.validate import validate
@@ -25,7 +26,7 @@ def packed(text: str) -> PackedSchedule:
 
 
 def axes(p: PackedSchedule) -> dict[str, int]:
-    return {s.name: s.packing.value for s in p.storages if s.one_bit}
+    return {str(s.ref): s.packing.value for s in p.storages if s.one_bit}
 
 
 def test_bits_that_only_products_over_rows_read_are_packed_along_rows() -> None:
@@ -35,9 +36,9 @@ def test_bits_that_only_products_over_rows_read_are_packed_along_rows() -> None:
         result loss %y
     """)
     assert axes(p) == {"b": 1, "k": 1, "s": 0}
-    assert p.storage["s"].stride == 32  # columns padded to whole vectors of 16
-    assert p.storage["s"].nbytes == 2 * 32 * 4
-    assert p.storage["b"].nbytes == 40 * 2 * 4
+    assert p.storage[Ref("s")].stride == 32  # columns padded to whole vectors of 16
+    assert p.storage[Ref("s")].nbytes == 2 * 32 * 4
+    assert p.storage[Ref("b")].nbytes == 40 * 2 * 4
 
 
 def test_a_map_stores_both_packings_where_both_are_read() -> None:
@@ -49,10 +50,10 @@ def test_a_map_stores_both_packings_where_both_are_read() -> None:
         result pred %g
     """)
     assert axes(p) == {"b": 1, "k": 1, "k@0": 0, "s": 1, "s@0": 0}
-    makes = {n: k for k in p.kernels for n in k.writes}
+    makes = {str(n): k for k in p.kernels for n in k.writes}
     assert makes["s"] is makes["s@0"]
     tn = makes["g"]
-    assert tn.anchor.operands[0].attr == "s@0"
+    assert tn.anchor.operands[0].attr is Ref("s", Packing.ROWS)
 
 
 def test_a_state_or_input_gets_a_copy_just_before_its_first_reader() -> None:
@@ -69,8 +70,8 @@ def test_a_state_or_input_gets_a_copy_just_before_its_first_reader() -> None:
         "k02_repack_k",
         "k03_contract_nn_y",
     ]  # `d` is large: be done with it
-    assert p.kernels[3].reads == ("b", "k@0")
-    assert p.kernels[1].reads == ("b@0", "d")
+    assert p.kernels[3].reads == (Ref("b"), Ref("k", Packing.ROWS))
+    assert p.kernels[1].reads == (Ref("b", Packing.ROWS), Ref("d"))
 
 
 def test_an_epilogue_stores_one_packing_and_a_kernel_copies_it() -> None:
@@ -94,4 +95,4 @@ def test_masks_lie_along_columns() -> None:
         result loss %s
         result pred %m
     """)
-    assert p.storage["m"].packing is Packing.COLUMNS
+    assert p.storage[Ref("m")].packing is Packing.COLUMNS

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bnnc.ir.dtype import Packing
+from bnnc.ir.ref import Ref
 from bnnc.plan import check as checker
 from bnnc.plan.check import PlanError, check_plan
 from bnnc.plan.types import Buffer, Plan, Step, Storage
@@ -106,7 +107,7 @@ def test_integer_rules_fit_where_they_should(net: str, rule: str) -> None:
 def test_the_weight_gradient_does_not_exist() -> None:
     """No temporary is as large as the first layer's weights (in f16), in either step."""
     p = plan(spec((784, 256, 256, 256, 256, 10), batch=100)).placed.plan
-    assert max(b.nbytes for b in p.buffers if b.region != "state" and b.name not in ("x", "eval:x")) < 784 * 256
+    assert max(b.nbytes for b in p.buffers if b.region != "state" and b.ref.value != "x") < 784 * 256
 
 
 # -- mutations -------------------------------------------------------------------------------------------------------
@@ -120,7 +121,7 @@ class Wrong(Storage):
 
     @property
     def nbytes(self) -> int:
-        return Storage(self.name, self.dtype, self.shape, self.packing).nbytes + self.extra
+        return Storage(self.ref, self.dtype, self.shape, self.packing).nbytes + self.extra
 
 
 @cache
@@ -138,7 +139,7 @@ def states(p: Plan) -> list[Buffer]:
 
 
 def change(p: Plan, b: Buffer, **kw: object) -> Plan:
-    return replace(p, buffers=tuple(replace(x, **kw) if x.name == b.name else x for x in p.buffers))  # type: ignore[arg-type]
+    return replace(p, buffers=tuple(replace(x, **kw) if x.ref is b.ref else x for x in p.buffers))  # type: ignore[arg-type]
 
 
 def retype(p: Plan, b: Buffer, storage: Storage) -> Plan:
@@ -147,7 +148,7 @@ def retype(p: Plan, b: Buffer, storage: Storage) -> Plan:
 
 def wrong_size(p: Plan, extra: int) -> Plan:
     s = temps(p)[-1].storage
-    return retype(p, temps(p)[-1], Wrong(s.name, s.dtype, s.shape, s.packing, extra))
+    return retype(p, temps(p)[-1], Wrong(s.ref, s.dtype, s.shape, s.packing, extra))
 
 
 def turned(s: Storage) -> Storage:
@@ -157,7 +158,7 @@ def turned(s: Storage) -> Storage:
 def wrong_axis(p: Plan) -> Plan:
     b = next(b for b in p.buffers if b.storage.one_bit and b.region == "temp" and turned(b.storage).nbytes != b.nbytes)
     other = turned(b.storage)
-    return retype(p, b, Wrong(other.name, other.dtype, other.shape, other.packing, b.nbytes - other.nbytes))
+    return retype(p, b, Wrong(other.ref, other.dtype, other.shape, other.packing, b.nbytes - other.nbytes))
 
 
 def halve(p: Plan) -> Plan:
@@ -188,7 +189,7 @@ def written_and_read(p: Plan) -> tuple[int, int]:
     return b.first, b.last
 
 
-def extra_step(p: Plan, reads: tuple[str, ...] = (), writes: tuple[str, ...] = ()) -> Plan:
+def extra_step(p: Plan, reads: tuple[Ref, ...] = (), writes: tuple[Ref, ...] = ()) -> Plan:
     return steps(p, lambda s: [*s[:5], Step("extra", reads, writes), *s[5:]])
 
 
@@ -221,7 +222,7 @@ MUTATIONS: list[tuple[str, str, Callable[[Plan], Plan]]] = [
         "a buffer that nobody writes",
         "lifetime",
         lambda p: replace(
-            p, buffers=(*p.buffers, replace(temps(p)[0], storage=replace(temps(p)[0].storage, name="nobody")))
+            p, buffers=(*p.buffers, replace(temps(p)[0], storage=replace(temps(p)[0].storage, ref=Ref("nobody"))))
         ),
     ),
     ("a temporary called a state", "lifetime", lambda p: change(p, long_lived(p), region="state")),
@@ -236,8 +237,8 @@ MUTATIONS: list[tuple[str, str, Callable[[Plan], Plan]]] = [
         "unknown",
         lambda p: replace(p, buffers=tuple(b for b in p.buffers if b.name != states(p)[0].name)),
     ),
-    ("a step that reads what is not there", "unknown", lambda p: extra_step(p, reads=("ghost",))),
-    ("a step that writes what is not there", "unknown", lambda p: extra_step(p, writes=("ghost",))),
+    ("a step that reads what is not there", "unknown", lambda p: extra_step(p, reads=(Ref("ghost"),))),
+    ("a step that writes what is not there", "unknown", lambda p: extra_step(p, writes=(Ref("ghost"),))),
     ("two buffers with one name", "duplicate", lambda p: replace(p, buffers=(*p.buffers, temps(p)[0]))),
     ("a buffer larger than its shape", "size", lambda p: wrong_size(p, 4)),
     ("a buffer smaller than its shape", "size", lambda p: wrong_size(p, -4)),
@@ -250,7 +251,7 @@ MUTATIONS: list[tuple[str, str, Callable[[Plan], Plan]]] = [
     (
         "a step that writes left out",
         "order",
-        lambda p: steps(p, lambda s: [x for x in s if long_lived(p).name not in x.writes]),
+        lambda p: steps(p, lambda s: [x for x in s if long_lived(p).ref not in x.writes]),
     ),
     (
         "the last reader left out",
@@ -292,7 +293,7 @@ def test_the_checker_shares_no_code_with_the_planner() -> None:
         for n in ast.walk(tree)
         if isinstance(n, ast.ImportFrom) and n.module != "__future__"
     ]
-    assert imports == [("types", ["Buffer", "Plan"])]
+    assert imports == [("types", ["Buffer", "Plan", "Ref"])]
     assert not [n for n in ast.walk(tree) if isinstance(n, ast.Import)]
     used = {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute)}
     assert not used & {"nbytes", "stride", "padding", "live", "buffer"}, "computed by the planner's types"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from programs import fused, module, shown
 
+from bnnc.ir.ref import Ref
 from bnnc.sched.order import order
 from bnnc.sched.sink import sink
 from bnnc.validate import validate
@@ -80,8 +81,8 @@ def test_a_reader_that_can_run_before_is_no_obstacle() -> None:
     )
     assert kernels(text) == ["contract: %x x %d; n = sub(%w, acc0)", "reduce_rows: sum %w; r = acc0"]
     ordered = order(sink(fused(HEAD + text))).train
-    assert [k.writes for k in ordered.kernels] == [("r",), ("n",)]
-    assert ordered.alias == (("n", "w"),)
+    assert [k.writes for k in ordered.kernels] == [(Ref("r"),), (Ref("n"),)]
+    assert ordered.alias == ((Ref("n"), Ref("w")),)
 
 
 def test_not_if_the_update_reads_something_made_later() -> None:
@@ -136,10 +137,10 @@ WHOLE = """
 def test_row_sums_of_an_update_go_with_it() -> None:
     """One kernel; what only the sum needs is nowhere stored, and the old state is not kept."""
     (k,) = sink(fused(WHOLE)).train.kernels
-    assert k.anchor.whole_rows and [(o.value, o.row_sum) for o in k.outputs] == [("n", False), ("f", True)]
-    assert set(k.reads) == {"a", "o", "b", "h"}
+    assert k.anchor.whole_rows and [(str(o.ref), o.row_sum) for o in k.outputs] == [("n", False), ("f", True)]
+    assert set(k.reads) == set(map(Ref, "aobh"))
     kernels(WHOLE)
-    assert order(sink(fused(WHOLE))).train.alias == (("n", "h"),)  # in place
+    assert order(sink(fused(WHOLE))).train.alias == ((Ref("n"), Ref("h")),)  # in place
 
 
 def test_row_sums_stay_where_somebody_else_needs_what_they_sum() -> None:

@@ -10,6 +10,7 @@ import pytest
 from helpers import plan
 from nets import STRIPS, on
 
+from bnnc.ir.ref import Ref, Side
 from bnnc.plan.check import check_plan
 from bnnc.plan.place import live_bytes, place, timeline
 from bnnc.plan.types import Loop
@@ -18,10 +19,10 @@ from bnnc.plan.types import Loop
 def test_weights_that_are_signed_again_are_signed_once() -> None:
     """A value whose readers all stand behind the peak is made there only, and one kernel is no loop."""
     packed = plan(on(STRIPS["integer"])).placed.packed
-    assert any("~" in n for k in packed.train.kernels for n in k.writes)
+    assert any(n.copy > 1 for k in packed.train.kernels for n in k.writes)
     for ps in packed:
-        p, read = ps.schedule.program, {n for k in ps.kernels for n in k.reads}
-        kept = {*dict(ps.schedule.alias), *p.state_names, *(v for _, v in p.results), *(v for _, v in p.updates)}
+        p, read = ps.program, {n for k in ps.kernels for n in k.reads}
+        kept = {*ps.alias, *ps.states, *(Ref(v) for _, v in (*p.results, *p.updates))}
         assert all(any(n in read | kept for n in k.writes) for k in ps.kernels)
         assert all(loop.first < loop.last for loop in ps.loops)
 
@@ -31,10 +32,10 @@ def test_a_kernel_alone_in_a_loop_reads_nothing_that_it_makes() -> None:
     read.
     """
     packed = plan(STRIPS["integer"]).placed.packed
-    (i,) = (i for i, k in enumerate(packed.train.kernels) if k.writes == ("dense2.wb",))
+    (i,) = (i for i, k in enumerate(packed.train.kernels) if k.writes == (Ref("dense2.wb"),))
     train = replace(packed.train, loops=(Loop(i, i, 1, 2),))
-    step = timeline(train, "")[i + 1]
-    assert step.reads == ("dense2.weight",) and step.writes == ("dense2.wb",)
+    step = timeline(train, Side.TRAIN)[i + 1]
+    assert step.reads == (Ref("dense2.weight"),) and step.writes == (Ref("dense2.wb"),)
     check_plan(place(replace(packed, train=train)).plan)
 
 
@@ -42,7 +43,7 @@ def test_both_axes_and_second_makings_occur() -> None:
     """The networks above are not all of one kind."""
     packed = [plan(on(text)).placed.packed.train for text in STRIPS.values()]
     assert {loop.axis for ps in packed for loop in ps.loops} == {0, 1}
-    assert any("~" in n for ps in packed for k in ps.kernels for n in k.writes)
+    assert any(n.copy > 1 for ps in packed for k in ps.kernels for n in k.writes)
     assert any(ps.storage[n].shape[1] == 16 for ps in packed for loop in ps.loops for n in loop.inside)
 
 

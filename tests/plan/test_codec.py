@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bnnc.ir.dtype import Packing
+from bnnc.ir.ref import Ref
 from bnnc.plan.codec import decode, encode
 from bnnc.plan.types import WORD, Storage
 
@@ -15,7 +16,7 @@ SHAPES = [(1, 1), (3, 70), (70, 3), (1, 33), (33, 1), (64, 64)]
 
 
 def storage(dtype: str, shape: tuple[int, int], packing: Packing = Packing.COLUMNS) -> Storage:
-    return Storage("x", dtype, shape, packing)
+    return Storage(Ref("x"), dtype, shape, packing)
 
 
 @pytest.mark.parametrize("packing", Packing)

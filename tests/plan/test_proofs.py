@@ -44,8 +44,8 @@ from bnnc import driver
 from bnnc.backends.c.build import apart, find_compiler, read_elf, verify_elf
 from bnnc.diag import BnncError, InternalError
 from bnnc.ir import interp
+from bnnc.ir.ref import Ref
 from bnnc.plan.contract import SEGMENT
-from bnnc.plan.place import EVAL
 
 pytestmark = pytest.mark.optimized
 
@@ -172,7 +172,7 @@ def test_a_byte_that_is_not_written_is_found() -> None:
     covered = np.zeros(lib.plan.arena_bytes, int)
     for b in lib.plan.buffers:
         covered[b.offset : b.end] += 1
-    alone = {b.name: b for b in lib.plan.buffers if b.region == "temp" and (covered[b.offset : b.end] == 1).any()}
+    alone = {b.ref: b for b in lib.plan.buffers if b.region == "temp" and (covered[b.offset : b.end] == 1).any()}
     index, name = next((i, n) for i, k in enumerate(lib.train.packed.kernels) for n in k.writes if n in alone)
     arenas = [both_steps(lib, fill, states, inputs, skip=index) for fill in (0x00, 0xFF)]
     missed = np.flatnonzero((arenas[0] != arenas[1]) & ~listed_padding(lib))
@@ -184,10 +184,12 @@ def test_every_element_of_the_state_is_stored(net: str) -> None:
     lib = Library(plan(PROVED[net]))
     program = lib.train.program
     written = {lib.train.place(n) for k in lib.train.packed.kernels for n in k.writes}
-    loaded = {s.name for s in program.states if s.role == "encoder"}  # written before the first step, read by each load
-    assert program.state_names == written & program.state_names | loaded and not written & loaded
-    assert [set(s.reads) for s in lib.plan.steps if s.name in ("load", EVAL + "load")] == [loaded, loaded]
-    stored = {s.name: np.zeros(program.value[s.name].shape, bool) for s in program.states if s.name not in loaded}
+    places = lib.train.packed.states
+    # what an encoder fits is written before the first step, and read by each load
+    loaded = {Ref(s.name) for s in program.states if s.role == "encoder"}
+    assert places == written & places | loaded and not written & loaded
+    assert [set(s.reads) for s in lib.plan.steps if s.kernel == "load"] == [loaded, loaded]
+    stored = {s.name: np.zeros(program.value[s.name].shape, bool) for s in program.states if Ref(s.name) not in loaded}
     rng = np.random.default_rng(0)
     for seed in range(12):
         states = interp.init_states(program, seed)
@@ -198,7 +200,7 @@ def test_every_element_of_the_state_is_stored(net: str) -> None:
         lib.set_states(states)
         lib.step(lib.train, inputs)
         for name, x in lib.states().items():
-            if name in loaded:
+            if Ref(name) in loaded:
                 assert equal(x, states[name]).all()
             else:
                 stored[name] |= ~equal(x, states[name])
@@ -235,7 +237,7 @@ def test_dead_bytes_do_not_matter(net: str) -> None:
     assert_same(three_steps(poisoned), interpreted_steps(poisoned), "poisoned:")
     dead = [b for b in poisoned.plan.buffers if b.region == "temp" and b.first > poisoned.evaluate.first]
     last = max(dead, key=lambda b: b.last)
-    assert set(poisoned.raw(last.name)) == {0xA5}, "nothing was poisoned"
+    assert set(poisoned.raw(last.ref)) == {0xA5}, "nothing was poisoned"
 
 
 @pytest.mark.parametrize("off", ["simplify", "fuse", "sink", "place"])

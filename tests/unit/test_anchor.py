@@ -13,6 +13,7 @@ from bnnc.diag import InternalError
 from bnnc.ir.image import Geometry
 from bnnc.ir.ops import OPS
 from bnnc.ir.program import Op, Value
+from bnnc.ir.ref import Ref
 from bnnc.sched.anchor import (
     ANCHORS,
     Acc,
@@ -33,7 +34,7 @@ from bnnc.sched.expr import Expr
 
 
 def load(name: str, dtype: str, rows: int, cols: int) -> Expr:
-    return Expr("load", (), name, dtype, (rows, cols))
+    return Expr("load", (), Ref(name), dtype, (rows, cols))
 
 
 BITS, SIGNS, NUMBERS = load("a", "bit", 8, 6), load("b", "bit", 6, 4), load("d", "f32", 8, 4)
@@ -45,7 +46,10 @@ SOME: list[tuple[Anchor, tuple[int, int]]] = [
     (Reduce((Acc("y", "f32", "max", NUMBERS), Acc("z", "i32", "argmax", NUMBERS)), 1), (8, 4)),
     (Fold((Acc("y", "i32", "sum", load("i", "i16", 8, 4)),), 2), (8, 4)),
     (Window((Acc("y", "f32", "max", NUMBERS),), Geometry(2, 2, 2, 2, 2)), (8, 4)),
-    (Group((Acc("y", "bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), "size", "i32", (1, 1))), (8, 4)),
+    (
+        Group((Acc("y", "bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), Ref("size"), "i32", (1, 1))),
+        (8, 4),
+    ),
     (Contract(Result("y", "i16"), BITS, SIGNS, "nn"), (8, 4)),
     (Contract(MADE, BITS, NUMBERS, "tn"), (6, 4)),
     (Contract(Result("y", "i16"), BITS, load("c", "bit", 8, 4), "tn", load("g", "bool", 8, 6)), (6, 4)),
@@ -78,7 +82,7 @@ def test_results_have_the_shape_and_dtype_that_are_promised(anchor: Anchor, doma
     rng = np.random.default_rng(1)
 
     def value(e: Expr) -> np.ndarray:
-        if e.attr == "size":
+        if e.attr is Ref("size"):
             return np.full((1, 1), 2, np.int32)
         if e.dtype == "bit":
             return rng.choice(np.array([-1, 1], np.int8), e.shape)
@@ -94,8 +98,8 @@ def test_results_have_the_shape_and_dtype_that_are_promised(anchor: Anchor, doma
 @pytest.mark.parametrize(("anchor", "domain"), SOME, ids=KINDS)
 def test_a_change_reaches_every_operand(anchor: Anchor, domain: tuple[int, int]) -> None:
     assert anchor.mapped(lambda e: e) == anchor
-    changed = anchor.mapped(lambda e: Expr("load", (), f"{e.attr}2", e.dtype, e.shape))
-    assert [e.attr for e in changed.operands] == [f"{e.attr}2" for e in anchor.operands]
+    changed = anchor.mapped(lambda e: Expr("load", (), Ref(f"{e.attr}2"), e.dtype, e.shape))
+    assert [e.attr for e in changed.operands] == [Ref(f"{e.attr}2") for e in anchor.operands]
     assert {n for n, _ in anchor.wants()} <= {e.attr for e in anchor.operands}
     assert {e for e, _ in anchor.evaluated(domain)} <= set(anchor.operands)
 

@@ -13,6 +13,7 @@ from bnnc.diag import BnncError
 from bnnc.front.encoder import parse_encoder
 from bnnc.front.fmt import explicit
 from bnnc.inputs.encode import Encoding, of_model
+from bnnc.ir.ref import Ref
 from bnnc.model import TensorType
 
 R = np.random.default_rng(3)
@@ -147,7 +148,7 @@ def test_types_and_thresholds(text, output, table):
     if e.fitted:
         assert (found["input.thresholds"].storage.shape, found["input.thresholds"].region) == (table, "state")
         steps = {s.name: s.reads for s in net.plan().planned.placed.plan.steps}
-        assert steps["load"] == steps["eval:load"] == ("input.thresholds",)
+        assert steps["load"] == steps["eval:load"] == (Ref("input.thresholds"),)
     again = api.parse(explicit(spec))
     assert again.model.layers[0] == net.model.layers[0] and again.model.hash == net.model.hash
 

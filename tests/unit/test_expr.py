@@ -8,11 +8,13 @@ import pytest
 from helpers import plan, spec
 
 from bnnc import driver
+from bnnc.ir.dtype import Packing
+from bnnc.ir.ref import Ref, Side
 from bnnc.sched.expr import LONG, Expr, Written, role
 
 
 def load(name: str) -> Expr:
-    return Expr("load", (), name, "f32", (4, 8))
+    return Expr("load", (), Ref(name), "f32", (4, 8))
 
 
 def op(name: str, *args: Expr, hint: str = "") -> Expr:
@@ -22,15 +24,14 @@ def op(name: str, *args: Expr, hint: str = "") -> Expr:
 @pytest.mark.parametrize(
     ("value", "name"),
     [
-        ("eval:dense1.weight.m", "weight_m"),
-        ("dense1.wb@0", "wb"),
-        ("loss1.mul.3", "mul"),
-        ("conv1.y~3", "y"),
-        ("labels", "labels"),
-        ("count:flips:dense1", "dense1"),
+        (Ref("dense1.weight.m", side=Side.EVALUATION), "weight_m"),
+        (Ref("dense1.wb", Packing.ROWS), "wb"),
+        (Ref("loss1.mul.3"), "mul"),
+        (Ref("conv1.y", copy=3), "y"),
+        (Ref("labels"), "labels"),
     ],
 )
-def test_a_value_is_called_as_its_layer_does(value: str, name: str) -> None:
+def test_a_value_is_called_as_its_layer_does(value: Ref, name: str) -> None:
     assert role(value) == name
 
 
@@ -41,7 +42,7 @@ def test_a_name_tells_no_two_nodes_apart() -> None:
 
 
 def test_a_name_stays_where_a_value_is_put_in() -> None:
-    e = op("add", op("abs", load("x"), hint="size"), load("y"), hint="sum").substitute({"x": load("z")})
+    e = op("add", op("abs", load("x"), hint="size"), load("y"), hint="sum").substitute({Ref("x"): load("z")})
     assert (e.hint, e.args[0].hint, str(e)) == ("sum", "size", "(abs(%z) + %y)")
 
 

@@ -70,7 +70,7 @@ def test_counters_are_the_same_without_the_optional_passes(disable):
 
 def test_flips_ride_on_the_update():
     kernels = plan(integer((70, 35, 15, 4), rule="bep")).placed.packed.train.kernels
-    updates = [k for k in kernels if any(o.value.endswith("weight_new") for o in k.outputs)]
+    updates = [k for k in kernels if any(o.ref.role == "weight_new" for o in k.outputs)]
     assert len(updates) == 2 and all([o.row_sum for o in k.outputs] == [False, True] for k in updates)
 
 

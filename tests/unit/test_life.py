@@ -10,14 +10,20 @@ from click.testing import CliRunner
 from helpers import plan, spec
 
 from bnnc.cli.commands import cli
-from bnnc.plan.life import life
+from bnnc.ir.ref import Ref
+from bnnc.plan.life import Life, life
+from bnnc.plan.place import Placed
 from bnnc.sched.fuse import KEPT
 
 NET = spec((8, 6, 3))
 
 
+def life_of(placed: Placed, name: str) -> Life:
+    return life(placed, placed.plan.named[name])
+
+
 def why(name: str, text: str = NET, **given: str) -> tuple[str, ...]:
-    return life(plan(text, **given).placed, name).why
+    return life_of(plan(text, **given).placed, name).why
 
 
 @pytest.mark.parametrize(
@@ -52,11 +58,11 @@ def test_without_fusing_all_is_kept() -> None:
 
 def test_the_kernels_steps_and_bytes_of_a_life() -> None:
     placed = plan(NET).placed
-    found = life(placed, "sign1.mask")
+    found = life_of(placed, "sign1.mask")
     steps = {s.name: s for s in placed.plan.steps}
     (maker,) = found.made
-    assert "sign1.mask" in steps[maker[0]].writes and maker[1].startswith("%sign1.mask = abs(z) <= 1, where z = ")
-    assert [n for n, s in steps.items() if "sign1.mask" in s.reads] == list(found.read)
+    assert Ref("sign1.mask") in steps[maker[0]].writes and maker[1].startswith("%sign1.mask = abs(z) <= 1, where z = ")
+    assert [n for n, s in steps.items() if Ref("sign1.mask") in s.reads] == list(found.read)
     assert found.alive == (maker[0], found.read[-1]) and found.steps == len(steps)
     b = found.buffer
     for other in placed.plan.buffers:

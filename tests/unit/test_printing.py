@@ -11,21 +11,22 @@ from bnnc.backends.printing import Printer, Variables
 from bnnc.backends.triton import expr as triton
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import Packing
+from bnnc.ir.ref import Ref
 from bnnc.plan.types import Storage
 from bnnc.sched.expr import Expr
 
 SHAPE = (8, 40)
 STORAGES = {
-    "x": Storage("x", "f32", SHAPE),
-    "scale": Storage("scale", "f32", (1, 40)),
-    "count": Storage("count", "i32", SHAPE),
-    "seen": Storage("seen", "bit", SHAPE, Packing.ROWS),
+    "x": Storage(Ref("x"), "f32", SHAPE),
+    "scale": Storage(Ref("scale"), "f32", (1, 40)),
+    "count": Storage(Ref("count"), "i32", SHAPE),
+    "seen": Storage(Ref("seen"), "bit", SHAPE, Packing.ROWS),
 }
 
 
 def load(name: str) -> Expr:
     s = STORAGES[name]
-    return Expr("load", (), name, s.dtype, s.shape)
+    return Expr("load", (), Ref(name), s.dtype, s.shape)
 
 
 def const(x: float) -> Expr:
@@ -37,7 +38,7 @@ def op(name: str, *args: Expr, dtype: str = "f32", attr: object = None) -> Expr:
 
 
 def printers() -> dict[str, Printer]:
-    given = (STORAGES, {n: n for n in STORAGES})
+    given = ({s.ref: s for s in STORAGES.values()}, {s.ref: n for n, s in STORAGES.items()})
     return {
         "scalars": Scalars("c", Variables(STORAGES, STORAGES), *given),
         "vectors": Vectors("r", Variables(STORAGES, STORAGES), *given),

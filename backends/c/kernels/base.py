@@ -9,6 +9,7 @@ from typing import Any
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import LANES
 from bnnc.ir.image import Geometry
+from bnnc.ir.ref import Ref
 from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 
@@ -24,7 +25,7 @@ POINTER = "operand"  # and a number: a kernel's pointers, until its text is know
 class Memory(printing.Memory):
     """``idents``: the identifier of each place, no two alike."""
 
-    idents: Mapping[str, str] = field(default_factory=dict)
+    idents: Mapping[Ref, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -66,14 +67,14 @@ class Skeleton(Pointers):
 
     def __init__(self, k: Kernel, mem: Memory) -> None:
         self.mem = mem
-        self.places: list[str] = []
+        self.places: list[Ref] = []
         super().__init__(k, mem, Variables(reserved()))
 
-    def pointer_name(self, place: str) -> str:
+    def pointer_name(self, place: Ref) -> str:
         return f"{POINTER}{len(self.decls)}"
 
-    def declaration(self, name: str, place: str, pointer: str) -> str:
-        s, constant = self.mem.storages[name], name in self.mem.constants
+    def declaration(self, name: Ref, place: Ref, pointer: str) -> str:
+        s, constant = self.mem.storages[name], name in self.mem.schedule.embedded
         ctype = CTYPE[s.dtype] if place in map(self.mem.place, self.k.writes) else f"const {CTYPE[s.dtype]}"
         where = f"CONST_{self.mem.idents[name]}" if constant else f"(bnnc_arena + at[{len(self.places)}])"
         self.places += [] if constant else [place]
@@ -87,12 +88,12 @@ class Skeleton(Pointers):
         return vocabulary(inner, self.names, self.mem.storages, self.pointers, accs)
 
     def outputs(
-        self, mode: str, inner: str, accs: dict[int, str], skip: tuple[str, ...] = ()
+        self, mode: str, inner: str, accs: dict[int, str], skip: tuple[Ref, ...] = ()
     ) -> tuple[Printed, list[str]]:
         """The epilogue: statements, and one store per output (``skip``: outputs that the skeleton stores itself)."""
         outs, pr = self.finished(), self.printer(mode, inner, accs)
         printed = pr.print([o.expr for o in outs])
-        return printed, [pr.store(o.value, o.expr) for o in outs if o.value not in skip]
+        return printed, [pr.store(o.ref, o.expr) for o in outs if o.ref not in skip]
 
     # -- parts of contexts --------------------------------------------------------------------------------------------
     def product(self) -> dict[str, Any]:
@@ -108,9 +109,9 @@ class Skeleton(Pointers):
         """Where an operand lies, as ``name`` and ``name_stride``."""
         return {name: self.pointers[e.attr], f"{name}_stride": self.mem.storages[e.attr].stride}
 
-    def words(self, printed: Printed, values: tuple[str, ...]) -> list[dict[str, Any]]:
+    def words(self, printed: Printed, values: tuple[Ref, ...]) -> list[dict[str, Any]]:
         """Bits of 32 rows a word, which a skeleton gathers: their mask and where they go."""
-        text = {o.value: mask for o, mask in zip(self.k.outputs, printed.results, strict=True)}
+        text = {o.ref: mask for o, mask in zip(self.k.outputs, printed.results, strict=True)}
         strides = {v: self.mem.storages[v].stride for v in values}
         return [{"mask": text[v], "ptr": self.pointers[v], "stride": strides[v]} for v in values]
 

@@ -75,9 +75,9 @@ def scatter(s: Skeleton, x: Contract) -> KernelText:
     assert x.gate is not None
     s.holds(q <= SCATTER_TERMS)
     acc = s.names.new("acc")
-    summed = [o.value for o in s.k.outputs if o.row_sum]
+    summed = [o.ref for o in s.k.outputs if o.row_sum]
     code, stores = s.outputs("v", "c", {0: acc}, tuple(summed))
-    text = {o.value: t for o, t in zip(s.k.outputs, code.results, strict=True)}
+    text = {o.ref: t for o, t in zip(s.k.outputs, code.results, strict=True)}
     stride = s.mem.storages[x.a.attr].stride
     if s.mem.storages[x.gate.attr].stride != stride:
         raise InternalError("the gate of a product is stored as its operand is")

@@ -12,7 +12,7 @@ from .base import KernelText, Skeleton, lanes
 def elements(s: Skeleton, x: Map) -> KernelText:
     """Element by element; scalars where there is one column, and no bits."""
     rows, cols = s.k.domain
-    storages = {o.value: s.mem.storages[o.value] for o in s.k.outputs}
+    storages = {o.ref: s.mem.storages[o.ref] for o in s.k.outputs}
     if cols == 1 and not any(o.one_bit for o in storages.values()):
         printed, stores = s.outputs("s", "r", {})
         return KernelText("map_scalar", {"rows": rows, "code": printed, "stores": stores})
@@ -32,7 +32,7 @@ def group(s: Skeleton, x: Group) -> KernelText:
     load = pr.print([acc.expr])
     assert size.op in ("load", "const")
     mask = s.names.new("won")
-    packed = tuple(o.value for o in s.k.outputs if s.mem.storages[o.value].packing is Packing.ROWS)
+    packed = tuple(o.ref for o in s.k.outputs if s.mem.storages[o.ref].packing is Packing.ROWS)
     code, stores = s.outputs("v", "r", {0: mask}, packed)
     context = {
         "rows": rows,

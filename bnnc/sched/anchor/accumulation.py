@@ -14,6 +14,7 @@ from ...ir.dtype import NUMPY
 from ...ir.image import Geometry, geometry
 from ...ir.ops import OPS, Array
 from ...ir.program import Op, Value
+from ...ir.ref import Ref
 from ..expr import COLUMNS, ROWS, Expr, Shape
 from .base import ELEMENTS, Anchor, Evaluate, NoStrip, Result, Strip, Terms
 
@@ -73,7 +74,7 @@ class Reduce(Accumulation):
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
-        return cls((Acc(made.name, made.dtype, op["how"], inputs[0]),), op["axis"]), inputs[0].shape
+        return cls((Acc(Ref(made.name), made.dtype, op["how"], inputs[0]),), op["axis"]), inputs[0].shape
 
     @property
     def title(self) -> str:
@@ -111,7 +112,7 @@ class Fold(Accumulation):
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
-        return cls((Acc(made.name, made.dtype, "sum", inputs[0]),), op["steps"]), inputs[0].shape
+        return cls((Acc(Ref(made.name), made.dtype, "sum", inputs[0]),), op["steps"]), inputs[0].shape
 
     def out_shape(self, domain: Shape) -> Shape:
         return domain[0] // self.steps, domain[1]
@@ -139,7 +140,7 @@ class Window(Accumulation):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         attrs = dict(op.attrs)
-        acc = Acc(made.name, made.dtype, op["how"], inputs[0], attrs.get("plane", 0))
+        acc = Acc(Ref(made.name), made.dtype, op["how"], inputs[0], attrs.get("plane", 0))
         return cls((acc,), geometry(attrs)), inputs[0].shape
 
     @property
@@ -188,7 +189,7 @@ class Group(Accumulation):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         x, size = inputs
-        return cls((Acc(made.name, made.dtype, op.kind, x),), size), made.shape
+        return cls((Acc(Ref(made.name), made.dtype, op.kind, x),), size), made.shape
 
     @property
     def operands(self) -> tuple[Expr, ...]:

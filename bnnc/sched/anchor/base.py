@@ -10,6 +10,7 @@ from ...diag import InternalError
 from ...ir.dtype import Packing
 from ...ir.ops import Array
 from ...ir.program import Op, Value
+from ...ir.ref import Ref
 from ..expr import Expr, Shape
 
 Evaluate = Callable[[Expr], Array]
@@ -20,7 +21,7 @@ ELEMENTS = "elements"  # the walk over a matrix, element by element
 class Result:
     """A value of the IR that an anchor computes; expressions on what is stored name it by its number (``acc``)."""
 
-    value: str
+    ref: Ref
     dtype: str
 
 
@@ -118,7 +119,7 @@ class Anchor:
         """How many terms it adds in one run."""
         return Terms()
 
-    def wants(self) -> list[tuple[str, Packing]]:
+    def wants(self) -> list[tuple[Ref, Packing]]:
         """One-bit operands, and the packing that each is read in."""
         return []
 

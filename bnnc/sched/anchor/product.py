@@ -11,6 +11,7 @@ from ...ir.dtype import ONE_BIT, Packing
 from ...ir.image import Geometry, geometry
 from ...ir.ops import OPS, Array, contract_dims
 from ...ir.program import Op, Value
+from ...ir.ref import Ref
 from ..expr import ROWS as ALONG_ROWS
 from ..expr import Expr, Shape
 from .base import Anchor, Evaluate, NoStrip, Result, Strip, Terms
@@ -60,7 +61,7 @@ class Contract(Product):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         a, *gate, b = inputs
-        return cls(Result(made.name, made.dtype), a, b, op["form"], *gate), made.shape
+        return cls(Result(Ref(made.name), made.dtype), a, b, op["form"], *gate), made.shape
 
     @property
     def title(self) -> str:
@@ -89,7 +90,7 @@ class Contract(Product):
     def terms(self, domain: Shape) -> Terms:
         return _multiplied(self.a, self.b, prod(self.dims))
 
-    def wants(self) -> list[tuple[str, Packing]]:
+    def wants(self) -> list[tuple[Ref, Packing]]:
         bits = self.b.dtype == "bit" and self.a.dtype in ("bit", "u8")
         left, right = (self.BITS if bits else self.NUMBER)[self.form]
         wanted = zip(self.operands, (left, right, left), strict=False)
@@ -123,7 +124,7 @@ class Convolve(Product):
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         form, g = op.kind.partition("_")[2] or "forward", geometry(dict(op.attrs))
         a, b = inputs
-        return cls(Result(made.name, made.dtype), a, b, form, g, op["groups"], op["fill"]), made.shape
+        return cls(Result(Ref(made.name), made.dtype), a, b, form, g, op["groups"], op["fill"]), made.shape
 
     @property
     def title(self) -> str:
@@ -150,7 +151,7 @@ class Convolve(Product):
             n = b[0] * b[1] * g.positions * (a[1] // self.groups)
         return _multiplied(self.a, self.b, n)
 
-    def wants(self) -> list[tuple[str, Packing]]:
+    def wants(self) -> list[tuple[Ref, Packing]]:
         left, right = self.WANTED[self.form]
         left = ROWS if self.form == "weight" and self.geometry.aligned else left  # a shift along the rows
         return [(e.attr, packing) for e, packing in ((self.a, left), (self.b, right)) if e.dtype == "bit"]
@@ -190,7 +191,7 @@ class Recur(Product):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         first: Any = dict(op.attrs).get("first", 0)
-        return cls(Result(made.name, made.dtype), op.kind, tuple(inputs), op["steps"], first), made.shape
+        return cls(Result(Ref(made.name), made.dtype), op.kind, tuple(inputs), op["steps"], first), made.shape
 
     @property
     def title(self) -> str:
@@ -208,7 +209,7 @@ class Recur(Product):
         rows = domain[0]
         return Terms(bits=rows * sum(prod(e.shape) for e in self.inputs if e.dtype == "bit" and e.shape[0] != rows))
 
-    def wants(self) -> list[tuple[str, Packing]]:
+    def wants(self) -> list[tuple[Ref, Packing]]:
         return [(e.attr, packing) for e, packing in zip(self.inputs, self.WANTED[self.op], strict=False)]
 
     def describe(self, show: Callable[[Expr], str] = str, sizes: bool = False) -> list[str]:
