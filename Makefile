@@ -40,7 +40,7 @@ $(TEST)/ok: pyproject.toml
 test: $(TEST)/ok ## the fast tests, on all cores (TIMES=1: with CPU seconds of each)
 	$(PYTEST) -n auto $(if $(TIMES),--times) $(ARGS)
 
-check: $(TEST)/ok ## what to run before a commit (two minutes): units, passes, errors, golden files, rules of the repository
+check: $(TEST)/ok ## what to run before a commit (one to two minutes): units, passes, errors, golden files, rules of the repository
 	$(PYTEST) -n auto $(if $(TIMES),--times) $(CHECK) $(ARGS)
 
 test-all: $(TEST)/ok ## all tests of this machine, on programs and kernels for all instruction sets as -O2 makes them: full data, long training, fuzzing

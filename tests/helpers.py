@@ -179,6 +179,13 @@ OPTIMIZE = os.environ.get(compile_cache.OPTIMIZE, "-Og")  # the slow tier has -O
 
 EVERY_LEVEL = OPTIMIZE == "-O2"  # of libraries: the slow tier
 
+SANITIZED = [  # of hosted programs
+    "-O1" if OPTIMIZE == "-O2" else "-Og",
+    "-g",
+    "-fsanitize=address,undefined",
+    "-fno-sanitize-recover=all",
+]
+
 
 def at_level(planned: driver.Planned, level: int) -> driver.Planned:
     """For one of its target's instruction sets alone."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import SANITIZED
 
 import bnnc
 
@@ -32,15 +33,7 @@ CASES = {
 }
 BUILDS = {
     "plain": ["-O2"],
-    "sanitized": [
-        "-O1",
-        "-g",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-fsanitize=address,undefined",
-        "-fno-sanitize-recover=all",
-    ],
+    "sanitized": [*SANITIZED, "-Wall", "-Wextra", "-Werror"],
 }
 
 

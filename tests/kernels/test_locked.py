@@ -16,6 +16,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -60,12 +61,18 @@ def test_with_every_value_in_memory(net: str) -> None:
     check_steps(lib, 2)
 
 
+@cache
+def levels_of_some() -> list[int]:
+    """Of each network among the first that is tested at one level: that level."""
+    return [some_level(plan(text)) for name, text in [*DENSE.items()][:16] if name not in EVERY_LEVEL]
+
+
 @pytest.mark.parametrize("level", levels_of())
 def test_every_level_of_this_cpu_is_tested(level: int) -> None:
     """The library and /proc/cpuinfo agree on what can run here; a level that is missing is reported as a skip.  Of the
     networks that are tested at one level some are at this.
     """
-    at = [some_level(plan(text)) for name, text in [*DENSE.items()][:16] if name not in EVERY_LEVEL]
+    at = levels_of_some()
     assert at.count(level) > len(at) // 8
     lib = Library(plan(DENSE["edge-width-1"]), every_level=True)
     assert level in lib.levels

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+import helpers
+
 HERE = Path(__file__).parent
 RUNTIME = HERE.parents[1] / "templates" / "c" / "runtime"
 STRICT = [
@@ -23,7 +25,7 @@ STRICT = [
 ]
 FREESTANDING = ["-O2", "-DBNNC_FREESTANDING", "-static", "-nostdlib", "-ffreestanding", "-fno-stack-protector"]
 HOSTED = ["-O2"]
-SANITIZED = ["-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", '-DBNNC_MEMINFO="meminfo"']
+SANITIZED = [*helpers.SANITIZED, '-DBNNC_MEMINFO="meminfo"']
 PLATEAU = ["-DSCHEDULE=BNNC_SCHED_PLATEAU,0.05f,1,0.5f", "-DHOLDOUT=0.25f", '-DHASH="00000000deadbeef"']
 BUILDS = {  # name: (source, flags)
     "free": ("dummy_net.c", FREESTANDING),
