@@ -66,7 +66,7 @@ def calls(placed: Placed) -> list[Call]:
     made = [x for ps, side in placed.packed.sides for x in _calls(Memory(ps, side, idents))]
     names, bodies = set[str](), dict[Body, Body]()
     for body, users in distinct(made).items():
-        name = _name(users[0].kernel)
+        name = function_name(users[0].kernel)
         name = next(x for x in (name, *(f"{name}_{n}" for n in range(2, len(made) + 2))) if x not in names)
         names.add(name)
         named = replace(_named(body, users[0]), name=name, shared=len(users) > 1)
@@ -109,7 +109,7 @@ def _alone(text: str, operands: tuple[Ref, ...], idents: Mapping[Ref, str]) -> s
     return re.sub(r"\bat\[(\d+)\]", lambda m: f"AT_{idents[operands[int(m[1])]]}", text)
 
 
-def _name(k: Kernel) -> str:
+def function_name(k: Kernel) -> str:
     """``contract_nn_y_100x784x256``: the anchor, what it makes first, extents."""
     extents = k.anchor.extents(k.domain)
     made = role(k.outputs[0].ref)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import pprint
+from collections import Counter
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, NamedTuple
@@ -20,11 +21,13 @@ from bnnc.plan.codec import encode
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.plan.report import Needs, Report, table_lines, totals
+from bnnc.sched.expr import Names
 from bnnc.source import Source
 from bnnc.version import __version__
 
 from ..c import emit as c_emit
 from ..c import net as c_net
+from ..c.bodies import function_name
 from ..render import render
 from .kernels import kernel_text
 from .skeleton import LARGE, Memory, terms
@@ -46,6 +49,17 @@ class Entry(NamedTuple):
     tiles: int
     warps: int
     loop: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Body:
+    """What a kernel does once it has its ``pointers``; kernels that differ only by where their operands lie share
+    one.
+    """
+
+    pointers: tuple[str, ...]
+    tiles: int
+    text: str
 
 
 PERSISTENT = (Entry("train_step", 0, 8), Entry("eval_step", 0, 8))
@@ -89,14 +103,15 @@ def kernels(ps: PackedSchedule, placed: Placed, side: Side) -> list[dict[str, An
     loops = {i: (loop.first, loop.parts) for loop in ps.loops for i in range(loop.first, loop.last + 1)}
     out = []
     for i, k in enumerate(ps.kernels):
-        text, decls = kernel_text(k, memory)
+        text, pointers = kernel_text(k, memory)
         body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
         body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
         out.append(
             {
                 "name": f"{side.prefix}{k.name}",
-                "decls": decls,
-                "text": body,
+                "decls": list(pointers.values()),
+                "body": Body(tuple(pointers), text.tiles, body),
+                "does": function_name(k),
                 "doc": k.equations(sizes=True),
                 "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
                 "tiles": text.tiles,
@@ -104,6 +119,15 @@ def kernels(ps: PackedSchedule, placed: Placed, side: Side) -> list[dict[str, An
                 "loop": loops.get(i),
             }
         )
+    return out
+
+
+def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
+    """Names of the bodies that several kernels have."""
+    names, out, uses = Names(), dict[Body, str](), Counter(k["body"] for k in made)
+    for k in made:
+        if uses[k["body"]] > 1 and k["body"] not in out:
+            out[k["body"]] = names.new(k["does"])
     return out
 
 
@@ -149,8 +173,9 @@ def phases(ps: PackedSchedule, placed: Placed, side: Side, first: int = 0, end: 
 
 
 def _phased(ps: PackedSchedule, placed: Placed, side: Side, made: list[dict[str, Any]]) -> list[str]:
-    """The calls of a step, with a barrier after each phase: each kernel's tiles are given to other programs than those
-    of the kernels before it.  The kernels of a loop are phases of their own."""
+    """The calls of a step, with a barrier between two phases: each kernel's tiles are given to other programs than
+    those of the kernels before it.  The kernels of a loop are phases of their own.
+    """
     lines, at = [], 0
     for loop in (*ps.loops, None):
         for first, end, strips in (
@@ -166,7 +191,7 @@ def _phased(ps: PackedSchedule, placed: Placed, side: Side, made: list[dict[str,
                     shift += made[i]["tiles"]
                 lines.append(f"{indent}num.grid_barrier(barrier)")
             at = end
-    return lines
+    return lines[:-1] if lines[-1:] == ["num.grid_barrier(barrier)"] else lines
 
 
 def launches(placed: Placed) -> str:
@@ -199,6 +224,7 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
         table=table_lines(report),
         train=train,
         evaluate=evaluate,
+        bodies=shared(train + evaluate),
         train_lines=_phased(placed.train, placed, Side.TRAIN, train),
         eval_lines=_phased(placed.packed.evaluate, placed, Side.EVALUATION, evaluate),
         loops=any(ps.loops for ps in placed.packed),

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bnnc.ir.dtype import Packing, ceil_div
+from bnnc.ir.dtype import ceil_div
 from bnnc.ir.image import geometry
 from bnnc.ir.ref import Ref
 from bnnc.ir.sequence import FROM_MEMORY, ROWS
@@ -65,12 +65,6 @@ def reserved() -> frozenset[str]:
     sides = (f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low"))
     own = ("float", "range", "arena", "strip", "num", "tl", "t", "r", "c", "channel", "pick", "position")
     return frozenset((*keyword.kwlist, *own, *sides, *identifiers("triton/kernels", "#[^\n]*")))
-
-
-def ident(ref: Ref) -> str:
-    """As an identifier: ``eval:dense1.wb@0`` is ``dense1_wb_t``, ``conv1.y~3`` (made again) ``conv1_y_again3``."""
-    packing = {None: "", Packing.ROWS: "_t", Packing.COLUMNS_ACROSS: "_w"}[ref.packing]
-    return ref.value.replace(".", "_") + packing + (f"_again{ref.copy}" if ref.copy > 1 else "")
 
 
 def literal(x: float) -> str:

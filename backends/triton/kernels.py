@@ -282,8 +282,8 @@ SKELETONS: dict[type[Anchor], tuple[type[Skeleton], Callable[[Any, Any], KernelT
 }
 
 
-def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, list[str]]:
+def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, dict[str, str]]:
     """The skeleton with its context, and the pointer declarations."""
     skeleton, make = SKELETONS[type(k.anchor)]
     s = skeleton(k, mem)
-    return make(s, k.anchor), s.decls
+    return make(s, k.anchor), dict(zip(dict.fromkeys(s.pointers.values()), s.decls, strict=True))

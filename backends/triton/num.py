@@ -23,6 +23,12 @@ LEAST = tl.constexpr(2.0**-126)
 
 
 @triton.jit
+def at(arena: "Any", offset: tl.constexpr, kind: tl.constexpr) -> "Any":
+    """A pointer to numbers of a kind, that begin at a byte of the device's memory."""
+    return (arena + offset).to(tl.pointer_type(kind))
+
+
+@triton.jit
 def const(x: tl.constexpr) -> "Any":
     """An f32 constant that is not folded in double precision."""
     return tl.full([], x, tl.float32)

@@ -16,8 +16,9 @@ from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel, Output
 
 from .. import printing
+from ..c.names import operand
 from ..printing import Pointers, Printed, Variables, plus
-from .expr import TYPES, Frame, Index, Printer, ident, reserved
+from .expr import TYPES, Frame, Index, Printer, reserved
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
@@ -145,7 +146,7 @@ class Skeleton(Pointers):
         super().__init__(k, mem, Variables(reserved(), reserved()))
 
     def pointer_name(self, place: Ref) -> str:
-        return ident(place)
+        return f"{operand(place)}_at"
 
     def declaration(self, name: Ref, place: Ref, pointer: str) -> str:
         s, step = self.mem.storages[name], self.mem.pace(self.k, name)
@@ -157,7 +158,7 @@ class Skeleton(Pointers):
                 help="use a smaller batch",
             )
         moved = f" + strip * {step}" if step else ""
-        return f"{pointer} = (arena + {self.mem.at(name)}).to(tl.pointer_type(tl.{TYPES[s.dtype]})){moved}  # {s}"
+        return f"{pointer} = num.at(arena, {self.mem.at(name)}, tl.{TYPES[s.dtype]}){moved}  # {s}"
 
     def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
         """Prints tiles of a frame."""

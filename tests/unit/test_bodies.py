@@ -44,6 +44,18 @@ def test_equal_layers_add_calls_but_no_functions() -> None:
     assert bodies_bytes(four, host, fit, False) < 1.01 * bodies_bytes(three, host, fit, False)
 
 
+def test_equal_layers_add_no_loops_over_tiles_in_triton() -> None:
+    """What kernels share is a function of their pointers; a kernel of one more equal layer is a call of it."""
+    for n in (3, 4):
+        text = emit_source(plan(spec((70, *[33] * n, 10)), target="triton")).text["net_triton.py"]
+        kernels = re.findall(r"^def (?:eval_)?k\d+_\w+\(arena", text, re.M)
+        loops = re.findall(r"^    for t in .*\n(?: {8}.*\n)+", text, re.M)
+        assert len(set(loops)) == len(loops) < len(kernels) - 10 * (n - 2)
+        if n == 3:
+            before = set(loops)
+    assert len(set(loops) - before) == 1  # what an evaluation makes of all norms at once
+
+
 def test_an_evaluation_shares_with_training() -> None:
     made = calls(plan(spec((70, 33, 10))).placed)
     assert any({x.name.startswith("eval_") for x in users} == {True, False} for users in distinct(made).values())
