@@ -8,7 +8,6 @@ from bnnc.driver import Options, check_text
 from bnnc.ir.program import Module, Program
 from bnnc.ir.text import parse_program
 from bnnc.ir.verify import verify_program
-from bnnc.sched.expr import Expr
 from bnnc.sched.fuse import fuse
 from bnnc.sched.kernel import Schedule, Scheduled
 
@@ -32,21 +31,6 @@ def fused(text: str, on: bool = True) -> Scheduled:
     return fuse(module(text), on)
 
 
-def text(e: Expr | None) -> str:
-    """An expression in prefix form (the dump's own form may change)."""
-    assert e is not None
-    if e.op in ("load", "const", "col"):
-        return {"load": f"%{e.attr}", "const": repr(e.attr), "col": "col"}[e.op]
-    if e.op == "acc":
-        return f"acc{e.attr}"
-    attrs = ", ".join(str(v) for _, v in e.attr) if e.attr else ""
-    return f"{e.op}{f'<{attrs}>' if attrs else ''}({', '.join(map(text, e.args))})"
-
-
 def shown(s: Schedule) -> list[str]:
-    """Kernels as text, one string each: its kind, what it computes and what it stores."""
-    out = []
-    for k in s.kernels:
-        outputs = (f"{o.ref} = {text(o.expr)}" for o in k.outputs)
-        out.append(f"{k.anchor.title.split()[0]}: " + "; ".join([*k.anchor.describe(text), *outputs]))
-    return out
+    """Kernels as a dump says them, one string each: kind, and what it computes and stores."""
+    return [f"{k.anchor.title.split()[0]}: {'; '.join(k.equations())}" for k in s.kernels]

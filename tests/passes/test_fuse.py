@@ -29,20 +29,20 @@ PRODUCT = """
 
 
 def test_an_epilogue_joins_its_product() -> None:
-    assert kernels(PRODUCT + "    result pred %s") == ["contract: %x x %w; s = sign(add(acc0, %v))"]
+    assert kernels(PRODUCT + "    result pred %s") == ["contract: acc0 = %x x %w; %s = sign(acc0 + %v)"]
 
 
 def test_the_sum_is_stored_only_if_somebody_else_reads_it() -> None:
     assert kernels(PRODUCT + "    result pred %s\n    result loss %y") == [
-        "contract: %x x %w; y = acc0; s = sign(add(acc0, %v))"
+        "contract: acc0 = %x x %w; %y = acc0; %s = sign(acc0 + %v)"
     ]
 
 
 def test_off_gives_one_kernel_an_op() -> None:
     assert kernels(PRODUCT + "    result pred %s", on=False) == [
-        "contract: %x x %w; y = acc0",
-        "map: z = add(%y, %v)",
-        "map: s = sign(%z)",
+        "contract: acc0 = %x x %w; %y = acc0",
+        "map: %z = %y + %v",
+        "map: %s = sign(%z)",
     ]
 
 
@@ -51,7 +51,7 @@ def test_a_prologue_is_computed_on_load() -> None:
         %a = abs(%x) : f32[4, 5]  @forward
         %y = contract(%a, %w) {form='nn'} : f32[4, 3]  @forward
         result loss %y
-    """) == ["contract: abs(%x) x %w; y = acc0"]
+    """) == ["contract: acc0 = abs(%x) x %w; %y = acc0"]
 
 
 def test_cheap_values_are_computed_again_by_each_reader() -> None:
@@ -62,7 +62,7 @@ def test_cheap_values_are_computed_again_by_each_reader() -> None:
         result loss %y
         result pred %m
     """)
-    assert got == ["contract: abs(%x) x %w; y = acc0", "reduce_rows: sum abs(%x); m = acc0"]
+    assert got == ["contract: acc0 = abs(%x) x %w; %y = acc0", "reduce_rows: acc0 = sum abs(%x); %m = acc0"]
 
 
 def test_bits_and_rounded_copies_are_stored() -> None:
@@ -75,9 +75,9 @@ def test_bits_and_rounded_copies_are_stored() -> None:
         result pred %m
     """)
     assert got == [
-        "map: s = sign(%x); h = cast<f16>(%x)",
-        "contract: %s x %w; y = acc0",
-        "reduce_rows: sum %h; m = acc0",
+        "map: %s = sign(%x); %h = f16(%x)",
+        "contract: acc0 = %s x %w; %y = acc0",
+        "reduce_rows: acc0 = sum %h; %m = acc0",
     ]
 
 
@@ -90,7 +90,10 @@ def test_reductions_over_one_extent_and_axis_share_a_loop() -> None:
         result pred %n
         result third %o
     """)
-    assert got == ["reduce_rows: sum %x; max %x; m = acc0; n = acc1", "reduce_cols: sum %x; o = acc0"]
+    assert got == [
+        "reduce_rows: acc0 = sum %x; acc1 = max %x; %m = acc0; %n = acc1",
+        "reduce_cols: acc0 = sum %x; %o = acc0",
+    ]
 
 
 def test_a_reduction_that_needs_another_one_runs_after_it() -> None:
@@ -100,7 +103,7 @@ def test_a_reduction_that_needs_another_one_runs_after_it() -> None:
         %n = reduce(%a) {axis=0, how='sum'} : f32[1, 5]  @forward
         result loss %n
     """)
-    assert got == ["reduce_rows: sum %x; m = acc0", "reduce_rows: sum sub(%x, %m); n = acc0"]
+    assert got == ["reduce_rows: acc0 = sum %x; %m = acc0", "reduce_rows: acc0 = sum (%x - %m); %n = acc0"]
 
 
 def test_reductions_of_two_phases_stay_apart() -> None:
@@ -129,7 +132,7 @@ def test_an_update_waits_for_sink() -> None:
         %n = add(%u, %g) : f32[5, 5]  @update
         update %u <- %n
     """
-    assert kernels(update) == ["contract: %x x %x; g = acc0", "map: n = add(%u, %g)"]
+    assert kernels(update) == ["contract: acc0 = %x x %x; %g = acc0", "map: %n = %u + %g"]
 
 
 def test_what_nobody_reads_is_not_stored() -> None:
