@@ -449,7 +449,7 @@ class Binder:
             if not params
             else "only named arguments"
             if not positional
-            else (f"{positional} argument{'s' * (positional > 1)} without a name")
+            else (f"{positional} argument{'s' if positional > 1 else ''} without a name")
         )
         help = hint or (f"write `{others[0]} = ...`" if others else "remove it")
         label = "one too many" if params else "not expected"

@@ -76,9 +76,8 @@ class PackedSchedule:
                 held = f" holding {', '.join(map(str, sorted(loop.inside)))}" if loop.inside else ""
                 out.append(f"loop over {loop.parts} strips of {axis}: kernels {loop.first} to {loop.last}{held}")
             reads = ", ".join(f"%{n}" for n in k.reads)
-            out.append(
-                f"{'  ' * (i in inside)}{k.name}: {', '.join(f'%{n}' for n in k.writes)} <- {k.anchor.title}({reads})"
-            )
+            writes = ", ".join(f"%{n}" for n in k.writes)
+            out.append(f"{'  ' if i in inside else ''}{k.name}: {writes} <- {k.anchor.title}({reads})")
         out += [f"storage %{s.ref}: {s}, {s.nbytes} bytes" for s in self.storages]
         out += [f"constant %{s.ref}: {s}, {s.nbytes} bytes" for s in self.constants]
         return "\n".join(out) + "\n"
