@@ -123,7 +123,7 @@ def test_time_names_every_pass(net: str, capsys: pytest.CaptureFixture[str], mon
 @pytest.mark.parametrize(("level", "calls"), [("0", []), ("1", ["verify"]), ("2", ["verify", "validate"])])
 def test_verify_has_three_levels(level: str, calls: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
-    monkeypatch.setattr(passes, "validate", lambda before, after: made.append("validate"))
+    monkeypatch.setattr(passes, "validate", lambda *_: made.append("validate"))
     k = knobs.read({"BNNC_VERIFY": level})
     p: Any = Pass("p", "a", "b", "", lambda ir, o: ir, lambda ir: made.append("verify"), "bits")
     run_passes((p,), 1, None, k)
