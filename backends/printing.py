@@ -21,6 +21,8 @@ from bnnc.plan.types import WORD, Storage
 from bnnc.sched.expr import Expr, Names, bare, role
 from bnnc.sched.kernel import Kernel, Output
 
+from .render import offset
+
 INTS = ("u8", "i8", "i16", "i32")
 LONG = 72  # characters of an inlined expression before it gets a name and a line of its own
 
@@ -316,8 +318,8 @@ class Printer(ABC):
     def pixel(self, e: Expr, g: Geometry) -> tuple[str, str]:
         """Where the row's pixel lies in its padded image."""
         r, by = self.row(e), self.division
-        py = self.line(e, "py", f"{r} {by} {g.width} % {g.height} + {g.top}")
-        return py, self.line(e, "px", f"{r} % {g.width} + {g.left}")
+        py = self.line(e, "py", offset(f"{r} {by} {g.width} % {g.height}", g.top))
+        return py, self.line(e, "px", offset(f"{r} % {g.width}", g.left))
 
     def window_row(self, e: Expr, g: Geometry, oy: str, ox: str) -> str:
         """The row of window (oy, ox) of the row's image."""

@@ -40,7 +40,9 @@ def environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    env.globals |= {f.__name__: f for f in (begin, declare, lines, share, within, upto)} | {"ceil_div": ceil_div}
+    env.globals |= {f.__name__: f for f in (begin, declare, lines, offset, share, times, within, upto)} | {
+        "ceil_div": ceil_div
+    }
     env.filters["nest"] = nest
     return env
 
@@ -58,7 +60,9 @@ def nest(text: str, indent: int) -> str:
 
 
 def share(n: int, var: str = "t") -> str:
-    """The head of a loop over a thread's share of ``n`` tiles or rows."""
+    """The head of a loop over a thread's share of ``n`` tiles or rows, or of one tile that has no number."""
+    if n == 1 and var == "t":
+        return "if (tid + 1 == nt)"
     first, end = ("tid", "(tid + 1)") if n == 1 else (f"{n} * tid", f"{n} * (tid + 1)")
     return f"for (int {var} = {first} / nt, {var}1 = {end} / nt; {var} < {var}1; {var}++)"
 
@@ -75,6 +79,8 @@ def begin(inner: int, count: int, step: int = 1, last: bool = False) -> str:
 
 def within(var: str, width: int, extent: int, start: str = "") -> str:
     """Whether a column or row is still in the tile of ``width`` that begins at ``start``, and below ``extent``."""
+    if extent <= width:
+        return f"{var} < {extent}"
     inside = f"{var} < {start or var + '0'} + {width}"
     return inside if extent % width == 0 else f"{inside} && {var} < {extent}"
 
@@ -82,6 +88,16 @@ def within(var: str, width: int, extent: int, start: str = "") -> str:
 def upto(start: str, size: int, total: int) -> str:
     """Where a block of ``size`` that begins at ``start`` ends, if there are ``total``."""
     return str(total) if total <= size else f"{start} + {size} < {total} ? {start} + {size} : {total}"
+
+
+def times(text: str, n: int) -> str:
+    """A factor, times a number; once says nothing."""
+    return text if n == 1 else f"{text} * {n}"
+
+
+def offset(text: str, n: int) -> str:
+    """A term and a number; 0 says nothing."""
+    return text if n == 0 else f"{text} {'-' if n < 0 else '+'} {abs(n)}"
 
 
 def declare(used_by: list[str], **variables: str) -> str:

@@ -59,7 +59,7 @@ class Net:
 def _wrapped(group: Group) -> list[str]:
     """As few lines as hold it; a value of several lines has its own."""
     out, line = [], ""
-    for text in (f".{name} = {value}," for name, value in group.items()):
+    for text in (f".{name} = {value},".replace("= \n", "=\n") for name, value in group.items()):
         if line and ("\n" in text or len(line) + len(text) >= WIDTH):
             out.append(line)
             line = ""

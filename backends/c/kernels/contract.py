@@ -14,6 +14,7 @@ from bnnc.diag import InternalError, error
 from bnnc.ir.bounds import PLANE_BYTES, SCATTER_TERMS
 from bnnc.ir.dtype import FLOATS, LANES, Packing, ceil_div
 from bnnc.ir.image import Geometry
+from bnnc.plan.types import WORD
 from bnnc.sched.anchor import Contract, Convolve
 
 from .base import KernelText, Skeleton, count, lanes
@@ -123,13 +124,21 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "tiles": ceil_div(extent, LANES),
         "extent": extent,
         "bits": s.pointers[bit.attr],
-        "word_at": f"(q / 32) * {packed.stride} + {{}}" if by_rows else f"({{}}) * {packed.stride} + q / 32",
+        "word_at": _word_at(packed.stride, by_rows, q),
         "n": lanes(n),
         "nq": lanes(q),
         "load": load,
         "value": pr.vec(number),
     }
     return KernelText("contract_grouped", context)
+
+
+def _word_at(stride: int, by_rows: bool, q: int) -> str:
+    """Where the bits of result ``first + i`` lie for the terms from ``q`` on."""
+    result = "first + i"
+    if by_rows:
+        return f"q / 32 * {stride} + {result}" if q > WORD else result
+    return (result if stride == 1 else f"({result}) * {stride}") + (" + q / 32" if q > WORD else "")
 
 
 def outer(s: Skeleton, x: Contract) -> KernelText:

@@ -22,13 +22,13 @@ def reduce(s: Skeleton, x: Reduce) -> KernelText:
     inside = pr.print([a.expr for a in x.accs], tuple(a.expr for a in x.accs if a.how != "sum"))
     if any(a.how == "argmax" for a in x.accs) and x.axis == ROWS:
         raise InternalError("argmax runs along columns")
-    steps = [_step(s, a, accs[i], pr, vectors) for i, a in enumerate(x.accs)]
+    steps = [_step(s, a, accs[i], pr, vectors, inner) for i, a in enumerate(x.accs)]
     code, stores = s.outputs(mode, "r", accs)
     context = {
         "rows": rows,
         "cols": cols,
         "n": lanes(cols),
-        "accs": [{"also": "", "seed": "", **step} for step in steps],
+        "accs": [{"also": "", **step} for step in steps],
         "inside": inside,
         "code": code,
         "stores": stores,
@@ -36,8 +36,8 @@ def reduce(s: Skeleton, x: Reduce) -> KernelText:
     return KernelText("reduce_one" if one else x.title, context)
 
 
-def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool) -> dict[str, str]:
-    """One accumulator: its type, how it begins, what each turn of the loop does; ``seed`` is the first turn."""
+def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool, at: str) -> dict[str, str]:
+    """One accumulator: its type, how it begins, what each turn of the loop does; the first one takes what comes."""
     whole = a.expr.dtype in INTEGERS
     x = pr.whole(a.expr) if whole else pr.num(a.expr)
     if vectors:
@@ -47,16 +47,15 @@ def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool) -> dict[str
     if a.how == "sum":
         return {"name": acc, "ctype": ctype, "init": zero, "step": f"{acc} += {x};"}
     if a.how == "max":
-        more = f"{greater}({x}, {acc})" if greater else f"{x} > {acc} ? {x} : {acc}"
-        return {"name": acc, "ctype": ctype, "init": zero, "step": f"{acc} = {more};", "seed": f"{acc} = {x};"}
+        more = f"{at} == 0 ? {x} : {greater}({x}, {acc})" if greater else f"{at} == 0 || {x} > {acc} ? {x} : {acc}"
+        return {"name": acc, "ctype": ctype, "init": zero, "step": f"{acc} = {more};"}
     best = s.names.new("best")
     return {
         "name": acc,
         "ctype": "int32_t",
         "init": "0",
         "also": f"{ctype} {best} = {zero};",
-        "seed": f"{best} = {x};",
-        "step": f"if ({x} > {best}) {{ {best} = {x}; {acc} = c; }}",
+        "step": f"if ({at} == 0 || {x} > {best}) {best} = {x}, {acc} = {at};",
     }
 
 
