@@ -38,6 +38,11 @@ VINLINE void vnarrow_f16(uint16_t *p, vf v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
 }
 
+#define vld_words BNNC_AT_LEVEL(vld_words)
+VINLINE vu vld_words(const uint32_t *p, int n) {
+    return (vu)_mm256_maskload_epi32((const int *)p, (__m256i)(vcol(0) < n));
+}
+
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 VINLINE uint32_t vmovemask(vi m) { return (uint32_t)_mm256_movemask_ps((__m256)m); }
 

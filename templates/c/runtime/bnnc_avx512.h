@@ -55,6 +55,19 @@ VINLINE vu vld_words(const uint32_t *p, int n) {
     return (vu)_mm512_maskz_loadu_epi32((__mmask16)(n < VL ? (1u << n) - 1u : 0xffffu), p);
 }
 
+#define vld_halves BNNC_AT_LEVEL(vld_halves)
+VINLINE vh vld_halves(const uint16_t *p, int n) { return (vh)_mm256_maskz_loadu_epi16((__mmask16)((1u << n) - 1u), p); }
+
+#define vst_words BNNC_AT_LEVEL(vst_words)
+VINLINE void vst_words(uint32_t *p, vu v, int n) {
+    _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1u), (__m512i)v);
+}
+
+#define vst_halves BNNC_AT_LEVEL(vst_halves)
+VINLINE void vst_halves(uint16_t *p, vh v, int n) {
+    _mm256_mask_storeu_epi16(p, (__mmask16)((1u << n) - 1u), (__m256i)v);
+}
+
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 VINLINE uint32_t vmovemask(vi m) { return _mm512_movepi32_mask((__m512i)m); }
 

@@ -32,6 +32,9 @@
 #undef vnarrow_i8
 #undef vnarrow_f16
 #undef vld_words
+#undef vld_halves
+#undef vst_words
+#undef vst_halves
 #undef vmovemask
 #undef vbits
 #undef vbit01

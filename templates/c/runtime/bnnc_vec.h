@@ -155,13 +155,7 @@ VINLINE void vnarrow_f16(uint16_t *p, vf v) { /* the operations of bnnc_f32_to_f
 }
 #endif
 
-VINLINE vf vld_f32(const float *p, int n) {
-    if (n == VL) return *(const vf *)p;
-    vf v = vbc(0.0f);
-    for (int i = 0; i < n; i++) v[i] = p[i];
-    return v;
-}
-/* The first n words; absent lanes read as 0. */
+/* The first n words, or half words; absent lanes read as 0. */
 #ifndef vld_words
 #define vld_words BNNC_AT_LEVEL(vld_words)
 VINLINE vu vld_words(const uint32_t *p, int n) {
@@ -171,17 +165,36 @@ VINLINE vu vld_words(const uint32_t *p, int n) {
     return v;
 }
 #endif
-VINLINE vi vld_i32(const int32_t *p, int n) {
-    if (n == VL) return *(const vi *)p;
-    vi v = {0};
+#ifndef vld_halves
+#define vld_halves BNNC_AT_LEVEL(vld_halves)
+VINLINE vh vld_halves(const uint16_t *p, int n) {
+    vh v = {0};
     for (int i = 0; i < n; i++) v[i] = p[i];
     return v;
 }
+#endif
+/* Stores the first n of them. */
+#ifndef vst_words
+#define vst_words BNNC_AT_LEVEL(vst_words)
+VINLINE void vst_words(uint32_t *p, vu v, int n) {
+    for (int i = 0; i < n; i++) p[i] = v[i];
+}
+#endif
+#ifndef vst_halves
+#define vst_halves BNNC_AT_LEVEL(vst_halves)
+VINLINE void vst_halves(uint16_t *p, vh v, int n) {
+    for (int i = 0; i < n; i++) p[i] = v[i];
+}
+#endif
+
+VINLINE vf vld_f32(const float *p, int n) {
+    return n == VL ? *(const vf *)p : (vf)vld_words((const uint32_t *)(const void *)p, n);
+}
+VINLINE vi vld_i32(const int32_t *p, int n) { return n == VL ? *(const vi *)p : (vi)vld_words((const uint32_t *)p, n); }
 VINLINE vi vld_i16(const int16_t *p, int n) {
     if (n == VL) return vwiden_i16(p);
-    vi v = {0};
-    for (int i = 0; i < n; i++) v[i] = p[i];
-    return v;
+    const vh some = vld_halves((const uint16_t *)p, n);
+    return vwiden_i16((const int16_t *)&some);
 }
 VINLINE vi vld_i8(const int8_t *p, int n) {
     if (n == VL) return vwiden_i8(p);
@@ -198,16 +211,17 @@ VINLINE vi vld_u8(const uint8_t *p, int n) {
 
 VINLINE vf vld_f16(const uint16_t *p, int n) {
     if (n == VL) return vwiden_f16(p);
-    vf v = vbc(0.0f);
-    for (int i = 0; i < n; i++) v[i] = bnnc_f16_to_f32(p[i]);
-    return v;
+    const vh some = vld_halves(p, n);
+    return vwiden_f16((const uint16_t *)&some);
 }
 VINLINE void vst_f16(uint16_t *p, vf v, int n) {
     if (n == VL) {
         vnarrow_f16(p, v);
         return;
     }
-    for (int i = 0; i < n; i++) p[i] = bnnc_f32_to_f16(v[i]);
+    vh all;
+    vnarrow_f16((uint16_t *)&all, v);
+    vst_halves(p, all, n);
 }
 
 /* The f32 nearest to x that an f16 can hold. */
@@ -222,21 +236,23 @@ VINLINE void vst_f32(float *p, vf v, int n) {
         *(vf *)p = v;
         return;
     }
-    for (int i = 0; i < n; i++) p[i] = v[i];
+    vst_words((uint32_t *)(void *)p, (vu)v, n);
 }
 VINLINE void vst_i32(int32_t *p, vi v, int n) {
     if (n == VL) {
         *(vi *)p = v;
         return;
     }
-    for (int i = 0; i < n; i++) p[i] = v[i];
+    vst_words((uint32_t *)p, (vu)v, n);
 }
 VINLINE void vst_i16(int16_t *p, vi v, int n) {
     if (n == VL) {
         vnarrow_i16(p, v);
         return;
     }
-    for (int i = 0; i < n; i++) p[i] = (int16_t)v[i];
+    vh all;
+    vnarrow_i16((int16_t *)&all, v);
+    vst_halves((uint16_t *)p, all, n);
 }
 VINLINE void vst_i8(int8_t *p, vi v, int n) {
     if (n == VL) {
