@@ -101,7 +101,7 @@ def bound(row: dict[str, Any]) -> float:
     planned = bnnc.load(EXAMPLES / f"{row['network']}.bnn").with_(rule=row["rule"]).plan(row["target"]).planned
     products = [
         prod(a.dims)
-        for a in (k.anchor for k in planned.placed.packed.train.kernels)
+        for a in (k.anchor for k in planned.placed.train.kernels)
         if isinstance(a, Contract) and (a.a.dtype, a.b.dtype) == ("u8", "bit")
     ]
     less = sum(products) * (24 / 128 - 1 / 16) if row["level"] == "dotprod" else 0

@@ -179,7 +179,7 @@ def floors(planned: driver.Planned, gpu: str) -> dict[str, float]:
     """Milliseconds that this GPU needs at least: forward products in int8, backward ones as f32 additions, or all state
     read and written once."""
     bandwidth, int8, f32 = next((v for k, v in GPUS.items() if k in gpu), GPUS["A100"])
-    kernels = planned.placed.packed.train.kernels
+    kernels = planned.placed.train.kernels
     forward, backward = (
         sum(terms(k) for k in kernels if (k.where.phase == "forward") == first) for first in (True, False)
     )

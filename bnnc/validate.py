@@ -16,7 +16,7 @@ import numpy as np
 
 from .diag import InternalError
 from .ir import interp
-from .ir.dtype import INTEGERS, NUMPY
+from .ir.dtype import INTEGERS, NUMPY, Axis
 from .ir.ops import OPS
 from .ir.program import Module, Program
 from .ir.ref import Ref
@@ -112,7 +112,9 @@ def run_kernel(k: Kernel, memory: Mapping[Ref, np.ndarray], alias: Mapping[Ref, 
     accs = k.anchor.run(lambda e: evaluate(e, memory, []), k.domain)
     out = {o.ref: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
     sums = {
-        o.ref: OPS["reduce"].run([out[o.ref]], {"how": "sum", "axis": 1}, o.expr.dtype) for o in k.outputs if o.row_sum
+        o.ref: OPS["reduce"].run([out[o.ref]], {"how": "sum", "axis": Axis.COLUMNS}, o.expr.dtype)
+        for o in k.outputs
+        if o.row_sum
     }
     return out | sums
 

@@ -152,7 +152,7 @@ def _step(placed: Placed, kernels: list[Call], target: Target, poison: bool) -> 
         "evaluate": rows[1],
         "poison": _poison(placed, len(train.kernels)) if poison else [],
         "loops": [
-            (n + loop.first, n + loop.last, loop.parts, ("rows", "columns")[loop.axis])
+            (n + loop.first, n + loop.last, loop.parts, loop.axis.text)
             for n, ps in zip(first.values(), (train, evaluate), strict=True)
             for loop in ps.loops
         ],

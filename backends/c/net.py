@@ -229,8 +229,8 @@ def net(model: Model, placed: Placed, report: Report, target: str) -> Net:
     return Net(
         identity=_identity(model, report, target),
         batch=_batch(model, idents),
-        training=_step(placed.packed.train, Side.TRAIN, "train", idents),
-        evaluation=_step(placed.packed.evaluate, Side.EVALUATION, "eval", idents),
+        training=_step(placed.train, Side.TRAIN, "train", idents),
+        evaluation=_step(placed.evaluate, Side.EVALUATION, "eval", idents),
         scalars=_scalars(idents),
         counters=_counters(placed),
         memory={

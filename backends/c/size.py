@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bnnc.inputs.encode import Encoding
-from bnnc.ir.dtype import ceil_div, round_up
+from bnnc.ir.dtype import Axis, ceil_div, round_up
 from bnnc.ir.ref import Ref
 from bnnc.plan.contract import COUNTER, FIT_MIN, INFLATE
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.plan.report import Needs
 from bnnc.sched.anchor import Anchor, Contract, Convolve, Map, Reduce
-from bnnc.sched.expr import COLUMNS
 from bnnc.sched.kernel import Kernel
 
 from ..render import template_text
@@ -55,7 +54,7 @@ def _detail(k: Kernel) -> str:
     match k.anchor:
         case Contract(gate=gate) if _kind(k.anchor) != "scatter":
             return k.anchor.form + ("+gate" if gate is not None else "")
-        case Reduce(accs=accs, axis=axis) if axis == COLUMNS:
+        case Reduce(accs=accs, axis=axis) if axis is Axis.COLUMNS:
             whole = any(a.how == "argmax" and a.expr.dtype in ("i16", "i32") for a in accs)
             return f"{len(accs)} whole" if whole else ""
         case Map() | Reduce() if 1 < k.domain[1] <= FEW:

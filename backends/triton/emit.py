@@ -226,7 +226,7 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
         evaluate=evaluate,
         bodies=shared(train + evaluate),
         train_lines=_phased(placed.train, placed, Side.TRAIN, train),
-        eval_lines=_phased(placed.packed.evaluate, placed, Side.EVALUATION, evaluate),
+        eval_lines=_phased(placed.evaluate, placed, Side.EVALUATION, evaluate),
         loops=any(ps.loops for ps in placed.packed),
         counter=placed.plan.arena_bytes,
         persistent=persistent(placed),

@@ -27,9 +27,8 @@ from dataclasses import replace
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.ir.dtype import INTEGERS, ceil_div
+from bnnc.ir.dtype import INTEGERS, Axis, ceil_div
 from bnnc.sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
-from bnnc.sched.expr import ROWS
 from bnnc.sched.kernel import Kernel
 
 from .expr import Frame, Printer
@@ -57,7 +56,7 @@ class Matrices(Skeleton):
     def reduce(self, x: Reduce) -> KernelText:
         """Lanes along the axis that stays; the other one in index order."""
         (rows, cols), (bm0, bn0) = self.k.domain, self.least()
-        by_rows = x.axis == ROWS
+        by_rows = x.axis is Axis.ROWS
         loop, stays = ("r", "c") if by_rows else ("c", "r")
         made = self.tiled(1, tile(cols, LANES, bn0)) if by_rows else self.tiled(tile(rows, LANES, bm0), 1)
         accs = {i: self.names.new(f"acc{i}") for i in range(len(x.accs))}

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any
 
 from bnnc.diag import error
-from bnnc.ir.dtype import Packing, ceil_div
+from bnnc.ir.dtype import Axis, Packing, ceil_div
 from bnnc.ir.ref import Ref
 from bnnc.plan.types import Storage
 from bnnc.sched.anchor import Contract, Convolve
@@ -242,17 +242,17 @@ class Skeleton(Pointers):
 
     def store_words(self, value: Ref, mask: str, at: tuple[str, str], frame: Frame, tile: Tile) -> list[str]:
         """One word for 32 rows or columns: the first of them says where."""
-        (row, col), axis = at, 0 if self.mem.storages[value].packing is Packing.ROWS else 1
+        (row, col), axis = at, Axis.ROWS if self.mem.storages[value].packing is Packing.ROWS else Axis.COLUMNS
         word, first = self.names.new("word"), self.names.new("first")
         pack, count, along = (("pack_rows", tile.rows, "[:, None]"), ("pack_cols", tile.cols, "[None, :]"))[axis]
         lines = [
             f"{word} = num.{pack}({mask}, {tile.rows if row else 1}, {tile.cols if col else 1})",
             f"{first} = {plus(tile.starts[axis], f'tl.arange(0, {count // 32}){along}')} * 32",
         ]
-        guards = [f"({first} < {self.k.out_shape[axis]})"] if frame.ok(axis == 0, axis == 1) else []
-        guards.append(frame.ok(axis == 1 and bool(row), axis == 0 and bool(col)))
+        guards = [f"({first} < {self.k.out_shape[axis]})"] if frame.ok(axis is Axis.ROWS, axis is Axis.COLUMNS) else []
+        guards.append(frame.ok(axis is Axis.COLUMNS and bool(row), axis is Axis.ROWS and bool(col)))
         ok = " & ".join(x for x in guards if x)
-        return lines + self.put(value, first if axis == 0 else row, col if axis == 0 else first, word, ok)
+        return lines + self.put(value, *((first, col) if axis is Axis.ROWS else (row, first)), word, ok)
 
     # -- products -----------------------------------------------------------------------------------------------------
     @property

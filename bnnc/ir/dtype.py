@@ -6,7 +6,7 @@ is done in f32.  Which packing into words a value has is decided in ``plan/pack.
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import Enum, IntEnum
 
 import numpy as np
 
@@ -25,6 +25,20 @@ FLOATS = ("f16", "f32")
 INTEGERS = ("u8", "i8", "i16", "i32", "bit")
 NUMBER_BYTES = {"u8": 1, "i8": 1, "i16": 2, "i32": 4, "f16": 2, "f32": 4}
 F32 = np.float32
+
+
+class Axis(IntEnum):
+    """Of a matrix; as a number, the index of its extent in a shape."""
+
+    ROWS = 0
+    COLUMNS = 1
+
+    __hash__ = int.__hash__
+
+    @property
+    def text(self) -> str:
+        """What there are strips of."""
+        return self.name.lower()
 
 
 class Packing(Enum):

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 
+from ..ir.dtype import Axis
 from ..ir.ref import Ref
 from ..sched.anchor import NoStrip
 from ..sched.kernel import Kernel
@@ -33,9 +34,9 @@ class Node:
         self.kernel = kernel
         self.reads = frozenset(alias.get(n, n) for n in kernel.reads)
         self.writes = frozenset(alias.get(n, n) for n in kernel.writes)
-        self._narrow: dict[tuple[int, int], Narrow | None] = {}
+        self._narrow: dict[tuple[Axis, int], Narrow | None] = {}
 
-    def narrow(self, axis: int, parts: int) -> Narrow:
+    def narrow(self, axis: Axis, parts: int) -> Narrow:
         """The kernel for one of ``parts`` strips.  Raises Illegal where it cannot be cut so."""
         key = axis, parts
         if key not in self._narrow:
@@ -82,7 +83,7 @@ class Cut:
 
     first: int
     last: int
-    axis: int
+    axis: Axis
     parts: int
     ways: tuple[int, ...]
 
@@ -140,7 +141,7 @@ class Draft:
         cuts = tuple(c if c.last < at else c.moved(len(new)) for c in self.cuts)
         return Draft((*self.nodes[:at], *new, *self.nodes[at:]), cuts)
 
-    def gather(self, nodes: Iterable[Node], axis: int, ways: tuple[int, ...]) -> Draft:
+    def gather(self, nodes: Iterable[Node], axis: Axis, ways: tuple[int, ...]) -> Draft:
         """With these nodes next to each other in a loop; whatever must run between them joins it.
 
         a  x  b  y  c      where x reads nothing of a, y reads b, and c reads y
@@ -150,7 +151,7 @@ class Draft:
         apart = [c for c in self.cuts if not any(c.first <= i <= c.last for i in members)]
         for c in self.cuts:
             if c not in apart:  # a loop with a member becomes part of this one
-                if c.axis != axis:
+                if c.axis is not axis:
                     raise Illegal
                 members |= set(range(c.first, c.last + 1))
                 ways = tuple(w for w in ways if w in c.ways)

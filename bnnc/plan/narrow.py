@@ -5,29 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from ..ir.dtype import Axis
 from ..ir.ref import Ref
 from ..sched.anchor import NoStrip, Strip
-from ..sched.expr import COLUMNS, ROWS, Expr, Shape
+from ..sched.expr import Expr, Shape
 from ..sched.kernel import Kernel
 
-MOVE = ("rows", "columns")  # how what is cut along an axis moves from strip to strip
+MOVE = tuple(axis.text for axis in Axis)  # how what is cut along an axis moves from strip to strip
 # ops that know where in the matrix they are
 PLACED = frozenset(
     ("col", "step", "bernoulli", "take", "lookup", "rate", "split", "previous", "last", "repeat", "join")
 )
 
 
-def part(shape: Shape, axis: int, parts: int) -> Shape:
+def part(shape: Shape, axis: Axis, parts: int) -> Shape:
     """(rows, cols) of one of ``parts`` strips along an axis."""
     rows, cols = shape
-    return (rows // parts, cols) if axis == ROWS else (rows, cols // parts)
+    return (rows // parts, cols) if axis is Axis.ROWS else (rows, cols // parts)
 
 
 class Narrow(Strip):
     """One kernel as it is for a strip.  Raises NoStrip where it cannot be cut so."""
 
-    def __init__(self, k: Kernel, axis: int, parts: int) -> None:
-        self.axis, self.parts, self.moves = axis, parts, {}  # type: tuple[int, int, dict[Ref, str]]
+    def __init__(self, k: Kernel, axis: Axis, parts: int) -> None:
+        self.axis, self.parts, self.moves = axis, parts, {}  # type: tuple[Axis, int, dict[Ref, str]]
         self.extent = k.domain[axis]
         if self.extent % parts or any(o.row_sum for o in k.outputs):
             raise NoStrip
@@ -55,7 +56,7 @@ class Narrow(Strip):
 
     def cut(self, e: Expr) -> Expr:
         size = e.shape[self.axis]
-        moving = size == self.extent if self.axis == COLUMNS else size > 1
+        moving = size == self.extent if self.axis is Axis.COLUMNS else size > 1
         if e.op in PLACED or size % self.parts and size > 1 or not moving and size > 1:
             raise NoStrip
         if e.op == "load":

@@ -72,9 +72,10 @@ class PackedSchedule:
         inside = {i for loop in self.loops for i in range(loop.first, loop.last + 1)}
         for i, k in enumerate(self.kernels):
             if loop := loops.get(i):
-                axis = ("rows", "columns")[loop.axis]
                 held = f" holding {', '.join(map(str, sorted(loop.inside)))}" if loop.inside else ""
-                out.append(f"loop over {loop.parts} strips of {axis}: kernels {loop.first} to {loop.last}{held}")
+                out.append(
+                    f"loop over {loop.parts} strips of {loop.axis.text}: kernels {loop.first} to {loop.last}{held}"
+                )
             reads = ", ".join(f"%{n}" for n in k.reads)
             writes = ", ".join(f"%{n}" for n in k.writes)
             out.append(f"{'  ' if i in inside else ''}{k.name}: {writes} <- {k.anchor.title}({reads})")

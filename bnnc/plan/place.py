@@ -43,6 +43,10 @@ class Placed:
         return self.packed.train
 
     @property
+    def evaluate(self) -> PackedSchedule:
+        return self.packed.evaluate
+
+    @property
     def program(self) -> Program:
         """The training step's: its states are the network's."""
         return self.packed.train.program

@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import accumulate
 
+from ..ir.dtype import Axis
 from ..ir.ref import Ref
-from ..sched.expr import COLUMNS, ROWS
 from ..sched.kernel import Kernel
 from .draft import Cut, Draft, Illegal, Node
 from .narrow import MOVE, part, renamed
@@ -69,7 +69,7 @@ class _Stripper:
         values = (*p.inputs, *p.state_names, *(v for _, v in (*p.results, *p.updates)))
         self.kept = {*map(Ref, values), *self.alias}
         self.unweighed = ps.states | ps.embedded
-        self.bodies: dict[tuple[tuple[Node, ...], int, int], _Body | None] = {}
+        self.bodies: dict[tuple[tuple[Node, ...], Axis, int], _Body | None] = {}
 
     def node(self, k: Kernel) -> Node:
         """A kernel with what it reads and writes in memory: a state's new value is the state."""
@@ -84,7 +84,7 @@ class _Stripper:
         return self.storage[n] if n in self.storage else self.storage[n.first]
 
     # -- what a draft is ----------------------------------------------------------------------------------------------
-    def body(self, nodes: tuple[Node, ...], axis: int, parts: int) -> _Body | None:
+    def body(self, nodes: tuple[Node, ...], axis: Axis, parts: int) -> _Body | None:
         """None where what the loop writes would not lie in strips.  Raises Illegal where a kernel cannot be cut."""
         key = nodes, axis, parts
         if key not in self.bodies:
@@ -196,27 +196,27 @@ class _Stripper:
         words, rest = divmod(node.kernel.domain[1], WIDTH)
         return () if rest else tuple(n for n in range(2, words + 1) if words % n == 0)
 
-    def legal(self, node: Node, value: Ref, axis: int, parts: int) -> bool:
+    def legal(self, node: Node, value: Ref, axis: Axis, parts: int) -> bool:
         """Can the kernel be cut so that ``value`` is, too?"""
         try:
             return node.narrow(axis, parts).moves.get(value) == MOVE[axis]
         except Illegal:
             return False
 
-    def runs(self, d: Draft, value: Ref) -> list[tuple[int, tuple[int, ...], list[Node]]]:
+    def runs(self, d: Draft, value: Ref) -> list[tuple[Axis, tuple[int, ...], list[Node]]]:
         """The readers of ``value`` in runs that can share a loop with a maker: axis, numbers of strips, readers."""
         maker = d.nodes[d.writers[value][0]]
         columns = self.column_ways(maker)
-        columns = columns if columns and self.legal(maker, value, COLUMNS, columns[-1]) else ()
+        columns = columns if columns and self.legal(maker, value, Axis.COLUMNS, columns[-1]) else ()
         divisors = (n for n in range(2, self.samples + 1) if self.samples % n == 0)
-        rows = tuple(n for n in divisors if self.legal(maker, value, ROWS, n))
-        runs: list[tuple[int, tuple[int, ...], list[Node]]] = []
+        rows = tuple(n for n in divisors if self.legal(maker, value, Axis.ROWS, n))
+        runs: list[tuple[Axis, tuple[int, ...], list[Node]]] = []
         for node in (d.nodes[i] for i in d.readers.get(value, ())):
-            if columns and self.legal(node, value, COLUMNS, columns[-1]):
-                axis, ways = COLUMNS, columns
+            if columns and self.legal(node, value, Axis.COLUMNS, columns[-1]):
+                axis, ways = Axis.COLUMNS, columns
             else:
-                axis, ways = ROWS, tuple(n for n in rows if self.legal(node, value, ROWS, n))
-            if runs and runs[-1][0] == axis and (both := tuple(n for n in ways if n in runs[-1][1])):
+                axis, ways = Axis.ROWS, tuple(n for n in rows if self.legal(node, value, Axis.ROWS, n))
+            if runs and runs[-1][0] is axis and (both := tuple(n for n in ways if n in runs[-1][1])):
                 runs[-1] = (axis, both, [*runs[-1][2], node])
             else:
                 runs.append((axis, ways, [node]))
@@ -275,9 +275,12 @@ class _Stripper:
         d, changed = self.rewire(d, [d.nodes[i] for i in readers], {v: names[v] for v in chain[maker]})
         d = self.without_unread(d.insert(at, copies), maker)
         ways = self.column_ways(copies[-1])
-        together = [*copies, *(node for node in changed if ways and self.legal(node, names[value], COLUMNS, ways[-1]))]
+        together = [
+            *copies,
+            *(node for node in changed if ways and self.legal(node, names[value], Axis.COLUMNS, ways[-1])),
+        ]
         if ways and len(together) > 1:
-            d = d.gather(together, COLUMNS, ways)
+            d = d.gather(together, Axis.COLUMNS, ways)
         return d.pruned(self.is_kept)
 
     def later(self, d: Draft, value: Ref, peak: int) -> list[int]:

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 from ..diag import NOWHERE, Span
-from ..ir.dtype import LANES, NUMBER_BYTES, Packing, ceil_div
+from ..ir.dtype import LANES, NUMBER_BYTES, Axis, Packing, ceil_div
 from ..ir.ref import Ref, Side
 
 WORD = 32  # bits
@@ -115,12 +115,12 @@ class Storage:
 
 @dataclass(frozen=True)
 class Loop:
-    """Kernels ``first`` to ``last`` of a schedule run ``parts`` times, for one strip of ``axis`` (rows 0, columns 1)
-    after the other.  ``inside``: storages that hold one strip and are dead between two."""
+    """Kernels ``first`` to ``last`` of a schedule run ``parts`` times, for one strip of ``axis`` after the
+    other.  ``inside``: storages that hold one strip and are dead between two."""
 
     first: int
     last: int
-    axis: int
+    axis: Axis
     parts: int
     inside: frozenset[Ref] = frozenset()
 

@@ -13,7 +13,6 @@ from ..ir.ref import Ref
 from ..ir.sequence import FROM_MEMORY
 
 Shape = tuple[int, int]
-ROWS, COLUMNS = 0, 1  # axes of a shape
 INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "le": "<=", "ge": ">=", "gt": ">", "eq": "=="}
 
 LONG = 100  # characters of a tree's text before its parts get names

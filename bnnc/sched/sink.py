@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..ir.dtype import INTEGERS
+from ..ir.dtype import INTEGERS, Axis
 from ..ir.ref import Ref
 from .anchor import Map, Reduce
-from .expr import COLUMNS, Expr
+from .expr import Expr
 from .fuse import drop_unread
 from .kernel import Kernel, Output, Schedule, Scheduled
 
@@ -68,7 +68,7 @@ class _Sinker:
             j
             for j in self.reading(made)
             if isinstance(a := (k := self.at(j)).anchor, Reduce)
-            and a.axis == COLUMNS
+            and a.axis is Axis.COLUMNS
             and set(k.reads) <= made
             and all(c.how == "sum" and c.expr.dtype in INTEGERS for c in a.accs)
             and all(o.expr.op == "acc" for o in k.outputs)

@@ -238,7 +238,7 @@ def test_bench(home: Path) -> None:
 def test_bench_predicts_the_step_and_each_kernel(home: Path) -> None:
     result = json.loads(shell(home / "net", "bench", "--json", "--kernels", "--steps", "5").stdout)
     kernels = result["kernels"]
-    train = bnnc.load(home / "net.bnn").plan().planned.placed.packed.train
+    train = bnnc.load(home / "net.bnn").plan().planned.placed.train
     assert sorted(k["name"] for k in kernels) == sorted(k.name for k in train.kernels)
     assert sum(k["predicted_ms"] for k in kernels) == pytest.approx(result["predicted_ms"], rel=1e-4)
     measured = [k["measured_ms"] for k in kernels]

@@ -252,7 +252,7 @@ def triton(case: Case) -> None:
     from triton_helpers import TritonLibrary  # noqa: PLC0415
 
     planned = case.plan(target="triton", verify=1)
-    work = added(kernel_costs(planned.placed.packed.train))
+    work = added(kernel_costs(planned.placed.train))
     if work.operations + work.moved > TRITON_WORK:
         return
     lib = TritonLibrary(planned)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from helpers import plan
 
+from bnnc.ir.dtype import Axis
 from bnnc.ir.ref import Ref
 from bnnc.plan.draft import Cut, Draft, Illegal, Node
 from bnnc.plan.place import live_bytes
@@ -24,7 +25,7 @@ def draft(text: str, *cuts: tuple[int, int]) -> Draft:
     for kernel in text.split():
         writes, reads = (tuple(map(Ref, x.split(","))) if x else () for x in kernel.split("<"))
         nodes.append(Node(cast(Any, SimpleNamespace(reads=reads, writes=writes)), {}))
-    return Draft(tuple(nodes), tuple(Cut(first, last, 1, 4, WAYS) for first, last in cuts))
+    return Draft(tuple(nodes), tuple(Cut(first, last, Axis.COLUMNS, 4, WAYS) for first, last in cuts))
 
 
 def names(d: Draft) -> str:
@@ -35,7 +36,7 @@ def names(d: Draft) -> str:
     return " ".join(words)
 
 
-def gather(d: Draft, wanted: str, axis: int = 1, ways: tuple[int, ...] = WAYS) -> Draft:
+def gather(d: Draft, wanted: str, axis: Axis = Axis.COLUMNS, ways: tuple[int, ...] = WAYS) -> Draft:
     nodes = [node for node in d.nodes if node.writes & set(map(Ref, wanted.split()))]
     return d.gather(nodes, axis, ways)
 
@@ -65,7 +66,7 @@ def test_loops_that_share_a_kernel_become_one() -> None:
     d = draft("a< b<a x< c<b", (0, 1))
     assert names(gather(d, "b c")) == "x [a b c]"
     with pytest.raises(Illegal):
-        gather(d, "b c", axis=0)
+        gather(d, "b c", axis=Axis.ROWS)
     with pytest.raises(Illegal):
         gather(d, "b c", ways=(3,))
 

@@ -10,6 +10,7 @@ import pytest
 from helpers import plan
 from nets import STRIPS, on
 
+from bnnc.ir.dtype import Axis
 from bnnc.ir.ref import Ref, Side
 from bnnc.plan.check import check_plan
 from bnnc.plan.place import live_bytes, place, timeline
@@ -33,7 +34,7 @@ def test_a_kernel_alone_in_a_loop_reads_nothing_that_it_makes() -> None:
     """
     packed = plan(STRIPS["integer"]).placed.packed
     (i,) = (i for i, k in enumerate(packed.train.kernels) if k.writes == (Ref("dense2.wb"),))
-    train = replace(packed.train, loops=(Loop(i, i, 1, 2),))
+    train = replace(packed.train, loops=(Loop(i, i, Axis.COLUMNS, 2),))
     step = timeline(train, Side.TRAIN)[i + 1]
     assert step.reads == (Ref("dense2.weight"),) and step.writes == (Ref("dense2.wb"),)
     check_plan(place(replace(packed, train=train)).plan)
@@ -41,8 +42,8 @@ def test_a_kernel_alone_in_a_loop_reads_nothing_that_it_makes() -> None:
 
 def test_both_axes_and_second_makings_occur() -> None:
     """The networks above are not all of one kind."""
-    packed = [plan(on(text)).placed.packed.train for text in STRIPS.values()]
-    assert {loop.axis for ps in packed for loop in ps.loops} == {0, 1}
+    packed = [plan(on(text)).placed.train for text in STRIPS.values()]
+    assert {loop.axis for ps in packed for loop in ps.loops} == {*Axis}
     assert any(n.copy > 1 for ps in packed for k in ps.kernels for n in k.writes)
     assert any(ps.storage[n].shape[1] == 16 for ps in packed for loop in ps.loops for n in loop.inside)
 

@@ -10,6 +10,7 @@ import pytest
 from bnnc.backends.c.kernels import SKELETONS as C
 from bnnc.backends.triton.kernels import SKELETONS as TRITON
 from bnnc.diag import InternalError
+from bnnc.ir.dtype import Axis
 from bnnc.ir.image import Geometry
 from bnnc.ir.ops import OPS
 from bnnc.ir.program import Op, Value
@@ -39,24 +40,27 @@ def load(name: str, dtype: str, rows: int, cols: int) -> Expr:
 
 BITS, SIGNS, NUMBERS = load("a", "bit", 8, 6), load("b", "bit", 6, 4), load("d", "f32", 8, 4)
 IMAGE = Geometry(2, 2, 1, 1)  # two samples
-MADE = Result("y", "f32")
+Y = Ref("y")
+MADE = Result(Y, "f32")
 SOME: list[tuple[Anchor, tuple[int, int]]] = [
     (Map(), (8, 6)),
-    (Reduce((Acc("y", "f32", "sum", NUMBERS),), 0), (8, 4)),
-    (Reduce((Acc("y", "f32", "max", NUMBERS), Acc("z", "i32", "argmax", NUMBERS)), 1), (8, 4)),
-    (Fold((Acc("y", "i32", "sum", load("i", "i16", 8, 4)),), 2), (8, 4)),
-    (Window((Acc("y", "f32", "max", NUMBERS),), Geometry(2, 2, 2, 2, 2)), (8, 4)),
+    (Reduce((Acc(Y, "f32", "sum", NUMBERS),), Axis.ROWS), (8, 4)),
+    (Reduce((Acc(Y, "f32", "max", NUMBERS), Acc(Ref("z"), "i32", "argmax", NUMBERS)), Axis.COLUMNS), (8, 4)),
+    (Fold((Acc(Y, "i32", "sum", load("i", "i16", 8, 4)),), 2), (8, 4)),
+    (Window((Acc(Y, "f32", "max", NUMBERS),), Geometry(2, 2, 2, 2, 2)), (8, 4)),
     (
-        Group((Acc("y", "bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), Ref("size"), "i32", (1, 1))),
+        Group(
+            (Acc(Y, "bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), Ref("size"), "i32", (1, 1))
+        ),
         (8, 4),
     ),
-    (Contract(Result("y", "i16"), BITS, SIGNS, "nn"), (8, 4)),
+    (Contract(Result(Y, "i16"), BITS, SIGNS, "nn"), (8, 4)),
     (Contract(MADE, BITS, NUMBERS, "tn"), (6, 4)),
-    (Contract(Result("y", "i16"), BITS, load("c", "bit", 8, 4), "tn", load("g", "bool", 8, 6)), (6, 4)),
-    (Convolve(Result("y", "i16"), BITS, SIGNS, "forward", IMAGE), (8, 4)),
+    (Contract(Result(Y, "i16"), BITS, load("c", "bit", 8, 4), "tn", load("g", "bool", 8, 6)), (6, 4)),
+    (Convolve(Result(Y, "i16"), BITS, SIGNS, "forward", IMAGE), (8, 4)),
     (Convolve(MADE, NUMBERS, SIGNS, "back", IMAGE), (8, 6)),
     (Convolve(MADE, BITS, NUMBERS, "weight", IMAGE), (6, 4)),
-    (Recur(Result("y", "i16"), "recur", (BITS, load("w", "bit", 4, 6), load("s", "bit", 4, 4)), 2), (8, 4)),
+    (Recur(Result(Y, "i16"), "recur", (BITS, load("w", "bit", 4, 6), load("s", "bit", 4, 4)), 2), (8, 4)),
 ]
 KINDS = [f"{i}_{anchor.title.replace(' ', '_')}" for i, (anchor, _) in enumerate(SOME)]
 

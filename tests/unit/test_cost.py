@@ -43,7 +43,7 @@ def test_convolutions_meet_every_pixel_with_every_position() -> None:
 
 def test_bytes_are_those_of_the_buffers_that_kernels_touch() -> None:
     p = bnnc.parse(MLP.format("bit[100]")).plan().planned
-    train = p.placed.packed.train
+    train = p.placed.train
     assert p.report.cost.moved == sum(train.storage[n].nbytes for k in train.kernels for n in {*k.reads, *k.writes})
     assert (
         p.report.cost.moved > p.placed.plan.state_bytes
@@ -62,6 +62,6 @@ def test_the_program_holds_what_the_plan_counts() -> None:
     planned = bnnc.parse(CONV).plan().planned
     source = emit_source(planned)
     rows = re.findall(r"^    K\((k\d+_\w+), \w+, (\d+), ([-0-9.,ef ]+), (?:AT\(|NULL)", source.text[source.main], re.M)
-    assert [name for name, _, _ in rows] == [k.name for k in planned.placed.packed.train.kernels]
+    assert [name for name, _, _ in rows] == [k.name for k in planned.placed.train.kernels]
     columns = zip(*([float(x.rstrip("f")) for x in counts.split(", ")] for _, _, counts in rows), strict=True)
     assert [sum(c) for c in columns] == pytest.approx(astuple(planned.report.cost), rel=1e-6)

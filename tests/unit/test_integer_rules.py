@@ -69,7 +69,7 @@ def test_counters_are_the_same_without_the_optional_passes(disable):
 
 
 def test_flips_ride_on_the_update():
-    kernels = plan(integer((70, 35, 15, 4), rule="bep")).placed.packed.train.kernels
+    kernels = plan(integer((70, 35, 15, 4), rule="bep")).placed.train.kernels
     updates = [k for k in kernels if any(o.ref.role == "weight_new" for o in k.outputs)]
     assert len(updates) == 2 and all([o.row_sum for o in k.outputs] == [False, True] for k in updates)
 
@@ -77,7 +77,7 @@ def test_flips_ride_on_the_update():
 # -- group sizes and classifiers ---------------------------------------------------------------------------------------
 def test_each_layer_has_its_group_size():
     def sizes(group: str) -> list[int]:
-        kernels = plan(integer((33, 105, 75, 4), rule=f"bep(group = {group})")).placed.packed.train.kernels
+        kernels = plan(integer((33, 105, 75, 4), rule=f"bep(group = {group})")).placed.train.kernels
         return [
             k.anchor.size.attr
             for k in sorted((k for k in kernels if isinstance(k.anchor, Group)), key=lambda k: k.where.layer)

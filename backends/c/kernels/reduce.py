@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bnnc.diag import InternalError
-from bnnc.ir.dtype import INTEGERS
+from bnnc.ir.dtype import INTEGERS, Axis
 from bnnc.sched.anchor import Acc, Fold, Reduce
-from bnnc.sched.expr import ROWS
 
 from ..expr import Printer
 from .base import KernelText, Skeleton, lanes
@@ -14,13 +13,13 @@ from .base import KernelText, Skeleton, lanes
 def reduce(s: Skeleton, x: Reduce) -> KernelText:
     """Rows are added a vector of columns at a time; columns, and a single column's rows, number by number."""
     rows, cols = s.k.domain
-    one = x.axis == ROWS and cols == 1
-    vectors = x.axis == ROWS and not one
+    one = x.axis is Axis.ROWS and cols == 1
+    vectors = x.axis is Axis.ROWS and not one
     mode, inner = ("v", "r") if vectors else ("s", "r" if one else "c")
     accs = {i: s.names.new(f"acc{i}") for i in range(len(x.accs))}
     pr = s.printer(mode, inner)
     inside = pr.print([a.expr for a in x.accs], tuple(a.expr for a in x.accs if a.how != "sum"))
-    if any(a.how == "argmax" for a in x.accs) and x.axis == ROWS:
+    if any(a.how == "argmax" for a in x.accs) and x.axis is Axis.ROWS:
         raise InternalError("argmax runs along columns")
     steps = [_step(s, a, accs[i], pr, vectors, inner) for i, a in enumerate(x.accs)]
     code, stores = s.outputs(mode, "r", accs)

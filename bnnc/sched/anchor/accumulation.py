@@ -10,12 +10,12 @@ from typing import Self
 import numpy as np
 
 from ...diag import InternalError
-from ...ir.dtype import NUMPY
+from ...ir.dtype import NUMPY, Axis
 from ...ir.image import Geometry, geometry
 from ...ir.ops import OPS, Array
 from ...ir.program import Op, Value
 from ...ir.ref import Ref
-from ..expr import COLUMNS, ROWS, Expr, Shape
+from ..expr import Expr, Shape
 from .base import ELEMENTS, Anchor, Evaluate, NoStrip, Result, Strip, Terms
 
 
@@ -65,27 +65,27 @@ class Accumulation(Anchor):
 
 @dataclass(frozen=True)
 class Reduce(Accumulation):
-    """Over the rows (``axis`` 0) or the columns (1) of the domain."""
+    """Along an axis of the domain."""
 
-    axis: int
+    axis: Axis
 
     ops = ("reduce",)
     joins = True
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
-        return cls((Acc(Ref(made.name), made.dtype, op["how"], inputs[0]),), op["axis"]), inputs[0].shape
+        return cls((Acc(Ref(made.name), made.dtype, op["how"], inputs[0]),), Axis(op["axis"])), inputs[0].shape
 
     @property
     def title(self) -> str:
-        return "reduce_rows" if self.axis == ROWS else "reduce_cols"
+        return "reduce_rows" if self.axis is Axis.ROWS else "reduce_cols"
 
     @property
     def walk(self) -> Hashable:
         return self.title
 
     def out_shape(self, domain: Shape) -> Shape:
-        return (1, domain[1]) if self.axis == ROWS else (domain[0], 1)
+        return (1, domain[1]) if self.axis is Axis.ROWS else (domain[0], 1)
 
     def run(self, value: Evaluate, domain: Shape) -> list[Array]:
         return [
@@ -97,7 +97,7 @@ class Reduce(Accumulation):
         ]
 
     def narrow(self, strip: Strip) -> Self:
-        if self.axis == COLUMNS or strip.axis == ROWS:
+        if self.axis is Axis.COLUMNS or strip.axis is Axis.ROWS:
             raise NoStrip
         return self.mapped(strip.cut)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, Self
 
 from ...diag import InternalError
-from ...ir.dtype import Packing
+from ...ir.dtype import Axis, Packing
 from ...ir.ops import Array
 from ...ir.program import Op, Value
 from ...ir.ref import Ref
@@ -39,7 +39,7 @@ class Terms:
 class Strip(Protocol):
     """A strip of a kernel's rows or columns.  Each method gives an operand as the strip sees it, or raises NoStrip."""
 
-    axis: int
+    axis: Axis
 
     def cut(self, e: Expr) -> Expr:
         """What has the whole extent moves with the strip, what is broadcast stays."""

@@ -7,12 +7,11 @@ from dataclasses import astuple, dataclass, replace
 from math import prod
 from typing import Any, ClassVar, Self
 
-from ...ir.dtype import ONE_BIT, Packing
+from ...ir.dtype import ONE_BIT, Axis, Packing
 from ...ir.image import Geometry, geometry
 from ...ir.ops import OPS, Array, contract_dims
 from ...ir.program import Op, Value
 from ...ir.ref import Ref
-from ..expr import ROWS as ALONG_ROWS
 from ..expr import Expr, Shape
 from .base import Anchor, Evaluate, NoStrip, Result, Strip, Terms
 
@@ -165,9 +164,9 @@ class Convolve(Product):
         return [OPS[op].run([value(self.a), value(self.b)], attrs, self.result.dtype)]
 
     def narrow(self, strip: Strip) -> Self:
-        if self.groups > 1 or (strip.axis == ALONG_ROWS and self.form == "weight"):
+        if self.groups > 1 or (strip.axis is Axis.ROWS and self.form == "weight"):
             raise NoStrip
-        if strip.axis == ALONG_ROWS:
+        if strip.axis is Axis.ROWS:
             return replace(self, a=strip.cut(self.a), b=strip.fixed(self.b))
         a = strip.fixed(self.a)
         return replace(self, a=a, b=strip.taps(self.b) if self.form == "back" else strip.cut(self.b))
