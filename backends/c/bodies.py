@@ -60,9 +60,9 @@ def identifiers(placed: Placed) -> dict[Ref, str]:
     return {n: names.new(ident(n)) for n in dict.fromkeys(places)}
 
 
-def calls(placed: Placed) -> list[Call]:
-    """The kernels of the training step, then those of the evaluation step."""
-    idents = identifiers(placed)
+def calls(placed: Placed, idents: Mapping[Ref, str] | None = None) -> list[Call]:
+    """The kernels of the training step, then those of the evaluation step.  ``idents``: where they are known."""
+    idents = identifiers(placed) if idents is None else idents
     made = [x for ps, side in placed.packed.sides for x in _calls(Memory(ps, side, idents))]
     names, bodies = set[str](), dict[Body, Body]()
     for body, users in distinct(made).items():

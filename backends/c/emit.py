@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import astuple
@@ -10,13 +9,8 @@ from importlib import resources
 from itertools import groupby
 from typing import Any
 
-import numpy as np
-
 from bnnc.diag import error
-from bnnc.ir.interp import constant_array
-from bnnc.ir.ref import Ref
 from bnnc.model import Model
-from bnnc.plan.codec import encode
 from bnnc.plan.cost import kernel_costs
 from bnnc.plan.place import Placed
 from bnnc.plan.report import Report, totals
@@ -24,8 +18,9 @@ from bnnc.source import Source
 from bnnc.version import __version__
 
 from ..render import render, template_text
-from .bodies import Call, calls, distinct, identifiers
+from .bodies import distinct
 from .contract import all_ranges, contract
+from .emission import Emission
 from .expr import literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
 from .net import buffer_rows, defines, net, numbered, state_rows
@@ -46,31 +41,6 @@ def _poison(placed: Placed, n_train: int) -> list[dict[str, Any]]:
     return sorted(out, key=lambda d: (d["after"], d["offset"]))
 
 
-def constants(placed: Placed) -> dict[Ref, dict[str, Any]]:
-    """Embedded bit matrices by storage, as words in each packing that is read."""
-    out: dict[Ref, dict[str, Any]] = {}
-    idents = identifiers(placed)
-    for ps in placed.packed:
-        for s in ps.constants:
-            value = ps.program.value[s.ref.value]
-            array = constant_array(value, next(c for c in ps.program.constants if c.name == value.name))
-            words = [f"0x{w:08x}" for w in np.frombuffer(encode(s, array), "<u4")]
-            out[s.ref] = {
-                "ident": idents[s.ref],
-                "what": str(s),
-                "lines": [", ".join(words[i : i + 10]) for i in range(0, len(words), 10)],
-                "n": len(words),
-            }
-    return out
-
-
-def spec_hash(model: Model, constants: list[dict[str, Any]]) -> str:
-    """The Model's hash, and with embedded constants theirs too: weights that were trained with others mean nothing."""
-    if not constants:
-        return model.hash
-    return hashlib.sha256(repr((model.hash, [k["lines"] for k in constants])).encode()).hexdigest()[:16]
-
-
 def how(name: str, target: Target) -> str:
     """The command that compiles the text."""
     if not target.bare:
@@ -78,40 +48,41 @@ def how(name: str, target: Target) -> str:
     return f"{target.compilers[0]} {' '.join(target.flags)} -ffreestanding -c {name}.c"
 
 
-def kernel_rows(placed: Placed, kernels: list[Call]) -> tuple[list[str], list[str]]:
+def kernel_rows(x: Emission) -> tuple[list[str], list[str]]:
     """Of TRAIN and of EVAL: each kernel's name, function and line, what the plan counts, and where its operands lie;
     NULL where the function knows.
     """
-    idents, rows = identifiers(placed), []
-    for call, cost in zip(kernels, (c for ps in placed.packed for c in kernel_costs(ps)), strict=True):
+    rows = []
+    for call, cost in zip(x.calls, (c for ps in x.placed.packed for c in kernel_costs(ps)), strict=True):
         counts = [str(n) if n <= 1 << 24 else literal(float(n)) for n in astuple(cost)]  # as a float, exactly
-        at = f"AT({', '.join(f'AT_{idents[n]}' for n in call.operands)})" if call.body.shared else "NULL"
+        at = f"AT({', '.join(f'AT_{x.idents[n]}' for n in call.operands)})" if call.body.shared else "NULL"
         rows.append(", ".join((call.name, call.body.name, str(call.line), *counts, at)))
-    n = len(placed.train.kernels)
+    n = len(x.placed.train.kernels)
     return rows[:n], rows[n:]
 
 
-def kernels_text(name: str, placed: Placed, kernels: list[Call], target: Target) -> str:
+def kernels_text(x: Emission, target: Target) -> str:
     """The file of all functions."""
-    partial, found = [x for x in target.levels if x.only], all_ranges(placed)
+    partial, found = [level for level in target.levels if level.only], all_ranges(x.placed)
     return render(
         "c/kernels.h.j2",
-        name=name,
-        file=name,
-        bodies=[(body, contract(body, users, found)) for body, users in distinct(kernels).items()],
-        only="".join(x.only for x in partial),
-        partial="".join(x.name for x in partial),
+        name=x.model.name,
+        file=x.model.name,
+        bodies=[(body, contract(body, users, found)) for body, users in distinct(x.calls).items()],
+        only="".join(level.only for level in partial),
+        partial="".join(level.name for level in partial),
         base=target.levels[0].name,
     )
 
 
-def _banner(model: Model, placed: Placed, report: Report, target: Target) -> dict[str, Any]:
+def _banner(x: Emission, report: Report, target: Target) -> dict[str, Any]:
     """What a program is, how it is built, what it needs, and the spec."""
+    model = x.model
     return {
         "name": model.name,
         "file": model.name,
         "version": __version__,
-        "hash": spec_hash(model, list(constants(placed).values())),
+        "hash": x.hash,
         "rule": model.rule.name,
         "optimizer": model.optimizer.name,
         "batch": model.batch,
@@ -123,34 +94,34 @@ def _banner(model: Model, placed: Placed, report: Report, target: Target) -> dic
     }
 
 
-def _memory(model: Model, placed: Placed, report: Report, target: Target, threads: int, each: int) -> dict[str, Any]:
+def _memory(x: Emission, report: Report, target: Target, threads: int, each: int) -> dict[str, Any]:
     """Sizes, the arena and its buffers, and embedded matrices.  ``each``: bytes of a further thread's stack."""
     system = [
-        *((f"HAS_{x.name.upper()}", 1) for x in target.levels if x.only),
+        *((f"HAS_{level.name.upper()}", 1) for level in target.levels if level.only),
         ("MAX_THREADS", threads),
         ("BARE", 1) if target.bare else ("THREAD_STACK", each),
     ]
     return {
         "bare": target.bare,
         "headers": BARE_HEADERS if target.bare else HEADERS,
-        "defines": [*system, *defines(model, placed)],
-        "arena": placed.plan.arena_bytes,
-        "states": state_rows(placed),
-        "temporaries": buffer_rows(placed, report),
-        "constants": list(constants(placed).values()),
+        "defines": [*system, *defines(x.model, x.placed)],
+        "arena": x.placed.plan.arena_bytes,
+        "states": state_rows(x),
+        "temporaries": buffer_rows(x, report),
+        "constants": list(x.constants.values()),
     }
 
 
-def _step(placed: Placed, kernels: list[Call], target: Target, poison: bool) -> dict[str, Any]:
+def _step(x: Emission, target: Target, poison: bool) -> dict[str, Any]:
     """The kernels of a step, for each instruction set, and the order in which they run."""
-    train, evaluate = placed.packed
+    train, evaluate = x.placed.packed
     first = {"train": 0, "eval": len(train.kernels)}
-    rows = kernel_rows(placed, kernels)
+    rows = kernel_rows(x)
     return {
-        "levels": [(guard, list(same)) for guard, same in groupby(target.levels, key=lambda x: x.guard)],
+        "levels": [(guard, list(same)) for guard, same in groupby(target.levels, key=lambda level: level.guard)],
         "train": rows[0],
         "evaluate": rows[1],
-        "poison": _poison(placed, len(train.kernels)) if poison else [],
+        "poison": _poison(x.placed, len(train.kernels)) if poison else [],
         "loops": [
             (n + loop.first, n + loop.last, loop.parts, loop.axis.text)
             for n, ps in zip(first.values(), (train, evaluate), strict=True)
@@ -169,20 +140,20 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
             f"a C program has at most 2 GiB of memory, and this one needs {placed.plan.arena_bytes / 2**30:.2f} GiB",
             help="use a smaller `batch`; `bnnc plan` says how large a network of any size is",
         )
-    name, kernels = model.name, calls(placed)
+    name, x = model.name, Emission(model, placed)
     flash = samples(model, target) if target.bare else ""
-    each = max(stacks(target, kernels)[1], report.threads // max(1, report.workers))
+    each = max(stacks(target, x.calls)[1], report.threads // max(1, report.workers))
     main = render(
         "c/net.c.j2",
-        **_banner(model, placed, report, target),
-        **_memory(model, placed, report, target, threads, each),
-        **_step(placed, kernels, target, poison),
-        net=net(model, placed, report, target.name).lines,
+        **_banner(x, report, target),
+        **_memory(x, report, target, threads, each),
+        **_step(x, target, poison),
+        net=net(x, report, target.name).lines,
         samples=bool(flash),
     )
     files = [
         (f"{name}.c", main),
-        (f"{name}_kernels.h", kernels_text(name, placed, kernels, target)),
+        (f"{name}_kernels.h", kernels_text(x, target)),
         (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n"),
     ]
     files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []

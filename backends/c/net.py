@@ -18,7 +18,7 @@ from bnnc.plan.place import Placed
 from bnnc.plan.report import Report, buffers_by_size, totals
 from bnnc.version import __version__
 
-from .bodies import identifiers
+from .emission import Emission
 from .expr import literal
 from .size import THRESHOLDS, sample_bytes
 
@@ -100,34 +100,33 @@ def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
     ]
 
 
-def state_rows(placed: Placed) -> list[str]:
+def state_rows(x: Emission) -> list[str]:
     """Of STATES: everything that outlives a step, in the order in which it was declared."""
-    row = _rows(placed)
+    row = _rows(x)
     return [
         f"{row[n]}, {s.init.upper()}, {literal(s.init_value)}, {s.limit}, {s.stream}, {int(s.role != 'moment')}"
-        for n, s in ((Ref(s.name), s) for s in placed.program.states)
+        for n, s in ((Ref(s.name), s) for s in x.placed.program.states)
     ]
 
 
-def buffer_rows(placed: Placed, report: Report) -> list[str]:
+def buffer_rows(x: Emission, report: Report) -> list[str]:
     """Of TEMPORARIES: all other buffers, with the times between which they are alive."""
-    row = _rows(placed)
+    row = _rows(x)
     return [f"{row[b.ref]}, {b.first}, {b.last}" for b in buffers_by_size(report) if b.region != "state"]
 
 
-def _rows(placed: Placed) -> dict[Ref, str]:
+def _rows(x: Emission) -> dict[Ref, str]:
     """What a row begins with: identifier, name, type, shape, offset, bytes, and the line of the spec."""
-    idents = identifiers(placed)
     return {
         b.ref: ", ".join(
             (
-                idents[b.ref],
+                x.idents[b.ref],
                 c_string(b.name),
                 DTYPE[b.storage.dtype],
                 *map(str, (*b.storage.shape, b.offset, b.nbytes, b.span.line if b.span.file != "<builtin>" else 0)),
             )
         )
-        for b in placed.plan.buffers
+        for b in x.placed.plan.buffers
     }
 
 
@@ -223,9 +222,9 @@ def _scalars(idents: Mapping[Ref, str]) -> Group:
     return {member: f"AT_{idents[n]}" if n in idents else NOWHERE for member, n in at.items()}
 
 
-def net(model: Model, placed: Placed, report: Report, target: str) -> Net:
+def net(x: Emission, report: Report, target: str) -> Net:
     """The record of a network."""
-    idents = identifiers(placed)
+    model, placed, idents = x.model, x.placed, x.idents
     return Net(
         identity=_identity(model, report, target),
         batch=_batch(model, idents),

@@ -28,6 +28,7 @@ from bnnc.version import __version__
 from ..c import emit as c_emit
 from ..c import net as c_net
 from ..c.bodies import function_name
+from ..c.emission import Emission
 from ..render import render
 from .kernels import kernel_text
 from .skeleton import LARGE, Memory, terms
@@ -342,7 +343,7 @@ def _states(placed: Placed) -> list[tuple[Any, ...]]:
 
 def spec_hash(model: Model, placed: Placed) -> str:
     """The name of the states' layout: the C trainer's, so that each resumes the other's checkpoints."""
-    return c_emit.spec_hash(model, list(c_emit.constants(placed).values()))
+    return Emission(model, placed).hash
 
 
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
@@ -370,15 +371,15 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
 
 def host_text(model: Model, placed: Placed, report: Report, target: Target) -> str:
     """The C program around the kernels: the C backend's runtime, and the driver."""
-    dev = device(placed)
+    x, dev = Emission(model, placed), device(placed)
     at = {n: offset for n, offset, _ in dev.constants}
-    constants = [{**k, "at": at[n]} for n, k in c_emit.constants(placed).items()]
+    constants = [{**k, "at": at[n]} for n, k in x.constants.items()]
     return render(
         "triton/host.c.j2",
         name=model.name,
         file=model.name,
         version=__version__,
-        hash=spec_hash(model, placed),
+        hash=x.hash,
         rule=model.rule.name,
         optimizer=model.optimizer.name,
         batch=model.batch,
@@ -390,7 +391,7 @@ def host_text(model: Model, placed: Placed, report: Report, target: Target) -> s
         x_bytes=placed.plan.buffer[Ref("x")].nbytes,
         defines=c_net.defines(model, placed),
         constants=constants,
-        states=c_net.state_rows(placed),
-        temporaries=c_net.buffer_rows(placed, report),
-        net=c_net.net(model, placed, report, target.name).lines,
+        states=c_net.state_rows(x),
+        temporaries=c_net.buffer_rows(x, report),
+        net=c_net.net(x, report, target.name).lines,
     )

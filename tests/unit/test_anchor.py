@@ -49,9 +49,7 @@ SOME: list[tuple[Anchor, tuple[int, int]]] = [
     (Fold((Acc(Y, "i32", "sum", load("i", "i16", 8, 4)),), 2), (8, 4)),
     (Window((Acc(Y, "f32", "max", NUMBERS),), Geometry(2, 2, 2, 2, 2)), (8, 4)),
     (
-        Group(
-            (Acc(Y, "bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), Ref("size"), "i32", (1, 1))
-        ),
+        Group((Acc(Y, "bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), Ref("size"), "i32", (1, 1))),
         (8, 4),
     ),
     (Contract(Result(Y, "i16"), BITS, SIGNS, "nn"), (8, 4)),
