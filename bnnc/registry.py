@@ -30,7 +30,8 @@ class Param:
 
     ``type``: ``int``, ``float``, ``size`` (bytes), ``name`` (one of ``choices``), ``bool`` (``on``/``off``/``true``/
     ``false``), ``str``, ``ints`` (list), ``tensor`` (``u8[28, 28]``, a TensorType), ``encoder`` or ``call:TABLE`` (a
-    name or call of that table; the value and the default are Calls, and ``check`` fills in every argument).
+    name or call of that table, one of ``choices`` where there are some; the value and the default are Calls, and
+    ``check`` fills in every argument).
     A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` with
     ``type="name"`` means "decided by the rule", of an encoder "by the form of the data".  Bounds are inclusive unless
     ``above``.  ``otherwise`` says in words what stands for a default of None.
@@ -167,6 +168,17 @@ schedules: Table[Named[None]] = Table("schedule")  # the trainer's, by name
 encoders: Table[Named[Encoder | None]] = Table("encoder")  # None: numbers stay numbers
 sources: Table[Named[None]] = Table("data source")  # the reader's, by name
 classifiers: Table[Named[Classifier]] = Table("classifier")
+
+
+def numerics_of(call: Call) -> Call:
+    """What a rule's arguments say about numbers: those of the rule that its ``numerics`` names, else its own."""
+    found: Call = dict(call.args).get("numerics", call)
+    return found
+
+
+def rule_of(call: Call, table: Mapping[str, Named[Rule]] = rules) -> Rule:
+    """The record of the rule that a spec names, with its arguments."""
+    return table[call.name].impl.given(call)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,10 @@ UPDATES = Streams(0xE0000000, 1 << 28, "the chances of updates, by the state tha
 CLASSIFIERS = Streams(0xF0000000, 0x800, "the fixed classifiers of layers")
 EXPANSIONS = Streams(0xF0000800, 0x800, "the fixed expansions of recurrent layers")
 FRAMES = Streams(0xF0001000, 0x1000, "the trials that make a classifier a frame")
+FEEDBACK = Streams(0xF0002000, 0x10000, "the fixed feedback to layers")
 HOLDOUT = Streams(0xFFFFFFFE, 1, "the keys of the permutation that chooses held-out samples")
 ORDER = Streams(0xFFFFFFFF, 1, "the keys of the order of samples")
-STREAMS = (STATES, DROPOUT, UPDATES, CLASSIFIERS, EXPANSIONS, FRAMES, HOLDOUT, ORDER)
+STREAMS = (STATES, DROPOUT, UPDATES, CLASSIFIERS, EXPANSIONS, FRAMES, FEEDBACK, HOLDOUT, ORDER)
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)

@@ -41,6 +41,18 @@ DENSE: dict[str, str] = {
         body="  dense 17; batchnorm;\n"
         "  residual { sign; dense 17; batchnorm; }\n  residual { sign; dense 17; batchnorm; }\n  sign;\n",
     ),
+    # rules that send no gradient through weights
+    "dfa": spec((70, 33, 17, 10), rule="dfa", batch=37),
+    "dfa-sign": spec((33, 17, 10), rule="dfa(error = sign, numerics = edge)", batch=19),
+    "drtp": spec((70, 33, 17, 10), rule="drtp(numerics = edge)", optimizer="adam(v = elide)", batch=37),
+    "hsic": spec((33, 40, 17, 10), rule="hsic", batch=21),
+    "hsic-edge": spec((33, 17, 17, 3), rule="hsic(numerics = edge)", optimizer="bop", batch=37),
+    "hsic-residual": spec(
+        (33, 17, 10),
+        rule="hsic",
+        batch=19,
+        body="  dense 17; batchnorm;\n  residual { sign; dense 17; batchnorm; }\n  sign;\n",
+    ),
     # rules without floats
     "bep": spec((70, 33, 15, 9, 3), kind="bit", rule="bep", batch=37),
     "bep-small-words": spec((33, 15, 9, 3), kind="sign", rule="bep(bits = 5, group = 3, tie = keep)", batch=33),
@@ -135,6 +147,8 @@ LATER = (
     "bep-long-sums",
     "local-no-reinforcement",
     "local-freeze-first",
+    "dfa-sign",
+    "hsic-edge",
     "rnn-one-step",
     "rnn-wide",
     "standard-bit-input",
@@ -159,6 +173,8 @@ TRITON_DENSE = {
             " sign clip = 1.25;\n  dense 9 scale = mean; batchnorm; sign;\n"
         ),
     ),
+    "hsic": spec((33, 17, 9, 5), rule="hsic(numerics = edge)", batch=9),
+    "dfa-sign": spec((33, 17, 9, 5), rule="dfa(error = sign)", batch=9),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
 # Rules without floats; a step in Triton's interpreter takes seconds.
@@ -183,6 +199,9 @@ PROVED = {
             body="conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten;",
         ).replace("u8[1]", "u8[8, 8, 3]")
     ),
+    "dfa": spec((70, 33, 17, 10), rule="dfa(numerics = edge)", batch=37),
+    "drtp": spec((70, 33, 17, 10), rule="drtp", batch=37),
+    "hsic": spec((70, 33, 17, 10), rule="hsic(numerics = edge)", batch=37),
     "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
     "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
 }
@@ -265,6 +284,25 @@ IMAGES: dict[str, str] = {
     ),
     "residual": net(
         "5, 5, 3", "conv 20; batchnorm", "residual { sign; conv 20 padding = same; batchnorm; } sign", rule="standard"
+    ),
+    # rules that send no gradient through weights
+    "dfa": net(
+        "6, 6, 3", f"conv 20 padding = same; {BN}; maxpool", f"conv 9; {BN}", rule="dfa(numerics = edge)", batch=9
+    ),
+    "drtp": net(
+        "6, 6, 3",
+        "conv 20; batchnorm",
+        "residual { sign; conv 20 padding = same; batchnorm; } sign",
+        f"conv 9; {BN}",
+        rule="drtp",
+    ),
+    "hsic": net(
+        "5, 5, 3",
+        "conv 20; batchnorm",
+        "residual { sign; conv 20 padding = same; batchnorm; } sign",
+        f"conv 9; {BN}",
+        rule="hsic(numerics = edge)",
+        batch=9,
     ),
     # groups
     "groups": net("5, 6, 6", f"conv 9 groups = 3; {BN}", f"conv 6 groups = 3 padding = same; {BN}"),

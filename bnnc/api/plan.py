@@ -54,7 +54,7 @@ class Plan:
 
     @property
     def _rule(self) -> Rule:
-        return registry.rules[self.planned.model.rule.name].impl
+        return registry.rule_of(self.planned.model.rule)
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data, as ``bnnc plan --json`` prints it."""

@@ -231,9 +231,8 @@ class Binder:
 
     def coerce(self, what: str, p: Param, v: ast.Value, scope: Scope, hint: str = "") -> Any:
         """The Python value of ``v`` for parameter ``p`` of ``what``; raises Reported."""
-        table = "encoders" if p.type == "encoder" else p.type.removeprefix("call:") if ":" in p.type else ""
-        if table:
-            return self.call(getattr(self.tables, table), p.name, v, scope, hint)
+        if p.type == "encoder" or p.type.startswith("call:"):
+            return self.call(self.records(p), p.name, v, scope, hint)
         if isinstance(v, ast.Name) and p.type in NUMBERS:
             if hint:
                 raise self.log.fail("B0201", f"unknown name `{v.id}`", v.span, "not defined", hint)
@@ -254,6 +253,11 @@ class Binder:
             case ("name", ast.Name()):
                 return self.choice(of, p, v, hint)
         raise self.wrong_type(of, p, v, hint)
+
+    def records(self, p: Param) -> Mapping[str, Named]:
+        """Those that a call may name: a table, or the parameter's choices of it."""
+        table = getattr(self.tables, "encoders" if p.type == "encoder" else p.type.removeprefix("call:"))
+        return {n: table[n] for n in p.choices} or table
 
     def choice(self, of: str, p: Param, v: ast.Name, hint: str) -> str:
         """A name that is one of the parameter's choices, where it has some.  Raises Reported."""

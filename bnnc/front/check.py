@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .. import builtin
 from ..diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you_mean
 from ..model import Call, Data, Layer, Model, verify_model
-from ..registry import REQUIRED, Param, Tables
+from ..registry import REQUIRED, Param, Tables, rule_of
 from . import ast
 from .bind import Binder, Log, Reported, Scope
 from .network import Expander
@@ -57,7 +57,7 @@ def starved(model: Model, tables: Tables | None = None) -> Starved | None:
     enough.
     """
     tables = tables or builtin.tables()
-    rule, found = tables.rules[model.rule.name].impl, []
+    rule, found = rule_of(model.rule, tables.rules), []
     layers = [(layer, rule.layers.get(layer.kind) or tables.layers[layer.kind]) for layer in rule.rewrite(model).walk()]
     images = any(d.images for _, d in layers)
     for layer, d in layers:
@@ -69,7 +69,7 @@ def starved(model: Model, tables: Tables | None = None) -> Starved | None:
 
 def ignored(model: Model, tables: Tables | None = None) -> dict[str, tuple[str, str]]:
     """Settings of `train` that the model's rule does not read: (reason, help)."""
-    rule = (tables or builtin.tables()).rules[model.rule.name].impl
+    rule = rule_of(model.rule, (tables or builtin.tables()).rules)
     return {name: (reason, help) for name, reason, help in rule.ignores(model)}
 
 
@@ -374,7 +374,7 @@ class _Checker:
 
     def rule(self, model: Model) -> Rule:
         """The record of the model's rule."""
-        return self.tables.rules[model.rule.name].impl
+        return rule_of(model.rule, self.tables.rules)
 
     def fits_rule(self, model: Model) -> None:
         """What the rule and the optimiser cannot train."""

@@ -15,7 +15,7 @@ from typing import Any
 from .. import builtin
 from ..model import Call
 from ..registry import REQUIRED, LayerDef, Named, Param, Tables
-from ..rules.base import Rule
+from ..rules.base import NUMERICS, Rule
 from . import fmt
 from .literals import SIZE_UNITS
 from .parse import parse
@@ -147,7 +147,8 @@ def default_of(p: Param, owner: str, tables: Tables) -> str:
         return ""
     if p.default is not None:
         return shown(p.default, tables, p.type)
-    by_rule = {n: r.impl.defaults(owner, p.name) for n, r in sorted(tables.rules.items()) if isinstance(r.impl, Rule)}
+    own = {n: r.impl for n, r in sorted(tables.rules.items()) if isinstance(r.impl, Rule) and NUMERICS not in r.params}
+    by_rule = {n: rule.defaults(owner, p.name) for n, rule in own.items()}
     found = {value: [n for n, v in by_rule.items() if v == value] for value in by_rule.values() if value is not None}
     if p.otherwise or not found:
         return p.otherwise or "none"
@@ -185,7 +186,10 @@ def _rule_facts(rule: Named, tables: Tables) -> Iterator[tuple[str, str]]:
         return
     left = [n for n, d in tables.layers.items() if d.forward is None and n not in impl.layers]
     yield "takes", rule.about.takes or "every layer" + (f" but {_join(left)}" if left else "")
-    if impl.backward is None:
+    if NUMERICS in rule.params:
+        yield "keeps", "one block at a time" if impl.at_once else "from forward to backward: as its numerics"
+        yield "sets", "what its numerics set"
+    elif impl.backward is None:
         yield "keeps", f"from forward to backward: {_join(impl.keep, 'and') if impl.keep else 'values of every type'}"
         yield (
             "sets",

@@ -20,7 +20,7 @@ from typing import Any
 from .. import builtin
 from ..diag import NOWHERE, Span
 from ..model import Call, Model
-from ..registry import REQUIRED, Param, Tables
+from ..registry import REQUIRED, Param, Tables, rule_of
 from . import ast
 from .check import check
 from .parse import parse
@@ -243,7 +243,7 @@ class _Explicit:
         positional = [p.name for p in params if p.positional]
         count = sum(a.name is None for a in args)
         given = {a.name for a in args} | set(positional[:count])
-        impl = self.tables.rules[self.model.rule.name].impl
+        impl = rule_of(self.model.rule, self.tables.rules)
         for p in params:
             default = p.default
             if default is None and layer:

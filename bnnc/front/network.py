@@ -16,7 +16,7 @@ from typing import Any
 from ..diag import InternalError, Span, did_you_mean
 from ..inputs.encode import settled
 from ..model import Call, Layer, TensorType
-from ..registry import LayerDef, Param, ShapeError, Tables
+from ..registry import LayerDef, Param, ShapeError, Tables, rule_of
 from . import ast
 from .bind import Binder, Log, Reported, Scope, Stop
 from .sections import COUNT, REPEAT
@@ -318,7 +318,7 @@ class Expander:
 
     def decide(self, d: LayerDef, p: Param, rule: Call) -> Any:
         """What the rule sets a parameter to that the spec leaves open; None where it has no say."""
-        value = self.tables.rules[rule.name].impl.defaults(d.name, p.name)
+        value = rule_of(rule, self.tables.rules).defaults(d.name, p.name)
         if value is not None and p.choices and value not in p.choices:
             raise InternalError(f"rule {rule.name} sets {d.name}.{p.name} to {value!r}")
         return value

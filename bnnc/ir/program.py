@@ -9,6 +9,7 @@ mathematics.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -292,6 +293,16 @@ class Builder:
             )
         )
         return T(self, v)
+
+    @contextmanager
+    def behind(self, value: str) -> Iterator[None]:
+        """What is appended meanwhile stands right behind the op that makes ``value``, not at the end."""
+        first = len(self.ops)
+        yield
+        made = self.ops[first:]
+        del self.ops[first:]
+        at = next(i for i, op in enumerate(self.ops) if op.output == value) + 1
+        self.ops[at:at] = made
 
     def const(self, value: float) -> T:
         """A whole Python int is an integer constant, a float an f32 one."""

@@ -51,6 +51,11 @@ class Context:
         return self.model.rule
 
     @property
+    def numerics(self) -> Call:
+        """The arguments about numbers: the rule's own, or those of the rule that its ``numerics`` names."""
+        return registry.numerics_of(self.rule_args)
+
+    @property
     def opt_args(self) -> Call:
         """The optimiser's arguments, every default filled in."""
         return self.model.optimizer
@@ -158,6 +163,8 @@ class Context:
 
     def wgrad(self, name: str, grad: T, unit: float | None = None) -> None:
         """Report a parameter's gradient; ``unit`` is its size where every entry is +-unit."""
+        if grad.shape != self.b[name].shape:
+            raise InternalError(f"the gradient {grad.value} is not of the shape of {self.b[name].value}")
         self.param_grads[name] = (grad if f"{name}.sum" in self.b.values else self.summed(name, grad), unit)
 
     def summed(self, name: str, grad: T) -> T:

@@ -20,7 +20,7 @@ from .context import Context
 from .expand import make_context
 
 
-def _needs_grad(program: Program) -> set[str]:
+def needs_grad(program: Program) -> set[str]:
     """Values that depend on a trained parameter: only these get an input gradient."""
     trained = {s.name for s in program.trained}
     out: set[str] = set()
@@ -32,7 +32,7 @@ def _needs_grad(program: Program) -> set[str]:
 
 def back_propagate(cx: Context, program: Program) -> None:
     """The chain rule over Regions, last to first: how gradients reach the parameters unless a rule says otherwise."""
-    need = _needs_grad(program)
+    need = needs_grad(program)
     loss = program.regions[-1]
     cx.send(loss.output, cx.b[loss.output])
     for region in reversed(program.regions):

@@ -24,13 +24,13 @@ def make_context(model: Model, base: Program, training: bool) -> Context:
         Builder(base),
         model,
         training,
-        registry.rules[model.rule.name].impl,
+        registry.rule_of(model.rule),
         registry.optimizers[model.optimizer.name].impl,
     )
 
 
 def _expand_one(model: Model, training: bool) -> Program:
-    rule = registry.rules[model.rule.name].impl
+    rule = registry.rule_of(model.rule)
     model = rule.rewrite(model)
     cx = make_context(
         model, new_program("train" if training else "evaluate", rule.keep if training else None), training

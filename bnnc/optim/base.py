@@ -43,7 +43,7 @@ def moment(cx: Context, w: T, suffix: str) -> T:
 
 def store(cx: Context, w: T, new: T, role: str) -> None:
     """Write a new latent weight or parameter: clipped if the rule clips weights, rounded to its storage."""
-    if role == "weight" and cx.rule_args["clip"]:
+    if role == "weight" and cx.numerics["clip"]:
         new = new.clip(-clip_at(cx), clip_at(cx))
     cx.b.update(w, new.to(w.dtype).named(f"{_role(w)}_new"))
 

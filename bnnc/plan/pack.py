@@ -157,22 +157,10 @@ class _Packer:
     def kernel(self, k: Kernel) -> None:
         """Append a kernel that reads each operand in the packing that it wants, and before it the copies that are
         missing."""
-        change = {}
-        for name, packing in k.anchor.wants():
-            storage = self.stored(name, packing)
-            v = self.p.value[name.value]
-            load = Expr("load", (), name, v.dtype, v.shape)
-            if storage not in self.storages and name not in self.constant:
-                made = Output(storage, load).because(f"pack: a copy, {_packing(packing)}, for {_reader(k)}")
-                title = f"repack_{str(name).replace('.', '_')}"
-                self.kernels.append(Kernel(Map(), v.shape, (made,), k.where, title))
-            self.add(storage, packing)
-            change[name] = replace(load, attr=storage)
+        k, change = self.operands(k)
         for name in k.reads:
             if name in self.constant and name not in change:
                 self.add(name)
-        if change:
-            k = replace(k, anchor=k.anchor.mapped(lambda e: e.substitute(change)))
         outputs = []
         for o in k.outputs:
             self.add(o.ref, self.base.get(o.ref, Packing.COLUMNS))
@@ -184,6 +172,32 @@ class _Packer:
                     outputs.append(replace(o, ref=copy).because(reason))
                     self.add(copy, packing)
         self.kernels.append(replace(k, outputs=tuple(outputs)))
+
+    def operands(self, k: Kernel) -> tuple[Kernel, dict[Ref, list[Expr]]]:
+        """The kernel with its anchor's one-bit operands as they are stored, and those by value: one an operand that
+        the value is, since a product of a value with itself wants it twice, packed otherwise.
+        """
+        change: dict[Ref, list[Expr]] = {}
+        for name, packing in k.anchor.wants():
+            storage = self.stored(name, packing)
+            v = self.p.value[name.value]
+            load = Expr("load", (), name, v.dtype, v.shape)
+            if storage not in self.storages and name not in self.constant:
+                made = Output(storage, load).because(f"pack: a copy, {_packing(packing)}, for {_reader(k)}")
+                title = f"repack_{str(name).replace('.', '_')}"
+                self.kernels.append(Kernel(Map(), v.shape, (made,), k.where, title))
+            self.add(storage, packing)
+            change.setdefault(name, []).append(replace(load, attr=storage))
+        if change:
+            todo, first = {n: [*es] for n, es in change.items()}, {n: es[0] for n, es in change.items()}
+
+            def packed(e: Expr) -> Expr:
+                if e.op != "load" or e.attr not in change:
+                    return e.substitute(first)
+                return todo[e.attr].pop(0)
+
+            k = replace(k, anchor=k.anchor.mapped(packed))
+        return k, change
 
 
 def pack(s: Scheduled) -> Packed:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.program import Program, T
@@ -11,7 +11,7 @@ from ..lower.context import Context
 from ..model import Call, Model
 from ..papers.gates import Gates
 from ..papers.published import Published
-from ..registry import LayerDef, Param
+from ..registry import LayerDef, Param, numerics_of, rules
 
 Complaint = tuple[str, str, str]  # (layer, message, help); the layer may be "": it is about the rule
 
@@ -44,6 +44,8 @@ class Rule:
     # -- what it keeps
     # dtypes that full-size values crossing from forward to backward may have; None: any
     keep: tuple[str, ...] | None = None
+    # each block of layers is trained as soon as it is known: nothing waits for a backward pass, so there is no `keep`
+    at_once: bool = False
     # states (`dense1.weight`) that stay as they start: every other weight and parameter has exactly one update
     freezes: Callable[[Model], Iterable[str]] = lambda model: ()
 
@@ -81,13 +83,31 @@ class Rule:
     # (model, training samples) -> the memory that a paper counts
     published: Callable[[Model, int | None], Published] | None = None
 
+    def given(self, args: Call) -> Rule:
+        """The record with a spec's arguments: with the numerics of the rule that its ``numerics`` names."""
+        if (named := numerics_of(args)) is args:
+            return self
+        record = rules[named.name].impl
+        found = replace(self, **{name: getattr(record, name) for name in OF_NUMERICS})
+        return replace(found, keep=None) if self.at_once else found
+
     def state_dtype(self, args: Call) -> str:
-        """Storage of latent weights, parameters and optimiser state: the rule's ``state`` argument."""
-        return args["state"]
+        """Storage of latent weights, parameters and optimiser state: the numerics' ``state`` argument."""
+        return numerics_of(args)["state"]
 
     def defaults(self, layer: str, param: str) -> Any:
         """What a layer's argument is when the spec leaves it to the rule."""
         return self.layer_defaults.get((layer, param))
+
+
+OF_NUMERICS = ("on_wgrad", "on_grad", "on_value", "loss_scale", "layer_defaults", "keep")
+NUMERICS = Param(
+    "numerics",
+    "call:rules",
+    Call("standard"),
+    "the rule whose gradients, storage and defaults of layers it has",
+    ("standard", "edge"),
+)
 
 
 CLIP_AT = Param("clip_at", "float", 1.0, "the size of latent weights at which `clip` acts", above=0)
@@ -95,13 +115,13 @@ CLIP_AT = Param("clip_at", "float", 1.0, "the size of latent weights at which `c
 
 def clip_at(cx: Context) -> float:
     """Where latent weights end; 1 for a rule without that argument."""
-    return float(dict(cx.rule_args.args).get(CLIP_AT.name, CLIP_AT.default))
+    return float(dict(cx.numerics.args).get(CLIP_AT.name, CLIP_AT.default))
 
 
 def cancel(cx: Context, w: T, g: T) -> T:
     """With ``clip = off`` a weight beyond [-clip_at, clip_at] gets no gradient (gradient cancellation); with clip it
     cannot be there.
     """
-    if cx.rule_args["clip"] or w.dtype == "bit":
+    if cx.numerics["clip"] or w.dtype == "bit":
         return g
     return (w.abs() <= clip_at(cx)).where(g, 0.0)

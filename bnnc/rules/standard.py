@@ -17,6 +17,12 @@ def on_wgrad(cx: Context, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
     return cancel(cx, w, dw), None
 
 
+STANDARD = Rule(
+    on_wgrad=on_wgrad,
+    layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"},
+    gates=real_gradients,
+    published=low_memory,
+)
 rules.add(
     Named(
         "standard",
@@ -31,12 +37,7 @@ rules.add(
             ),
             CLIP_AT,
         ),
-        Rule(
-            on_wgrad=on_wgrad,
-            layer_defaults={("batchnorm", "kind"): "l2", ("sign", "surrogate"): "ste"},
-            gates=real_gradients,
-            published=low_memory,
-        ),
+        STANDARD,
         About(
             formula="X^ = sgn(z),  W^ = sgn(W);  gradients in f32, straight through the signs\n"
             "clip = on    W <- the optimiser's new W, within [-clip_at, clip_at]\n"

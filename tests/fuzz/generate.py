@@ -208,7 +208,7 @@ class Drawer:
             )
         if p.type.startswith("call:") or p.type == "encoder":
             table = getattr(self.tables, p.type.partition(":")[2] or "encoders")
-            return self.call(table)
+            return self.call(table, self.rng.choice(p.choices) if p.choices else "")
         return None
 
     def call(self, table: Any, name: str = "") -> tuple[Call, str]:

@@ -1,6 +1,6 @@
-"""Final weights of the integer rules: the same on every target, to the bit.
+"""Final weights of the integer rules, and of those without a backward pass: the same on every target, to the bit.
 
-Four specs are trained on data from bnnc's own generator (:mod:`bnnc.rng`), so that no library's random numbers matter;
+A few specs are trained on data from bnnc's own generator (:mod:`bnnc.rng`), so that no library's random numbers matter;
 a hash of all weights is committed.  A target or backend takes part with one function in ``TRAINERS``: a network, its
 samples and labels -> its weights by name.  ``pytest tests/golden --update-golden`` writes what the interpreter says.
 """
@@ -49,6 +49,9 @@ NETS = {
         (40, 33, 15, 9, 4), "bep(bits = 8, tie = keep, nu = 0.1, classifier = random, r = 0.75)", 23
     ),
     "local": net((67, 35, 21, 5), "local", 20),
+    "dfa": net((67, 35, 21, 5), "dfa", 20),
+    "drtp": net((67, 35, 21, 5), "drtp(numerics = edge)", 20),
+    "hsic": net((33, 18, 12, 3), "hsic(numerics = edge(state = f32))", 10),
     "local-5-bits": net((33, 18, 12, 3), "local(bits = 5, group = 3, reinforce = 0.1)", 10),
 }
 Train = Callable[[Net, np.ndarray, np.ndarray, Path], Arrays]
@@ -64,7 +67,8 @@ def samples(n: Net) -> tuple[np.ndarray, np.ndarray]:
 
 def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
     """The trainer's loop with the interpreter's step."""
-    program = plan(n.text).trace.results["simplify"].train
+    planned = plan(n.text)
+    model, program = planned.model, planned.trace.results["simplify"].train
     pred = dict(program.results)["pred"]
     states, tick, errors, seen = interp.init_states(program, SEED), 0, 1, 1
     for epoch in range(EPOCHS):
@@ -72,17 +76,20 @@ def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
         for first in range(0, SAMPLES // n.batch * n.batch, n.batch):
             tick += 1
             at = rng.order(SEED, epoch, SAMPLES, np.arange(first, first + n.batch))
-            scalars = {"tick": tick, "seed": SEED, "errors": errors, "samples": seen, "level": 0}
+            whole = {"tick": tick, "seed": SEED, "errors": errors, "samples": seen, "level": 0}
+            real = {"lr": model.optimizer["lr"], "step": tick}
             env = {
                 "x": np.where(x[at], 1, -1).astype(np.int8),
                 "labels": y[at][:, None],
-                **{k: np.array([[v]], np.int32) for k, v in scalars.items()},
+                **{k: np.array([[v]], np.int32) for k, v in whole.items() if k in program.inputs},
+                **{k: np.array([[v]], np.float32) for k, v in real.items() if k in program.inputs},
             }
             out, states = interp.step(program, {**states, **env})
             wrong += int((out[pred][:, 0] != y[at]).sum())
         errors, seen = wrong, SAMPLES // n.batch * n.batch
     assert tick >= 50
-    return states
+    kept = {s.name: states[s.name] for s in program.states if s.role != "moment"}
+    return {n: x[0] if len(x) == 1 else x for n, x in kept.items()}  # as a file of tensors has vectors
 
 
 def program(*flags: str, target: str = "host") -> Train:

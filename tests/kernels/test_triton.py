@@ -24,6 +24,7 @@ from bnnc.backends.triton.device import Pointer
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
 from bnnc.ir.ops import OPS
+from bnnc.ir.ref import Side
 from bnnc.sched.anchor import Contract
 
 MNIST = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
@@ -73,7 +74,7 @@ def test_kernels_between_two_barriers_do_not_need_their_order(net: str) -> None:
     """Each phase backwards gives the same states; and fewer phases than kernels are made."""
     lib = TritonLibrary(plan(TRITON_DENSE[net]))
     placed = lib.planned.placed
-    found = emit.phases(lib.train.packed, placed, "")
+    found = emit.phases(lib.train.packed, placed, Side.TRAIN)
     assert sorted(i for p in found for i in p) == list(range(len(lib.train.packed.kernels)))
     assert net == "local" or len(found) < len(lib.train.packed.kernels)
     states, inputs = interp.init_states(lib.train.program, 3), batch_of(lib.planned, 0)

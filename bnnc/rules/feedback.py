@@ -1,0 +1,253 @@
+"""Rules that send no gradient down through weights: every block of layers learns from a signal at its own end.
+
+A block begins behind a layer with weights and ends where the next one reads.  Within it gradients are exact: signs,
+norms, pools and shortcuts pass them on as in back-propagation.  What a rule says is the signal G that arrives at a
+block's end, and what a residual does with it:
+
+    dfa    G = e F      e the gradient of the logits, F fixed and random; a residual's branches add up
+    drtp   G = s F      s = the label, less 1/C; a residual cuts: its input has a signal of its own
+    hsic   G = the gradient of HSIC(Z, Z) - gamma HSIC(Z, label) in the batch's own values Z; a residual cuts
+
+What drtp and hsic need is there as soon as the block's output is, so their updates stand in the Program right behind
+the forward ops that end the block, and one block is alive at a time.  The last block has the gradient of the loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+from ..ir.program import Program, Region, T
+from ..lower.context import Context
+from ..lower.differentiate import needs_grad
+from ..model import Model
+from ..registry import About, Named, Param, numerics_of, rules
+from ..rng import FEEDBACK
+from .base import NUMERICS, Complaint
+from .frame import random_matrix
+from .standard import STANDARD
+
+MOST = 8192  # samples of a batch whose sums of signals are numbers in f16
+
+
+def has_weights(cx: Context, region: Region) -> bool:
+    """Whether a block ends where this layer reads."""
+    return cx.layer_def(region.kind).binary_weights
+
+
+def walk(
+    cx: Context, program: Program, wanted: Callable[[Region], bool], reach: Callable[[Region], None] = lambda r: None
+) -> None:
+    """Take gradients that were sent through the regions above, last to first, as far as they are ``wanted``;
+    ``reach`` is told of each region that one came to.
+    """
+    for region in reversed(program.regions):
+        if (grad := cx.gradient(region)) is not None:
+            passes = wanted(region)
+            down = cx.backward(region, grad, passes)
+            if passes and down is not None:
+                cx.send(region.inputs[0], down)
+            reach(region)
+
+
+# -- direct feedback alignment -----------------------------------------------------------------------------------------
+
+
+def spread(cx: Context, signal: T, like: T) -> T:
+    """A signal a sample [samples, channels] at every row (pixel) of a value, as the rule stores gradients."""
+    signal, steps = cx.rule.on_grad(cx, signal), like.shape[0] // cx.samples
+    return signal if steps == 1 else cx.b.op("repeat", signal, steps=steps, name="signals")
+
+
+def through(cx: Context, signal: T, region: Region, number: int) -> T:
+    """A signal [samples, classes] times the fixed signs F [classes, channels] of the block that ends at a region."""
+    like = cx.b[region.inputs[0]]
+    signs = random_matrix(cx.model.seed, FEEDBACK[number], signal.shape[1], like.shape[1])
+    f = cx.b.constant(f"{region.layer.name}.feedback", signs)
+    g = cx.b.op("contract", signal, f, form="nn", name="signal")
+    return g * cx.rule.loss_scale(cx.batch) if signal.dtype == "bit" else g
+
+
+def direct(cx: Context, program: Program) -> None:
+    """Direct feedback alignment: what weights would send down, the loss's own gradient replaces, through F."""
+    need, loss = needs_grad(program), program.regions[-1]
+    cx.send(loss.output, cx.b[loss.output])
+    numbers = {r.output: i for i, r in enumerate(program.regions)}
+    logits = loss.inputs[0]
+    error = cx.backward(loss, cx.b[loss.output])
+    cx.grads.clear()
+    if error is None:
+        return
+    cx.send(logits, error)
+    sent = error.sign().named("error_sign") if cx.rule_args["error"] == "sign" else error
+
+    def wanted(region: Region) -> bool:
+        return region.inputs[0] in need and not has_weights(cx, region)
+
+    def reach(region: Region) -> None:
+        if has_weights(cx, region) and region.inputs[0] in need:
+            x = cx.b[region.inputs[0]]
+            cx.send(x.name, spread(cx, through(cx, sent, region, numbers[region.output]), x))
+
+    walk(cx, program, wanted, reach)
+
+
+# -- signals that are there before the loss ----------------------------------------------------------------------------
+
+
+def by_blocks(cx: Context, program: Program, signal: Callable[[Region, int], T]) -> None:
+    """Each block by itself, first to last: ``signal(region, number)`` is the gradient at the value that ``region``
+    reads, with which it ends; then the last block by the loss.
+    """
+    need, ends = needs_grad(program), dict[str, tuple[Region, int]]()
+    for number, region in enumerate(program.regions):
+        x = region.inputs[0]
+        if x in need and cx.layer_def(region.kind).role == "container":
+            ends[x] = region, number  # not the layer in it that reads the same
+        elif x in need and has_weights(cx, region):
+            ends.setdefault(x, (region, number))
+
+    def wanted(region: Region) -> bool:
+        x = region.inputs[0]  # a flatten that changes nothing gives what it reads
+        return x in need and (x not in ends or x == region.output) and not has_weights(cx, region)
+
+    order = {op.output: i for i, op in enumerate(program.ops)}
+    for value in sorted(ends, key=order.__getitem__):
+        with cx.b.behind(value):
+            cx.b.layer, cx.b.span = ends[value][0].layer.name, ends[value][0].layer.span
+            cx.send(value, signal(*ends[value]))
+            walk(cx, program, wanted)
+    loss = program.regions[-1]
+    cx.send(loss.output, cx.b[loss.output])
+    walk(cx, program, wanted)
+
+
+def random_target(cx: Context, program: Program) -> None:
+    """Direct random target projection: F on the labels, centred."""
+    classes = cx.model.classes
+
+    def signal(region: Region, number: int) -> T:
+        hot = cx.b.op("col", cols=classes).eq(cx.b["labels"]).to("f32")
+        target = ((hot - 1.0 / classes) * cx.rule.loss_scale(cx.batch)).named("target")
+        return spread(cx, through(cx, target, region, number), cx.b[region.inputs[0]])
+
+    by_blocks(cx, program, signal)
+
+
+def dependence(cx: Context, program: Program) -> None:
+    """The gradient of HSIC(K, K) - gamma HSIC(L, K), of cosine kernels K of a block's values and L of the labels."""
+    gamma, classes, batch = cx.rule_args["gamma"], cx.model.classes, cx.samples
+
+    def centred(x: T) -> T:
+        """H x H for a symmetric x [batch, batch]."""
+        return x - x.mean(1).named("rows") - (x.mean(0) - x.mean(0).mean(1)).named("columns")
+
+    def labels_kernel() -> T:
+        """1 for a pair of one class, -1/(C - 1) for another: of signs, C where the class is one and C - 4 elsewhere."""
+        t = (cx.b.op("col", cols=classes).eq(cx.b["labels"]).to("f32") - 0.5).sign().named("target")
+        same = cx.b.op("contract", t, t, form="nt", name="same")
+        return (same >= float(classes)).where(1.0, -1.0 / max(1, classes - 1))
+
+    def pulled(k: T, u: T) -> T:
+        """sum_j Gk_ij u_j - u_i sum_j Gk_ij K_ij."""
+        gk = (centred((k * 2.0 - labels_kernel() * gamma).named("m")) * (1.0 / batch**2)).named("gk")
+        own = (gk * k).sum(1).named("own")
+        return cx.b.op("contract", gk, u, form="nn", name="pull") - own * u
+
+    def signal(region: Region, number: int) -> T:
+        x = cx.b[region.inputs[0]]
+        steps, scale = x.shape[0] // batch, cx.rule.loss_scale(cx.batch)
+        z = x if steps == 1 else cx.b.op("join", x, steps=steps, name="z")
+        if z.dtype == "bit":
+            k, over = cx.b.op("contract", z, z, form="nt", name="k") * (1.0 / z.shape[1]), 2.0 * scale / z.shape[1]
+            dz = pulled(k, z) * over
+        else:
+            norm = (z * z).sum(1).sqrt().named("norm")
+            norm = (norm > 0.0).where(norm, 1e-6).named("norm")
+            z = (z / norm).named("u")
+            k = cx.b.op("contract", z, z, form="nt", name="k")
+            dz = pulled(k, z) * ((2.0 * scale) / norm)
+        dz = cx.rule.on_grad(cx, dz.named("dz"))
+        return dz if steps == 1 else cx.b.op("split", dz, steps=steps, first=0, cols=x.shape[1], name="dz_rows")
+
+    by_blocks(cx, program, signal)
+
+
+# -- the rules ---------------------------------------------------------------------------------------------------------
+
+
+def small_batches(model: Model) -> Iterator[Complaint]:
+    """Sums of signals over larger batches would leave f16."""
+    if numerics_of(model.rule).name == "edge" and model.batch > MOST:
+        yield "", f"a batch of {model.batch} sums signals beyond f16", f"use a batch of at most {MOST}"
+
+
+def whole_batches(model: Model) -> Iterable[Complaint]:
+    """The kernels of hsic compare every sample with every other."""
+    if model.microbatch > 1:
+        yield "", "`hsic` compares all samples of a batch, so it cannot take the batch in parts", "remove `microbatch`"
+    yield from small_batches(model)
+
+
+def _example(rule: str) -> str:
+    return (
+        "network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n  sign;\n  dense 8;\n  batchnorm;\n  sign;\n"
+        f"  dense 4;\n  batchnorm;\n  loss;\n}}\nrule {rule};\n"
+    )
+
+
+SOURCES = "2408.04460, the comparative study; its code says what the paper leaves open"
+ARGUMENTS = (NUMERICS,)
+
+rules.add(
+    Named(
+        "dfa",
+        "direct feedback alignment: the error reaches each layer through fixed random signs",
+        (
+            Param("error", "name", "real", "the gradient of the logits, or its sign", ("real", "sign")),
+            *ARGUMENTS,
+        ),
+        replace(STANDARD, propagate=direct, validate=small_batches, gates=None, published=None),
+        About(
+            formula="e = dL/dlogits;  G_l = e F_l     in place of dY W^T, the same at every pixel\n"
+            "error = sign     G_l = sgn(e) F_l\n"
+            "F_l [classes, channels]: random signs, for each layer with weights but the\n"
+            "first; within a block gradients are exact; a residual's branches add up",
+            source=f"1609.01596, equation 3; sign: 1909.01311; {SOURCES}",
+            example=_example("dfa"),
+        ),
+    )
+)
+rules.add(
+    Named(
+        "drtp",
+        "direct random target projection: the label reaches each layer through fixed random signs",
+        ARGUMENTS,
+        replace(STANDARD, propagate=random_target, at_once=True, validate=small_batches, gates=None, published=None),
+        About(
+            formula="s = [c = label] - 1/C;  G_l = s F_l     at the end of each block, at once\n"
+            "F_l as in dfa; a residual's input has a signal of its own, and no gradient\n"
+            "passes it.  The last block learns from the loss",
+            source=f"1909.01311; {SOURCES}",
+            example=_example("drtp"),
+        ),
+    )
+)
+rules.add(
+    Named(
+        "hsic",
+        "each layer makes its values tell what the label tells: kernels instead of feedback",
+        (Param("gamma", "float", 20.0, "weight of the dependence on the label", above=0), *ARGUMENTS),
+        replace(STANDARD, propagate=dependence, at_once=True, validate=whole_batches, gates=None, published=None),
+        About(
+            formula="HSIC(A, D) = tr(A H D H) / B^2,  H = 1 - 1/B;  Z [B, width]: a block's values\n"
+            "K = cosines of rows of Z;  L = 1 in a class, -1/(C - 1) across\n"
+            "G = the gradient in Z of HSIC(K, K) - gamma HSIC(L, K), row i of it:\n"
+            "    2 (sum_j Gk_ij u_j - u_i sum_j Gk_ij K_ij) / |z_i|,  u_i = z_i / |z_i|\n"
+            "    Gk = H (2 K - gamma L) H / B^2;  of bits |z_i|^2 is the width\n"
+            "a residual's input has a signal of its own; the last block has the loss",
+            source=f"2006.07123, the kernelised bottleneck; {SOURCES}",
+            example=_example("hsic"),
+        ),
+    )
+)
