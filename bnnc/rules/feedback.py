@@ -36,15 +36,21 @@ def has_weights(cx: Context, region: Region) -> bool:
 
 
 def walk(
-    cx: Context, program: Program, wanted: Callable[[Region], bool], reach: Callable[[Region], None] = lambda r: None
+    cx: Context,
+    program: Program,
+    wanted: Callable[[Region], bool],
+    reach: Callable[[Region], None] = lambda region: None,
+    ends: Iterable[str] = (),
 ) -> None:
     """Take gradients that were sent through the regions above, last to first, as far as they are ``wanted``;
-    ``reach`` is told of each region that one came to.
+    ``reach`` is told of each region that one came to.  What a residual sends to values that are ``ends`` is dropped.
     """
     for region in reversed(program.regions):
         if (grad := cx.gradient(region)) is not None:
             passes = wanted(region)
             down = cx.backward(region, grad, passes)
+            for value in ends:
+                cx.grads.pop(value, None)
             if passes and down is not None:
                 cx.send(region.inputs[0], down)
             reach(region)
@@ -116,10 +122,10 @@ def by_blocks(cx: Context, program: Program, signal: Callable[[Region, int], T])
         with cx.b.behind(value):
             cx.b.layer, cx.b.span = ends[value][0].layer.name, ends[value][0].layer.span
             cx.send(value, signal(*ends[value]))
-            walk(cx, program, wanted)
+            walk(cx, program, wanted, ends=ends)
     loss = program.regions[-1]
     cx.send(loss.output, cx.b[loss.output])
-    walk(cx, program, wanted)
+    walk(cx, program, wanted, ends=ends)
 
 
 def random_target(cx: Context, program: Program) -> None:

@@ -53,6 +53,14 @@ NETS = {
   globalavgpool; flatten;
   dense 5 weights = real bias = on;
 """,
+    "odd": """
+  input u8[40];
+  dense 9; batchnorm;
+  residual { residual { flatten; } residual { dense 9; } sign; dense 9; }
+  residual { flatten; batchnorm; }
+  flatten; sign;
+  dense 5; batchnorm;
+""",
 }
 RULES = ["dfa", "dfa(error = sign)", "drtp", "hsic(gamma = 20)", "hsic(gamma = 2)"]
 SPEC = "network net {{ {layers} loss; }}\nrule {rule};\ntrain {{ batch = 8; optimizer = sgd; }}\n"
@@ -140,7 +148,7 @@ class Net:
             case "globalavgpool":
                 return x.mean((2, 3), keepdim=True)
             case "flatten":
-                return x.permute(0, 2, 3, 1).flatten(1)
+                return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x
             case "residual":
                 short = layer.body[0] if layer.body[0].kind == "shortcut" else None
                 side = self.run(short.body, x) if short else x

@@ -31,6 +31,7 @@
 #undef vnarrow_i16
 #undef vnarrow_i8
 #undef vnarrow_f16
+#undef vfirst
 #undef vld_words
 #undef vld_halves
 #undef vst_words
