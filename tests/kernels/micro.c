@@ -98,6 +98,15 @@ void NAME(store_ints)(const int32_t *x, int32_t *y, int16_t *z, int n) {
     }
 }
 
+/* A count of lanes of 0 or less, as it is beyond the last column: reads 0, stores nothing. */
+API void NAME(no_lanes)(float *f, uint16_t *h, int32_t *w, int16_t *s, int n);
+void NAME(no_lanes)(float *f, uint16_t *h, int32_t *w, int16_t *s, int n) {
+    vst_f32(f, vld_f32(f, n) + 1.0f, n);
+    vst_f16(h, vld_f16(h, n) + 1.0f, n);
+    vst_i32(w, vld_i32(w, n) + 1, n);
+    vst_i16(s, vld_i16(s, n) + 1, n);
+}
+
 /* A row of signs, stored as bits and read back as +-1; `row` may hold anything before. */
 API void NAME(bits)(const float *x, uint32_t *row, float *back, int n);
 void NAME(bits)(const float *x, uint32_t *row, float *back, int n) {

@@ -245,6 +245,14 @@ def test_lane_powers(level: Callable[[str], Call]) -> None:
     assert_equal(y, powi_f32(x, k), "powi")
 
 
+def test_no_lanes_are_neither_read_nor_stored(level: Callable[[str], Call]) -> None:
+    """A count of 0 or less: a kernel has one where a vector of columns begins beyond the last."""
+    for n in (0, -1, -7, -8, -16, -24, -31, -33):
+        places = [np.zeros(32, d) for d in (F, np.uint16, np.int32, np.int16)]
+        level("no_lanes")(*places, n)
+        assert not any(x.any() for x in places), n
+
+
 @pytest.mark.parametrize("name", ["f32", "f16", "i32", "i16", "u8"])
 def test_loads_and_tails(level: Callable[[str], Call], name: str) -> None:
     """Every length from 1 to 40; a tail reads nothing past the end (the page after it is not there) and gives zeros."""
