@@ -174,6 +174,11 @@ TRITON_DENSE = {
         ),
     ),
     "hsic": spec((33, 17, 9, 5), rule="hsic(numerics = edge)", batch=9),
+    "numbers": spec(
+        (33, 17, 5),
+        batch=9,
+        body="  dense 17; batchnorm scale = on;\n  dense 9; layernorm; dense 9; batchnorm; sign;\n",
+    ),
     "dfa-sign": spec((33, 17, 9, 5), rule="dfa(error = sign)", batch=9),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
@@ -407,6 +412,21 @@ REAL: dict[str, str] = {
         f"conv 20 scale = mean; {BN}",
         f"conv 9 scale = mean; {BN}",
         rule="standard(clip = off, clip_at = 1.25)",
+    ),
+    # binary weights of numbers, norms with factors
+    "numbers": net(
+        "5, 5, 3",
+        "conv 18 padding = same; batchnorm scale = on",
+        f"conv 33 kernel = 1; batchnorm; relu; conv 33 groups = 33 pad = 1 fill = plus; {BN}",
+        "conv 9 stride = 2; layernorm; flatten; dense 17; layernorm scale = off; dense 9; batchnorm scale = on; sign",
+        kind="f32",
+    ),
+    "numbers-bop": net(
+        "4, 4, 2",
+        "conv 18; layernorm",
+        f"conv 20 groups = 2 padding = same scale = mean; {BN}; flatten; dense 9; batchnorm l1 scale = on",
+        rule="standard",
+        optimizer="bop(tau = 0.001, gamma = 0.4)",
     ),
     "resnete": RESNETE,
     "resnete-standard": RESNETE.replace("rule edge", "rule standard(clip_at = 1.25)"),

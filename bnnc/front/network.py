@@ -408,13 +408,14 @@ class Expander:
         if t.kind not in d.input_kinds:
             *most, last = d.input_kinds
             kinds = f"{', '.join(most)} or {last}" if most else last
+            made = "write it behind a layer that makes one of them, or encode the data: `input ... median;`"
             raise self.shape(
                 flow,
                 "B0302",
                 f"`{d.name}` takes {kinds} values, got {t}",
                 s.header,
                 f"input here is {t}",
-                "add `sign;` before this line" if t.kind == "real" and "bit" in d.input_kinds else "",
+                "add `sign;` before this line" if t.kind == "real" and "bit" in d.input_kinds else made,
             )
         if d.flat_input and len(t.shape) != 1:
             failed = self.shape(

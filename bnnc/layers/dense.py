@@ -69,6 +69,21 @@ def real_input(cx: Context, region: Region) -> T:
     return x * scale + shift if scale != 1.0 else x
 
 
+def binary_input(cx: Context, x: T) -> T:
+    """What binary weights meet: bits and data as they are, numbers that the network made as the rule stores them."""
+    if x.dtype in ("bit", "u8") or x.name in cx.b.inputs:
+        return x
+    v = cx.operand(x)
+    cx.save(x=v)
+    cx.static["keeps"] = (v.dtype,)
+    return v
+
+
+def met(cx: Context, region: Region) -> T:
+    """What the binary weights of a layer met in the forward pass."""
+    return cx.get(region, "x") if "x" in dict(region.saved) else cx.b[region.inputs[0]]
+
+
 def bias_grad(cx: Context, region: Region, dy: T) -> None:
     """Report the gradient of the bias [1, units], where there is one."""
     if region.layer["bias"]:
@@ -84,14 +99,15 @@ def _real_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None
 
 
 def forward(cx: Context, layer: Layer, x: T) -> T:
-    """Y [batch, units] of x [batch, fan_in]: whole numbers of bits, f32 of u8, with real weights or a scale."""
+    """Y [batch, units] of x [batch, fan_in]: whole numbers of bits, f32 of all else, with real weights or a scale."""
     if layer["weights"] == "real":
         return real_forward(cx, layer, x, x.shape[1], layer["units"], "contract", form="nn")
+    x, raw = binary_input(cx, x), x
     w = cx.weight(layer.name, x.shape[1], layer["units"])
     wb = w.sign() if w.dtype == "bit" else w.sign().named("wb")
     y = cx.b.op("contract", x, wb, form="nn", name="y")
-    if x.name in cx.affine:
-        scale, shift = cx.static["affine"] = cx.affine[x.name]
+    if raw.name in cx.affine:
+        scale, shift = cx.static["affine"] = cx.affine[raw.name]
         ones = (wb.sum(0).named("colsum") * shift).named("shifted")
         y = (y * scale + ones).named("yr")
     return scaled(cx, layer, w, y)
@@ -103,7 +119,7 @@ def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
         return _real_backward(cx, region, dy, wanted)
     dy = unscaled(cx, region, dy)
     name = region.layer.name
-    x, w = cx.b[region.inputs[0]], cx.b[f"{name}.weight"]
+    x, w = met(cx, region), cx.b[f"{name}.weight"]
     dx = None
     if wanted:
         wb = w.sign() if w.dtype == "bit" else w.sign().named("wb_back")

@@ -15,7 +15,18 @@ from ..ir.program import Region, T
 from ..lower.context import Context
 from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, Param, ShapeError, layers
-from .dense import WEIGHTS, bias_grad, check_sum, check_weights, real_forward, real_input, scaled, unscaled
+from .dense import (
+    WEIGHTS,
+    bias_grad,
+    binary_input,
+    check_sum,
+    check_weights,
+    met,
+    real_forward,
+    real_input,
+    scaled,
+    unscaled,
+)
 
 FILL = {"zero": 0, "plus": 1, "minus": -1}
 
@@ -57,13 +68,6 @@ def geometry_of(name: str, t: TensorType, args: Call) -> Geometry:
 def _infer_conv(t: TensorType, args: Call, body: tuple[Layer, ...]) -> TensorType:
     g, channels, groups = geometry_of("conv", t, args), args["channels"], args["groups"]
     check_weights("conv", args)
-    if args["weights"] == "binary" and t.kind not in ("bit", "u8"):
-        raise ShapeError(
-            "B0302",
-            f"`conv` with binary weights takes bit or u8 values, got {t}",
-            f"input here is {t}",
-            "add `sign;` before this line, or write `weights = real`",
-        )
     if t.shape[2] % groups or channels % groups:
         raise ShapeError(
             "B0314",
@@ -83,14 +87,20 @@ def _attrs(layer: Layer) -> dict[str, Any]:
     }
 
 
+def _signs(x: T, w: T, name: str) -> T:
+    """The signs of the weights, as bits; where they meet numbers, as numbers that are made where they are read."""
+    wb = w.sign() if w.dtype == "bit" else w.sign().named(name)
+    return wb if x.dtype in ("bit", "u8") else wb.to("f32")
+
+
 def conv_forward(cx: Context, layer: Layer, x: T) -> T:
     """Y [windows, channels out] of x [pixels, channels in]."""
     c = x.shape[1] // layer["groups"]
     if layer["weights"] == "real":
         return real_forward(cx, layer, x, layer["kernel"] ** 2 * c, layer["channels"], "convolve", **_attrs(layer))
     w = cx.weight(layer.name, layer["kernel"] ** 2 * c, layer["channels"])
-    wb = w.sign() if w.dtype == "bit" else w.sign().named("wb")
-    y = cx.b.op("convolve", x, wb, name="y", **_attrs(layer))
+    x = binary_input(cx, x)
+    y = cx.b.op("convolve", x, _signs(x, w, "wb"), name="y", **_attrs(layer))
     return scaled(cx, layer, w, (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y)
 
 
@@ -108,11 +118,10 @@ def conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
         return _real_conv_backward(cx, region, dy, wanted)
     dy = unscaled(cx, region, dy)
     name, attrs = region.layer.name, _attrs(region.layer)
-    x, w = cx.b[region.inputs[0]], cx.b[f"{name}.weight"]
+    x, w = met(cx, region), cx.b[f"{name}.weight"]
     dx = None
     if wanted:
-        wb = w.sign() if w.dtype == "bit" else w.sign().named("wb_back")
-        dx = cx.rule.on_grad(cx, cx.b.op("convolve_back", dy, wb, name="dx", **attrs))
+        dx = cx.rule.on_grad(cx, cx.b.op("convolve_back", dy, _signs(x, w, "wb_back"), name="dx", **attrs))
     dw = cx.b.op("convolve_weight", x, dy, name="dw", **attrs)
     cx.wgrad(w.name, *cx.rule.on_wgrad(cx, w, dw * (1.0 / 255.0) if x.dtype == "u8" else dw, w.shape[0]))
     return dx
@@ -132,7 +141,7 @@ WINDOW = (
 layers.add(
     LayerDef(
         "conv",
-        "convolution, with binary weights of bits or of u8 data",
+        "convolution",
         (
             Param("channels", "int", doc="number of output channels", minimum=1, maximum=1 << 16, positional=True),
             Param("kernel", "int", 3, "height and width of the window", minimum=1, maximum=255, positional=True),
@@ -152,7 +161,7 @@ layers.add(
             "W [kernel^2 * channels in / groups, channels]; weights, bias and scale are\n"
             "as in dense.  Beyond the edge a term does not exist, or (fill) is a sign",
             source="2102.04270, Algorithms 1-2, with convolutions for products",
-            takes="bit or u8 with binary weights, any with real ones",
+            takes="bit, real, f32 or u8 [rows, columns, channels]",
             gives="real[rows, columns, channels]; with `padding = same` rows and columns are divided by the stride",
             example="network tiny {\n  input u8[8, 8, 1];\n  conv 16 3 padding = same;\n  batchnorm;\n  sign;\n"
             "  flatten;\n  dense 4;\n  batchnorm;\n  loss;\n}\n",

@@ -1,4 +1,5 @@
-"""batchnorm over the batch, per channel, with a trained shift (beta) and no scale.
+"""batchnorm over the batch, per channel, with a trained shift (beta) and, if wanted, a trained factor (gamma); and
+layernorm, over the channels of each row, with both.
 
 In line 12 of Algorithm 2 (2102.04270) x excludes beta, which makes omega = mean|x~| identically 1, so it does not exist
 here; `bnn` keeps one bit (q) per element.  For l1 and bnn a channel whose psi is at most eps is constant over the
@@ -22,6 +23,11 @@ def _inverse(kind: str, psi: T, eps: float) -> T:
     return 1.0 / psi if kind == "l2" else (psi > eps).where(1.0 / psi, 0.0)
 
 
+def factor(cx: Context, layer: Layer, xt: T) -> T:
+    """x~ times gamma [1, channels], where there is one."""
+    return (xt * cx.param(f"{layer.name}.gamma", xt.shape[1], 1.0)).named("scaled") if layer["scale"] else xt
+
+
 def forward(cx: Context, layer: Layer, x: T) -> T:
     """z, f32 [rows, channels]; in training updates the running mean and psi [1, channels]."""
     y, n = cx.real(x), x.shape[1]
@@ -29,7 +35,8 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
     beta = cx.param(f"{layer.name}.beta", n)
     mean, dev = cx.stat(f"{layer.name}.mean", n, 0.0), cx.stat(f"{layer.name}.psi", n, 1.0)
     if not cx.training:
-        return ((y - mean) * _inverse(kind, dev, eps).named("inv") + beta).named("z")
+        xt = (y - mean) * _inverse(kind, dev, eps).named("inv")
+        return (factor(cx, layer, xt) + beta).named("z")
     mu = y.mean(0).named("mu")
     a = (y - mu).named("a")
     psi = ((a * a).mean(0) + eps).sqrt() if kind == "l2" else a.abs().mean(0)
@@ -44,13 +51,17 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
     if kind != "l2":
         cx.save(q=a.sign().named("q"))
     cx.save(inv=inv, xt=xt)
-    return (xt + beta).named("z")
+    return (factor(cx, layer, xt) + beta).named("z")
 
 
 def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """dy [rows, channels] of g; reports the gradient of beta [1, channels]."""
-    kind = region.layer["kind"]
-    cx.wgrad(f"{region.layer.name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
+    kind, name = region.layer["kind"], region.layer.name
+    cx.wgrad(f"{name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
+    if region.layer["scale"]:
+        along = cx.get(region, "q" if kind == "bnn" else "xt")
+        cx.wgrad(f"{name}.gamma", (g * along).sum(0) / cx.rule.loss_scale(cx.batch))
+        g = (g * cx.b[f"{name}.gamma"]).named("gs")
     if not wanted:
         return None
     v = (g * cx.get(region, "inv")).named("v")
@@ -69,7 +80,7 @@ def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
 layers.add(
     LayerDef(
         "batchnorm",
-        "batch normalisation with a trained shift",
+        "batch normalisation with a trained shift, and factor",
         (
             Param(
                 "kind", "name", None, "l2 (standard), l1, or bnn (keeps one bit per element)", KINDS, positional=True
@@ -81,6 +92,7 @@ layers.add(
                 "added to the variance (l2); smallest psi that is not constant (l1, bnn)",
                 minimum=0,
             ),
+            Param("scale", "bool", False, "a trained factor (gamma) beside the shift"),
             Param(
                 "momentum", "float", 0.9, "share of the running statistic that is kept each step", minimum=0, maximum=1
             ),
@@ -96,12 +108,65 @@ layers.add(
             "l1    psi = mean |a|               dy = v - mu(v) - mu(v x~) (q - mu(q))\n"
             "bnn   psi = mean |a|               dy = v - mu(v) - mu(v q) q\n"
             "mu: the mean of a channel over the batch, of images over pixels too\n"
+            "scale = on   z = gamma x~ + beta, dgamma = sum of g x~; of bnn, which keeps\n"
+            "             the sign of x~ alone and where mean |x~| is 1, the sum of g q\n"
             "evaluation takes running mu and psi: r <- momentum r + (1 - momentum) s",
             source="l2: 1502.03167 (2102.04270, Algorithm 1); l1: exact for that norm; bnn: 2102.04270, Algorithm 2, "
             "lines 10-13",
             gives="real, of the same shape",
             example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm bnn momentum = 0.95;\n  sign;\n"
             "  dense 4;\n  batchnorm;\n  loss;\n}\n",
+        ),
+    )
+)
+
+
+def layer_forward(cx: Context, layer: Layer, x: T) -> T:
+    """z, f32 [rows, channels]; keeps x~ as the rule stores values, and 1/psi [rows, 1]."""
+    y, n = cx.real(x), x.shape[1]
+    beta = cx.param(f"{layer.name}.beta", n)
+    a = (y - y.mean(1).named("mu")).named("a")
+    inv = (1.0 / ((a * a).mean(1) + layer["eps"]).sqrt()).named("inv")
+    xt = cx.rule.on_value(cx, (a * inv).named("xt"))
+    if cx.training:
+        cx.save(inv=inv, xt=xt)
+        cx.static["keeps"] = (xt.dtype,)
+    return (factor(cx, layer, xt) + beta).named("z")
+
+
+def layer_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
+    """dy [rows, channels] of g; reports the gradients of beta and gamma [1, channels]."""
+    name, xt = region.layer.name, cx.get(region, "xt")
+    cx.wgrad(f"{name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
+    if region.layer["scale"]:
+        cx.wgrad(f"{name}.gamma", (g * xt).sum(0) / cx.rule.loss_scale(cx.batch))
+        g = (g * cx.b[f"{name}.gamma"]).named("gs")
+    if not wanted:
+        return None
+    mean, along = g.mean(1).named("mean_g"), (g * xt).mean(1).named("mean_gx")
+    return ((g - mean - along * xt) * cx.get(region, "inv")).named("dy")
+
+
+layers.add(
+    LayerDef(
+        "layernorm",
+        "normalises each row: a sample's numbers, of images those of each pixel",
+        (
+            Param("eps", "float", 1e-5, "added to the variance", above=0),
+            Param("scale", "bool", True, "a trained factor (gamma) beside the shift"),
+        ),
+        infer=lambda t, args, body: TensorType("real", t.shape),
+        forward=layer_forward,
+        backward=layer_backward,
+        normalises=True,
+        about=About(
+            formula="a = y - mu(y);  x~ = a / sqrt(mean a^2 + eps);  z = gamma x~ + beta\n"
+            "dy = (v - mu(v) - mu(v x~) x~) / sqrt(mean a^2 + eps),  v = gamma g\n"
+            "mu: the mean over a row: over a sample, of images over a pixel's channels\n"
+            "evaluation is the same: there is nothing to remember",
+            source="1607.06450, equations 3 and 4",
+            gives="real, of the same shape",
+            example="network tiny { input u8[9]; dense 8; layernorm; sign; dense 4; batchnorm; loss; }\n",
         ),
     )
 )
