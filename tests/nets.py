@@ -416,9 +416,9 @@ REAL: dict[str, str] = {
     # binary weights of numbers, norms with factors
     "numbers": net(
         "5, 5, 3",
-        "conv 18 padding = same; batchnorm scale = on",
+        "conv 18 padding = same bias = on; batchnorm scale = on",
         f"conv 33 kernel = 1; batchnorm; relu; conv 33 groups = 33 pad = 1 fill = plus; {BN}",
-        "conv 9 stride = 2; layernorm; flatten; dense 17; layernorm scale = off; dense 9; batchnorm scale = on; sign",
+        "conv 9 stride = 2; layernorm; flatten; dense 17; layernorm scale = off; dense 9 bias = on; sign",
         kind="f32",
     ),
     "numbers-bop": net(

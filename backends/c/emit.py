@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import astuple
 from importlib import resources
 from itertools import groupby
@@ -167,13 +168,18 @@ def runtime(texts: list[str], bare: bool = False) -> list[tuple[str, str]]:
     of those for programs without one, and the other way round.
     """
     other = ("bnnc_sys_raw.h", "bnnc_sys_posix.h") if bare else ("bnnc_sys_bare.h", "bnnc_bare_data.h")
-    found, todo = dict[str, str](), list(texts)
+    found, todo = dict[str, str](), _included(r"runtime/(bnnc_\w+\.h)", texts)
     while todo:
-        for header in re.findall(r'^ *#include "(?:runtime/)?(bnnc_\w+\.h)"', todo.pop(), re.M):
-            if header not in found and header not in other:
-                found[header] = _header(header)
-                todo.append(found[header])
+        header = todo.pop()
+        if header not in found and header not in other:
+            found[header] = _header(header)
+            todo += _included(r"(bnnc_\w+\.h)", [found[header]])
     return [(f"runtime/{header}", found[header]) for header in sorted(found)]
+
+
+def _included(which: str, texts: Iterable[str]) -> list[str]:
+    """Names in the include directives of texts, as a pattern finds them; a network's own files may be named alike."""
+    return [name for text in texts for name in re.findall(rf'^ *#include "{which}"', text, re.M)]
 
 
 def _header(name: str) -> str:

@@ -128,10 +128,9 @@ CODES = (
     Code(
         "B0315",
         "an option that is not for these weights",
-        "`bias` is for layers with `weights = real`: behind binary weights a `batchnorm` has the shift.  `scale` is for"
-        " binary weights: real ones have a size of their own.",
-        mid("dense 9 bias = on;", "batchnorm;", "sign;"),
-        mid("dense 9 weights = real bias = on;", "sign;"),
+        "`scale` gives binary weights the mean size of their latent ones; real weights have a size of their own.",
+        mid("dense 9 weights = real scale = mean;", "batchnorm;", "sign;"),
+        mid("dense 9 scale = mean;", "batchnorm;", "sign;"),
     ),
     Code(
         "B0316",

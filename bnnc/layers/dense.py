@@ -56,9 +56,12 @@ def real_forward(cx: Context, layer: Layer, x: T, fan_in: int, units: int, op: s
         cx.static["affine"] = cx.affine[x.name]
     v = v.to("f32") if v.dtype == "bit" else v
     y = cx.b.op(op, v, cx.real_weight(layer.name, fan_in, units), name="y", **attrs)
-    if layer["bias"]:
-        y = (y + cx.param(f"{layer.name}.bias", units)).named("yb")
-    return cx.rule.on_value(cx, y)
+    return cx.rule.on_value(cx, biased(cx, layer, y))
+
+
+def biased(cx: Context, layer: Layer, y: T) -> T:
+    """With the trained number of each unit added, where there is one."""
+    return (y + cx.param(f"{layer.name}.bias", y.shape[1])).named("yb") if layer["bias"] else y
 
 
 def real_input(cx: Context, region: Region) -> T:
@@ -110,13 +113,14 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
         scale, shift = cx.static["affine"] = cx.affine[raw.name]
         ones = (wb.sum(0).named("colsum") * shift).named("shifted")
         y = (y * scale + ones).named("yr")
-    return scaled(cx, layer, w, y)
+    return biased(cx, layer, scaled(cx, layer, w, y))
 
 
 def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     """dX [batch, fan_in] through the rule's ``on_grad``; dW [fan_in, fan_out] through its ``on_wgrad``."""
     if region.layer["weights"] == "real":
         return _real_backward(cx, region, dy, wanted)
+    bias_grad(cx, region, dy)
     dy = unscaled(cx, region, dy)
     name = region.layer.name
     x, w = met(cx, region), cx.b[f"{name}.weight"]
@@ -135,7 +139,7 @@ def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
 
 WEIGHTS = (
     Param("weights", "name", "binary", "of one bit, or real numbers", ("binary", "real")),
-    Param("bias", "bool", False, "add a trained number to each output; for real weights"),
+    Param("bias", "bool", False, "add a trained number to each output"),
     Param(
         "scale", "name", "off", "mean: binary weights count as large as their latent ones on average", ("off", "mean")
     ),
@@ -144,16 +148,8 @@ WEIGHTS = (
 
 def check_weights(name: str, args: Call) -> None:
     """ShapeError for an option of the other kind of weights."""
-    real = args["weights"] == "real"
-    if args["bias"] and not real or args["scale"] != "off" and real:
-        what, help = (
-            ("scale", "leave it out")
-            if real
-            else ("bias", "leave it out: `batchnorm` has a trained shift; or write `weights = real`")
-        )
-        raise ShapeError(
-            "B0315", f"`{what}` is not for {args['weights']} weights", f"`{name}` has {args['weights']} weights", help
-        )
+    if args["scale"] != "off" and args["weights"] == "real":
+        raise ShapeError("B0315", "`scale` is not for real weights", f"`{name}` has real weights", "leave it out")
 
 
 layers.add(
@@ -169,7 +165,8 @@ layers.add(
         about=About(
             formula="Y = X sgn(W)                    X [batch, fan-in], W [fan-in, units]\n"
             "dX = dY sgn(W)^T;  dW = X^T dY  straight through the sign of the weights\n"
-            "weights = real   Y = X W + b    in f32; b is 0 without `bias = on`\n"
+            "weights = real   Y = X W        in f32\n"
+            "bias = on        Y + b          a number a unit, 0 at the start\n"
             "scale = mean     Y = X sgn(W) mean|W|, over a unit's inputs; going back\n"
             "                 the mean counts as a constant",
             source="2102.04270, Algorithms 1-2, lines 3-4 and 14-15; scale: 1603.05279, 1808.00278",

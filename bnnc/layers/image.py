@@ -18,6 +18,7 @@ from ..registry import About, LayerDef, Param, ShapeError, layers
 from .dense import (
     WEIGHTS,
     bias_grad,
+    biased,
     binary_input,
     check_sum,
     check_weights,
@@ -101,7 +102,7 @@ def conv_forward(cx: Context, layer: Layer, x: T) -> T:
     w = cx.weight(layer.name, layer["kernel"] ** 2 * c, layer["channels"])
     x = binary_input(cx, x)
     y = cx.b.op("convolve", x, _signs(x, w, "wb"), name="y", **_attrs(layer))
-    return scaled(cx, layer, w, (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y)
+    return biased(cx, layer, scaled(cx, layer, w, (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y))
 
 
 def _real_conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
@@ -116,6 +117,7 @@ def conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     """dX [pixels, channels in] through the rule's ``on_grad``; dW [fan-in, channels out] through its ``on_wgrad``."""
     if region.layer["weights"] == "real":
         return _real_conv_backward(cx, region, dy, wanted)
+    bias_grad(cx, region, dy)
     dy = unscaled(cx, region, dy)
     name, attrs = region.layer.name, _attrs(region.layer)
     x, w = met(cx, region), cx.b[f"{name}.weight"]
