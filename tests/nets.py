@@ -421,6 +421,13 @@ REAL: dict[str, str] = {
         "conv 9 stride = 2; layernorm; flatten; dense 17; layernorm scale = off; dense 9 bias = on; sign",
         kind="f32",
     ),
+    "mixing": net(
+        "6, 6, 3",
+        f"conv 20 kernel = 2 stride = 2 {R} bias = on; tokens",
+        "residual { layernorm; transpose; conv 33 1 bias = on; sign identity; conv 9 1; transpose; } "
+        "residual { layernorm; conv 9 1; sign identity; conv 20 1 bias = on; } transpose; avgpool 1; globalavgpool",
+        rule="standard",
+    ),
     "numbers-bop": net(
         "4, 4, 2",
         "conv 18; layernorm",
@@ -457,6 +464,12 @@ SMALL_BLOCKS = f"""residual {{{{ sign {{0}}; conv 5 padding = same {{1}}; batchn
   """
 # As IMAGES and REAL for Triton's interpreter: each loop of a kernel is run, few of them are long.
 TRITON_IMAGES: dict[str, str] = {
+    "mixing": net(
+        "4, 4, 2",
+        "conv 5 kernel = 2 stride = 2 weights = real; tokens",
+        "residual { layernorm; transpose; conv 7 1 bias = on; sign identity; conv 4 1; transpose; } globalavgpool",
+        batch=2,
+    ),
     "valid": net("4, 4, 3", f"conv 33 kernel = 2; {BN}", f"conv 35 kernel = 2; {BN}", batch=2),
     "plus": net("3, 3, 3", f"conv 33 pad = 1 fill = plus; {BN}", f"conv 5 pad = 1 fill = plus; {BN}", batch=1),
     "minus": net(

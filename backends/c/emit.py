@@ -22,8 +22,8 @@ from ..render import render, template_text
 from .bodies import distinct
 from .contract import all_ranges, contract
 from .emission import Emission
-from .expr import literal
 from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
+from .names import literal
 from .net import buffer_rows, defines, net, numbered, state_rows
 from .size import stacks
 from .targets import Target

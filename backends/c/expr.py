@@ -17,8 +17,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
-
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import Packing
 from bnnc.ir.image import geometry
@@ -29,6 +27,7 @@ from bnnc.sched.expr import INFIX, Expr, bare, role
 
 from .. import printing
 from ..printing import INTS, Index, Variables, Words, all_const, grouped, kind, plus
+from .names import literal
 
 CTYPE = {
     "u8": "uint8_t",
@@ -65,14 +64,6 @@ VECTOR = Words(
     },
     whole={**WHOLE_OPERATORS, **{op: f"v{op}i" for op in ("abs", "max", "min")}},
 )
-
-
-def literal(x: float) -> str:
-    """The shortest f32 literal that reads back as the same f32."""
-    if np.isinf(x):
-        return "__builtin_inff()" if x > 0 else "-__builtin_inff()"
-    text = repr(float(str(np.float32(x))))
-    return (text if any(ch in text for ch in ".en") else text + ".0") + "f"
 
 
 def in_word(bit: Index) -> str:
@@ -230,19 +221,27 @@ class Printer(printing.Printer):
 
     def op_join(self, e: Expr) -> str:
         name, steps = e.args[0].attr, dict(e.attr)["steps"]
-        s = self.storages[name]
-        if not s.one_bit:
+        if not (s := self.storages[name]).one_bit:
             return self.same_numbers(e)
         at = f"{self.pointers[name]} + {self.row(e)} * {steps * s.stride}"
         return self.bit(f"bnnc_joined({at}, {s.stride}, {s.shape[1]}, {s.shape[1] * steps}, {self.col(e)})", "0")
 
     def op_split(self, e: Expr) -> str:
-        name, attrs, row = e.args[0].attr, dict(e.attr), self.row(e)
-        s, steps = self.storages[name], attrs["steps"]
-        if not s.one_bit:
+        name, attrs, row, steps = e.args[0].attr, dict(e.attr), self.row(e), dict(e.attr)["steps"]
+        if not (s := self.storages[name]).one_bit:
             return self.same_numbers(e)
         at = f"{row} % {steps} * {s.shape[1] // steps} + {attrs['first']} + {self.col(e)}"
         return self.bit(f"bnnc_bits_at({self.pointers[name]} + {row} / {steps} * {s.stride}, {at}, {s.stride})", "0")
+
+    def op_turn(self, e: Expr) -> str:
+        x, row = e.args[0], self.row(e)
+        s, cols = self.storages[x.attr], x.shape[1]
+        at = f"({row} / {cols} * {e.shape[1]} + {self.col(e)}) * {s.stride} + {row} % {cols}"
+        return self.apart(replace(s, shape=(1, e.shape[1])), self.pointers[x.attr], at, s.stride)
+
+    def apart(self, s: Storage, pointer: str, at: str, step: int) -> str:
+        """The kernel's columns, numbers that lie ``step`` apart."""
+        return self.number(s, pointer, Index(at))
 
     def op_hit(self, e: Expr) -> str:
         """Is the row's pixel the one that its window chose?"""
@@ -418,6 +417,11 @@ class Vectors(Printer):
         if s.shape[1] > 1:
             return f"vld_{s.dtype}({pointer} + {at}, n)"
         return f"{'vbci' if s.dtype in INTS else 'vbc'}({super().number(s, pointer, at)})"
+
+    def apart(self, s: Storage, pointer: str, at: str, step: int) -> str:
+        return (
+            f"vapart_{s.dtype}({pointer} + {at}, {step}, n)" if s.shape[1] > 1 else super().apart(s, pointer, at, step)
+        )
 
     def routed(self, planes: list[str], place: str) -> str:
         """A mask: do the planes of bits spell ``place``?"""

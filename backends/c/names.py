@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from functools import cache
 
+import numpy as np
+
 from bnnc.ir.dtype import Packing
 from bnnc.ir.ref import Ref
 from bnnc.sched.expr import role
@@ -37,3 +39,11 @@ def ident(ref: Ref) -> str:
 def operand(ref: Ref) -> str:
     """What a storage is to its layer: ``eval:dense1.wb@0`` is ``wb_t``."""
     return f"{role(ref)}{SUFFIX[ref.packing]}"
+
+
+def literal(x: float) -> str:
+    """The shortest f32 literal that reads back as the same f32."""
+    if np.isinf(x):
+        return "__builtin_inff()" if x > 0 else "-__builtin_inff()"
+    text = repr(float(str(np.float32(x))))
+    return (text if any(ch in text for ch in ".en") else text + ".0") + "f"

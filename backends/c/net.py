@@ -19,7 +19,7 @@ from bnnc.plan.report import Report, buffers_by_size, totals
 from bnnc.version import __version__
 
 from .emission import Emission
-from .expr import literal
+from .names import literal
 from .size import THRESHOLDS, sample_bytes
 
 DTYPE = {"f32": "F32", "f16": "F16", "bit": "BIT", "bool": "BIT", "u8": "U8", "i32": "I32", "i16": "I16", "i8": "I8"}

@@ -247,6 +247,11 @@ class Printer(printing.Printer):
         row = f"({self.row(e)} * {dict(e.attr)['steps']} + {c} // {x.shape[1]})"
         return self.element(x.attr, row, f"({c} % {x.shape[1]})", self.frame.ok(e.shape[0] > 1, e.shape[1] > 1))
 
+    def op_turn(self, e: Expr) -> str:
+        (x,), r, c = e.args, self.row(e), self.col(e)
+        row = f"({r} // {x.shape[1]} * {e.shape[1]} + {c})"
+        return self.element(x.attr, row, f"({r} % {x.shape[1]})", self.frame.ok(e.shape[0] > 1, e.shape[1] > 1))
+
     def op_previous(self, e: Expr) -> str:
         (x,), r = e.args, self.row(e)
         before = self.load(x.attr, f"tl.where({r} > 0, {r} - 1, 0)" if r != "0" else "0", r != "0")

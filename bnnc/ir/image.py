@@ -411,3 +411,17 @@ add_op(
     lambda xs, a, d: xs[0].reshape(xs[0].shape[0] // a["steps"], -1).copy(),
     "each `steps` rows side by side as one",
 )
+
+
+def _infer_turn(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
+    (x,) = vs
+    if x.shape[0] % a["steps"] or x.dtype in ("bit", "bool"):
+        raise InternalError(f"turn {a} of {x}")
+    return (x.shape[0] // a["steps"] * x.shape[1], a["steps"]), x.dtype
+
+
+def _run_turn(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
+    return xs[0].reshape(-1, a["steps"], xs[0].shape[1]).transpose(0, 2, 1).reshape(-1, a["steps"]).copy()
+
+
+add_op("turn", "map", _infer_turn, _run_turn, "each `steps` rows of numbers transposed: a row a column, a column a row")

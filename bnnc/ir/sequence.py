@@ -20,7 +20,8 @@ from ..diag import InternalError
 from .dtype import INTEGERS, NUMPY, sign
 from .ops import Array, Shape, add_op
 
-ROWS = ("split", "previous", "last", "repeat", "join", "unwindow", "spread", "hit")  # element-wise but for the row
+# element-wise but for the row
+ROWS = ("split", "previous", "last", "repeat", "join", "turn", "unwindow", "spread", "hit")
 FROM_MEMORY = (*ROWS, "take", "bernoulli")  # map ops that read their operands elsewhere than at their own element
 
 

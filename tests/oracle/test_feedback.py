@@ -67,6 +67,14 @@ NETS = {
   dense 12 bias = on; sign identity;
   dense 5; batchnorm scale = on;
 """,
+    "mixing": """
+  input u8[6, 6, 3];
+  conv 8 kernel = 2 stride = 2 weights = real bias = on; tokens;
+  residual { layernorm; transpose; conv 11 kernel = 1 bias = on; sign identity; conv 9 kernel = 1; transpose; }
+  residual { layernorm; conv 7 kernel = 1 bias = on; sign quadratic; conv 8 kernel = 1; }
+  layernorm; globalavgpool; flatten;
+  dense 5 weights = real bias = on;
+""",
     "odd": """
   input u8[40];
   dense 9; batchnorm;
@@ -163,6 +171,10 @@ class Net:
                 return tf.avg_pool2d(x, layer["kernel"])
             case "globalavgpool":
                 return x.mean((2, 3), keepdim=True)
+            case "tokens":
+                return x.flatten(2)[..., None]
+            case "transpose":
+                return x.flatten(2).transpose(1, 2)[..., None]
             case "flatten":
                 return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x
             case "residual":

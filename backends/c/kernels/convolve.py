@@ -18,7 +18,7 @@ from bnnc.ir.dtype import FLOATS, LANES, ceil_div
 from bnnc.ir.image import Geometry
 from bnnc.sched.anchor import Convolve
 
-from ..expr import literal
+from ..names import literal
 from .base import KernelText, Skeleton, bnnc_window, count, lanes
 from .groups import groups
 from .real import real

@@ -11,7 +11,8 @@ from bnnc.sched.anchor import Convolve
 from bnnc.sched.expr import Expr, bare
 
 from ...printing import Printed
-from ..expr import Printer, literal
+from ..expr import Printer
+from ..names import literal
 from .base import KernelText, Skeleton, bnnc_window, count, some_lanes
 
 

@@ -8,7 +8,8 @@ from bnnc.ir.dtype import LANES, ceil_div
 from bnnc.sched.anchor import Convolve
 
 from ...printing import Printed
-from ..expr import Printer, literal
+from ..expr import Printer
+from ..names import literal
 from .base import KernelText, Skeleton, bnnc_window, count, some_lanes
 
 ROWS = 128  # of the result, or terms of a tile, that lie on a thread's stack

@@ -5,6 +5,10 @@
 #include "bnnc_window.h"
 #define vpixels BNNC_AT_LEVEL(vpixels)
 #define vturn BNNC_AT_LEVEL(vturn)
+#define vapart_f32 BNNC_AT_LEVEL(vapart_f32)
+#define vapart_f16 BNNC_AT_LEVEL(vapart_f16)
+#define vapart_i32 BNNC_AT_LEVEL(vapart_i32)
+#define vapart_i16 BNNC_AT_LEVEL(vapart_i16)
 
 /* Of the pixels first, first + 1, ... of images, which lie one after the other: the image, the row and the column. */
 VINLINE void vpixels(int first, int height, int width, vi *image, vi *y, vi *x) {
@@ -35,6 +39,28 @@ VINLINE void vturn(uint32_t *out, const uint32_t *in) {
         for (int j = 0; j < 32; j++) byte[j] = (uint8_t)(in[j] >> (8 * b));
         vturn8(out, b, byte);
     }
+}
+
+/* The first n of numbers that lie `step` apart; absent lanes are 0. */
+VINLINE vf vapart_f32(const float *p, int step, int n) {
+    vf v = vbc(0.0f);
+    for (int i = 0; i < n; i++) v[i] = p[i * step];
+    return v;
+}
+VINLINE vf vapart_f16(const uint16_t *p, int step, int n) {
+    vf v = vbc(0.0f);
+    for (int i = 0; i < n; i++) v[i] = bnnc_f16_to_f32(p[i * step]);
+    return v;
+}
+VINLINE vi vapart_i32(const int32_t *p, int step, int n) {
+    vi v = {0};
+    for (int i = 0; i < n; i++) v[i] = p[i * step];
+    return v;
+}
+VINLINE vi vapart_i16(const int16_t *p, int step, int n) {
+    vi v = {0};
+    for (int i = 0; i < n; i++) v[i] = p[i * step];
+    return v;
 }
 
 #endif
