@@ -350,8 +350,9 @@ class Printer(ABC):
         return self.other(e.args[0], self.window(e, geometry(dict(e.attr)))[0] if self.windows_of(e) else "0")
 
     def op_last(self, e: Expr) -> str:
-        steps = dict(e.attr)["steps"]
-        return self.other(e.args[0], f"{self.row(e)} * {steps} + {steps - 1}", e.shape[0] > 1)
+        steps, before = dict(e.attr)["steps"], dict(e.attr).get("before", 0)
+        at = f"{self.row(e)} * {steps} + {steps - 1 - before}"
+        return self.other(e.args[0], at.removesuffix(" + 0"), e.shape[0] > 1)
 
     def op_repeat(self, e: Expr) -> str:
         row = f"{self.row(e)} {self.division} {dict(e.attr)['steps']}"

@@ -106,6 +106,7 @@ class LayerDef:
     # -- what others count on
     normalises: bool = False  # a normalisation before `sign`
     binary_weights: bool = False  # weights of one bit, unless it has an argument `weights` that says otherwise
+    settles: bool = False  # is otherwise in an evaluation than in training
     least_rows: int = 1  # rows (samples, and of images pixels) of a step from which it lets much be learnt
     about: About = About()
 

@@ -47,6 +47,8 @@ DENSE: dict[str, str] = {
     "drtp": spec((70, 33, 17, 10), rule="drtp(numerics = edge)", optimizer="adam(v = elide)", batch=37),
     "hsic": spec((33, 40, 17, 10), rule="hsic", batch=21),
     "hsic-edge": spec((33, 17, 17, 3), rule="hsic(numerics = edge)", optimizer="bop", batch=37),
+    "sigprop-tl": spec((33, 40, 17, 10), rule="sigprop_tl", batch=21),
+    "sigprop-tl-edge": spec((33, 17, 10), rule="sigprop_tl(compat = off, numerics = edge)", kind="bit", batch=19),
     "hsic-residual": spec(
         (33, 17, 10),
         rule="hsic",
@@ -149,6 +151,7 @@ LATER = (
     "local-freeze-first",
     "dfa-sign",
     "hsic-edge",
+    "sigprop-tl-edge",
     "rnn-one-step",
     "rnn-wide",
     "standard-bit-input",
@@ -180,6 +183,7 @@ TRITON_DENSE = {
         body="  dense 17; batchnorm scale = on;\n  dense 9; layernorm; dense 9; batchnorm; sign;\n",
     ),
     "dfa-sign": spec((33, 17, 9, 5), rule="dfa(error = sign)", batch=9),
+    "sigprop-tl": spec((33, 17, 9, 5), rule="sigprop_tl(compat = off)", batch=9),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
 # Rules without floats; a step in Triton's interpreter takes seconds.
@@ -207,6 +211,7 @@ PROVED = {
     "dfa": spec((70, 33, 17, 10), rule="dfa(numerics = edge)", batch=37),
     "drtp": spec((70, 33, 17, 10), rule="drtp", batch=37),
     "hsic": spec((70, 33, 17, 10), rule="hsic(numerics = edge)", batch=37),
+    "sigprop-tl": spec((70, 33, 17, 10), rule="sigprop_tl(numerics = edge)", batch=37),
     "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
     "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
 }
@@ -308,6 +313,13 @@ IMAGES: dict[str, str] = {
         f"conv 9; {BN}",
         rule="hsic(numerics = edge)",
         batch=9,
+    ),
+    "sigprop-tl": net(
+        "5, 5, 3",
+        "conv 20; batchnorm",
+        "residual { sign; conv 20 padding = same; batchnorm; } sign",
+        f"conv 9; {BN}; dropout 0.3; sign",
+        rule="sigprop_tl(compat = off)",
     ),
     # groups
     "groups": net("5, 6, 6", f"conv 9 groups = 3; {BN}", f"conv 6 groups = 3 padding = same; {BN}"),

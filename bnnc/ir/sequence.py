@@ -69,8 +69,8 @@ add_op(
     "last",
     "map",
     lambda vs, a: ((_rows(vs[0], a["steps"]), vs[0].shape[1]), vs[0].dtype),
-    lambda xs, a, d: xs[0][a["steps"] - 1 :: a["steps"]].copy(),
-    "the row of each sample's last step",
+    lambda xs, a, d: xs[0][a["steps"] - 1 - a.get("before", 0) :: a["steps"]].copy(),
+    "the row of each sample's last step, or of one `before` it",
 )
 add_op(
     "repeat",

@@ -52,6 +52,7 @@ layers.add(
         infer=lambda t, args, body: TensorType("real", t.shape),
         forward=forward,
         backward=backward,
+        settles=True,
         about=About(
             formula="training    y = 0 with probability rate, else x / (1 - rate);  dx likewise\nevaluation  y = x",
             source="1207.0580, in the form that scales in training",

@@ -101,6 +101,7 @@ layers.add(
         forward=forward,
         backward=backward,
         normalises=True,
+        settles=True,
         least_rows=LEAST_ROWS,
         about=About(
             formula="a = y - mu(y);  z = a/psi + beta;  x~ = a/psi, v = g/psi, q = sgn(a)\n"

@@ -44,6 +44,7 @@ class Context:
     regions: list[Region] = field(default_factory=list)
     grads: dict[str, list[T]] = field(default_factory=dict)  # value -> what was sent to it and is not yet taken
     param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)  # parameter -> gradient, its unit
+    copies: int = 1  # of each sample: a second pass may see it twice, and then has the states of the first
 
     @property
     def rule_args(self) -> Call:
@@ -62,8 +63,8 @@ class Context:
 
     @property
     def samples(self) -> int:
-        """How many the Program sees at once: a batch, or a part of it."""
-        return self.model.part
+        """How many rows of data a pass sees at once: a batch, or a part of it, as often as the pass has each."""
+        return self.model.part * self.copies
 
     @property
     def batch(self) -> int:
@@ -131,14 +132,20 @@ class Context:
         bound = min(1.0, glorot(fan_in, fan_out))
         dtype = self.opt.weight_dtype(self.opt_args, self.rule.state_dtype(self.rule_args))
         init = ("sign", 0.0) if dtype == "bit" else ("uniform", bound)
-        return self.b.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init)
+        return self.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init)
+
+    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str, value: float) -> T:
+        """A state of a layer; in a second pass the one that the first has made."""
+        if self.copies > 1 and name in self.b.values:
+            return self.b[name]
+        return self.b.state(name, shape, dtype, role, init, value)
 
     def real_weight(self, layer: str, fan_in: int, fan_out: int) -> T:
         """A real layer's weight [fan_in, fan_out], trained and stored as other parameters are: never clipped, never a
         bit.
         """
         dtype = self.rule.state_dtype(self.rule_args)
-        return self.b.state(f"{layer}.weight", (fan_in, fan_out), dtype, "param", "uniform", glorot(fan_in, fan_out))
+        return self.state(f"{layer}.weight", (fan_in, fan_out), dtype, "param", "uniform", glorot(fan_in, fan_out))
 
     def operand(self, x: T) -> T:
         """What a layer with real weights reads: data as real numbers (made again where they are read), else a stored
@@ -155,11 +162,11 @@ class Context:
 
     def param(self, name: str, cols: int, value: float = 0.0) -> T:
         """A trained vector per channel, constant at the start."""
-        return self.b.state(name, (1, cols), self.rule.state_dtype(self.rule_args), "param", "const", value)
+        return self.state(name, (1, cols), self.rule.state_dtype(self.rule_args), "param", "const", value)
 
     def stat(self, name: str, cols: int, value: float) -> T:
         """A running statistic per channel, always f32."""
-        return self.b.state(name, (1, cols), "f32", "stat", "const", value)
+        return self.state(name, (1, cols), "f32", "stat", "const", value)
 
     def wgrad(self, name: str, grad: T, unit: float | None = None) -> None:
         """Report a parameter's gradient; ``unit`` is its size where every entry is +-unit."""

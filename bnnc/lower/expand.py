@@ -10,12 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from .. import registry
 from ..inputs.encode import of_model
-from ..ir.program import Builder, Module, Program
+from ..ir.program import Builder, Module, Program, T
 from ..model import Model
 from .context import Context, new_program
+
+if TYPE_CHECKING:
+    from ..rules.base import Rule
 
 
 def make_context(model: Model, base: Program, training: bool) -> Context:
@@ -29,25 +33,30 @@ def make_context(model: Model, base: Program, training: bool) -> Context:
     )
 
 
-def _expand_one(model: Model, training: bool) -> Program:
-    rule = registry.rule_of(model.rule)
-    model = rule.rewrite(model)
-    cx = make_context(
-        model, new_program("train" if training else "evaluate", rule.keep if training else None), training
-    )
-    first = model.layers[0]
-    dtype = {"u8": "u8", "bit": "bit"}.get(first.output.kind, "f32")
-    t = first.output
+def _inputs(cx: Context, rule: Rule, model: Model, training: bool) -> tuple[T, int]:
+    """What is written before a step: the batch, labels, and what a training step reads besides.  The batch, and into
+    how many pixels its rows must be split, 0 where they are that already."""
+    t = model.layers[0].output
+    dtype = {"u8": "u8", "bit": "bit"}.get(t.kind, "f32")
     pixels = t.shape[0] * t.shape[1] if any(cx.layer_def(y.kind).images for y in model.walk()) else 1
     whole = 1 if dtype == "bit" else pixels  # bits arrive packed sample by sample
     x = cx.b.input("x", (model.part * whole, t.elements // whole), dtype)
     cx.b.input("labels", (model.part, 1), "u8")
     for name, scalar in (*rule.inputs, *([("part", "f32")] if model.microbatch > 1 else [])) if training else ():
         cx.b.input(name, (1, 1), scalar)
+    return x, pixels if whole != pixels else 0
+
+
+def _expand_one(model: Model, training: bool) -> Program:
+    rule = registry.rule_of(model.rule)
+    model = rule.rewrite(model)
+    program = new_program("train" if training else "evaluate", rule.keep if training else None)
+    cx = make_context(model, program, training and not rule.settled)
+    x, pixels = _inputs(cx, rule, model, training)
     for layer in model.layers:
         x = cx.forward(layer, x)
-        if layer is model.layers[0] and whole != pixels:
-            x = cx.b.op("split", x, steps=pixels, first=0, cols=t.shape[2], name="pixels")
+        if layer is model.layers[0] and pixels:
+            x = cx.b.op("split", x, steps=pixels, first=0, cols=x.shape[1] // pixels, name="pixels")
     if (e := of_model(model)) and e.fitted:
         cx.b.state(
             "input.thresholds", e.table, "f32", "encoder", "const", math.inf

@@ -44,6 +44,8 @@ class Rule:
     # -- what it keeps
     # dtypes that full-size values crossing from forward to backward may have; None: any
     keep: tuple[str, ...] | None = None
+    # a training step's forward pass is that of an evaluation: norms by running statistics, no dropout
+    settled: bool = False
     # each block of layers is trained as soon as it is known: nothing waits for a backward pass, so there is no `keep`
     at_once: bool = False
     # states (`dense1.weight`) that stay as they start: every other weight and parameter has exactly one update

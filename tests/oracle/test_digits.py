@@ -24,7 +24,11 @@ rule {rule};
 train {{ batch = {batch}; epochs = 60; optimizer = {optimizer}; schedule = cosine(final = 0.02); }}
 """
 BAND, WORST = 1.0, 2.0
-ABOVE = {"hsic(numerics = edge(clip = off))": 3.0}  # a rate that falls all the way helps it most: 91.7
+ABOVE = {  # a rate that falls all the way helps these most: 91.7 and 93.3
+    "hsic(numerics = edge(clip = off))": 3.0,
+    "sigprop_tl(compat = off)": 3.5,
+}
+BELOW = {"sigprop_tl": 2.0}  # its updates are small noise at that scale, in the reference too
 CASES = [  # rule, optimiser, batch, mean of the reference
     ("standard", "adam(lr = 3e-3)", 100, 99.17),
     ("edge", "adam(lr = 3e-3)", 100, 98.98),
@@ -46,6 +50,8 @@ CASES = [  # rule, optimiser, batch, mean of the reference
     ("dfa(numerics = edge(clip = off))", "adam(lr = 1e-2)", 100, 97.87),
     ("drtp(numerics = edge(clip = off))", "adam(lr = 1e-2)", 100, 95.93),
     ("hsic(numerics = edge(clip = off))", "adam(lr = 1e-2)", 100, 89.17),
+    ("sigprop_tl", "adam(lr = 1e-3)", 100, 84.07),
+    ("sigprop_tl(compat = off)", "adam(lr = 1e-3)", 100, 90.65),
 ]
 
 
@@ -68,5 +74,5 @@ def test_accuracy_on_digits(
             f"\n{rule:<9} {optimizer:<32} best {np.mean(best):.2f} +- {np.std(best):.2f}  last {np.mean(last):.2f}  "
             f"reference {reference:.2f}  seeds {' '.join(f'{v:.2f}' for v in best)}"
         )
-    assert -BAND <= np.mean(best) - reference <= ABOVE.get(rule, BAND)
-    assert min(best) >= reference - WORST
+    assert -BELOW.get(rule, BAND) <= np.mean(best) - reference <= ABOVE.get(rule, BAND)
+    assert min(best) >= reference - WORST - BELOW.get(rule, 0)

@@ -19,7 +19,14 @@ MODELS = {
     "mobilenetv2_imagenette": (2_236_682, 2_188_896, 51),
     "mixer_imagenette": (7_279_098, 6_833_664, 48),
 }
-RULES = ("standard", "edge", "dfa(numerics = edge)", "drtp(numerics = edge)", "hsic(numerics = edge)")
+RULES = (
+    "standard",
+    "edge",
+    "dfa(numerics = edge)",
+    "drtp(numerics = edge)",
+    "hsic(numerics = edge)",
+    "sigprop_tl(numerics = edge)",
+)
 
 
 def load(name: str) -> bnnc.Network:

@@ -1,0 +1,151 @@
+"""sigprop_tl: two forward passes and no backward pass (SigpropTL of 2408.04460, whose code is PEPITA's).
+
+The first pass is an evaluation; its error, sent through fixed random signs, disturbs the data, and a second pass sees
+each sample twice, as it is and disturbed.  A layer's weights follow what the disturbance changes in its activation,
+times what the layer read of the sample as it is.  The last block learns from the first pass, by the loss.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+from ..ir.program import Program, Region, T
+from ..lower.context import Context
+from ..lower.derive import derive
+from ..model import Model
+from ..registry import About, Named, Param, layers, rules
+from ..rng import FEEDBACK
+from .base import NUMERICS
+from .feedback import SOURCES, has_weights, small_batches
+from .frame import random_matrix
+from .standard import STANDARD
+
+TWICE = 2  # copies of a sample in the second pass, one after the other: as it is, then disturbed
+
+
+def _pixels(cx: Context, x: T) -> int:
+    return x.shape[0] // cx.samples
+
+
+def disturbed(cx: Context, x: T, error: T) -> T:
+    """The data twice, [2 samples * pixels, channels]: each sample, then it with e F / sqrt(elements) added.  e is the
+    mean loss's gradient as the authors coded it, or each sample's own (``compat = off``)."""
+    b, pixels = cx.b, _pixels(cx, x)
+    flat = cx.real(x) if pixels == 1 else b.op("join", cx.real(x), steps=pixels, name="flat")
+    flat = flat if flat.dtype == "f32" else flat.to("f32")
+    scale = (1 if cx.rule_args["compat"] else cx.batch) / cx.rule.loss_scale(cx.batch) / math.sqrt(flat.shape[1])
+    signs = random_matrix(cx.model.seed, FEEDBACK[0], error.shape[1], flat.shape[1])
+    f = b.constant("input.feedback", signs)
+    delta = (b.op("contract", error, f, form="nn", name="sent") * scale).named("delta")
+    both = b.op("repeat", flat, steps=TWICE, name="both")
+    second = b.op("step", rows=both.shape[0], steps=TWICE).eq(1)
+    both = (both + second.where(b.op("repeat", delta, steps=TWICE), 0.0)).named("disturbed")
+    return both if pixels == 1 else b.op("split", both, steps=pixels, first=0, cols=x.shape[1], name="pixels")
+
+
+def difference(cx: Context, h: T) -> T:
+    """What the disturbance takes from an activation, at the rows of the sample as it is; 0 at those of the other."""
+    b, pixels = cx.b, _pixels(cx, h)
+    flat = h if pixels == 1 else b.op("join", h, steps=pixels, name="flat")
+    clean, other = (b.op("last", flat, steps=TWICE, before=n, name=f"half{n}") for n in (1, 0))
+    e = cx.rule.on_grad(cx, ((clean - other) * (cx.rule.loss_scale(cx.batch) / pixels)).named("change"))
+    both = b.op("repeat", e, steps=TWICE, name="changes")
+    first = b.op("step", rows=both.shape[0], steps=TWICE).eq(0)
+    g = cx.rule.on_grad(cx, first.where(both, 0.0).named("signal"))
+    return g if pixels == 1 else b.op("split", g, steps=pixels, first=0, cols=h.shape[1], name="signals")
+
+
+def last_block(cx: Context, program: Program) -> T:
+    """The gradients of the last block by the loss; returns the error, that of the logits [samples, classes]."""
+    loss = program.regions[-1]
+    error = grad = cx.backward(loss, cx.b[loss.output])
+    assert error is not None
+    for region in reversed(program.regions[:-1]):
+        assert grad is not None
+        cx.b.layer, cx.b.span = region.layer.name, region.layer.span
+        if has_weights(cx, region):
+            cx.backward(region, grad, wanted=False)
+            break
+        settles = cx.layer_def(region.kind).settles
+        grad = derive(cx, region, grad) if settles else cx.backward(region, grad)
+    return error
+
+
+def loop(cx: Context, program: Program) -> None:
+    """The last block by the loss, then a second pass, and every other layer with weights by the change in it."""
+    error = last_block(cx, program)
+    first, *rest, _ = cx.model.layers
+    cx.training, cx.regions = True, []
+    cx.forward(first, cx.b["x"])  # says what data stand for
+    x = disturbed(cx, cx.b[program.regions[1].inputs[0]], error)
+    cx.copies, cx.regions = TWICE, []
+    for layer in rest:
+        x = cx.forward(layer, x)
+    cx.b.phase = "backward"
+    made = [r for r in cx.regions if has_weights(cx, r)]
+    for region in made[:-1]:
+        cx.b.layer, cx.b.span = region.layer.name, region.layer.span
+        cx.backward(region, difference(cx, cx.b[activation(cx, region)]), wanted=False)
+
+
+def activation(cx: Context, region: Region) -> str:
+    """The output of the sign or relu that a layer with weights leads to, of the same shape and with no other such
+    layer between; else its own."""
+    value, shape = region.output, cx.b[region.output].shape
+    for r in cx.regions[cx.regions.index(region) + 1 :]:
+        if r.inputs[0] != value or has_weights(cx, r) or cx.b[r.output].shape != shape:
+            continue
+        if r.kind in ACTIVATIONS:
+            return r.output
+        value = r.output
+    return region.output
+
+
+ACTIVATIONS = ("sign", "relu")
+
+
+def frozen(model: Model) -> Iterable[str]:
+    """Shifts and factors of norms in front of the last layer with weights, which learn nothing."""
+    flat = list(model.walk())
+    last = max((i for i, y in enumerate(flat) if layers[y.kind].binary_weights), default=0)
+    for y in flat[:last]:
+        if layers[y.kind].normalises:
+            yield f"{y.name}.beta"
+            if y["scale"]:
+                yield f"{y.name}.gamma"
+
+
+rules.add(
+    Named(
+        "sigprop_tl",
+        "two forward passes: the error disturbs the data, and layers learn from what that changes",
+        (
+            Param(
+                "compat", "bool", True, "the error of the mean loss, as the authors coded it; off: each sample's own"
+            ),
+            NUMERICS,
+        ),
+        replace(
+            STANDARD,
+            propagate=loop,
+            settled=True,
+            at_once=True,
+            freezes=frozen,
+            validate=small_batches,
+            gates=None,
+            published=None,
+        ),
+        About(
+            formula="pass 1, as an evaluation:  e = dL/dlogits;  the last block by the loss\n"
+            "x' = x + e F / sqrt(elements of x),  F of random signs\n"
+            "pass 2, of x and x' together:  dW_l = X_l^T (h_l - h'_l) / pixels\n"
+            "h: the activation behind the layer, of x; h': of x'; X: what it read of x\n"
+            "compat = off   e without the mean over the batch; norms learn no shift",
+            source=f"2201.11665 (PEPITA); {SOURCES}",
+            example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n  sign;\n  dense 8;\n  batchnorm;\n"
+            "  sign;\n  dense 4;\n  batchnorm;\n  loss;\n}\nrule sigprop_tl(compat = off);\n",
+        ),
+    )
+)
