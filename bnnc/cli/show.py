@@ -246,7 +246,7 @@ def life_table(x: Life) -> Table:
     table.add_column()
     table.add_row("buffer", f"{b.name}: {b.storage}, {spaced(b.nbytes)} B at {spaced(b.offset)}")
     if b.span.known:
-        table.add_row("line", f"{b.span.line} ({b.layer}{', whose kernel makes it' if b.ref.layer != b.layer else ''})")
+        table.add_row("line", f"{b.span.line} ({b.layer})")
     for kernel, text in x.made or (("no kernel", "it is loaded, or kept from the start"),):
         table.add_row("made by", f"{kernel}: {text}")
     for reason in x.why:

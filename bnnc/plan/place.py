@@ -191,17 +191,18 @@ def _best_offsets(
 def _place_rest(
     packed: Packed, steps: list[Step], offsets: dict[Ref, int], life: dict[Ref, tuple[int, int]], of: dict[Ref, Storage]
 ) -> list[Buffer]:
-    """Buffers at these offsets; each stands where the kernel that makes it does in the spec."""
+    """Buffers at these offsets; each stands where its layer does in the spec, or else the kernel that makes it."""
     external = {
         Ref(n, side=side)
         for ps, side in packed.sides
         for n in (*ps.program.inputs, *(v for _, v in ps.program.results))
     }
     maker = {n: s for s in reversed(steps) for n in s.writes}
-    buffers = []
+    own, buffers = {y.name: y.span for y in packed.model.walk()}, []
     for n, offset in offsets.items():
         made = maker.get(n)
         layer, span = (made.layer, made.span) if made else ("", steps[0].span)
+        layer, span = (n.layer, own[n.layer]) if n.layer in own else (layer, span)
         region = "io" if n in external else "temp"
         buffers.append(Buffer(of[n], offset, *life[n], region, _align(of[n].nbytes), layer, span))
     return buffers

@@ -82,7 +82,7 @@ def test_the_command(tmp_path: Path) -> None:
         "read by",
         "alive    from k",
         "shares",
-        ", whose kernel makes it)",
+        "(sign1)",  # its own line, though batchnorm1's kernel makes it
     ):
         assert fact in told.output, fact
     assert "eval:x: u8[" in CliRunner().invoke(cli, ["explain", "--buffer", "eval:x", str(file)]).output
