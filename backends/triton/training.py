@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,11 +173,20 @@ class Trainer:
 
     def state_hash(self) -> str:
         """FNV-1a of the states, as the C trainer prints it."""
-        return fnv64(self.state_bytes())
+        return fnv64(self.alike())
+
+    def alike(self) -> bytes:
+        """All states as they are stored, each NaN as one and the same."""
+        raw = bytearray(self.state_bytes())
+        for *_, dtype, shape, at in self.net["states"]:
+            if dtype in ("f32", "f16"):
+                numbers = np.frombuffer(raw, "<f4" if dtype == "f32" else "<f2", math.prod(shape), at)
+                numbers[np.isnan(numbers)] = np.nan
+        return bytes(raw)
 
     def weights_hash(self) -> str:
         """The same of those that ``export`` writes."""
-        raw, kept = self.state_bytes(), (s for s in self.net["states"] if s[1] != "moment")
+        raw, kept = self.alike(), (s for s in self.net["states"] if s[1] != "moment")
         return fnv64(
             b"".join(raw[at : at + Storage(name, dtype, tuple(shape)).nbytes] for name, *_, dtype, shape, at in kept)
         )

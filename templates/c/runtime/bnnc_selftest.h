@@ -117,7 +117,8 @@ BNNC_FN uint64_t bnnc_fingerprint(uint32_t steps) {
     }
     bnnc_random_batch(NET.eval_x, NET.eval_labels, steps);
     net_eval_step();
-    const uint64_t h = bnnc_fnv64(bnnc_state_hash(), bnnc_arena + NET.eval_loss, (uint64_t)NET.batch * 4);
+    const int loss = NET.loss_is_int ? BNNC_I32 : BNNC_F32;
+    const uint64_t h = bnnc_hash_numbers(bnnc_state_hash(), NET.eval_loss, (uint64_t)NET.batch * 4, loss);
     return bnnc_fnv64(h, bnnc_arena + NET.eval_pred, (uint64_t)NET.batch * 4);
 }
 

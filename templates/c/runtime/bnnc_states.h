@@ -133,10 +133,38 @@ BNNC_COLD void bnnc_state_init(uint32_t seed) {
     }
 }
 
-/* Of all states: equal where a run would go on with equal bits. */
+/* Of numbers, where each NaN counts as one and the same: its sign and payload are those of the operand that a compiler
+ * puts first. */
+BNNC_COLD uint64_t bnnc_hash_numbers(uint64_t h, uint32_t offset, uint64_t nbytes, int dtype) {
+    const uint8_t *p = bnnc_arena + offset;
+    const uint64_t size = dtype == BNNC_F32 ? 4 : dtype == BNNC_F16 ? 2 : nbytes;
+    for (uint64_t i = 0; i < nbytes; i += size) {
+        static const uint8_t nan[] = {0, 0, 0xC0, 0x7F}, half_nan[] = {0, 0x7E};
+        if (size == 4 && (p[i + 3] & 0x7F) == 0x7F && p[i + 2] & 0x80 && (p[i + 2] & 0x7F) + p[i + 1] + p[i])
+            h = bnnc_fnv64(h, nan, size);
+        else if (size == 2 && (p[i + 1] & 0x7C) == 0x7C && (p[i + 1] & 3) + p[i])
+            h = bnnc_fnv64(h, half_nan, size);
+        else
+            h = bnnc_fnv64(h, p + i, size);
+    }
+    return h;
+}
+
+/* Of all states: equal where a run would go on with equal bits.  In the order in which they lie. */
 BNNC_COLD uint64_t bnnc_state_hash(void) {
+    uint64_t h = 0xCBF29CE484222325u;
+    uint32_t at = NET.state_begin;
     BNNC_STATES_READ();
-    return bnnc_fnv64(0xCBF29CE484222325u, bnnc_arena + NET.state_begin, NET.state_bytes);
+    for (uint32_t done = 0; done < NET.n_state; done++) {
+        const bnnc_state *s = NULL;
+        for (uint32_t k = 0; k < NET.n_state; k++)
+            if (NET.state[k].offset >= at && (!s || NET.state[k].offset < s->offset)) s = &NET.state[k];
+        if (!s) break;
+        h = bnnc_fnv64(h, bnnc_arena + at, s->offset - at); /* what aligns it */
+        h = bnnc_hash_numbers(h, s->offset, s->nbytes, s->dtype);
+        at = s->offset + s->nbytes;
+    }
+    return bnnc_fnv64(h, bnnc_arena + at, NET.state_begin + NET.state_bytes - at);
 }
 
 /* Of the states that --export writes: equal where the networks are. */
@@ -144,7 +172,8 @@ BNNC_COLD uint64_t bnnc_weights_hash(void) {
     uint64_t h = 0xCBF29CE484222325u;
     BNNC_STATES_READ();
     for (uint32_t k = 0; k < NET.n_state; k++)
-        if (NET.state[k].exported) h = bnnc_fnv64(h, bnnc_arena + NET.state[k].offset, NET.state[k].nbytes);
+        if (NET.state[k].exported)
+            h = bnnc_hash_numbers(h, NET.state[k].offset, NET.state[k].nbytes, NET.state[k].dtype);
     return h;
 }
 
