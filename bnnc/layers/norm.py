@@ -34,7 +34,7 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
     kind, eps, momentum = layer["kind"], layer["eps"], layer["momentum"]
     beta = cx.param(f"{layer.name}.beta", n)
     mean, dev = cx.stat(f"{layer.name}.mean", n, 0.0), cx.stat(f"{layer.name}.psi", n, 1.0)
-    if not cx.training:
+    if cx.settled:
         xt = (y - mean) * _inverse(kind, dev, eps).named("inv")
         return (factor(cx, layer, xt) + beta).named("z")
     mu = y.mean(0).named("mu")

@@ -36,6 +36,7 @@ class Context:
     b: Builder
     model: Model
     training: bool  # the train Program, or the evaluation one
+    settled: bool  # the pass is as an evaluation's: norms by running statistics, no dropout
     rule: Rule
     opt: Optimizer
     affine: dict[str, tuple[float, float]] = field(default_factory=dict)  # raw input value -> (scale, shift) to reals
@@ -103,7 +104,8 @@ class Context:
     def backward(self, region: Region, grad: T, wanted: bool = True) -> T | None:
         """A layer's backward, its own or the derived one: see LayerDef."""
         self.b.layer, self.b.span = region.layer.name, region.layer.span
-        own = self.layer_def(region.kind).backward
+        d = self.layer_def(region.kind)
+        own = None if self.settled and d.settles else d.backward
         return own(self, region, grad, wanted) if own else derive(self, region, grad)
 
     def save(self, **values: T) -> None:

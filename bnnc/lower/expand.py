@@ -24,13 +24,9 @@ if TYPE_CHECKING:
 
 def make_context(model: Model, base: Program, training: bool) -> Context:
     """A Context that appends to ``base``, with the Model's rule and optimiser."""
-    return Context(
-        Builder(base),
-        model,
-        training,
-        registry.rule_of(model.rule),
-        registry.optimizers[model.optimizer.name].impl,
-    )
+    rule = registry.rule_of(model.rule)
+    opt = registry.optimizers[model.optimizer.name].impl
+    return Context(Builder(base), model, training, not training or rule.settled, rule, opt)
 
 
 def _inputs(cx: Context, rule: Rule, model: Model, training: bool) -> tuple[T, int]:
@@ -51,7 +47,7 @@ def _expand_one(model: Model, training: bool) -> Program:
     rule = registry.rule_of(model.rule)
     model = rule.rewrite(model)
     program = new_program("train" if training else "evaluate", rule.keep if training else None)
-    cx = make_context(model, program, training and not rule.settled)
+    cx = make_context(model, program, training)
     x, pixels = _inputs(cx, rule, model, training)
     for layer in model.layers:
         x = cx.forward(layer, x)

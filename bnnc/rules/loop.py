@@ -11,14 +11,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
+from ..diag import InternalError
 from ..ir.program import Program, Region, T
 from ..lower.context import Context
-from ..lower.derive import derive
+from ..lower.differentiate import needs_grad
 from ..model import Model
 from ..registry import About, Named, Param, layers, rules
 from ..rng import FEEDBACK
 from .base import NUMERICS
-from .feedback import SOURCES, has_weights, small_batches
+from .feedback import SOURCES, has_weights, small_batches, walk
 from .frame import random_matrix
 from .standard import STANDARD
 
@@ -58,18 +59,21 @@ def difference(cx: Context, h: T) -> T:
 
 
 def last_block(cx: Context, program: Program) -> T:
-    """The gradients of the last block by the loss; returns the error, that of the logits [samples, classes]."""
-    loss = program.regions[-1]
-    error = grad = cx.backward(loss, cx.b[loss.output])
-    assert error is not None
-    for region in reversed(program.regions[:-1]):
-        assert grad is not None
-        cx.b.layer, cx.b.span = region.layer.name, region.layer.span
-        if has_weights(cx, region):
-            cx.backward(region, grad, wanted=False)
-            break
-        settles = cx.layer_def(region.kind).settles
-        grad = derive(cx, region, grad) if settles else cx.backward(region, grad)
+    """The gradients of the last layer with weights and of what follows it, by the loss; returns the error, the gradient
+    of the logits [samples, classes]."""
+    need, regions = needs_grad(program), program.regions
+    last = max((i for i, r in enumerate(regions) if has_weights(cx, r)), default=0)
+    before = {r.output for r in regions[:last]}
+    error = cx.backward(regions[-1], cx.b[regions[-1].output])
+    if error is None:
+        raise InternalError("a loss without a gradient")
+    cx.send(regions[-1].inputs[0], error)
+
+    def wanted(region: Region) -> bool:
+        x = region.inputs[0]
+        return x in need and x not in before and not has_weights(cx, region)
+
+    walk(cx, program, wanted, ends=before)
     return error
 
 
@@ -77,7 +81,7 @@ def loop(cx: Context, program: Program) -> None:
     """The last block by the loss, then a second pass, and every other layer with weights by the change in it."""
     error = last_block(cx, program)
     first, *rest, _ = cx.model.layers
-    cx.training, cx.regions = True, []
+    cx.settled, cx.regions = False, []
     cx.forward(first, cx.b["x"])  # says what data stand for
     x = disturbed(cx, cx.b[program.regions[1].inputs[0]], error)
     cx.copies, cx.regions = TWICE, []

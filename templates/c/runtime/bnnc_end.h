@@ -31,7 +31,6 @@
 #undef vnarrow_i16
 #undef vnarrow_i8
 #undef vnarrow_f16
-#undef vfirst
 #undef vld_words
 #undef vld_halves
 #undef vst_words
