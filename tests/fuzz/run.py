@@ -122,8 +122,8 @@ def table(covered: Counter[tuple[str, str]]) -> str:
         {r for r, _ in covered} | set(tables.layers), key=lambda r: (r != "every spec", r not in tables.layers, r)
     )
     width = max(map(len, rows), default=0)
-    lines = ["".join((" " * width, *(f"{c:>10}" for c in columns)))]
-    lines += ["".join((f"{r:<{width}}", *(f"{covered[r, c] or '.':>10}" for c in columns))) for r in rows]
+    lines = ["".join((" " * width, *(f"{c:>12}" for c in columns)))]
+    lines += ["".join((f"{r:<{width}}", *(f"{covered[r, c] or '.':>12}" for c in columns))) for r in rows]
     return "\n".join(lines)
 
 
