@@ -47,6 +47,7 @@ layers.add(
         infer=_infer_tokens,
         forward=lambda cx, layer, x: x,
         backward=lambda cx, region, g, wanted: g,
+        input_kinds=("bit", "real"),
         images=True,
         about=About(
             formula="y[i * columns + j, 0, c] = x[i, j, c]",
