@@ -48,11 +48,8 @@ def unscaled(cx: Context, region: Region, dy: T) -> T:
 
 def real_forward(cx: Context, layer: Layer, x: T, fan_in: int, units: int, op: str, **attrs: Any) -> T:
     """``op(x, W) + b`` with real weights [fan_in, units]."""
-    v = cx.operand(x)
-    if x.name not in cx.b.inputs:
-        cx.save(x=v)
-        cx.static["keeps"] = (v.dtype,)
-    elif x.name in cx.affine:
+    v = kept(cx, x) if x.name not in cx.b.inputs else cx.operand(x)
+    if x.name in cx.affine:
         cx.static["affine"] = cx.affine[x.name]
     v = v.to("f32") if v.dtype == "bit" else v
     y = cx.b.op(op, v, cx.real_weight(layer.name, fan_in, units), name="y", **attrs)
@@ -76,6 +73,11 @@ def binary_input(cx: Context, x: T) -> T:
     """What binary weights meet: bits and data as they are, numbers that the network made as the rule stores them."""
     if x.dtype in ("bit", "u8") or x.name in cx.b.inputs:
         return x
+    return kept(cx, x)
+
+
+def kept(cx: Context, x: T) -> T:
+    """What the network made, as the rule stores it; the layer's backward has it as `x`."""
     v = cx.operand(x)
     cx.save(x=v)
     cx.static["keeps"] = (v.dtype,)

@@ -60,15 +60,11 @@ layers.add(
 
 def _flatten(cx: Context, layer: Layer, x: T) -> T:
     """Images have a row a pixel; what is one row a sample already stays as it is."""
-    pixels = x.shape[0] // cx.samples
-    return x if pixels == 1 else cx.b.op("join", x, steps=pixels, name="out")
+    return cx.joined(x, "out")
 
 
 def _unflatten(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
-    rows, cols = cx.b[region.inputs[0]].shape
-    if not wanted or rows == cx.samples:
-        return g
-    return cx.b.op("split", g, steps=rows // cx.samples, first=0, cols=cols, name="g")
+    return cx.parted(g, cx.b[region.inputs[0]], "g") if wanted else g
 
 
 layers.add(

@@ -54,14 +54,20 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
     return (factor(cx, layer, xt) + beta).named("z")
 
 
+def unfactored(cx: Context, region: Region, g: T, xt: T) -> T:
+    """Reports the gradients of beta and gamma [1, channels]; returns that of x~."""
+    name, scale = region.layer.name, cx.rule.loss_scale(cx.batch)
+    cx.wgrad(f"{name}.beta", g.sum(0) / scale)
+    if not region.layer["scale"]:
+        return g
+    cx.wgrad(f"{name}.gamma", (g * xt).sum(0) / scale)
+    return (g * cx.b[f"{name}.gamma"]).named("gs")
+
+
 def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """dy [rows, channels] of g; reports the gradient of beta [1, channels]."""
-    kind, name = region.layer["kind"], region.layer.name
-    cx.wgrad(f"{name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
-    if region.layer["scale"]:
-        along = cx.get(region, "q" if kind == "bnn" else "xt")
-        cx.wgrad(f"{name}.gamma", (g * along).sum(0) / cx.rule.loss_scale(cx.batch))
-        g = (g * cx.b[f"{name}.gamma"]).named("gs")
+    kind = region.layer["kind"]
+    g = unfactored(cx, region, g, cx.get(region, "q" if kind == "bnn" else "xt"))
     if not wanted:
         return None
     v = (g * cx.get(region, "inv")).named("v")
@@ -137,11 +143,8 @@ def layer_forward(cx: Context, layer: Layer, x: T) -> T:
 
 def layer_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """dy [rows, channels] of g; reports the gradients of beta and gamma [1, channels]."""
-    name, xt = region.layer.name, cx.get(region, "xt")
-    cx.wgrad(f"{name}.beta", g.sum(0) / cx.rule.loss_scale(cx.batch))
-    if region.layer["scale"]:
-        cx.wgrad(f"{name}.gamma", (g * xt).sum(0) / cx.rule.loss_scale(cx.batch))
-        g = (g * cx.b[f"{name}.gamma"]).named("gs")
+    xt = cx.get(region, "xt")
+    g = unfactored(cx, region, g, xt)
     if not wanted:
         return None
     mean, along = g.mean(1).named("mean_g"), (g * xt).mean(1).named("mean_gx")

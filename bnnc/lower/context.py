@@ -126,6 +126,16 @@ class Context:
         scale, shift = self.affine[x.name]
         return x * scale + shift
 
+    def joined(self, x: T, name: str) -> T:
+        """One row a sample: rows of an image's pixels side by side."""
+        steps = x.shape[0] // self.samples
+        return x if steps == 1 else self.b.op("join", x, steps=steps, name=name)
+
+    def parted(self, x: T, like: T, name: str) -> T:
+        """One row a sample as the rows of ``like``, which may be pixels."""
+        steps = like.shape[0] // self.samples
+        return x if steps == 1 else self.b.op("split", x, steps=steps, first=0, cols=like.shape[1], name=name)
+
     def weight(self, layer: str, fan_in: int, fan_out: int) -> T:
         """A binary layer's weight [fan_in, fan_out]: latent f32/f16, or a bit where the optimiser keeps no latent.
 

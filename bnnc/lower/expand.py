@@ -10,16 +10,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from .. import registry
 from ..inputs.encode import of_model
 from ..ir.program import Builder, Module, Program, T
 from ..model import Model
 from .context import Context, new_program
-
-if TYPE_CHECKING:
-    from ..rules.base import Rule
 
 
 def make_context(model: Model, base: Program, training: bool) -> Context:
@@ -29,7 +25,7 @@ def make_context(model: Model, base: Program, training: bool) -> Context:
     return Context(Builder(base), model, training, not training or rule.settled, rule, opt)
 
 
-def _inputs(cx: Context, rule: Rule, model: Model, training: bool) -> tuple[T, int]:
+def _inputs(cx: Context, model: Model, training: bool) -> tuple[T, int]:
     """What is written before a step: the batch, labels, and what a training step reads besides.  The batch, and into
     how many pixels its rows must be split, 0 where they are that already."""
     t = model.layers[0].output
@@ -38,7 +34,7 @@ def _inputs(cx: Context, rule: Rule, model: Model, training: bool) -> tuple[T, i
     whole = 1 if dtype == "bit" else pixels  # bits arrive packed sample by sample
     x = cx.b.input("x", (model.part * whole, t.elements // whole), dtype)
     cx.b.input("labels", (model.part, 1), "u8")
-    for name, scalar in (*rule.inputs, *([("part", "f32")] if model.microbatch > 1 else [])) if training else ():
+    for name, scalar in (*cx.rule.inputs, *([("part", "f32")] if model.microbatch > 1 else [])) if training else ():
         cx.b.input(name, (1, 1), scalar)
     return x, pixels if whole != pixels else 0
 
@@ -48,7 +44,7 @@ def _expand_one(model: Model, training: bool) -> Program:
     model = rule.rewrite(model)
     program = new_program("train" if training else "evaluate", rule.keep if training else None)
     cx = make_context(model, program, training)
-    x, pixels = _inputs(cx, rule, model, training)
+    x, pixels = _inputs(cx, model, training)
     for layer in model.layers:
         x = cx.forward(layer, x)
         if layer is model.layers[0] and pixels:

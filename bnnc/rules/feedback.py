@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
+from ..diag import InternalError
 from ..ir.program import Program, Region, T
 from ..lower.context import Context
 from ..lower.differentiate import needs_grad
@@ -56,6 +57,16 @@ def walk(
             reach(region)
 
 
+def send_error(cx: Context, program: Program) -> T:
+    """The gradient of the logits [samples, classes], which is sent to them too."""
+    loss = program.regions[-1]
+    error = cx.backward(loss, cx.b[loss.output])
+    if error is None:
+        raise InternalError("a loss without a gradient")
+    cx.send(loss.inputs[0], error)
+    return error
+
+
 # -- direct feedback alignment -----------------------------------------------------------------------------------------
 
 
@@ -65,26 +76,22 @@ def spread(cx: Context, signal: T, like: T) -> T:
     return signal if steps == 1 else cx.b.op("repeat", signal, steps=steps, name="signals")
 
 
+def projected(cx: Context, signal: T, layer: str, number: int, width: int, name: str) -> T:
+    """A signal [samples, classes] times fixed random signs F [classes, width]; ``number`` tells layers apart."""
+    signs = random_matrix(cx.model.seed, FEEDBACK[number], signal.shape[1], width)
+    return cx.b.op("contract", signal, cx.b.constant(f"{layer}.feedback", signs), form="nn", name=name)
+
+
 def through(cx: Context, signal: T, region: Region, number: int) -> T:
-    """A signal [samples, classes] times the fixed signs F [classes, channels] of the block that ends at a region."""
-    like = cx.b[region.inputs[0]]
-    signs = random_matrix(cx.model.seed, FEEDBACK[number], signal.shape[1], like.shape[1])
-    f = cx.b.constant(f"{region.layer.name}.feedback", signs)
-    g = cx.b.op("contract", signal, f, form="nn", name="signal")
+    """A signal by the signs of the block that ends at a region, of the size that gradients have on their way."""
+    g = projected(cx, signal, region.layer.name, number, cx.b[region.inputs[0]].shape[1], "signal")
     return g * cx.rule.loss_scale(cx.batch) if signal.dtype == "bit" else g
 
 
 def direct(cx: Context, program: Program) -> None:
     """Direct feedback alignment: what weights would send down, the loss's own gradient replaces, through F."""
-    need, loss = needs_grad(program), program.regions[-1]
-    cx.send(loss.output, cx.b[loss.output])
+    need, error = needs_grad(program), send_error(cx, program)
     numbers = {r.output: i for i, r in enumerate(program.regions)}
-    logits = loss.inputs[0]
-    error = cx.backward(loss, cx.b[loss.output])
-    cx.grads.clear()
-    if error is None:
-        return
-    cx.send(logits, error)
     sent = error.sign().named("error_sign") if cx.rule_args["error"] == "sign" else error
 
     def wanted(region: Region) -> bool:
@@ -123,18 +130,20 @@ def by_blocks(cx: Context, program: Program, signal: Callable[[Region, int], T])
             cx.b.layer, cx.b.span = ends[value][0].layer.name, ends[value][0].layer.span
             cx.send(value, signal(*ends[value]))
             walk(cx, program, wanted, ends=ends)
-    loss = program.regions[-1]
-    cx.send(loss.output, cx.b[loss.output])
+    send_error(cx, program)
     walk(cx, program, wanted, ends=ends)
+
+
+def hot(cx: Context) -> T:
+    """1 at a sample's label, else 0, [samples, classes]."""
+    return cx.b.op("col", cols=cx.model.classes).eq(cx.b["labels"]).to("f32")
 
 
 def random_target(cx: Context, program: Program) -> None:
     """Direct random target projection: F on the labels, centred."""
-    classes = cx.model.classes
 
     def signal(region: Region, number: int) -> T:
-        hot = cx.b.op("col", cols=classes).eq(cx.b["labels"]).to("f32")
-        target = ((hot - 1.0 / classes) * cx.rule.loss_scale(cx.batch)).named("target")
+        target = ((hot(cx) - 1.0 / cx.model.classes) * cx.rule.loss_scale(cx.batch)).named("target")
         return spread(cx, through(cx, target, region, number), cx.b[region.inputs[0]])
 
     by_blocks(cx, program, signal)
@@ -150,7 +159,7 @@ def dependence(cx: Context, program: Program) -> None:
 
     def labels_kernel() -> T:
         """1 for a pair of one class, -1/(C - 1) for another: of signs, C where the class is one and C - 4 elsewhere."""
-        t = (cx.b.op("col", cols=classes).eq(cx.b["labels"]).to("f32") - 0.5).sign().named("target")
+        t = (hot(cx) - 0.5).sign().named("target")
         same = cx.b.op("contract", t, t, form="nt", name="same")
         return (same >= float(classes)).where(1.0, -1.0 / max(1, classes - 1))
 
@@ -162,8 +171,7 @@ def dependence(cx: Context, program: Program) -> None:
 
     def signal(region: Region, number: int) -> T:
         x = cx.b[region.inputs[0]]
-        steps, scale = x.shape[0] // batch, cx.rule.loss_scale(cx.batch)
-        z = x if steps == 1 else cx.b.op("join", x, steps=steps, name="z")
+        z, scale = cx.joined(x, "z"), cx.rule.loss_scale(cx.batch)
         if z.dtype == "bit":
             k, over = cx.b.op("contract", z, z, form="nt", name="k") * (1.0 / z.shape[1]), 2.0 * scale / z.shape[1]
             dz = pulled(k, z) * over
@@ -173,8 +181,7 @@ def dependence(cx: Context, program: Program) -> None:
             z = (z / norm).named("u")
             k = cx.b.op("contract", z, z, form="nt", name="k")
             dz = pulled(k, z) * ((2.0 * scale) / norm)
-        dz = cx.rule.on_grad(cx, dz.named("dz"))
-        return dz if steps == 1 else cx.b.op("split", dz, steps=steps, first=0, cols=x.shape[1], name="dz_rows")
+        return cx.parted(cx.rule.on_grad(cx, dz.named("dz")), x, "dz_rows")
 
     by_blocks(cx, program, signal)
 

@@ -11,51 +11,40 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from ..diag import InternalError
 from ..ir.program import Program, Region, T
 from ..lower.context import Context
 from ..lower.differentiate import needs_grad
 from ..model import Model
 from ..registry import About, Named, Param, layers, rules
-from ..rng import FEEDBACK
 from .base import NUMERICS
-from .feedback import SOURCES, has_weights, small_batches, walk
-from .frame import random_matrix
+from .feedback import SOURCES, has_weights, projected, send_error, small_batches, walk
 from .standard import STANDARD
 
 TWICE = 2  # copies of a sample in the second pass, one after the other: as it is, then disturbed
 
 
-def _pixels(cx: Context, x: T) -> int:
-    return x.shape[0] // cx.samples
-
-
 def disturbed(cx: Context, x: T, error: T) -> T:
     """The data twice, [2 samples * pixels, channels]: each sample, then it with e F / sqrt(elements) added.  e is the
     mean loss's gradient as the authors coded it, or each sample's own (``compat = off``)."""
-    b, pixels = cx.b, _pixels(cx, x)
-    flat = cx.real(x) if pixels == 1 else b.op("join", cx.real(x), steps=pixels, name="flat")
+    b, flat = cx.b, cx.joined(cx.real(x), "flat")
     flat = flat if flat.dtype == "f32" else flat.to("f32")
     scale = (1 if cx.rule_args["compat"] else cx.batch) / cx.rule.loss_scale(cx.batch) / math.sqrt(flat.shape[1])
-    signs = random_matrix(cx.model.seed, FEEDBACK[0], error.shape[1], flat.shape[1])
-    f = b.constant("input.feedback", signs)
-    delta = (b.op("contract", error, f, form="nn", name="sent") * scale).named("delta")
+    delta = (projected(cx, error, "input", 0, flat.shape[1], "sent") * scale).named("delta")
     both = b.op("repeat", flat, steps=TWICE, name="both")
     second = b.op("step", rows=both.shape[0], steps=TWICE).eq(1)
     both = (both + second.where(b.op("repeat", delta, steps=TWICE), 0.0)).named("disturbed")
-    return both if pixels == 1 else b.op("split", both, steps=pixels, first=0, cols=x.shape[1], name="pixels")
+    return cx.parted(both, x, "pixels")
 
 
 def difference(cx: Context, h: T) -> T:
     """What the disturbance takes from an activation, at the rows of the sample as it is; 0 at those of the other."""
-    b, pixels = cx.b, _pixels(cx, h)
-    flat = h if pixels == 1 else b.op("join", h, steps=pixels, name="flat")
+    b, flat, pixels = cx.b, cx.joined(h, "flat"), h.shape[0] // cx.samples
     clean, other = (b.op("last", flat, steps=TWICE, before=n, name=f"half{n}") for n in (1, 0))
     e = cx.rule.on_grad(cx, ((clean - other) * (cx.rule.loss_scale(cx.batch) / pixels)).named("change"))
     both = b.op("repeat", e, steps=TWICE, name="changes")
     first = b.op("step", rows=both.shape[0], steps=TWICE).eq(0)
     g = cx.rule.on_grad(cx, first.where(both, 0.0).named("signal"))
-    return g if pixels == 1 else b.op("split", g, steps=pixels, first=0, cols=h.shape[1], name="signals")
+    return cx.parted(g, h, "signals")
 
 
 def last_block(cx: Context, program: Program) -> T:
@@ -64,10 +53,7 @@ def last_block(cx: Context, program: Program) -> T:
     need, regions = needs_grad(program), program.regions
     last = max((i for i, r in enumerate(regions) if has_weights(cx, r)), default=0)
     before = {r.output for r in regions[:last]}
-    error = cx.backward(regions[-1], cx.b[regions[-1].output])
-    if error is None:
-        raise InternalError("a loss without a gradient")
-    cx.send(regions[-1].inputs[0], error)
+    error = send_error(cx, program)
 
     def wanted(region: Region) -> bool:
         x = region.inputs[0]
