@@ -1,7 +1,7 @@
 /* Runs the functions of tests/kernels/micro.c for a test on another machine: freestanding, so under QEMU on the oldest CPU.
  *
  * Request on standard input, little-endian u32: number of the function in TABLE, number of arguments (at most 6), and for each
- * its kind (0 a number, 1 an array) with its value or its size in bytes; then the arrays.  Answer on standard output: the
+ * its kind (0 a number, 1 an array) with its value (its low 32 bits) or its size in bytes; then the arrays.  Answer on standard output: the
  * result as u32, then the arrays as the function left them. */
 #include "bnnc_sys.h"
 #include "bnnc_num.h"
@@ -19,7 +19,7 @@ static int serve(int argc, char **argv, char **envp) {
         uint8_t *p = room;
         for (uint32_t i = 0; i < head[1]; i++) {
             if (!take(&kind[i], 4) || !take(&size[i], 4)) return BNNC_E_DATA;
-            a[i] = size[i];
+            a[i] = (unsigned long)(long)(int32_t)size[i];
             if (kind[i]) {
                 a[i] = (unsigned long)(uintptr_t)p;
                 p += (size[i] + 63u) & ~63u;

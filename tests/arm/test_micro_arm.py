@@ -54,11 +54,9 @@ class Remote:
         into, out = self.process.stdin, self.process.stdout
         assert into is not None and out is not None
         arrays = [a for a in args if isinstance(a, np.ndarray)]
-        into.write(struct.pack("<2I", self.number[name], len(args)))
-        for a in args:
-            into.write(struct.pack("<2I", 1, a.nbytes) if isinstance(a, np.ndarray) else struct.pack("<2I", 0, int(a)))  # type: ignore[call-overload]
-        for a in arrays:
-            into.write(a.tobytes())
+        sent = [(1, a.nbytes) if isinstance(a, np.ndarray) else (0, int(a) & 0xFFFFFFFF) for a in args]  # type: ignore[call-overload]
+        words = [self.number[name], len(args), *(x for one in sent for x in one)]
+        into.write(b"".join([struct.pack(f"<{len(words)}I", *words), *(a.tobytes() for a in arrays)]))
         into.flush()
         result = out.read(4)
         assert len(result) == 4, f"{name}: the program ended with {self.process.wait()}"
