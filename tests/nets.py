@@ -48,6 +48,8 @@ DENSE: dict[str, str] = {
     "hsic": spec((33, 40, 17, 10), rule="hsic", batch=21),
     "hsic-edge": spec((33, 17, 17, 3), rule="hsic(numerics = edge)", optimizer="bop", batch=37),
     "sigprop-tl": spec((33, 40, 17, 10), rule="sigprop_tl", batch=21),
+    "sigprop": spec((33, 40, 17, 10), rule="sigprop", batch=21),
+    "sigprop-edge": spec((33, 17, 10), rule="sigprop(numerics = edge)", kind="bit", batch=19),
     "sigprop-tl-edge": spec((33, 17, 10), rule="sigprop_tl(compat = off, numerics = edge)", kind="bit", batch=19),
     "hsic-residual": spec(
         (33, 17, 10),
@@ -151,6 +153,7 @@ LATER = (
     "local-freeze-first",
     "dfa-sign",
     "hsic-edge",
+    "sigprop-edge",
     "sigprop-tl-edge",
     "rnn-one-step",
     "rnn-wide",
@@ -184,6 +187,7 @@ TRITON_DENSE = {
     ),
     "dfa-sign": spec((33, 17, 9, 5), rule="dfa(error = sign)", batch=9),
     "sigprop-tl": spec((33, 17, 9, 5), rule="sigprop_tl(compat = off)", batch=9),
+    "sigprop": spec((33, 17, 9, 5), rule="sigprop(numerics = edge)", batch=9),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
 }
 # Rules without floats; a step in Triton's interpreter takes seconds.
@@ -212,6 +216,7 @@ PROVED = {
     "drtp": spec((70, 33, 17, 10), rule="drtp", batch=37),
     "hsic": spec((70, 33, 17, 10), rule="hsic(numerics = edge)", batch=37),
     "sigprop-tl": spec((70, 33, 17, 10), rule="sigprop_tl(numerics = edge)", batch=37),
+    "sigprop": spec((70, 33, 17, 10), rule="sigprop(numerics = edge)", batch=37),
     "rnn": sequence_spec(6, 9, 35, 33, 3, "dense 15; sign;", batch=20),
     "rnn-lengths": sequence_spec(5, 4, 35, 33, 3, "dense 15; sign;", batch=20, encoder="thermometer(3, lengths = on)"),
 }
@@ -313,6 +318,13 @@ IMAGES: dict[str, str] = {
         f"conv 9; {BN}",
         rule="hsic(numerics = edge)",
         batch=9,
+    ),
+    "sigprop": net(
+        "5, 5, 3",
+        "conv 20 padding = same; maxpool; batchnorm",
+        "residual { sign; conv 20 padding = same; batchnorm; } sign",
+        rule="sigprop(numerics = edge)",
+        batch=7,
     ),
     "sigprop-tl": net(
         "5, 5, 3",

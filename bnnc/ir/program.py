@@ -91,7 +91,7 @@ class Region:
     layer: Layer  # the Model's
     inputs: tuple[str, ...]
     output: str
-    ops: tuple[int, int]  # range of op indices
+    ops: tuple[Op, ...]  # that the layer appended
     saved: tuple[tuple[str, str], ...] = ()  # role -> value name
     static: Attrs = ()  # numbers known at compile time, e.g. the input's affine scaling
 
@@ -296,12 +296,14 @@ class Builder:
 
     @contextmanager
     def behind(self, value: str) -> Iterator[None]:
-        """What is appended meanwhile stands right behind the op that makes ``value``, not at the end."""
+        """What is appended meanwhile stands right behind the op that makes ``value``, not at the end; before all ops
+        where none makes it.
+        """
         first = len(self.ops)
         yield
         made = self.ops[first:]
         del self.ops[first:]
-        at = next(i for i, op in enumerate(self.ops) if op.output == value) + 1
+        at = next((i for i, op in enumerate(self.ops, 1) if op.output == value), 0)
         self.ops[at:at] = made
 
     def const(self, value: float) -> T:

@@ -135,7 +135,7 @@ def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     dw = cx.b.op("contract", x, dy, form="tn", name="dw")
     if affine:
         dw = dw * affine[0] + ones
-    cx.wgrad(w.name, *cx.rule.on_wgrad(cx, w, dw, w.shape[0]))
+    cx.binary_wgrad(w, dw)
     return dx
 
 

@@ -125,7 +125,7 @@ def conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     if wanted:
         dx = cx.rule.on_grad(cx, cx.b.op("convolve_back", dy, _signs(x, w, "wb_back"), name="dx", **attrs))
     dw = cx.b.op("convolve_weight", x, dy, name="dw", **attrs)
-    cx.wgrad(w.name, *cx.rule.on_wgrad(cx, w, dw * (1.0 / 255.0) if x.dtype == "u8" else dw, w.shape[0]))
+    cx.binary_wgrad(w, dw * (1.0 / 255.0) if x.dtype == "u8" else dw)
     return dx
 
 

@@ -42,7 +42,7 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
     psi = ((a * a).mean(0) + eps).sqrt() if kind == "l2" else a.abs().mean(0)
     psi = psi.named("psi_b")
     inv = _inverse(kind, psi, eps).named("inv")
-    for stat, now in ((mean, mu), (dev, psi)):
+    for stat, now in () if cx.aside else ((mean, mu), (dev, psi)):
         cx.b.phase = "update"
         role = stat.name.rsplit(".", 1)[1]
         cx.b.update(stat, (stat * momentum + now * (1.0 - momentum)).named(f"{role}_new"))

@@ -45,7 +45,10 @@ class Context:
     regions: list[Region] = field(default_factory=list)
     grads: dict[str, list[T]] = field(default_factory=dict)  # value -> what was sent to it and is not yet taken
     param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)  # parameter -> gradient, its unit
-    copies: int = 1  # of each sample: a second pass may see it twice, and then has the states of the first
+    # of a second pass, which has the states of the first
+    rows: int = 0  # what it sees at once, where that is not a batch or a part of it
+    aside: bool = False  # its running statistics do not count, and its gradients add to those that are reported later
+    shares: dict[str, T] = field(default_factory=dict)  # parameter -> what adds to its gradient
 
     @property
     def rule_args(self) -> Call:
@@ -64,8 +67,8 @@ class Context:
 
     @property
     def samples(self) -> int:
-        """How many rows of data a pass sees at once: a batch, or a part of it, as often as the pass has each."""
-        return self.model.part * self.copies
+        """How many rows of data a pass sees at once: a batch, or a part of it, or what a second pass has."""
+        return self.rows or self.model.part
 
     @property
     def batch(self) -> int:
@@ -87,7 +90,7 @@ class Context:
         first = len(b.ops)
         y = forward(self, layer, x)
         saved, static = tuple(self.saved.items()), tuple(self.static.items())
-        self.regions.append(Region(layer.kind, layer, (x.name,), y.name, (first, len(b.ops)), saved, static))
+        self.regions.append(Region(layer.kind, layer, (x.name,), y.name, tuple(b.ops[first:]), saved, static))
         b.layer, b.span, self.saved, self.static = outer
         return y
 
@@ -148,7 +151,7 @@ class Context:
 
     def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str, value: float) -> T:
         """A state of a layer; in a second pass the one that the first has made."""
-        if self.copies > 1 and name in self.b.values:
+        if self.rows and name in self.b.values:
             return self.b[name]
         return self.b.state(name, shape, dtype, role, init, value)
 
@@ -168,6 +171,15 @@ class Context:
         v = self.rule.on_value(self, x)
         return v.to("f32") if v.dtype in ("i16", "i32") else v
 
+    def binary_wgrad(self, w: T, dw: T) -> None:
+        """Report the gradient [fan-in, units] of a binary layer's weight, as the rule has it."""
+        if self.aside:
+            self.shares[w.name] = dw
+            return
+        if w.name in self.shares:
+            dw = dw + self.shares.pop(w.name)
+        self.wgrad(w.name, *self.rule.on_wgrad(self, w, dw, w.shape[0]))
+
     def real_wgrad(self, w: T, dw: T) -> None:
         """Report the gradient of a real weight."""
         self.wgrad(w.name, dw / self.rule.loss_scale(self.batch))
@@ -184,6 +196,11 @@ class Context:
         """Report a parameter's gradient; ``unit`` is its size where every entry is +-unit."""
         if grad.shape != self.b[name].shape:
             raise InternalError(f"the gradient {grad.value} is not of the shape of {self.b[name].value}")
+        if self.aside:
+            self.shares[name] = grad
+            return
+        if name in self.shares:
+            grad = grad + self.shares.pop(name)
         self.param_grads[name] = (grad if f"{name}.sum" in self.b.values else self.summed(name, grad), unit)
 
     def summed(self, name: str, grad: T) -> T:

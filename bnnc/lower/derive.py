@@ -56,17 +56,17 @@ def derive(cx: Context, region: Region, grad: T) -> T | None:
     """Backward of a Region by the op table; trained parameters report their gradients.  Returns the input's
     gradient.
     """
-    program, (first, last) = cx.b.base, region.ops
+    made = {op.output: op for op in region.ops}
     grads: dict[str, list[T]] = {region.output: [grad]}
-    for op in reversed(program.ops[first:last]):
+    for op in reversed(region.ops):
         if op.output not in grads or op.kind in ("const", "col"):
             continue
         g = total(grads[op.output])
         inputs = [cx.b[i] for i in op.inputs]
         for x, gx in zip(inputs, _vjp(g, op, inputs, cx.b[op.output]), strict=True):
-            if gx is not None and (x.name not in program.producer or program.producer[x.name].kind != "const"):
+            if gx is not None and (x.name not in made or made[x.name].kind != "const"):
                 grads.setdefault(x.name, []).append(_unbroadcast(gx, x))
-    for s in program.states:
+    for s in cx.b.base.states:
         if s.name in grads and s.role in ("weight", "param") and s.name.startswith(region.layer.name + "."):
             cx.wgrad(s.name, total(grads[s.name]) / cx.rule.loss_scale(cx.batch))
     source = region.inputs[0]

@@ -14,7 +14,7 @@ the forward ops that end the block, and one block is alive at a time.  The last 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from ..diag import InternalError
@@ -38,15 +38,15 @@ def has_weights(cx: Context, region: Region) -> bool:
 
 def walk(
     cx: Context,
-    program: Program,
+    regions: Sequence[Region],
     wanted: Callable[[Region], bool],
     reach: Callable[[Region], None] = lambda region: None,
     ends: Iterable[str] = (),
 ) -> None:
-    """Take gradients that were sent through the regions above, last to first, as far as they are ``wanted``;
-    ``reach`` is told of each region that one came to.  What a residual sends to values that are ``ends`` is dropped.
+    """Take gradients that were sent through regions, last to first, as far as they are ``wanted``; ``reach`` is told
+    of each region that one came to.  What a residual sends to values that are ``ends`` is dropped.
     """
-    for region in reversed(program.regions):
+    for region in reversed(regions):
         if (grad := cx.gradient(region)) is not None:
             passes = wanted(region)
             down = cx.backward(region, grad, passes)
@@ -102,36 +102,52 @@ def direct(cx: Context, program: Program) -> None:
             x = cx.b[region.inputs[0]]
             cx.send(x.name, spread(cx, through(cx, sent, region, numbers[region.output]), x))
 
-    walk(cx, program, wanted, reach)
+    walk(cx, program.regions, wanted, reach)
 
 
 # -- signals that are there before the loss ----------------------------------------------------------------------------
 
 
-def by_blocks(cx: Context, program: Program, signal: Callable[[Region, int], T]) -> None:
-    """Each block by itself, first to last: ``signal(region, number)`` is the gradient at the value that ``region``
-    reads, with which it ends; then the last block by the loss.
-    """
-    need, ends = needs_grad(program), dict[str, tuple[Region, int]]()
+Ends = dict[str, tuple[Region, int]]  # value -> the region that reads it, and its number
+
+
+def ends_of(cx: Context, program: Program) -> Ends:
+    """Values with which blocks end: what layers with weights read, or residuals, as far as something is trained."""
+    need, ends = needs_grad(program), Ends()
     for number, region in enumerate(program.regions):
         x = region.inputs[0]
         if x in need and cx.layer_def(region.kind).role == "container":
             ends[x] = region, number  # not the layer in it that reads the same
         elif x in need and has_weights(cx, region):
             ends.setdefault(x, (region, number))
+    return ends
+
+
+def within(cx: Context, program: Program, ends: Ends) -> Callable[[Region], bool]:
+    """Whether gradients go on through a region: in the block that it is in."""
+    need = needs_grad(program)
 
     def wanted(region: Region) -> bool:
         x = region.inputs[0]  # a flatten that changes nothing gives what it reads
         return x in need and (x not in ends or x == region.output) and not has_weights(cx, region)
 
+    return wanted
+
+
+def by_blocks(cx: Context, program: Program, signal: Callable[[Region, int], T]) -> None:
+    """Each block by itself, first to last: ``signal(region, number)`` is the gradient at the value that ``region``
+    reads, with which it ends; then the last block by the loss.
+    """
+    ends = ends_of(cx, program)
+    wanted = within(cx, program, ends)
     order = {op.output: i for i, op in enumerate(program.ops)}
     for value in sorted(ends, key=order.__getitem__):
         with cx.b.behind(value):
             cx.b.layer, cx.b.span = ends[value][0].layer.name, ends[value][0].layer.span
             cx.send(value, signal(*ends[value]))
-            walk(cx, program, wanted, ends=ends)
+            walk(cx, program.regions, wanted, ends=ends)
     send_error(cx, program)
-    walk(cx, program, wanted, ends=ends)
+    walk(cx, program.regions, wanted, ends=ends)
 
 
 def hot(cx: Context) -> T:

@@ -59,7 +59,7 @@ def last_block(cx: Context, program: Program) -> T:
         x = region.inputs[0]
         return x in need and x not in before and not has_weights(cx, region)
 
-    walk(cx, program, wanted, ends=before)
+    walk(cx, program.regions, wanted, ends=before)
     return error
 
 
@@ -70,7 +70,7 @@ def loop(cx: Context, program: Program) -> None:
     cx.settled, cx.regions = False, []
     cx.forward(first, cx.b["x"])  # says what data stand for
     x = disturbed(cx, cx.b[program.regions[1].inputs[0]], error)
-    cx.copies, cx.regions = TWICE, []
+    cx.rows, cx.regions = TWICE * cx.model.part, []
     for layer in rest:
         x = cx.forward(layer, x)
     cx.b.phase = "backward"

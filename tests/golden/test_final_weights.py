@@ -52,6 +52,7 @@ NETS = {
     "dfa": net((67, 35, 21, 5), "dfa", 20),
     "drtp": net((67, 35, 21, 5), "drtp(numerics = edge)", 20),
     "hsic": net((33, 18, 12, 3), "hsic(numerics = edge(state = f32))", 10),
+    "sigprop": net((33, 18, 12, 3), "sigprop(numerics = edge)", 10),
     "sigprop-tl": net((33, 18, 12, 3), "sigprop_tl(compat = off, numerics = edge)", 10),
     "local-5-bits": net((33, 18, 12, 3), "local(bits = 5, group = 3, reinforce = 0.1)", 10),
 }

@@ -50,6 +50,7 @@ CASES = [  # rule, optimiser, batch, mean of the reference
     ("dfa(numerics = edge(clip = off))", "adam(lr = 1e-2)", 100, 97.87),
     ("drtp(numerics = edge(clip = off))", "adam(lr = 1e-2)", 100, 95.93),
     ("hsic(numerics = edge(clip = off))", "adam(lr = 1e-2)", 100, 89.17),
+    ("sigprop", "adam(lr = 1e-2)", 100, 97.87),
     ("sigprop_tl", "adam(lr = 1e-3)", 100, 84.07),
     ("sigprop_tl(compat = off)", "adam(lr = 1e-3)", 100, 90.65),
 ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import codes_of
-from torch_nets import BOUND, NETS, RULES, SPEC, Case, hsic, torch
+from torch_nets import NETS, RULES, SPEC, Case, assert_gradients, hsic, torch
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -15,12 +15,7 @@ from torch_nets import BOUND, NETS, RULES, SPEC, Case, hsic, torch
 def test_every_gradient_is_autograds(net: str, rule: str) -> None:
     case = Case(net, rule)
     case.gradients()
-    largest = max(float(case.p[n].grad.norm()) for n in case.trained)
-    for n in case.trained:  # the first step of SGD is -lr times the gradient
-        want = case.p[n].grad.numpy()
-        got = (case.new[f"{n}.u"] / -case.lr).reshape(want.shape)
-        size = max(np.linalg.norm(want), 0.1 * largest)  # a shift in front of a norm has none
-        assert np.linalg.norm(got - want) < BOUND.get(net, 1e-5) * size, n
+    assert_gradients(case, net)
 
 
 @pytest.mark.parametrize("shape", [(6, 9), (6, 4, 3, 3)], ids=["rows", "images"])

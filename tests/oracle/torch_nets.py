@@ -263,3 +263,13 @@ class Case:
             return x if signal is None or layer.kind == "residual" and adds else Cut.apply(x, signal(x, layer).detach())
 
         tf.cross_entropy(self.logits(cut), self.labels).backward()
+
+
+def assert_gradients(case: Case, net: str) -> None:
+    """All that a step changes its parameters by is what the reference's gradients say."""
+    largest = max(float(case.p[n].grad.norm()) for n in case.trained)
+    for n in case.trained:  # the first step of SGD is -lr times the gradient
+        want = case.p[n].grad.numpy()
+        got = (case.new[f"{n}.u"] / -case.lr).reshape(want.shape)
+        size = max(np.linalg.norm(want), 0.1 * largest)  # a shift in front of a norm has none
+        assert np.linalg.norm(got - want) < BOUND.get(net, 1e-5) * size, n

@@ -25,6 +25,7 @@ RULES = (
     "dfa(numerics = edge)",
     "drtp(numerics = edge)",
     "hsic(numerics = edge)",
+    "sigprop(numerics = edge)",
     "sigprop_tl(numerics = edge)",
 )
 
