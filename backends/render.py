@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FileSystemBytecodeCache, FunctionLoader, StrictUndefined
 
+from bnnc.cache import cache_folder
 from bnnc.ir.dtype import ceil_div
 
 
@@ -31,7 +32,8 @@ def identifiers(folder: str, comment: str) -> set[str]:
 
 @cache
 def environment() -> Environment:
-    """Undefined names are errors; block tags leave no blank lines."""
+    """Undefined names are errors; block tags leave no blank lines.  Compiled templates are kept in the cache."""
+    kept = cache_folder("templates")
     env = Environment(
         loader=FunctionLoader(template_text),
         undefined=StrictUndefined,
@@ -39,6 +41,7 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
         autoescape=False,
+        bytecode_cache=FileSystemBytecodeCache(str(kept)) if kept else None,
     )
     env.globals |= {f.__name__: f for f in (begin, declare, lines, offset, share, times, within, upto)} | {
         "ceil_div": ceil_div

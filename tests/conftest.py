@@ -25,6 +25,7 @@ os.environ.setdefault(compile_cache.PLACE, str(BUILD / "cache"))  # empty: no ca
 if os.environ[compile_cache.PLACE]:
     os.environ.setdefault("TRITON_CACHE_DIR", str(Path(os.environ[compile_cache.PLACE]).absolute() / "triton"))
 compile_cache.shadow(BUILD / "shadows")
+os.environ["XDG_CACHE_HOME"] = str(BUILD.absolute() / "user-cache")  # not the user's own
 # Where no bytecode may be written beside the sources, a command of bnnc is half compiling them.
 sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(BUILD.absolute() / "bytecode")
 sys.dont_write_bytecode = False

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import budget, driver, knobs
+from ..cache import cache_folder
 from ..diag import error
 from ..model import Model
 from .plan import Plan
@@ -153,7 +154,6 @@ class Network:
         else:
             planned, source = driver.build_planned(planned, binary, k, lambda p: budget.check(options, p, _size(ram)))
             if stored is not None:
-                stored.mkdir(parents=True, exist_ok=True)
                 (stored / "sizes.json").write_text(json.dumps({f: getattr(planned.report, f) for f in driver.SIZES}))
                 shutil.copy2(binary, stored / "program.part")
                 (stored / "program.part").replace(stored / "program")
@@ -164,10 +164,8 @@ def _size(ram: str | int | None) -> int | None:
     return budget.parse_size(ram) if isinstance(ram, str) else ram
 
 
-def _cached(source: Any, k: knobs.Knobs) -> Path:
-    root = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    key = hashlib.sha256(repr((source.files, k.cc, k.cflags)).encode()).hexdigest()[:32]
-    return Path(root) / "bnnc" / key
+def _cached(source: Any, k: knobs.Knobs) -> Path | None:
+    return cache_folder(hashlib.sha256(repr((source.files, k.cc, k.cflags)).encode()).hexdigest()[:32])
 
 
 def parse(text: str, file: str = "<text>") -> Network:

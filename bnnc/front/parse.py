@@ -18,6 +18,7 @@ from typing import Any
 from lark import Lark, UnexpectedToken
 from lark.parsers.lalr_analysis import Shift
 
+from ..cache import cache_folder
 from ..diag import BnncError, Diagnostic, Span
 from . import ast
 from .literals import read_number, read_string, short
@@ -51,6 +52,8 @@ _VALUES = {"NAME", "NUMBER", "STRING", "LPAR", "LSQB", "MINUS"}
 
 @cache
 def _lark() -> Lark:
+    """The parser; its tables, half a second's work, are kept in the cache."""
+    kept = cache_folder("grammar")
     grammar = files("bnnc.grammar").joinpath("bnn.lark").read_text(encoding="utf-8")
     return Lark(
         grammar,
@@ -60,6 +63,7 @@ def _lark() -> Lark:
         keep_all_tokens=True,
         maybe_placeholders=False,
         transformer=Build(),
+        cache=str(kept / "bnn.lark.tables") if kept else False,
     )
 
 
