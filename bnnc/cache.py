@@ -1,4 +1,4 @@
-"""Where bnnc keeps what it would only make again: ``$XDG_CACHE_HOME/bnnc`` (``~/.cache/bnnc``).  Anyone may delete it."""
+"""Where bnnc keeps what it would only make again: ``$XDG_CACHE_HOME/bnnc`` (``~/.cache/bnnc``); delete it at will."""
 
 from __future__ import annotations
 
