@@ -44,6 +44,8 @@ DENSE: dict[str, str] = {
     # rules that send no gradient through weights
     "dfa": spec((70, 33, 17, 10), rule="dfa", batch=37),
     "dfa-sign": spec((33, 17, 10), rule="dfa(error = sign, numerics = edge)", batch=19),
+    "dfa-normal": spec((33, 40, 17, 10), rule="dfa(feedback = normal, numerics = edge)", batch=19),
+    "dfa-sign-uniform": spec((33, 17, 10), rule="dfa(error = sign, feedback = uniform)", batch=19),
     "drtp": spec((70, 33, 17, 10), rule="drtp(numerics = edge)", optimizer="adam(v = elide)", batch=37),
     "hsic": spec((33, 40, 17, 10), rule="hsic", batch=21),
     "hsic-edge": spec((33, 17, 17, 3), rule="hsic(numerics = edge)", optimizer="bop", batch=37),
@@ -152,6 +154,7 @@ LATER = (
     "local-no-reinforcement",
     "local-freeze-first",
     "dfa-sign",
+    "dfa-sign-uniform",
     "hsic-edge",
     "sigprop-edge",
     "sigprop-tl-edge",
@@ -186,6 +189,7 @@ TRITON_DENSE = {
         body="  dense 17; batchnorm scale = on;\n  dense 9; layernorm; dense 9; batchnorm; sign;\n",
     ),
     "dfa-sign": spec((33, 17, 9, 5), rule="dfa(error = sign)", batch=9),
+    "dfa-normal": spec((33, 17, 9, 5), rule="dfa(feedback = normal, numerics = edge)", batch=9),
     "sigprop-tl": spec((33, 17, 9, 5), rule="sigprop_tl(compat = off)", batch=9),
     "sigprop": spec((33, 17, 9, 5), rule="sigprop(numerics = edge)", batch=9),
     "recurrent": sequence_spec(3, 5, 9, 7, 3, "dense 5; sign;", batch=5, horizon=2),
@@ -213,7 +217,7 @@ PROVED = {
         ).replace("u8[1]", "u8[8, 8, 3]")
     ),
     "dfa": spec((70, 33, 17, 10), rule="dfa(numerics = edge)", batch=37),
-    "drtp": spec((70, 33, 17, 10), rule="drtp", batch=37),
+    "drtp": spec((70, 33, 17, 10), rule="drtp(feedback = uniform)", batch=37),
     "hsic": spec((70, 33, 17, 10), rule="hsic(numerics = edge)", batch=37),
     "sigprop-tl": spec((70, 33, 17, 10), rule="sigprop_tl(numerics = edge)", batch=37),
     "sigprop": spec((70, 33, 17, 10), rule="sigprop(numerics = edge)", batch=37),

@@ -104,7 +104,7 @@ def state_rows(x: Emission) -> list[str]:
     """Of STATES: everything that outlives a step, in the order in which it was declared."""
     row = _rows(x)
     return [
-        f"{row[n]}, {s.init.upper()}, {literal(s.init_value)}, {s.limit}, {s.stream}, {int(s.role != 'moment')}"
+        f"{row[n]}, {s.init.upper()}, {literal(s.init_value)}, {s.limit}, {s.stream}, {int(s.exported)}"
         for n, s in ((Ref(s.name), s) for s in x.placed.program.states)
     ]
 

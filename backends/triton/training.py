@@ -16,7 +16,7 @@ from bnnc.data import tensors
 from bnnc.diag import error
 from bnnc.inputs.encode import Encoding
 from bnnc.ir.interp import initial
-from bnnc.ir.program import State, Value
+from bnnc.ir.program import EXPORTED, State, Value
 from bnnc.ir.ref import Ref
 from bnnc.plan.codec import decode, encode
 from bnnc.plan.types import Storage
@@ -186,7 +186,7 @@ class Trainer:
 
     def weights_hash(self) -> str:
         """The same of those that ``export`` writes."""
-        raw, kept = self.alike(), (s for s in self.net["states"] if s[1] != "moment")
+        raw, kept = self.alike(), (s for s in self.net["states"] if s[1] in EXPORTED)
         return fnv64(
             b"".join(raw[at : at + Storage(name, dtype, tuple(shape)).nbytes] for name, *_, dtype, shape, at in kept)
         )
@@ -220,7 +220,7 @@ class Trainer:
         """States from safetensors.  Raises BnncError B0806."""
         given = tensors.read(path)
         known = {name: (role, dtype, tuple(shape)) for name, role, *_, dtype, shape, _ in self.net["states"]}
-        missing = [n for n, (role, *_) in known.items() if role != "moment" and n not in given]
+        missing = [n for n, (role, *_) in known.items() if role in EXPORTED and n not in given]
         if missing or set(given) - set(known):
             raise error("B0806", f"{path}: missing {missing}, unknown {sorted(set(given) - set(known))}", exit_code=5)
         values = {}
@@ -242,7 +242,7 @@ class Trainer:
 
     def export(self, path: str) -> None:
         """Write weights, parameters and statistics as safetensors; a vector has one axis."""
-        states = self.decoded(self.state_bytes(), lambda _, role: role != "moment")
+        states = self.decoded(self.state_bytes(), lambda _, role: role in EXPORTED)
         tensors.write(path, {name: x if x.shape[0] > 1 else x.reshape(-1) for name, x in states.items()})
 
     def saturation(self) -> dict[str, float]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import rng
-from .dtype import NUMPY, sign
+from .dtype import FLOATS, NUMPY, sign
 from .ops import OPS
 from .program import Constant, Program, State, Value
 
@@ -23,6 +23,10 @@ def initial(state: State, value: Value, seed: int) -> np.ndarray:
     ``state.stream``.
     """
     n = value.shape[0] * value.shape[1]
+    if state.init == "normal" and value.dtype in FLOATS:
+        steps = rng.normal(seed, state.stream, n, 1 << 12) / 4096
+        real = (steps * float(np.float32(state.init_value))).astype(np.float32)
+        return real.astype(NUMPY[value.dtype]).reshape(value.shape)
     if state.init == "normal":
         info = np.iinfo(NUMPY[value.dtype])
         whole = rng.normal(seed, state.stream, n, int(state.init_value))

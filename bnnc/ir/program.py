@@ -24,6 +24,7 @@ from .ref import Side
 if TYPE_CHECKING:
     from ..model import Layer, Model
 
+EXPORTED = ("weight", "param", "stat", "encoder")  # roles of states
 Attrs = tuple[tuple[str, Any], ...]
 
 
@@ -60,11 +61,11 @@ class Op:
 @dataclass(frozen=True, slots=True)
 class State:
     """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)), ``sign`` or
-    ``normal`` (whole numbers with that deviation).  ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what
-    the dtype holds.
+    ``normal`` (of that deviation, whole numbers where the dtype is one of these).  ``limit``: whole numbers stay in
+    [-limit, limit - 1]; 0: in what the dtype holds.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
-    (optimiser state), ``encoder`` (read where samples are loaded, by no op).  All but moments are exported.
+    (optimiser state), ``fixed`` (random, stays as it starts), ``encoder`` (read where samples are loaded, by no op).
     """
 
     name: str
@@ -73,6 +74,11 @@ class State:
     init_value: float = 0.0
     stream: int = 0
     limit: int = 0
+
+    @property
+    def exported(self) -> bool:
+        """Whether it is part of the network, and not only of its training."""
+        return self.role in EXPORTED
 
 
 @dataclass(frozen=True, slots=True)

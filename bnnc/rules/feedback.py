@@ -77,13 +77,19 @@ def spread(cx: Context, signal: T, like: T) -> T:
 
 
 def projected(cx: Context, signal: T, layer: str, number: int, width: int, name: str) -> T:
-    """A signal [samples, classes] times fixed random signs F [classes, width]; ``number`` tells layers apart."""
-    signs = random_matrix(cx.model.seed, FEEDBACK[number], signal.shape[1], width)
-    return cx.b.op("contract", signal, cx.b.constant(f"{layer}.feedback", signs), form="nn", name=name)
+    """A signal [samples, classes] times a fixed random F [classes, width]; ``number`` tells layers apart."""
+    shape, called = (signal.shape[1], width), f"{layer}.feedback"
+    if cx.rule_args["feedback"] == "signs":
+        f = cx.b.constant(called, random_matrix(cx.model.seed, FEEDBACK[number], *shape))
+    else:
+        dtype = cx.rule.state_dtype(cx.rule_args)
+        f = cx.b.state(called, shape, dtype, "fixed", cx.rule_args["feedback"], 1.0)
+    signal = signal if f.dtype == "bit" or signal.dtype != "bit" else signal.to("f32")
+    return cx.b.op("contract", signal, f, form="nn", name=name)
 
 
 def through(cx: Context, signal: T, region: Region, number: int) -> T:
-    """A signal by the signs of the block that ends at a region, of the size that gradients have on their way."""
+    """A signal by the matrix of the block that ends at a region, of the size that gradients have on their way."""
     g = projected(cx, signal, region.layer.name, number, cx.b[region.inputs[0]].shape[1], "signal")
     return g * cx.rule.loss_scale(cx.batch) if signal.dtype == "bit" else g
 
@@ -226,21 +232,28 @@ def _example(rule: str) -> str:
 
 
 SOURCES = "2408.04460, the comparative study; its code says what the paper leaves open"
-ARGUMENTS = (NUMERICS,)
+ENTRIES = Param(
+    "feedback",
+    "name",
+    "signs",
+    "entries of F: +1 and -1, one bit each in the program; or normal or uniform (-1 to 1) numbers in its memory",
+    ("signs", "normal", "uniform"),
+)
 
 rules.add(
     Named(
         "dfa",
-        "direct feedback alignment: the error reaches each layer through fixed random signs",
+        "direct feedback alignment: the error reaches each layer through a fixed random matrix",
         (
             Param("error", "name", "real", "the gradient of the logits, or its sign", ("real", "sign")),
-            *ARGUMENTS,
+            ENTRIES,
+            NUMERICS,
         ),
         replace(STANDARD, propagate=direct, validate=small_batches, gates=None, published=None),
         About(
             formula="e = dL/dlogits;  G_l = e F_l     in place of dY W^T, the same at every pixel\n"
             "error = sign     G_l = sgn(e) F_l\n"
-            "F_l [classes, channels]: random signs, for each layer with weights but the\n"
+            "F_l [classes, channels]: fixed and random, for each layer with weights but the\n"
             "first; within a block gradients are exact; a residual's branches add up",
             source=f"1609.01596, equation 3; sign: 1909.01311; {SOURCES}",
             example=_example("dfa"),
@@ -250,8 +263,8 @@ rules.add(
 rules.add(
     Named(
         "drtp",
-        "direct random target projection: the label reaches each layer through fixed random signs",
-        ARGUMENTS,
+        "direct random target projection: the label reaches each layer through a fixed random matrix",
+        (ENTRIES, NUMERICS),
         replace(STANDARD, propagate=random_target, at_once=True, validate=small_batches, gates=None, published=None),
         About(
             formula="s = [c = label] - 1/C;  G_l = s F_l     at the end of each block, at once\n"
@@ -266,7 +279,7 @@ rules.add(
     Named(
         "hsic",
         "each layer makes its values tell what the label tells: kernels instead of feedback",
-        (Param("gamma", "float", 20.0, "weight of the dependence on the label", above=0), *ARGUMENTS),
+        (Param("gamma", "float", 20.0, "weight of the dependence on the label", above=0), NUMERICS),
         replace(STANDARD, propagate=dependence, at_once=True, validate=whole_batches, gates=None, published=None),
         About(
             formula="HSIC(A, D) = tr(A H D H) / B^2,  H = 1 - 1/B;  Z [B, width]: a block's values\n"

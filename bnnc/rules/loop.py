@@ -1,8 +1,8 @@
 """sigprop_tl: two forward passes and no backward pass (SigpropTL of 2408.04460, whose code is PEPITA's).
 
-The first pass is an evaluation; its error, sent through fixed random signs, disturbs the data, and a second pass sees
-each sample twice, as it is and disturbed.  A layer's weights follow what the disturbance changes in its activation,
-times what the layer read of the sample as it is.  The last block learns from the first pass, by the loss.
+The first pass is an evaluation; its error, sent through a fixed random matrix, disturbs the data, and a second pass
+sees each sample twice, as it is and disturbed.  A layer's weights follow what the disturbance changes in its
+activation, times what the layer read of the sample as it is.  The last block learns from the first pass, by the loss.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..lower.differentiate import needs_grad
 from ..model import Model
 from ..registry import About, Named, Param, layers, rules
 from .base import NUMERICS
-from .feedback import SOURCES, has_weights, projected, send_error, small_batches, walk
+from .feedback import ENTRIES, SOURCES, has_weights, projected, send_error, small_batches, walk
 from .standard import STANDARD
 
 TWICE = 2  # copies of a sample in the second pass, one after the other: as it is, then disturbed
@@ -115,6 +115,7 @@ rules.add(
             Param(
                 "compat", "bool", True, "the error of the mean loss, as the authors coded it; off: each sample's own"
             ),
+            ENTRIES,
             NUMERICS,
         ),
         replace(
@@ -129,7 +130,7 @@ rules.add(
         ),
         About(
             formula="pass 1, as an evaluation:  e = dL/dlogits;  the last block by the loss\n"
-            "x' = x + e F / sqrt(elements of x),  F of random signs\n"
+            "x' = x + e F / sqrt(elements of x),  F fixed and random\n"
             "pass 2, of x and x' together:  dW_l = X_l^T (h_l - h'_l) / pixels\n"
             "h: the activation behind the layer, of x; h': of x'; X: what it read of x\n"
             "compat = off   e without the mean over the batch; norms learn no shift",

@@ -50,6 +50,7 @@ NETS = {
     ),
     "local": net((67, 35, 21, 5), "local", 20),
     "dfa": net((67, 35, 21, 5), "dfa", 20),
+    "dfa-normal": net((33, 18, 12, 3), "dfa(feedback = normal)", 10),
     "drtp": net((67, 35, 21, 5), "drtp(numerics = edge)", 20),
     "hsic": net((33, 18, 12, 3), "hsic(numerics = edge(state = f32))", 10),
     "sigprop": net((33, 18, 12, 3), "sigprop(numerics = edge)", 10),
@@ -90,7 +91,7 @@ def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
             wrong += int((out[pred][:, 0] != y[at]).sum())
         errors, seen = wrong, SAMPLES // n.batch * n.batch
     assert tick >= 50
-    kept = {s.name: states[s.name] for s in program.states if s.role != "moment"}
+    kept = {s.name: states[s.name] for s in program.states if s.exported}
     return {n: x[0] if len(x) == 1 else x for n, x in kept.items()}  # as a file of tensors has vectors
 
 

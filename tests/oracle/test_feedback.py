@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import codes_of
-from torch_nets import NETS, RULES, SPEC, Case, assert_gradients, hsic, torch
+from helpers import codes_of, plan
+from torch_nets import NETS, REAL_FEEDBACK, RULES, SPEC, Case, assert_gradients, hsic, torch
+
+from bnnc.ir import interp
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -16,6 +18,27 @@ def test_every_gradient_is_autograds(net: str, rule: str) -> None:
     case = Case(net, rule)
     case.gradients()
     assert_gradients(case, net)
+
+
+@pytest.mark.parametrize("rule", REAL_FEEDBACK)
+@pytest.mark.parametrize("net", ["convolutional", "mixing"])
+def test_feedback_of_numbers(net: str, rule: str) -> None:
+    case = Case(net, rule)
+    fixed = [s for s in case.program.states if s.role == "fixed"]
+    assert fixed and not {s.name for s in fixed} & {s for s, _ in case.program.updates}
+    case.gradients()
+    assert_gradients(case, net)
+
+
+@pytest.mark.parametrize(("entries", "deviation", "most"), [("normal", 1.0, 6.0), ("uniform", 3**-0.5, 1.0)])
+def test_feedback_is_of_the_distribution_that_it_says(entries: str, deviation: float, most: float) -> None:
+    layers = "input u8[9]; dense 1001; batchnorm; sign; dense 10; batchnorm;"
+    program = plan(SPEC.format(layers=layers, rule=f"dfa(feedback = {entries})")).trace.results["simplify"].train
+    f = interp.init_states(program, 1)["dense2.feedback"]
+    assert f.shape == (10, 1001) and np.abs(f).max() <= most
+    assert abs(f.mean()) < 0.03 and f.std() == pytest.approx(deviation, rel=0.02)
+    share = np.mean(np.abs(f) < deviation)  # 0.683 of a normal one
+    assert share == pytest.approx(0.683 if entries == "normal" else deviation, abs=0.02)
 
 
 @pytest.mark.parametrize("shape", [(6, 9), (6, 4, 3, 3)], ids=["rows", "images"])

@@ -86,6 +86,7 @@ NETS = {
 }
 BOUND = {"real": 1e-4}  # a chain of twelve layers of f32 numbers
 RULES = ["standard", "dfa", "dfa(error = sign)", "drtp", "hsic(gamma = 20)", "hsic(gamma = 2)"]
+REAL_FEEDBACK = ["dfa(feedback = normal)", "dfa(error = sign, feedback = normal)", "drtp(feedback = uniform)"]
 SPEC = "network net {{ {layers} loss; }}\nrule {rule};\ntrain {{ batch = 8; optimizer = sgd; }}\n"
 
 
@@ -224,8 +225,10 @@ class Case:
         self.x = x.view(-1, *shape).permute(0, 3, 1, 2) if len(shape) == 3 else x
 
     def feedback(self, layer: Layer) -> Any:
-        """[classes, channels] of the layer's fixed signs."""
+        """[classes, channels] of the layer's fixed signs, or numbers."""
         name = f"{layer.name}.feedback"
+        if name in self.states:
+            return torch.tensor(self.states[name].astype(np.float64))
         c = next(c for c in self.program.constants if c.name == name)
         return torch.tensor(constant_array(self.program.value[name], c).astype(np.float64))
 

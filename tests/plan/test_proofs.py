@@ -189,6 +189,7 @@ def test_every_element_of_the_state_is_stored(net: str) -> None:
     # what an encoder fits is written before the first step, and read by each load
     loaded = {Ref(s.name) for s in program.states if s.role == "encoder"}
     frozen = {Ref(n) for n in rule_of(lib.planned.model.rule).freezes(lib.planned.model)}
+    frozen |= {Ref(s.name) for s in program.states if s.role == "fixed"}
     assert places == written & places | loaded | frozen and not written & (loaded | frozen)
     assert [set(s.reads) for s in lib.plan.steps if s.kernel == "load"] == [loaded, loaded]
     stored = {

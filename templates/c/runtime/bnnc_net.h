@@ -32,7 +32,7 @@ enum {
     BNNC_INIT_CONST,
     BNNC_INIT_UNIFORM /* U[-a, a) */,
     BNNC_INIT_SIGN /* random bits */,
-    BNNC_INIT_NORMAL /* whole numbers, deviation a */
+    BNNC_INIT_NORMAL /* deviation a: whole numbers, or a times multiples of 2^-12 */
 };
 enum {
     BNNC_NUMBERS /* data is taken as it is */,

@@ -123,7 +123,8 @@ BNNC_COLD void bnnc_state_init(uint32_t seed) {
             for (uint32_t c = 0; c < s->cols; c++, i++) {
                 double v = (double)s->init_value;
                 if (s->init == BNNC_INIT_NORMAL)
-                    v = bnnc_normal(seed, s->stream, i, (uint32_t)s->init_value);
+                    v = bnnc_state_whole(s) ? bnnc_normal(seed, s->stream, i, (uint32_t)s->init_value)
+                                            : v * bnnc_normal(seed, s->stream, i, 4096) / 4096;
                 else if (s->init != BNNC_INIT_CONST && i % 4 == 0)
                     bnnc_random4(seed, s->stream, i / 4, w);
                 if (s->init == BNNC_INIT_UNIFORM) v = (double)bnnc_uniform(w[i % 4], s->init_value);
