@@ -1,3 +1,3 @@
 """Built-in learning rules: one file a rule, or a family."""
 
-from . import bep, edge, feedback, local, loop, standard, target  # noqa: F401
+from . import bep, dependence, edge, feedback, local, loop, standard, target  # noqa: F401

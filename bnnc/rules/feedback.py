@@ -6,10 +6,10 @@ block's end, and what a residual does with it:
 
     dfa    G = e F      e the gradient of the logits, F fixed and random; a residual's branches add up
     drtp   G = s F      s = the label, less 1/C; a residual cuts: its input has a signal of its own
-    hsic   G = the gradient of HSIC(Z, Z) - gamma HSIC(Z, label) in the batch's own values Z; a residual cuts
 
-What drtp and hsic need is there as soon as the block's output is, so their updates stand in the Program right behind
-the forward ops that end the block, and one block is alive at a time.  The last block has the gradient of the loss.
+What drtp needs is there as soon as the block's output is, so its updates stand in the Program right behind the forward
+ops that end the block, and one block is alive at a time (``by_blocks``, which other rules share).  The last block has
+the gradient of the loss.
 """
 
 from __future__ import annotations
@@ -171,43 +171,6 @@ def random_target(cx: Context, program: Program) -> None:
     by_blocks(cx, program, signal)
 
 
-def dependence(cx: Context, program: Program) -> None:
-    """The gradient of HSIC(K, K) - gamma HSIC(L, K), of cosine kernels K of a block's values and L of the labels."""
-    gamma, classes, batch = cx.rule_args["gamma"], cx.model.classes, cx.samples
-
-    def centred(x: T) -> T:
-        """H x H for a symmetric x [batch, batch]."""
-        return x - x.mean(1).named("rows") - (x.mean(0) - x.mean(0).mean(1)).named("columns")
-
-    def labels_kernel() -> T:
-        """1 for a pair of one class, -1/(C - 1) for another: of signs, C where the class is one and C - 4 elsewhere."""
-        t = (hot(cx) - 0.5).sign().named("target")
-        same = cx.b.op("contract", t, t, form="nt", name="same")
-        return (same >= float(classes)).where(1.0, -1.0 / max(1, classes - 1))
-
-    def pulled(k: T, u: T) -> T:
-        """sum_j Gk_ij u_j - u_i sum_j Gk_ij K_ij."""
-        gk = (centred((k * 2.0 - labels_kernel() * gamma).named("m")) * (1.0 / batch**2)).named("gk")
-        own = (gk * k).sum(1).named("own")
-        return cx.b.op("contract", gk, u, form="nn", name="pull") - own * u
-
-    def signal(region: Region, number: int) -> T:
-        x = cx.b[region.inputs[0]]
-        z, scale = cx.joined(x, "z"), cx.rule.loss_scale(cx.batch)
-        if z.dtype == "bit":
-            k, over = cx.b.op("contract", z, z, form="nt", name="k") * (1.0 / z.shape[1]), 2.0 * scale / z.shape[1]
-            dz = pulled(k, z) * over
-        else:
-            norm = (z * z).sum(1).sqrt().named("norm")
-            norm = (norm > 0.0).where(norm, 1e-6).named("norm")
-            z = (z / norm).named("u")
-            k = cx.b.op("contract", z, z, form="nt", name="k")
-            dz = pulled(k, z) * ((2.0 * scale) / norm)
-        return cx.parted(cx.rule.on_grad(cx, dz.named("dz")), x, "dz_rows")
-
-    by_blocks(cx, program, signal)
-
-
 # -- the rules ---------------------------------------------------------------------------------------------------------
 
 
@@ -215,13 +178,6 @@ def small_batches(model: Model) -> Iterator[Complaint]:
     """Sums of signals over larger batches would leave f16."""
     if numerics_of(model.rule).name == "edge" and model.batch > MOST:
         yield "", f"a batch of {model.batch} sums signals beyond f16", f"use a batch of at most {MOST}"
-
-
-def whole_batches(model: Model) -> Iterable[Complaint]:
-    """The kernels of hsic compare every sample with every other."""
-    if model.microbatch > 1:
-        yield "", "`hsic` compares all samples of a batch, so it cannot take the batch in parts", "remove `microbatch`"
-    yield from small_batches(model)
 
 
 def _example(rule: str) -> str:
@@ -272,24 +228,6 @@ rules.add(
             "passes it.  The last block learns from the loss",
             source=f"1909.01311; {SOURCES}",
             example=_example("drtp"),
-        ),
-    )
-)
-rules.add(
-    Named(
-        "hsic",
-        "each layer makes its values tell what the label tells: kernels instead of feedback",
-        (Param("gamma", "float", 20.0, "weight of the dependence on the label", above=0), NUMERICS),
-        replace(STANDARD, propagate=dependence, at_once=True, validate=whole_batches, gates=None, published=None),
-        About(
-            formula="HSIC(A, D) = tr(A H D H) / B^2,  H = 1 - 1/B;  Z [B, width]: a block's values\n"
-            "K = cosines of rows of Z;  L = 1 in a class, -1/(C - 1) across\n"
-            "G = the gradient in Z of HSIC(K, K) - gamma HSIC(L, K), row i of it:\n"
-            "    2 (sum_j Gk_ij u_j - u_i sum_j Gk_ij K_ij) / |z_i|,  u_i = z_i / |z_i|\n"
-            "    Gk = H (2 K - gamma L) H / B^2;  of bits |z_i|^2 is the width\n"
-            "a residual's input has a signal of its own; the last block has the loss",
-            source=f"2006.07123, the kernelised bottleneck; {SOURCES}",
-            example=_example("hsic"),
         ),
     )
 )

@@ -18,7 +18,7 @@ from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
 from bnnc.lower.differentiate import differentiate
 from bnnc.lower.expand import expand
-from bnnc.model import Layer
+from bnnc.model import Call, Layer
 
 torch = pytest.importorskip("torch", reason="the oracle needs torch (extra `oracle`)")
 import torch.nn.functional as tf  # noqa: E402
@@ -86,6 +86,7 @@ NETS = {
 }
 BOUND = {"real": 1e-4}  # a chain of twelve layers of f32 numbers
 RULES = ["standard", "dfa", "dfa(error = sign)", "drtp", "hsic(gamma = 20)", "hsic(gamma = 2)"]
+RULES.append("hsic(kind = bottleneck, gamma = 2, sigma = 0.5, ridge = 0.1)")  # f32 tells no small ridge from its errors
 REAL_FEEDBACK = ["dfa(feedback = normal)", "dfa(error = sign, feedback = normal)", "drtp(feedback = uniform)"]
 SPEC = "network net {{ {layers} loss; }}\nrule {rule};\ntrain {{ batch = 8; optimizer = sgd; }}\n"
 
@@ -191,15 +192,35 @@ class Net:
         raise AssertionError(layer.kind)
 
 
-def hsic(z: Any, labels: Any, classes: int, gamma: float) -> Any:
+def hsic(z: Any, data: Any, hot: Any, rule: Call) -> Any:
+    """What the rule minimises at a block that ends with z, in a batch of such data and labels."""
+    return cosine_hsic(z, hot, rule["gamma"]) if rule["kind"] == "cosine" else normalised_hsic(z, data, hot, rule)
+
+
+def cosine_hsic(z: Any, hot: Any, gamma: float) -> Any:
     """HSIC(K, K) - gamma HSIC(L, K) with cosine kernels and the biased estimator tr(A H D H) / B^2."""
     n = len(z)
     u = z.flatten(1) / z.flatten(1).norm(dim=1, keepdim=True)
-    t = tf.one_hot(labels, classes).to(z.dtype) - 1 / classes
+    t = hot - 1 / hot.shape[1]
     t = t / t.norm(dim=1, keepdim=True)
     h = torch.eye(n, dtype=z.dtype) - 1 / n
     k, label = u @ u.T, t @ t.T
     return (torch.trace(k @ h @ k @ h) - gamma * torch.trace(label @ h @ k @ h)) / n**2
+
+
+def normalised_hsic(z: Any, data: Any, hot: Any, rule: Call) -> Any:
+    """nHSIC(Z, X) - gamma nHSIC(Z, T), as the authors have it: kernels centred on one side, and their inverses."""
+    n = len(z)
+    eye = torch.eye(n, dtype=z.dtype)
+
+    def information(x: Any) -> Any:
+        x = x.flatten(1)
+        apart = (x[:, None] - x).square().sum(2)
+        k = torch.exp(-apart / (2 * rule["sigma"] ** 2 * x.shape[1])) @ (eye - 1 / n)
+        return k @ torch.linalg.inv(k + rule["ridge"] * n * eye)
+
+    r = information(z)
+    return (r * information(data).T).sum() - rule["gamma"] * (r * information(hot).T).sum()
 
 
 class Case:
@@ -253,7 +274,7 @@ class Case:
 
         def dependence(x: Any, layer: Layer) -> Any:
             z = x.detach().requires_grad_()
-            return torch.autograd.grad(hsic(z, self.labels, classes, rule["gamma"]), z)[0]
+            return torch.autograd.grad(hsic(z, self.x, hot, rule), z)[0]
 
         return dependence
 
