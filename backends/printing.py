@@ -354,6 +354,11 @@ class Printer(ABC):
         at = f"{self.row(e)} * {steps} + {steps - 1 - before}"
         return self.other(e.args[0], at.removesuffix(" + 0"), e.shape[0] > 1)
 
+    def op_second(self, e: Expr) -> str:
+        row, rows = self.row(e), dict(e.attr)["rows"]
+        block = f"({row} {self.division} {rows})" if rows > 1 else row
+        return self.other(e.args[0], f"{row} + (1 - {block} % 2) * {rows}", e.shape[0] > 1)
+
     def op_repeat(self, e: Expr) -> str:
         row = f"{self.row(e)} {self.division} {dict(e.attr)['steps']}"
         return self.other(e.args[0], row, e.shape[0] > 1)

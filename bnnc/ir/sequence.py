@@ -1,6 +1,6 @@
 """Ops over time.  A batch of n sequences of T steps is a matrix of n T rows, sample by sample: row b T + t is step t.
 
-``split``, ``previous``, ``last`` and ``repeat`` (class ``rows``) only choose which row a result comes from; ``fold``
+``split``, ``previous``, ``last``, ``repeat`` and ``second`` (class ``rows``) only choose which row a result comes from; ``fold``
 adds up a sample's rows; ``recur`` and ``recur_back`` (class ``recur``) walk through time.  All are exact integer
 arithmetic.
 
@@ -21,7 +21,7 @@ from .dtype import INTEGERS, NUMPY, sign
 from .ops import Array, Shape, add_op
 
 # element-wise but for the row
-ROWS = ("split", "previous", "last", "repeat", "join", "turn", "unwindow", "spread", "hit")
+ROWS = ("split", "previous", "last", "repeat", "second", "join", "turn", "unwindow", "spread", "hit")
 FROM_MEMORY = (*ROWS, "take", "bernoulli")  # map ops that read their operands elsewhere than at their own element
 
 
@@ -78,6 +78,13 @@ add_op(
     lambda vs, a: ((vs[0].shape[0] * a["steps"], vs[0].shape[1]), vs[0].dtype),
     lambda xs, a, d: np.repeat(xs[0], a["steps"], axis=0),
     "a row a sample as the same row at every step",
+)
+add_op(
+    "second",
+    "map",
+    lambda vs, a: ((2 * a["rows"] * _rows(vs[0], 2 * a["rows"]), vs[0].shape[1]), vs[0].dtype),
+    lambda xs, a, d: np.repeat(xs[0].reshape(-1, 2, a["rows"], xs[0].shape[1])[:, 1:], 2, axis=1).reshape(xs[0].shape),
+    "of each two blocks of `rows` rows the second one, twice",
 )
 add_op(
     "step",

@@ -84,6 +84,11 @@ def kept(cx: Context, x: T) -> T:
     return v
 
 
+def made(cx: Context, y: T) -> T:
+    """What binary weights make: of numbers that the network made, as the rule stores them."""
+    return cx.rule.on_value(cx, y) if "x" in cx.saved else y
+
+
 def met(cx: Context, region: Region) -> T:
     """What the binary weights of a layer met in the forward pass."""
     return cx.get(region, "x") if "x" in dict(region.saved) else cx.b[region.inputs[0]]
@@ -115,7 +120,7 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
         scale, shift = cx.static["affine"] = cx.affine[raw.name]
         ones = (wb.sum(0).named("colsum") * shift).named("shifted")
         y = (y * scale + ones).named("yr")
-    return biased(cx, layer, scaled(cx, layer, w, y))
+    return made(cx, biased(cx, layer, scaled(cx, layer, w, y)))
 
 
 def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:

@@ -22,6 +22,7 @@ from .dense import (
     binary_input,
     check_sum,
     check_weights,
+    made,
     met,
     real_forward,
     real_input,
@@ -102,7 +103,8 @@ def conv_forward(cx: Context, layer: Layer, x: T) -> T:
     w = cx.weight(layer.name, layer["kernel"] ** 2 * c, layer["channels"])
     x = binary_input(cx, x)
     y = cx.b.op("convolve", x, _signs(x, w, "wb"), name="y", **_attrs(layer))
-    return biased(cx, layer, scaled(cx, layer, w, (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y))
+    y = (y * (1.0 / 255.0)).named("yr") if x.dtype == "u8" else y
+    return made(cx, biased(cx, layer, scaled(cx, layer, w, y)))
 
 
 def _real_conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:

@@ -89,7 +89,7 @@ def _of_numbers(op: str, x: list[Range]) -> Range | None:
             return min(x[0][0], x[1][0]), min(x[0][1], x[1][1])
         case "select":
             return hull(x[1], x[2])
-        case "cast" | "copy" | "previous" | "last" | "repeat" | "turn":
+        case "cast" | "copy" | "previous" | "last" | "repeat" | "second" | "turn":
             return x[0]
     return None
 

@@ -33,8 +33,8 @@ class Rule:
     on_wgrad: Callable[[Context, T, T, int], tuple[T, float | None]]
     # (cx, g) -> the gradient that enters a layer's output
     on_grad: Callable[[Context, T], T] = _same
-    # (cx, v) -> how a real value that exists in memory is stored: what layers with real weights read and make, real
-    # pools, residual streams
+    # (cx, v) -> how a real value that exists in memory is stored: what layers with real weights read and make, and
+    # layers with binary ones of numbers, real pools, residual streams
     on_value: Callable[[Context, T], T] = _same
     # batch -> the factor of the loss's gradient; parameter gradients divide it out
     loss_scale: Callable[[int], float] = lambda batch: 1.0

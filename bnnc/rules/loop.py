@@ -37,14 +37,12 @@ def disturbed(cx: Context, x: T, error: T) -> T:
 
 
 def difference(cx: Context, h: T) -> T:
-    """What the disturbance takes from an activation, at the rows of the sample as it is; 0 at those of the other."""
-    b, flat, pixels = cx.b, cx.joined(h, "flat"), h.shape[0] // cx.samples
-    clean, other = (b.op("last", flat, steps=TWICE, before=n, name=f"half{n}") for n in (1, 0))
-    e = cx.rule.on_grad(cx, ((clean - other) * (cx.rule.loss_scale(cx.batch) / pixels)).named("change"))
-    both = b.op("repeat", e, steps=TWICE, name="changes")
-    first = b.op("step", rows=both.shape[0], steps=TWICE).eq(0)
-    g = cx.rule.on_grad(cx, first.where(both, 0.0).named("signal"))
-    return cx.parted(g, h, "signals")
+    """What the disturbance takes from an activation, at the rows of the sample as it is; 0 at those of the other.  It
+    is made of the activation where it is read.
+    """
+    pixels = h.shape[0] // cx.samples
+    change = h - cx.b.op("second", h, rows=pixels, name="disturbed")
+    return (change * (cx.rule.loss_scale(cx.batch) / pixels)).named("change")
 
 
 def last_block(cx: Context, program: Program) -> T:
@@ -76,8 +74,10 @@ def loop(cx: Context, program: Program) -> None:
     cx.b.phase = "backward"
     made = [r for r in cx.regions if has_weights(cx, r)]
     for region in made[:-1]:
-        cx.b.layer, cx.b.span = region.layer.name, region.layer.span
-        cx.backward(region, difference(cx, cx.b[activation(cx, region)]), wanted=False)
+        h = cx.b[activation(cx, region)]
+        with cx.b.behind(h.name):
+            cx.b.layer, cx.b.span = region.layer.name, region.layer.span
+            cx.backward(region, difference(cx, h), wanted=False)
 
 
 def activation(cx: Context, region: Region) -> str:

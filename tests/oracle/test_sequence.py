@@ -203,5 +203,7 @@ def test_rows() -> None:
     np.testing.assert_array_equal(split, [[-1, 1], [-1, -1]])
     np.testing.assert_array_equal(OPS["previous"].run([split], {"steps": 2}, "bit"), [[1, 1], [-1, 1]])
     np.testing.assert_array_equal(OPS["last"].run([split], {"steps": 2}, "bit"), [[-1, -1]])
+    blocks = np.arange(8, dtype=np.int8).reshape(8, 1)
+    np.testing.assert_array_equal(OPS["second"].run([blocks], {"rows": 2}, "i8").T, [[2, 3, 2, 3, 6, 7, 6, 7]])
     np.testing.assert_array_equal(OPS["repeat"].run([split], {"steps": 2}, "bit"), split[[0, 0, 1, 1]])
     np.testing.assert_array_equal(OPS["fold"].run([split], {"steps": 2}, "i32"), [[-2, 0]])
