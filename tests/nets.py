@@ -679,6 +679,15 @@ STRIPS = {
         optimizer="adam(v = elide)",
         batch=6,
     ),
+    "statistics-apart": net(
+        "8, 8, 3",
+        f"conv 32 padding = same; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 64; {BN}; maxpool",
+        rule="drtp(numerics = edge)",
+        optimizer="adam(v = elide)",
+        batch=6,
+    ),
     "bop": net(
         "8, 8, 3",
         f"conv 64 padding = same; {BN}",

@@ -1,8 +1,8 @@
 """Ops over time.  A batch of n sequences of T steps is a matrix of n T rows, sample by sample: row b T + t is step t.
 
-``split``, ``previous``, ``last``, ``repeat`` and ``second`` (class ``rows``) only choose which row a result comes from; ``fold``
-adds up a sample's rows; ``recur`` and ``recur_back`` (class ``recur``) walk through time.  All are exact integer
-arithmetic.
+``split``, ``previous``, ``last``, ``repeat`` and ``second`` (class ``rows``) only choose which row a result comes
+from; ``fold`` adds up a sample's rows; ``recur`` and ``recur_back`` (class ``recur``) walk through time.  All are exact
+integer arithmetic.
 
     recur        z_t = a_t Wx^T + s_{t-1} Ws^T,   s_t = sign(z_t),  s_0 = +1            (binary Elman network,
                                                   2512.04189)

@@ -8,7 +8,10 @@ columns at once (the convolution further back) makes the value again, for some s
 from the same operations in the same order as without strips, so the bits stay the same.
 
 Loops are added greedily where most bytes are alive, as long as the peak falls; then each gets as few strips as that
-peak, or a given limit, allows.  Here is the search; ``draft.py`` moves kernels, ``narrow.py`` cuts one.
+peak, or a given limit, allows.  The search runs twice, and the smaller arena is taken: once with channels first, once
+with samples first, where statistics of a value get strips of channels of their own (``measured``) and what is packed
+along channels is made of some samples after them.  Here is the search; ``draft.py`` moves kernels, ``narrow.py`` cuts
+one.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from ..sched.kernel import Kernel
 from .draft import Cut, Draft, Illegal, Node
 from .narrow import MOVE, part, renamed
 from .pack import Packed, PackedSchedule
-from .place import live_bytes
+from .place import live_bytes, place
 from .types import Loop, Storage
 
 WIDTH = 16  # the narrowest strip of columns: the lanes of a vector; half a word, where no bits outside the loop are cut
@@ -61,10 +64,13 @@ class _Weight:
 
 
 class _Stripper:
-    def __init__(self, ps: PackedSchedule) -> None:
-        self.ps, self.storage = ps, ps.storage
+    """``samples_first``: what can be cut either way is cut into samples, not into channels."""
+
+    def __init__(self, ps: PackedSchedule, samples_first: bool = False) -> None:
+        self.ps, self.storage, self.samples_first = ps, ps.storage, samples_first
         p = ps.program
-        self.samples = p.value["labels"].shape[0]
+        samples = p.value["labels"].shape[0]
+        self.row_ways = tuple(n for n in range(2, samples + 1) if samples % n == 0)  # strips of some samples
         self.alias = ps.alias
         values = (*p.inputs, *p.state_names, *(v for _, v in (*p.results, *p.updates)))
         self.kept = {*map(Ref, values), *self.alias}
@@ -208,14 +214,12 @@ class _Stripper:
         maker = d.nodes[d.writers[value][0]]
         columns = self.column_ways(maker)
         columns = columns if columns and self.legal(maker, value, Axis.COLUMNS, columns[-1]) else ()
-        divisors = (n for n in range(2, self.samples + 1) if self.samples % n == 0)
-        rows = tuple(n for n in divisors if self.legal(maker, value, Axis.ROWS, n))
+        rows = tuple(n for n in self.row_ways if self.legal(maker, value, Axis.ROWS, n))
         runs: list[tuple[Axis, tuple[int, ...], list[Node]]] = []
         for node in (d.nodes[i] for i in d.readers.get(value, ())):
-            if columns and self.legal(node, value, Axis.COLUMNS, columns[-1]):
+            axis, ways = Axis.ROWS, tuple(n for n in rows if self.legal(node, value, Axis.ROWS, n))
+            if columns and not (ways and self.samples_first) and self.legal(node, value, Axis.COLUMNS, columns[-1]):
                 axis, ways = Axis.COLUMNS, columns
-            else:
-                axis, ways = Axis.ROWS, tuple(n for n in rows if self.legal(node, value, Axis.ROWS, n))
             if runs and runs[-1][0] is axis and (both := tuple(n for n in ways if n in runs[-1][1])):
                 runs[-1] = (axis, both, [*runs[-1][2], node])
             else:
@@ -268,7 +272,7 @@ class _Stripper:
         readers = self.later(d, value, peak)
         if not readers or not maker.kernel.anchor.cheap:
             return None
-        chain = self.chain(d, value, peak)
+        chain = self.chain(d, maker, self.alike(d, maker, readers, peak))
         names = self.names(d, chain)
         copies = self.copies(d, chain, names)
         at = self.earliest_place(d, chain, copies, readers[0], peak)
@@ -287,17 +291,16 @@ class _Stripper:
         """Its readers from ``peak`` on."""
         return [i for i in d.readers.get(value, ()) if i >= peak]
 
-    def chain(self, d: Draft, value: Ref, peak: int) -> dict[Node, list[Ref]]:
-        """What must be made again to have ``value`` again, by the nodes that make it, first to last: what else its
-        maker gives to the same readers, and the numbers, not bits or vectors, that are not kept and that these need.
+    def alike(self, d: Draft, maker: Node, readers: Sequence[int], peak: int) -> list[Ref]:
+        """What a node makes that only some of these readers, and nobody else, read from ``peak`` on."""
+        later = {n: set(self.later(d, n, peak)) for n in maker.kernel.writes if not self.is_kept(n)}
+        return [n for n, at in later.items() if at and at <= set(readers)]
+
+    def chain(self, d: Draft, maker: Node, values: list[Ref]) -> dict[Node, list[Ref]]:
+        """What must be made again to have ``values`` of ``maker`` again, by the nodes that make it, first to last: the
+        numbers too, not bits or vectors, that are not kept and that these need.
         """
-        maker = d.nodes[d.writers[value][-1]]
-        readers = set(self.later(d, value, peak))
-        chain: dict[Node, list[Ref]] = {maker: []}
-        for v in maker.kernel.writes:
-            if (later := self.later(d, v, peak)) and set(later) <= readers and not self.is_kept(v):
-                chain[maker].append(v)
-        todo = [maker]
+        chain, todo = {maker: values}, [maker]
         while todo:
             for n in todo.pop().kernel.reads:
                 if n not in d.writers or self.is_kept(n):
@@ -308,6 +311,40 @@ class _Stripper:
                         todo.append(source)
                     chain.setdefault(source, []).append(n)
         return dict(sorted(chain.items(), key=lambda item: d.place[item[0]]))
+
+    # -- a value measured apart -------------------------------------------------------------------------------------
+    def measured(self, d: Draft, value: Ref) -> Draft | None:
+        """``d`` where ``value`` is made for its sums, some columns at a time, and again for its other readers, some
+        samples at a time.
+
+            y = conv;                     mu = sum y;     z = y - mu                value = y
+            y~2 = conv;  mu = sum y~2;    y = conv;       z = y - mu
+        """
+        if value not in d.writers or self.is_kept(value):
+            return None
+        maker, readers = d.nodes[d.writers[value][-1]], [d.nodes[i] for i in d.readers.get(value, ())]
+        columns, rows = self.column_ways(maker), self.row_ways
+        rest = [node for node in readers if rows and self.legal(node, value, Axis.ROWS, rows[-1])]
+        sums = [node for node in readers if node not in rest]
+        if not (sums and rest and columns and maker.kernel.anchor.cheap):
+            return None
+        chain = self.chain(d, maker, [value])
+        names = self.names(d, chain)
+        copies = self.copies(d, chain, names)
+        d, changed = self.rewire(d, sums, {value: names[value]})
+        d = d.insert(self.place_before(d, maker, copies), copies).gather((*copies, *changed), Axis.COLUMNS, columns)
+        return d.gather((maker, *rest), Axis.ROWS, rows).pruned(self.is_kept)
+
+    def place_before(self, d: Draft, maker: Node, copies: list[Node]) -> int:
+        """Where the copies go: before ``maker``, or the loop that it is in.  Raises Illegal where what they read is
+        made, or overwritten, behind that place.
+        """
+        at = d.place[maker]
+        at = d.loop_of[at].first if at in d.loop_of else at
+        made = {n for copy in copies for n in copy.writes}
+        if any(j >= at for copy in copies for n in copy.reads - made for j in d.writers.get(n, ())):
+            raise Illegal
+        return at
 
     def names(self, d: Draft, chain: dict[Node, list[Ref]]) -> dict[Ref, Ref]:
         """Names for what is made again: ``conv1.y~3``, and ``~4`` where there is one already."""
@@ -355,7 +392,9 @@ class _Stripper:
         inside = {n for loop in now.loops for n in loop.inside}
         here = [n for n, (first, last) in now.life.items() if first <= peak <= last and n not in inside]
         largest = sorted(here, key=lambda n: (-self.bytes_of(n, None), n))[:TRIED]
-        ways: tuple[Callable[[Draft, Ref], Draft | None], ...] = (self.around, partial(self.remade, peak=peak - 1))
+        ways: list[Callable[[Draft, Ref], Draft | None]] = [self.around, partial(self.remade, peak=peak - 1)]
+        if self.samples_first:
+            ways.insert(0, self.measured)
         for way in ways:
             for name in largest:
                 try:
@@ -394,6 +433,13 @@ class _Stripper:
 
 
 def strip(p: Packed) -> Packed:
-    """Both schedules; the evaluation only as far as the training step's peak asks for."""
-    train = _Stripper(p.train).run()
-    return replace(p, train=train, evaluate=_Stripper(p.evaluate).run(max(live_bytes(train)[0])))
+    """Both schedules, of both searches those whose arena is smaller; the evaluation only as far as the training step's
+    peak asks for."""
+    found = []
+    for samples_first in (False, True):
+        train = _Stripper(p.train, samples_first).run()
+        limit = max(live_bytes(train)[0])
+        tried = [_Stripper(p.evaluate, first).run(limit) for first in (False, True)]
+        evaluate = min(tried, key=lambda ps: max(limit, *live_bytes(ps)[0]))
+        found.append(replace(p, train=train, evaluate=evaluate))
+    return min(found, key=lambda p: place(p).plan.arena_bytes)

@@ -67,7 +67,8 @@ class _Value:
         return any(r.kind in FROM_MEMORY and r.kind != "spread" for r in self.readers)
 
     def spread_of_rows(self) -> bool:
-        return any(r.kind == "spread" for r in self.readers) and any(e.op in FROM_MEMORY for e in self.expr.walk())
+        other = (e.op in FROM_MEMORY and e.op != "repeat" for e in self.expr.walk())
+        return any(r.kind == "spread" for r in self.readers) and any(other)
 
     def bits_of_a_product(self) -> bool:
         products = ("contract", "convolve", "recur")
@@ -175,10 +176,13 @@ class _Fuser:
         return next((name for name, test in KEPT if test(value)), "")
 
     def spread(self, e: Expr, as_: Expr) -> Expr:
-        """An element-wise expression of window rows, written at pixels: its operands are spread."""
+        """An element-wise expression of window rows, written at pixels: its operands are spread, and what all windows
+        of a sample have, all its pixels have."""
         if e.shape[0] == 1:
             return e
         shape = (as_.shape[0], e.shape[1])
+        if e.op == "repeat":
+            return replace(e, attr=(("steps", shape[0] // e.args[0].shape[0]),), shape=shape)
         if e.op == "load":
             return Expr("spread", (e,), as_.attr, e.dtype, shape, role(e.attr))
         return replace(e, args=tuple(self.spread(a, as_) for a in e.args), shape=shape)

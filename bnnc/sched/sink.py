@@ -1,9 +1,9 @@
 """sink: Scheduled -> Scheduled with updates moved into the kernel that makes their gradient, where that is legal.
 
 The gradient then lives in registers only.  Legal if (1) the update reads, at its own extent, nothing that is made after
-the gradient's kernel, (2) every other reader of the old state can run before that kernel, and (3) no other kernel needs
-the gradient; where (3) fails the gradient is stored as well.  Integer sums along the rows of what the update makes go
-with it where that kernel has whole rows at hand.
+the gradient's kernel, (2) every other reader of the old state can run before that kernel (of a vector: none of the
+forward pass stands behind it), and (3) no other kernel needs the gradient; where (3) fails the gradient is stored as
+well.  Integer sums along the rows of what the update makes go with it where that kernel has whole rows at hand.
 """
 
 from __future__ import annotations
@@ -89,10 +89,15 @@ class _Sinker:
         helpers = set(k.writes) - set(self.state_of)  # what only the sums may read
         if len(helpers) == len(k.writes) or helpers & self.results or self.reading(helpers) - sums:
             return None
-        states = {self.state_of[n] for n in k.writes if n in self.state_of}
-        if self.reading(states) & (self.depends(at) - {i} - sums):  # would read the new weights
-            return None
-        return at
+        return None if self.spoilt(k, at, {i} | sums) else at
+
+    def spoilt(self, k: Kernel, at: int, own: set[int]) -> bool:
+        """Would others than ``own`` read new weights, if kernel ``at`` made what ``k`` does?  Or would it wait for them
+        in the forward pass, which keeps matrices to spare a vector?"""
+        others = self.reading(self.state_of[n] for n in k.writes if n in self.state_of) - own
+        if others & self.depends(at):
+            return True
+        return min(k.domain) == 1 and any(j > at and self.at(j).where.phase == "forward" for j in others)
 
     def move(self, i: int, at: int, sums: set[int]) -> None:
         """Kernel ``i`` and the row sums of it become outputs of the kernel ``at``."""

@@ -82,9 +82,8 @@ PASSES = {  # what of the dump is shown, and what to look at
     ),
     "strip": (
         CHANGES,
-        "With `recompute = on`: the convolution and the pool run over one half of the channels, then over the other, "
-        "so half of `conv1.y` "
-        "exists at a time, and half of its weight's signs.",
+        "With `recompute = on`: the convolution and the pool run over one quarter of the samples after the other, "
+        "so a quarter of `conv1.y` exists at a time.",
     ),
     "place": (
         WHOLE,
