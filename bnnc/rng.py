@@ -39,9 +39,10 @@ CLASSIFIERS = Streams(0xF0000000, 0x800, "the fixed classifiers of layers")
 EXPANSIONS = Streams(0xF0000800, 0x800, "the fixed expansions of recurrent layers")
 FRAMES = Streams(0xF0001000, 0x1000, "the trials that make a classifier a frame")
 FEEDBACK = Streams(0xF0002000, 0x10000, "the fixed feedback to layers")
+ROUNDING = Streams(0xF0012000, 0x10000, "the rounding of gradients, by the tensor")
 HOLDOUT = Streams(0xFFFFFFFE, 1, "the keys of the permutation that chooses held-out samples")
 ORDER = Streams(0xFFFFFFFF, 1, "the keys of the order of samples")
-STREAMS = (STATES, DROPOUT, UPDATES, CLASSIFIERS, EXPANSIONS, FRAMES, FEEDBACK, HOLDOUT, ORDER)
+STREAMS = (STATES, DROPOUT, UPDATES, CLASSIFIERS, EXPANSIONS, FRAMES, FEEDBACK, ROUNDING, HOLDOUT, ORDER)
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
@@ -161,6 +162,21 @@ def bernoulli(seed: int, stream: int, tick: int, p: int, rows: int, cols: int) -
                 equal &= ~slices[:, i]
     bits = np.unpackbits(less.astype("<u4").view(np.uint8), bitorder="little").reshape(rows, words * 32)
     return bits[:, :cols].astype(bool)
+
+
+def noise(seed: int, stream: int, tick: int, rows: int, cols: int) -> NDArray[np.int32]:
+    """Whole numbers [rows, cols], uniform in 0 .. 2**15 - 1: the top 15 bits of a half word.
+
+    Rows ``8 k .. 8 k + 7`` of a column share the block with counter (column, k, tick, 2); row ``8 k + i`` has half
+    ``i % 2`` of its word ``i // 2``, the low one first.
+    """
+    groups = -(-rows // 8)
+    column, group = np.meshgrid(np.arange(cols), np.arange(groups))
+    counter = np.stack([column, group, np.full_like(column, tick & 0xFFFFFFFF), np.full_like(column, 2)], axis=-1)
+    words = philox4x32(counter.reshape(-1, 4), (seed, stream)).reshape(groups, cols, 4)
+    halves = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(groups, cols, 8)
+    out: NDArray[np.int32] = (halves >> 1).transpose(0, 2, 1).reshape(8 * groups, cols)[:rows].astype(np.int32)
+    return out
 
 
 def normal(seed: int, stream: int, n: int, std: int) -> NDArray[np.int32]:

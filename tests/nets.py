@@ -26,6 +26,26 @@ DENSE: dict[str, str] = {
     "standard-bop": spec((33, 17, 10), rule="standard", optimizer="bop(tau = 0.001, gamma = 0.4)", batch=37),
     "standard-f16-state": spec((33, 17, 10), rule="standard(state = f16)", batch=37),
     "standard-clip-off": spec((33, 17, 10), rule="standard(clip = off)", optimizer="sgd(lr = 1)", batch=37),
+    # gradients in whole numbers
+    "edge-i8": spec((70, 33, 17, 10), rule="edge(gradient = i8)", batch=37),
+    "edge-i8-nearest": spec((70, 33, 17, 10), rule="edge(gradient = i8, rounding = nearest)", kind="bit", batch=37),
+    "edge-i8-long-sums": spec((140, 35, 3), rule="edge(gradient = i8)", kind="f32", batch=300),
+    "edge-i8-wide": spec((33, 270, 265, 10), rule="edge(gradient = i8)", kind="sign", batch=35),
+    "edge-i8-no-norms": spec(
+        (33, 17, 5),
+        rule="edge(gradient = i8)",
+        optimizer="bop",
+        batch=9,
+        body="  dense 17; sign; dense 9 scale = mean;\n",
+    ),
+    "edge-i8-residual": spec(
+        (33, 17, 10),
+        rule="edge(gradient = i8, state = f32)",
+        batch=19,
+        body="  dense 17; batchnorm scale = on;\n  residual { sign; dense 17; batchnorm scale = on; }\n  sign;\n",
+    ),
+    "edge-i8-batch-1": spec((33, 17, 1, 10), rule="edge(gradient = i8)", batch=1),
+    "dfa-i8": spec((33, 17, 17, 10), rule="dfa(numerics = edge(gradient = i8))", batch=19),
     # normalisations, surrogates, losses
     "standard-l1": spec((33, 17, 10), rule="standard", norm="l1", batch=37),
     "standard-bnn": spec((33, 17, 10), rule="standard", norm="bnn", batch=37),
@@ -113,6 +133,7 @@ DENSE: dict[str, str] = {
 # Of them: compiled for every instruction set by the fast tests, too.
 EVERY_LEVEL = (
     "edge-adam-keep",
+    "edge-i8",
     "standard-residual",
     "standard-f32-input",
     "bep",
@@ -122,6 +143,7 @@ EVERY_LEVEL = (
 # Of them: also with fusion, sinking and simplification off.
 UNFUSED = (
     "edge-adam-keep",
+    "edge-i8",
     "standard-adam",
     "edge-bop",
     "standard-quadratic",
@@ -172,6 +194,7 @@ LATER = (
 # Few and small: kernels in Triton's interpreter.
 TRITON_DENSE = {
     "edge": spec((33, 17, 5), batch=9),
+    "i8": spec((33, 17, 9, 5), rule="edge(gradient = i8)", batch=9),
     "standard": spec((33, 17, 5), rule="standard", optimizer="sgd", batch=9),
     "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
     "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
@@ -208,6 +231,7 @@ INTEGER = {
 # What is proved about the bytes of a program.
 PROVED = {
     "edge": spec((70, 33, 17, 10), batch=37),
+    "i8": spec((70, 33, 17, 10), rule="edge(gradient = i8)", batch=37),
     "standard": spec((33, 17, 10), rule="standard", kind="f32", batch=20),
     "bop": spec((33, 17, 10), optimizer="bop(tau = 0.0001, gamma = 0.5)", kind="bit", batch=20),
     "encoded": spec((66, 17, 10), kind="bit", batch=20).replace("bit[66]", "f32[33] thermometer(2)"),
@@ -241,6 +265,7 @@ def net(shape: str, *layers: str, kind: str = "u8", rule: str = "edge", optimize
 BN = "batchnorm; sign"
 R = "weights = real"
 POOL = "maxpool; batchnorm; sign"
+I8 = "edge(gradient = i8)"
 # Each geometry of windows, way to an input gradient, pool and grouping.
 IMAGES: dict[str, str] = {
     "two": net("6, 5, 3", f"conv 33; {BN}", f"conv 35; {BN}"),
@@ -305,6 +330,29 @@ IMAGES: dict[str, str] = {
     ),
     "residual": net(
         "5, 5, 3", "conv 20; batchnorm", "residual { sign; conv 20 padding = same; batchnorm; } sign", rule="standard"
+    ),
+    # gradients in whole numbers
+    "i8": net("6, 6, 3", f"conv 20 padding = same; {BN}", f"conv 33; {BN}; maxpool", f"conv 9 2; {BN}", rule=I8),
+    "i8-bands": net(
+        "9, 10, 3",
+        f"conv 33 padding = same; maxpool; {BN}",
+        f"conv 35 padding = same; {BN}",
+        f"conv 9 1; {BN}",
+        rule="edge(gradient = i8, rounding = nearest)",
+        batch=21,
+    ),
+    "i8-many-images": net(
+        "7, 8, 2",
+        f"conv 6 stride = 2 padding = same; {BN}",
+        f"conv 37 kernel = 2 stride = 2 pad = 1 fill = minus; {BN}",
+        rule=I8,
+        batch=33,
+    ),
+    "i8-groups": net(
+        "5, 6, 6",
+        f"conv 9 groups = 3 pad = 1 fill = plus; {BN}; maxpool 3 stride = 2",
+        f"conv 6 groups = 3 padding = same; {BN}",
+        rule=I8,
     ),
     # rules that send no gradient through weights
     "dfa": net(

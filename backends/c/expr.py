@@ -23,47 +23,12 @@ from bnnc.ir.image import geometry
 from bnnc.ir.ref import Ref
 from bnnc.ir.sequence import FROM_MEMORY
 from bnnc.plan.types import Storage
-from bnnc.sched.expr import INFIX, Expr, bare, role
+from bnnc.sched.expr import Expr, bare, role
 
 from .. import printing
-from ..printing import INTS, Index, Variables, Words, all_const, grouped, kind, plus
+from ..printing import INTS, Index, Variables, all_const, grouped, kind, plus
 from .names import literal
-
-CTYPE = {
-    "u8": "uint8_t",
-    "i8": "int8_t",
-    "i16": "int16_t",
-    "i32": "int32_t",
-    "f16": "uint16_t",
-    "f32": "float",
-    "bit": "uint32_t",
-    "bool": "uint32_t",
-}
-OPERATORS = {op: f"({{}} {sign} {{}})" for op, sign in INFIX.items()}
-WHOLE_OPERATORS = {op: text for op, text in OPERATORS.items() if op != "div"} | {"neg": "(-{})", "sign": "({} >= 0)"}
-CHOICES = {"max": "({0} > {1} ? {0} : {1})", "min": "({0} < {1} ? {0} : {1})"}
-SCALAR = Words(
-    real={
-        **OPERATORS,
-        **CHOICES,
-        "neg": "(-{})",
-        "sign": "({} >= 0.0f)",
-        "abs": "__builtin_fabsf",
-        "sqrt": "bnnc_sqrtf",
-        "exp": "bnnc_exp",
-        "log": "bnnc_log",
-        "powi": "bnnc_powi",
-    },
-    whole={**WHOLE_OPERATORS, **CHOICES, "abs": "({0} < 0 ? -{0} : {0})"},
-)
-VECTOR = Words(
-    real={
-        **OPERATORS,
-        "sign": "({} >= 0.0f)",
-        **{op: f"v{op}" for op in ("neg", "abs", "sqrt", "exp", "log", "max", "min", "powi")},
-    },
-    whole={**WHOLE_OPERATORS, **{op: f"v{op}i" for op in ("abs", "max", "min")}},
-)
+from .words import CTYPE, SCALAR, VECTOR
 
 
 def in_word(bit: Index) -> str:
@@ -192,8 +157,14 @@ class Printer(printing.Printer):
         at = f"{row} * {-(-attrs['cols'] // 32)} + {col} / 32"
         return self.bit(f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {at})", f"{col} & 31")
 
+    def op_noise(self, e: Expr) -> str:
+        seed, tick = self.drawn(e)
+        return (
+            f"bnnc_noise((uint32_t){seed}, {dict(e.attr)['stream']}u, (uint32_t){tick}, {self.row(e)}, {self.col(e)})"
+        )
+
     def drawn(self, e: Expr) -> list[str]:
-        """Probability, seed and tick of random bits."""
+        """The scalars that random numbers are a function of."""
         return [f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args]
 
     def op_cast(self, e: Expr) -> str:
@@ -480,6 +451,19 @@ class Vectors(Printer):
             f"const uint32_t *const {hit} = {hits} + ({row} - {at}) * {words};",
         ]
         return self.bits_of_row(hit, "c")
+
+    def op_noise(self, e: Expr) -> str:
+        """Eight rows of a column are drawn at once, and are there as long as rows and columns follow each other."""
+        seed, tick = self.drawn(e)
+        row, col, cols = self.row(e), self.col(e), e.shape[1]
+        drawn, at = self.names.of("drawn"), self.names.of("drawn_at")
+        here = plus(f"({row} >> 3) * {cols}" if row != "0" else "", col if col != "0" else "") or "0"
+        self.out.pre += [f"VARRAY vu {drawn}[4];", f"int {at} = -1;"]
+        self.statements(self.level[e]).append(
+            f"if ({at} != {here}) vnoise({drawn}, (uint32_t){seed}, {dict(e.attr)['stream']}u, (uint32_t){tick}, "
+            f"{col}, {row} >> 3), {at} = {here};"
+        )
+        return f"vhalf({drawn}, {row} & 7)"
 
     def store(self, name: Ref, e: Expr) -> str:
         s, p, (at, bit) = self.storages[name], self.pointers[name], self.place(self.storages[name])

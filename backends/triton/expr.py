@@ -53,8 +53,17 @@ WORDS = Words(
         "exp": "num.exp",
         "log": "num.log",
         "powi": "num.powi",
+        "round": "num.round",
+        "exponent": "num.exponent",
     },
-    whole={**OPERATORS, "neg": "({} * -1)", "sign": "({} >= 0)", "abs": "tl.abs"},
+    whole={
+        **OPERATORS,
+        "neg": "({} * -1)",
+        "sign": "({} >= 0)",
+        "abs": "tl.abs",
+        "shr": "({} >> {})",
+        "pow2": "num.pow2",
+    },
 )
 SMALLEST = float(np.float32(2.0**-126))
 
@@ -231,6 +240,10 @@ class Printer(printing.Printer):
             drawn = f"num.bernoulli({given}, {row} * {words} + {start}tl.arange(0, {bn // 32})[None, :])"
             return f"num.bit(num.spread({drawn}, {bm}, {bn}), {col})"
         return f"num.bit(num.bernoulli({given}, {row} * {words} + ({col} >> 5)), {col})"
+
+    def op_noise(self, e: Expr) -> str:
+        seed, tick = (self.whole(a) for a in e.args)
+        return f"num.noise({seed}, {dict(e.attr)['stream']}, {tick}, {self.row(e)}, {self.col(e)})"
 
     # -- other rows ---------------------------------------------------------------------------------------------------
     def other(self, x: Expr, row: str, tall: bool = True) -> str:

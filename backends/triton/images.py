@@ -12,6 +12,8 @@ products; large networks' are the second ones, on tensor cores:
     back        float x float       outer, split      likewise
     weight      bit x float         grouped, split    output pixels: a row of the result is a position and a channel
     weight      u8, float x float   outer, split      likewise
+    back        i8 x bit            outer, dot        whole numbers
+    weight      bit, u8 x i8        outer, dot        whole numbers; of a u8 always outer
 
 In groups each column of the result looks up the terms of its own group (``pick``): bit x bit is done by outer too, and
 no tensor core is used.
@@ -92,9 +94,14 @@ class Images(Skeleton):
         """What the left operand counts beyond the edge."""
         return x.fill * (255 if x.a.dtype == "u8" else 1)
 
+    @property
+    def exact(self) -> bool:
+        """Are the sums whole numbers?"""
+        return self.k.anchor.results[0].dtype in INTEGERS
+
     def at_once(self, signs: bool) -> int:
         """How many terms a skeleton takes at a time, of floats times signs or of others."""
-        return 32 if self.large else 4 if signs else 1
+        return 32 if self.large else 4 if signs and not self.exact else 1
 
     # -- forward ------------------------------------------------------------------------------------------------------
     def forward(self, x: Convolve) -> KernelText:
@@ -170,6 +177,8 @@ class Images(Skeleton):
         walk.append(f"w = position * {x.b.shape[0] // self.geometry.positions} + {column}")
         p = replace(p, positions=self.geometry.positions, walk=tuple(walk))
         left, right = self.back_operands(x, p, ok)
+        if self.exact:
+            return self.by_dot(p, left, right, 32, 8) if self.large else self.by_outer(p, left, right, "int32")
         if self.large:
             return self.by_split(p, left, right)
         return self.by_groups(p, left, right, rolled) if x.b.dtype == "bit" else self.by_outer(p, left, right)
@@ -185,6 +194,9 @@ class Images(Skeleton):
         left, right = map(self.printer, frames)
         a, b = left.print([x.a]), right.print([x.b])
         a.body[:0] = self.pick(p.q, "q")
+        if self.exact:
+            value = f"tl.where({ok}, {bare(left.whole(x.a))}, 0)"
+            return Operand(x.a, a, value, q_ok), Operand(x.b, b, right.whole(x.b), p_ok)
         weight = b.results[0] if signs and not self.large else right.num(x.b)
         value = f"tl.where({ok}, {bare(left.num(x.a))}, 0.0)"
         return Operand(x.a, a, value, q_ok), Operand(x.b, b, weight, "" if signs else p_ok)
@@ -196,7 +208,9 @@ class Images(Skeleton):
         return next(enough, WEIGHT_TILES[-1])
 
     def weight(self, x: Convolve) -> KernelText:
-        """Sums over output pixels of what the window of that pixel has, times a float."""
+        """Sums over output pixels of what the window of that pixel has, times a float or a whole number."""
+        if self.exact:
+            return self.weight_whole(x)
         channels, signs = x.a.shape[1] // self.groups, x.a.dtype == "bit" and not self.large
         p = self.product(x.b.shape[0], *((self.weight_tile(), 16) if self.large else ((32, 32), 1)))
         row = f"position = r // {channels}", f"channel = r % {channels}"
@@ -207,6 +221,23 @@ class Images(Skeleton):
         if self.large:
             return self.by_split(p, left, right)
         return self.by_groups(p, right, left) if signs else self.by_outer(p, left, right)
+
+    def weight_whole(self, x: Convolve) -> KernelText:
+        """As :meth:`weight`, of whole numbers: bits on tensor cores, where there are enough."""
+        channels, tensors = x.a.shape[1] // self.groups, self.large and x.a.dtype == "bit"
+        p = self.product(x.b.shape[0], *((self.weight_tile(), 16) if tensors else ((32, 32), 1)))
+        row = f"position = r // {channels}", f"channel = r % {channels}"
+        p = replace(p, head=(*row, *self.pick(channels, "channel")))
+        q_ok, p_ok = ("q_ok", "p_ok") if tensors and p.q % 32 else ("", "")
+        meet, ok = self.meet("source", "q", "position", p.tile.frame.row_ok, q_ok)
+        col_ok = p.tile.frame.col_ok
+        left = self.printer(Frame("at", "channel", ok) if tensors else self.picked("at", ok, "channel", col_ok))
+        right = self.printer(Frame("p", "c", p_ok, col_ok) if tensors else Frame("q", "c", "", col_ok, "r"))
+        a, b = left.print([x.a]), right.print([x.b])
+        a.body[:0] = meet
+        value = self.beyond(self.counted(left, x.a, True), str(self.filled(x)))
+        seen, gradient = Operand(x.a, a, value, q_ok), Operand(x.b, b, right.whole(x.b), p_ok)
+        return self.by_dot(p, seen, gradient, 32, 8) if tensors else self.by_outer(p, seen, gradient, "int32")
 
     def seen(self, x: Convolve, p: Product, q_ok: str) -> Operand:
         """What the window of output pixel ``q`` has in the row's position and channel: a number, or a sign."""

@@ -6,8 +6,8 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
 
     contraction            left x right          skeleton
     nn, nt                 bit x bit             popcount   exact integers, perhaps gated
-    nn, nt; tn             u8 x bit; gated bits  dot        exact integers: int8 tiles unpacked in registers, tensor
-                                                            cores
+    nn, nt; tn; any        u8 x bit; gated bits; dot        exact integers: int8 tiles unpacked in registers, tensor
+                           i8 x bit or u8                   cores
     nn, nt, tn             float x bit           grouped    in groups of four terms, as the interpreter adds
     tn; nn, nt             number x float        outer      one multiply and one add a term, in order; nn, nt of floats
     through time           bit x bit             recur      exact integers; a program has some samples and all their
@@ -117,7 +117,7 @@ class Matrices(Skeleton):
         bits = [e.dtype == "bit" for e in (a, b)]
         if any(t and e.op != "load" for t, e in zip(bits, (a, b), strict=True)):
             raise InternalError("one-bit operands of a contraction must be in memory")
-        if bits[1] and (a.dtype == "u8" or (bits[0] and (x.form != "tn" or x.gate is not None))):
+        if x.result.dtype in INTEGERS and (not all(bits) or x.form != "tn" or x.gate is not None):
             return self.whole(x)
         if self.large and not all(bits):
             return self.tensors(x)
@@ -140,7 +140,8 @@ class Matrices(Skeleton):
 
     def whole(self, x: Contract) -> KernelText:
         """Whole numbers: on tensor cores, or words of bits."""
-        return self.dot(x) if x.form == "tn" or x.a.dtype == "u8" or self.large else self.popcount(x)
+        few = x.form != "tn" and x.a.dtype == "bit" and not self.large
+        return self.popcount(x) if few else self.dot(x)
 
     def popcount(self, x: Contract) -> KernelText:
         """Bits by bits in words, of which a gate may leave some out."""
@@ -166,15 +167,16 @@ class Matrices(Skeleton):
             p = self.from_end_to_end(p)
             loop = {"head": p.tile.head("r"), "inner": p.tile.head("c")}
         left, right = self.frames(x, p.tile, "p", bool(p.q % block))
-        a = self.printer(left).print([x.a, *([x.gate] if x.gate is not None else [])])
-        value, b = a.results[0], self.printer(right).print([x.b])
-        value = {"bit": f"tl.where({value}, 1, -1)", "u8": f"{value} - 128"}.get(x.a.dtype, value)
+        prints, other = self.printer(left), self.printer(right)
+        a = prints.print([x.a, *([x.gate] if x.gate is not None else [])])
+        b = other.print([x.b])
+        value = f"{prints.whole(x.a)} - 128" if x.a.dtype == "u8" else prints.whole(x.a)
         if x.gate is not None:
             value = f"tl.where({a.results[1]}, {value}, 0)"
         return self.by_dot(
             p,
             Operand(x.a, a, value, "q_ok" if p.q % block else ""),
-            Operand(x.b, b, f"tl.where({b.results[0]}, 1, -1)", "p_ok" if p.q % block else ""),
+            Operand(x.b, b, other.whole(x.b), "p_ok" if p.q % block else ""),
             block,
             8 if self.large else 4,
             offset=x.a.dtype == "u8",

@@ -240,6 +240,42 @@ def bernoulli(p: "Any", seed: "Any", stream: tl.constexpr, tick: "Any", word: "A
 
 
 @triton.jit
+def noise(seed: "Any", stream: tl.constexpr, tick: "Any", row: "Any", col: "Any") -> "Any":
+    """Uniform in 0 .. 2**15 - 1 (rng.noise)."""
+    r = tl.full([], 0, tl.int32) + row
+    c = (r * 0 + col).to(tl.uint32)
+    none = c * 0
+    group = none + (r >> 3).to(tl.uint32)
+    keys = none + seed.to(tl.uint32), none + stream
+    d0, d1, d2, d3 = philox(c, group, none + tick.to(tl.uint32), none + 2, keys[0], keys[1])
+    i = (r >> 1) & 3
+    word = tl.where(i < 2, tl.where(i == 0, d0, d1), tl.where(i == 2, d2, d3))
+    return ((word >> ((r & 1) * 16 + 1).to(tl.uint32)) & 0x7FFF).to(tl.int32)
+
+
+@triton.jit
+def round(x: "Any") -> "Any":
+    """The nearest whole number, ties to even, within 2**22 of 0; what is no number becomes -2**22."""
+    x = tl.where(x > -4194304.0, x, -4194304.0)
+    x = tl.where(x < 4194304.0, x, 4194304.0)
+    return ((x + ROUND) - ROUND).to(tl.int32)
+
+
+@triton.jit
+def exponent(x: "Any") -> "Any":
+    """The least e with |x| < 2**e: -126 for what is below 2**-126, 129 for what is no number."""
+    return ((x.to(tl.int32, bitcast=True) >> 23) & 255) - 126
+
+
+@triton.jit
+def pow2(e: "Any") -> "Any":
+    """2**e, e limited to -126 .. 127."""
+    e = tl.where(e > -126, e, -126)
+    e = tl.where(e < 127, e, 127)
+    return ((e + 127) << 23).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def take_rows(to: "Any", rows: "Any", index: "Any", COUNT: tl.constexpr, WIDTH: tl.constexpr) -> "Any":
     """Rows ``index[0 .. COUNT - 1]`` of ``rows`` (bytes, WIDTH each) to ``to``, by all programs."""
     for t in range(tl.program_id(0), (COUNT * WIDTH + 1023) // 1024, tl.num_programs(0)):

@@ -1,3 +1,3 @@
 """The IR: values, ops, Programs and their interpreter."""
 
-from . import image, sequence  # noqa: F401  (their ops)
+from . import fixed, image, sequence  # noqa: F401  (their ops)

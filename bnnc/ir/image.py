@@ -29,7 +29,7 @@ import numpy as np
 
 from ..diag import InternalError
 from .dtype import F32, FLOATS, INTEGERS, NUMPY, as_f32
-from .ops import Array, Shape, add_op
+from .ops import Array, Shape, add_op, exact_sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,20 +203,26 @@ add_op(
 def _infer_back(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     dy, w = vs
     g, n = geometry(a), dy.shape[0] // geometry(a).out_pixels
+    exact = exact_sum(dy, w, g.positions * (w.shape[1] // a["groups"]), a) if dy.dtype == "i8" else ""
     if (
         w.dtype not in ("bit", *FLOATS)
-        or dy.dtype in INTEGERS
+        or (dy.dtype in INTEGERS and not exact)
         or dy.shape != (n * g.out_pixels, w.shape[1])
         or w.shape[0] % g.positions
     ):
         raise InternalError(f"convolve_back of {dy} by {w}")
-    return (n * g.pixels, w.shape[0] // g.positions * a["groups"]), "f32"
+    return (n * g.pixels, w.shape[0] // g.positions * a["groups"]), exact or "f32"
 
 
 def _run_back(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     g = geometry(a)
     rows = g.targets(xs[0].shape[0] // g.out_pixels)
     out = []
+    if dtype in INTEGERS:
+        for dy, w in _groups(a["groups"], xs[0].astype(np.float64), xs[1].astype(np.float64)):
+            kernel = w.reshape(g.positions, -1, w.shape[1])
+            out.append(sum(_picked(dy, rows[:, k]) @ kernel[k].T for k in range(g.positions)))
+        return np.concatenate(out, axis=1).astype(NUMPY[dtype])
     for dy, w in _groups(a["groups"], as_f32(xs[0]), as_f32(xs[1])):
         kernel = w.reshape(g.positions, -1, w.shape[1])
         if xs[1].dtype != np.int8:
@@ -234,20 +240,27 @@ def _run_back(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     return np.concatenate(out, axis=1)
 
 
-add_op("convolve_back", "convolve", _infer_back, _run_back, "(dy, w): the gradient of a convolution's input, f32")
+add_op(
+    "convolve_back",
+    "convolve",
+    _infer_back,
+    _run_back,
+    "(dy, w): the gradient of a convolution's input: f32, or of an i8 by bits exact integers",
+)
 
 
 def _infer_weight(vs: Sequence[Any], a: dict[str, Any]) -> tuple[Shape, str]:
     x, dy = vs
     g = geometry(a)
+    exact = exact_sum(x, dy, dy.shape[0], a) if dy.dtype == "i8" else ""
     if (
-        dy.dtype in INTEGERS
+        (dy.dtype in INTEGERS and not exact)
         or dy.shape[0] != g.samples(x.shape[0]) * g.out_pixels
         or (x.shape[1] % a["groups"])
         or (dy.shape[1] % a["groups"])
     ):
         raise InternalError(f"convolve_weight of {x} and {dy}")
-    return (g.positions * (x.shape[1] // a["groups"]), dy.shape[1]), "f32"
+    return (g.positions * (x.shape[1] // a["groups"]), dy.shape[1]), exact or "f32"
 
 
 def _run_weight(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
@@ -255,6 +268,11 @@ def _run_weight(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
     rows = g.sources(g.samples(xs[0].shape[0]))
     four = 4 if xs[0].dtype == np.int8 else 1
     out = []
+    if dtype in INTEGERS:
+        for x, dy in _groups(a["groups"], as_number(xs[0]).astype(np.float64), xs[1].astype(np.float64)):
+            left = _picked(x, rows, a["fill"] * (255 if xs[0].dtype == np.uint8 else 1))
+            out.append(np.einsum("rkc,rn->kcn", left, dy).reshape(-1, dy.shape[1]))
+        return np.concatenate(out, axis=1).astype(NUMPY[dtype])  # exact: |sum| < 2**31 < 2**53
     for x, dy in _groups(a["groups"], as_f32(as_number(xs[0])), as_f32(xs[1])):
         left = _picked(x, rows, a["fill"] * (255 if xs[0].dtype == np.uint8 else 1))
         right = np.broadcast_to(dy[:, None], (*rows.shape, dy.shape[1]))
@@ -271,7 +289,11 @@ def _run_weight(xs: Sequence[Array], a: dict[str, Any], dtype: str) -> Array:
 
 
 add_op(
-    "convolve_weight", "convolve", _infer_weight, _run_weight, "(x, dy): the gradient of a convolution's weight, f32"
+    "convolve_weight",
+    "convolve",
+    _infer_weight,
+    _run_weight,
+    "(x, dy): the gradient of a convolution's weight: f32, or of bits or a u8 by an i8 exact integers",
 )
 
 HOW = ("max", "sum", "route")

@@ -229,14 +229,26 @@ def contract_dims(a: Shape, b: Shape, form: str) -> tuple[int, int, int]:
     return m, q, n
 
 
+def exact_sum(a: Any, b: Any, terms: int, attrs: dict[str, Any]) -> str:
+    """The dtype of a sum of products of whole numbers of at most 8 bits, where it is taken exactly: a u8 by bits, bits
+    by bits, and an i8, whose entries are at most ``most`` in size, by bits or a u8; else empty.  Raises InternalError
+    where it does not fit 32 bits.
+    """
+    sizes = {"bit": 1, "u8": 255, "i8": attrs.get("most", 128)}
+    kinds = [v.dtype for v in (a, b)]
+    if not (set(kinds) <= set(sizes) and ("i8" in kinds or kinds[1] == "bit")):
+        return ""
+    top = terms * sizes[kinds[0]] * sizes[kinds[1]]
+    if top > 2**31 - 1:
+        raise InternalError(f"a sum of {terms} terms does not fit 32 bits")
+    return "i16" if top <= 32767 else "i32"
+
+
 def _infer_contract(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
     a, b = vs
     m, q, n = contract_dims(a.shape, b.shape, attrs["form"])
-    if a.dtype in ("bit", "u8") and b.dtype == "bit":
-        top = q * (255 if a.dtype == "u8" else 1)
-        if top > 2**31 - 1:
-            raise InternalError(f"a sum of {q} terms does not fit 32 bits")
-        return (m, n), "i16" if top <= 32767 else "i32"
+    if dtype := exact_sum(a, b, q, attrs):
+        return (m, n), dtype
     if a.dtype == "bool" or b.dtype in ("bool", "u8"):
         raise InternalError(f"no contraction of {a.dtype} and {b.dtype}")
     return (m, n), "f32"
@@ -268,8 +280,8 @@ add_op(
     "contract",
     _infer_contract,
     _run_contract,
-    "matrix product; bit x bit and u8 x bit are exact integers, float x bit adds in groups of four, float x float in"
-    " order",
+    "matrix product; bit x bit, u8 x bit and i8 (of at most `most` in size) x bit or u8 are exact integers, float x bit"
+    " adds in groups of four, float x float in order",
 )
 
 

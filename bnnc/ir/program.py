@@ -18,6 +18,7 @@ import numpy as np
 
 from ..diag import NOWHERE, InternalError, Span
 from ..rng import STATES
+from .dtype import INTEGERS
 from .ops import OPS
 from .ref import Side
 
@@ -354,6 +355,11 @@ class T:
         v = self.b._new(f"{self.b.layer}.{name}" if self.b.layer else name, self.shape, self.dtype)
         self.b.ops[-1] = replace(op, output=v.name)
         return T(self.b, v)
+
+    @property
+    def zero(self) -> float:
+        """0 of its kind, for :meth:`where`."""
+        return 0 if self.dtype in INTEGERS else 0.0
 
     def _2(self, kind: str, other: T | float, swap: bool = False) -> T:
         return self.b.op(kind, other, self) if swap else self.b.op(kind, self, other)

@@ -22,7 +22,8 @@ from .ops import Array, Shape, add_op
 
 # element-wise but for the row
 ROWS = ("split", "previous", "last", "repeat", "second", "join", "turn", "unwindow", "spread", "hit")
-FROM_MEMORY = (*ROWS, "take", "bernoulli")  # map ops that read their operands elsewhere than at their own element
+DRAWN = ("bernoulli", "noise")  # functions of the element's place
+FROM_MEMORY = (*ROWS, "take", *DRAWN)  # map ops that read their operands elsewhere than at their own element
 
 
 def _rows(v: Any, steps: int) -> int:

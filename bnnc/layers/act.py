@@ -27,7 +27,8 @@ def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     if not wanted:
         return None
     if surrogate == "ste":
-        return cx.get(region, "mask").where(g, 0.0).named("g")
+        mask = cx.get(region, "mask")
+        return cx.each(g, lambda x: mask.where(x, x.zero).named("g"))
     if surrogate == "quadratic":
         return (g * (2.0 - 2.0 * cx.get(region, "z").abs()).maximum(0.0)).named("g")
     return g
@@ -73,6 +74,12 @@ def relu_forward(cx: Context, layer: Layer, x: T) -> T:
     return z.maximum(0.0).named("out")
 
 
+def relu_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
+    """The gradient g [rows, cols] where the value is above 0; None where nobody wants it."""
+    mask = cx.get(region, "mask")
+    return cx.each(g, lambda x: mask.where(x, x.zero).named("g")) if wanted else None
+
+
 layers.add(
     LayerDef(
         "relu",
@@ -80,7 +87,7 @@ layers.add(
         (),
         infer=lambda t, args, body: TensorType("real", t.shape),
         forward=relu_forward,
-        backward=lambda cx, region, g, wanted: cx.get(region, "mask").where(g, 0.0).named("g") if wanted else None,
+        backward=relu_backward,
         about=About(
             formula="y = max(z, 0);  dz = g where z > 0, else 0",
             source="Nair and Hinton, ICML 2010",

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..ir.program import Region, T
 from ..lower.context import Context
+from ..lower.whole import for_weight, limits, operand
 from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, Param, ShapeError, layers
 
@@ -97,7 +98,7 @@ def met(cx: Context, region: Region) -> T:
 def bias_grad(cx: Context, region: Region, dy: T) -> None:
     """Report the gradient of the bias [1, units], where there is one."""
     if region.layer["bias"]:
-        cx.wgrad(f"{region.layer.name}.bias", dy.sum(0) / cx.rule.loss_scale(cx.batch))
+        cx.wgrad(f"{region.layer.name}.bias", cx.over_rows(dy) / cx.rule.loss_scale(cx.batch))
 
 
 def _real_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
@@ -128,19 +129,21 @@ def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     if region.layer["weights"] == "real":
         return _real_backward(cx, region, dy, wanted)
     bias_grad(cx, region, dy)
-    dy = unscaled(cx, region, dy)
+    dy, scale = operand(cx, unscaled(cx, region, dy))
     name = region.layer.name
     x, w = met(cx, region), cx.b[f"{name}.weight"]
     dx = None
     if wanted:
         wb = w.sign() if w.dtype == "bit" else w.sign().named("wb_back")
-        dx = cx.rule.on_grad(cx, cx.b.op("contract", dy, wb, form="nt", name="dx"))
+        dx = cx.b.op("contract", dy, wb, form="nt", name="dx", **limits(scale))
+        dx = cx.rule.on_grad(cx, cx.times(dx, scale))
     affine = dict(region.static).get("affine")
-    ones = dy.sum(0) * affine[1] if affine else None  # the gradient through the input's shift
-    dw = cx.b.op("contract", x, dy, form="tn", name="dw")
+    right, scale, also = for_weight(x, dy, scale)
+    ones = right.sum(0) * affine[1] if affine else None  # the gradient through the input's shift
+    dw = cx.b.op("contract", x, right, form="tn", name="dw", **also)
     if affine:
         dw = dw * affine[0] + ones
-    cx.binary_wgrad(w, dw)
+    cx.binary_wgrad(w, cx.times(dw, scale))
     return dx
 
 

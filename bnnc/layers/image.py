@@ -13,6 +13,7 @@ from typing import Any
 from ..ir.image import Geometry
 from ..ir.program import Region, T
 from ..lower.context import Context
+from ..lower.whole import for_weight, limits, operand
 from ..model import Call, Layer, TensorType
 from ..registry import About, LayerDef, Param, ShapeError, layers
 from .dense import (
@@ -120,14 +121,19 @@ def conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     if region.layer["weights"] == "real":
         return _real_conv_backward(cx, region, dy, wanted)
     bias_grad(cx, region, dy)
-    dy = unscaled(cx, region, dy)
+    dy, scale = operand(cx, unscaled(cx, region, dy))
     name, attrs = region.layer.name, _attrs(region.layer)
     x, w = met(cx, region), cx.b[f"{name}.weight"]
     dx = None
     if wanted:
-        dx = cx.rule.on_grad(cx, cx.b.op("convolve_back", dy, _signs(x, w, "wb_back"), name="dx", **attrs))
-    dw = cx.b.op("convolve_weight", x, dy, name="dw", **attrs)
-    cx.binary_wgrad(w, dw * (1.0 / 255.0) if x.dtype == "u8" else dw)
+        signs = _signs(x, w, "wb_back") if scale is None or w.dtype == "bit" else w.sign().named("wb_back")
+        dx = cx.b.op("convolve_back", dy, signs, name="dx", **attrs, **limits(scale))
+        dx = cx.rule.on_grad(cx, cx.times(dx, scale))
+    right, scale, also = for_weight(x, dy, scale)
+    dw, unit = cx.b.op("convolve_weight", x, right, name="dw", **attrs, **also), 1.0 / 255.0
+    if x.dtype == "u8":
+        dw, scale = (dw * unit, None) if scale is None else (dw, scale * unit)
+    cx.binary_wgrad(w, cx.times(dw, scale))
     return dx
 
 
@@ -218,7 +224,9 @@ def max_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     window = _pool_geometry(region.layer)
     if window.disjoint:
         hit = cx.b.op("hit", *route, geometry=astuple(window), name="hit")
-        return hit.where(cx.b.op("spread", g, geometry=astuple(window), name="spread"), 0.0).named("g")
+        return cx.each(
+            g, lambda x: hit.where(cx.b.op("spread", x, geometry=astuple(window), name="spread"), x.zero).named("g")
+        )
     return cx.b.op("unwindow", cx.rule.on_grad(cx, g), *route, geometry=astuple(window), name="g")
 
 

@@ -64,7 +64,7 @@ def _flatten(cx: Context, layer: Layer, x: T) -> T:
 
 
 def _unflatten(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
-    return cx.parted(g, cx.b[region.inputs[0]], "g") if wanted else g
+    return cx.each(g, lambda x: cx.parted(x, cx.b[region.inputs[0]], "g")) if wanted else g
 
 
 layers.add(

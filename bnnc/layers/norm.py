@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from ..ir.program import Region, T
 from ..lower.context import Context
+from ..lower.whole import centred
 from ..model import Layer, TensorType
 from ..registry import About, LayerDef, Param, layers
 
@@ -57,7 +58,7 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
 def unfactored(cx: Context, region: Region, g: T, xt: T) -> T:
     """Reports the gradients of beta and gamma [1, channels]; returns that of x~."""
     name, scale = region.layer.name, cx.rule.loss_scale(cx.batch)
-    cx.wgrad(f"{name}.beta", g.sum(0) / scale)
+    cx.wgrad(f"{name}.beta", cx.over_rows(g) / scale)
     if not region.layer["scale"]:
         return g
     cx.wgrad(f"{name}.gamma", (g * xt).sum(0) / scale)
@@ -67,6 +68,8 @@ def unfactored(cx: Context, region: Region, g: T, xt: T) -> T:
 def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """dy [rows, channels] of g; reports the gradient of beta [1, channels]."""
     kind = region.layer["kind"]
+    if kind == "bnn" and g.name in cx.factors:
+        return whole_backward(cx, region, g, wanted)
     g = unfactored(cx, region, g, cx.get(region, "q" if kind == "bnn" else "xt"))
     if not wanted:
         return None
@@ -81,6 +84,16 @@ def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
         return (v - mean_v - along * xt).named("dy")
     q = cx.get(region, "q")
     return (v - mean_v - along * (q - q.mean(0).named("mean_q"))).named("dy")
+
+
+def whole_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
+    """As ``backward`` of kind bnn, for g of whole numbers: all that is asked of a channel are whole numbers too."""
+    name, loss, q, factor = region.layer.name, cx.rule.loss_scale(cx.batch), cx.get(region, "q"), cx.get(region, "inv")
+    cx.wgrad(f"{name}.beta", cx.over_rows(g) / loss)
+    if region.layer["scale"]:
+        cx.wgrad(f"{name}.gamma", cx.over_rows(cx.each(g, lambda x: x * q)) / loss)
+        factor = factor * cx.b[f"{name}.gamma"]
+    return centred(cx, g, q, factor) if wanted else None
 
 
 layers.add(

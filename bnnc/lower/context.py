@@ -9,6 +9,7 @@ reports that of a parameter.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,7 @@ class Context:
     static: dict[str, Any] = field(default_factory=dict)  # of that layer: what its backward must know beside values
     regions: list[Region] = field(default_factory=list)
     grads: dict[str, list[T]] = field(default_factory=dict)  # value -> what was sent to it and is not yet taken
+    factors: dict[str, tuple[T, T]] = field(default_factory=dict)  # gradient -> whole numbers, and times which [1, 1]
     param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)  # parameter -> gradient, its unit
     # of a second pass, which has the states of the first
     rows: int = 0  # what it sees at once, where that is not a batch or a part of it
@@ -103,6 +105,24 @@ class Context:
         self.b.layer, self.b.span = region.layer.name, region.layer.span
         found = self.grads.pop(region.output, [])
         return self.rule.on_grad(self, total(found)) if len(found) > 1 else found[0] if found else None
+
+    def times(self, whole: T, scale: T | None) -> T:
+        """Whole numbers times a scale [1, 1], as a gradient of which both are known; themselves without a scale."""
+        if scale is None:
+            return whole
+        g = whole * scale
+        self.factors[g.name] = whole, scale
+        return g
+
+    def each(self, g: T, change: Callable[[T], T]) -> T:
+        """``change(g)``, a map that commutes with a scale."""
+        whole, scale = self.factors.get(g.name, (g, None))
+        return self.times(change(whole), scale)
+
+    def over_rows(self, g: T) -> T:
+        """The sum of a gradient over its rows [1, cols], of whole numbers exact."""
+        whole, scale = self.factors.get(g.name, (g, None))
+        return whole.sum(0) if scale is None else whole.sum(0) * scale
 
     def backward(self, region: Region, grad: T, wanted: bool = True) -> T | None:
         """A layer's backward, its own or the derived one: see LayerDef."""

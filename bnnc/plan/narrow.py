@@ -14,7 +14,7 @@ from ..sched.kernel import Kernel
 MOVE = tuple(axis.text for axis in Axis)  # how what is cut along an axis moves from strip to strip
 # ops that know where in the matrix they are
 PLACED = frozenset(
-    ("col", "step", "bernoulli", "take", "lookup", "rate")
+    ("col", "step", "bernoulli", "noise", "take", "lookup", "rate")
     + ("split", "previous", "last", "repeat", "second", "join", "turn")
 )
 

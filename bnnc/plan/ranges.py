@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..ir.dtype import INTEGERS, NUMPY
+from ..ir.fixed import FRACTION, ROUNDABLE
 from ..ir.ref import Ref
 from ..sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Reduce, Window
 from ..sched.expr import Expr, Shape
@@ -17,6 +18,8 @@ from ..sched.kernel import Kernel
 from .pack import PackedSchedule
 
 Range = tuple[int, int]
+# of ops whose result does not follow from whole numbers
+DRAWN = {"noise": (0, (1 << FRACTION) - 1), "round": (-ROUNDABLE, ROUNDABLE), "exponent": (-126, 129)}
 
 
 def whole(dtype: str) -> Range:
@@ -64,10 +67,20 @@ def _of_node(
         return accs[e.attr]
     if e.op == "const":
         return int(e.attr), int(e.attr)
+    if e.op in DRAWN:
+        return DRAWN[e.op]
     known = [a for a in args if a is not None]
     if not known or len(known) < len(args):
         return None
     return _of_numbers(e.op, known)
+
+
+def _shifted(x: Range, by: Range) -> Range:
+    """Of x / 2**by, rounded down; how far is known where it is a shift of 32 bits."""
+    if not 0 <= by[0] <= by[1] <= 31:
+        return hull(x, (-1, 0)) if x[0] < 0 else (0, x[1])
+    ends = [a >> b for a in x for b in by]
+    return min(ends), max(ends)
 
 
 def _of_numbers(op: str, x: list[Range]) -> Range | None:
@@ -87,6 +100,8 @@ def _of_numbers(op: str, x: list[Range]) -> Range | None:
             return max(x[0][0], x[1][0]), max(x[0][1], x[1][1])
         case "min":
             return min(x[0][0], x[1][0]), min(x[0][1], x[1][1])
+        case "shr":
+            return _shifted(x[0], x[1])
         case "select":
             return hull(x[1], x[2])
         case "cast" | "copy" | "previous" | "last" | "repeat" | "second" | "turn":
@@ -102,9 +117,14 @@ def _results(anchor: Anchor, domain: Shape, loads: Mapping[Ref, Range]) -> list[
 def _result(anchor: Anchor, domain: Shape, r: object, loads: Mapping[Ref, Range]) -> Range | None:
     if isinstance(anchor, Contract):
         return _products(anchor.dims[1], anchor, loads)
-    if isinstance(anchor, Convolve) and anchor.form == "forward":
-        return _products(anchor.b.shape[0], anchor, loads)
+    if isinstance(anchor, Convolve):
+        return _products(_terms_of(anchor), anchor, loads)
     return _accumulated(anchor, domain, r, loads) if isinstance(r, Acc) else None
+
+
+def _terms_of(x: Convolve) -> int:
+    """Of a sum of a convolution or one of its gradients."""
+    return x.positions * (x.a.shape[1] // x.groups) if x.form == "back" else x.b.shape[0]
 
 
 def _products(terms: int, anchor: Contract | Convolve, loads: Mapping[Ref, Range]) -> Range | None:

@@ -33,6 +33,8 @@ class Rule:
     on_wgrad: Callable[[Context, T, T, int], tuple[T, float | None]]
     # (cx, g) -> the gradient that enters a layer's output
     on_grad: Callable[[Context, T], T] = _same
+    # how gradients become whole numbers of 8 bits (`lower/whole.py`): stochastic or nearest; empty: they are floats
+    rounding: Callable[[Context], str] = lambda cx: ""
     # (cx, v) -> how a real value that exists in memory is stored: what layers with real weights read and make, and
     # layers with binary ones of numbers, real pools, residual streams
     on_value: Callable[[Context, T], T] = _same
@@ -102,7 +104,7 @@ class Rule:
         return self.layer_defaults.get((layer, param))
 
 
-OF_NUMERICS = ("on_wgrad", "on_grad", "on_value", "loss_scale", "layer_defaults", "keep")
+OF_NUMERICS = ("on_wgrad", "on_grad", "rounding", "on_value", "loss_scale", "layer_defaults", "keep")
 NUMERICS = Param(
     "numerics",
     "call:rules",

@@ -1,6 +1,7 @@
 """edge: low-memory training (Wang et al. 2102.04270, Algorithm 2).
 
-Only bits cross from forward to backward, and in f16 what layers with real weights read.  The loss gradient is a batch
+Only bits cross from forward to backward, and in f16 what layers with real weights read.  With ``gradient = i8`` what
+products leave and read on the way back are whole numbers of 8 bits (``lower/whole.py``).  The loss gradient is a batch
 sum, not a mean, so that small f16 gradients do not underflow; only the sign of dW is used, and beta divides the factor
 out.
 """
@@ -11,6 +12,7 @@ import math
 
 from ..ir.program import T
 from ..lower.context import Context
+from ..lower.whole import product_of, shifted
 from ..papers.gates import real_gradients
 from ..papers.published import low_memory
 from ..registry import About, Named, Param, rules
@@ -18,7 +20,9 @@ from .base import CLIP_AT, Rule, cancel
 
 
 def on_grad(cx: Context, g: T) -> T:
-    """The gradient of a layer's output [rows, cols] as it is stored: f16."""
+    """The gradient of a layer's output [rows, cols] as it is stored: f16; of whole numbers i8, times a scale."""
+    if product := product_of(cx, g):
+        return shifted(cx, g, product)
     return g if g.dtype == "f16" else g.to("f16").named("dx_f16")
 
 
@@ -27,9 +31,16 @@ def on_value(cx: Context, v: T) -> T:
     return v if v.dtype == "bit" else v.to("f16")
 
 
+def rounding(cx: Context) -> str:
+    """How gradients become whole numbers; empty: they are f16."""
+    args = cx.numerics
+    return str(args["rounding"]) if args["gradient"] == "i8" else ""
+
+
 def on_wgrad(cx: Context, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
     """sgn(dW) / sqrt(fan-in) [fan_in, fan_out], and that size."""
     unit = 1.0 / math.sqrt(fan_in)
+    dw, _ = cx.factors.get(dw.name, (dw, None))
     return cancel(cx, w, dw.sign().named("dw_sign") * unit), unit
 
 
@@ -46,10 +57,25 @@ rules.add(
                 "clip latent weights to [-1, 1] after each update; off: cancel gradients out there",
             ),
             CLIP_AT,
+            Param(
+                "gradient",
+                "name",
+                "f16",
+                "activation gradients: f16, or whole numbers of 8 bits, whose products are exact",
+                ("f16", "i8"),
+            ),
+            Param(
+                "rounding",
+                "name",
+                "stochastic",
+                "how i8 gradients are rounded: at random, right on average, or to the nearest",
+                ("stochastic", "nearest"),
+            ),
         ),
         Rule(
             on_wgrad=on_wgrad,
             on_grad=on_grad,
+            rounding=rounding,
             loss_scale=lambda batch: float(batch),
             layer_defaults={("batchnorm", "kind"): "bnn", ("sign", "surrogate"): "ste"},
             keep=("bit", "bool"),
@@ -60,7 +86,10 @@ rules.add(
         About(
             formula="dW^ = sgn(dW) / sqrt(fan-in)            the weight gradient is one bit\n"
             "dX in f16; weights and optimiser state in `state`\n"
-            "batch norm keeps sgn(a) in place of a   (batchnorm bnn)",
+            "batch norm keeps sgn(a) in place of a   (batchnorm bnn)\n"
+            "gradient = i8   dX, dY: whole numbers up to 127 times 2^e; products are exact\n"
+            "                e of dX follows the largest dX of the step before\n"
+            "                sums of branches, overlapping pools, real weights: f16",
             source="2102.04270, Algorithm 2: lines 10-13, 16, 18",
             example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }\n"
             "rule edge;\ntrain { optimizer = adam(lr = 3e-3, v = elide); }\n",

@@ -78,7 +78,10 @@ class _Value:
         return self.bits and bool(self.full)
 
     def rounded(self) -> bool:
-        return self.value.dtype == "f16" and _is_full(self.value.shape) and self.op.kind not in ROWS
+        if not _is_full(self.value.shape) or self.op.kind in ROWS:
+            return False
+        cut = self.value.dtype == "i8" and any(e.op == "shr" and e.shape == self.value.shape for e in self.expr.walk())
+        return self.value.dtype == "f16" or cut
 
     def vector(self) -> bool:
         larger = any(v.shape != self.value.shape for v in self.made) or any(

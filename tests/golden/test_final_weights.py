@@ -1,4 +1,5 @@
-"""Final weights of the integer rules, and of those without a backward pass: the same on every target, to the bit.
+"""Final weights of rules and of gradients in whole numbers, and of rules without a backward pass: the same on every
+target, to the bit.
 
 A few specs are trained on data from bnnc's own generator (:mod:`bnnc.rng`), so that no library's random numbers matter;
 a hash of all weights is committed.  A target or backend takes part with one function in ``TRAINERS``: a network, its
@@ -49,6 +50,7 @@ NETS = {
         (40, 33, 15, 9, 4), "bep(bits = 8, tie = keep, nu = 0.1, classifier = random, r = 0.75)", 23
     ),
     "local": net((67, 35, 21, 5), "local", 20),
+    "edge-i8": net((67, 35, 21, 5), "edge(gradient = i8)", 20),
     "dfa": net((67, 35, 21, 5), "dfa", 20),
     "dfa-normal": net((33, 18, 12, 3), "dfa(feedback = normal)", 10),
     "drtp": net((67, 35, 21, 5), "drtp(numerics = edge)", 20),

@@ -98,7 +98,8 @@ train {
 data { train = idx("a", labels = "b"); test = bnnd("t.bnnd"); }
 """
     )
-    assert dict(m.rule.args) == {"state": "f32", "clip": False, "clip_at": 1.0}
+    given, left = {"state": "f32", "clip": False}, {"clip_at": 1.0, "gradient": "f16", "rounding": "stochastic"}
+    assert dict(m.rule.args) == given | left
     assert dict(m.optimizer.args) == {"lr": 0.5, "momentum": 0.0}
     assert dict(m.schedule.args) == {"patience": 10, "factor": 0.1}
     assert (m.batch, m.epochs, m.seed, m.holdout) == (1000, 6, 7, 0.1)

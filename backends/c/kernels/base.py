@@ -15,8 +15,9 @@ from bnnc.sched.kernel import Kernel
 
 from ... import printing
 from ...printing import Pointers, Printed, Variables
-from ..expr import CTYPE, Printer, Scalars, Vectors
+from ..expr import Printer, Scalars, Vectors
 from ..names import reserved
+from ..words import CTYPE
 
 POINTER = "operand"  # and a number: a kernel's pointers, until its text is known and they get names
 
@@ -34,6 +35,21 @@ class KernelText:
 
     template: str
     context: dict[str, Any] = field(default_factory=dict)
+
+
+def of_kind(whole: bool) -> dict[str, str]:
+    """What a skeleton says of vectors of whole numbers, or of floats: their type, the C type
+    of a lane, functions of bnnc_bits.h."""
+    kind = "i" if whole else ""
+    return {
+        "vector": "vi" if whole else "vf",
+        "scalar": "int32_t" if whole else "float",
+        "zero": "vbci(0)" if whole else "vbc(0.0f)",
+        "table": f"vtable{kind}",
+        "lookup": f"vlookup{kind}",
+        "all": "vbci" if whole else "vbc",
+        "turn": "vturni" if whole else "vtranspose",
+    }
 
 
 def count(total: int, block: int) -> str:

@@ -3,8 +3,8 @@
 form                   left x right          skeleton
 nn, nt                 bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word
 tn, with a gate        bit x bit             scatter    exact integers, only the terms whose gate is open
-nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
-tn                     number x float        outer      one multiply and one add per term
+nn, nt, tn             number x bit          grouped    tables of the 16 signed sums of 4 terms; exact for an i8
+tn                     number x number       outer      one multiply and one add per term; exact for a u8 and an i8
 nn, nt                 float x float         as convolutions of images of one pixel
 """
 
@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from bnnc.diag import InternalError, error
 from bnnc.ir.bounds import PLANE_BYTES, SCATTER_TERMS
-from bnnc.ir.dtype import FLOATS, LANES, Packing, ceil_div
+from bnnc.ir.dtype import FLOATS, INTEGERS, LANES, Packing, ceil_div
 from bnnc.ir.image import Geometry
 from bnnc.plan.types import WORD
 from bnnc.sched.anchor import Contract, Convolve
 
-from .base import KernelText, Skeleton, count, lanes
+from .base import KernelText, Skeleton, count, lanes, of_kind
 from .real import real
 
 # Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
@@ -102,13 +102,14 @@ def scatter(s: Skeleton, x: Contract) -> KernelText:
 
 
 def grouped(s: Skeleton, x: Contract) -> KernelText:
-    """Sums over q of a float times a sign.  Lanes run over the float operand's other axis."""
+    """Sums over q of a number times a sign.  Lanes run over the number's other axis."""
     m, q, n = x.dims
-    across = x.form == "tn"  # the float operand is on the right: lanes are result columns
+    across = x.form == "tn"  # the number is on the right: lanes are result columns
     number, bit = (x.b, x.a) if across else (x.a, x.b)
     packed = s.mem.storages[bit.attr]
     pr = s.printer("v", "r")
     load = pr.print([number])
+    whole = number.dtype in INTEGERS
     rows, extent = (m, n) if across else (n, m)
     block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
     by_rows = packed.packing is Packing.ROWS  # word (q/32, result) against word (result, q/32)
@@ -128,7 +129,8 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "n": lanes(n),
         "nq": lanes(q),
         "load": load,
-        "value": pr.vec(number),
+        "value": pr.veci(number) if whole else pr.vec(number),
+        "of": of_kind(whole),
     }
     return KernelText("contract_grouped", context)
 
@@ -148,8 +150,10 @@ def outer(s: Skeleton, x: Contract) -> KernelText:
     block = min(256 if q <= chunk else OUTER_ROWS, ceil_div(m, LANES) * LANES)
     left, right = s.printer("v", "r"), s.printer("v", "r")
     a_code, b_code = left.print([x.a]), right.print([x.b])
+    whole = x.result.dtype in INTEGERS
     context = {
         **s.product(),
+        "of": of_kind(whole),
         "m": m,
         "q": q,
         "cols": n,
@@ -159,8 +163,8 @@ def outer(s: Skeleton, x: Contract) -> KernelText:
         "n": lanes(n),
         "nm": lanes(m),
         "a_code": a_code,
-        "a_value": left.vec(x.a),
+        "a_value": left.veci(x.a) if whole else left.vec(x.a),
         "b_code": b_code,
-        "b_value": right.vec(x.b),
+        "b_value": right.veci(x.b) if whole else right.vec(x.b),
     }
     return KernelText("contract_outer", context)

@@ -2,8 +2,8 @@
 
 form       left x right          skeleton
 forward    bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
-back       float x bit           convolve_back      as grouped, position by position
-weight     number x float        convolve_weight    as grouped for bits, else as outer
+back       number x bit          convolve_back      as grouped, position by position; exact for an i8
+weight     number x number       convolve_weight    as grouped for bits, else as outer; exact for an i8
 any        float x float         convolve_real*     one multiply and one add per term
 any        in groups             convolve_groups*   a lane gathers its group's values
 """
@@ -14,12 +14,12 @@ from typing import Any
 
 from bnnc.diag import InternalError, error
 from bnnc.ir.bounds import PLANE_BYTES, SIDE
-from bnnc.ir.dtype import FLOATS, LANES, ceil_div
+from bnnc.ir.dtype import FLOATS, INTEGERS, LANES, ceil_div
 from bnnc.ir.image import Geometry
 from bnnc.sched.anchor import Convolve
 
 from ..names import literal
-from .base import KernelText, Skeleton, bnnc_window, count, lanes
+from .base import KernelText, Skeleton, bnnc_window, count, lanes, of_kind
 from .groups import groups
 from .real import real
 
@@ -102,7 +102,7 @@ def _forward(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
 def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
     """Lanes are pixels; the gradient is read at the output pixel that meets each of them."""
     g, q, pr = x.geometry, x.a.shape[1], s.printer("v", "r")
-    load = pr.print([x.a])
+    load, whole = pr.print([x.a]), x.result.dtype in INTEGERS
     rows, cols = s.k.domain
     block = min(BACK_SUMS, ceil_div(cols, LANES) * LANES)
     band, images = back_band(g, q, rows, cols), rows // g.pixels
@@ -117,7 +117,8 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         "pixels": g.pixels,
         "out_pixels": g.out_pixels,
         "load": load,
-        "value": pr.vec(x.a),
+        "value": pr.veci(x.a) if whole else pr.vec(x.a),
+        "of": of_kind(whole),
         "pitch": x.b.shape[0] // g.positions,
         "bits": s.pointers[x.b.attr],
         "stride": s.mem.storages[x.b.attr].stride,
@@ -132,7 +133,7 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
 def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
     """Sums over output pixels; lanes are output channels."""
     a, g, pr = x.a, x.geometry, s.printer("v", "r")
-    load = pr.print([x.b])
+    load, whole = pr.print([x.b]), x.result.dtype in INTEGERS
     channels = a.shape[1]
     block = (64 if channels > 32 else 32) if a.dtype == "bit" else min(32, channels)
     if a.op != "load" or a.dtype not in ("bit", "u8"):
@@ -147,12 +148,13 @@ def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)),
         "signs": a.dtype == "bit",
         "load": load,
-        "value": pr.vec(x.b),
+        "value": pr.veci(x.b) if whole else pr.vec(x.b),
+        "of": of_kind(whole),
         "edges": g.padded,
         "aligned": g.aligned,
         "stride": g.stride,
         "words": ceil_div(a.shape[0], 32),
         **s.operand("a", a),
-        "beyond": literal(255.0 * x.fill),
+        "beyond": str(255 * x.fill) if whole else literal(255.0 * x.fill),
     }
     return KernelText("convolve_weight", context | more)

@@ -13,7 +13,7 @@ from bnnc.sched.expr import Expr, bare
 from ...printing import Printed
 from ..expr import Printer
 from ..names import literal
-from .base import KernelText, Skeleton, bnnc_window, count, some_lanes
+from .base import KernelText, Skeleton, bnnc_window, count, of_kind, some_lanes
 
 
 def groups(s: Skeleton, x: Convolve) -> KernelText:
@@ -32,7 +32,8 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
         "own": own,
     }
     if x.form == "weight":
-        return _weight(s, x, context, (left, _value(pr, x.a, _exact(x))), (right, other.vec(x.b)), terms)
+        gradient = other.veci(x.b) if _exact(x) else other.vec(x.b)
+        return _weight(s, x, context, (left, _value(pr, x.a, _exact(x))), (right, gradient), terms)
     numbers = staged(x.form, cols, x.a.shape[1], x.groups)
     s.holds(numbers <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
     exact, beyond = _exact(x), 0 if back else _beyond(x)
@@ -47,7 +48,7 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
         "load": left,
         "value": _value(pr, x.a, exact),
         "b_code": right,
-        "b_value": bare(other.num(x.b)) if back else other.veci(x.b) if exact else other.vec(x.b),
+        "b_value": _weight_of(other, x.b, back, exact),
         "scalar": "int32_t" if exact else "float",
         "ctype": "vi" if exact else "vf",
         "beyond": f"vbci({beyond})" if exact else f"vbc({literal(float(beyond))})",
@@ -80,7 +81,9 @@ def _weight(
         "a_value": a[1],
         "load": b[0],
         "value": b[1],
-        "beyond": literal(float(_beyond(x))),
+        "beyond": str(_beyond(x)) if _exact(x) else literal(float(_beyond(x))),
+        "masked": x.a.dtype == "bit" and not _beyond(x),
+        "of": of_kind(_exact(x)),
     }
     return KernelText("convolve_groups_weight", context | more)
 
@@ -93,6 +96,13 @@ def _exact(x: Convolve) -> bool:
 def _beyond(x: Convolve) -> int:
     """What lies beyond the edge of the left operand."""
     return (255 if x.a.dtype == "u8" else 1) * x.fill
+
+
+def _weight_of(pr: Printer, e: Expr, alone: bool, exact: bool) -> str:
+    """The right operand: a vector, or going back one element."""
+    if alone:
+        return bare(pr.whole(e) if exact else pr.num(e))
+    return pr.veci(e) if exact else pr.vec(e)
 
 
 def _value(pr: Printer, a: Expr, exact: bool) -> str:

@@ -10,7 +10,7 @@ from bnnc.sched.anchor import Convolve
 from ...printing import Printed
 from ..expr import Printer
 from ..names import literal
-from .base import KernelText, Skeleton, bnnc_window, count, some_lanes
+from .base import KernelText, Skeleton, bnnc_window, count, of_kind, some_lanes
 
 ROWS = 128  # of the result, or terms of a tile, that lie on a thread's stack
 
@@ -72,6 +72,7 @@ def _back(x: Convolve, context: dict[str, Any], domain: tuple[int, int], a_code:
     rows, cols = domain
     block = min(ROWS, ceil_div(cols, LANES) * LANES)
     more = {
+        "of": of_kind(False),
         "pitch": x.b.shape[0] // x.positions,
         "q": x.a.shape[1],
         "nq": some_lanes(x.a.shape[1]),

@@ -12,6 +12,11 @@
 #define vtally BNNC_AT_LEVEL(vtally)
 #define vtable BNNC_AT_LEVEL(vtable)
 #define vlookup BNNC_AT_LEVEL(vlookup)
+#define vtablei BNNC_AT_LEVEL(vtablei)
+#define vlookupi BNNC_AT_LEVEL(vlookupi)
+#define vturni BNNC_AT_LEVEL(vturni)
+#define vnoise BNNC_AT_LEVEL(vnoise)
+#define vhalf BNNC_AT_LEVEL(vhalf)
 #define vwinner BNNC_AT_LEVEL(vwinner)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
 
@@ -138,6 +143,23 @@ VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
     return acc;
 }
 
+/* The same of whole numbers. */
+VINLINE void vtablei(vi *t, vi r0, vi r1, vi r2, vi r3) {
+    const vi lo[4] = {-r0 - r1, r0 - r1, r1 - r0, r0 + r1};
+    const vi hi[4] = {-r2 - r3, r2 - r3, r3 - r2, r2 + r3};
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) t[i] = lo[i & 3] + hi[i >> 2];
+}
+VINLINE vi vlookupi(vi acc, const vi *t, uint32_t w, int g) {
+    const int size = 2 + (VL == 16 ? 4 : VL == 8 ? 3 : VL == 4 ? 2 : 0);
+#pragma GCC unroll 8
+    for (int i = 0; i < g; i++) {
+        const uint32_t at = (4 * i < size ? w << (size - 4 * i) : w >> (4 * i - size)) & (15u << size);
+        acc += *(const vi *)(const void *)((const char *)(t + 16 * i) + at);
+    }
+    return acc;
+}
+
 /* Bit j of plane[p * words + k] is bit p of byte[j], of 32 bytes. */
 #ifndef vlay
 #define vlay BNNC_AT_LEVEL(vlay)
@@ -220,6 +242,9 @@ VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
 }
 #endif
 
+/* The same of whole numbers. */
+VINLINE void vturni(vi *restrict out, const vi *restrict in) { vtranspose((vf *)out, (const vf *)in); }
+
 /* The products of each lane with k: low halves, and the high ones to *high. */
 #ifndef vmulwide
 #define vmulwide BNNC_AT_LEVEL(vmulwide)
@@ -228,6 +253,23 @@ VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
     return a * k;
 }
 #endif
+
+/* The blocks of bnnc_noise (bnnc_rng.h) for columns col, col + 1, ... and rows 8 group .. 8 group + 7.  A function of its own: it is
+ * long, and runs once for eight vectors. */
+BNNC_UNUSED __attribute__((noinline)) BNNC_KERNEL vnoise(vu *out, uint32_t seed, uint32_t stream, uint32_t tick,
+                                                         int col, int group) {
+    vu c0 = (vu)vcol(col), c1 = (vu){0} + (uint32_t)group, c2 = (vu){0} + tick, c3 = (vu){0} + 2u;
+#pragma GCC unroll 10
+    for (uint32_t round = 0; round < 10; round++) {
+        vu h0 = {0}, h1 = {0};
+        const vu l0 = vmulwide(c0, 0xD2511F53u, &h0), l1 = vmulwide(c2, 0xCD9E8D57u, &h1);
+        c0 = h1 ^ c1 ^ (seed + round * 0x9E3779B9u), c1 = l1, c2 = h0 ^ c3 ^ (stream + round * 0xBB67AE85u), c3 = l0;
+    }
+    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+}
+
+/* Of such a block, what belongs to row i of the eight. */
+VINLINE vi vhalf(const vu *block, int i) { return (vi)(block[i >> 1] >> (uint32_t)(1 + 16 * (i & 1)) & 0x7fffu); }
 
 /* Which of n entries is negative and nearest to zero, the first of equals; -1: none is negative. */
 VINLINE int vwinner(const int32_t *entry, int n) {

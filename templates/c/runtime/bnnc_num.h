@@ -102,6 +102,24 @@ static inline __attribute__((unused)) float bnnc_powi(float x, float n) {
     return y;
 }
 
+/* The nearest whole number, ties to even, within 2^22 of 0; NaN becomes -2^22. */
+static inline __attribute__((unused)) int32_t bnnc_round(float x) {
+    x = x > -4194304.0f ? x : -4194304.0f;
+    x = x < 4194304.0f ? x : 4194304.0f;
+    return (int32_t)((x + 12582912.0f) - 12582912.0f);
+}
+
+/* The least e with |x| < 2^e: -126 for what is below 2^-126, 129 for what is no number. */
+static inline __attribute__((unused)) int32_t bnnc_exponent(float x) {
+    return (int32_t)(bnnc_to_bits(x) >> 23 & 255u) - 126;
+}
+
+/* 2^e, e limited to -126 .. 127. */
+static inline __attribute__((unused)) float bnnc_pow2(int32_t e) {
+    const int32_t at = e < -126 ? -126 : e > 127 ? 127 : e;
+    return bnnc_from_bits((uint32_t)(at + 127) << 23);
+}
+
 static inline __attribute__((unused)) int32_t bnnc_popcount32(uint32_t x) {
     x = x - ((x >> 1) & 0x55555555u);
     x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);

@@ -35,6 +35,9 @@
 #define vexp BNNC_AT_LEVEL(vexp)
 #define vlog BNNC_AT_LEVEL(vlog)
 #define vpowi BNNC_AT_LEVEL(vpowi)
+#define vround BNNC_AT_LEVEL(vround)
+#define vexponent BNNC_AT_LEVEL(vexponent)
+#define vpow2 BNNC_AT_LEVEL(vpow2)
 #define vf16 BNNC_AT_LEVEL(vf16)
 #define vld_f32 BNNC_AT_LEVEL(vld_f32)
 #define vld_f16 BNNC_AT_LEVEL(vld_f16)
@@ -83,6 +86,14 @@ VINLINE vf vneg(vf x) { return (vf)((vi)x ^ (vi)vbc(-0.0f)); }
 VINLINE vf vabs(vf x) { return (vf)((vi)x & 0x7fffffff); }
 VINLINE vf vmax(vf a, vf b) { return vsel(a > b, a, b); }
 VINLINE vf vmin(vf a, vf b) { return vsel(a < b, a, b); }
+
+/* bnnc_round, bnnc_exponent and bnnc_pow2 (bnnc_num.h), lane by lane. */
+VINLINE vi vround(vf x) {
+    x = vmin(vmax(x, vbc(-4194304.0f)), vbc(4194304.0f));
+    return __builtin_convertvector((x + 12582912.0f) - 12582912.0f, vi);
+}
+VINLINE vi vexponent(vf x) { return (vi)((vu)x >> 23 & 255u) - 126; }
+VINLINE vf vpow2(vi e) { return (vf)((vu)(vmini(vmaxi(e, vbci(-126)), vbci(127)) + 127) << 23); }
 
 /* The correctly rounded square root. */
 #ifndef vsqrt

@@ -1,0 +1,141 @@
+"""Gradients in whole numbers: an i8 matrix times one power of two.
+
+Which matrices exist in memory, and what each is made of, for ``dense; batchnorm bnn; sign`` between two others:
+
+    dX8   what a product leaves, shifted: (dY8' W'^T + u) >> s, u in 0 .. 2**s - 1; its scale is that of dY8' times 2**s
+    dY8   what batch norm leaves: (k_c dX8 - c_c - d_c q + u) >> 15, of three whole numbers a channel
+    dW    X^T dY8, of which only the sign leaves the kernel
+
+The sums are exact, so their order is no part of their meaning.  All that batch norm asks of a channel are two sums and
+a maximum of whole numbers; from these it finds the least power of two that brings its result to 8 bits, and k, c and d.
+
+How far a product is shifted must be known before its first result is stored.  So it is a state: it follows the largest
+result of the step before.  One that is 127 (and may have been cut off) makes it grow by 1, one below 64 makes it fall.
+It starts where signs that know nothing of each other would bring it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from ..ir.fixed import FRACTION
+from ..ir.image import geometry
+from ..ir.program import Op, T
+from ..rng import ROUNDING
+
+if TYPE_CHECKING:
+    from .context import Context
+
+MOST = 127  # the largest size of an entry
+BITS = 7  # of a size
+
+
+def _noise(cx: Context, x: T) -> T | int:
+    """What is added to units of 2**-FRACTION [rows, cols] before they are cut off."""
+    if cx.rule.rounding(cx) == "nearest":
+        return 1 << (FRACTION - 1)
+    b = cx.b
+    for name in ("seed", "tick"):
+        if name not in b.values:
+            b.input(name, (1, 1), "i32")
+    stream = ROUNDING[sum(op.kind == "noise" for op in b.ops)]
+    rows, cols = x.shape
+    return b.op("noise", b["seed"], b["tick"], rows=rows, cols=cols, stream=stream, name="noise")
+
+
+def _cut(x: T, shift: T | int, name: str) -> T:
+    """x [rows, cols] shifted down, as i8."""
+    return x.b.op("shr", x, shift).clip(-MOST, MOST).to("i8").named(name)
+
+
+def product_of(cx: Context, g: T) -> Op | None:
+    """The product of whole numbers that a gradient is a scale times, if it is one."""
+    if g.name not in cx.factors:
+        return None
+    whole, _ = cx.factors[g.name]
+    op = next(op for op in reversed(cx.b.ops) if op.output == whole.name)
+    return op if op.kind in ("contract", "convolve_back") else None
+
+
+def _terms(cx: Context, product: Op) -> int:
+    """Of a sum of an input's gradient."""
+    attrs, columns = dict(product.attrs), cx.b[product.inputs[0]].shape[1]
+    return columns // attrs["groups"] * geometry(attrs).positions if "geometry" in attrs else columns
+
+
+def shifted(cx: Context, x: T, product: Op) -> T:
+    """What a product of whole numbers leaves [rows, cols], as it is stored."""
+    b, (whole, scale) = cx.b, cx.factors[x.name]
+    state = cx.stat(f"{b.layer}.shift", 1, float(round(math.log2(_terms(cx, product)) / 2)))
+    with b.behind(product.inputs[0]):  # it is there before the product is
+        shift = b.op("round", state, name="shift_now")
+        rest = FRACTION - shift
+    dx = _cut(whole + b.op("shr", _noise(cx, whole), rest), shift, "dx8")
+    top = dx.abs().max(0).max(1).named("dx_top")
+    grown = (shift + (top >= MOST).where(1, (top <= MOST // 2).where(-1, 0))).clip(0, FRACTION)
+    phase, b.phase = b.phase, "update"
+    b.update(state, grown.to("f32").named("shift_new"))
+    b.phase = phase
+    return cx.times(dx, scale * b.op("pow2", shift))
+
+
+def _down(cx: Context, most: T) -> T:
+    """The least e that brings numbers of at most this size [1, 1] to at most MOST when they are divided by 2**e."""
+    return cx.b.op("exponent", most * (128.0 / MOST)) - BITS
+
+
+def _up(cx: Context, e: T) -> T:
+    """The factor that makes units of 2**-FRACTION of what 2**e divides."""
+    return cx.b.op("pow2", FRACTION - e)
+
+
+def rounded(cx: Context, x: T) -> T:
+    """Real numbers [rows, cols] as whole ones times a power of two, by their largest size."""
+    e = _down(cx, x.abs().max(0).max(1).named("dy_most"))
+    units = cx.b.op("round", x * _up(cx, e))
+    return cx.times(_cut(units + _noise(cx, x), FRACTION, "dy8"), cx.b.op("pow2", e))
+
+
+def centred(cx: Context, g: T, q: T, factor: T) -> T:
+    """``f (g - mean of g - q mean of g q)`` of whole numbers g times a scale [rows, cols], of the signs q, with a
+    factor f for each channel; rounded to whole numbers times another scale.
+    """
+    b, (whole, scale) = cx.b, cx.factors[g.name]
+    rows = float(whole.shape[0])
+    mean, along = (whole.sum(0) / rows).named("mean_w"), ((whole * q).sum(0) / rows).named("mean_wq")
+    top = whole.abs().max(0)
+    most = (factor.abs() * (top + mean.abs() + along.abs())).max(1).named("dy_most")
+    e = _down(cx, most)
+    up = factor * _up(cx, e)
+    k, c, d = (b.op("round", x, name=n) for x, n in ((up, "k"), (up * mean, "c"), (up * along, "d")))
+    units = whole * k - c - d * q
+    return cx.times(_cut(units + _noise(cx, units), FRACTION, "dy8"), scale * b.op("pow2", e))
+
+
+def operand(cx: Context, dy: T) -> tuple[T, T | None]:
+    """A gradient as products read it: with floats as it is, else whole numbers of 8 bits and their scale."""
+    if not cx.rule.rounding(cx):
+        return dy, None
+    whole, scale = cx.factors[(dy if dy.name in cx.factors else rounded(cx, dy)).name]
+    return whole.to("i8"), scale
+
+
+def limits(scale: T | None, most: int = MOST) -> dict[str, int]:
+    """The attributes of a product that reads whole numbers of this scale: their largest size."""
+    return {} if scale is None else {"most": most}
+
+
+def for_weight(x: T, dy: T, scale: T | None) -> tuple[T, T | None, dict[str, int]]:
+    """What a weight's gradient reads beside x [rows, ..]: the operand ``dy``, its scale, attributes of the product.
+    Whole numbers lose bits where the sums over all rows would not fit 32 bits, and meet real numbers as such.
+    """
+    if scale is None or x.dtype not in ("bit", "u8"):
+        return (dy if scale is None else dy.to("f32")), scale, {}
+    most, cut = MOST, 0
+    while dy.shape[0] * (255 if x.dtype == "u8" else 1) * most > 2**31 - 1:
+        cut += 1
+        most = (MOST + (1 << (cut - 1))) >> cut
+    if cut:
+        dy, scale = dy.b.op("shr", dy + (1 << (cut - 1)), cut).to("i8"), scale * 2.0**cut
+    return dy, scale, limits(scale, most)
