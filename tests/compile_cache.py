@@ -9,8 +9,9 @@ to the same bits.  ``@pytest.mark.optimized`` is for tests of what ``-O2`` makes
 
 Nothing is guessed.  Included files are found anew for each look-up, by C's rules; size and time of the toolchain's own
 files stand for system headers and libraries; where a command or a text reads something else (``-march=native``,
-``__DATE__``, an include that a macro names) the compiler runs.  Only success is kept.  The files appear whole
-(renamed), and who compiles what another process is compiling waits for it.
+``__DATE__``, an include that a macro names) or a command writes something else (a linker's map) the compiler runs.
+Only success is kept.  The files appear whole (renamed), and who compiles what another process is compiling waits for
+it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ ENVIRONMENT = ("CPATH", "C_INCLUDE_PATH", "LIBRARY_PATH", "COMPILER_PATH", "GCC_
 CALLS = "-fcallgraph-info=su"  # gcc writes *.ci beside its output
 COMPILER = re.compile(r"(.*-)?(cc|gcc|clang)(-\d+)?")
 UNKNOWN = re.compile(
-    r"-(E|I|M\w*|[BL].*|i[a-z].*|save-temps.*|m(arch|cpu|tune)=native|fprofile.*|fplugin.*|-?specs.*|-.*|)|@.*"
+    r"-(E|I|M\w*|[BL].*|i[a-z].*|save-temps.*|m(arch|cpu|tune)=native|fprofile.*|fplugin.*|-?specs.*|Wl,-+Map.*|-.*|)|@.*"
 )
 TEXTS = {".c", ".h", ".S", ".ll", ".ld"}
 INCLUDE = re.compile(rb'^[ \t]*#[ \t]*include[ \t]*(?:"([^"\n]+)"|<([^>\n]+)>|(\w+))', re.M)

@@ -111,8 +111,11 @@ def test_what_reads_more_than_is_seen_is_compiled_each_time(home: Path, text: st
     assert value(home) == (3, 2)
 
 
-@pytest.mark.parametrize("flag", ["-march=native", "-includea.h", "-I", "-Bsub", "-Lsub", "@more", "--sysroot=/"])
-def test_options_that_read_more_are_not_kept(home: Path, flag: str) -> None:
+MORE = ["-march=native", "-includea.h", "-I", "-Bsub", "-Lsub", "@more", "--sysroot=/", "-Wl,-Map,map", "-Wl,-Map=map"]
+
+
+@pytest.mark.parametrize("flag", MORE)
+def test_options_that_read_or_write_more_are_not_kept(home: Path, flag: str) -> None:
     (home / "more").write_text("-O1\n")
     before = value(home, *([flag, "sub"] if flag == "-I" else [flag]))
     assert value(home, *([flag, "sub"] if flag == "-I" else [flag])) == (before[0], 2)
