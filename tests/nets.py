@@ -15,6 +15,7 @@ DENSE: dict[str, str] = {
     # rules, optimisers and where their state lives
     "edge-adam-keep": spec((70, 33, 17, 10), batch=37),
     "edge-adam-elide": spec((70, 33, 10), optimizer="adam(v = elide)", batch=37),
+    "edge-adam-decay": spec((33, 17, 10), optimizer="adam(decay = 1e-3)", batch=19),
     "edge-sgd": spec((70, 33, 10), optimizer="sgd", batch=37),
     "edge-sgd-plain": spec((70, 33, 10), optimizer="sgd(momentum = 0)", batch=37),
     "edge-bop": spec((70, 33, 10), optimizer="bop(tau = 0.05, gamma = 0.4)", batch=37),
@@ -484,6 +485,17 @@ REAL: dict[str, str] = {
     ),
     "dense-standard": net(
         "4, 4, 3", "flatten", f"dense 33 {R} bias = on; relu", f"dense 40 {R}; {BN}", rule="standard", kind="f32"
+    ),
+    # bits into real weights, and numbers into weights of bits
+    "choices": net(
+        "5, 5, 3",
+        f"conv 18 padding = same; {BN}",
+        f"conv 9 padding = same {R}; batchnorm; relu",
+        f"conv 33 padding = same; {BN}; flatten",
+        f"dense 35 {R}; batchnorm; relu; dense 9; {BN}",
+        rule="dfa(numerics = edge)",
+        optimizer="sgd(decay = 1e-3)",
+        batch=5,
     ),
     "scale": net(
         "5, 5, 3",

@@ -7,11 +7,14 @@ gradient was cancelled, and the step is lr/(1-b1^t) m/c.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..ir.program import T
 from ..lower.context import Context
-from ..model import Call
+from ..model import Call, Model
 from ..registry import About, Named, Param, optimizers
-from .base import Optimizer, advance, moment, store
+from ..rules.base import Complaint
+from .base import DECAY, Optimizer, advance, decayed, moment, store
 
 
 def scalars(cx: Context, args: Call | None = None) -> dict[str, T]:
@@ -27,6 +30,7 @@ def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, 
     """w, m and, unless elided, the root of v: each of the shape of g, stored in the rule's state dtype."""
     args = args or cx.opt_args
     b1, b2 = args["beta1"], args["beta2"]
+    g = decayed(cx, w, g, args["decay"])
     m = moment(cx, w, "m")
     m2 = advance(cx, m, m * b1 + g * (1.0 - b1))
     if args["v"] == "elide" and unit is not None:
@@ -37,11 +41,18 @@ def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, 
     store(cx, w, w - (s["rate"] * m2) / (r2 * s["root"] + args["eps"]), role)
 
 
+def one_size(model: Model) -> Iterable[Complaint]:
+    """With a decay no gradient has one size."""
+    if model.optimizer["decay"] and model.optimizer["v"] == "elide":
+        yield "", "`v = elide` needs gradients of one size, and `decay` adds to them", "leave one of the two out"
+
+
 PARAMS = (
     Param("lr", "float", 1e-3, "learning rate", above=0, positional=True),
     Param("beta1", "float", 0.9, "decay of the first moment", minimum=0, maximum=0.999999),
     Param("beta2", "float", 0.999, "decay of the second moment", minimum=0, maximum=0.999999),
     Param("eps", "float", 1e-8, "added to the root of the second moment", minimum=0),
+    DECAY,
     Param("v", "name", "keep", "elide: no second moment where the gradient is one bit", ("keep", "elide")),
 )
 optimizers.add(
@@ -49,10 +60,11 @@ optimizers.add(
         "adam",
         "Adam; `v = elide` drops the second moment of 1-bit gradients",
         PARAMS,
-        Optimizer(update=update, scalars=scalars, work=14),
+        Optimizer(update=update, scalars=scalars, validate=one_size, work=14),
         About(
             formula="m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2\n"
             "w <- w - lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)\n"
+            "decay   g + decay w in place of g, for the weights of a layer\n"
             "v = elide, where g is +-c:  w <- w - lr / (1 - b1^t) m / c",
             source="1412.6980, Algorithm 1",
             takes="the gradient g of each weight and parameter, in step t = 1, 2, ...",

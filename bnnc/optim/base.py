@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..ir.program import T
+from ..ir.ref import Ref
 from ..lower.context import Context
 from ..model import Call, Model
+from ..registry import Param
 from ..rules.base import Complaint, clip_at
 
 
@@ -39,6 +41,14 @@ class Optimizer:
 def moment(cx: Context, w: T, suffix: str) -> T:
     """A zero-initialised moment with the shape of ``w`` in the rule's state dtype."""
     return cx.b.state(f"{w.name}.{suffix}", w.shape, cx.rule.state_dtype(cx.rule_args), "moment")
+
+
+DECAY = Param("decay", "float", 0.0, "of weights (L2): times a layer's weights it adds to their gradient", minimum=0)
+
+
+def decayed(cx: Context, w: T, g: T, decay: float) -> T:
+    """The gradient g of a weight or parameter w; with decay times w, where w is the weights of a layer."""
+    return (g + w * decay).named("decayed") if decay and Ref(w.name).role == "weight" else g
 
 
 def store(cx: Context, w: T, new: T, role: str) -> None:

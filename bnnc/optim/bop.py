@@ -14,7 +14,7 @@ from ..registry import About, Named, Param, optimizers
 from . import adam
 from .base import Optimizer, advance, moment
 
-ADAM = Call("adam", (("lr", 1e-2), ("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), ("v", "keep")))
+ADAM = Call("adam", (("lr", 1e-2), ("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), ("decay", 0.0), ("v", "keep")))
 
 
 def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, T]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers import codes_of, plan
-from torch_nets import NETS, REAL_FEEDBACK, RULES, SPEC, Case, assert_gradients, hsic, torch
+from torch_nets import NETS, REAL_FEEDBACK, RULES, SPEC, Case, assert_gradients, assert_signs, hsic, torch
 
 from bnnc.ir import interp
 from bnnc.model import Call
@@ -19,6 +19,26 @@ def test_every_gradient_is_autograds(net: str, rule: str) -> None:
     case = Case(net, rule)
     case.gradients()
     assert_gradients(case, net)
+
+
+KEPT = {n: layers.replace(" quadratic", "") for n, layers in NETS.items() if n not in ("real", "odd")}
+
+
+@pytest.mark.parametrize("rule", ["edge", "dfa(numerics = edge)", "drtp(numerics = edge)", "hsic(numerics = edge)"])
+@pytest.mark.parametrize("net", KEPT)
+def test_signs_of_gradients_are_autograds(net: str, rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the numerics of edge, which keep no value for the quadratic surrogate."""
+    monkeypatch.setitem(NETS, net, KEPT[net])
+    case = Case(net, rule)
+    case.gradients()
+    assert_signs(case)
+
+
+@pytest.mark.parametrize("rule", ["drtp", "hsic", "sigprop"])
+def test_what_is_done_at_once_may_take_the_quadratic_surrogate(rule: str) -> None:
+    text = SPEC.format(layers=NETS["choices"], rule="RULE(numerics = edge)")
+    assert codes_of(text.replace("RULE", rule)) == []
+    assert codes_of(text.replace("RULE", "dfa")) == codes_of(text.replace("RULE(numerics = edge)", "edge")) == ["B0503"]
 
 
 @pytest.mark.parametrize("rule", REAL_FEEDBACK)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import codes_of, plan
-from torch_nets import NETS, SPEC, Case, Net, assert_gradients, torch
+from torch_nets import NETS, SPEC, Case, Net, assert_gradients, assert_signs, torch
 
 from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
@@ -27,7 +27,7 @@ def ends(case: Case, x: Any) -> tuple[dict[str, Any], Any]:
         found[layer.name] = value
         return value.detach()
 
-    last = Net(case.p, cut).run(case.model.layers, x)
+    last = Net(case.p, cut, case.half).run(case.model.layers, x)
     return found, last
 
 
@@ -56,6 +56,14 @@ def test_every_gradient_is_autograds(net: str) -> None:
     case = Case(net, f"sigprop(temperature = {WARMTH})")
     objective(case).backward()
     assert_gradients(case, net)
+
+
+@pytest.mark.parametrize("net", [n for n in NETS if n not in ("real", "odd")])
+def test_signs_of_gradients_are_autograds(net: str) -> None:
+    """With the numerics of edge."""
+    case = Case(net, f"sigprop(temperature = {WARMTH}, numerics = edge)")
+    objective(case).backward()
+    assert_signs(case)
 
 
 def test_targets_are_one_sample_a_class_and_count_in_no_statistic() -> None:

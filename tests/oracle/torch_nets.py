@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from helpers import batch_of, plan
 
+from bnnc import registry
 from bnnc.ir import interp
 from bnnc.ir.interp import constant_array
 from bnnc.lower.differentiate import differentiate
@@ -66,6 +67,18 @@ NETS = {
   flatten; layernorm;
   dense 12 bias = on; sign identity;
   dense 5; batchnorm scale = on;
+""",
+    "choices": """
+  input u8[6, 6, 3];
+  conv 6 padding = same weights = real; batchnorm; sign;
+  conv 8 padding = same weights = real; batchnorm; relu;
+  conv 8 padding = same; batchnorm; relu; maxpool 2;
+  conv 7 padding = same; batchnorm; sign; flatten;
+  dense 12 weights = real; batchnorm; relu;
+  dense 9 bias = on; batchnorm; sign quadratic;
+  dense 8; layernorm; relu;
+  dense 6 weights = real bias = on; sign identity;
+  dense 5; batchnorm;
 """,
     "mixing": """
   input u8[6, 6, 3];
@@ -121,12 +134,33 @@ class Sign(torch.autograd.Function):
         ), None
 
 
+class Bits(torch.autograd.Function):
+    """The norm that keeps signs q of x~ = a / psi: dy = v - mean v - mean(v q) q, v = g / psi."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Any, normed: Any, psi: Any, over: tuple[int, ...]) -> Any:
+        ctx.save_for_backward(torch.where(normed >= 0, 1.0, -1.0).to(x.dtype), psi)
+        ctx.over = over
+        return normed.detach().clone()
+
+    @staticmethod
+    def backward(ctx: Any, g: Any) -> Any:
+        q, psi = ctx.saved_tensors
+        v = g / psi
+        mean = (v.mean(ctx.over, keepdim=True), (v * q).mean(ctx.over, keepdim=True))
+        return v - mean[0] - mean[1] * q, None, None, None
+
+
 class Net:
     """The Model's layers in torch, images as [samples, channels, rows, columns].  ``cut(x, layer)`` stands where a
-    layer reads that is no first one and has weights, or is a residual."""
+    layer reads that is no first one and has weights, or is a residual.  With ``half`` real values are rounded to f16
+    where `edge` stores them."""
 
-    def __init__(self, p: dict[str, Any], cut: Callable[[Any, Layer], Any]) -> None:
-        self.p, self.cut, self.first, self.last = p, cut, True, None
+    def __init__(self, p: dict[str, Any], cut: Callable[[Any, Layer], Any], half: bool = False) -> None:
+        self.p, self.cut, self.first, self.last, self.half = p, cut, True, None, half
+
+    def stored(self, v: Any) -> Any:
+        return v + (v.half().double() - v).detach() if self.half else v
 
     def weights(self, layer: Layer) -> Any:
         w = self.p[f"{layer.name}.weight"]
@@ -143,14 +177,27 @@ class Net:
         """Over all but the channels; of `layernorm` over these."""
         over = tuple(i for i in range(x.dim()) if (i == 1) == (layer.kind == "layernorm"))
         a = x - x.mean(over, keepdim=True)
+        if dict(layer.args.args).get("kind") == "bnn":
+            psi, shift = a.abs().mean(over, keepdim=True), self.p[f"{layer.name}.beta"]
+            return Bits.apply(x, a / psi, psi, over) + (shift[..., None, None] if x.dim() == 4 else shift)
         gamma = self.p.get(f"{layer.name}.gamma", torch.ones(1).double())
         gamma, beta = (v[..., None, None] if x.dim() == 4 else v for v in (gamma, self.p[f"{layer.name}.beta"]))
-        return gamma * a / (a.square().mean(over, keepdim=True) + 1e-5).sqrt() + beta
+        normed = a / (a.square().mean(over, keepdim=True) + 1e-5).sqrt()
+        return gamma * (self.stored(normed) if layer.kind == "layernorm" else normed) + beta
 
     def run(self, layers: tuple[Layer, ...], x: Any) -> Any:
         for layer in layers:
             x = self.layer(layer, x)
         return x
+
+    def weighted(self, x: Any, layer: Layer) -> Any:
+        x, self.first = x if self.first else self.stored(x), False
+        if layer.kind == "conv":
+            y = self.conv(x, layer)
+        else:
+            y = x @ self.weights(layer)
+            y = y + self.p[f"{layer.name}.bias"] if layer["bias"] else y
+        return self.stored(y) if layer["weights"] == "real" else y
 
     def layer(self, layer: Layer, x: Any) -> Any:
         if layer.kind in ("dense", "conv", "residual") and not self.first and x is not self.last:
@@ -160,23 +207,21 @@ class Net:
                 if layer.kind == "residual" and cut.grad_fn is not None and cut.grad_fn.name() == "CutBackward"
                 else self.last
             )
-        self.first &= layer.kind not in ("dense", "conv")
+        if layer.kind in ("dense", "conv"):
+            return self.weighted(x, layer)
         match layer.kind:
-            case "dense":
-                y = x @ self.weights(layer)
-                return y + self.p[f"{layer.name}.bias"] if layer["bias"] else y
-            case "conv":
-                return self.conv(x, layer)
             case "batchnorm" | "layernorm":
                 return self.norm(x, layer)
             case "sign":
                 return Sign.apply(x, layer["surrogate"])
+            case "relu":
+                return tf.relu(x)
             case "maxpool":
-                return tf.max_pool2d(x, layer["kernel"])
+                return self.stored(tf.max_pool2d(x, layer["kernel"]))
             case "avgpool":
-                return tf.avg_pool2d(x, layer["kernel"])
+                return self.stored(tf.avg_pool2d(x, layer["kernel"]))
             case "globalavgpool":
-                return x.mean((2, 3), keepdim=True)
+                return self.stored(x.mean((2, 3), keepdim=True))
             case "tokens":
                 return x.flatten(2)[..., None]
             case "transpose":
@@ -186,7 +231,7 @@ class Net:
             case "residual":
                 short = layer.body[0] if layer.body[0].kind == "shortcut" else None
                 side = self.run(short.body, x) if short else x
-                return side + self.run(layer.body[1:] if short else layer.body, x)
+                return self.stored(side + self.run(layer.body[1:] if short else layer.body, x))
             case "input" | "loss":
                 return x
         raise AssertionError(layer.kind)
@@ -253,8 +298,13 @@ class Case:
         c = next(c for c in self.program.constants if c.name == name)
         return torch.tensor(constant_array(self.program.value[name], c).astype(np.float64))
 
+    @property
+    def half(self) -> bool:
+        """Whether numbers are stored in f16."""
+        return registry.numerics_of(self.model.rule).name == "edge"
+
     def logits(self, cut: Callable[[Any, Layer], Any]) -> Any:
-        return Net(self.p, cut).run(self.model.layers, self.x)
+        return Net(self.p, cut, self.half).run(self.model.layers, self.x)
 
     def signal(self) -> Callable[[Any, Layer], Any]:
         """What arrives at a layer that is a cut."""
@@ -281,7 +331,7 @@ class Case:
     def gradients(self) -> None:
         """Fill in those of all parameters."""
         name = self.model.rule.name
-        signal, adds = (None if name == "standard" else self.signal()), name == "dfa"
+        signal, adds = (None if name in ("standard", "edge") else self.signal()), name == "dfa"
 
         def cut(x: Any, layer: Layer) -> Any:
             return x if signal is None or layer.kind == "residual" and adds else Cut.apply(x, signal(x, layer).detach())
@@ -297,3 +347,21 @@ def assert_gradients(case: Case, net: str) -> None:
         got = (case.new[f"{n}.u"] / -case.lr).reshape(want.shape)
         size = max(np.linalg.norm(want), 0.1 * largest)  # a shift in front of a norm has none
         assert np.linalg.norm(got - want) < BOUND.get(net, 1e-5) * size, n
+
+
+def assert_signs(case: Case, doubt: float = 0.0) -> None:
+    """Under `edge`: a step moves each weight of a binary layer by the same size against the sign of the reference's
+    gradient, where f16 leaves no doubt about it, and all else as f16 has its gradient.  ``doubt`` is the share that f16
+    may leave.
+    """
+    role = {s.name: s.role for s in case.program.states}
+    grads = {n: case.p[n].grad.numpy() for n in case.trained if case.p[n].grad is not None and f"{n}.u" in case.new}
+    largest = max(float(np.linalg.norm(g)) for n, g in grads.items() if role[n] == "param")
+    for n, want in grads.items():
+        got = (case.new[f"{n}.u"].astype(np.float64) / -case.lr).reshape(want.shape)
+        if role[n] == "weight":
+            sure = np.abs(want) > 0.02 * np.sqrt(np.mean(want**2))
+            assert len(np.unique(np.abs(got))) == 1 and sure.mean() > 0.1, n
+            assert (np.sign(got) != np.sign(want))[sure].mean() <= doubt, n
+        else:
+            assert np.linalg.norm(got - want) < max(1e-2, doubt) * max(np.linalg.norm(want), 0.1 * largest), n

@@ -100,7 +100,7 @@ data { train = idx("a", labels = "b"); test = bnnd("t.bnnd"); }
     )
     given, left = {"state": "f32", "clip": False}, {"clip_at": 1.0, "gradient": "f16", "rounding": "stochastic"}
     assert dict(m.rule.args) == given | left
-    assert dict(m.optimizer.args) == {"lr": 0.5, "momentum": 0.0}
+    assert dict(m.optimizer.args) == {"lr": 0.5, "momentum": 0.0, "decay": 0.0}
     assert dict(m.schedule.args) == {"patience": 10, "factor": 0.1}
     assert (m.batch, m.epochs, m.seed, m.holdout) == (1000, 6, 7, 0.1)
     assert m.data.train == Call("idx", (("images", "a"), ("labels", "b")))
@@ -263,7 +263,7 @@ def test_other_tables() -> None:
     m = model(body("odd sizes = [3, 4] room = 2KiB;") + "rule strict;", tables=tables)
     got = m.layers[1]
     assert dict(got.args.args) | {"opt": None} == {"sizes": (3, 4), "room": 2048, "opt": None, "on": False, "kind": "b"}
-    assert got["opt"] == Call("sgd", (("lr", 0.1), ("momentum", 0.9)))
+    assert got["opt"] == Call("sgd", (("lr", 0.1), ("momentum", 0.9), ("decay", 0.0)))
     assert codes(body("odd on = true;") + "rule strict;", tables=tables) == ["B0501"]
     assert codes(body("dense 4; odd;"), tables=tables) == ["B0399"]
     assert codes(body("odd; odd;"), tables=tables) == ["B0302"]
