@@ -165,17 +165,19 @@ def bernoulli(seed: int, stream: int, tick: int, p: int, rows: int, cols: int) -
 
 
 def noise(seed: int, stream: int, tick: int, rows: int, cols: int) -> NDArray[np.int32]:
-    """Whole numbers [rows, cols], uniform in 0 .. 2**15 - 1: the top 15 bits of a half word.
+    """Whole numbers [rows, cols], uniform in 0 .. 2**15 - 1.
 
-    Rows ``8 k .. 8 k + 7`` of a column share the block with counter (column, k, tick, 2); row ``8 k + i`` has half
-    ``i % 2`` of its word ``i // 2``, the low one first.
+    Rows ``16 k .. 16 k + 15`` of a column share the block with counter (column, k, tick, 2); row ``16 k + i`` has 15
+    bits of its word ``i // 4``, from bit ``8 (i % 4)`` on, round and round: the high 7 bits of each are its own, what
+    follows are the high bits of another.
     """
-    groups = -(-rows // 8)
+    groups = -(-rows // 16)
     column, group = np.meshgrid(np.arange(cols), np.arange(groups))
     counter = np.stack([column, group, np.full_like(column, tick & 0xFFFFFFFF), np.full_like(column, 2)], axis=-1)
     words = philox4x32(counter.reshape(-1, 4), (seed, stream)).reshape(groups, cols, 4)
-    halves = np.stack([words & 0xFFFF, words >> 16], axis=-1).reshape(groups, cols, 8)
-    out: NDArray[np.int32] = (halves >> 1).transpose(0, 2, 1).reshape(8 * groups, cols)[:rows].astype(np.int32)
+    bits = [words >> 8 * i | (words << 32 - 8 * i if i else 0) for i in range(4)]
+    drawn = (np.stack(bits, axis=-1) & 0x7FFF).reshape(groups, cols, 16)
+    out: NDArray[np.int32] = drawn.transpose(0, 2, 1).reshape(16 * groups, cols)[:rows].astype(np.int32)
     return out
 
 

@@ -453,17 +453,17 @@ class Vectors(Printer):
         return self.bits_of_row(hit, "c")
 
     def op_noise(self, e: Expr) -> str:
-        """Eight rows of a column are drawn at once, and are there as long as rows and columns follow each other."""
+        """16 rows of a column are drawn at once, and are there as long as rows and columns follow each other."""
         seed, tick = self.drawn(e)
         row, col, cols = self.row(e), self.col(e), e.shape[1]
         drawn, at = self.names.of("drawn"), self.names.of("drawn_at")
-        here = plus(f"({row} >> 3) * {cols}" if row != "0" else "", col if col != "0" else "") or "0"
+        here = plus(f"({row} >> 4) * {cols}" if row != "0" else "", col if col != "0" else "") or "0"
         self.out.pre += [f"VARRAY vu {drawn}[4];", f"int {at} = -1;"]
         self.statements(self.level[e]).append(
             f"if ({at} != {here}) vnoise({drawn}, (uint32_t){seed}, {dict(e.attr)['stream']}u, (uint32_t){tick}, "
-            f"{col}, {row} >> 3), {at} = {here};"
+            f"{col}, {row} >> 4), {at} = {here};"
         )
-        return f"vhalf({drawn}, {row} & 7)"
+        return f"vdrawn({drawn}, {row} & 15)"
 
     def store(self, name: Ref, e: Expr) -> str:
         s, p, (at, bit) = self.storages[name], self.pointers[name], self.place(self.storages[name])

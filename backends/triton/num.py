@@ -245,12 +245,13 @@ def noise(seed: "Any", stream: tl.constexpr, tick: "Any", row: "Any", col: "Any"
     r = tl.full([], 0, tl.int32) + row
     c = (r * 0 + col).to(tl.uint32)
     none = c * 0
-    group = none + (r >> 3).to(tl.uint32)
+    group = none + (r >> 4).to(tl.uint32)
     keys = none + seed.to(tl.uint32), none + stream
     d0, d1, d2, d3 = philox(c, group, none + tick.to(tl.uint32), none + 2, keys[0], keys[1])
-    i = (r >> 1) & 3
+    i = (r >> 2) & 3
     word = tl.where(i < 2, tl.where(i == 0, d0, d1), tl.where(i == 2, d2, d3))
-    return ((word >> ((r & 1) * 16 + 1).to(tl.uint32)) & 0x7FFF).to(tl.int32)
+    first = ((r & 3) * 8).to(tl.uint32)
+    return ((word >> first | tl.where(first == 24, word << 8, none)) & 0x7FFF).to(tl.int32)
 
 
 @triton.jit

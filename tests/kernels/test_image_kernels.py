@@ -63,7 +63,7 @@ def test_with_every_value_in_memory(name: str) -> None:
     check_steps(lib, 2)
 
 
-@pytest.mark.parametrize("name", ["same", "pool-overlap", "groups"])
+@pytest.mark.parametrize("name", ["same", "pool-overlap", "groups", "i8"])
 def test_without_vectors(name: str) -> None:
     planned = plan(IMAGES[name])
     host = planned.target

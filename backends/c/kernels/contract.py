@@ -3,7 +3,8 @@
 form                   left x right          skeleton
 nn, nt                 bit x bit, u8 x bit   popcount   exact integers, 32 columns of the sum in a word
 tn, with a gate        bit x bit             scatter    exact integers, only the terms whose gate is open
-nn, nt, tn             number x bit          grouped    tables of the 16 signed sums of 4 terms; exact for an i8
+nn, nt, tn             float x bit           grouped    tables of the 16 signed sums of 4 terms
+nn, nt, tn             i8 x bit              whole      likewise, in 16 bits: exact
 tn                     number x number       outer      one multiply and one add per term; exact for a u8 and an i8
 nn, nt                 float x float         as convolutions of images of one pixel
 """
@@ -17,13 +18,14 @@ from bnnc.ir.image import Geometry
 from bnnc.plan.types import WORD
 from bnnc.sched.anchor import Contract, Convolve
 
-from .base import KernelText, Skeleton, count, lanes, of_kind
+from .base import KernelText, Skeleton, count, lanes, of_kind, some_lanes
 from .real import real
 
 # Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
 GROUPED_ROWS = 128  # sums that signed sums of four terms are added to, beside tables of 8 KiB
 OUTER_TERMS = 128  # terms whose right-hand tile, of 32 columns (16 KiB), stays in the first-level cache
 OUTER_ROWS = 64  # rows whose sums wait in the stack where there are more than OUTER_TERMS terms; 256 where none wait
+SHORT = 256  # terms of at most 127 in size whose sums 16 bits hold
 FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
 
 
@@ -113,6 +115,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
     rows, extent = (m, n) if across else (n, m)
     block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
     by_rows = packed.packing is Packing.ROWS  # word (q/32, result) against word (result, q/32)
+    across_lanes = 2 * LANES if whole else LANES
     context = {
         **s.product(),
         "m": m,
@@ -122,7 +125,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "rows": rows,
         "block": block,
         "count": count(rows, block),
-        "tiles": ceil_div(extent, LANES),
+        "tiles": ceil_div(extent, across_lanes),
         "extent": extent,
         "bits": s.pointers[bit.attr],
         "word_at": _word_at(packed.stride, by_rows, q),
@@ -131,8 +134,10 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "load": load,
         "value": pr.veci(number) if whole else pr.vec(number),
         "of": of_kind(whole),
+        "some": some_lanes(n, "c", 2 * LANES),
+        "long": q > SHORT,
     }
-    return KernelText("contract_grouped", context)
+    return KernelText("contract_whole" if whole else "contract_grouped", context)
 
 
 def _word_at(stride: int, by_rows: bool, q: int) -> str:

@@ -38,6 +38,45 @@ VINLINE void vnarrow_f16(uint16_t *p, vf v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph((__m256)v, _MM_FROUND_TO_NEAREST_INT));
 }
 
+#define vnarrow_i16 BNNC_AT_LEVEL(vnarrow_i16)
+VINLINE void vnarrow_i16(int16_t *p, vi v) {
+    const __m256i low = _mm256_setr_epi8(0, 1, 4, 5, 8, 9, 12, 13, -1, -1, -1, -1, -1, -1, -1, -1, 0, 1, 4, 5, 8, 9, 12,
+                                         13, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i halves = _mm256_permute4x64_epi64(_mm256_shuffle_epi8((__m256i)v, low), 0x08);
+    _mm_storeu_si128((__m128i *)(void *)p, _mm256_castsi256_si128(halves));
+}
+
+#define vnarrow_i8 BNNC_AT_LEVEL(vnarrow_i8)
+VINLINE void vnarrow_i8(int8_t *p, vi v) {
+    const __m256i low = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
+                                         -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i bytes = _mm256_shuffle_epi8((__m256i)v, low);
+    _mm_storel_epi64((__m128i *)(void *)p,
+                     _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+}
+
+#define vtranspose BNNC_AT_LEVEL(vtranspose)
+VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
+    __m256 a[8], b[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 8; i += 2) {
+        a[i] = _mm256_unpacklo_ps((__m256)in[i], (__m256)in[i + 1]);
+        a[i + 1] = _mm256_unpackhi_ps((__m256)in[i], (__m256)in[i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+        b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+        b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+        b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        out[i] = (vf)_mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        out[i + 4] = (vf)_mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
+}
+
 #define vld_words BNNC_AT_LEVEL(vld_words)
 VINLINE vu vld_words(const uint32_t *p, int n) {
     return (vu)_mm256_maskload_epi32((const int *)p, (__m256i)(vcol(0) < n));

@@ -15,8 +15,15 @@
 #define vtablei BNNC_AT_LEVEL(vtablei)
 #define vlookupi BNNC_AT_LEVEL(vlookupi)
 #define vturni BNNC_AT_LEVEL(vturni)
+#define vw BNNC_AT_LEVEL(vw)
+#define vwput BNNC_AT_LEVEL(vwput)
+#define vwhalf BNNC_AT_LEVEL(vwhalf)
+#define vwflush BNNC_AT_LEVEL(vwflush)
+#define vwpick BNNC_AT_LEVEL(vwpick)
+#define vtablew BNNC_AT_LEVEL(vtablew)
+#define vlookupw BNNC_AT_LEVEL(vlookupw)
 #define vnoise BNNC_AT_LEVEL(vnoise)
-#define vhalf BNNC_AT_LEVEL(vhalf)
+#define vdrawn BNNC_AT_LEVEL(vdrawn)
 #define vwinner BNNC_AT_LEVEL(vwinner)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
 
@@ -160,6 +167,61 @@ VINLINE vi vlookupi(vi acc, const vi *t, uint32_t w, int g) {
     return acc;
 }
 
+/* Numbers of 16 bits in the room of one vector: the lanes of two, one behind the other.  Without vectors both lie in a word, as
+ * low + 65536 high: sums of such words are the sums of both as long as each fits 16 bits. */
+#if VL > 1
+typedef int16_t vw __attribute__((vector_size(4 * VL), aligned(2), may_alias));
+VINLINE void vwput(vw *p, vi low, vi high) {
+    vnarrow_i16((int16_t *)p, low);
+    vnarrow_i16((int16_t *)p + VL, high);
+}
+VINLINE vi vwhalf(const vw *p, int h) { return vwiden_i16((const int16_t *)p + h * VL); }
+/* 2 VL numbers from p on; 0 where a mask is. */
+VINLINE vw vwpick(const int16_t *p, vi low, vi high) {
+    vw mask;
+    vwput(&mask, low, high);
+    return *(const vw *)(const void *)p & mask;
+}
+#else
+typedef vi vw;
+VINLINE void vwput(vw *p, vi low, vi high) { *p = low + (vi)((vu)high << 16); }
+VINLINE vi vwhalf(const vw *p, int h) {
+    const vi low = (vi){(int16_t)(*p)[0]};
+    return h ? (vi)((*p - low) >> 16) : low;
+}
+VINLINE vw vwpick(const int16_t *p, vi low, vi high) {
+    vw x;
+    vwput(&x, p[0] & low, p[1] & high);
+    return x;
+}
+#endif
+
+/* Adds sums of 16 bits to those of 32 bits, two vectors each, and begins anew. */
+VINLINE void vwflush(vi *sum, vw *part, int n) {
+    for (int i = 0; i < n; i++) {
+        sum[2 * i] += vwhalf(part + i, 0);
+        sum[2 * i + 1] += vwhalf(part + i, 1);
+        vwput(part + i, vbci(0), vbci(0));
+    }
+}
+
+/* Tables of signed sums of such numbers, of at most 127 in size: 64 of these may be added up. */
+VINLINE void vtablew(vw *t, vw r0, vw r1, vw r2, vw r3) {
+    const vw lo[4] = {-r0 - r1, r0 - r1, r1 - r0, r0 + r1};
+    const vw hi[4] = {-r2 - r3, r2 - r3, r3 - r2, r2 + r3};
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) t[i] = lo[i & 3] + hi[i >> 2];
+}
+VINLINE vw vlookupw(vw acc, const vw *t, uint32_t w, int g) {
+    const int size = 2 + (VL == 16 ? 4 : VL == 8 ? 3 : VL == 4 ? 2 : 0);
+#pragma GCC unroll 8
+    for (int i = 0; i < g; i++) {
+        const uint32_t at = (4 * i < size ? w << (size - 4 * i) : w >> (4 * i - size)) & (15u << size);
+        acc += *(const vw *)(const void *)((const char *)(t + 16 * i) + at);
+    }
+    return acc;
+}
+
 /* Bit j of plane[p * words + k] is bit p of byte[j], of 32 bytes. */
 #ifndef vlay
 #define vlay BNNC_AT_LEVEL(vlay)
@@ -254,8 +316,8 @@ VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
 }
 #endif
 
-/* The blocks of bnnc_noise (bnnc_rng.h) for columns col, col + 1, ... and rows 8 group .. 8 group + 7.  A function of its own: it is
- * long, and runs once for eight vectors. */
+/* The blocks of bnnc_noise (bnnc_rng.h) for columns col, col + 1, ... and rows 16 group .. + 15.  A function of its own: it is
+ * long, and runs once for 16 vectors. */
 BNNC_UNUSED __attribute__((noinline)) BNNC_KERNEL vnoise(vu *out, uint32_t seed, uint32_t stream, uint32_t tick,
                                                          int col, int group) {
     vu c0 = (vu)vcol(col), c1 = (vu){0} + (uint32_t)group, c2 = (vu){0} + tick, c3 = (vu){0} + 2u;
@@ -268,8 +330,11 @@ BNNC_UNUSED __attribute__((noinline)) BNNC_KERNEL vnoise(vu *out, uint32_t seed,
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-/* Of such a block, what belongs to row i of the eight. */
-VINLINE vi vhalf(const vu *block, int i) { return (vi)(block[i >> 1] >> (uint32_t)(1 + 16 * (i & 1)) & 0x7fffu); }
+/* Of such a block, what belongs to row i of the 16. */
+VINLINE vi vdrawn(const vu *block, int i) {
+    const vu word = block[i >> 2];
+    return (vi)((word >> 8 * ((uint32_t)i & 3) | (word << 8 & (0u - ((i & 3) == 3)))) & 0x7fffu);
+}
 
 /* Which of n entries is negative and nearest to zero, the first of equals; -1: none is negative. */
 VINLINE int vwinner(const int32_t *entry, int n) {

@@ -132,12 +132,13 @@ BNNC_FN uint32_t bnnc_bernoulli(int32_t seed, uint32_t stream, int32_t tick, int
     return less;
 }
 
-/* Uniform in 0 .. 2^15 - 1: the top 15 bits of a half word. Rows 8k .. 8k+7 of a column share a block. */
+/* Uniform in 0 .. 2^15 - 1. Rows 16k .. 16k+15 of a column share a block; each has 15 bits of a word, from another byte on. */
 BNNC_FN int32_t bnnc_noise(uint32_t seed, uint32_t stream, uint32_t tick, int row, int col) {
-    const uint32_t counter[4] = {(uint32_t)col, (uint32_t)row >> 3, tick, 2}, key[2] = {seed, stream};
+    const uint32_t counter[4] = {(uint32_t)col, (uint32_t)row >> 4, tick, 2}, key[2] = {seed, stream};
     uint32_t out[4];
     bnnc_philox(counter, key, out);
-    return (int32_t)(out[row >> 1 & 3] >> (row & 1 ? 17 : 1) & 0x7fffu);
+    const uint32_t word = out[row >> 2 & 3], from = 8 * ((uint32_t)row & 3);
+    return (int32_t)((word >> from | (word << 8 & (0u - (from == 24)))) & 0x7fffu);
 }
 
 #endif

@@ -6,6 +6,14 @@
 #define vsqrt BNNC_AT_LEVEL(vsqrt)
 VINLINE vf vsqrt(vf x) { return (vf)_mm_sqrt_ps((__m128)x); }
 
+#define vtranspose BNNC_AT_LEVEL(vtranspose)
+VINLINE void vtranspose(vf *restrict out, const vf *restrict in) {
+    const __m128 a = _mm_unpacklo_ps((__m128)in[0], (__m128)in[1]), b = _mm_unpackhi_ps((__m128)in[0], (__m128)in[1]);
+    const __m128 c = _mm_unpacklo_ps((__m128)in[2], (__m128)in[3]), d = _mm_unpackhi_ps((__m128)in[2], (__m128)in[3]);
+    out[0] = (vf)_mm_movelh_ps(a, c), out[1] = (vf)_mm_movehl_ps(c, a);
+    out[2] = (vf)_mm_movelh_ps(b, d), out[3] = (vf)_mm_movehl_ps(d, b);
+}
+
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 VINLINE uint32_t vmovemask(vi m) { return (uint32_t)_mm_movemask_ps((__m128)m); }
 
