@@ -32,6 +32,7 @@ from .plan.check import check_plan
 from .plan.pack import pack
 from .plan.place import Placed, place
 from .plan.report import Needs, Report
+from .plan.spare import spare
 from .plan.strip import strip
 from .sched.fuse import fuse
 from .sched.order import order
@@ -83,8 +84,8 @@ MIDDLE: tuple[Pass, ...] = (
     Pass("order", "Scheduled", "Scheduled", "topological; a state is overwritten after its last read",
          lambda s, o: order(s), None, "bits"),
     Pass("pack", "Scheduled", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits"),
-    Pass("strip", "Packed", "Packed", "with `recompute = on`: kernels in loops over strips, values made again",
-         lambda p, o: strip(p) if p.model.recompute else p, None, "bits", True),
+    Pass("strip", "Packed", "Packed", "kernels in loops over samples; `recompute = on`: over all strips, made again",
+         lambda p, o: strip(p) if p.model.recompute else spare(p), None, "bits", True),
     Pass("place", "Packed", "Placed", "every value has an offset in one arena; checked by independent code",
          lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
 )

@@ -785,6 +785,25 @@ rule local; train { batch = 20; }
 """
     ),
 }
+# Without `recompute`: large enough for loops over samples, bits that are packed again or not stored
+SPARED = {
+    "drtp": net(
+        "8, 8, 3",
+        f"conv 64 padding = same; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 32; {BN}; maxpool",
+        rule="drtp(numerics = edge)",
+        batch=16,
+    ),
+    "dfa": net(
+        "8, 8, 3",
+        f"conv 64 padding = same; {BN}",
+        f"conv 128 padding = same; {POOL}",
+        rule="dfa(numerics = edge)",
+        optimizer="bop(tau = 0.001, gamma = 0.4)",
+        batch=16,
+    ),
+}
 # Steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
 SMALL_STRIPS = {
     "both": net(

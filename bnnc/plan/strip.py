@@ -24,6 +24,8 @@ from itertools import accumulate
 
 from ..ir.dtype import Axis
 from ..ir.ref import Ref
+from ..sched.anchor import Map
+from ..sched.expr import Expr
 from ..sched.kernel import Kernel
 from .draft import Cut, Draft, Illegal, Node
 from .narrow import MOVE, part, renamed
@@ -33,6 +35,7 @@ from .types import Loop, Storage
 
 WIDTH = 16  # the narrowest strip of columns: the lanes of a vector; half a word, where no bits outside the loop are cut
 TRIED = 12  # buffers at the peak that are tried
+SMALL = 200  # bits that are fewer bytes than this part of the states are not worth a kernel that copies them
 
 
 def _again(name: str) -> str:
@@ -50,7 +53,7 @@ class _Body:
 
 
 @dataclass(frozen=True)
-class _Weight:
+class Weight:
     """What a draft needs: bytes alive at each time, as ``place.live_bytes`` counts them, and when each buffer lives."""
 
     alive: list[int]
@@ -63,8 +66,15 @@ class _Weight:
         return max(self.alive), sum(self.alive)
 
 
-class _Stripper:
-    """``samples_first``: what can be cut either way is cut into samples, not into channels."""
+Way = Callable[[Draft, Ref], Draft | None]
+
+
+class Stripper:
+    """The search of one schedule.  Buffers of fewer bytes than ``least``, or than this part (``worth``) of all memory,
+    are let alone.  ``samples_first``: what can be cut either way is cut into samples, not into channels.
+    """
+
+    least, worth = 0, 0.0
 
     def __init__(self, ps: PackedSchedule, samples_first: bool = False) -> None:
         self.ps, self.storage, self.samples_first = ps, ps.storage, samples_first
@@ -75,6 +85,7 @@ class _Stripper:
         values = (*p.inputs, *p.state_names, *(v for _, v in (*p.results, *p.updates)))
         self.kept = {*map(Ref, values), *self.alias}
         self.unweighed = ps.states | ps.embedded
+        self.states = sum(self.storage[n].nbytes for n in ps.states)
         self.bodies: dict[tuple[tuple[Node, ...], Axis, int], _Body | None] = {}
 
     def node(self, k: Kernel) -> Node:
@@ -126,7 +137,7 @@ class _Stripper:
             found.append(loop)
         return found
 
-    def weigh(self, d: Draft) -> _Weight | None:
+    def weigh(self, d: Draft) -> Weight | None:
         """None where the draft's loops cannot be.  What a loop makes for others is there from its first kernel on, and
         what it reads until its last.
         """
@@ -157,7 +168,7 @@ class _Stripper:
             size = self.bytes_of(n, narrow.get(n))
             change[first] += size
             change[last + 1] -= size
-        return _Weight(list(accumulate(change))[:-1], life, loops)
+        return Weight(list(accumulate(change))[:-1], life, loops)
 
     def bytes_of(self, n: Ref, loop: Loop | None) -> int:
         """Of a buffer, or of one strip of it."""
@@ -385,17 +396,39 @@ class _Stripper:
             return d
         return d.swap({maker: self.node(replace(maker.kernel, outputs=still))})
 
+    # -- a packing of its own time ------------------------------------------------------------------------------------
+    def repacked(self, d: Draft, value: Ref) -> Draft | None:
+        """``d`` where another packing of bits is not made with them but copied from them before its first reader."""
+        if value.packing is None or value not in d.writers:
+            return None
+        base, maker = Ref(value.value, None, value.copy), d.nodes[d.writers[value][-1]]
+        kernel, large = maker.kernel, self.storage_of(value).nbytes * SMALL > self.states
+        if base not in maker.writes or value not in d.readers or not large:
+            return None
+        s, (output,) = self.storage_of(base), (o for o in kernel.outputs if o.ref is value)
+        load = Expr("load", (), base, s.dtype, s.shape)
+        late = replace(output, expr=load).because("strip: copied before it is read")
+        copy = self.node(Kernel(Map(), s.shape, (late,), kernel.where, f"k_repack_{str(base).replace('.', '_')}"))
+        at = d.readers[value][0]
+        at = d.loop_of[at].first if at in d.loop_of else at
+        fewer = replace(kernel, outputs=tuple(o for o in kernel.outputs if o is not output))
+        return d.swap({maker: self.node(fewer)}).insert(at, [copy])
+
     # -- the search ---------------------------------------------------------------------------------------------------
-    def tried(self, d: Draft, now: _Weight) -> Iterator[Draft]:
+    def ways(self, peak: int) -> Sequence[Way]:
+        """What is tried around each of the largest buffers that are alive at kernel ``peak`` - 1."""
+        first = (self.measured,) if self.samples_first else ()
+        return *first, self.around, partial(self.remade, peak=peak - 1), self.repacked
+
+    def tried(self, d: Draft, now: Weight) -> Iterator[Draft]:
         """Drafts with one loop more, around each of the largest buffers that are alive at the peak."""
         peak = now.alive.index(max(now.alive))
         inside = {n for loop in now.loops for n in loop.inside}
+        least = max(self.least, (max(now.alive) + self.states) * self.worth)
         here = [n for n, (first, last) in now.life.items() if first <= peak <= last and n not in inside]
+        here = [n for n in here if self.bytes_of(n, None) >= least]
         largest = sorted(here, key=lambda n: (-self.bytes_of(n, None), n))[:TRIED]
-        ways: list[Callable[[Draft, Ref], Draft | None]] = [self.around, partial(self.remade, peak=peak - 1)]
-        if self.samples_first:
-            ways.insert(0, self.measured)
-        for way in ways:
+        for way in self.ways(peak):
             for name in largest:
                 try:
                     new = way(d, name)
@@ -417,7 +450,7 @@ class _Stripper:
                     break
         return self.made(d)
 
-    def lowest(self, d: Draft, limit: int) -> tuple[Draft, _Weight]:
+    def lowest(self, d: Draft, limit: int) -> tuple[Draft, Weight]:
         """The draft whose peak is lowest, or not above ``limit``: the first change that lowers it, again and again."""
         now = self.weigh(d)
         assert now is not None  # no loop, so none that cannot be
@@ -437,9 +470,9 @@ def strip(p: Packed) -> Packed:
     peak asks for."""
     found = []
     for samples_first in (False, True):
-        train = _Stripper(p.train, samples_first).run()
+        train = Stripper(p.train, samples_first).run()
         limit = max(live_bytes(train)[0])
-        tried = [_Stripper(p.evaluate, first).run(limit) for first in (False, True)]
+        tried = [Stripper(p.evaluate, first).run(limit) for first in (False, True)]
         evaluate = min(tried, key=lambda ps: max(limit, *live_bytes(ps)[0]))
         found.append(replace(p, train=train, evaluate=evaluate))
     return min(found, key=lambda p: place(p).plan.arena_bytes)

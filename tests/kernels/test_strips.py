@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 from checks import check_steps, make_large, no_spills
 from helpers import Library, assert_same, batch_of, plan, with_slow
-from nets import SMALL_STRIPS, STRIPS, on
+from nets import SMALL_STRIPS, SPARED, STRIPS, on
 from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc.backends.triton import emit
@@ -39,6 +39,12 @@ def test_the_same_bits(name: str) -> None:
         {r: lib.read(lib.evaluate.place(Ref(v))) for r, v in lib.evaluate.program.results},
         {r: values[v] for r, v in lib.evaluate.program.results},
     )
+
+
+@pytest.mark.parametrize("name", SPARED)
+def test_the_same_bits_without_recompute(name: str) -> None:
+    """Loops over samples, packings that are copied later, bits that are made where they are read."""
+    check_steps(Library(plan(SPARED[name]), poison=True), 3)
 
 
 @pytest.mark.parametrize("name", with_slow(SMALL_STRIPS, ("windows", "both")))

@@ -15,7 +15,7 @@ from bnnc.ir.dtype import Axis
 from bnnc.ir.ref import Ref
 from bnnc.plan.draft import Cut, Draft, Illegal, Node
 from bnnc.plan.place import live_bytes
-from bnnc.plan.strip import _Stripper
+from bnnc.plan.strip import Stripper
 
 WAYS = (2, 4)
 
@@ -105,7 +105,7 @@ train {{ batch = 48; recompute = on; }}
 @pytest.mark.parametrize(("layers", "rule"), [(2, "edge"), (4, "edge"), (3, "standard")])
 def test_a_draft_weighs_what_its_schedule_does(layers: int, rule: str) -> None:
     """Every draft of a search: `weigh` counts without a schedule what place counts with it."""
-    s = _Stripper(plan(CONV.format(layers=layers, rule=rule)).trace.results["pack"].train)
+    s = Stripper(plan(CONV.format(layers=layers, rule=rule)).trace.results["pack"].train)
     d = Draft(tuple(map(s.node, s.ps.kernels)))
     seen = 0
     for _ in range(8):
