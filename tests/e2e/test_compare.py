@@ -14,6 +14,7 @@ import helpers
 import pytest
 
 import bnnc
+from bnnc import registry
 from bnnc.data import write_bnnd
 from bnnc.data.generate import prototypes
 
@@ -123,6 +124,28 @@ def test_compare_at_equal_memory(home: Path, tmp_path: Path) -> None:
     assert (out / "results.md").read_text().count("\n|") == 4 and (out / "plot.png").stat().st_size > 10_000
     done = command(home, "compare", "small.bnn", "--rules", "edge", "--ram", "200KiB", "-o", out, code=3)
     assert "B0905" in done.stderr and "even with the narrowest hidden layers" in done.stderr
+
+
+@pytest.mark.slow
+def test_compare_takes_every_rule(home: Path, tmp_path: Path) -> None:
+    """With and without arguments, and calls in them."""
+    rules = [
+        "standard",
+        "edge(state = f32)",
+        "bep(group = 5)",
+        "local(r = 0.5)",
+        "dfa(error = sign, numerics = edge(clip = off))",
+        "drtp(feedback = normal)",
+        "hsic(gamma = 2, kind = bottleneck, ridge = 0.01)",
+        "sigprop(temperature = 0.2)",
+        "sigprop_tl(compat = off)",
+    ]
+    assert {rule.partition("(")[0] for rule in rules} == set(registry.rules)
+    flags = ("--seeds", 1, "--epochs", 2, "--jobs", 2, "-o", tmp_path / "out", "--json")
+    done = command(home, "compare", "small.bnn", "--rules", ",".join(rules), *flags)
+    rows = json.loads(done.stdout)["rows"]
+    assert [r["settings"]["rule"] for r in rows] == rules
+    assert all(r["final"]["mean"] > 0.3 for r in rows), [r["final"] for r in rows]
 
 
 def test_sweep(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -182,8 +182,14 @@ def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: 
 
 @pytest.mark.parametrize(
     "text",
-    [TRITON_DENSE["integer"], pytest.param(DENSE["rnn-wide"], marks=pytest.mark.slow)],
-    ids=["integer", "rnn-wide"],
+    [
+        pytest.param(TRITON_DENSE["integer"], id="integer"),
+        pytest.param(DENSE["rnn-wide"], id="rnn-wide", marks=pytest.mark.slow),
+        *(
+            pytest.param(TRITON_DENSE[n], id=n, marks=pytest.mark.slow)
+            for n in ("dfa-normal", "hsic", "sigprop", "sigprop-tl")
+        ),
+    ],
 )
 def test_kernels_compile_without_spills(text: str) -> None:
     """Some of each skeleton, for each architecture; the registers, stack and scratch that the compiler reports."""

@@ -59,6 +59,19 @@ def test_a_block_at_a_time_needs_least(name: str) -> None:
         assert temporary["drtp(numerics = edge)"] < temporary["edge"] / 10
 
 
+@pytest.mark.parametrize("rule", ["bep", "local"])
+@pytest.mark.parametrize("name", MODELS)
+def test_integer_rules_say_what_they_cannot_train(name: str, rule: str) -> None:
+    """One error a part of the network, all of one code, each with what to do."""
+    with pytest.raises(bnnc.BnncError) as refused:
+        load(name).with_(rule=rule)
+    found = refused.value.diagnostics
+    assert {d.code for d in found} == {"B0501"} and all(d.help for d in found)
+    parts = {"vgg19": ("conv", "maxpool"), "mobilenetv2": ("conv", "residual"), "mixer": ("conv", "tokens", "residual")}
+    for part in parts[name.split("_")[0]]:
+        assert f"this rule has no `{part}`" in {d.message for d in found}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_they_compile(name: str, tmp_path: Path) -> None:
