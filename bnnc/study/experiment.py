@@ -5,11 +5,10 @@
     result.rows[0].final.mean, result.rows[0].final.half       # test accuracy and its 95 % interval
 
 Every run is a program of its own, trained by its own command line; programs are kept in the cache of
-:meth:`Network.compile`.  A run that ended is a line of ``runs.jsonl`` in the output folder, named by a hash of all that
-decides its bits: the program of operations that rules, layers and optimisers make, your own too, the settings, the
-data, and bnnc's version and source; the same experiment again takes it from there.  A seed decides first weights, the
-order of samples and, of rules that have one, the fixed classifier. Accuracies depend neither on the number of jobs nor
-on the machine; times do on both.
+:meth:`Network.compile`. A run that ended is a line of ``runs.jsonl`` in the output folder, named by a hash of all that
+decides its bits: its operations, those of your own rules too, the settings, the data, and bnnc's version and source;
+the same experiment again takes it from there. A seed decides first weights, the order of samples and, of rules that
+have one, the fixed classifier. Accuracies depend neither on the number of jobs nor on the machine; times do on both.
 """
 
 from __future__ import annotations
@@ -51,12 +50,13 @@ UNFIT = ("B03", "B05", "B06", "B07")  # codes of what a network cannot have; oth
 
 @dataclass
 class Variant:
-    """One row in the making: a network, or the reason why there is none."""
+    """One row in the making: a network, or the reason why there is none.  ``flags`` are words for its trainer."""
 
     label: str
     settings: tuple[tuple[str, str], ...]
     net: Network | None = None
     reason: str = ""
+    flags: tuple[str, ...] = ()
     programs: dict[int | None, Program] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -121,7 +121,9 @@ class _Stopped(Exception):
 
 
 class Experiment:
-    """Variants, seeds and where results go; :meth:`result` does the work."""
+    """Variants, seeds and where results go; :meth:`result` does the work.  Programs are compiled for ``target``."""
+
+    target = "host"
 
     def __init__(
         self,
@@ -158,8 +160,7 @@ class Experiment:
         """Names a run by everything that its result follows from."""
         m = net.model
         parts = (
-            __version__,
-            own_source(),
+            *self.made_by(),
             m.hash,
             self.operations(net),
             str(m.schedule),
@@ -171,6 +172,10 @@ class Experiment:
             *more,
         )
         return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+    def made_by(self) -> tuple[Any, ...]:
+        """What names the compiler in a run's key."""
+        return __version__, own_source()
 
     def operations(self, net: Network) -> str:
         """The program of operations as text, with the same seed whatever the network's: a run's own is in its key."""
@@ -194,7 +199,7 @@ class Experiment:
             limit = ram
             while True:
                 net = scale.largest(v.net, limit, self.threads)
-                program = net.compile(threads=self.threads, cache=True)
+                program = net.compile(self.target, threads=self.threads, cache=True)
                 if (excess := program.plan.total_bytes - ram) <= 0:
                     break
                 limit -= excess  # this compiler's code is larger than the plan's bound
@@ -212,7 +217,7 @@ class Experiment:
         with v.lock:
             which = _program_seed(v.net.plan(threads=self.threads), seed)
             if which not in v.programs:
-                v.programs[which] = v.net.with_(seed=seed).compile(threads=self.threads, cache=True)
+                v.programs[which] = v.net.with_(seed=seed).compile(self.target, threads=self.threads, cache=True)
             return v.programs[which]
 
     def train(self, v: Variant, seed: int) -> dict[str, Any]:
@@ -224,7 +229,7 @@ class Experiment:
             log = Path(tmp) / "log.jsonl"
             given = {"data": self.data, "log": log, "seed": seed, "out": Path(tmp) / "run", "resume": "never"}
             words = [str(w) for key, value in given.items() for w in (f"--{key}", value)]
-            argv = [str(program.binary), "train", *words, "--save-every", "86400", "--quiet"]
+            argv = [str(program.binary), "train", *words, "--save-every", "86400", "--quiet", *v.flags]
             if code := self.watched(argv, complaints):
                 complaints.seek(0)
                 raise process.failed(code, complaints.read())
@@ -266,7 +271,7 @@ class Experiment:
 
     def runs(self) -> list[Run]:
         """Every (variant, seed), trained or taken from the store, in order."""
-        wanted = [(v, s, self.key(v.net, "run", s)) for v in self.variants if v.net for s in self.seeds]
+        wanted = [(v, s, self.key(v.net, "run", s, *v.flags)) for v in self.variants if v.net for s in self.seeds]
         missing = [w for w in wanted if w[2] not in self.store.found]
         done = len(wanted) - len(missing)
         if done:
@@ -348,7 +353,7 @@ def _unfit(e: BnncError) -> str:
     return f"{first.message} ({first.code})"
 
 
-def _variant(
+def variant(
     number: int, net: Network, label: str, settings: Sequence[tuple[str, str]], overrides: Mapping[str, Any]
 ) -> Variant:
     """Row ``number`` of the table, whose dumps go to a folder such as ``001-edge-state-f32``."""
@@ -407,7 +412,7 @@ def compare(
     """
     net, folder = _network(network, epochs, data)
     named = enumerate(dict.fromkeys(rules), 1)
-    variants = [_variant(n, net, rule, [("rule", rule)], {"rule": rule}) for n, rule in named]
+    variants = [variant(n, net, rule, [("rule", rule)], {"rule": rule}) for n, rule in named]
     where = Path(out) if out is not None else Path(f"compare-{net.model.name}")
     limit = budget.parse_size(ram) if isinstance(ram, str) else ram
     return Experiment(net.model.name, variants, seeds, threads, folder, where, jobs, progress).result(limit)
@@ -444,7 +449,7 @@ def sweep(
         itertools.product(*([str(v) for v in dict.fromkeys(vs)] for vs in settings.values())), 1
     ):
         chosen = list(zip(settings, values, strict=True))
-        variants.append(_variant(n, net, ", ".join(f"{k} = {v}" for k, v in chosen), chosen, _overrides(net, chosen)))
+        variants.append(variant(n, net, ", ".join(f"{k} = {v}" for k, v in chosen), chosen, _overrides(net, chosen)))
     _heard(net, settings, variants)
     where = Path(out) if out is not None else Path(f"sweep-{net.model.name}")
     return Experiment(net.model.name, variants, seeds, threads, folder, where, jobs, progress).result()

@@ -22,15 +22,18 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "osD^vPX*"
 
 
-def _style(i: int) -> dict[str, Any]:
+def style(i: int) -> dict[str, Any]:
+    """Colour and marker of line ``i``."""
     return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)], "markersize": 5}
 
 
-def _percent(x: Interval) -> tuple[float, float]:
+def percent(x: Interval) -> tuple[float, float]:
+    """Mean and half width in per cent."""
     return 100 * x.mean, 100 * (x.half or 0.0)
 
 
-def _axes(ax: Any, x: str, y: str = "test accuracy (%)") -> None:
+def axes(ax: Any, x: str, y: str = "test accuracy (%)") -> None:
+    """Names of the axes, a light grid, and no frame; per cent from 0 to 100."""
     bottom, top = ax.get_ylim()
     ax.set(xlabel=x, ylabel=y, ylim=(max(bottom, 0), min(top, 100.5)))
     ax.grid(color="0.9", linewidth=0.8)
@@ -41,20 +44,20 @@ def _axes(ax: Any, x: str, y: str = "test accuracy (%)") -> None:
 def _curves(ax: Any, result: Result, rows: list[Row]) -> None:
     for i, row in enumerate(rows):
         curves = [r.test_acc for r in result.runs if r.variant == row.label]
-        points = [(e, _percent(interval(a))) for e, a in enumerate(zip(*curves, strict=True), 1) if None not in a]
+        points = [(e, percent(interval(a))) for e, a in enumerate(zip(*curves, strict=True), 1) if None not in a]
         x = [e for e, _ in points]
         mean, half = ([p[k] for _, p in points] for k in (0, 1))
-        style = _style(i)
-        ax.plot(x, mean, label=row.label, linewidth=1.6, markevery=max(1, len(x) // 10), **style)
+        look = style(i)
+        ax.plot(x, mean, label=row.label, linewidth=1.6, markevery=max(1, len(x) // 10), **look)
         ax.fill_between(
             x,
             [a - b for a, b in zip(mean, half, strict=True)],
             [a + b for a, b in zip(mean, half, strict=True)],
-            color=style["color"],
+            color=look["color"],
             alpha=0.18,
             linewidth=0,
         )
-    _axes(ax, "epoch")
+    axes(ax, "epoch")
     from matplotlib.ticker import MaxNLocator  # noqa: PLC0415
 
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -63,11 +66,11 @@ def _curves(ax: Any, result: Result, rows: list[Row]) -> None:
 def _memory(ax: Any, rows: list[Row]) -> None:
     for i, row in enumerate(rows):
         assert row.final is not None
-        y, half = _percent(row.final)
+        y, half = percent(row.final)
         ax.errorbar(
-            [row.predicted / 1024], [y], yerr=[half], capsize=4, linestyle="none", **{**_style(i), "markersize": 7}
+            [row.predicted / 1024], [y], yerr=[half], capsize=4, linestyle="none", **{**style(i), "markersize": 7}
         )
-    _axes(ax, "memory of the process (KiB)", "final test accuracy (%)")
+    axes(ax, "memory of the process (KiB)", "final test accuracy (%)")
     ax.set_xlim(0, 1.15 * max(r.predicted for r in rows) / 1024)
 
 
@@ -92,7 +95,7 @@ def _sweep(figure: Figure, result: Result, rows: list[Row]) -> None:
         lines.setdefault(r.settings[1:], []).append(r)
     for i, (rest, found) in enumerate(lines.items()):
         found = sorted(found, key=lambda r: at[r.settings[0][1]])
-        points = [_percent(r.final) for r in found if r.final is not None]
+        points = [percent(r.final) for r in found if r.final is not None]
         ax.errorbar(
             [at[r.settings[0][1]] for r in found],
             [y for y, _ in points],
@@ -100,9 +103,9 @@ def _sweep(figure: Figure, result: Result, rows: list[Row]) -> None:
             capsize=4,
             linewidth=1.6,
             label=", ".join(f"{k} = {v}" for k, v in rest),
-            **_style(i),
+            **style(i),
         )
-    _axes(ax, name, "final test accuracy (%)")
+    axes(ax, name, "final test accuracy (%)")
     if min(at.values()) > 0 and max(at.values()) >= 30 * min(at.values()):
         ax.set_xscale("log")
     ax.set_xticks(list(at.values()), list(at))
