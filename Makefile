@@ -7,7 +7,7 @@ EXAMPLE := examples/mnist_mlp
 SOURCES := $(shell find bnnc grammar templates backends -type f -not -path '*/__pycache__/*')
 PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider
 
-PYTHON_CODE := bnnc backends tests examples benchmarks
+PYTHON_CODE := bnnc backends tests examples benchmarks studies
 C_CODE := $(shell find templates tests examples benchmarks -name '*.[ch]' -not -path '*/__pycache__/*')
 
 CHECK := tests/unit tests/passes tests/errors tests/golden tests/test_repo.py tests/test_extension.py

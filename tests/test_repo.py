@@ -48,7 +48,7 @@ def lines(p: Path) -> int:
 
 def test_files_are_small() -> None:
     """500 lines a Python file or header, 150 a template."""
-    assert not {show(p): lines(p) for p in files(*CODE, "examples", "benchmarks") if lines(p) > 500}
+    assert not {show(p): lines(p) for p in files(*CODE, "examples", "benchmarks", "studies") if lines(p) > 500}
     assert not {show(p): lines(p) for p in files("templates", suffix=".j2") if lines(p) > 150}
     assert not {show(p): lines(p) for p in files("templates", suffix=".h") if lines(p) > 500}
 
@@ -95,7 +95,7 @@ def size(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 def dense() -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
-    for p in files(*CODE, "examples", "benchmarks"):
+    for p in files(*CODE, "examples", "benchmarks", "studies"):
         for name, f in functions(ast.parse(p.read_text(encoding="utf-8"))):
             figures = branches(f), size(f)
             if figures[0] > BRANCHES or figures[1] > LINES:
@@ -327,7 +327,7 @@ ABSOLUTE = re.compile(r"(?<![\w.:/~-])/(?:home|root|work|Users|mnt)/\w")
 
 def shipped() -> list[Path]:
     """Text files of the repository, without what git ignores (builds, caches, the virtual environment)."""
-    folders = ("bnnc", "backends", "templates", "grammar", "tests", "examples", "docs", "benchmarks", ".ci")
+    folders = ("bnnc", "backends", "templates", "grammar", "tests", "examples", "docs", "benchmarks", "studies", ".ci")
     top = [p for p in ROOT.iterdir() if p.is_file()]
     return [
         p

@@ -24,7 +24,9 @@ from bnnc import codes
 from bnnc.cli import cli
 
 ROOT = Path(__file__).parents[2]
-SOURCES = sorted(p for folder in ("bnnc", "backends", "benchmarks", "examples") for p in (ROOT / folder).rglob("*.py"))
+SOURCES = sorted(
+    p for folder in ("bnnc", "backends", "benchmarks", "examples", "studies") for p in (ROOT / folder).rglob("*.py")
+)
 DOCUMENTS = sorted(
     p
     for p in (*ROOT.glob("*.md"), *ROOT.glob("docs/*"), *ROOT.glob("examples/*/*"), *ROOT.glob("templates/**/*.j2"))

@@ -20,10 +20,11 @@ DOCUMENTS = sorted(
         *ROOT.glob("docs/*.md"),
         *ROOT.glob("examples/*/*.md"),
         *ROOT.glob("benchmarks/results/*.md"),
+        *ROOT.glob("studies/**/*.md"),
     )
 )
 LINK = re.compile(r"\]\(([^)#\s]+)(#[^)\s]*)?\)")
-FILE = re.compile(r"`((?:bnnc|backends|templates|grammar|tests|docs|benchmarks|examples)/[\w./-]*\w)`")
+FILE = re.compile(r"`((?:bnnc|backends|templates|grammar|tests|docs|benchmarks|examples|studies)/[\w./-]*\w)`")
 
 
 def name(p: Path) -> str:
