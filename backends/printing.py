@@ -302,6 +302,16 @@ class Printer(ABC):
     def op_and(self, e: Expr) -> str:
         return f"({self.text[e.args[0]]} & {self.text[e.args[1]]})"
 
+    def in_matrix(self, e: Expr, strip: str) -> tuple[str, str]:
+        """Row and column in the whole matrix, of a node that is computed in the strip of this number."""
+        move = dict(e.attr).get("move")
+        row, col = self.row(e), self.col(e)
+        if move == "rows":
+            row = grouped(plus(row if row != "0" else "", f"{strip} * {e.shape[0]}"))
+        if move == "columns":
+            col = plus(col if col != "0" else "", f"{strip} * {e.shape[1]}")
+        return row, col
+
     @abstractmethod
     def op_rate(self, e: Expr) -> str:
         """A probability of 16 bits; the op table says of what."""

@@ -86,8 +86,8 @@ class Arena(MutableMapping[Ref, np.ndarray]):
         return len(self.place)
 
 
-def evaluate(e: Expr, memory: Mapping[Ref, np.ndarray], accs: list[np.ndarray]) -> np.ndarray:
-    """An expression tree over a whole extent."""
+def evaluate(e: Expr, memory: Mapping[Ref, np.ndarray], accs: list[np.ndarray], strip: int = 0) -> np.ndarray:
+    """An expression tree over a whole extent, or a strip."""
     memo: dict[Expr, np.ndarray] = {}
     for node in e.walk():
         if node.op == "load":
@@ -100,17 +100,23 @@ def evaluate(e: Expr, memory: Mapping[Ref, np.ndarray], accs: list[np.ndarray]) 
                 "col": {"cols": node.shape[1]},
                 "step": {"steps": node.attr, "rows": node.shape[0]},
             }.get(node.op) or dict(node.attr or ())
-            memo[node] = np.asarray(
-                OPS[node.op].run([memo[a] for a in node.args], attrs, node.dtype), NUMPY[node.dtype]
-            )
+            x = OPS[node.op].run([memo[a] for a in node.args], attrs, node.dtype)
+            if node.op == "noise":  # of the whole matrix
+                r, c = (
+                    strip * n if axis.text == attrs.get("move") else 0 for axis, n in zip(Axis, node.shape, strict=True)
+                )
+                x = x[r : r + node.shape[0], c : c + node.shape[1]]
+            memo[node] = np.asarray(x, NUMPY[node.dtype])
     return memo[e]
 
 
-def run_kernel(k: Kernel, memory: Mapping[Ref, np.ndarray], alias: Mapping[Ref, Ref], fixed: Values) -> Stored:
+def run_kernel(
+    k: Kernel, memory: Mapping[Ref, np.ndarray], alias: Mapping[Ref, Ref], fixed: Values, strip: int = 0
+) -> Stored:
     """What a kernel stores.  Loads of values that were made in place read their state's buffer."""
     memory = {n: fixed[n.value] if n.value in fixed else memory[alias.get(n, n)] for n in k.reads}
-    accs = k.anchor.run(lambda e: evaluate(e, memory, []), k.domain)
-    out = {o.ref: np.broadcast_to(evaluate(o.expr, memory, accs), k.out_shape) for o in k.outputs}
+    accs = k.anchor.run(lambda e: evaluate(e, memory, [], strip), k.domain)
+    out = {o.ref: np.broadcast_to(evaluate(o.expr, memory, accs, strip), k.out_shape) for o in k.outputs}
     sums = {
         o.ref: OPS["reduce"].run([out[o.ref]], {"how": "sum", "axis": Axis.COLUMNS}, o.expr.dtype)
         for o in k.outputs
@@ -164,7 +170,7 @@ def run_kernels(
             at = {n: _strip(k, moves[n], strip, parts, memory[alias.get(n, n)].shape) for n in k.reads if n in moves}
             seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if n.value not in fixed}
             made = run_kernel(
-                k, seen | {alias.get(n, n): seen[alias.get(n, n)][i] for n, i in at.items()}, alias, fixed
+                k, seen | {alias.get(n, n): seen[alias.get(n, n)][i] for n, i in at.items()}, alias, fixed, strip
             )
             for name, x in made.items():
                 place = alias.get(name, name)

@@ -20,6 +20,12 @@ DENSE: dict[str, str] = {
     "edge-sgd-plain": spec((70, 33, 10), optimizer="sgd(momentum = 0)", batch=37),
     "edge-bop": spec((70, 33, 10), optimizer="bop(tau = 0.05, gamma = 0.4)", batch=37),
     "edge-f32-state": spec((33, 17, 10), rule="edge(state = f32)", batch=37),
+    "edge-i8-state": spec((70, 33, 10), rule="edge(state = i8)", optimizer="adam(v = elide)", batch=37),
+    "edge-i8-both": spec((70, 33, 10), rule="edge(gradient = i8, state = i8)", optimizer="adam(v = elide)", batch=37),
+    "edge-i8-state-sgd": spec((33, 17, 10), rule="edge(state = i8, clip_at = 0.5)", optimizer="sgd(lr = 1)", batch=37),
+    "edge-i8-state-sgd-plain": spec((33, 17, 1, 10), rule="edge(state = i8)", optimizer="sgd(momentum = 0)", batch=19),
+    "edge-i8-state-bop": spec((70, 33, 10), rule="edge(state = i8)", optimizer="bop", batch=37),
+    "edge-i8-state-bop-fast": spec((33, 17, 10), rule="edge(state = i8)", optimizer="bop(0.05, 0.4)", batch=19),
     "edge-clip-off": spec((33, 17, 10), rule="edge(clip = off)", optimizer="sgd(lr = 1)", batch=37),
     "standard-adam": spec((70, 33, 17, 10), rule="standard", batch=37),
     "standard-sgd": spec((33, 17, 10), rule="standard", optimizer="sgd", batch=37),
@@ -140,6 +146,7 @@ EVERY_LEVEL = (
     "bep",
     "local-one-output-deep",
     "rnn",
+    "edge-i8-state",
 )
 # Of them: also with fusion, sinking and simplification off.
 UNFUSED = (
@@ -152,6 +159,8 @@ UNFUSED = (
     "local-one-output-deep",
     "rnn",
     "rnn-horizon",
+    "edge-i8-state",
+    "edge-i8-state-bop-fast",
 )
 # Of them: fed with NaN, infinities, -0.0 and constant columns.
 SPECIAL = (
@@ -165,6 +174,8 @@ SPECIAL = (
 # Of them: for the slow tier, since others that stay are close.
 LATER = (
     "edge-sgd-plain",
+    "edge-i8-state-sgd-plain",
+    "edge-i8-state-bop-fast",
     "edge-f32-state",
     "standard-sgd-plain",
     "standard-f16-state",
@@ -200,6 +211,7 @@ TRITON_DENSE = {
     "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
     "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
     "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
+    "i8-state": spec((33, 17, 5), rule="edge(state = i8)", optimizer="adam(v = elide)", batch=9),
     "real": spec(
         (33, 17, 5),
         batch=9,
@@ -243,6 +255,7 @@ PROVED = {
             body="conv 20 padding = same; maxpool; batchnorm; sign; conv 33; batchnorm; sign; maxpool; flatten;",
         ).replace("u8[1]", "u8[8, 8, 3]")
     ),
+    "i8-state": spec((70, 33, 17, 10), rule="edge(state = i8)", optimizer="adam(v = elide)", batch=37),
     "dfa": spec((70, 33, 17, 10), rule="dfa(numerics = edge)", batch=37),
     "drtp": spec((70, 33, 17, 10), rule="drtp(feedback = uniform)", batch=37),
     "hsic": spec((70, 33, 17, 10), rule="hsic(numerics = edge)", batch=37),
@@ -287,6 +300,16 @@ IMAGES: dict[str, str] = {
     "wide": net("3, 3, 130", f"conv 150 kernel = 2; {BN}", f"conv 140 kernel = 2; {BN}", kind="bit", batch=5),
     "large-window": net("8, 8, 3", f"conv 4 kernel = 5; {BN}", f"conv 33 kernel = 4; {BN}", batch=2),
     "bop": net("5, 5, 3", f"conv 20; {BN}", f"conv 9; {BN}", optimizer="bop(tau = 0.001, gamma = 0.4)"),
+    "i8-state": net(
+        "5, 5, 3",
+        f"conv 20 padding = same; {BN}",
+        f"conv 9 scale = mean; {BN}",
+        rule="edge(state = i8)",
+        optimizer="adam(lr = 0.01, v = elide)",
+    ),
+    "i8-state-groups": net(
+        "4, 4, 4", f"conv 20; {BN}", f"conv 10 groups = 5 kernel = 1; {BN}", rule="edge(state = i8)", optimizer="sgd"
+    ),
     "sgd-bits-in-order": net(
         "4, 4, 33", f"conv 32 padding = same; {BN}", rule="standard", optimizer="sgd", kind="bit", batch=2
     ),
@@ -528,6 +551,9 @@ REAL: dict[str, str] = {
     "resnete": RESNETE,
     "resnete-standard": RESNETE.replace("rule edge", "rule standard(clip_at = 1.25)"),
     "bireal": BIREAL,
+    "i8-state": RESNETE.replace("rule edge", "rule edge(state = i8)").replace(
+        "optimizer = adam", "optimizer = adam(v = elide)"
+    ),
 }
 
 # Few and small: kernels in Triton's interpreter.
@@ -542,6 +568,7 @@ TRITON_QUICK_IMAGES = {
         rule="standard",
         batch=2,
     ),
+    "i8-state": net("3, 3, 2", f"conv 18 kernel = 2; {BN}", rule="edge(state = i8)", optimizer="sgd", batch=2),
     "groups": net("3, 3, 4", f"conv 6 kernel = 2 groups = 2; {BN}", f"conv 9 padding = same groups = 3; {BN}", batch=1),
     "real": net(
         "3, 4, 2", f"conv 5 kernel = 2 padding = same {R}; batchnorm; relu", f"conv 6 kernel = 2 {R}; {BN}", batch=2
@@ -745,6 +772,15 @@ STRIPS = {
         f"conv 64 padding = same; {POOL}",
         f"conv 64; {BN}; maxpool",
         rule="drtp(numerics = edge)",
+        optimizer="adam(v = elide)",
+        batch=6,
+    ),
+    "i8-state": net(
+        "8, 8, 1",
+        f"conv 32; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 64; {BN}",
+        rule="edge(state = i8)",
         optimizer="adam(v = elide)",
         batch=6,
     ),

@@ -158,10 +158,8 @@ class Printer(printing.Printer):
         return self.bit(f"bnnc_bernoulli({seed}, {attrs['stream']}u, {tick}, {p}, {at})", f"{col} & 31")
 
     def op_noise(self, e: Expr) -> str:
-        seed, tick = self.drawn(e)
-        return (
-            f"bnnc_noise((uint32_t){seed}, {dict(e.attr)['stream']}u, (uint32_t){tick}, {self.row(e)}, {self.col(e)})"
-        )
+        (seed, tick), (row, col) = self.drawn(e), self.in_matrix(e, "net_strip")
+        return f"bnnc_noise((uint32_t){seed}, {dict(e.attr)['stream']}u, (uint32_t){tick}, {bare(row)}, {col})"
 
     def drawn(self, e: Expr) -> list[str]:
         """The scalars that random numbers are a function of."""
@@ -366,6 +364,8 @@ class Vectors(Printer):
         return [vector(e.args[0]), *texts[1:]] if kind(e) == "m" and all_const(e) else texts
 
     def shown(self, e: Expr) -> tuple[Expr, ...]:
+        if e.op == "shr" and e.args[1].op == "load" and e.args[1].shape == (1, 1):
+            return e.args[:1]
         return tuple(a.args[0] for a in e.args) if self.same_sign(e) else super().shown(e)
 
     def same_sign(self, e: Expr) -> bool:
@@ -455,7 +455,7 @@ class Vectors(Printer):
     def op_noise(self, e: Expr) -> str:
         """16 rows of a column are drawn at once, and are there as long as rows and columns follow each other."""
         seed, tick = self.drawn(e)
-        row, col, cols = self.row(e), self.col(e), e.shape[1]
+        (row, col), cols = self.in_matrix(e, "net_strip"), dict(e.attr)["cols"]
         drawn, at = self.names.of("drawn"), self.names.of("drawn_at")
         here = plus(f"({row} >> 4) * {cols}" if row != "0" else "", col if col != "0" else "") or "0"
         self.out.pre += [f"VARRAY vu {drawn}[4];", f"int {at} = -1;"]
@@ -464,6 +464,13 @@ class Vectors(Printer):
             f"{col}, {row} >> 4), {at} = {here};"
         )
         return f"vdrawn({drawn}, {row} & 15)"
+
+    def op_shr(self, e: Expr) -> str:
+        """By how much is one number for all lanes wherever that is known to be so."""
+        x, by = e.args
+        if by.op not in ("load", "const") or by.shape != (1, 1):
+            return self.said(e)
+        return f"({self.veci(x) if all_const(x) else self.whole(x)} >> {self.drawn(replace(e, args=(by,)))[0]})"
 
     def store(self, name: Ref, e: Expr) -> str:
         s, p, (at, bit) = self.storages[name], self.pointers[name], self.place(self.storages[name])

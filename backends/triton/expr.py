@@ -242,8 +242,8 @@ class Printer(printing.Printer):
         return f"num.bit(num.bernoulli({given}, {row} * {words} + ({col} >> 5)), {col})"
 
     def op_noise(self, e: Expr) -> str:
-        seed, tick = (self.whole(a) for a in e.args)
-        return f"num.noise({seed}, {dict(e.attr)['stream']}, {tick}, {self.row(e)}, {self.col(e)})"
+        (seed, tick), (row, col) = (self.whole(a) for a in e.args), self.in_matrix(e, "strip")
+        return f"num.noise({seed}, {dict(e.attr)['stream']}, {tick}, {bare(row)}, {col})"
 
     # -- other rows ---------------------------------------------------------------------------------------------------
     def other(self, x: Expr, row: str, tall: bool = True) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import rng
-from .dtype import FLOATS, NUMPY, sign
+from .dtype import FLOATS, INTEGERS, NUMPY, sign
 from .ops import OPS
 from .program import Constant, Program, State, Value
 
@@ -19,8 +19,8 @@ Env = dict[str, np.ndarray]
 
 
 def initial(state: State, value: Value, seed: int) -> np.ndarray:
-    """The array a state starts from: constant, uniform in [-v, v), random signs or normal; from stream
-    ``state.stream``.
+    """The array a state starts from: constant, uniform in [-v, v) (of whole numbers rounded down), random signs or
+    normal; from stream ``state.stream``.
     """
     n = value.shape[0] * value.shape[1]
     if state.init == "normal" and value.dtype in FLOATS:
@@ -36,7 +36,7 @@ def initial(state: State, value: Value, seed: int) -> np.ndarray:
         x = np.full(n, state.init_value, np.float32)
     else:
         x = rng.uniform(seed, state.stream, n, state.init_value if state.init == "uniform" else 1.0)
-    x = x.reshape(value.shape)
+    x = (np.floor(x) if state.init == "uniform" and value.dtype in INTEGERS else x).reshape(value.shape)
     return sign(x) if value.dtype == "bit" else x.astype(NUMPY[value.dtype])
 
 

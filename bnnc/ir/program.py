@@ -61,9 +61,9 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value)), ``sign`` or
-    ``normal`` (of that deviation, whole numbers where the dtype is one of these).  ``limit``: whole numbers stay in
-    [-limit, limit - 1]; 0: in what the dtype holds.
+    """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value); whole numbers are
+    rounded down), ``sign`` or ``normal`` (of that deviation, whole numbers where the dtype is one of these).
+    ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
     (optimiser state), ``fixed`` (random, stays as it starts), ``encoder`` (read where samples are loaded, by no op).
@@ -431,6 +431,10 @@ class T:
     def maximum(self, o: T | float) -> T:
         """The larger of two, element by element."""
         return self._2("max", o)
+
+    def shr(self, by: T | int) -> T:
+        """floor(x / 2**by) of whole numbers."""
+        return self.b.op("shr", self, by)
 
     def to(self, dtype: str) -> T:
         """Round to a storage dtype: ``f16`` or ``f32`` (the identity for what is already there)."""

@@ -37,7 +37,7 @@ def scaled(cx: Context, layer: Layer, w: T, y: T) -> T:
     """``scale = mean``: the sums of a unit (a column) times the mean of its latent weights' sizes."""
     if layer["scale"] == "off":
         return y
-    mean = w.abs().mean(0).named("scale")
+    mean = cx.latent(w).abs().mean(0).named("scale")
     cx.save(scale=mean)
     return (y * mean).named("ys")
 

@@ -14,15 +14,11 @@ from ..rng import DROPOUT
 
 def _thinned(cx: Context, layer: Layer, number: int, x: T) -> T:
     b = cx.b
-    for name in ("seed", "tick"):
-        if name not in b.values:
-            b.input(name, (1, 1), "i32")
     p = round((1.0 - layer["rate"]) * 65536)
     kept = b.op(
         "bernoulli",
         b.const(p),
-        b["seed"],
-        b["tick"],
+        *cx.drawn_by(),
         rows=x.shape[0],
         cols=x.shape[1],
         stream=DROPOUT[number],

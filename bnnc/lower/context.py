@@ -18,11 +18,25 @@ from ..diag import InternalError
 from ..ir.program import Builder, Program, Region, T
 from ..model import Call, Layer, Model
 from ..registry import LayerDef
+from ..rng import UPDATES
 from .derive import derive, total
 
 if TYPE_CHECKING:
     from ..optim.base import Optimizer
     from ..rules.base import Rule
+
+
+def clip_at(numerics: Call) -> float:
+    """Where latent weights end; 1 for a rule without that argument."""
+    return float(dict(numerics.args).get("clip_at", 1.0))
+
+
+def latent_step(numerics: Call) -> float:
+    """What a latent weight of whole numbers, q = -128 .. 127, counts in: it stands for (q + 1/2) of it, so that none is
+    0 and sign(q) is the weight's sign.  All lie within a quarter of ``clip_at``: the noise of rounding is a matter of
+    how fine the steps are, and few weights that still change are further out.
+    """
+    return clip_at(numerics) / 512
 
 
 def glorot(fan_in: int, fan_out: int) -> float:
@@ -159,13 +173,31 @@ class Context:
         steps = like.shape[0] // self.samples
         return x if steps == 1 else self.b.op("split", x, steps=steps, first=0, cols=like.shape[1], name=name)
 
+    def drawn_by(self) -> tuple[T, T]:
+        """(seed, tick) [1, 1]: what a step's random numbers follow from, beside their stream."""
+        for name in ("seed", "tick"):
+            if name not in self.b.values:
+                self.b.input(name, (1, 1), "i32")
+        return self.b["seed"], self.b["tick"]
+
+    def noise(self, shape: tuple[int, int], stream: int) -> T:
+        """What is added to units of 2**-FRACTION [rows, cols] before they are cut off, to round them at random."""
+        rows, cols = shape
+        return self.b.op("noise", *self.drawn_by(), rows=rows, cols=cols, stream=stream, name="noise")
+
+    def update_stream(self, w: T) -> int:
+        """The random stream of a state's updates."""
+        return UPDATES[next(i for i, s in enumerate(self.b.states) if s.name == w.name)]
+
     def weight(self, layer: str, fan_in: int, fan_out: int) -> T:
-        """A binary layer's weight [fan_in, fan_out]: latent f32/f16, or a bit where the optimiser keeps no latent.
+        """A binary layer's weight [fan_in, fan_out]: latent f32/f16/i8, or a bit where the optimiser keeps no latent.
 
         Glorot's uniform initialisation, the limit clipped to 1 (sign does not depend on it).
         """
         bound = min(1.0, glorot(fan_in, fan_out))
         dtype = self.opt.weight_dtype(self.opt_args, self.rule.state_dtype(self.rule_args))
+        if dtype == "i8":
+            bound = min(bound / latent_step(self.numerics), 128.0)
         init = ("sign", 0.0) if dtype == "bit" else ("uniform", bound)
         return self.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init)
 
@@ -175,11 +207,15 @@ class Context:
             return self.b[name]
         return self.b.state(name, shape, dtype, role, init, value)
 
+    def latent(self, w: T) -> T:
+        """The real numbers that a binary layer's latent weights stand for."""
+        return (w + 0.5) * latent_step(self.numerics) if w.dtype == "i8" else w
+
     def real_weight(self, layer: str, fan_in: int, fan_out: int) -> T:
         """A real layer's weight [fan_in, fan_out], trained and stored as other parameters are: never clipped, never a
         bit.
         """
-        dtype = self.rule.state_dtype(self.rule_args)
+        dtype = self.rule.state_dtype(self.rule_args, "param")
         return self.state(f"{layer}.weight", (fan_in, fan_out), dtype, "param", "uniform", glorot(fan_in, fan_out))
 
     def operand(self, x: T) -> T:
@@ -206,7 +242,7 @@ class Context:
 
     def param(self, name: str, cols: int, value: float = 0.0) -> T:
         """A trained vector per channel, constant at the start."""
-        return self.state(name, (1, cols), self.rule.state_dtype(self.rule_args), "param", "const", value)
+        return self.state(name, (1, cols), self.rule.state_dtype(self.rule_args, "param"), "param", "const", value)
 
     def stat(self, name: str, cols: int, value: float) -> T:
         """A running statistic per channel, always f32."""

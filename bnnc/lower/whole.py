@@ -35,13 +35,8 @@ def _noise(cx: Context, x: T) -> T | int:
     """What is added to units of 2**-FRACTION [rows, cols] before they are cut off."""
     if cx.rule.rounding(cx) == "nearest":
         return 1 << (FRACTION - 1)
-    b = cx.b
-    for name in ("seed", "tick"):
-        if name not in b.values:
-            b.input(name, (1, 1), "i32")
-    stream = ROUNDING[sum(op.kind == "noise" for op in b.ops)]
-    rows, cols = x.shape
-    return b.op("noise", b["seed"], b["tick"], rows=rows, cols=cols, stream=stream, name="noise")
+    stream = ROUNDING[sum(op.kind == "noise" for op in cx.b.ops)]
+    return cx.noise(x.shape, stream)
 
 
 def _cut(x: T, shift: T | int, name: str) -> T:

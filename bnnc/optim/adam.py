@@ -14,22 +14,29 @@ from ..lower.context import Context
 from ..model import Call, Model
 from ..registry import About, Named, Param, optimizers
 from ..rules.base import Complaint
+from . import whole
 from .base import DECAY, Optimizer, advance, decayed, moment, store
 
 
 def scalars(cx: Context, args: Call | None = None) -> dict[str, T]:
-    """[1, 1]: ``rate`` = lr / (1 - b1^t) and ``root`` = 1 / sqrt(1 - b2^t)."""
+    """[1, 1]: ``rate`` = lr / (1 - b1^t) and ``root`` = 1 / sqrt(1 - b2^t); the rate in whole numbers, where weights
+    are.
+    """
     args = args or cx.opt_args
     t, lr = cx.b["step"], cx.b["lr"]
     rate = (lr / (1.0 - cx.b.op("powi", args["beta1"], t))).named("rate")
     root = (1.0 / (1.0 - cx.b.op("powi", args["beta2"], t)).sqrt()).named("root")
-    return {"rate": rate, "root": root}
+    return {"rate": rate, "root": root, **(whole.rate_of(cx, rate) if whole.wanted(cx.model) else {})}
 
 
 def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, T], args: Call | None = None) -> None:
     """w, m and, unless elided, the root of v: each of the shape of g, stored in the rule's state dtype."""
     args = args or cx.opt_args
     b1, b2 = args["beta1"], args["beta2"]
+    if w.dtype == "i8":
+        u = whole.noise(cx, w)
+        whole.descend(cx, w, whole.moment(cx, w, "m", g, u, 1.0 - b1), u, s)
+        return
     g = decayed(cx, w, g, args["decay"])
     m = moment(cx, w, "m")
     m2 = advance(cx, m, m * b1 + g * (1.0 - b1))
@@ -41,10 +48,15 @@ def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, 
     store(cx, w, w - (s["rate"] * m2) / (r2 * s["root"] + args["eps"]), role)
 
 
-def one_size(model: Model) -> Iterable[Complaint]:
-    """With a decay no gradient has one size."""
-    if model.optimizer["decay"] and model.optimizer["v"] == "elide":
+def validate(model: Model) -> Iterable[Complaint]:
+    """With a decay no gradient has one size; in whole numbers there is no second moment."""
+    args = model.optimizer
+    if args["decay"] and args["v"] == "elide":
         yield "", "`v = elide` needs gradients of one size, and `decay` adds to them", "leave one of the two out"
+    if whole.wanted(model) and args["v"] == "keep":
+        message = "`state = i8` has no second moment, but `v = keep` asks for one"
+        yield "", message, "write `adam(v = elide)`: the gradients of binary weights are one bit"
+    yield from whole.complaints(model, "beta1", 1.0 - args["beta1"])
 
 
 PARAMS = (
@@ -60,7 +72,7 @@ optimizers.add(
         "adam",
         "Adam; `v = elide` drops the second moment of 1-bit gradients",
         PARAMS,
-        Optimizer(update=update, scalars=scalars, validate=one_size, work=14),
+        Optimizer(update=update, scalars=scalars, validate=validate, work=14),
         About(
             formula="m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) g^2\n"
             "w <- w - lr / (1 - b1^t) m / (sqrt(v) / sqrt(1 - b2^t) + eps)\n"

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from ..ir.program import T
 from ..ir.ref import Ref
-from ..lower.context import Context
+from ..lower.context import Context, clip_at
 from ..model import Call, Model
 from ..registry import Param
-from ..rules.base import Complaint, clip_at
+from ..rules.base import Complaint
+from .whole import refused
 
 
 def _latent(args: Call, state: str) -> str:
@@ -26,21 +27,22 @@ class Optimizer:
     """How gradients become new weights."""
 
     # (cx, w, role, grad, unit, scalars) adds moments as states and calls `cx.b.update` for each new value.  ``role`` is
-    # `weight` (of a binary layer) or `param`; ``unit`` the size of every entry of a 1-bit gradient, else None
+    # `weight` (of a binary layer) or `param`; ``unit`` the size of every entry of a 1-bit gradient, else None.  Where
+    # the rule stores states as i8 (``whole.py``) ``grad`` of a weight is the signs alone, bits
     update: Callable[[Context, T, str, T, float | None, dict[str, T]], None]
     # (cx) -> what is common to all parameters of a step, by name
     scalars: Callable[[Context], dict[str, T]] = _no_scalars
     # (args, the rule's storage) -> storage of a binary layer's weight: `bit` where no latent weight is kept
     weight_dtype: Callable[[Call, str], str] = _latent
-    # yields what it cannot train
-    validate: Callable[[Model], Iterable[Complaint]] = lambda model: ()
+    # yields what it cannot train; by default states of whole numbers
+    validate: Callable[[Model], Iterable[Complaint]] = refused
     # float operations of an update on one weight, as the gate counts of papers see it (``bnnc/gates.py``)
     work: int = 2
 
 
 def moment(cx: Context, w: T, suffix: str) -> T:
-    """A zero-initialised moment with the shape of ``w`` in the rule's state dtype."""
-    return cx.b.state(f"{w.name}.{suffix}", w.shape, cx.rule.state_dtype(cx.rule_args), "moment")
+    """A zero-initialised moment with the shape of ``w``, of real numbers in the rule's state dtype."""
+    return cx.b.state(f"{w.name}.{suffix}", w.shape, cx.rule.state_dtype(cx.rule_args, "param"), "moment")
 
 
 DECAY = Param("decay", "float", 0.0, "of weights (L2): times a layer's weights it adds to their gradient", minimum=0)
@@ -54,7 +56,7 @@ def decayed(cx: Context, w: T, g: T, decay: float) -> T:
 def store(cx: Context, w: T, new: T, role: str) -> None:
     """Write a new latent weight or parameter: clipped if the rule clips weights, rounded to its storage."""
     if role == "weight" and cx.numerics["clip"]:
-        new = new.clip(-clip_at(cx), clip_at(cx))
+        new = new.clip(-clip_at(cx.numerics), clip_at(cx.numerics))
     cx.b.update(w, new.to(w.dtype).named(f"{_role(w)}_new"))
 
 

@@ -7,11 +7,15 @@ rounds gamma c says whether the weight flips.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 from ..ir.program import T
 from ..lower.context import Context
-from ..model import Call
+from ..model import Call, Model
 from ..registry import About, Named, Param, optimizers
-from . import adam
+from ..rules.base import Complaint
+from . import adam, whole
 from .base import Optimizer, advance, moment
 
 ADAM = Call("adam", (("lr", 1e-2), ("beta1", 0.9), ("beta2", 0.999), ("eps", 1e-8), ("decay", 0.0), ("v", "keep")))
@@ -23,9 +27,27 @@ def update(cx: Context, w: T, role: str, g: T, unit: float | None, s: dict[str, 
         adam.update(cx, w, role, g, unit, s, ADAM)
         return
     gamma, tau = cx.opt_args["gamma"], cx.opt_args["tau"] * (unit or 1.0)
+    if whole.wanted(cx.model):
+        m = whole.moment(cx, w, "m", g, whole.noise(cx, w), gamma, steps(cx.opt_args))
+        flips = (w * m) >= math.ceil(min(cx.opt_args["tau"], 1.01) * steps(cx.opt_args) * whole.ONE)
+        cx.b.update(w, flips.where(-w, w).sign().named("weight_new"))
+        return
     m = moment(cx, w, "m")
     m2 = advance(cx, m, m * (1.0 - gamma) + g * gamma)
     cx.b.update(w, ((w * m2) >= tau).where(-w, w).sign().named("weight_new"))
+
+
+def steps(args: Call) -> float:
+    """Of a momentum of whole numbers, how many c is: a gradient counts one, unless the threshold is then beyond 100;
+    the momentum ends at 127.  So only its decay is rounded, which is less than a gradient's part.
+    """
+    gamma, tau = args["gamma"], args["tau"]
+    return max(float(whole.MOST), 1 / gamma if tau <= 100 * gamma else 100 / tau)
+
+
+def validate(model: Model) -> Iterable[Complaint]:
+    """A momentum of whole numbers must decay."""
+    return whole.complaints(model, "gamma", model.optimizer["gamma"])
 
 
 optimizers.add(
@@ -46,7 +68,11 @@ optimizers.add(
             Param("lr", "float", 1e-2, "learning rate of what is not a binary weight (Adam)", above=0),
         ),
         Optimizer(
-            update=update, scalars=lambda cx: adam.scalars(cx, ADAM), weight_dtype=lambda args, state: "bit", work=5
+            update=update,
+            scalars=lambda cx: adam.scalars(cx, ADAM),
+            weight_dtype=lambda args, state: "bit",
+            validate=validate,
+            work=5,
         ),
         About(
             formula="m <- (1 - gamma) m + gamma g;  w <- -w where w m >= tau c\n"

@@ -12,9 +12,9 @@ from ..sched.expr import Expr, Shape
 from ..sched.kernel import Kernel
 
 MOVE = tuple(axis.text for axis in Axis)  # how what is cut along an axis moves from strip to strip
-# ops that know where in the matrix they are
+# ops that know where in the matrix they are, and cannot be told of a strip
 PLACED = frozenset(
-    ("col", "step", "bernoulli", "noise", "take", "lookup", "rate")
+    ("col", "step", "bernoulli", "take", "lookup", "rate")
     + ("split", "previous", "last", "repeat", "second", "join", "turn")
 )
 
@@ -63,6 +63,8 @@ class Narrow(Strip):
         if e.op == "load":
             self.note(e.attr, MOVE[self.axis] if moving else "")
         shape = part(e.shape, self.axis, self.parts) if moving else e.shape
+        if e.op == "noise":
+            e = replace(e, attr=(*e.attr, ("move", MOVE[self.axis])))
         return replace(e, args=tuple(self.cut(a) for a in e.args), shape=shape)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 from ..ir.program import Program, T
-from ..lower.context import Context
+from ..lower.context import Context, clip_at
 from ..model import Call, Model
 from ..papers.gates import Gates
 from ..papers.published import Published
@@ -92,12 +93,19 @@ class Rule:
         if (named := numerics_of(args)) is args:
             return self
         record = rules[named.name].impl
-        found = replace(self, **{name: getattr(record, name) for name in OF_NUMERICS})
+        found = replace(
+            self,
+            validate=lambda model: chain(self.validate(model), record.validate(model)),
+            **{name: getattr(record, name) for name in OF_NUMERICS},
+        )
         return replace(found, keep=None) if self.at_once else found
 
-    def state_dtype(self, args: Call) -> str:
-        """Storage of latent weights, parameters and optimiser state: the numerics' ``state`` argument."""
-        return numerics_of(args)["state"]
+    def state_dtype(self, args: Call, role: str = "weight") -> str:
+        """Storage of latent weights, parameters and optimiser state: the numerics' ``state`` argument.  Where that is
+        i8, of what belongs to a binary weight alone; all else is f16.
+        """
+        state: str = numerics_of(args)["state"]
+        return "f16" if state == "i8" and role != "weight" else state
 
     def defaults(self, layer: str, param: str) -> Any:
         """What a layer's argument is when the spec leaves it to the rule."""
@@ -117,15 +125,10 @@ NUMERICS = Param(
 CLIP_AT = Param("clip_at", "float", 1.0, "the size of latent weights at which `clip` acts", above=0)
 
 
-def clip_at(cx: Context) -> float:
-    """Where latent weights end; 1 for a rule without that argument."""
-    return float(dict(cx.numerics.args).get(CLIP_AT.name, CLIP_AT.default))
-
-
 def cancel(cx: Context, w: T, g: T) -> T:
     """With ``clip = off`` a weight beyond [-clip_at, clip_at] gets no gradient (gradient cancellation); with clip it
     cannot be there.
     """
     if cx.numerics["clip"] or w.dtype == "bit":
         return g
-    return (w.abs() <= clip_at(cx)).where(g, 0.0)
+    return (w.abs() <= clip_at(cx.numerics)).where(g, 0.0)

@@ -9,14 +9,16 @@ out.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from ..ir.program import T
 from ..lower.context import Context
 from ..lower.whole import product_of, shifted
+from ..model import Model
 from ..papers.gates import real_gradients
 from ..papers.published import low_memory
-from ..registry import About, Named, Param, rules
-from .base import CLIP_AT, Rule, cancel
+from ..registry import About, Named, Param, numerics_of, rules
+from .base import CLIP_AT, Complaint, Rule, cancel
 
 
 def on_grad(cx: Context, g: T) -> T:
@@ -38,10 +40,20 @@ def rounding(cx: Context) -> str:
 
 
 def on_wgrad(cx: Context, w: T, dw: T, fan_in: int) -> tuple[T, float | None]:
-    """sgn(dW) / sqrt(fan-in) [fan_in, fan_out], and that size."""
+    """sgn(dW) / sqrt(fan-in) [fan_in, fan_out], and that size; for states of whole numbers the signs alone, as bits."""
     unit = 1.0 / math.sqrt(fan_in)
     dw, _ = cx.factors.get(dw.name, (dw, None))
+    if cx.numerics["state"] == "i8":
+        return dw.sign().named("dw_sign"), unit
     return cancel(cx, w, dw.sign().named("dw_sign") * unit), unit
+
+
+def validate(model: Model) -> Iterable[Complaint]:
+    """Latent weights of whole numbers end somewhere."""
+    args = numerics_of(model.rule)
+    if args["state"] == "i8" and not args["clip"]:
+        message = "`clip = off` lets latent weights grow, but those of `state = i8` have an end"
+        yield "", message, "leave `clip` out, or write `state = f16`"
 
 
 rules.add(
@@ -49,7 +61,13 @@ rules.add(
         "edge",
         "low memory: bits kept, f16 storage, 1-bit weight gradients",
         (
-            Param("state", "name", "f16", "storage of weights and optimiser state", ("f16", "f32")),
+            Param(
+                "state",
+                "name",
+                "f16",
+                "storage of weights and optimiser state; i8: of binary weights and their first moment, all else f16",
+                ("f16", "f32", "i8"),
+            ),
             Param(
                 "clip",
                 "bool",
@@ -82,6 +100,7 @@ rules.add(
             gates=real_gradients,
             published=low_memory,
             on_value=on_value,
+            validate=validate,
         ),
         About(
             formula="dW^ = sgn(dW) / sqrt(fan-in)            the weight gradient is one bit\n"
@@ -89,7 +108,9 @@ rules.add(
             "batch norm keeps sgn(a) in place of a   (batchnorm bnn)\n"
             "gradient = i8   dX, dY: whole numbers up to 127 times 2^e; products are exact\n"
             "                e of dX follows the largest dX of the step before\n"
-            "                sums of branches, overlapping pools, real weights: f16",
+            "                sums of branches, overlapping pools, real weights: f16\n"
+            "state = i8: a latent weight is (q + 1/2) clip_at / 512, q = -128 .. 127,\n"
+            "its first moment q c / 127, c = 1 / sqrt(fan-in), both rounded at random",
             source="2102.04270, Algorithm 2: lines 10-13, 16, 18",
             example="network tiny { input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss; }\n"
             "rule edge;\ntrain { optimizer = adam(lr = 3e-3, v = elide); }\n",

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import rng
 from ..ir.program import Counter, Program, T
 from ..lower.context import Context
 from ..model import Call, Layer, Model, TensorType
@@ -201,10 +200,8 @@ def learn(cx: Context, weight: T, target: T, mask: T, a_in: T, rate: T | None, a
     h = weight + delta * 2
     if rate is not None:
         p = any_trigger.where(rate, 0).named("p")
-        stream = rng.UPDATES[next(i for i, s in enumerate(b.states) if s.name == weight.name)]
-        hit = b.op(
-            "bernoulli", p, b["seed"], b["tick"], rows=weight.shape[0], cols=weight.shape[1], stream=stream, name="hit"
-        )
+        rows, cols, stream = *weight.shape, cx.update_stream(weight)
+        hit = b.op("bernoulli", p, *cx.drawn_by(), rows=rows, cols=cols, stream=stream, name="hit")
         h = h + hit.where(h.clip(-1, 1) * 2, 0)
     top = 1 << (cx.rule_args["bits"] - 1)
     new = h.clip(-top, top - 1).to(weight.dtype).named(weight.name.split(".")[1] + "_new")

@@ -1,5 +1,5 @@
-"""Final weights of rules and of gradients in whole numbers, and of rules without a backward pass: the same on every
-target, to the bit.
+"""Final weights of rules, of gradients and of states in whole numbers, and of rules without a backward pass: the same
+on every target, to the bit.
 
 A few specs are trained on data from bnnc's own generator (:mod:`bnnc.rng`), so that no library's random numbers matter;
 a hash of all weights is committed.  A target or backend takes part with one function in ``TRAINERS``: a network, its
@@ -40,8 +40,8 @@ class Net(NamedTuple):
     batch: int
 
 
-def net(widths: tuple[int, ...], rule: str, batch: int) -> Net:
-    return Net(spec(widths, "bit", rule, batch=batch), widths[0], widths[-1], batch)
+def net(widths: tuple[int, ...], rule: str, batch: int, optimizer: str = "adam") -> Net:
+    return Net(spec(widths, "bit", rule, optimizer, batch), widths[0], widths[-1], batch)
 
 
 NETS = {
@@ -57,6 +57,10 @@ NETS = {
     "hsic": net((33, 18, 12, 3), "hsic(numerics = edge(state = f32))", 10),
     "sigprop": net((33, 18, 12, 3), "sigprop(numerics = edge)", 10),
     "sigprop-tl": net((33, 18, 12, 3), "sigprop_tl(compat = off, numerics = edge)", 10),
+    "edge-i8-state": net((67, 35, 21, 5), "edge(state = i8)", 20, "adam(lr = 0.01, v = elide)"),
+    "edge-i8-both": net((67, 35, 21, 5), "edge(gradient = i8, state = i8)", 20, "adam(lr = 0.01, v = elide)"),
+    "hsic-i8-state": net((33, 18, 12, 3), "hsic(numerics = edge(state = i8))", 10, "sgd(lr = 0.5)"),
+    "drtp-i8-state": net((33, 18, 12, 3), "drtp(numerics = edge(state = i8))", 10, "bop(gamma = 0.01)"),
     "local-5-bits": net((33, 18, 12, 3), "local(bits = 5, group = 3, reinforce = 0.1)", 10),
 }
 Train = Callable[[Net, np.ndarray, np.ndarray, Path], Arrays]

@@ -49,7 +49,13 @@ def test_the_sum_of_parts_is_the_batch(optimizer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rule", "optimizer"), [("edge", "adam"), ("edge", "bop(tau = 0.001, gamma = 0.4)"), ("standard", "sgd")]
+    ("rule", "optimizer"),
+    [
+        ("edge", "adam"),
+        ("edge", "bop(tau = 0.001, gamma = 0.4)"),
+        ("edge(state = i8)", "adam(v = elide)"),
+        ("standard", "sgd"),
+    ],
 )
 def test_c_computes_what_the_interpreter_says(rule: str, optimizer: str) -> None:
     """Two batches of three parts, every state after every part."""

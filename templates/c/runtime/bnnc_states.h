@@ -127,7 +127,10 @@ BNNC_COLD void bnnc_state_init(uint32_t seed) {
                                             : v * bnnc_normal(seed, s->stream, i, 4096) / 4096;
                 else if (s->init != BNNC_INIT_CONST && i % 4 == 0)
                     bnnc_random4(seed, s->stream, i / 4, w);
-                if (s->init == BNNC_INIT_UNIFORM) v = (double)bnnc_uniform(w[i % 4], s->init_value);
+                if (s->init == BNNC_INIT_UNIFORM) {
+                    v = (double)bnnc_uniform(w[i % 4], s->init_value);
+                    if (bnnc_state_whole(s) && v < (double)(int32_t)v) v -= 1; /* rounded down */
+                }
                 if (s->init == BNNC_INIT_SIGN) v = bnnc_random_bit(w[i % 4]) ? 1 : -1;
                 bnnc_state_set(s, r, c, v);
             }
