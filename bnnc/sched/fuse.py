@@ -234,13 +234,14 @@ class _Fuser:
     def map_kernel_for(self, op: Op, expr: Expr) -> int | None:
         """The latest kernel over the same extent, and of the same phase, that could make this value too."""
         v, loads, far = self.p.value[op.output], set(expr.loads()), expr.elsewhere()
+        shared = {n for n in loads if self.p.value[n.value].shape != (1, 1)}  # what is worth reading once
         earliest = max((self.made_by[n] + (n in far) for n in loads if n in self.made_by), default=-1)
         for at in reversed(self.alike.get((ELEMENTS, v.shape, op.phase), ())):
             if at < earliest:
                 break
             k = self.drafts[at].kernel
             if (
-                not loads.isdisjoint((*k.reads, *k.writes))
+                not shared.isdisjoint((*k.reads, *k.writes))
                 if _is_full(v.shape)
                 else op.phase != "update" or k.where.layer == op.layer
             ):

@@ -158,3 +158,24 @@ def test_only_exact_sums_move() -> None:
     text = UPDATE + "    %f = reduce(%n) {axis=1, how='sum'} : f32[5, 1]  @update\n    result more %f\n"
     got = kernels(GRADIENT + text)
     assert any(line.startswith("reduce_cols: acc0 = sum") for line in got)
+
+
+def test_updates_that_share_one_number_alone_stay_apart() -> None:
+    """A rate that two layers read is no reason to make both updates in one kernel, which only one gradient reaches."""
+    both = """
+    input %e: f32[4, 3]
+    input %rate: f32[1, 1]
+    state %v: f32[5, 3] = ('weight', 'uniform', 0.5, 2)
+    %g = contract(%x, %d) {form='tn'} : f32[5, 3]  @backward
+    %h = contract(%x, %e) {form='tn'} : f32[5, 3]  @backward
+    %gr = mul(%g, %rate) : f32[5, 3]  @update
+    %n = sub(%w, %gr) : f32[5, 3]  @update
+    %hr = mul(%h, %rate) : f32[5, 3]  @update
+    %o = sub(%v, %hr) : f32[5, 3]  @update
+    update %w <- %n
+    update %v <- %o
+"""
+    assert kernels(both) == [
+        "contract: acc0 = %x x %d; %n = %w - (acc0 * %rate)",
+        "contract: acc0 = %x x %e; %o = %v - (acc0 * %rate)",
+    ]
