@@ -840,6 +840,7 @@ SPARED = {
         batch=16,
     ),
 }
+PROVED["spared"] = SPARED["drtp"]
 # Steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
 SMALL_STRIPS = {
     "both": net(
