@@ -150,18 +150,6 @@ def agree(case: Case) -> None:
 SLOW_CHECKS = [HealthCheck.too_slow, HealthCheck.data_too_large]
 
 
-@settings(max_examples=12, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=SLOW_CHECKS)
-@given(cases(40, 40, 5))
-def test_small_networks(case: Case) -> None:
-    agree(case)
-
-
-@settings(max_examples=6, derandomize=True, deadline=None, phases=[Phase.generate], suppress_health_check=SLOW_CHECKS)
-@given(sequences(20, 12, 5))
-def test_small_recurrent_networks(case: Case) -> None:
-    agree(case)
-
-
 @pytest.mark.slow
 @settings(
     max_examples=40,

@@ -14,15 +14,16 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cross
 import numpy as np
 import pytest
-from helpers import LEVELS, Arrays, cpu_levels, plan, spec, with_slow
+from helpers import LEVELS, Arrays, cpu_levels, plan, spec
 
 from bnnc import driver, rng
 from bnnc.backends.c.targets import TARGETS
@@ -170,14 +171,25 @@ def weights_hash(weights: Arrays) -> str:
 
 
 MARKS = {
-    "triton": pytest.mark.slow,
-    **{f"host-{isa}": pytest.mark.slow for isa in LEVELS[: cpu_levels() - 1]},
-    **{name: pytest.mark.arm for name in cross.ARM},
+    "triton": [pytest.mark.slow],
+    **{f"host-{isa}": [pytest.mark.slow] for isa in LEVELS[: cpu_levels() - 1]},
+    **{name: [pytest.mark.arm] for name in cross.ARM},
 }
 
 
-@pytest.mark.parametrize("trainer", [pytest.param(t, marks=MARKS.get(t, ())) for t in TRAINERS])
-@pytest.mark.parametrize("name", with_slow(NETS, ("bep-8-bits-keep", "local-5-bits")))
+LATER = ("bep-8-bits-keep", "local-5-bits")
+INTERPRETED = ("dfa-normal", "drtp", "hsic", "sigprop", "sigprop-tl")  # fast ones: the kernel tests have their C
+
+
+def cases() -> Iterator[Any]:
+    """Each net with each trainer."""
+    for name, trainer in product(NETS, TRAINERS):
+        later = name in LATER or (name in INTERPRETED and trainer.startswith("host"))
+        marks = [*MARKS.get(trainer, ()), *([pytest.mark.slow] if later else ())]
+        yield pytest.param(name, trainer, marks=marks, id=f"{name}-{trainer}")
+
+
+@pytest.mark.parametrize(("name", "trainer"), list(cases()))
 def test_final_weights(name: str, trainer: str, tmp_path: Path, update_golden: bool) -> None:
     golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
     got = weights_hash(TRAINERS[trainer](NETS[name], *samples(NETS[name]), tmp_path))

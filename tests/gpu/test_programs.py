@@ -137,7 +137,8 @@ SLOW_FLOATS = [
 REAL = ("floats", "parts", "images", "residuals")  # nothing is counted
 
 
-@pytest.mark.parametrize("net", SLOW_FLOATS)
+@pytest.mark.slow  # fast: test_a_trainer_asks_after_each_epoch
+@pytest.mark.parametrize("net", [*REAL, "encoded", "integers"])
 def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     """Two epochs: the same states, log (what was counted, too) and exported weights; each goes on from the other's
     checkpoint, also from one within an epoch, and both fit the encoder to the same thresholds."""

@@ -183,11 +183,10 @@ def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: 
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param(TRITON_DENSE["integer"], id="integer"),
         pytest.param(DENSE["rnn-wide"], id="rnn-wide", marks=pytest.mark.slow),
         *(
             pytest.param(TRITON_DENSE[n], id=n, marks=pytest.mark.slow)
-            for n in ("dfa-normal", "hsic", "sigprop", "sigprop-tl")
+            for n in ("integer", "dfa-normal", "hsic", "sigprop", "sigprop-tl")
         ),
     ],
 )

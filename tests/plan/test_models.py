@@ -46,9 +46,8 @@ def test_parameters_are_the_models(name: str) -> None:
     ) == MODELS[name]
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n == "mixer_imagenette" else pytest.mark.slow) for n in MODELS]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MODELS)
 def test_a_block_at_a_time_needs_least(name: str) -> None:
     """Of what is no state: drtp ends each block at once; dfa keeps what all blocks wait for, but makes no dX."""
     plans = {rule: load(name).with_(rule=rule).plan().planned.placed.plan for rule in RULES}
