@@ -359,12 +359,13 @@ IMAGES: dict[str, str] = {
     "i8": net("6, 6, 3", f"conv 20 padding = same; {BN}", f"conv 33; {BN}; maxpool", f"conv 9 2; {BN}", rule=I8),
     "i8-bands": net(
         "9, 10, 3",
-        f"conv 33 padding = same; maxpool; {BN}",
-        f"conv 35 padding = same; {BN}",
+        f"conv 33 padding = same; {BN}",
+        f"conv 35; {BN}",
         f"conv 9 1; {BN}",
         rule="edge(gradient = i8, rounding = nearest)",
         batch=21,
     ),
+    "i8-pool": net("6, 6, 3", f"conv 20 padding = same; {POOL}", f"conv 33 padding = same; {POOL}", rule=I8),
     "i8-many-images": net(
         "7, 8, 2",
         f"conv 6 stride = 2 padding = same; {BN}",

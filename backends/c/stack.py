@@ -163,17 +163,19 @@ def _name(title: str) -> str:
 def arrays(kernel: str, lanes: int) -> int:
     """Bytes of the local arrays in a kernel's text where vectors have 1 or 4 lanes: what its frame is made of."""
     total, named = 0, {"VL": lanes, "W": 2}
+    bytes_of = {**dict.fromkeys(("vf", "vi", "vu", "vw"), 4 * lanes), "int16_t": 2}
 
     def size(factor: str) -> int:
         if "+" in factor:
             return sum(map(size, factor.split("+")))
+        if "*" in factor:
+            return math.prod(map(size, factor.split("*")))
         number, _, by = (x.strip() for x in factor.partition("/"))
         return (named.get(number) or int(number)) // (named.get(by) or int(by or 1))
 
     for kind, declaration in re.findall(r"VARRAY (\w+) ([^;]*);", kernel):
         for array in declaration.split(", "):
-            factors = "*".join(re.findall(r"\[([^]]*)\]", array)).split("*")
-            total += 4 * (lanes if kind in ("vf", "vi", "vu") else 1) * math.prod(map(size, factors))
+            total += bytes_of.get(kind, 4) * math.prod(map(size, re.findall(r"\[([^]]*)\]", array)))
     return total
 
 

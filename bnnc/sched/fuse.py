@@ -80,7 +80,8 @@ class _Value:
     def rounded(self) -> bool:
         if not _is_full(self.value.shape) or self.op.kind in ROWS:
             return False
-        cut = self.value.dtype == "i8" and any(e.op == "shr" and e.shape == self.value.shape for e in self.expr.walk())
+        # i8 that is limited to 8 bits was a larger number; one that fits anyway is as cheap to make again
+        cut = self.value.dtype == "i8" and any(e.op == "min" and e.shape == self.value.shape for e in self.expr.walk())
         return self.value.dtype == "f16" or cut
 
     def vector(self) -> bool:

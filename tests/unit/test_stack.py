@@ -90,3 +90,4 @@ def test_local_arrays_of_a_kernel() -> None:
         stack.arrays("VARRAY float left[50][16]; VARRAY vf right[50][W];", 4) == 4 * 50 * (16 + 2 * 4)
         and stack.arrays("int x;", 4) == 0
     )
+    assert stack.arrays("VARRAY int16_t dy[5][70 + 2 * VL]; VARRAY vw part[9];", 4) == 2 * 5 * (70 + 8) + 4 * 9 * 4

@@ -19,6 +19,7 @@ from ..expr import Printer, Scalars, Vectors
 from ..names import reserved
 from ..words import CTYPE
 
+SHORT = 256  # terms of at most 127 in size whose sums 16 bits hold
 POINTER = "operand"  # and a number: a kernel's pointers, until its text is known and they get names
 
 

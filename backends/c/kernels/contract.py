@@ -18,14 +18,13 @@ from bnnc.ir.image import Geometry
 from bnnc.plan.types import WORD
 from bnnc.sched.anchor import Contract, Convolve
 
-from .base import KernelText, Skeleton, count, lanes, of_kind, some_lanes
+from .base import SHORT, KernelText, Skeleton, count, lanes, of_kind, some_lanes
 from .real import real
 
 # Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
 GROUPED_ROWS = 128  # sums that signed sums of four terms are added to, beside tables of 8 KiB
 OUTER_TERMS = 128  # terms whose right-hand tile, of 32 columns (16 KiB), stays in the first-level cache
 OUTER_ROWS = 64  # rows whose sums wait in the stack where there are more than OUTER_TERMS terms; 256 where none wait
-SHORT = 256  # terms of at most 127 in size whose sums 16 bits hold
 FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
 
 
@@ -136,6 +135,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "of": of_kind(whole),
         "some": some_lanes(n, "c", 2 * LANES),
         "long": q > SHORT,
+        "held": False,
     }
     return KernelText("contract_whole" if whole else "contract_grouped", context)
 

@@ -2,8 +2,9 @@
 
 form       left x right          skeleton
 forward    bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
-back       number x bit          convolve_back      as grouped, position by position; exact for an i8
-weight     number x number       convolve_weight    as grouped for bits, else as outer; exact for an i8
+back       float x bit           convolve_back      as grouped, position by position
+weight     number x number       convolve_weight    as grouped for bits, else as outer; exact for a u8 and an i8
+back, weight, of an i8 and bits  convolve_whole_*   likewise, in 16 bits: exact
 any        float x float         convolve_real*     one multiply and one add per term
 any        in groups             convolve_groups*   a lane gathers its group's values
 """
@@ -19,7 +20,7 @@ from bnnc.ir.image import Geometry
 from bnnc.sched.anchor import Convolve
 
 from ..names import literal
-from .base import KernelText, Skeleton, bnnc_window, count, lanes, of_kind
+from .base import SHORT, KernelText, Skeleton, bnnc_window, count, lanes, of_kind, some_lanes
 from .groups import groups
 from .real import real
 
@@ -106,19 +107,20 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
     rows, cols = s.k.domain
     block = min(BACK_SUMS, ceil_div(cols, LANES) * LANES)
     band, images = back_band(g, q, rows, cols), rows // g.pixels
+    tile = 2 * LANES if whole else LANES
     more = {
         "q": q,
         "nq": lanes(q),
         "block": block,
         "count": count(cols, block),
-        "tiles": g.pixels * ceil_div(images, LANES) if images >= LANES else ceil_div(rows, LANES),
+        "tiles": g.pixels * ceil_div(images, tile) if images >= LANES else ceil_div(rows, tile),
         "images": images,
         "many": images >= LANES,
         "pixels": g.pixels,
         "out_pixels": g.out_pixels,
         "load": load,
         "value": pr.veci(x.a) if whole else pr.vec(x.a),
-        "of": of_kind(whole),
+        **({"long": g.positions * q > SHORT, "held": True} if whole else {"of": of_kind(False)}),
         "pitch": x.b.shape[0] // g.positions,
         "bits": s.pointers[x.b.attr],
         "stride": s.mem.storages[x.b.attr].stride,
@@ -127,7 +129,8 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         "band": band,
         "terms": 32 if block <= BACK_SUMS // 2 else 16,
     }
-    return KernelText("convolve_back" if band else "convolve_back_window", context | more)
+    name = f"convolve_{'whole_' if whole else ''}back{'' if band else '_window'}"
+    return KernelText(name, context | more)
 
 
 def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
@@ -157,4 +160,7 @@ def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         **s.operand("a", a),
         "beyond": str(255 * x.fill) if whole else literal(255.0 * x.fill),
     }
-    return KernelText("convolve_weight", context | more)
+    if not whole or a.dtype != "bit":
+        return KernelText("convolve_weight", context | more)
+    exact = {"some": some_lanes(s.k.domain[1], "c", 2 * LANES), "long": x.b.shape[0] > SHORT, "held": False}
+    return KernelText("convolve_whole_weight", context | more | exact)
