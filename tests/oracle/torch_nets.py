@@ -197,7 +197,7 @@ class Net:
         else:
             y = x @ self.weights(layer)
             y = y + self.p[f"{layer.name}.bias"] if layer["bias"] else y
-        return self.stored(y) if layer["weights"] == "real" else y
+        return self.stored(y) if "real" in (layer["weights"], layer.input.kind) else y
 
     def layer(self, layer: Layer, x: Any) -> Any:
         if layer.kind in ("dense", "conv", "residual") and not self.first and x is not self.last:
