@@ -80,9 +80,10 @@ def pulls(cx: Context, h: T, t: T) -> tuple[T, T]:
     k = k if h.dtype == "f32" else (k / nh).named("cosine")
     gk = logits_gradient(cx, k)
     own = (gk * k).named("own")
+    at_h = own.sum(1).named("own_h")  # before the product that it is subtracted from: they are one kernel
     turned = b.op("turn", gk, steps=gk.shape[0], name="gkt")
     at_t = b.op("turn", own.sum(0).named("own_t"), steps=1, name="own_t")
-    dh = (b.op("contract", gk, t, form="nn", name="pull") - own.sum(1).named("own_h") * h) / nh
+    dh = (b.op("contract", gk, t, form="nn", name="pull") - at_h * h) / nh
     dh = cx.rule.on_grad(cx, dh.named("dh"))
     dt = (b.op("contract", turned, h, form="nn", name="pull_t") - at_t * t) / nt
     return dh, cx.rule.on_grad(cx, dt.named("dt"))
