@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -30,7 +32,7 @@ def train(
         log.unlink(missing_ok=True)
     argv = [str(binary), *args, "--log", str(log), "--quiet", *(["--ask"] if callback else [])]
     with tempfile.TemporaryFile("w+") as complaints:
-        trainer = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True)
+        trainer = started(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True)
         assert trainer.stdin is not None and trainer.stdout is not None
         try:
             shown = 0
@@ -50,6 +52,22 @@ def train(
             complaints.seek(0)
             raise failed(trainer.returncode, complaints.read())
     return records(log, before)
+
+
+def started(argv: Sequence[str], **how: Any) -> subprocess.Popen[str]:
+    """A program's process, as ``subprocess.Popen`` makes it.
+
+    A file that was just written is busy while a process that another thread has forked, and that has not begun its own
+    program yet, holds it open for writing: then it is asked for again, for a second in all.
+    """
+    for pause in (0.001 * 2**i for i in range(10)):
+        try:
+            return subprocess.Popen(argv, **how)
+        except OSError as e:
+            if e.errno != errno.ETXTBSY:
+                raise
+        time.sleep(pause)
+    return subprocess.Popen(argv, **how)
 
 
 def _answer(trainer: IO[str], stop: object) -> None:

@@ -258,7 +258,7 @@ class Experiment:
 
     def watched(self, argv: list[str], complaints: IO[str]) -> int:
         """The exit code of a trainer; raises _Stopped where the study was stopped, and ends it then."""
-        trainer = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=complaints)
+        trainer = process.started(argv, stdout=subprocess.DEVNULL, stderr=complaints)
         while trainer.returncode is None:
             with suppress(subprocess.TimeoutExpired):
                 trainer.wait(0.2)

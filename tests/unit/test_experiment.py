@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import runpy
+import shutil
 import subprocess
 import sys
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ from helpers import spec
 
 import bnnc
 from bnnc import registry
+from bnnc.api import process
 from bnnc.cli import study as cli_experiment
 from bnnc.cli.study import split
 from bnnc.data import write_bnnd
@@ -126,23 +130,23 @@ def test_names_of_a_sweep() -> None:
 def test_a_setting_that_no_row_reads_is_not_swept() -> None:
     net = bnnc.parse(spec((20, 15, 5), "bit", "bep(group = 3)"))
     rows = [
-        experiment._variant(1, net, lr, [("optimizer.lr", lr)], {"optimizer": f"adam(lr = {lr})"}) for lr in ("1", "2")
+        experiment.variant(1, net, lr, [("optimizer.lr", lr)], {"optimizer": f"adam(lr = {lr})"}) for lr in ("1", "2")
     ]
     with pytest.raises(bnnc.BnncError, match="rule `bep` ignores `optimizer`") as e:
         experiment._heard(net, ["optimizer.lr"], rows)
     assert e.value.diagnostics[0].code == "B0905" and e.value.exit_code == 2 and "--rule" in e.value.diagnostics[0].help
-    by_gradients = experiment._variant(1, net, "edge", [("rule", "edge")], {"rule": "edge"})
+    by_gradients = experiment.variant(1, net, "edge", [("rule", "edge")], {"rule": "edge"})
     experiment._heard(net, ["optimizer.lr"], [*rows, by_gradients])  # one row reads it
     experiment._heard(net, ["train.batch"], rows)
 
 
 def test_a_rule_that_a_network_cannot_have_is_a_row_and_a_typo_is_not() -> None:
     net = bnnc.parse(spec((20, 15, 5), "u8", "edge"))
-    v = experiment._variant(1, net, "bep", [("rule", "bep")], {"rule": "bep"})
+    v = experiment.variant(1, net, "bep", [("rule", "bep")], {"rule": "bep"})
     assert v.net is None and "needs bits as input" in v.reason and "B0501" in v.reason
     for wrong in ("bepp", "bep(", "bep(q = 1)", "bep(r = 7)"):
         with pytest.raises(bnnc.BnncError):
-            experiment._variant(1, net, wrong, [("rule", wrong)], {"rule": wrong})
+            experiment.variant(1, net, wrong, [("rule", wrong)], {"rule": wrong})
 
 
 def test_nothing_to_train(tmp_path: Path) -> None:
@@ -355,3 +359,16 @@ def test_what_a_plot_shows() -> None:
     plot._sweep(figure, found, list(found.rows[:2]))
     assert figure.axes[0].get_xlabel() == "rule.r"
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["train.batch = 10"]
+
+
+def test_a_program_that_another_thread_holds_open_is_asked_for_again(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    shutil.copy2("/bin/true", program)
+    for held, outcome in ((0.05, nullcontext()), (30.0, pytest.raises(OSError, match="busy"))):
+        f = program.open("r+b")  # a forked process that has not begun its own program has this too
+        closing = threading.Timer(held, f.close)
+        closing.start()
+        with outcome:
+            assert process.started([str(program)]).wait() == 0
+        closing.cancel()
+        f.close()
