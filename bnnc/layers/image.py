@@ -183,7 +183,7 @@ layers.add(
 def _pool_geometry(layer: Layer) -> Geometry:
     if "kernel" not in dict(layer.args.args):
         height, width, _ = layer.input.shape
-        return Geometry(height, width, height, width)
+        return Geometry(height, width, height, width, max(height, width))  # one window, which no other one overlaps
     return geometry_of(layer.kind, layer.input, _pool_args(layer.args))
 
 

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 import pytest
-from helpers import with_slow
+from helpers import plan, with_slow
 
 from bnnc import driver, knobs
 
@@ -52,3 +52,10 @@ def calls(name: str, n: int) -> int:
 def test_planning_is_no_worse_than_n_log_n(name: str) -> None:
     few, many = calls(name, FEW), calls(name, MANY)
     assert many / few <= MANY * math.log(MANY) / (FEW * math.log(FEW)), (few, many)
+
+
+def test_code_does_not_grow_with_the_window_of_a_global_pool() -> None:
+    layers = "conv 3 3 padding = same; batchnorm; sign; globalavgpool; flatten; dense 4; loss"
+    text = "network net {{ input bit[{0}, {0}, 2]; {1}; }} rule edge; train {{ batch = 2; }}"
+    small, large = (plan(text.format(n, layers)).report.code for n in (20, 80))
+    assert large < 1.1 * small
