@@ -204,11 +204,12 @@ def sections(found: Found) -> dict[str, str]:
     """Name -> Markdown of everything that was found."""
     all_of = {name: accuracies(found, name) for name in TABLES}
     all_of |= {"questions": answers(found), "memory": memory(found), "steps": steps(found), "search": search(found)}
+    all_of["plot"] = f"![best test accuracy of every row](results/{PLOT})\n" if rows(found) else ""
     return {name: text for name, text in all_of.items() if text}
 
 
 def page(found: Found) -> str:
-    return "\n".join(sections(found).values())
+    return "\n".join(text for name, text in sections(found).items() if name != "plot")
 
 
 def table(found: Found) -> str:
