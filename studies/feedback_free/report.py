@@ -237,6 +237,8 @@ def bars(ax: Any, found: Found, name: str) -> None:
     width = 0.8 / max(1, len({r["rule"] for r in of}))
     for i, rule in enumerate(RULES):
         mine = {r["network"]: percent(interval(r["best"])) for r in of if r["rule"] == rule}
+        if not mine:
+            continue
         at = [networks.index(n) + width * (i + 0.5) - 0.4 for n in mine]
         heights, halves = [v for v, _ in mine.values()], [h for _, h in mine.values()]
         ax.bar(at, heights, width, yerr=halves, color=style(i)["color"], label=RULES[rule], error_kw={"linewidth": 0.9})
@@ -255,9 +257,11 @@ def draw(found: Found, path: Path) -> None:
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     names = [n for n in TABLES if any(r["table"] == n and r["best"] for r in rows(found))]
-    figure = Figure(figsize=(11, 3.4 * ((len(names) + 2) // 3) + 0.6), dpi=150, layout="constrained")
+    across = min(3, len(names))
+    down = -(-len(names) // across)
+    figure = Figure(figsize=(max(6.5, 3.7 * across), 3.4 * down + 0.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
-    grid = figure.subplots((len(names) + 2) // 3, 3, squeeze=False).flatten()
+    grid = figure.subplots(down, across, squeeze=False).flatten()
     for ax, name in zip(grid, names, strict=False):
         bars(ax, found, name)
     for ax in grid[len(names) :]:
