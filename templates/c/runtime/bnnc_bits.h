@@ -11,6 +11,7 @@
 #define vpopcnt BNNC_AT_LEVEL(vpopcnt)
 #define vtally BNNC_AT_LEVEL(vtally)
 #define vtable BNNC_AT_LEVEL(vtable)
+#define ventry BNNC_AT_LEVEL(ventry)
 #define vlookup BNNC_AT_LEVEL(vlookup)
 #define vtablei BNNC_AT_LEVEL(vtablei)
 #define vlookupi BNNC_AT_LEVEL(vlookupi)
@@ -138,15 +139,18 @@ VINLINE void vtable(vf *t, vf r0, vf r1, vf r2, vf r3) {
     for (int i = 0; i < 16; i++) t[i] = lo[i & 3] + hi[i >> 2];
 }
 
-/* acc + the signed sums that the first g nibbles of w select from g tables, in that order.  A nibble is shifted to where it counts
- * bytes: no address needs more than a shift and a mask. */
-VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
+/* The vector that nibble i of w selects from table i of 16.  The nibble is shifted to where it counts bytes: no address needs more
+ * than a shift and a mask. */
+VINLINE const void *ventry(const void *t, uint32_t w, int i) {
     const int size = 2 + (VL == 16 ? 4 : VL == 8 ? 3 : VL == 4 ? 2 : 0); /* 2^size bytes a vector */
+    const uint32_t at = (4 * i < size ? w << (size - 4 * i) : w >> (4 * i - size)) & (15u << size);
+    return (const char *)t + (i << (4 + size)) + at;
+}
+
+/* acc + the signed sums that the first g nibbles of w select from g tables, in that order. */
+VINLINE vf vlookup(vf acc, const vf *t, uint32_t w, int g) {
 #pragma GCC unroll 8
-    for (int i = 0; i < g; i++) {
-        const uint32_t at = (4 * i < size ? w << (size - 4 * i) : w >> (4 * i - size)) & (15u << size);
-        acc += *(const vf *)(const void *)((const char *)(t + 16 * i) + at);
-    }
+    for (int i = 0; i < g; i++) acc += *(const vf *)ventry(t, w, i);
     return acc;
 }
 
@@ -158,12 +162,8 @@ VINLINE void vtablei(vi *t, vi r0, vi r1, vi r2, vi r3) {
     for (int i = 0; i < 16; i++) t[i] = lo[i & 3] + hi[i >> 2];
 }
 VINLINE vi vlookupi(vi acc, const vi *t, uint32_t w, int g) {
-    const int size = 2 + (VL == 16 ? 4 : VL == 8 ? 3 : VL == 4 ? 2 : 0);
 #pragma GCC unroll 8
-    for (int i = 0; i < g; i++) {
-        const uint32_t at = (4 * i < size ? w << (size - 4 * i) : w >> (4 * i - size)) & (15u << size);
-        acc += *(const vi *)(const void *)((const char *)(t + 16 * i) + at);
-    }
+    for (int i = 0; i < g; i++) acc += *(const vi *)ventry(t, w, i);
     return acc;
 }
 
@@ -213,12 +213,8 @@ VINLINE void vtablew(vw *t, vw r0, vw r1, vw r2, vw r3) {
     for (int i = 0; i < 16; i++) t[i] = lo[i & 3] + hi[i >> 2];
 }
 VINLINE vw vlookupw(vw acc, const vw *t, uint32_t w, int g) {
-    const int size = 2 + (VL == 16 ? 4 : VL == 8 ? 3 : VL == 4 ? 2 : 0);
 #pragma GCC unroll 8
-    for (int i = 0; i < g; i++) {
-        const uint32_t at = (4 * i < size ? w << (size - 4 * i) : w >> (4 * i - size)) & (15u << size);
-        acc += *(const vw *)(const void *)((const char *)(t + 16 * i) + at);
-    }
+    for (int i = 0; i < g; i++) acc += *(const vw *)ventry(t, w, i);
     return acc;
 }
 
