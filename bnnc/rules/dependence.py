@@ -16,7 +16,7 @@ from ..lower.context import Context
 from ..model import Model
 from ..registry import About, Named, Param, rules
 from .base import NUMERICS, Complaint
-from .feedback import SOURCES, by_blocks, hot, small_batches
+from .feedback import SOURCES, by_blocks, example, hot, small_batches
 from .standard import STANDARD
 
 
@@ -157,8 +157,7 @@ rules.add(
             "    K_ij = exp(-|z_i - z_j|^2 / (2 sigma^2 width)), X the data, T the labels\n"
             "a residual's input has a signal of its own; the last block has the loss",
             source=f"2006.07123, the kernelised bottleneck; {SOURCES}; bottleneck: 1908.01580, equation 5 (gamma 50)",
-            example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n  sign;\n  dense 8;\n  batchnorm;\n"
-            "  sign;\n  dense 4;\n  batchnorm;\n  loss;\n}\nrule hsic;\n",
+            example=example("hsic"),
         ),
     )
 )

@@ -180,7 +180,8 @@ def small_batches(model: Model) -> Iterator[Complaint]:
         yield "", f"a batch of {model.batch} sums signals beyond f16", f"use a batch of at most {MOST}"
 
 
-def _example(rule: str) -> str:
+def example(rule: str) -> str:
+    """A small spec of a rule without a backward pass."""
     return (
         "network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n  sign;\n  dense 8;\n  batchnorm;\n  sign;\n"
         f"  dense 4;\n  batchnorm;\n  loss;\n}}\nrule {rule};\n"
@@ -212,7 +213,7 @@ rules.add(
             "F_l [classes, channels]: fixed and random, for each layer with weights but the\n"
             "first; within a block gradients are exact; a residual's branches add up",
             source=f"1609.01596, equation 3; sign: 1909.01311; {SOURCES}",
-            example=_example("dfa"),
+            example=example("dfa"),
         ),
     )
 )
@@ -227,7 +228,7 @@ rules.add(
             "F_l as in dfa; a residual's input has a signal of its own, and no gradient\n"
             "passes it.  The last block learns from the loss",
             source=f"1909.01311; {SOURCES}",
-            example=_example("drtp"),
+            example=example("drtp"),
         ),
     )
 )

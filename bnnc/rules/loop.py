@@ -17,7 +17,7 @@ from ..lower.differentiate import needs_grad
 from ..model import Model
 from ..registry import About, Named, Param, layers, rules
 from .base import NUMERICS
-from .feedback import ENTRIES, SOURCES, has_weights, projected, send_error, small_batches, walk
+from .feedback import ENTRIES, SOURCES, example, has_weights, projected, send_error, small_batches, walk
 from .standard import STANDARD
 
 TWICE = 2  # copies of a sample in the second pass, one after the other: as it is, then disturbed
@@ -135,8 +135,7 @@ rules.add(
             "h: the activation behind the layer, of x; h': of x'; X: what it read of x\n"
             "compat = off   e without the mean over the batch; norms learn no shift",
             source=f"2201.11665 (PEPITA); {SOURCES}",
-            example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n  sign;\n  dense 8;\n  batchnorm;\n"
-            "  sign;\n  dense 4;\n  batchnorm;\n  loss;\n}\nrule sigprop_tl(compat = off);\n",
+            example=example("sigprop_tl(compat = off)"),
         ),
     )
 )

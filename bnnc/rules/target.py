@@ -16,7 +16,7 @@ from ..lower.context import Context
 from ..registry import About, Named, Param, rules
 from ..rng import FEEDBACK
 from .base import NUMERICS
-from .feedback import by_blocks, ends_of, has_weights, hot, small_batches, walk, within
+from .feedback import by_blocks, ends_of, example, has_weights, hot, small_batches, walk, within
 from .frame import random_matrix
 from .standard import STANDARD
 
@@ -128,8 +128,7 @@ rules.add(
             "over classes c in the batch;  its gradient goes through h and through t\n"
             "a residual's input has a loss of its own; the last block has that of the net",
             source="2204.01723, target-input; its code takes the targets of all samples",
-            example="network tiny {\n  input u8[9];\n  dense 8;\n  batchnorm;\n  sign;\n  dense 8;\n  batchnorm;\n"
-            "  sign;\n  dense 4;\n  batchnorm;\n  loss;\n}\nrule sigprop;\n",
+            example=example("sigprop"),
         ),
     )
 )
