@@ -7,6 +7,7 @@ weight     number x number       convolve_weight    as grouped for bits, else as
 back, weight, of an i8 and bits  convolve_whole_*   likewise, in 16 bits: exact
 any        float x float         convolve_real*     one multiply and one add per term
 any        in groups             convolve_groups*   a lane gathers its group's values
+any        in groups of one      convolve_depthwise*  lanes of one side meet the same lanes of the other
 """
 
 from __future__ import annotations

@@ -17,12 +17,13 @@ from .base import KernelText, Skeleton, bnnc_window, count, of_kind, some_lanes
 
 
 def groups(s: Skeleton, x: Convolve) -> KernelText:
-    """A convolution in groups: each lane gathers the terms of its own group."""
+    """A convolution in groups: each lane gathers the terms of its own group, or has the only one."""
     back = x.form == "back"
-    pr, other = s.printer("v", "r"), s.printer("s" if back else "v", "r")
-    left, right = pr.print([x.a]), other.print([x.b])
     rows, cols = s.k.domain
     own, terms = cols // x.groups, x.a.shape[1] // x.groups
+    depthwise, alone = own == terms == 1, back and own * terms > 1
+    pr, other = s.printer("v", "r"), s.printer("s" if alone else "v", "r")
+    left, right = pr.print([x.a]), other.print([x.b])
     context: dict[str, Any] = {
         **s.product(),
         "window": bnnc_window(x.geometry),
@@ -38,7 +39,7 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
     s.holds(numbers <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
     exact, beyond = _exact(x), 0 if back else _beyond(x)
     more = {
-        "n": some_lanes(cols, "lane"),
+        "n": some_lanes(cols, "c" if depthwise else "lane"),
         "back": back,
         "terms": terms,
         "step": 4 if back and "bit" in (x.a.dtype, x.b.dtype) else 1,
@@ -48,12 +49,11 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
         "load": left,
         "value": _value(pr, x.a, exact),
         "b_code": right,
-        "b_value": _weight_of(other, x.b, back, exact),
-        "scalar": "int32_t" if exact else "float",
-        "ctype": "vi" if exact else "vf",
-        "beyond": f"vbci({beyond})" if exact else f"vbc({literal(float(beyond))})",
+        "b_value": _weight_of(other, x.b, alone, exact),
+        "of": of_kind(exact),
+        "beyond": str(beyond) if exact else literal(float(beyond)),
     }
-    return KernelText("convolve_groups", context | more)
+    return KernelText("convolve_depthwise" if depthwise else "convolve_groups", context | more)
 
 
 def _weight(
@@ -85,7 +85,8 @@ def _weight(
         "masked": x.a.dtype == "bit" and not _beyond(x),
         "of": of_kind(_exact(x)),
     }
-    return KernelText("convolve_groups_weight", context | more)
+    depthwise = context["own"] == terms == 1
+    return KernelText("convolve_depthwise_weight" if depthwise else "convolve_groups_weight", context | more)
 
 
 def _exact(x: Convolve) -> bool:
