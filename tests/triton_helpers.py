@@ -20,9 +20,14 @@ from bnnc.backends.triton.compile import load_module
 from bnnc.backends.triton.device import Pointer, in_order
 from bnnc.ir.ref import Ref
 
+QUICK = str(Path(__file__).with_name("quick_triton.py"))  # before a generated trainer and its arguments
+
 
 def interpreted_module(text: str) -> ModuleType:
     """Generated text as a module whose kernels are interpreted."""
+    from quick_triton import quicken  # noqa: PLC0415  (it imports Triton)
+
+    quicken()
     folder = tempfile.TemporaryDirectory(prefix="bnnc-test-")
     module = load_module(text, Path(folder.name), interpret=True)
     module.folder = folder  # type: ignore[attr-defined]  # Triton reads the text again at the first call

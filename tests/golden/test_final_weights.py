@@ -24,6 +24,7 @@ import cross
 import numpy as np
 import pytest
 from helpers import LEVELS, Arrays, cpu_levels, plan, spec
+from triton_helpers import QUICK
 
 from bnnc import driver, rng
 from bnnc.backends.c.targets import TARGETS
@@ -140,9 +141,9 @@ def triton_program(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays
     write_bnnd(folder / "data.bnnd", Dataset(x, y, classes=n.classes))
     driver.build_planned(plan(n.text, target="triton"), folder / "net")
     env = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    argv = [sys.executable, "-W", "ignore", folder / "net", "train", "--train", "data.bnnd", "--epochs", str(EPOCHS)]
+    argv = [sys.executable, "-W", "ignore", QUICK, folder / "net", "train", "--train", "data.bnnd"]
     done = subprocess.run(
-        [*argv, "--seed", str(SEED), "--out", "run", "--export", "w"],
+        [*argv, "--epochs", str(EPOCHS), "--seed", str(SEED), "--out", "run", "--export", "w"],
         cwd=folder,
         env=env,
         capture_output=True,

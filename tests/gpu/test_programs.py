@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import Library, plan, sequence_spec, spec
+from triton_helpers import QUICK
 
 from bnnc import data, driver, knobs
 from bnnc.backends import select
@@ -116,8 +117,9 @@ def run(
     if net:
         lib = Library(plan(text_of(net)))
         more |= {"FAKE_NET": str(lib.path), "FAKE_ARENA": str(lib.plan.arena_bytes)}
-    argv = [sys.executable, "-W", "ignore", str(program)] if program.name.endswith("triton") else [str(program)]
-    if argv[0] == sys.executable:
+    argv = [str(program)]
+    if program.name.endswith("triton"):
+        argv = [sys.executable, "-W", "ignore", QUICK, *argv]
         more |= {"TRITON_INTERPRET": "1", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     done = subprocess.run(
         [*argv, *args], cwd=folder, env={**os.environ, **more}, capture_output=True, text=True, check=False
