@@ -7,8 +7,9 @@ row of the step's table.  Text, time to compile and the code that the plan count
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule
@@ -60,10 +61,35 @@ def identifiers(placed: Placed) -> dict[Ref, str]:
     return {n: names.new(ident(n)) for n in dict.fromkeys(places)}
 
 
-def calls(placed: Placed, idents: Mapping[Ref, str] | None = None) -> list[Call]:
-    """The kernels of the training step, then those of the evaluation step.  ``idents``: where they are known."""
-    idents = identifiers(placed) if idents is None else idents
-    made = [x for ps, side in placed.packed.sides for x in _calls(Memory(ps, side, idents))]
+class _Itself:
+    """A plan as a key: equal ones may differ in the spec's lines and the names of what is computed."""
+
+    def __init__(self, placed: Placed) -> None:
+        self.placed = placed
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.placed is other.placed
+
+    def __hash__(self) -> int:
+        return id(self.placed)
+
+
+def unnamed(placed: Placed) -> tuple[Call, ...]:
+    """The kernels of the training step, then those of the evaluation step, with bodies that have no names yet.  They
+    are what the plan counts, and then what the text is made of.
+    """
+    return _unnamed(_Itself(placed))
+
+
+@lru_cache(maxsize=2)
+def _unnamed(plan: _Itself) -> tuple[Call, ...]:
+    idents = identifiers(plan.placed)
+    return tuple(x for ps, side in plan.placed.packed.sides for x in _calls(Memory(ps, side, idents)))
+
+
+def calls(placed: Placed) -> list[Call]:
+    """The kernels of the training step, then those of the evaluation step."""
+    idents, made = identifiers(placed), unnamed(placed)
     names, bodies = set[str](), dict[Body, Body]()
     for body, users in distinct(made).items():
         name = function_name(users[0].kernel)
@@ -74,7 +100,7 @@ def calls(placed: Placed, idents: Mapping[Ref, str] | None = None) -> list[Call]
     return [replace(x, body=bodies[x.body]) for x in made]
 
 
-def distinct(made: list[Call]) -> dict[Body, list[Call]]:
+def distinct(made: Sequence[Call]) -> dict[Body, list[Call]]:
     """Each body with the kernels that run it, in their order."""
     out: dict[Body, list[Call]] = {}
     for call in made:
@@ -83,7 +109,6 @@ def distinct(made: list[Call]) -> dict[Body, list[Call]]:
 
 
 def _calls(memory: Memory) -> list[Call]:
-    """With bodies that have no names yet."""
     out, ps = [], memory.schedule
     for k in ps.kernels:
         skeleton, operands = kernel_text(k, memory)

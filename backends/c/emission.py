@@ -34,7 +34,7 @@ class Emission:
     @cached_property
     def calls(self) -> list[Call]:
         """The kernels of both steps."""
-        return calls(self.placed, self.idents)
+        return calls(self.placed)
 
     @cached_property
     def constants(self) -> dict[Ref, dict[str, Any]]:

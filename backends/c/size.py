@@ -19,7 +19,7 @@ from bnnc.sched.anchor import Anchor, Contract, Convolve, Map, Reduce
 from bnnc.sched.kernel import Kernel
 
 from ..render import template_text
-from .bodies import Call, calls, distinct
+from .bodies import Call, distinct, unnamed
 from .fits import Compiler, Fit, fits
 from .stack import PAGE, arrays
 from .targets import Target
@@ -120,7 +120,7 @@ def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
 
 def needs(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> Needs:
     """What the program needs beside the arena, at most; without samples in flash.  The build checks it."""
-    made, known = calls(placed), fits(target, compiler)
+    made, known = unnamed(placed), fits(target, compiler)
     return Needs(
         _code(target, placed, made, e, known, compiler is not None and compiler.apart),
         max(round_up(sum(_text(target, placed, made, None, f)), 4) for f in known) if target.bare else 0,
@@ -129,7 +129,7 @@ def needs(target: Target, placed: Placed, e: Encoding | None = None, compiler: C
 
 
 def _code(
-    target: Target, placed: Placed, made: list[Call], e: Encoding | None, known: Sequence[Fit], apart: bool
+    target: Target, placed: Placed, made: Sequence[Call], e: Encoding | None, known: Sequence[Fit], apart: bool
 ) -> int:
     """Code, constants and the runtime's own data.  Without an operating system: the data alone, exactly.  With one,
     whole pages; where kernels lie apart, what the pages of the arena's segment hold beside the arena.
@@ -145,31 +145,32 @@ def _code(
     return max(sum(round_up(n, PAGE) for n in found) for found in segments) + round_up(variables + arena, PAGE) - arena
 
 
-def stacks(target: Target, made: list[Call], more: int = 0) -> tuple[int, int]:
+def stacks(target: Target, made: Sequence[Call], more: int = 0) -> tuple[int, int]:
     """Bytes that the first stack, and each other thread's, may grow to with these kernels; ``more``: a compiler's."""
     deepest, unit = deepest_arrays(target, made) + more, 64 if target.bare else PAGE
     return round_up(target.stack + deepest, unit), round_up(target.thread_stack + deepest, unit)
 
 
-def deepest_arrays(target: Target, made: list[Call]) -> int:
+def deepest_arrays(target: Target, made: Sequence[Call]) -> int:
     """The most bytes of local arrays in a kernel, or in an inner loop for `bench`."""
     texts = [b.text for b in distinct(made)]
     texts += [] if target.bare else template_text("c/runtime/bnnc_rate.h").split("\nBNNC_RATE(")
     return max((arrays(t, target.lanes) for t in texts), default=0)
 
 
-def beside(target: Target, placed: Placed, made: list[Call], e: Encoding | None, fit: Fit) -> int:
+def beside(target: Target, placed: Placed, made: Sequence[Call], e: Encoding | None, fit: Fit) -> int:
     """What is there of code and constants beside kernels and inner loops for `bench`."""
     tables = sum(ROW + NAME + len(b.name) for b in placed.plan.buffers)
     tables += 8 * (len(target.levels) + 1) * len(made)  # functions, and where their operands are listed
-    tables += sum(round_up(4 * len(x.operands), 16) for x in made if x.body.shared)
+    shared = [x for users in distinct(made).values() if len(users) > 1 for x in users]
+    tables += sum(round_up(4 * len(x.operands), 16) for x in shared)
     tables += sum({s.ref: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else (FITTED if e.fitted else ENCODE) + 8 * len(e.onehot) + 8 * e.bits
     tables += 0 if target.bare else sum(COST + NAME + len(k.name) for k in placed.train.kernels)
     return (fit.fixed or target.code_fixed) + tables
 
 
-def bodies_bytes(made: list[Call], target: Target, fit: Fit, apart: bool) -> int:
+def bodies_bytes(made: Sequence[Call], target: Target, fit: Fit, apart: bool) -> int:
     """Machine code of all kernels: each function once, however many run it."""
     return sum(
         kernel_bytes(users[0].kernel, users[0].schedule, target, fit, apart) for users in distinct(made).values()
@@ -177,7 +178,7 @@ def bodies_bytes(made: list[Call], target: Target, fit: Fit, apart: bool) -> int
 
 
 def _text(
-    target: Target, placed: Placed, made: list[Call], e: Encoding | None, fit: Fit, apart: bool = False
+    target: Target, placed: Placed, made: Sequence[Call], e: Encoding | None, fit: Fit, apart: bool = False
 ) -> tuple[int, int]:
     """At most so many bytes of code and constants; of kernels, of which only the largest instruction set's count where
     they lie apart.

@@ -40,6 +40,10 @@ class Expr:
 
     def walk(self) -> Iterator[Expr]:
         """Every distinct node, children first."""
+        return iter(self._nodes)
+
+    @cached_property
+    def _nodes(self) -> tuple[Expr, ...]:
         seen: dict[Expr, None] = {}
 
         def visit(e: Expr) -> None:
@@ -49,7 +53,7 @@ class Expr:
                 seen[e] = None
 
         visit(self)
-        return iter(seen)
+        return tuple(seen)
 
     def loads(self) -> list[Ref]:
         """The values (storages, once packed) that it reads."""
