@@ -29,14 +29,17 @@ from .lower.simplify import simplify
 from .model import Model, verify_model
 from .passes import Pass, Trace, run_passes, stage
 from .plan.check import check_plan
-from .plan.pack import pack
+from .plan.pack import Packed, pack
 from .plan.place import Placed, place
 from .plan.report import Needs, Report
 from .plan.spare import spare
 from .plan.strip import strip
+from .plan.text import print_packed
 from .sched.fuse import fuse
+from .sched.kernel import Scheduled
 from .sched.order import order
 from .sched.sink import sink
+from .sched.text import print_schedule
 from .source import Source
 
 
@@ -59,8 +62,16 @@ def _verify_module(m: Module) -> None:
         verify_program(p)
 
 
-def _show_module(m: Module) -> str:
-    return "\n".join(print_program(p) for p in m)
+def _programs(m: Module) -> str:
+    return "\n".join(map(print_program, m))
+
+
+def _schedules(s: Scheduled) -> str:
+    return "\n".join(map(print_schedule, s))
+
+
+def _packed(p: Packed) -> str:
+    return "\n".join(map(print_packed, p))
 
 
 # fmt: off
@@ -72,20 +83,23 @@ FRONT: tuple[Pass, ...] = (
 )
 MIDDLE: tuple[Pass, ...] = (
     Pass("expand", "Model", "Module", "forward tensor ops only, SSA, each with the span of its layer",
-         lambda m, o: expand(m), _verify_module, show=_show_module),
+         lambda m, o: expand(m), _verify_module, show=_programs),
     Pass("differentiate", "Module", "Module", "backward and update ops added; what the rule keeps is checked",
-         lambda m, o: differentiate(m), _verify_module, "bits", show=_show_module),
+         lambda m, o: differentiate(m), _verify_module, "bits", show=_programs),
     Pass("simplify", "Module", "Module", "no dead, duplicate or neutral ops",
-         lambda m, o: simplify(m), _verify_module, "bits", True, show=_show_module),
+         lambda m, o: simplify(m), _verify_module, "bits", True, show=_programs),
     Pass("fuse", "Module", "Scheduled", "each kernel is one anchor, with expressions on its loads and stores",
-         lambda m, o: fuse(m), None, "bits", True, off=lambda m, o: fuse(m, on=False)),
+         lambda m, o: fuse(m), None, "bits", True, off=lambda m, o: fuse(m, on=False),
+         show=_schedules),
     Pass("sink", "Scheduled", "Scheduled", "updates moved into the kernels that make their gradients, where legal",
-         lambda s, o: sink(s), None, "bits", True),
+         lambda s, o: sink(s), None, "bits", True, show=_schedules),
     Pass("order", "Scheduled", "Scheduled", "topological; a state is overwritten after its last read",
-         lambda s, o: order(s), None, "bits"),
-    Pass("pack", "Scheduled", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits"),
+         lambda s, o: order(s), None, "bits", show=_schedules),
+    Pass("pack", "Scheduled", "Packed", "each value has a storage format", lambda s, o: pack(s), None, "bits",
+         show=_packed),
     Pass("strip", "Packed", "Packed", "kernels in loops over samples; `recompute = on`: over all strips, made again",
-         lambda p, o: strip(p) if p.model.recompute else spare(p), None, "bits", True),
+         lambda p, o: strip(p) if p.model.recompute else spare(p), None, "bits", True,
+         show=_packed),
     Pass("place", "Packed", "Placed", "every value has an offset in one arena; checked by independent code",
          lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
 )

@@ -21,9 +21,9 @@ from .ir.ops import OPS
 from .ir.program import Module, Program
 from .ir.ref import Ref
 from .plan.codec import decode, encode
-from .plan.pack import Packed
+from .plan.pack import Packed, PackedSchedule
 from .plan.place import Placed
-from .plan.types import Buffer, Loop, Storage
+from .plan.types import Buffer
 from .sched.expr import Expr
 from .sched.kernel import Kernel, Schedule, Scheduled
 
@@ -138,8 +138,9 @@ def _strip(k: Kernel, move: str, strip: int, parts: int, shape: tuple[int, ...])
     return ((np.arange(k.anchor.positions)[:, None] * channels + strip * n + np.arange(n)).ravel(),)
 
 
-def _in_order(kernels: tuple[Kernel, ...], loops: tuple[Loop, ...]) -> Iterator[tuple[Kernel, int, int]]:
+def _in_order(s: Schedule) -> Iterator[tuple[Kernel, int, int]]:
     """Kernels as they run, each with its strip and how many there are."""
+    kernels, loops = s.kernels, s.loops if isinstance(s, PackedSchedule) else ()
     i = 0
     while i < len(kernels):
         loop = next((x for x in loops if x.first == i), None)
@@ -149,23 +150,15 @@ def _in_order(kernels: tuple[Kernel, ...], loops: tuple[Loop, ...]) -> Iterator[
         i = loop.last + 1 if loop else i + 1
 
 
-def run_kernels(
-    s: Schedule,
-    kernels: tuple[Kernel, ...],
-    memory: MutableMapping[Ref, np.ndarray],
-    env: Values,
-    loops: tuple[Loop, ...] = (),
-    shapes: Mapping[Ref, Storage] | None = None,
-) -> Values:
-    """Run a schedule; every value as it was stored, and the states and results as they are at the end.  With ``loops``,
-    ``shapes`` are the storages."""
+def run_kernels(s: Schedule, memory: MutableMapping[Ref, np.ndarray], env: Values) -> Values:
+    """Run a schedule; every value as it was stored, and the states and results as they are at the end."""
     out: Values = {}
-    alias = dict(s.alias)
+    alias = s.alias
     fixed = {c.name: interp.constant_array(s.program.value[c.name], c) for c in s.program.constants}
     for value, x in env.items():
         memory[Ref(value)] = x
     with np.errstate(all="ignore"):
-        for k, strip, parts in _in_order(kernels, loops):
+        for k, strip, parts in _in_order(s):
             moves = dict(k.moves)
             at = {n: _strip(k, moves[n], strip, parts, memory[alias.get(n, n)].shape) for n in k.reads if n in moves}
             seen = {alias.get(n, n): memory[alias.get(n, n)] for n in k.reads if n.value not in fixed}
@@ -175,9 +168,9 @@ def run_kernels(
             for name, x in made.items():
                 place = alias.get(name, name)
                 if name in moves:
-                    assert shapes is not None
+                    assert isinstance(s, PackedSchedule)
                     there = place in memory  # another strip's, or the old value that this one replaces strip by strip
-                    whole = memory[place].copy() if there else np.zeros(shapes[name].shape, x.dtype)
+                    whole = memory[place].copy() if there else np.zeros(s.storage[name].shape, x.dtype)
                     whole[_strip(k, moves[name], strip, parts, whole.shape)] = x
                     made[name] = x = whole
                 memory[place] = x
@@ -201,26 +194,15 @@ def observe(ir: Any, env: dict[str, Values]) -> dict[str, Values]:
                 | {f"result {r}": values[n] for r, n in p.results}
             )
         return out
-    if isinstance(ir, Scheduled):
-        return {s.program.name: run_kernels(s, s.kernels, {}, env[s.program.name]) for s in ir}
-    if isinstance(ir, Packed):
-        return {
-            p.program.name: run_kernels(p.schedule, p.kernels, {}, env[p.program.name], p.loops, p.storage) for p in ir
-        }
+    if isinstance(ir, (Scheduled, Packed)):
+        return {s.program.name: run_kernels(s, {}, env[s.program.name]) for s in ir}
     if isinstance(ir, Placed):
         out, buffers = {}, ir.plan.buffer
         for ps, side in ir.packed.sides:
             states, name = ps.states, ps.program.name
             used = {n: n if n in states else n.on(side) for n in ps.storage}
             memory = Arena(ir.plan.arena_bytes, {n: buffers[b] for n, b in used.items() if b in buffers})
-            out[name] = run_kernels(
-                ps.schedule,
-                ps.kernels,
-                memory,
-                {n: x for n, x in env[name].items() if Ref(n) in memory},
-                ps.loops,
-                ps.storage,
-            )
+            out[name] = run_kernels(ps, memory, {n: x for n, x in env[name].items() if Ref(n) in memory})
         return out
     raise InternalError(f"{type(ir).__name__} cannot be run")
 

@@ -26,11 +26,11 @@ from bnnc import driver, knobs
 from bnnc.backends.c.targets import PORTABLE, Target, find_target
 from bnnc.diag import BnncError
 from bnnc.ir import interp, ref
-from bnnc.ir.program import Program
+from bnnc.ir.program import Module, Program
 from bnnc.ir.ref import Ref
 from bnnc.model import Model
 from bnnc.plan.codec import decode, encode
-from bnnc.plan.pack import Packed, PackedSchedule
+from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.types import Buffer, Storage
 from bnnc.sched.kernel import Kernel
 from bnnc.source import Source
@@ -224,15 +224,12 @@ def compile_library(source: Source, target: Target, optimize: str = OPTIMIZE) ->
 
 @dataclass
 class Side:
-    """One of the two schedules as the library numbers its kernels."""
+    """One of the two schedules as the library numbers its kernels, with the Program that it computes."""
 
     packed: PackedSchedule
     side: ref.Side
     first: int
-
-    @property
-    def program(self) -> Program:
-        return self.packed.program
+    program: Program
 
     def place(self, storage: Ref) -> Ref:
         """The Plan's buffer of a schedule's storage."""
@@ -243,10 +240,11 @@ class Side:
         return dict(self.program.updates)[storage.value] if storage.new else storage.value
 
 
-def sides(packed: Packed) -> tuple[Side, Side]:
+def sides(planned: driver.Planned) -> tuple[Side, Side]:
     """Both, in the order of their kernels."""
-    (train, first), (evaluate, second) = packed.sides
-    return Side(train, first, 0), Side(evaluate, second, len(train.kernels))
+    (train, first), (evaluate, second) = planned.placed.packed.sides
+    of: Module = planned.trace.results["simplify"]
+    return Side(train, first, 0, of.train), Side(evaluate, second, len(train.kernels), of.evaluate)
 
 
 class Library:
@@ -266,7 +264,7 @@ class Library:
             self.c = ctypes.CDLL(str(copy))
         self.c.bnnc_test_arena.restype = ctypes.POINTER(ctypes.c_uint8)
         self.arena = np.ctypeslib.as_array(self.c.bnnc_test_arena(), (self.plan.arena_bytes,))
-        self.train, self.evaluate = sides(planned.placed.packed)
+        self.train, self.evaluate = sides(planned)
         self.levels = range(min(self.c.bnnc_test_levels(), len(planned.target.levels)))
 
     @cached_property

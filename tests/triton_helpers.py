@@ -46,7 +46,7 @@ class TritonLibrary(Library):
         for _, at, raw in device.constants:
             self.memory[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
         self.arena = self.memory[: self.plan.arena_bytes]
-        self.train, self.evaluate = sides(planned.placed.packed)
+        self.train, self.evaluate = sides(planned)
         both = emit.entries(planned.placed)
         self.entries = both[0] + both[1]
         self.levels = range(1)

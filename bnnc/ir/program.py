@@ -8,7 +8,7 @@ mathematics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -167,6 +167,13 @@ class Program:
         """Weights and parameters: what a rule updates or freezes."""
         return [s for s in self.states if s.role in ("weight", "param")]
 
+    def declared(self, made: Iterable[str] = ()) -> Program:
+        """Without ops: what a step is given, holds and gives back, and the values ``made``; sorted by name."""
+        named = {*self.inputs, *self.state_names, *(c.name for c in self.constants), *made}
+        named |= {v for _, v in (*self.updates, *self.results)}
+        values = sorted((v for v in self.values if v.name in named), key=lambda v: v.name)
+        return replace(self, values=tuple(values), ops=(), regions=())
+
     def retained(self) -> list[Value]:
         """Values made in the forward phase and read in the backward pass: what crosses from forward to backward.
 
@@ -196,9 +203,6 @@ class Both(Generic[Form]):
     def sides(self) -> tuple[tuple[Form, Side], tuple[Form, Side]]:
         """Each with the side that names of it are on."""
         return (self.train, Side.TRAIN), (self.evaluate, Side.EVALUATION)
-
-    def __str__(self) -> str:
-        return "\n".join(map(str, self))
 
 
 @dataclass(frozen=True)

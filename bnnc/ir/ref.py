@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
@@ -54,6 +55,15 @@ class Ref:
 
     def __reduce__(self) -> tuple[type[Ref], tuple[str, Packing | None, int, Side, bool]]:
         return Ref, (self.value, self.packing, self.copy, self.side, self.new)
+
+    @classmethod
+    def parse(cls, text: str, states: Collection[str] = ()) -> Ref:
+        """What ``str`` wrote of a value of the training step, of which these are the states."""
+        text, _, copy = text.partition("~")
+        value, _, packing = text.partition("@")
+        new = value.endswith(".new") and value.removesuffix(".new") in states
+        value = value.removesuffix(".new") if new else value
+        return cls(value, Packing(int(packing)) if packing else None, int(copy or 1), new=new)
 
     def packed(self, packing: Packing) -> Ref:
         """Its bits in another packing."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..ir.dtype import ONE_BIT, Packing
-from ..ir.program import Both, Program
+from ..ir.program import Both
 from ..ir.ref import Ref, Side
 from ..ir.sequence import ROWS
 from ..sched.anchor import Map
@@ -22,19 +22,13 @@ from .types import Loop, Storage
 
 
 @dataclass(frozen=True)
-class PackedSchedule:
+class PackedSchedule(Schedule):
     """A Schedule whose kernels name storages.  ``constants``: storages that are embedded in the program, not placed.
     ``loops``: what runs strip by strip (:mod:`.strip`)."""
 
-    schedule: Schedule
-    kernels: tuple[Kernel, ...]
-    storages: tuple[Storage, ...]
+    storages: tuple[Storage, ...] = ()
     constants: tuple[Storage, ...] = ()
     loops: tuple[Loop, ...] = ()
-
-    @property
-    def program(self) -> Program:
-        return self.schedule.program
 
     @cached_property
     def storage(self) -> dict[Ref, Storage]:
@@ -56,32 +50,10 @@ class PackedSchedule:
         """Of each kernel in a loop, by its name."""
         return {k.name: loop.parts for loop in self.loops for k in self.kernels[loop.first : loop.last + 1]}
 
-    @cached_property
-    def alias(self) -> dict[Ref, Ref]:
-        """What is made in place of a state."""
-        return dict(self.schedule.alias)
-
     def place(self, n: Ref, side: Side) -> Ref:
         """The buffer of a storage on a side of the plan; a constant is called so there too."""
         n = self.alias.get(n, n)
         return n if n in self.states or n in self.embedded else n.on(side)
-
-    def __str__(self) -> str:
-        """Kernels in order, those of a loop over strips indented below it, then the storages."""
-        out, loops = [f"packed {self.program.name}"], {loop.first: loop for loop in self.loops}
-        inside = {i for loop in self.loops for i in range(loop.first, loop.last + 1)}
-        for i, k in enumerate(self.kernels):
-            if loop := loops.get(i):
-                held = f" holding {', '.join(map(str, sorted(loop.inside)))}" if loop.inside else ""
-                out.append(
-                    f"loop over {loop.parts} strips of {loop.axis.text}: kernels {loop.first} to {loop.last}{held}"
-                )
-            reads = ", ".join(f"%{n}" for n in k.reads)
-            writes = ", ".join(f"%{n}" for n in k.writes)
-            out.append(f"{'  ' if i in inside else ''}{k.name}: {writes} <- {k.anchor.title}({reads})")
-        out += [f"storage %{s.ref}: {s}, {s.nbytes} bytes" for s in self.storages]
-        out += [f"constant %{s.ref}: {s}, {s.nbytes} bytes" for s in self.constants]
-        return "\n".join(out) + "\n"
 
 
 @dataclass(frozen=True)
@@ -119,7 +91,7 @@ class _Packer:
                 wants.setdefault(name, set()).add(packing)
                 self.wanted.setdefault((name, packing), _reader(k))
         made_by = {o.ref: k for k in s.kernels for o in k.outputs}
-        fixed = {n for n, _ in s.alias} | {Ref(v) for _, v in self.p.results}
+        fixed = {n for n, _ in s.in_place} | {Ref(v) for _, v in self.p.results}
         self.free = {n for n in made_by if made_by[n].anchor.packs and n not in fixed}
         self.base = {n: next(iter(w)) if n in self.free and len(w) == 1 else Packing.COLUMNS for n, w in wants.items()}
         self.extra = {n: [p for p in Packing if p in w and p is not self.base[n]] for n, w in wants.items()}
@@ -152,7 +124,7 @@ class _Packer:
         )
         constant = {n: Ref(n.value) in self.constant for n in self.storages}
         placed, embedded = (tuple(s for n, s in self.storages.items() if constant[n] == b) for b in (False, True))
-        return PackedSchedule(self.s, named, placed, embedded)
+        return PackedSchedule(self.p.declared(), named, self.s.in_place, placed, embedded)
 
     def kernel(self, k: Kernel) -> None:
         """Append a kernel that reads each operand in the packing that it wants, and before it the copies that are

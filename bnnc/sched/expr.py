@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -119,11 +119,16 @@ class Names:
 
 class Written:
     """The trees of a kernel as text, one after the other.  What several share, and what makes a text long, is written
-    once, by the name of its value.
+    once, by the name of its value.  ``said``: how a node is written around its operands.
     """
 
-    def __init__(self, exprs: Sequence[Expr]) -> None:
-        self.names, self.texts = Names(), dict[Expr, str]()
+    def __init__(
+        self,
+        exprs: Sequence[Expr],
+        said: Callable[[Expr, Sequence[str]], str] = Expr.said,
+        reserved: Iterable[str] = (),
+    ) -> None:
+        self.said, self.names, self.texts = said, Names(reserved), dict[Expr, str]()
         self.lines: list[str] = []  # ``name = text``, each before what needs it
         self.uses = Counter(exprs)
         for e in dict.fromkeys(e for root in exprs for e in root.walk()):
@@ -138,12 +143,18 @@ class Written:
                     self._name(e)
         return self.texts[root]
 
+    def around(self, e: Expr) -> str:
+        """The text of a node that gets no name itself; ``lines`` grows by the names in it."""
+        for a in e.args:
+            self.of(a)
+        return self._short(e)
+
     def _short(self, e: Expr) -> str:
         for a in sorted(dict.fromkeys(e.args), key=lambda a: -len(self.texts[a])):
-            if len(text := e.said([self.texts[x] for x in e.args])) <= LONG:
+            if len(text := self.said(e, [self.texts[x] for x in e.args])) <= LONG:
                 return text
             self._name(a)
-        return e.said([self.texts[x] for x in e.args])
+        return self.said(e, [self.texts[x] for x in e.args])
 
     def _name(self, e: Expr) -> None:
         if e.args and not self.texts[e].isidentifier():

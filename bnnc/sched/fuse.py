@@ -203,8 +203,7 @@ class _Fuser:
 
     def inside(self, k: Kernel) -> dict[Ref, Expr]:
         """Values a kernel makes itself, as expressions, so that it need not load them back."""
-        table = {c.ref: Expr("acc", (), i, c.dtype, k.out_shape) for i, c in enumerate(k.anchor.results)}
-        return table | {o.ref: o.expr for o in k.outputs if not o.row_sum}
+        return {o.ref: o.expr for o in k.outputs if not o.row_sum}
 
     def epilogue_of(self, op: Op, expr: Expr) -> int | None:
         """The anchor kernel whose epilogue can make this value, if there is one.  Updates wait for ``sink``."""
@@ -309,4 +308,4 @@ def drop_unread(kernels: list[Kernel], required: set[Ref]) -> list[Kernel]:
 
 def fuse(module: Module, on: bool = True) -> Scheduled:
     """Both Schedules; kernels in program order, not yet named."""
-    return Scheduled(module.model, *(Schedule(p, tuple(_Fuser(p, on).run())) for p in module))
+    return Scheduled(module.model, *(Schedule(p, ()).with_kernels(_Fuser(p, on).run()) for p in module))

@@ -7,6 +7,7 @@ A Schedule holds no text, no storage and no offsets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -97,19 +98,23 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Schedule:
-    """Kernels of one Program in order.  ``alias``: values that live in their state's buffer (in-place updates)."""
+    """Kernels of one Program in order, of which what a step is given, holds and gives back is left (``declared``).
+    ``in_place``: values that live in their state's buffer.
+    """
 
     program: Program
     kernels: tuple[Kernel, ...]
-    alias: tuple[tuple[Ref, Ref], ...] = ()
+    in_place: tuple[tuple[Ref, Ref], ...] = ()
 
-    def __str__(self) -> str:
-        out = [f"schedule {self.program.name}"]
-        for k in self.kernels:
-            out.append(f"kernel {k.name} {k.anchor.title} {list(k.domain)} @{k.where.phase} {k.where.layer}")
-            out += [f"  {line}" for line in k.equations()]
-        out += [f"in place %{v} -> %{s}" for v, s in self.alias]
-        return "\n".join(out) + "\n"
+    @cached_property
+    def alias(self) -> dict[Ref, Ref]:
+        """What is made in place of a state."""
+        return dict(self.in_place)
+
+    def with_kernels(self, kernels: Sequence[Kernel]) -> Schedule:
+        """With other kernels, and the values that these store."""
+        stored = (n.value for k in kernels for n in k.writes)
+        return replace(self, program=self.program.declared(stored), kernels=tuple(kernels))
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ def order_one(s: Schedule) -> Schedule:
             )
         )
         alias[made] = state
-    return replace(s, kernels=tuple(_named(k, i) for i, k in enumerate(out)), alias=tuple(alias.items()))
+    return replace(s, kernels=tuple(_named(k, i) for i, k in enumerate(out)), in_place=tuple(alias.items()))
 
 
 def _named(k: Kernel, i: int) -> Kernel:

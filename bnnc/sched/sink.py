@@ -14,7 +14,6 @@ from dataclasses import replace
 from ..ir.dtype import INTEGERS, Axis
 from ..ir.ref import Ref
 from .anchor import Map, Reduce
-from .expr import Expr
 from .fuse import drop_unread
 from .kernel import Kernel, Output, Schedule, Scheduled
 
@@ -102,8 +101,7 @@ class _Sinker:
     def move(self, i: int, at: int, sums: set[int]) -> None:
         """Kernel ``i`` and the row sums of it become outputs of the kernel ``at``."""
         host = self.at(at)
-        inside = {c.ref: Expr("acc", (), n, c.dtype, host.out_shape) for n, c in enumerate(host.anchor.results)}
-        inside |= {o.ref: o.expr for o in host.outputs if not o.row_sum}
+        inside = {o.ref: o.expr for o in host.outputs if not o.row_sum}
         reason = f"sink: made in the kernel of {host.writes[0]}, where its gradient is in registers"
         moved = [replace(o, expr=o.expr.substitute(inside)).because(reason) for o in self.at(i).outputs]
         inside = {o.ref: o.expr for o in moved}
@@ -152,7 +150,7 @@ def sink_one(s: Schedule) -> Schedule:
     required = set(state_of) | results
     while (fewer := _sink_once(kernels, state_of, results)) is not None:  # what one sinks may let another sink
         kernels = fewer
-    return replace(s, kernels=tuple(drop_unread(kernels, required)))
+    return s.with_kernels(drop_unread(kernels, required))
 
 
 def sink(s: Scheduled) -> Scheduled:

@@ -81,7 +81,7 @@ class Remote(Library):
             build.command(build.find_compiler(target), target, server, str(folder / "server"), extra), folder
         )
         self.path = folder / "server"
-        self.train, self.evaluate = sides(planned.placed.packed)
+        self.train, self.evaluate = sides(planned)
         argv = [target.emulator[0], "-cpu", level.cpu or target.emulator[2], str(self.path)]
         self.guest = Guest(argv, self.plan.arena_bytes)
         self.arena = self.guest  # type: ignore[assignment]

@@ -14,7 +14,6 @@ import pytest
 from helpers import plan, spec
 
 from bnnc import driver
-from bnnc.ir.text import print_program
 
 HERE = Path(__file__).parent
 SPECS = {
@@ -44,9 +43,8 @@ PASSES = ("simplify", "order", "place")
 
 
 def dump(name: str, of: str) -> str:
-    ir = plan(SPECS[name]).trace.results[of]
-    text = "\n".join(print_program(p) for p in ir) if of == "simplify" else str(ir)
-    return f"{SPECS[name]}\n# {of}\n{text}"
+    (show,) = (p.show for p in driver.PIPELINE if p.name == of)
+    return f"{SPECS[name]}\n# {of}\n{show(plan(SPECS[name]).trace.results[of])}"
 
 
 def manifest() -> str:

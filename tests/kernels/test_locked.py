@@ -95,7 +95,7 @@ def test_special_values_reach_the_kernels() -> None:
 
     def values_of(net: str, inputs: Callable[[Planned], Arrays]) -> Arrays:
         planned = plan(DENSE[net])
-        train, _ = sides(planned.placed.packed)
+        train, _ = sides(planned)
         return interpreted(train, interp.init_states(train.program, 7), inputs(planned))
 
     def grey(planned: Planned) -> Arrays:

@@ -29,11 +29,11 @@ def test_the_sum_of_parts_is_the_batch(optimizer: str) -> None:
         f"train {{ batch = 12; optimizer = {optimizer}; }}\n"
     )
     whole, part = plan(text), plan(in_parts(text, 4))
-    program = part.placed.program
+    program = part.trace.results["simplify"].train
     assert program.value["x"].shape[0] == 3
     inputs = batch_of(whole, 1)
     start = interp.init_states(program, 3)
-    _, want = interp.step(whole.placed.program, {**start, **inputs})
+    _, want = interp.step(whole.trace.results["simplify"].train, {**start, **inputs})
     states = start
     for k in range(4):
         assert k == 0 or all((states[n] == start[n]).all() for n in want)

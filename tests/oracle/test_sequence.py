@@ -108,7 +108,7 @@ def test_one_step_is_the_papers(
         horizon,
     )
     planned = plan(text)
-    program = planned.placed.program
+    program = planned.trace.results["simplify"].train
     inputs, states = batch_of(planned, 1), interp.init_states(program, 5)
     values, new = interp.step(program, {**states, **{n: inputs[n] for n in program.inputs}})
     names = {"hx": "rnn1.weight_x", "hs": "rnn1.weight_s", **({"hy": "dense1.weight"} if dense else {})}
@@ -152,7 +152,7 @@ def test_twenty_steps_of_sequences_of_all_lengths(
             steps, features, units, expand, 3, hidden, 11, rule, horizon, f"thermometer({bits}, lengths = on)"
         )
     )
-    program = planned.placed.program
+    program = planned.trace.results["simplify"].train
     states, moved = interp.init_states(program, 5), 0
     names = {"hx": "rnn1.weight_x", "hs": "rnn1.weight_s", **({"hy": "dense1.weight"} if dense else {})}
     constant = {c.name: interp.constant_array(program.value[c.name], c).astype(int) for c in program.constants}

@@ -60,9 +60,9 @@ PASSES = {  # what of the dump is shown, and what to look at
     ),
     "fuse": (
         WHOLE,
-        "A kernel is one anchor (`acc0` is its sum) with expressions on what it loads and stores. The gradient of the "
-        "sums, "
-        "`select(hit, spread, 0)`, is no value any more: it is written into the product that reads it.",
+        "A kernel is one anchor (`acc0` is its sum) with expressions on what it loads and stores; what it stores has "
+        "its type there. The gradient of the sums, `select(hit, spread, 0.0)`, is no value any more: it is written "
+        "into the product that reads it.",
     ),
     "sink": (
         CHANGES,
@@ -75,10 +75,9 @@ PASSES = {  # what of the dump is shown, and what to look at
         "place`).",
     ),
     "pack": (
-        WHOLE,
+        CHANGES,
         "Kernels read and write storages now. `%pixels@0` is the second form of the same bits, 32 rows a word, for the "
-        "product that sums "
-        "over rows; the kernel that makes the first makes this too.",
+        "product that sums over rows; the kernel that makes the first makes this too.",
     ),
     "strip": (
         CHANGES,

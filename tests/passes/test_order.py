@@ -47,7 +47,7 @@ def test_the_write_in_place_comes_after_the_last_read() -> None:
         Ref("n"),
         Ref("s"),
     ]  # as soon as it may: an update frees its gradient
-    assert s.alias == ((Ref("n"), W),)
+    assert s.in_place == ((Ref("n"), W),)
 
 
 def test_data_order_does_not_depend_on_the_order_given() -> None:

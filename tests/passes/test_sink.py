@@ -82,7 +82,7 @@ def test_a_reader_that_can_run_before_is_no_obstacle() -> None:
     assert kernels(text) == ["contract: acc0 = %x x %d; %n = %w - acc0", "reduce_rows: acc0 = sum %w; %r = acc0"]
     ordered = order(sink(fused(HEAD + text))).train
     assert [k.writes for k in ordered.kernels] == [(Ref("r"),), (Ref("n"),)]
-    assert ordered.alias == ((Ref("n"), Ref("w")),)
+    assert ordered.in_place == ((Ref("n"), Ref("w")),)
 
 
 def test_not_if_the_update_reads_something_made_later() -> None:
@@ -144,7 +144,7 @@ def test_row_sums_of_an_update_go_with_it() -> None:
     assert k.anchor.whole_rows and [(str(o.ref), o.row_sum) for o in k.outputs] == [("n", False), ("f", True)]
     assert set(k.reads) == set(map(Ref, "aobh"))
     kernels(WHOLE)
-    assert order(sink(fused(WHOLE))).train.alias == ((Ref("n"), Ref("h")),)  # in place
+    assert order(sink(fused(WHOLE))).train.in_place == ((Ref("n"), Ref("h")),)  # in place
 
 
 def test_row_sums_stay_where_somebody_else_needs_what_they_sum() -> None:

@@ -91,8 +91,8 @@ def change_constant(s: Any) -> Any:
 
 def swap_states(s: Any) -> Any:
     """Two updates in place that go to each other's state."""
-    (a, x), (b, y), *rest = sorted(s.train.alias, key=lambda pair: not pair[1].value.startswith("batchnorm1.beta."))
-    return replace(s, train=replace(s.train, alias=((a, y), (b, x), *rest)))
+    (a, x), (b, y), *rest = sorted(s.train.in_place, key=lambda pair: not pair[1].value.startswith("batchnorm1.beta."))
+    return replace(s, train=replace(s.train, in_place=((a, y), (b, x), *rest)))
 
 
 def move_buffer(placed: Any) -> Any:

@@ -40,25 +40,24 @@ def load(name: str, dtype: str, rows: int, cols: int) -> Expr:
 
 BITS, SIGNS, NUMBERS = load("a", "bit", 8, 6), load("b", "bit", 6, 4), load("d", "f32", 8, 4)
 IMAGE = Geometry(2, 2, 1, 1)  # two samples
-Y = Ref("y")
-MADE = Result(Y, "f32")
+MADE = Result("f32")
 SOME: list[tuple[Anchor, tuple[int, int]]] = [
     (Map(), (8, 6)),
-    (Reduce((Acc(Y, "f32", "sum", NUMBERS),), Axis.ROWS), (8, 4)),
-    (Reduce((Acc(Y, "f32", "max", NUMBERS), Acc(Ref("z"), "i32", "argmax", NUMBERS)), Axis.COLUMNS), (8, 4)),
-    (Fold((Acc(Y, "i32", "sum", load("i", "i16", 8, 4)),), 2), (8, 4)),
-    (Window((Acc(Y, "f32", "max", NUMBERS),), Geometry(2, 2, 2, 2, 2)), (8, 4)),
+    (Reduce((Acc("f32", "sum", NUMBERS),), Axis.ROWS), (8, 4)),
+    (Reduce((Acc("f32", "max", NUMBERS), Acc("i32", "argmax", NUMBERS)), Axis.COLUMNS), (8, 4)),
+    (Fold((Acc("i32", "sum", load("i", "i16", 8, 4)),), 2), (8, 4)),
+    (Window((Acc("f32", "max", NUMBERS),), Geometry(2, 2, 2, 2, 2)), (8, 4)),
     (
-        Group((Acc(Y, "bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), Ref("size"), "i32", (1, 1))),
+        Group((Acc("bool", "winners", load("i", "i16", 8, 4)),), Expr("load", (), Ref("size"), "i32", (1, 1))),
         (8, 4),
     ),
-    (Contract(Result(Y, "i16"), BITS, SIGNS, "nn"), (8, 4)),
+    (Contract(Result("i16"), BITS, SIGNS, "nn"), (8, 4)),
     (Contract(MADE, BITS, NUMBERS, "tn"), (6, 4)),
-    (Contract(Result(Y, "i16"), BITS, load("c", "bit", 8, 4), "tn", load("g", "bool", 8, 6)), (6, 4)),
-    (Convolve(Result(Y, "i16"), BITS, SIGNS, "forward", IMAGE), (8, 4)),
+    (Contract(Result("i16"), BITS, load("c", "bit", 8, 4), "tn", load("g", "bool", 8, 6)), (6, 4)),
+    (Convolve(Result("i16"), BITS, SIGNS, "forward", IMAGE), (8, 4)),
     (Convolve(MADE, NUMBERS, SIGNS, "back", IMAGE), (8, 6)),
     (Convolve(MADE, BITS, NUMBERS, "weight", IMAGE), (6, 4)),
-    (Recur(Result(Y, "i16"), "recur", (BITS, load("w", "bit", 4, 6), load("s", "bit", 4, 4)), 2), (8, 4)),
+    (Recur(Result("i16"), "recur", (BITS, load("w", "bit", 4, 6), load("s", "bit", 4, 4)), 2), (8, 4)),
 ]
 KINDS = [f"{i}_{anchor.title.replace(' ', '_')}" for i, (anchor, _) in enumerate(SOME)]
 
@@ -95,6 +94,17 @@ def test_results_have_the_shape_and_dtype_that_are_promised(anchor: Anchor, doma
     assert all(x.shape == anchor.out_shape(domain) for x in made)
     dtypes = {"f32": np.float32, "i16": np.int16, "i32": np.int32, "bool": np.bool_}
     assert [x.dtype for x in made] == [dtypes[r.dtype] for r in anchor.results]
+
+
+@pytest.mark.parametrize(("anchor", "domain"), SOME, ids=KINDS)
+def test_an_anchor_says_the_ops_that_it_is_made_of(anchor: Anchor, domain: tuple[int, int]) -> None:
+    made = None
+    for e in anchor.calls(domain):
+        assert OPS[e.op].infer(e.args, dict(e.attr or ())) == (e.shape, e.dtype)
+        part, there = anchor_of(Op(e.op, (), "y", e.attr or ()), e.args, Value("y", e.shape, e.dtype))
+        assert there == domain
+        made = part if made is None else made.joined(part)
+    assert made == (None if isinstance(anchor, Map) else anchor)
 
 
 @pytest.mark.parametrize(("anchor", "domain"), SOME, ids=KINDS)

@@ -83,7 +83,7 @@ def test_what_the_interpreter_sees_lies_in_the_ranges(name: str, seed: int) -> N
         for s in program.states:  # what an update keeps them in
             if s.limit:
                 env[s.name] = np.clip(env[s.name], -s.limit, s.limit - 1)
-        values = env | run_kernels(ps.schedule, ps.kernels, {}, dict(env), ps.loops, ps.storage)
+        values = env | run_kernels(ps, {}, dict(env))
         for call in (x for x in calls(planned.placed) if x.schedule is ps):
             seen += check(call, stated[call.name], values)
     assert seen > 5

@@ -11,6 +11,7 @@ from bnnc import driver
 from bnnc.ir.dtype import Packing
 from bnnc.ir.ref import Ref, Side
 from bnnc.sched.expr import LONG, Expr, Written, role
+from bnnc.sched.text import print_schedule
 
 
 def load(name: str) -> Expr:
@@ -101,5 +102,6 @@ def test_generated_kernels_are_written_in_the_names_of_the_network() -> None:
 
 
 def test_dumps_fit_on_a_screen() -> None:
-    texts = [str(plan(spec((8, 6, 3), rule=rule)).trace.results["order"]) for rule in ("edge", "standard")]
+    orders = [plan(spec((8, 6, 3), rule=rule)).trace.results["order"] for rule in ("edge", "standard")]
+    texts = [print_schedule(s) for both in orders for s in both]
     assert max(len(line) for text in texts for line in text.splitlines()) <= 120

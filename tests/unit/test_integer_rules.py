@@ -28,7 +28,7 @@ def run(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, str]]:
     """(states before, states after, all values, results by role) of one step of the schedules' Program."""
     planned = plan(text)
-    p = planned.placed.program
+    p = planned.trace.results["simplify"].train
     before = interp.init_states(p, 7)
     values, after = interp.step(p, {**before, **batch_of(planned, seed)})
     return before, after, values, dict(p.results)

@@ -94,10 +94,11 @@ def test_each_ir_is_readable(net: str, tmp_path: Path, monkeypatch: pytest.Monke
     text = dumped(tmp_path / "d")
     assert "\n  conv1: conv(channels=64" in text["check"] and "-> real[10, 10, 64]  line 2\n" in text["check"]
     assert "loop over" not in text["pack"]
-    assert re.search(
-        r"\nloop over \d+ strips of (rows|columns): kernels \d+ to \d+ holding \S.*\n  \S+: %\S+ <- \w+( \w+)?\(",
-        text["strip"],
+    loop = (
+        r"\nloop over \d+ strips of (rows|columns), one strip of %\S.*"
+        r"\n  kernel \w+ \[\d+, \d+\]  @forward \w+\n    strips of %"
     )
+    assert re.search(loop, text["strip"])
     assert all(len(t.splitlines()) > 10 for t in text.values() if t != "(unchanged)\n")
 
 

@@ -10,13 +10,12 @@ from typing import Self
 import numpy as np
 
 from ...diag import InternalError
-from ...ir.dtype import NUMPY, Axis
+from ...ir.dtype import Axis
 from ...ir.image import Geometry, geometry
-from ...ir.ops import OPS, Array
+from ...ir.ops import Array
 from ...ir.program import Op, Value
-from ...ir.ref import Ref
 from ..expr import Expr, Shape
-from .base import ELEMENTS, Anchor, Evaluate, NoStrip, Result, Strip, Terms
+from .base import ELEMENTS, Anchor, Evaluate, Made, NoStrip, Result, Strip, Terms
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,9 @@ class Accumulation(Anchor):
     def evaluated(self, domain: Shape) -> tuple[tuple[Expr, Shape], ...]:
         return tuple((c.expr, domain) for c in self.accs)
 
+    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
+        return super().run(lambda e: np.broadcast_to(value(e), domain), domain)
+
     def terms(self, domain: Shape) -> Terms:
         return Terms(added=prod(domain) * len(self.accs))
 
@@ -74,7 +76,10 @@ class Reduce(Accumulation):
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
-        return cls((Acc(Ref(made.name), made.dtype, op["how"], inputs[0]),), Axis(op["axis"])), inputs[0].shape
+        return cls((Acc(made.dtype, op["how"], inputs[0]),), Axis(op["axis"])), inputs[0].shape
+
+    def call(self, n: int) -> Made:
+        return "reduce", (self.accs[n].expr,), {"how": self.accs[n].how, "axis": int(self.axis)}
 
     @property
     def title(self) -> str:
@@ -86,15 +91,6 @@ class Reduce(Accumulation):
 
     def out_shape(self, domain: Shape) -> Shape:
         return (1, domain[1]) if self.axis is Axis.ROWS else (domain[0], 1)
-
-    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
-        return [
-            np.asarray(
-                OPS["reduce"].run([np.broadcast_to(value(c.expr), domain)], {"how": c.how, "axis": self.axis}, c.dtype),
-                NUMPY[c.dtype],
-            )
-            for c in self.accs
-        ]
 
     def narrow(self, strip: Strip) -> Self:
         if self.axis is Axis.COLUMNS or strip.axis is Axis.ROWS:
@@ -112,19 +108,13 @@ class Fold(Accumulation):
 
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
-        return cls((Acc(Ref(made.name), made.dtype, "sum", inputs[0]),), op["steps"]), inputs[0].shape
+        return cls((Acc(made.dtype, "sum", inputs[0]),), op["steps"]), inputs[0].shape
+
+    def call(self, n: int) -> Made:
+        return "fold", (self.accs[n].expr,), {"steps": self.steps}
 
     def out_shape(self, domain: Shape) -> Shape:
         return domain[0] // self.steps, domain[1]
-
-    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
-        return [
-            np.asarray(
-                OPS["fold"].run([np.broadcast_to(value(c.expr), domain)], {"steps": self.steps}, c.dtype),
-                NUMPY[c.dtype],
-            )
-            for c in self.accs
-        ]
 
 
 @dataclass(frozen=True)
@@ -140,8 +130,13 @@ class Window(Accumulation):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         attrs = dict(op.attrs)
-        acc = Acc(Ref(made.name), made.dtype, op["how"], inputs[0], attrs.get("plane", 0))
+        acc = Acc(made.dtype, op["how"], inputs[0], attrs.get("plane", 0))
         return cls((acc,), geometry(attrs)), inputs[0].shape
+
+    def call(self, n: int) -> Made:
+        c = self.accs[n]
+        plane = {"plane": c.plane} if c.how == "route" else {}
+        return "window", (c.expr,), {"how": c.how, "geometry": astuple(self.geometry), **plane}
 
     @property
     def expr(self) -> Expr:
@@ -167,12 +162,6 @@ class Window(Accumulation):
     def out_shape(self, domain: Shape) -> Shape:
         return self.geometry.samples(domain[0]) * self.geometry.out_pixels, domain[1]
 
-    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
-        image = {"geometry": astuple(self.geometry)}
-        return [
-            OPS["window"].run([value(c.expr)], image | {"how": c.how, "plane": c.plane}, c.dtype) for c in self.accs
-        ]
-
     def narrow(self, strip: Strip) -> Self:
         return self.mapped(strip.cut)
 
@@ -189,7 +178,10 @@ class Group(Accumulation):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         x, size = inputs
-        return cls((Acc(Ref(made.name), made.dtype, op.kind, x),), size), made.shape
+        return cls((Acc(made.dtype, op.kind, x),), size), made.shape
+
+    def call(self, n: int) -> Made:
+        return self.accs[n].how, (self.accs[n].expr, self.size), {}
 
     @property
     def operands(self) -> tuple[Expr, ...]:
@@ -201,6 +193,3 @@ class Group(Accumulation):
 
     def mapped(self, change: Callable[[Expr], Expr]) -> Self:
         return replace(super().mapped(change), size=change(self.size))
-
-    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
-        return [OPS[c.how].run([value(c.expr), value(self.size)], {}, c.dtype) for c in self.accs]

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
 
 from ...diag import InternalError
-from ...ir.dtype import Axis, Packing
-from ...ir.ops import Array
+from ...ir.dtype import NUMPY, Axis, Packing
+from ...ir.ops import OPS, Array
 from ...ir.program import Op, Value
 from ...ir.ref import Ref
 from ..expr import Expr, Shape
 
 Evaluate = Callable[[Expr], Array]
+Made = tuple[str, tuple[Expr, ...], dict[str, Any]]  # an op, what it reads, its attributes
 ELEMENTS = "elements"  # the walk over a matrix, element by element
 
 
 @dataclass(frozen=True)
 class Result:
-    """A value of the IR that an anchor computes; expressions on what is stored name it by its number (``acc``)."""
+    """What an anchor computes; expressions on what is stored name it by its number (``acc``)."""
 
-    ref: Ref
     dtype: str
 
 
@@ -76,8 +78,20 @@ class Anchor:
 
     @property
     def results(self) -> tuple[Result, ...]:
-        """The values of the IR that it computes; ``acc`` counts them from 0."""
+        """What it computes; ``acc`` counts them from 0."""
         return ()
+
+    def call(self, n: int) -> Made:
+        """What computes result ``n``: what :meth:`of` was given."""
+        raise InternalError(f"{type(self).__name__} has no result {n}")
+
+    def calls(self, domain: Shape) -> tuple[Expr, ...]:
+        """Each result as an expression: its op on the operands."""
+        made = ((*self.call(n), r.dtype) for n, r in enumerate(self.results))
+        shape = self.out_shape(domain)
+        return tuple(
+            Expr(op, args, tuple(sorted(attrs.items())) or None, dtype, shape) for op, args, attrs, dtype in made
+        )
 
     @property
     def operands(self) -> tuple[Expr, ...]:
@@ -129,7 +143,8 @@ class Anchor:
 
     def run(self, value: Evaluate, domain: Shape) -> list[Array]:
         """The results, from the op table's functions."""
-        return []
+        calls = ((e.op, [value(a) for a in e.args], dict(e.attr or ()), e.dtype) for e in self.calls(domain))
+        return [np.asarray(OPS[op].run(xs, attrs, dtype), NUMPY[dtype]) for op, xs, attrs, dtype in calls]
 
     def narrow(self, strip: Strip) -> Self:
         """As it is in a strip."""

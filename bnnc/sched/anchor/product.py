@@ -9,11 +9,11 @@ from typing import Any, ClassVar, Self
 
 from ...ir.dtype import ONE_BIT, Axis, Packing
 from ...ir.image import Geometry, geometry
-from ...ir.ops import OPS, Array, contract_dims
+from ...ir.ops import contract_dims
 from ...ir.program import Op, Value
 from ...ir.ref import Ref
 from ..expr import Expr, Shape
-from .base import Anchor, Evaluate, NoStrip, Result, Strip, Terms
+from .base import Anchor, Made, NoStrip, Result, Strip, Terms
 
 ROWS, COLUMNS, ACROSS = Packing
 Pairs = dict[str, tuple[Packing, Packing]]  # packing of the left and the right operand, by form
@@ -60,7 +60,13 @@ class Contract(Product):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         a, *gate, b = inputs
-        return cls(Result(Ref(made.name), made.dtype), a, b, op["form"], *gate), made.shape
+        return cls(Result(made.dtype), a, b, op["form"], *gate), made.shape
+
+    def call(self, n: int) -> Made:
+        form = {"form": self.form}
+        if self.gate is None:
+            return "contract", (self.a, self.b), form
+        return "contract_gated", (self.a, self.gate, self.b), form
 
     @property
     def title(self) -> str:
@@ -99,10 +105,6 @@ class Contract(Product):
         size = "  (M Q N = {} {} {})".format(*self.dims) if sizes else ""
         return [f"{show(self.a)} x {show(self.b)}{size}" + (f" where {show(self.gate)}" if self.gate else "")]
 
-    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
-        op, gate = ("contract", []) if self.gate is None else ("contract_gated", [value(self.gate)])
-        return [OPS[op].run([value(self.a), *gate, value(self.b)], {"form": self.form}, self.result.dtype)]
-
 
 @dataclass(frozen=True)
 class Convolve(Product):
@@ -123,7 +125,11 @@ class Convolve(Product):
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         form, g = op.kind.partition("_")[2] or "forward", geometry(dict(op.attrs))
         a, b = inputs
-        return cls(Result(Ref(made.name), made.dtype), a, b, form, g, op["groups"], op["fill"]), made.shape
+        return cls(Result(made.dtype), a, b, form, g, op["groups"], op["fill"]), made.shape
+
+    def call(self, n: int) -> Made:
+        attrs = {"geometry": astuple(self.geometry), "groups": self.groups, "fill": self.fill}
+        return "convolve" if self.form == "forward" else f"convolve_{self.form}", self.operands, attrs
 
     @property
     def title(self) -> str:
@@ -158,11 +164,6 @@ class Convolve(Product):
     def describe(self, show: Callable[[Expr], str] = str, sizes: bool = False) -> list[str]:
         return [f"{show(self.a)} * {show(self.b)}" + (f"  ({self.geometry})" if sizes else "")]
 
-    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
-        op = "convolve" if self.form == "forward" else f"convolve_{self.form}"
-        attrs = {"geometry": astuple(self.geometry), "groups": self.groups, "fill": self.fill}
-        return [OPS[op].run([value(self.a), value(self.b)], attrs, self.result.dtype)]
-
     def narrow(self, strip: Strip) -> Self:
         if self.groups > 1 or (strip.axis is Axis.ROWS and self.form == "weight"):
             raise NoStrip
@@ -190,7 +191,11 @@ class Recur(Product):
     @classmethod
     def of(cls, op: Op, inputs: Sequence[Expr], made: Value) -> tuple[Anchor, Shape]:
         first: Any = dict(op.attrs).get("first", 0)
-        return cls(Result(Ref(made.name), made.dtype), op.kind, tuple(inputs), op["steps"], first), made.shape
+        return cls(Result(made.dtype), op.kind, tuple(inputs), op["steps"], first), made.shape
+
+    def call(self, n: int) -> Made:
+        first = {"first": self.first} if self.op == "recur_back" else {}
+        return self.op, self.inputs, {"steps": self.steps, **first}
 
     @property
     def title(self) -> str:
@@ -213,7 +218,3 @@ class Recur(Product):
 
     def describe(self, show: Callable[[Expr], str] = str, sizes: bool = False) -> list[str]:
         return [f"{self.op}({', '.join(map(show, self.inputs))})" + (f", {self.steps} steps" if sizes else "")]
-
-    def run(self, value: Evaluate, domain: Shape) -> list[Array]:
-        attrs = {"steps": self.steps, "first": self.first}
-        return [OPS[self.op].run([value(e) for e in self.inputs], attrs, self.result.dtype)]
