@@ -299,13 +299,19 @@ class Library:
         for n in side.program.inputs:
             self.write(side.place(Ref(n)), inputs[n])
 
+    def in_order(self, side: Side) -> Iterator[int]:
+        """Kernels as they run, those of a loop once a strip; each must run before the next is asked for."""
+        loops = any(p.loops for p in self.planned.placed.packed)
+        i, end = side.first, side.first + len(side.packed.kernels)
+        while i < end:
+            yield i
+            i = self.c.bnnc_test_next(i) if loops else i + 1
+
     def step(self, side: Side, inputs: Mapping[str, np.ndarray], level: int = 0, nt: int = 1) -> Arrays:
         """All kernels of a side in order; its results (loss, pred)."""
         self.load(side, inputs)
-        i, end = side.first, side.first + len(side.packed.kernels)
-        while i < end:
+        for i in self.in_order(side):
             self.run(i, level, nt)
-            i = self.c.bnnc_test_next(i) if any(p.loops for p in self.planned.placed.packed) else i + 1
         return {role: self.read(side.place(Ref(v))) for role, v in side.program.results}
 
 

@@ -785,6 +785,24 @@ STRIPS = {
         optimizer="adam(v = elide)",
         batch=6,
     ),
+    # whole maxima between two loops over samples, sums that grow in them
+    "i8": net(
+        "8, 8, 3",
+        f"conv 64 padding = same; {BN}",
+        f"conv 64 padding = same; {POOL}",
+        f"conv 32; {BN}",
+        rule="edge(gradient = i8)",
+        batch=6,
+    ),
+    "i8-both": net(
+        "8, 8, 1",
+        f"conv 32; {BN}",
+        f"conv 64 padding = same; {BN}",
+        f"conv 33; {BN}",
+        rule="edge(gradient = i8, rounding = nearest, state = i8)",
+        optimizer="adam(v = elide)",
+        batch=6,
+    ),
     "bop": net(
         "8, 8, 3",
         f"conv 64 padding = same; {BN}",
@@ -842,6 +860,7 @@ SPARED = {
     ),
 }
 PROVED["spared"] = SPARED["drtp"]
+PROVED["strips-i8"] = STRIPS["i8"].replace("train {", "train { recompute = on;")
 # Steps in Triton's interpreter; strips of columns and of rows, of all forms of a convolution, and values made again
 SMALL_STRIPS = {
     "both": net(
@@ -850,6 +869,7 @@ SMALL_STRIPS = {
     "windows": net(
         "4, 4, 2", f"conv 8 kernel = 1; {BN}", f"conv 64 kernel = 1; {POOL}", f"conv 8 kernel = 1; {BN}", batch=4
     ),
+    "sums": net("5, 5, 1", f"conv 32 kernel = 2; {BN}", f"conv 32 kernel = 2; {BN}", kind="bit", rule=I8, batch=4),
 }
 
 

@@ -141,6 +141,14 @@ class Draft:
         cuts = tuple(c if c.last < at else c.moved(len(new)) for c in self.cuts)
         return Draft((*self.nodes[:at], *new, *self.nodes[at:]), cuts)
 
+    def spread(self, node: Node, begin: Node, among: Node, end: Node) -> Draft:
+        """With three nodes in the place of one: the second where it stood, the others before and behind its loop."""
+        d = self.swap({node: among})
+        at = self.place[node]
+        cut = self.loop_of.get(at)
+        first, last = (cut.first, cut.last) if cut else (at, at)
+        return d.insert(last + 1, [end]).insert(first, [begin])
+
     def gather(self, nodes: Iterable[Node], axis: Axis, ways: tuple[int, ...]) -> Draft:
         """With these nodes next to each other in a loop; whatever must run between them joins it.
 

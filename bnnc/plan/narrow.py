@@ -31,14 +31,22 @@ class Narrow(Strip):
     def __init__(self, k: Kernel, axis: Axis, parts: int) -> None:
         self.axis, self.parts, self.moves = axis, parts, {}  # type: tuple[Axis, int, dict[Ref, str]]
         self.extent = k.domain[axis]
-        if self.extent % parts or any(o.row_sum for o in k.outputs):
+        if any(o.row_sum for o in k.outputs):
             raise NoStrip
-        anchor = k.anchor.narrow(self)
-        outputs = tuple(replace(o, expr=self.cut(o.expr)) for o in k.outputs)
+        if k.running and axis is Axis.ROWS:  # what it adds up is cut, the sums are not
+            (anchor, domain), see, move = k.anchor.summed(self, k.domain), self.fixed, ""
+        else:
+            self.share(self.extent)
+            anchor, domain, see, move = k.anchor.narrow(self), part(k.domain, axis, parts), self.cut, MOVE[axis]
+        outputs = tuple(replace(o, expr=see(o.expr)) for o in k.outputs)
         for o in k.outputs:
-            self.note(o.ref, MOVE[axis])
-        domain = part(k.domain, axis, parts)
+            self.note(o.ref, move)
         self.kernel = replace(k, anchor=anchor, domain=domain, outputs=outputs, moves=tuple(self.moves.items()))
+
+    def share(self, extent: int) -> int:
+        if extent % self.parts:
+            raise NoStrip
+        return extent // self.parts
 
     def note(self, ref: Ref, move: str) -> None:
         """Say how the kernel sees a storage move: ``rows``, ``columns``, ``taps``, or "" for all of it.  Raises NoStrip

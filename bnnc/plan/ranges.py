@@ -163,8 +163,8 @@ def ranges(ps: PackedSchedule) -> dict[Ref, Range]:
         if s.dtype in INTEGERS:
             n = limit.get(name.value, 0)
             found[name] = (-n, n - 1) if n else whole(s.dtype)
+    strips = ps.strips
     for k in ps.kernels:
-        for name, x in _outputs(k, found).items():
-            if name in found:
-                found[name] = x
+        for _ in range(strips.get(k.name, 1) if k.running else 1):  # each strip adds to the sums of those before
+            found |= {name: x for name, x in _outputs(k, found).items() if name in found}
     return found

@@ -37,7 +37,7 @@ class Sparer(Stripper):
 
     def by_samples(self, d: Draft, value: Ref) -> Draft | None:
         """``d`` with ``value`` made for some samples at a time, for all its readers together."""
-        if value not in d.writers or [axis for axis, _, _ in self.runs(d, value)] != [Axis.ROWS]:
+        if value not in d.writers or [axis for axis, _, _ in self.runs(d, value)[1]] != [Axis.ROWS]:
             return None
         return self.around(d, value)
 

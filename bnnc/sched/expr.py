@@ -65,13 +65,13 @@ class Expr:
         """
         return {a.attr for e in self.walk() if e.op in FROM_MEMORY for a in e.args if a.op == "load"}
 
-    def substitute(self, table: Mapping[Ref, Expr]) -> Expr:
-        """Replace loads of these values."""
+    def substitute(self, table: Mapping[Any, Expr], leaf: str = "load") -> Expr:
+        """Replace loads of these values, or other leaves by their attribute."""
         memo: dict[Expr, Expr] = {}
 
         def go(e: Expr) -> Expr:
             if e not in memo:
-                if e.op == "load" and e.attr in table:
+                if e.op == leaf and e.attr in table:
                     memo[e] = table[e.attr]
                 else:
                     args = tuple(go(a) for a in e.args)

@@ -95,6 +95,11 @@ class Kernel:
         """The values that it stores."""
         return tuple(o.ref for o in self.outputs)
 
+    @cached_property
+    def running(self) -> bool:
+        """Does it add its sums to those that are in memory: of the strips before?"""
+        return any(o.ref in o.expr.loads() for o in self.outputs)
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -10,7 +10,7 @@ import pytest
 from helpers import plan
 from nets import STRIPS, on
 
-from bnnc.ir.dtype import Axis
+from bnnc.ir.dtype import INTEGERS, Axis
 from bnnc.ir.ref import Ref, Side
 from bnnc.plan.check import check_plan
 from bnnc.plan.place import live_bytes, place, timeline
@@ -48,7 +48,32 @@ def test_both_axes_and_second_makings_occur() -> None:
     assert any(ps.storage[n].shape[1] == 16 for ps in packed for loop in ps.loops for n in loop.inside)
 
 
-@pytest.mark.parametrize("name", ["rows", "pool-overlap"])
+def test_sums_of_whole_numbers_grow_strip_by_strip() -> None:
+    """A maximum of the whole matrix stands between two loops over samples: its sums begin before the first and are read
+    behind it, and what they are made of is made again for the second, in which a weight's gradient grows.
+    """
+    ps = plan(on(STRIPS["i8"])).placed.train
+    grown = [i for i, k in enumerate(ps.kernels) if k.running]
+    assert [ps.kernels[i].anchor.title for i in grown] == ["reduce_rows", "convolve weight"]
+    loops = [next(loop for loop in ps.loops if loop.first <= i <= loop.last) for i in grown]
+    assert [loop.axis for loop in loops] == [Axis.ROWS] * 2 and loops[0].last < loops[1].first
+    assert {n.first for n in loops[0].inside} & {n.first for n in loops[1].inside}
+    for i, loop in zip(grown, loops, strict=True):
+        for n in ps.kernels[i].writes:
+            places = [j for j, k in enumerate(ps.kernels) if n in (*k.reads, *k.writes)]
+            assert [j for j in places if loop.first <= j <= loop.last] == [i]
+            assert places[0] < loop.first and loop.last < places[-1] and n not in ps.kernels[places[-1]].writes
+
+
+@pytest.mark.parametrize("name", STRIPS)
+def test_the_order_of_a_sum_of_floats_stays(name: str) -> None:
+    for ps in plan(on(STRIPS[name])).placed.packed:
+        grown = [k for k in ps.kernels if k.running]
+        assert all(r.dtype in INTEGERS for k in grown for r in k.anchor.results)
+        assert not grown or "i8" in name
+
+
+@pytest.mark.parametrize("name", ["rows", "pool-overlap", "i8"])
 def test_the_pass_keeps_all_bits(name: str) -> None:
     """Interpreted before and after, down to the arena's bytes."""
     plan(on(STRIPS[name]), verify=2)

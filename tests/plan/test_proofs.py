@@ -148,7 +148,7 @@ def both_steps(lib: Library, fill: int, states: Arrays, inputs: Arrays, skip: in
     lib.set_states(states)
     for side in (lib.train, lib.evaluate):
         lib.load(side, inputs)
-        for i in range(side.first, side.first + len(side.packed.kernels)):
+        for i in lib.in_order(side):
             if i != skip:
                 lib.run(i)
     return lib.arena.copy()

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from ...diag import InternalError
-from ...ir.dtype import Axis
+from ...ir.dtype import INTEGERS, Axis
 from ...ir.image import Geometry, geometry
 from ...ir.ops import Array
 from ...ir.program import Op, Value
@@ -96,6 +96,11 @@ class Reduce(Accumulation):
         if self.axis is Axis.COLUMNS or strip.axis is Axis.ROWS:
             raise NoStrip
         return self.mapped(strip.cut)
+
+    def summed(self, strip: Strip, domain: Shape) -> tuple[Self, Shape]:
+        if self.axis is Axis.COLUMNS or any(c.how not in ("sum", "max") or c.dtype not in INTEGERS for c in self.accs):
+            raise NoStrip
+        return self.mapped(strip.cut), (strip.share(domain[0]), domain[1])
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,9 @@ class Strip(Protocol):
     def taps(self, e: Expr) -> Expr:
         """The rows of the strip's channels move at each position of a filter."""
 
+    def share(self, extent: int) -> int:
+        """A strip's part of the rows or columns."""
+
 
 class NoStrip(Exception):
     """A kernel cannot run strip by strip."""
@@ -148,6 +151,12 @@ class Anchor:
 
     def narrow(self, strip: Strip) -> Self:
         """As it is in a strip."""
+        raise NoStrip
+
+    def summed(self, strip: Strip, domain: Shape) -> tuple[Self, Shape]:
+        """As it is in a strip of the rows that it adds up, where the sums of strips add up to the same bits; with its
+        domain there.
+        """
         raise NoStrip
 
 

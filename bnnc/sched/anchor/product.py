@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, replace
 from math import prod
 from typing import Any, ClassVar, Self
 
-from ...ir.dtype import ONE_BIT, Axis, Packing
+from ...ir.dtype import INTEGERS, ONE_BIT, Axis, Packing
 from ...ir.image import Geometry, geometry
 from ...ir.ops import contract_dims
 from ...ir.program import Op, Value
@@ -171,6 +171,12 @@ class Convolve(Product):
             return replace(self, a=strip.cut(self.a), b=strip.fixed(self.b))
         a = strip.fixed(self.a)
         return replace(self, a=a, b=strip.taps(self.b) if self.form == "back" else strip.cut(self.b))
+
+    def summed(self, strip: Strip, domain: Shape) -> tuple[Self, Shape]:
+        if self.form != "weight" or self.groups > 1 or self.result.dtype not in INTEGERS:
+            raise NoStrip
+        strip.share(self.b.shape[0])
+        return self.mapped(strip.cut), domain
 
 
 @dataclass(frozen=True)
