@@ -3,6 +3,8 @@
     python benchmarks/accuracy.py --data MNIST_FOLDER                      # 50 epochs each; accuracy.json and .md
     python benchmarks/accuracy.py --network cnv_half --data FILE.bnnd      # 15 epochs each; accuracy_cnv_half.json and
     .md
+    python benchmarks/accuracy.py --network mlp_whole --data MNIST_FOLDER --seeds 3   # `edge` in whole numbers
+    python benchmarks/accuracy.py --network cnv_half_whole --data FILE.bnnd --seeds 3
 
 Written to a new folder, accuracy-1 or the next that is free, unless told; benchmarks/results holds those of --out
 benchmarks/results.
@@ -19,16 +21,18 @@ import contextlib
 import itertools
 import json
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import bnnc
 from bnnc import data as datafiles
+from bnnc.study.results import interval
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
@@ -45,6 +49,10 @@ class Task:
     runs: tuple[tuple[str, str], ...]
 
 
+WHOLE = tuple(
+    (rule, "adam(lr = 1e-3, v = elide)")
+    for rule in ("edge", "edge(gradient = i8)", "edge(state = i8)", "edge(gradient = i8, state = i8)")
+)
 TASKS = {
     "mlp": Task(
         "MNIST, 784-256x4-10, 8-bit input, batch 100",
@@ -72,6 +80,7 @@ TASKS = {
         ),
     ),
 }
+TASKS |= {f"{name}_whole": replace(task, runs=WHOLE) for name, task in TASKS.items()}
 
 
 def train(task: Task, rule: str, optimizer: str, seed: int, epochs: int, data: Path) -> dict[str, Any]:
@@ -113,6 +122,11 @@ def train(task: Task, rule: str, optimizer: str, seed: int, epochs: int, data: P
         }
 
 
+def of(runs: list[dict[str, Any]], what: str) -> str:
+    """The mean over seeds, in percent; with its interval if there are some."""
+    return interval([r[what] / 100 for r in runs]).percent()
+
+
 def new_folder() -> Path:
     """The first of accuracy-1, accuracy-2, ... here that there is not, made."""
     for n in itertools.count(1):
@@ -126,7 +140,7 @@ def main() -> None:
     args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     args.add_argument("--network", choices=list(TASKS), default="mlp")
     args.add_argument("--data", type=Path, required=True)
-    args.add_argument("--epochs", type=int, help="default: mlp 50, cnv_half 15")
+    args.add_argument("--epochs", type=int, help="default: 50 of MNIST, 15 of CIFAR-10")
     args.add_argument("--seeds", type=int, default=1)
     args.add_argument("--out", type=Path, help="folder for the results (default: a new one, accuracy-N)")
     a = args.parse_args()
@@ -147,6 +161,9 @@ def main() -> None:
         "machine": platform.machine(),
     }
     file.with_suffix(".json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
+    rows = [
+        (of_rule, list(runs)) for of_rule, runs in itertools.groupby(results, lambda r: (r["rule"], r["optimizer"]))
+    ]
     lines = [
         f"# Test accuracy on {task.title}",
         "",
@@ -156,10 +173,12 @@ def main() -> None:
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r['rule']} | `{r['optimizer']}` | {r['epochs']} | {r['best']:.2f} | {r['last']:.2f} | {r['arena_bytes']:,}"
-        f" | {r['seconds']} |"
-        for r in results
+        f"| {rule} | `{optimizer}` | {epochs} | {of(runs, 'best')} | {of(runs, 'last')} | {runs[0]['arena_bytes']:,}"
+        f" | {statistics.median(r['seconds'] for r in runs)} |"
+        for (rule, optimizer), runs in rows
     ]
+    if a.seeds > 1:
+        lines += ["", f"{a.seeds} seeds: mean ± 95 % interval (Student's t); the median of seconds."]
     if a.data.suffix == ".bnnd":
         facts = datafiles.info(a.data)
         lines += ["", f"{facts['n_train']:,} training and {facts['n_test']:,} test images."]
