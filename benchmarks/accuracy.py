@@ -127,6 +127,29 @@ def of(runs: list[dict[str, Any]], what: str) -> str:
     return interval([r[what] / 100 for r in runs]).percent()
 
 
+def table(task: Task, command: str, results: list[dict[str, Any]]) -> list[str]:
+    """The results for people, a row a rule and optimiser."""
+    rows = [
+        (of_rule, list(runs)) for of_rule, runs in itertools.groupby(results, lambda r: (r["rule"], r["optimizer"]))
+    ]
+    lines = [
+        f"# Test accuracy on {task.title}",
+        "",
+        f"`{command}`",
+        "",
+        "| rule | optimiser | epochs | best test % | last test % | arena bytes | seconds, 1 thread |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {rule} | `{optimizer}` | {runs[0]['epochs']} | {of(runs, 'best')} | {of(runs, 'last')} |"
+        f" {runs[0]['arena_bytes']:,} | {statistics.median(r['seconds'] for r in runs)} |"
+        for (rule, optimizer), runs in rows
+    ]
+    if (seeds := len(rows[0][1])) > 1:
+        lines += ["", f"{seeds} seeds: mean ± 95 % interval (Student's t); the median of seconds."]
+    return lines
+
+
 def new_folder() -> Path:
     """The first of accuracy-1, accuracy-2, ... here that there is not, made."""
     for n in itertools.count(1):
@@ -161,24 +184,7 @@ def main() -> None:
         "machine": platform.machine(),
     }
     file.with_suffix(".json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
-    rows = [
-        (of_rule, list(runs)) for of_rule, runs in itertools.groupby(results, lambda r: (r["rule"], r["optimizer"]))
-    ]
-    lines = [
-        f"# Test accuracy on {task.title}",
-        "",
-        f"`{about['command']}`",
-        "",
-        "| rule | optimiser | epochs | best test % | last test % | arena bytes | seconds, 1 thread |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {rule} | `{optimizer}` | {epochs} | {of(runs, 'best')} | {of(runs, 'last')} | {runs[0]['arena_bytes']:,}"
-        f" | {statistics.median(r['seconds'] for r in runs)} |"
-        for (rule, optimizer), runs in rows
-    ]
-    if a.seeds > 1:
-        lines += ["", f"{a.seeds} seeds: mean ± 95 % interval (Student's t); the median of seconds."]
+    lines = table(task, about["command"], results)
     if a.data.suffix == ".bnnd":
         facts = datafiles.info(a.data)
         lines += ["", f"{facts['n_train']:,} training and {facts['n_test']:,} test images."]
