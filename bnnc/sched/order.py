@@ -9,7 +9,8 @@ and is copied at the end.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from ..diag import InternalError
@@ -20,7 +21,7 @@ from .anchor import Map
 from .expr import Expr
 from .kernel import Kernel, Output, Schedule, Scheduled, Where
 
-SEARCHED = 256  # kernels of the longest schedule that is searched
+SEARCHED = 256  # kernels of the longest schedule that is searched: an order is a string of bytes
 BEAM = 48  # orders that are kept after each kernel
 BRANCHES = 8  # ready kernels that each of them may go on with
 
@@ -87,58 +88,67 @@ class _Bytes:
     """How many bytes of temporaries are alive while kernels run in some order.  States have their place already."""
 
     def __init__(self, kernels: list[Kernel], p: Program, alias: Mapping[Ref, Ref]) -> None:
-        self.kernels = kernels
         values = {Ref(v.name): v for v in p.values if v.name not in p.state_names}
-        self.size = {n: value_bytes(v.shape, v.dtype) for n, v in values.items() if n not in alias}
+        size = {n: value_bytes(v.shape, v.dtype) for n, v in values.items() if n not in alias}
         kept = {Ref(v) for _, v in p.results} | {Ref("labels")}
-        self.readers: dict[Ref, int] = {n: 0 for n in self.size}  # as bits: one a kernel
+        readers = dict.fromkeys(size, 0)  # as bits: one a kernel
         for i, k in enumerate(kernels):
             for n in k.reads:
-                if n in self.size:
-                    self.readers[n] |= 1 << i
-        self.ends = [[n for n in {*k.reads, *k.writes} if n in self.size and n not in kept] for k in kernels]
+                if n in size:
+                    readers[n] |= 1 << i
         constants = {Ref(c.name) for c in p.constants}
-        self.size |= dict.fromkeys(constants & set(self.size), 0)
-        self.start = sum(self.size[Ref(n)] for n in p.inputs)
+        size |= dict.fromkeys(constants & set(size), 0)
+        self.made = [sum(size.get(n, 0) for n in k.writes) for k in kernels]
+        ends = [[n for n in {*k.reads, *k.writes} if n in size and n not in kept] for k in kernels]
+        self.ends = [[(readers[n], size[n]) for n in some] for some in ends]  # a value dies when its readers have run
+        self.start = sum(size[Ref(n)] for n in p.inputs)
 
     def run(self, i: int, done: int, live: int) -> tuple[int, int]:
         """Bytes while kernel ``i`` runs after the kernels ``done`` (bits), and after it."""
-        during = live + sum(self.size.get(n, 0) for n in self.kernels[i].writes)
-        done |= 1 << i
-        return during, during - sum(self.size[n] for n in self.ends[i] if not self.readers[n] & ~done)
+        during, left = live + self.made[i], ~(done | 1 << i)
+        return during, during - sum([size for readers, size in self.ends[i] if not readers & left])
 
-    def peak(self, order: list[int]) -> int:
-        """The most bytes that are alive at once when kernels run in this order."""
+    def peak(self) -> int:
+        """The most bytes that are alive at once when all kernels run as they stand."""
         done, live, peak = 0, self.start, 0
-        for i in order:
+        for i in range(len(self.made)):
             during, live = self.run(i, done, live)
             done, peak = done | 1 << i, max(peak, during)
         return peak
 
 
-def _thrifty(first: list[int], before: list[set[int]], cost: _Bytes) -> list[int]:
-    """An order that needs clearly less memory at its worst moment than ``first``, or else ``first``: a beam search over
-    which kernels are done.  Of equals, the one that is nearest to ``first``."""
-    if len(first) > SEARCHED:
-        return first
-    rank = {i: r for r, i in enumerate(first)}
-    needs = [sum(1 << j for j in b) for b in before]
-    limit = cost.peak(first) * 31 // 32  # what saves less than a thirty-second is not worth another order
-    beam: dict[int, tuple[int, int, tuple[int, ...]]] = {0: (0, cost.start, ())}  # done -> peak, live, order as ranks
-    for _ in first:
-        grown: dict[int, tuple[int, int, tuple[int, ...]]] = {}
-        for done, (peak, live, order) in beam.items():
-            ready = [i for i in first if not done >> i & 1 and not needs[i] & ~done]
-            for i in ready[:BRANCHES]:
-                during, after = cost.run(i, done, live)
+def _thrifty(before: list[set[int]], cost: _Bytes) -> list[int]:
+    """An order that needs clearly less memory at its worst moment than the kernels as they stand, or else that one: a
+    beam search over which kernels are done.  Of equals, the one that is nearest to it."""
+    as_is = list(range(len(before)))
+    if len(before) > SEARCHED:
+        return as_is
+    needs, after = [sum(1 << j for j in b) for b in before], _after(before)
+    limit = cost.peak() * 31 // 32  # what saves less than a thirty-second is not worth another order
+    start = sum(1 << i for i in as_is if not needs[i])
+    # which kernels are done -> the peak, what is alive, the order, and the kernels that are ready (bits)
+    beam: dict[int, tuple[int, int, bytes, int]] = {0: (0, cost.start, b"", start)}
+    for _ in as_is:
+        grown: dict[int, tuple[int, int, bytes, int]] = {}
+        for done, (peak, live, order, ready) in beam.items():
+            for i in itertools.islice(_bits(ready), BRANCHES):
+                during, left = cost.run(i, done, live)
                 if during >= limit:
                     continue
-                found = (max(peak, during), after, (*order, rank[i]))
-                key = done | 1 << i
-                if key not in grown or (found[0], found[2]) < (grown[key][0], grown[key][2]):
-                    grown[key] = found
+                key, most, longer = done | 1 << i, max(peak, during), order + bytes((i,))
+                if key not in grown or (most, longer) < (grown[key][0], grown[key][2]):
+                    more = sum([1 << j for j in after[i] if not needs[j] & ~key])
+                    grown[key] = most, left, longer, ready & ~(1 << i) | more
         beam = dict(sorted(grown.items(), key=lambda x: x[1])[:BEAM])
-    return [first[r] for _, _, order in beam.values() for r in order] or first
+    return [i for _, _, order, _ in beam.values() for i in order] or as_is
+
+
+def _bits(word: int) -> Iterator[int]:
+    """The places of its ones, from the lowest on."""
+    while word:
+        low = word & -word
+        yield low.bit_length() - 1
+        word ^= low
 
 
 def order_one(s: Schedule) -> Schedule:
@@ -164,8 +174,8 @@ def order_one(s: Schedule) -> Schedule:
     order = _topological(kernels, _edges(kernels, alias), news)
     if order is None:
         raise InternalError("the schedule has a cycle")
-    order = _thrifty(order, _edges(kernels, alias), _Bytes(kernels, s.program, alias))
-    out = [kernels[i] for i in order]
+    kernels = [kernels[i] for i in order]
+    out = [kernels[i] for i in _thrifty(_edges(kernels, alias), _Bytes(kernels, s.program, alias))]
     for state, new in plain:
         v, made = s.program.value[new.value], Ref(state.value, new=True)
         out.append(
