@@ -125,7 +125,7 @@ def kernels(ps: PackedSchedule, placed: Placed, side: Side) -> list[dict[str, An
 
 def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
     """Names of the bodies that several kernels have."""
-    names, out, uses = Names(), dict[Body, str](), Counter(k["body"] for k in made)
+    names, out, uses = Names(k["name"] for k in made), dict[Body, str](), Counter(k["body"] for k in made)
     for k in made:
         if uses[k["body"]] > 1 and k["body"] not in out:
             out[k["body"]] = names.new(k["does"])

@@ -1,7 +1,7 @@
 """Kernels as Triton functions: picks the skeleton for each anchor and gives it loads, stores, tiles and extents as
 text.
 
-In: one packed kernel, its storages and where they lie.  Out: the body of ``def k07_...(arena, t)``, which computes tile
+In: one packed kernel, its storages and where they lie.  Out: the body of ``def map_...(arena, t)``, which computes tile
 ``t`` of ``tiles``.  Skeletons own loops and tiles (``templates/triton/kernels``); expressions come from :mod:`.expr`.
 
     contraction            left x right          skeleton

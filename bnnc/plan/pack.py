@@ -17,7 +17,7 @@ from ..ir.ref import Ref, Side
 from ..ir.sequence import ROWS
 from ..sched.anchor import Map
 from ..sched.expr import Expr
-from ..sched.kernel import Kernel, Output, Schedule, Scheduled
+from ..sched.kernel import Kernel, Output, Schedule, Scheduled, named
 from .types import Loop, Storage
 
 
@@ -113,18 +113,14 @@ class _Packer:
         self.storages.setdefault(ref, Storage(ref, v.dtype, v.shape, packing))
 
     def run(self) -> PackedSchedule:
-        """The kernels, numbered anew with the copies that they need, and all storages."""
+        """The kernels with the copies that they need, and all storages."""
         for name in (*self.p.inputs, *(st.name for st in self.p.states)):
             self.add(Ref(name))
         for k in self.s.kernels:
             self.kernel(k)
-        named = tuple(
-            replace(k, name=f"k{i:02d}_{k.name.split('_', 1)[1] if k.name.startswith('k') else k.name}")
-            for i, k in enumerate(self.kernels)
-        )
         constant = {n: Ref(n.value) in self.constant for n in self.storages}
         placed, embedded = (tuple(s for n, s in self.storages.items() if constant[n] == b) for b in (False, True))
-        return PackedSchedule(self.p.declared(), named, self.s.in_place, placed, embedded)
+        return PackedSchedule(self.p.declared(), named(self.kernels), self.s.in_place, placed, embedded)
 
     def kernel(self, k: Kernel) -> None:
         """Append a kernel that reads each operand in the packing that it wants, and before it the copies that are

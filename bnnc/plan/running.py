@@ -50,10 +50,10 @@ def running(k: Kernel, at: list[Storage]) -> tuple[Kernel, Kernel, Kernel]:
             new = Expr("cast", (new,), (("dtype", r.dtype),), r.dtype, load.shape)
         begin.append(Output(load.attr, Expr("const", (), first, r.dtype)).because("strip: where sums begin"))
         add.append(Output(load.attr, new).because(f"strip: it grows strip by strip, for {k.writes[0]}"))
-    name, table = k.name.split("_", 1)[-1], dict(enumerate(loads))
+    table = dict(enumerate(loads))
     end = tuple(replace(o, expr=o.expr.substitute(table, "acc")) for o in k.outputs)
     return (
-        Kernel(Map(), k.out_shape, tuple(begin), k.where, f"k_begin_{name}"),
+        Kernel(Map(), k.out_shape, tuple(begin), k.where, f"begin_{k.name}"),
         replace(k, outputs=tuple(add)),
-        Kernel(Map(), k.out_shape, end, k.where, f"k_end_{name}"),
+        Kernel(Map(), k.out_shape, end, k.where, f"end_{k.name}"),
     )

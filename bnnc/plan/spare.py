@@ -78,7 +78,7 @@ class Sparer(Stripper):
                 raise Illegal
             load = Expr("load", (), n, s.dtype, s.shape)
             output = Output(copy, load).because("strip: a copy, read after the state has its new value")
-            name = f"k_hold_{str(n).replace('.', '_')}"
+            name = f"hold_{str(n).replace('.', '_')}"
             d = d.insert(first, [self.node(Kernel(Map(), s.shape, (output,), maker.kernel.where, name))])
             copies[n] = replace(load, attr=copy)
         return d, expr.substitute(copies)

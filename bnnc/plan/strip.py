@@ -25,6 +25,7 @@ from itertools import accumulate
 
 from ..ir.dtype import Axis
 from ..ir.ref import Ref
+from ..sched.kernel import named
 from .draft import Cut, Draft, Illegal, Node
 from .narrow import MOVE, part
 from .pack import Packed, PackedSchedule
@@ -165,19 +166,15 @@ class Stripper(Ways):
                 kernels[i], inside[i] = d.nodes[i].narrow(loop.axis, loop.parts).kernel, loop.inside
             for n in loop.inside:
                 storage[n] = replace(storage[n], shape=part(storage[n].shape, loop.axis, loop.parts))
-        named = tuple(
-            replace(
-                k,
-                name=f"k{i:02d}_{k.name.split('_', 1)[1]}",
-                moves=tuple((n, m) for n, m in k.moves if m and n not in inside.get(i, ())),
-            )
+        made = named(
+            replace(k, moves=tuple((n, m) for n, m in k.moves if m and n not in inside.get(i, ())))
             for i, k in enumerate(kernels)
         )
-        used = {n for k in named for n in (*k.reads, *k.writes)}
+        used = {n for k in made for n in (*k.reads, *k.writes)}
         used |= {s.ref for s in self.ps.storages if s.ref in self.kept}
         return replace(
             self.ps,
-            kernels=named,
+            kernels=made,
             loops=tuple(sorted(loops, key=lambda x: x.first)),
             storages=tuple(s for n, s in storage.items() if n in used and n not in self.ps.embedded),
         )

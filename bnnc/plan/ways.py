@@ -317,7 +317,7 @@ class Ways:
         s, (output,) = self.storage_of(base), (o for o in kernel.outputs if o.ref is value)
         load = Expr("load", (), base, s.dtype, s.shape)
         late = replace(output, expr=load).because("strip: copied before it is read")
-        copy = self.node(Kernel(Map(), s.shape, (late,), kernel.where, f"k_repack_{str(base).replace('.', '_')}"))
+        copy = self.node(Kernel(Map(), s.shape, (late,), kernel.where, f"repack_{str(base).replace('.', '_')}"))
         at = d.readers[value][0]
         at = d.loop_of[at].first if at in d.loop_of else at
         fewer = replace(kernel, outputs=tuple(o for o in kernel.outputs if o is not output))

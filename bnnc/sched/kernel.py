@@ -7,7 +7,8 @@ A Schedule holds no text, no storage and no offsets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -15,7 +16,7 @@ from ..diag import NOWHERE, Span
 from ..ir.program import Both, Program
 from ..ir.ref import Ref
 from .anchor import Anchor
-from .expr import Expr, Shape, Written, bare
+from .expr import Expr, Names, Shape, Written, bare
 
 
 @dataclass(frozen=True)
@@ -99,6 +100,17 @@ class Kernel:
     def running(self) -> bool:
         """Does it add its sums to those that are in memory: of the strips before?"""
         return any(o.ref in o.expr.loads() for o in self.outputs)
+
+
+def named(kernels: Iterable[Kernel]) -> tuple[Kernel, ...]:
+    """Each with a name of its own, which others of its schedule do not change: the one it has, or the anchor and what
+    is made first (``contract_tn_dense2_weight``).  Only of equal ones the second has a number.
+    """
+    names, out = Names(), []
+    for k in kernels:
+        made = re.sub(r"\W", "_", str(k.writes[0]))
+        out.append(replace(k, name=names.new(k.name or f"{k.anchor.title.replace(' ', '_')}_{made}")))
+    return tuple(out)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from ..ir.program import Program
 from ..ir.ref import Ref
 from .anchor import Map
 from .expr import Expr
-from .kernel import Kernel, Output, Schedule, Scheduled, Where
+from .kernel import Kernel, Output, Schedule, Scheduled, Where, named
 
 SEARCHED = 256  # kernels of the longest schedule that is searched: an order is a string of bytes
 BEAM = 48  # orders that are kept after each kernel
@@ -187,13 +187,7 @@ def order_one(s: Schedule) -> Schedule:
             )
         )
         alias[made] = state
-    return replace(s, kernels=tuple(_named(k, i) for i, k in enumerate(out)), in_place=tuple(alias.items()))
-
-
-def _named(k: Kernel, i: int) -> Kernel:
-    """``k07_contract_tn_dense2_weight``: position, anchor, and what it makes first."""
-    first = str(k.outputs[0].ref).replace(".", "_")
-    return replace(k, name=f"k{i:02d}_{k.anchor.title.replace(' ', '_')}_{first}")
+    return replace(s, kernels=named(out), in_place=tuple(alias.items()))
 
 
 def order(s: Scheduled) -> Scheduled:

@@ -33,20 +33,20 @@ _OF_INFIX = {sign: op for op, sign in INFIX.items()}
 _RESERVED = ("col", "inf", "nan")  # and accumulators
 
 
-def type_of(e: Expr, types: Mapping[Ref, Type], domain: Shape, calls: Sequence[Expr]) -> Type | None:
-    """What the type of a node follows from, in a kernel of this domain and with these accumulators."""
+def type_of(e: Expr, types: Mapping[Ref, Type], domain: Shape, calls: Sequence[Expr]) -> Type | str:
+    """The type of a node in a kernel of this domain, with these accumulators; where none follows, a reason."""
     if e.op == "load":
-        return types.get(e.attr)
+        return types.get(e.attr) or f"nothing stores %{e.attr}"
     if e.op == "acc":
-        return (calls[e.attr].shape, calls[e.attr].dtype) if e.attr < len(calls) else None
+        return (calls[e.attr].shape, calls[e.attr].dtype) if e.attr < len(calls) else f"no acc{e.attr} stands above"
     if e.op in ("col", "step"):
         return ((1, domain[1]) if e.op == "col" else (domain[0], 1)), "i32"
     if e.op == "const":
         return (1, 1), "i32" if isinstance(e.attr, int) else "f32"
     try:
         return OPS[e.op].infer(e.args, dict(e.attr or ()))
-    except (InternalError, LookupError, ValueError):
-        return None
+    except (InternalError, LookupError, ValueError) as reason:
+        return f"{e.op}: {type(reason).__name__} {reason}" if isinstance(reason, LookupError) else str(reason)
 
 
 def _said(e: Expr, args: Sequence[str]) -> str:
@@ -173,6 +173,7 @@ class _Body:
         self.calls: list[Expr] = []
         self.outputs: list[Output] = []
         self.names: dict[str, Expr] = {}
+        self.reason = ""  # why no type followed for the newest node without one
 
     def line(self) -> None:
         """A name, an accumulator or an output."""
@@ -226,7 +227,7 @@ class _Body:
     def sure(self, e: Expr, start: int) -> Expr:
         """A node, read from ``start`` on, whose type is known."""
         if not e.dtype:
-            self.r.fail("no type follows from these operands: write it behind, `(a * b) : f32[4, 6]`", start)
+            self.r.fail(self.reason, start)
         return e
 
     def infix(self) -> Expr:
@@ -243,8 +244,11 @@ class _Body:
 
     def inferred(self, e: Expr) -> Expr:
         """With its type, where that follows; else with none."""
-        shape, dtype = type_of(e, self.types, self.domain, self.calls) or ((0, 0), "")
-        return replace(e, shape=shape, dtype=dtype)
+        found = type_of(e, self.types, self.domain, self.calls)
+        if isinstance(found, str):
+            self.reason = f"{found}; a type may stand behind: `(a * b) : f32[4, 6]`"
+            return replace(e, dtype="")
+        return replace(e, shape=found[0], dtype=found[1])
 
     def node(self) -> Expr:
         r = self.r

@@ -57,7 +57,7 @@ NAMES = (
     "CONST",
     "STATE",
     "AT_x",
-    "k00_map",
+    "map_x",
     "r",
     "c",
     "n",

@@ -56,7 +56,7 @@ def test_data_order_does_not_depend_on_the_order_given() -> None:
 
 
 def test_names_say_position_anchor_and_value() -> None:
-    assert [k.name for k in ordered(READ_AFTER_WRITE).kernels] == ["k00_map_r", "k01_map_n", "k02_reduce_rows_s"]
+    assert [k.name for k in ordered(READ_AFTER_WRITE).kernels] == ["map_r", "map_n", "reduce_rows_s"]
 
 
 def test_states_that_need_each_others_old_value_swap_through_a_copy() -> None:

@@ -7,6 +7,7 @@ from programs import fused, module
 from bnnc.ir.dtype import Packing
 from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule, pack
+from bnnc.plan.text import print_packed
 from bnnc.sched.order import order
 from bnnc.validate import validate
 
@@ -65,13 +66,37 @@ def test_a_state_or_input_gets_a_copy_just_before_its_first_reader() -> None:
     """)
     names = [k.name for k in p.kernels]
     assert names == [
-        "k00_repack_b",
-        "k01_contract_tn_g",
-        "k02_repack_k",
-        "k03_contract_nn_y",
+        "repack_b",
+        "contract_tn_g",
+        "repack_k",
+        "contract_nn_y",
     ]  # `d` is large: be done with it
     assert p.kernels[3].reads == (Ref("b"), Ref("k", Packing.ROWS))
     assert p.kernels[1].reads == (Ref("b", Packing.ROWS), Ref("d"))
+
+
+def test_a_matrix_times_itself_is_read_in_both_packings() -> None:
+    p = packed("""
+        %g = contract(%k, %k) {form='nt'} : i16[50, 50]  @forward
+        %h = contract(%k, %k) {form='tn'} : i16[30, 30]  @forward
+        result loss %g
+        result pred %h
+    """)
+    lines = [x for x in print_packed(p).splitlines() if x.startswith(("storage %k", "kernel", "  "))]
+    assert lines == [
+        "storage %k@2: bit[50, 30] 32 columns a word, rows side by side  # 256 bytes",
+        "storage %k@0: bit[50, 30] 32 rows a word  # 256 bytes",
+        "kernel repack_k [50, 30]  @forward",
+        "  %k@2: bit[50, 30] = %k",
+        "kernel contract_nt_g [50, 50]  @forward",
+        "  acc0 = contract(%k, %k@2) {form='nt'}",
+        "  %g: i16[50, 50] = acc0",
+        "kernel repack_k2 [50, 30]  @forward",
+        "  %k@0: bit[50, 30] = %k",
+        "kernel contract_tn_h [30, 30]  @forward",
+        "  acc0 = contract(%k@0, %k) {form='tn'}",
+        "  %h: i16[30, 30] = acc0",
+    ]
 
 
 def test_an_epilogue_stores_one_packing_and_a_kernel_copies_it() -> None:

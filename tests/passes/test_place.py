@@ -17,6 +17,8 @@ from bnnc.ir.dtype import Packing
 from bnnc.ir.ref import Ref
 from bnnc.plan import check as checker
 from bnnc.plan.check import PlanError, check_plan
+from bnnc.plan.place import live_bytes
+from bnnc.plan.text import parse_packed
 from bnnc.plan.types import Buffer, Plan, Step, Storage
 
 MIB = 1 << 20
@@ -59,6 +61,39 @@ def test_without_reuse_no_two_buffers_share_bytes() -> None:
         assert all(a[1] <= b[0] for a, b in zip(ends, ends[1:], strict=False))
         assert on.arena_bytes < off.arena_bytes
         assert on.lower_bound == off.lower_bound
+
+
+LOOP = """packed train keep=None
+input %x: f32[4, 8]
+input %labels: u8[4, 1]
+storage %a: f32[4, 8]
+storage %y: f32[2, 8]
+storage %s: bit[4, 8]
+storage %n: i32[1, 8]
+kernel map_a [4, 8]  @forward
+  %a = abs(%x)
+loop over 2 strips of rows, one strip of %y
+  kernel map_y [2, 8]  @forward
+    strips of %a by rows
+    %y = exp(%a)
+  kernel map_s [2, 8]  @forward
+    strips of %s by rows
+    %s = sign(%y)
+kernel sum_s [4, 8]  @forward
+  acc0 = reduce(%s) {axis=0, how='sum'}
+  %n = acc0
+result loss %n
+"""
+
+
+def test_what_a_loop_makes_lives_from_its_first_kernel_and_what_it_reads_to_its_last() -> None:
+    """Time 0 loads, kernels are 1 to 4, time 5 reads results.  Only one strip of ``y`` exists, and not before its
+    kernel.
+    """
+    alive, life = live_bytes(parse_packed(LOOP))
+    want = {"x": (0, 1), "labels": (0, 5), "a": (1, 3), "y": (2, 3), "s": (2, 4), "n": (4, 5)}
+    assert {str(n): ends for n, ends in life.items()} == want
+    assert alive == [128 + 4, 128 + 4 + 128, 128 + 4 + 64 + 16, 128 + 4 + 64 + 16, 4 + 16 + 32, 4 + 32]
 
 
 def test_state_is_one_range_at_the_start() -> None:

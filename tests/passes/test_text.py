@@ -232,9 +232,9 @@ def test_a_schedule_may_be_written_by_hand() -> None:
     ("text", "place", "reason"),
     [
         ("  %y = acc0", "6, column 3", "what type has %y?  `%y: f32[4, 6] = ...`"),
-        ("  %y: f32[4, 3] = acc1", "6, column 19", "no type follows from these operands"),
-        ("  %y: f32[4, 3] = %z", "6, column 19", "no type follows from these operands"),
-        ("  %y: f32[4, 3] = acc0 + %x", "6, column 19", "no type follows from these operands"),
+        ("  %y: f32[4, 3] = acc1", "6, column 19", "no acc1 stands above"),
+        ("  %y: f32[4, 3] = %z", "6, column 19", "nothing stores %z"),
+        ("  %y: f32[4, 3] = acc0 + %x", "6, column 19", "cannot broadcast"),
         ("  %y: f32[4, 3] = acc0 + 1.0 + 2.0", "6, column 30", "expected the end of the line"),
         ("  %y: f32[4, 3] = half", "6, column 19", "no name `half` stands above"),
         ("  %y: f32[4, 3] = halve(acc0)", "6, column 19", "no op `halve`"),

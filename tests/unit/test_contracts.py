@@ -48,7 +48,8 @@ def contracts(text: str) -> dict[str, dict[str, Operand]]:
         for m in filter(None, map(OPERAND.match, comment.splitlines())):
             how, ends = m[6], (int(m[7]), int(m[8])) if m[7] else None
             found[m[1]] = Operand(m[2], (int(m[3]), int(m[4])), int(m[5]), "read" in how, "written" in how, ends)
-        for name in re.findall(r"\b((?:eval_)?k\d\d+_\w+)", comment):
+        whose, _, _ = comment.partition("\n *   ")
+        for name in re.findall(r"\w+", re.sub(r"\([^)]*\)", "", whose)):
             out[name] = found
     return out
 
