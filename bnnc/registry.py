@@ -32,9 +32,9 @@ class Param:
     ``false``), ``str``, ``ints`` (list), ``tensor`` (``u8[28, 28]``, a TensorType), ``encoder`` or ``call:TABLE`` (a
     name or call of that table, one of ``choices`` where there are some; the value and the default are Calls, and
     ``check`` fills in every argument).
-    A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` with
-    ``type="name"`` means "decided by the rule", of an encoder "by the form of the data".  Bounds are inclusive unless
-    ``above``.  ``otherwise`` says in words what stands for a default of None.
+    A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` means of a
+    ``name`` that the rule decides (where it does not, it is the first choice), of an ``encoder`` that the form of the
+    data does.  Bounds are inclusive unless ``above``.  ``otherwise`` says in words what stands for a default of None.
     """
 
     name: str

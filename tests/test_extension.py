@@ -287,6 +287,16 @@ def rule(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return register
 
 
+def test_what_a_rule_does_not_decide_is_the_first_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule without `layer_defaults`."""
+    made = Rule(on_wgrad=lambda cx, w, dw, fan_in: (dw, None))
+    monkeypatch.setitem(registry.rules, "toy", named_rule(made))
+    planned = plan(PLAIN)
+    assert {(y.kind, k): y[k] for y in planned.model.layers for kind, k in DEFAULTS if y.kind == kind} == DEFAULTS
+    registry.rules["toy"] = named_rule(replace(made, layer_defaults=DEFAULTS))
+    assert planned.trace.results["simplify"] == plan(PLAIN).trace.results["simplify"]
+
+
 def losses(lib: Library, batches: int) -> list[float]:
     """Of batches in parts, on a task that can be learnt, as the program trains."""
     rng, parts = np.random.default_rng(0), lib.planned.model.microbatch

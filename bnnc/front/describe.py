@@ -148,7 +148,7 @@ def default_of(p: Param, owner: str, tables: Tables) -> str:
     if p.default is not None:
         return shown(p.default, tables, p.type)
     own = {n: r.impl for n, r in sorted(tables.rules.items()) if isinstance(r.impl, Rule) and NUMERICS not in r.params}
-    by_rule = {n: rule.defaults(owner, p.name) for n, rule in own.items()}
+    by_rule = {n: rule.decides(owner, p) for n, rule in own.items()}
     found = {value: [n for n, v in by_rule.items() if v == value] for value in by_rule.values() if value is not None}
     if p.otherwise or not found:
         return p.otherwise or "none"

@@ -247,7 +247,7 @@ class _Explicit:
         for p in params:
             default = p.default
             if default is None and layer:
-                default = impl.defaults(layer, p.name)
+                default = impl.decides(layer, p)
             if default is None and decided:
                 default = decided[p.name]
             if p.name not in given and default not in (None, REQUIRED):

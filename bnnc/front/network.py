@@ -300,7 +300,7 @@ class Expander:
         if name in self.widths and "units" in values:
             values["units"] = self.widths[name]
         for p in d.params:
-            if values[p.name] is None and p.type == "name" and self.rule is not None:
+            if values[p.name] is None and self.rule is not None:
                 values[p.name] = self.decide(d, p, self.rule)
         if d.role != "input":
             return flow.type
@@ -318,7 +318,7 @@ class Expander:
 
     def decide(self, d: LayerDef, p: Param, rule: Call) -> Any:
         """What the rule sets a parameter to that the spec leaves open; None where it has no say."""
-        value = rule_of(rule, self.tables.rules).defaults(d.name, p.name)
+        value = rule_of(rule, self.tables.rules).decides(d.name, p)
         if value is not None and p.choices and value not in p.choices:
             raise InternalError(f"rule {rule.name} sets {d.name}.{p.name} to {value!r}")
         return value

@@ -41,7 +41,8 @@ class Rule:
     on_value: Callable[[Context, T], T] = _same
     # batch -> the factor of the loss's gradient; parameter gradients divide it out
     loss_scale: Callable[[int], float] = lambda batch: 1.0
-    # (kind of layer, argument) -> what that argument is where the spec leaves it out
+    # (kind of layer, argument) -> what that argument is where the spec leaves it to the rule; of those that are not
+    # here it is the first of the argument's choices
     layer_defaults: Mapping[tuple[str, str], Any] = field(default_factory=dict)
 
     # -- what it keeps
@@ -107,9 +108,11 @@ class Rule:
         state: str = numerics_of(args)["state"]
         return "f16" if state == "i8" and role != "weight" else state
 
-    def defaults(self, layer: str, param: str) -> Any:
-        """What a layer's argument is when the spec leaves it to the rule."""
-        return self.layer_defaults.get((layer, param))
+    def decides(self, layer: str, p: Param) -> Any:
+        """What an argument of a layer is that the spec leaves to the rule; None where there is nothing to decide."""
+        if p.type != "name" or p.default is not None:
+            return None
+        return self.layer_defaults.get((layer, p.name), next(iter(p.choices), None))
 
 
 OF_NUMERICS = ("on_wgrad", "on_grad", "rounding", "on_value", "loss_scale", "layer_defaults", "keep")
