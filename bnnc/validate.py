@@ -55,7 +55,7 @@ def inputs(p: Program, seed: int = 0) -> Values:
         out[name] = _as_dtype(x, v.dtype)
     if "labels" in out:
         out["labels"] = rng.integers(0, 2, out["labels"].shape).astype(np.uint8)  # of any number of classes
-    scalars = {"lr": 0.01, "step": 3, "part": 0, "tick": 3, "seed": 5, "errors": 1, "samples": 2, "level": 0}
+    scalars = {"lr": 0.01, "step": 3, "part": 0, "tick": 3, "seed": 5, "errors": 1, "samples": 2, "stage": 0}
     for name, value in scalars.items():
         if name in out:
             out[name] = np.full((1, 1), value, NUMPY[p.value[name].dtype])

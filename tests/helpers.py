@@ -140,7 +140,7 @@ def batch_of(planned: driver.Planned, seed: int, special: bool = False) -> Array
         "seed": np.full((1, 1), 7, np.int32),
         "errors": np.full((1, 1), 3, np.int32),
         "samples": np.full((1, 1), 4, np.int32),
-        "level": np.full((1, 1), seed % 2, np.int32),
+        "stage": np.full((1, 1), seed % 2, np.int32),
     }
 
 

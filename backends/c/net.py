@@ -217,7 +217,7 @@ def _batch(model: Model, idents: Mapping[Ref, str]) -> Group:
 
 def _scalars(idents: Mapping[Ref, str]) -> Group:
     """Where what a step reads besides its batch lies."""
-    names = {"seed_at": "seed"} | {n: n for n in ("lr", "step", "part", "tick", "errors", "samples", "level")}
+    names = {"seed_at": "seed"} | {n: n for n in ("lr", "step", "part", "tick", "errors", "samples", "stage")}
     at = {member: Ref(n) for member, n in names.items()}
     return {member: f"AT_{idents[n]}" if n in idents else NOWHERE for member, n in at.items()}
 

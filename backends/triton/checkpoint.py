@@ -50,7 +50,7 @@ class Cursor:
     bad_epochs: int = 0
     errors: int = 1
     samples: int = 1
-    level: int = 0
+    stage: int = 0
     zero: int = 0
     count: list[int] = field(default_factory=list)  # of the epoch so far, by counter
 

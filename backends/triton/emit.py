@@ -37,7 +37,7 @@ from .targets import Target
 BARRIER_BYTES = 64
 PERSISTENT_TERMS = LARGE
 # inputs that the trainer writes before a step
-SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "level", "part")
+SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "stage", "part")
 
 
 class Entry(NamedTuple):

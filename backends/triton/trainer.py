@@ -108,7 +108,7 @@ def report(run: Trainer, lr: np.float32, seconds: float, held: float, test: floa
         )
     extra = {"holdout_acc": held} if held >= 0 else {}
     extra |= {"test_acc": test, "best_test_acc": c.best_test} if test >= 0 else {}
-    extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {"level": c.level} if net["schedule"] == "plateau" else {}
+    extra |= {"lr": float(lr)} if "lr" in net["scalars"] else {"stage": c.stage} if net["schedule"] == "plateau" else {}
     extra |= counted
     hashes = {"state": run.state_hash(), "weights_hash": run.weights_hash()} if o.log else {}  # loops over all bytes
     record(
@@ -126,7 +126,7 @@ def report(run: Trainer, lr: np.float32, seconds: float, held: float, test: floa
 
 
 def adapt(run: Trainer, seen: float) -> None:
-    """After ``patience`` epochs in which the accuracy was no better than before, the next level or a lower rate."""
+    """After ``patience`` epochs in which the accuracy was no better than before, the next stage or a lower rate."""
     c, net = run.cursor, run.net
     if seen > c.best_hold:
         c.best_hold, c.bad_epochs = seen, 0
@@ -134,8 +134,8 @@ def adapt(run: Trainer, seen: float) -> None:
         c.bad_epochs += 1
     else:
         c.bad_epochs = 0
-        if "level" in net["scalars"]:
-            c.level += 1
+        if "stage" in net["scalars"]:
+            c.stage += 1
         else:
             c.lr_scale *= float(np.float32(net["schedule_args"]["factor"]))
 

@@ -295,7 +295,7 @@ class Trainer:
             "seed": np.uint32(c.seed),
             "errors": np.uint32(c.errors),
             "samples": np.uint32(c.samples),
-            "level": np.uint32(c.level),
+            "stage": np.uint32(c.stage),
             "part": np.float32(part),
         }
         return np.array([values[name].view(np.uint32) for name in self.net["scalars"]], np.uint32)

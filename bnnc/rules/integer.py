@@ -188,7 +188,7 @@ def update(cx: Context, y: Hidden, target: T, trigger: T, rate: T | None, any_tr
 def winners(cx: Context, stability: T, group: tuple[int, ...]) -> T:
     """In each group the neuron that is wrong and nearest to being right (bool, [batch, width])."""
     b = cx.b
-    size = b.op("lookup", b["level"], values=group, name="group") if len(group) > 1 else b.const(group[0])
+    size = b.op("lookup", b["stage"], values=group, name="group") if len(group) > 1 else b.const(group[0])
     return b.op("winners", stability, size, name="winner")
 
 
@@ -211,7 +211,7 @@ def learn(cx: Context, weight: T, target: T, mask: T, a_in: T, rate: T | None, a
     b.phase = "backward"
 
 
-INPUTS = (("tick", "i32"), ("seed", "i32"), ("errors", "i32"), ("samples", "i32"), ("level", "i32"))
+INPUTS = (("tick", "i32"), ("seed", "i32"), ("errors", "i32"), ("samples", "i32"), ("stage", "i32"))
 
 
 def integer_rule(backward: Callable[[Context, Program], None], *layers: LayerDef, **kw: Any) -> Rule:

@@ -120,7 +120,7 @@ def batches(case: Case, x_shape: tuple[int, int], classes: int) -> list[Arrays]:
             "seed": case.seed,
             "errors": (STEPS - t) // 4,
             "samples": STEPS // 4,
-            "level": t // 60,
+            "stage": t // 60,
         }
         out.append(
             {

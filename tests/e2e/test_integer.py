@@ -1,7 +1,7 @@
 """Integer rules from a Model to a trained program: the executable computes what the interpreter says, bit for bit.
 
 The reference below is the training loop of the C runtime in Python: order of the samples, hold-out, the five scalars
-that integer rules read, and the plateau schedule that raises ``level``.
+that integer rules read, and the plateau schedule that raises ``stage``.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def integer_model(
 
 MODELS = {
     "bep16": integer_model("bep16"),
-    "level": integer_model("level", plateau=1, holdout=0.2, schedule=True, group=(3,), tie="keep"),
+    "stage": integer_model("stage", plateau=1, holdout=0.2, schedule=True, group=(3,), tie="keep"),
     "bep5": integer_model("bep5", bits=5, std=12, nu=0.5),
     "local8": integer_model("local8", rule="local", bits=8, group=(1,)),
 }
@@ -103,7 +103,7 @@ def samples(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 X, Y = samples(N_TRAIN + N_TEST, 1)
-ONE_LEVEL = ("bep16", "level")  # whose instruction sets the slow tier compares
+ONE_LEVEL = ("bep16", "stage")  # whose instruction sets the slow tier compares
 
 
 @dataclass
@@ -183,7 +183,7 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
     fit, held = rng.holdout(seed, N_TRAIN, model.holdout) if model.holdout else (np.arange(N_TRAIN), np.arange(0))
     bits = np.where(X, 1, -1).astype(np.int8)
     states = interp.init_states(module.train, seed)
-    scalars = {"seed": seed, "errors": 1, "samples": 1, "level": 0, "tick": 0}
+    scalars = {"seed": seed, "errors": 1, "samples": 1, "stage": 0, "tick": 0}
     best, bad, log = -1.0, 0, []
     results = dict(module.train.results)
     for epoch in range(epochs):
@@ -203,7 +203,7 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
             seen += BATCH
             for role in counts:
                 counts[role] += int(values[results[role]].sum())
-        log.append({"train_acc": hits / seen, "level": scalars["level"], "flips": {}, "trigger_rate": {}})
+        log.append({"train_acc": hits / seen, "stage": scalars["stage"], "flips": {}, "trigger_rate": {}})
         for role, count in counts.items():
             log[-1][role.name][role.layer] = count / seen if role.share else count
         if len(held):
@@ -211,7 +211,7 @@ def reference(model: Model, epochs: int = EPOCHS, seed: int = 1) -> tuple[States
         now = log[-1].get("holdout_acc", hits / seen)
         best, bad = (now, 0) if now > best else (best, bad + 1)
         if model.schedule.name == "plateau" and bad >= model.schedule["patience"]:
-            scalars["level"], bad = scalars["level"] + 1, 0
+            scalars["stage"], bad = scalars["stage"] + 1, 0
         scalars["errors"], scalars["samples"] = seen - hits, seen
     return states, log
 
@@ -229,7 +229,7 @@ def accuracy(program: Program, states: States, index: np.ndarray) -> float:
 # -- training ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", MODELS)
 def test_the_program_computes_what_the_interpreter_says(programs, tmp_path, name):
-    epochs = 8 if name == "level" else EPOCHS
+    epochs = 8 if name == "stage" else EPOCHS
     log = tmp_path / "log"
     text = run(
         programs, name, "train", "--epochs", epochs, "--out", tmp_path / "a", "--log", log, "--export", tmp_path / "w"
@@ -244,9 +244,9 @@ def test_the_program_computes_what_the_interpreter_says(programs, tmp_path, name
     for event, figures in zip(events, want_log, strict=True):
         assert event["train_acc"] == pytest.approx(figures["train_acc"], rel=1e-5)
         assert event["loss"] == pytest.approx(1 - figures["train_acc"], abs=1e-6) and "lr" not in event
-        if name == "level":
+        if name == "stage":
             assert event["holdout_acc"] == pytest.approx(figures["holdout_acc"], rel=1e-5)
-            assert event["level"] == figures["level"]
+            assert event["stage"] == figures["stage"]
         rate = event["trigger_rate"] if name == "local8" else {"": event["trigger_rate"]}
         assert rate == pytest.approx(figures["trigger_rate"], rel=1e-5) and event["flips"] == figures["flips"]
         assert max(rate.values()) > 0 and max(event["flips"].values()) > 0
@@ -256,8 +256,8 @@ def test_the_program_computes_what_the_interpreter_says(programs, tmp_path, name
     shown = re.search(r"  flips (\d+)  trigger_rate (\S+) %  saturation (\S+) %  ", text)
     assert shown and int(shown[1]) == sum(events[0]["flips"].values())
     assert float(shown[2]) == pytest.approx(100 * np.mean(list(want_log[0]["trigger_rate"].values())), abs=0.006)
-    if name == "level":
-        assert want_log[-1]["level"] >= 2 and "  level 2  " in text
+    if name == "stage":
+        assert want_log[-1]["stage"] >= 2 and "  stage 2  " in text
     if name == "bep5":
         assert max(share.values()) > 0
 

@@ -71,7 +71,7 @@ def test_the_executable_computes_what_the_interpreter_says():
     train = differentiate(expand(model)).train
     start = states = interp.init_states(train, 3)
     pm1 = np.where(x >= 128, 1, -1).astype(np.int8)
-    scalars = {"seed": 3, "errors": 1, "samples": 1, "level": 0}
+    scalars = {"seed": 3, "errors": 1, "samples": 1, "stage": 0}
     for step in range(len(y) // 50):
         index = rng.order(3, 0, len(y), np.arange(50 * step, 50 * step + 50))
         env = {k: np.array([[v]], np.int32) for k, v in {**scalars, "tick": step + 1}.items()}

@@ -41,7 +41,7 @@ NAMES = (
     "part",
     "tick",
     "seed",
-    "level",
+    "stage",
     "errors",
     "eval_dense1",
     "eval_x",

@@ -87,7 +87,7 @@ def interpreted(n: Net, x: np.ndarray, y: np.ndarray, folder: Path) -> Arrays:
         for first in range(0, SAMPLES // n.batch * n.batch, n.batch):
             tick += 1
             at = rng.order(SEED, epoch, SAMPLES, np.arange(first, first + n.batch))
-            whole = {"tick": tick, "seed": SEED, "errors": errors, "samples": seen, "level": 0}
+            whole = {"tick": tick, "seed": SEED, "errors": errors, "samples": seen, "stage": 0}
             real = {"lr": model.optimizer["lr"], "step": tick}
             env = {
                 "x": np.where(x[at], 1, -1).astype(np.int8),

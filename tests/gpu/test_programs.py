@@ -158,8 +158,8 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
             assert x.get(k) == y.get(k), k
         for k in ("loss", "train_acc", "test_acc", "best_test_acc", "lr"):
             assert x.get(k, 0) == pytest.approx(y.get(k, 0), rel=1e-5), k
-        for k in ("flips", "trigger_rate", "saturation", "level"):
-            assert x.get(k) == y.get(k) and ((k in x) == (x["event"] == "epoch" and net not in REAL) or k == "level"), k
+        for k in ("flips", "trigger_rate", "saturation", "stage"):
+            assert x.get(k) == y.get(k) and ((k in x) == (x["event"] == "epoch" and net not in REAL) or k == "stage"), k
     want = tensors.read(files[0])
     got = tensors.read(files[1])
     assert list(got) == list(want) and all((got[n] == want[n]).all() and got[n].shape == want[n].shape for n in want)

@@ -145,7 +145,7 @@ typedef struct {
     uint32_t lr, step; /* two f32, written before each train step: learning rate, and t = 1, 2, ...; or NOWHERE */
     uint32_t part;     /* f32, or NOWHERE: which part of the batch, 0 and up */
     uint32_t tick, seed_at, errors, samples,
-        level;                   /* five i32, likewise, of rules without floats: t, the seed, mistakes and
+        stage;                   /* five i32, likewise, of rules without floats: t, the seed, mistakes and
                                 * samples of the epoch before (1 and 1 in the first), and how often training stagnated */
     const bnnc_counter *counter; /* BNNC_COUNTERS of them */
     uint32_t loss_is_int;        /* loss is i32[batch] */

@@ -129,7 +129,7 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
         if (NET.lr != BNNC_NOWHERE)
             bnnc_put(&t, "  lr %g", rate);
         else if (NET.schedule == BNNC_SCHED_PLATEAU)
-            bnnc_put(&t, "  level %u", bnnc_cur.level);
+            bnnc_put(&t, "  stage %u", bnnc_cur.stage);
         bnnc_put_counters(&t, false);
         bnnc_put_saturation(&t, false);
         bnnc_put(&t, "  %.0f samples/s  %.1f s", speed, s);
@@ -149,7 +149,7 @@ BNNC_COLD void bnnc_show_epoch(double rate, double train_seconds, double held, d
     if (NET.lr != BNNC_NOWHERE)
         bnnc_put(&t, ",\"lr\":%j", rate);
     else if (NET.schedule == BNNC_SCHED_PLATEAU)
-        bnnc_put(&t, ",\"level\":%u", bnnc_cur.level);
+        bnnc_put(&t, ",\"stage\":%u", bnnc_cur.stage);
     bnnc_put_counters(&t, true);
     bnnc_put_saturation(&t, true);
     bnnc_put(&t, ",\"seconds\":%j,\"samples_per_s\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"}\n", s, speed,

@@ -24,7 +24,7 @@ typedef struct {
     uint32_t epoch, step;                   /* epochs done; steps done in this one */
     uint32_t seed, n_fit, n_hold, bad_epochs;
     uint32_t errors, samples;     /* of the epoch before this one, while it trained; 1 and 1 in the first */
-    uint32_t level, zero;         /* level: how often training stagnated, where the rule asks */
+    uint32_t stage, zero;         /* stage: how often training stagnated, where the rule asks */
     int64_t count[BNNC_COUNTERS]; /* in this epoch so far: the sums of NET.counter */
 } bnnc_cursor;
 _Static_assert(sizeof(bnnc_cursor) == 112 + 8 * BNNC_COUNTERS, "part of a checkpoint: no padding");
@@ -114,7 +114,7 @@ BNNC_FN void bnnc_put_scalars(float lr, uint64_t t) {
     bnnc_put_scalar(NET.seed_at, &bnnc_cur.seed);
     bnnc_put_scalar(NET.errors, &bnnc_cur.errors);
     bnnc_put_scalar(NET.samples, &bnnc_cur.samples);
-    bnnc_put_scalar(NET.level, &bnnc_cur.level);
+    bnnc_put_scalar(NET.stage, &bnnc_cur.stage);
 }
 
 /* Random samples and labels at two places in the arena, the same in every run. */
@@ -200,8 +200,8 @@ BNNC_FN void bnnc_next_epoch(double held) {
             bnnc_cur.best_hold = seen, bnnc_cur.bad_epochs = 0;
         else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a) {
             bnnc_cur.bad_epochs = 0;
-            if (NET.level != BNNC_NOWHERE)
-                bnnc_cur.level++;
+            if (NET.stage != BNNC_NOWHERE)
+                bnnc_cur.stage++;
             else
                 bnnc_cur.lr_scale *= (double)NET.sched_b;
         }

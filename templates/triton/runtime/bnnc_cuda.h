@@ -171,7 +171,7 @@ BNNC_FN void bnnc_gpu_launch(int i, uint64_t strip) {
 
 /* Launches first .. end - 1 on the batch in bnnc_arena. */
 BNNC_FN void bnnc_gpu_step(bool train, int first, int end) {
-    const uint32_t scalars[] = {NET.lr, NET.step, NET.tick, NET.seed_at, NET.errors, NET.samples, NET.level, NET.part};
+    const uint32_t scalars[] = {NET.lr, NET.step, NET.tick, NET.seed_at, NET.errors, NET.samples, NET.stage, NET.part};
     if (bnnc_gpu.host_is_newer) bnnc_gpu_send(NET.state_begin, NET.state_bytes);
     bnnc_gpu.host_is_newer = false;
     bnnc_gpu_send(train ? NET.train_x : NET.eval_x, BNNC_X_BYTES);
