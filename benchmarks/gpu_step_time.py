@@ -4,9 +4,9 @@
     python benchmarks/gpu_step_time.py --only small --batch 100   # 784-256x4-10
 
 Three networks, 784-256x4-10 and 784-4096x3-10 at batches of 100 and 10,000, and BinaryNet of
-``examples/binarynet_cifar10`` at 100 and 4096; u8 pixels, Adam, rule edge; the batch is resident and copied to the
-network's input before each step.  bnnc: one cooperative launch a step (not BinaryNet), and a CUDA graph of one launch a
-kernel.
+``examples/binarynet_cifar10`` at 100 and 4096; u8 pixels, Adam, rule edge; the batch lies where a step reads it, of
+bnnc and of its peers.  bnnc: a step as the plan says (one cooperative launch, or a CUDA graph of one launch a kernel);
+where it is one launch, also as a graph, and many steps a launch.
 PyTorch: eager, torch.compile, and the whole step as a CUDA graph; f32, and bf16 by autocast.  Memory is the peak of
 torch's allocator (bnnc: its one allocation).  Beside each time stands the floor that this GPU's arithmetic or memory
 sets for the network. Writes ``results/gpu_step_time.json`` and ``.md``; without a GPU it says so and ends with exit
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_peer import IMAGES, BinaryConv, BinaryLinear, Mlp
@@ -81,7 +82,6 @@ class Network:
     model: Callable[[], nn.Module]
     sample: tuple[int, ...]
     batches: tuple[int, ...]
-    one_launch: bool = True
 
 
 def mlp(*widths: int) -> Network:
@@ -103,7 +103,6 @@ def example(name: str, peer: str, batches: tuple[int, ...]) -> Network:
         IMAGES[peer],
         (3, 32, 32),
         batches,
-        one_launch=False,
     )
 
 
@@ -114,23 +113,46 @@ NETS = {
 }
 
 
-def bnnc(planned: driver.Planned, persistent: bool, steps: int) -> Timing:
+def bnnc(planned: driver.Planned, steps: int) -> list[Timing]:
+    """A step on the batch that lies in the network's input, as the plan runs it; where that is one launch, also as a
+    graph of one launch a kernel, and many steps a launch on resident samples, as the trainer does.
+    """
     source = driver.emit_source(planned)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
-        gpu = Gpu(vars(load_module(source.text[source.main], Path(tmp), interpret=False)), persistent)
-        net = gpu.module["NET"]
-        at, batch = net["at"]["train"], net["batch"]
-        x = torch.randint(0, 256, (batch * net["elements"],), dtype=torch.uint8, device="cuda")
-        labels = torch.randint(0, net["classes"], (batch,), dtype=torch.uint8, device="cuda")
-        for name, value in (("lr", 1e-3), ("step", 1.0)):
-            gpu.memory[net["scalars"][name] :][:4].copy_(torch.tensor([value]).view(torch.uint8))
+        names = vars(load_module(source.text[source.main], Path(tmp), interpret=False))
+        rows = [one_step(Gpu(names), steps)]
+        if names["PERSISTENT"]:
+            rows += [one_step(Gpu(names, False), steps), many_steps(Gpu(names), steps)]
+        return rows
 
-        def step() -> None:
-            gpu.memory[at["x"] :][: x.numel()].copy_(x)
-            gpu.memory[at["labels"] :][:batch].copy_(labels)
-            gpu.step("train")
 
-        return Timing("bnnc, one launch" if persistent else "bnnc, graph", timed(step, steps), gpu.nbytes)
+def fill(gpu: Gpu) -> tuple[np.ndarray, np.ndarray]:
+    """A batch of noise in the network's input, and the batch."""
+    net, draw = gpu.module["NET"], np.random.default_rng(0)
+    x = draw.integers(0, 256, (net["batch"], net["elements"]), np.uint8)
+    labels = draw.integers(0, net["classes"], net["batch"], np.uint8)
+    for name, raw in (("x", x), ("labels", labels)):
+        gpu.write(net["at"]["train"][name], raw.reshape(-1))
+    for name, value in (("lr", 1e-3), ("step", 1.0)):
+        gpu.write(net["scalars"][name], np.array([value], np.float32).view(np.uint8))
+    return x, labels
+
+
+def one_step(gpu: Gpu, steps: int) -> Timing:
+    fill(gpu)
+    name = "bnnc, one launch" if gpu.persistent else "bnnc, graph"
+    return Timing(name, timed(lambda: gpu.step("train"), steps), gpu.nbytes)
+
+
+def many_steps(gpu: Gpu, steps: int) -> Timing:
+    """Samples are gathered, and losses and predictions fetched, in the time that is measured."""
+    gpu.keep(*fill(gpu))
+    net = gpu.module["NET"]
+    order = np.tile(np.arange(net["batch"], dtype=np.int32), (steps, 1))
+    given = {"lr": 1e-3, "step": 1.0}
+    scalars = np.tile(np.array([given.get(n, 0.0) for n in net["scalars"]], np.float32), (steps, 1))
+    ms = timed(lambda: gpu.steps(order, scalars.view(np.uint32)), 1) / steps
+    return Timing(f"bnnc, {steps} a launch", ms, gpu.nbytes + gpu.extra)
 
 
 def peer(network: Network, batch: int, mode: str, half: bool, steps: int) -> Timing:
@@ -193,7 +215,7 @@ def measure(name: str, batch: int) -> dict[str, Any]:
     network, gpu = NETS[name], torch.cuda.get_device_name()
     planned = driver.plan_text(driver.Options(network.spec(batch), target="triton"))
     steps = 200 if name == "small" and batch == 100 else 20
-    rows = [bnnc(planned, p, steps) for p in (True, False) if network.one_launch or not p]
+    rows = bnnc(planned, steps)
     rows += [
         peer(network, batch, mode, half, steps) for mode in ("eager", "compile", "graph") for half in (False, True)
     ]

@@ -1,54 +1,24 @@
 """Ahead-of-time compilation of a network's kernels: cubins and PTX, with no GPU, no driver and no torch.
 
-Line information is left out, so the same Plan gives the same bytes wherever it is compiled.  A kernel that spills
-registers or wants scratch memory is refused: both are device memory that no plan counts.
+Line information is left out, so the same Plan gives the same bytes wherever it is compiled.
 """
 
 from __future__ import annotations
 
 import importlib.util
-import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from bnnc.diag import BnncError, InternalError, error
+from bnnc.diag import InternalError, error
 
 from . import emit
+from .fit import SHARED, Image, fitting
 
 TRITON = "3.6.0"
-MOST_REGISTERS = 255  # of a persistent step: one program a multiprocessor leaves it that many
-# Loads ahead of a product (Triton's default first: fewer need fewer registers), and whether a thread may have all
-# registers.
-ATTEMPTS = ((3, False), (2, False), (1, False), (1, True))
-SHARED = {
-    80: 99 << 10,
-    90: 227 << 10,
-}  # bytes of shared memory that a program may ask for, on every GPU of a generation
-USAGE = re.compile(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)")
-
-
-@dataclass(frozen=True)
-class Image:
-    """One compiled kernel: ``grid`` programs (0: as many as the device runs at once), ``shared`` bytes asked for at
-    launch;
-    ``stack`` and ``scratch`` are bytes of device memory beside the arena."""
-
-    name: str
-    arch: int
-    grid: int
-    warps: int
-    shared: int
-    registers: int
-    stack: int
-    scratch: int
-    cubin: bytes
-    ptx: str
 
 
 def require_triton() -> Any:
@@ -92,21 +62,8 @@ def load_module(text: str, folder: Path, interpret: bool) -> ModuleType:
     return module
 
 
-def _usage(triton: Any, cubin: bytes, folder: Path) -> tuple[int, int]:
-    """(registers, stack bytes) a thread."""
-    tool = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-    (folder / "k.cubin").write_bytes(cubin)
-    done = subprocess.run(
-        [str(tool), "--dump-resource-usage", str(folder / "k.cubin")], capture_output=True, text=True, check=True
-    )
-    found = USAGE.search(done.stdout)
-    if found is None:
-        raise InternalError(f"cuobjdump: {done.stdout}{done.stderr}")
-    return int(found[1]), int(found[2]) + int(found[4])
-
-
-def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, folder: Path) -> Image:
-    """One kernel for one architecture (80, 90)."""
+def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int) -> Image:
+    """One kernel for one architecture (80, 90).  Raises BnncError B0712."""
     from triton.backends.compiler import GPUTarget  # noqa: PLC0415
     from triton.compiler import ASTSource  # noqa: PLC0415
 
@@ -115,50 +72,11 @@ def compile_one(triton: Any, module: ModuleType, entry: emit.Entry, arch: int, f
     signature = {name: kinds.get(name, "constexpr") for name in function.arg_names}  # of which 0 is the default
     constants = {(i,): 0 for i, name in enumerate(signature) if name not in kinds}
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs={(0,): [["tt.divisibility", 16]]})
-    for stages, most in ATTEMPTS:
-        options: dict[str, Any] = {"num_warps": entry.warps, "enable_fp_fusion": False, "num_stages": stages}
-        if most or not entry.tiles:
-            options["maxnreg"] = MOST_REGISTERS
-        try:
-            made = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
-        except triton.runtime.errors.TritonError as e:
-            raise error(
-                "B0712",
-                f"kernel {entry.name} does not compile for sm_{arch}: {str(e).splitlines()[-1]}",
-                exit_code=4,
-                help="report it with the spec",
-            ) from e
-        registers, stack = _usage(triton, made.asm["cubin"], folder)
-        image = Image(
-            entry.name,
-            arch,
-            entry.tiles,
-            entry.warps,
-            made.metadata.shared,
-            registers,
-            stack,
-            made.metadata.global_scratch_size,
-            made.asm["cubin"],
-            made.asm["ptx"],
-        )
-        if not stack and not image.scratch and image.shared <= SHARED[arch]:
-            return image
-    raise _too_large(image)
 
+    def make(options: dict[str, Any]) -> Any:
+        return triton.compile(source, target=GPUTarget("cuda", arch, 32), options=options)
 
-def _too_large(image: Image) -> BnncError:
-    """What a kernel needs that no plan counts, or no multiprocessor has."""
-    what = (
-        f"{image.stack} bytes of stack a thread and {image.scratch} of scratch, which no plan counts"
-        if image.stack or image.scratch
-        else f"{image.shared} bytes of shared memory, of {SHARED[image.arch]}"
-    )
-    return error(
-        "B0712",
-        f"kernel {image.name} for sm_{image.arch} needs {what}",
-        exit_code=4,
-        help="report it with the spec; a smaller layer or batch may avoid it",
-    )
+    return fitting(triton, entry.name, entry.warps, entry.tiles, arch, SHARED[arch], make)
 
 
 def compile_text(
@@ -177,9 +95,5 @@ def compile_text(
             train, evaluate = ([e] for e in emit.PERSISTENT)
         else:
             train, evaluate = ([emit.Entry(*e) for e in side] for side in (module.TRAIN, module.EVAL))
-        made = {
-            (e.name, arch): compile_one(triton, module, e, arch, Path(tmp))
-            for e in (*train, *evaluate)
-            for arch in archs
-        }
+        made = {(e.name, arch): compile_one(triton, module, e, arch) for e in (*train, *evaluate) for arch in archs}
     return train, evaluate, made

@@ -17,7 +17,9 @@ import numpy as np
 
 from bnnc.diag import error, render
 
-WARPS, REGISTERS = 8, 255  # of a persistent step, as it is compiled ahead of time
+from .fit import fitting
+
+WARPS = 8  # of a persistent step, as it is compiled ahead of time
 OLDEST = (8, 0)
 
 
@@ -102,6 +104,40 @@ class Pointer:
         """The memory is shared."""
 
 
+class Fitted:
+    """With which options each kernel of a module fits the GPU: found when it is first launched, by way of Triton's own
+    cache, and kept.  ``most``: bytes of shared memory that a program may have there.
+    """
+
+    def __init__(self, module: Mapping[str, Any], arch: int, most: int) -> None:
+        self.module, self.arch, self.most = module, arch, most
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def options(self, name: str, tiles: int, warps: int, args: Sequence[Any]) -> dict[str, Any]:
+        """For a launch of a function on ``args``; ``tiles``: 0 where all programs run at once.  Raises BnncError
+        B0712.
+        """
+        import triton  # noqa: PLC0415
+
+        if name not in self.found:
+            launch = {} if tiles else {"launch_cooperative_grid": True}
+
+            def make(options: dict[str, Any]) -> Any:
+                return self.module[name].warmup(*args, grid=(1,), **options, **launch)
+
+            image = fitting(triton, name, warps, tiles, self.arch, self.most, make)
+            self.found[name] = image.options | launch
+        return self.found[name]
+
+
+def _most_shared() -> int:
+    """Bytes of shared memory that a program may have on the current device."""
+    from triton.runtime.driver import driver  # noqa: PLC0415
+
+    device = driver.active.get_current_device()
+    return int(driver.active.utils.get_device_properties(device)["max_shared_mem"])
+
+
 class Gpu:
     """One allocation on the current CUDA device; ``persistent``: None as the plan says, else one launch a step or a
     graph.
@@ -127,6 +163,7 @@ class Gpu:
                 "B0714", f"{about.name} has compute capability {about.major}.{about.minor}; 8.0 is needed", exit_code=7
             )
         self.torch, self.module, self.name = torch, module, about.name
+        self.fitted = Fitted(module, 10 * about.major + about.minor, _most_shared())
         self.nbytes, self.extra = module["NET"]["device_bytes"], 0
         self.memory = torch.zeros(self.nbytes, dtype=torch.uint8, device="cuda")
         self.programs = about.multi_processor_count
@@ -145,13 +182,20 @@ class Gpu:
     def kernels(self, side: str) -> None:
         """One launch a kernel."""
         for (name, tiles, warps, *_), strip in in_order(self.module[side.upper()]):
-            self.module[name][(tiles,)](self.memory, *strip, num_warps=warps, enable_fp_fusion=False)
+            self.launch(name, tiles, warps, *strip)
+
+    def launch(self, name: str, tiles: int, warps: int, *strip: int) -> None:
+        """One kernel, of one strip in a loop."""
+        args = (self.memory, *strip)
+        self.module[name][(tiles,)](*args, **self.fitted.options(name, tiles, warps, args))
 
     def one_launch(self, side: str) -> None:
         """A whole step as one cooperative launch."""
-        self.module[f"{side}_step"][(self.programs,)](
-            self.memory, num_warps=WARPS, maxnreg=REGISTERS, enable_fp_fusion=False, launch_cooperative_grid=True
-        )
+        self.cooperative(f"{side}_step", self.memory)
+
+    def cooperative(self, name: str, *args: Any) -> None:
+        """A launch of as many programs as the device runs at once."""
+        self.module[name][(self.programs,)](*args, **self.fitted.options(name, 0, WARPS, args))
 
     def keep(self, rows: np.ndarray, labels: np.ndarray) -> None:
         """As :meth:`Interpreted.keep`: all samples lie in device memory, beside the plan's block."""
@@ -165,19 +209,7 @@ class Gpu:
             self.torch.zeros((len(order), n), dtype=self.torch.int32, device="cuda")
             for n in (order.shape[1], order.shape[1], counted(self.module))
         )
-        self.module["train_steps"][(self.programs,)](
-            self.memory,
-            *self.samples,
-            *given,
-            loss,
-            pred,
-            counts,
-            len(order),
-            num_warps=WARPS,
-            maxnreg=REGISTERS,
-            enable_fp_fusion=False,
-            launch_cooperative_grid=True,
-        )
+        self.cooperative("train_steps", self.memory, *self.samples, *given, loss, pred, counts, len(order))
         return loss.cpu().numpy(), pred.cpu().numpy(), counts.cpu().numpy()
 
     def step(self, side: str) -> None:

@@ -5,21 +5,28 @@ It needs neither a GPU nor a driver nor a CUDA toolkit; the program loads the dr
 
 from __future__ import annotations
 
+import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from bnnc.diag import InternalError
+from bnnc.diag import InternalError, error
 from bnnc.plan.report import Report
 from bnnc.source import Source, whole
 
-from ..c.build import WARNINGS, Sizes, find_compiler, read_elf, run_compiler
+from ..c.build import WARNINGS, Sizes, find_compiler, machine, read_elf, run_compiler
 from . import compile as aot
 from .device import in_order
 from .targets import Target
 
 PTX_ARCH = 80  # of the text that the driver compiles for GPUs newer than all that is listed
+# A version of PTX, and the CUDA that brought it.
+PTX_CUDA = {(8, 4): 12040, (8, 5): 12050, (8, 6): 12070, (8, 7): 12080, (8, 8): 12090, (9, 0): 13000}
+NEAR, FAR = (
+    (1 << 31) - (16 << 20),
+    1 << 32,
+)  # bytes of an arena: 32-bit addresses (with the rest of the program), offsets
 
 IMAGES = """/* The kernels of this program: written by the build, beside bnnc_images.bin. */
 #ifndef BNNC_IMAGES_H
@@ -27,7 +34,7 @@ IMAGES = """/* The kernels of this program: written by the build, beside bnnc_im
 #include <stdbool.h>
 #include <stdint.h>
 enum {{ BNNC_GPU_ARCHS = {archs}, BNNC_GPU_KERNELS = {kernels}, BNNC_GPU_TRAIN = {train},
-       BNNC_GPU_LAUNCHES = {launches} }};
+       BNNC_GPU_LAUNCHES = {launches}, BNNC_GPU_PTX_DRIVER = {ptx_driver} }};
 static const struct {{ int arch; bool ptx; }} bnnc_gpu_arch[] = {{ {arch_list} }};
 typedef struct {{ uint32_t at, shared, registers; }} bnnc_gpu_image;
 typedef struct {{ const char *name; uint32_t grid, warps; bnnc_gpu_image image[{archs}]; }} bnnc_gpu_kernel;
@@ -71,14 +78,44 @@ def images(text: str, target: Target) -> tuple[str, bytes]:
         launches=sum(map(len, order)),
         kernels=len(number),
         arch_list=arch_list,
+        ptx_driver=ptx_driver([i.ptx for (_, arch), i in made.items() if arch == PTX_ARCH]),
         table="\n".join(rows),
         order=",\n".join(f"    {x}" for side in order for x in side),
     ), bytes(blob)
 
 
+def ptx_driver(texts: list[str]) -> int:
+    """The oldest CUDA whose driver compiles PTX texts, as the driver counts it (12080: 12.8); 0: there are none.  Of a
+    version unknown here, the newest known.
+    """
+    found = [m for t in texts if (m := re.search(r"^\.version (\d+)\.(\d+)", t, re.M))]
+    newest = max(PTX_CUDA.values())
+    return max((PTX_CUDA.get((int(m[1]), int(m[2])), newest) for m in found), default=0)
+
+
+def wide(report: Report | Sizes, cc: str) -> tuple[str, ...]:
+    """The compiler's options for the mirror of an arena: beyond 2 GiB, its addresses take 64 bits.  Raises BnncError
+    B0710 where there are none.
+    """
+    if report.arena < NEAR:
+        return ()
+    if report.arena < FAR and machine(cc).startswith("x86_64"):
+        return ("-mcmodel=medium",)
+    raise error(
+        "B0710",
+        f"this program mirrors {report.arena / 2**30:.2f} GiB of the GPU's memory, and may have"
+        f" {'4 GiB' if report.arena >= FAR else f'2 GiB on {machine(cc)}'}",
+        exit_code=4,
+        help="use a smaller `batch`, or compile for `--target triton`",
+    )
+
+
 def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:
-    """The executable ``out``; it appears whole or not at all.  Raises BnncError B0706, B0707, B0711, B0712."""
+    """The executable ``out``; it appears whole or not at all.  Raises BnncError B0706, B0707, B0710, B0711,
+    B0712.
+    """
     compiler = find_compiler(_as_c(target), cc)
+    addresses = wide(report, compiler)
     header, blob = images(source.text[f"{source.name}_kernels.py"], target)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
         folder = Path(tmp)
@@ -86,7 +123,18 @@ def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc:
         (folder / "bnnc_images.h").write_text(header, encoding="utf-8")
         (folder / "bnnc_images.bin").write_bytes(blob)
         run_compiler(
-            [*compiler.split(), *target.flags, *WARNINGS, source.main, "-o", "program", "-ldl", "-lm", "-lpthread"],
+            [
+                *compiler.split(),
+                *target.flags,
+                *addresses,
+                *WARNINGS,
+                source.main,
+                "-o",
+                "program",
+                "-ldl",
+                "-lm",
+                "-lpthread",
+            ],
             folder,
         )
         if (arena := read_elf(folder / "program").arena) != report.arena:

@@ -295,6 +295,13 @@ def copy_words(to: "Any", words: "Any", COUNT: tl.constexpr) -> "Any":
 
 
 @triton.jit
+def first_tile(SHIFT: tl.constexpr) -> "Any":
+    """A program's first tile of a kernel whose tile 0 is program SHIFT's: behind the tiles of the kernels before it."""
+    programs = tl.num_programs(0)
+    return (tl.program_id(0) + programs - SHIFT % programs) % programs
+
+
+@triton.jit
 def grid_barrier(counter: "Any") -> "Any":
     """All programs of a launch wait for each other; what they stored before is seen by all after.
 

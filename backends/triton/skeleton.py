@@ -22,6 +22,8 @@ from .expr import TYPES, Frame, Index, Printer, reserved
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
+THREADS = 256  # of a program of a persistent step: a smaller tile's elements are held by several of them
+STORE = "tl.store("
 
 
 @dataclass(frozen=True)
@@ -139,10 +141,13 @@ def bare_int8(value: str, ok: str) -> str:
 
 
 class Skeleton(Pointers):
-    """One kernel's pointers, names and tiles; subclasses choose the loops."""
+    """One kernel's pointers, names and tiles; subclasses choose the loops.
+
+    ``late``: several threads hold an element, and one of them stores it where all have read; so all read first.
+    """
 
     def __init__(self, k: Kernel, mem: Memory) -> None:
-        self.mem = mem
+        self.mem, self.late = mem, False
         super().__init__(k, mem, Variables(reserved(), reserved()))
 
     def pointer_name(self, place: Ref) -> str:
@@ -215,13 +220,23 @@ class Skeleton(Pointers):
         pr = self.printer(replace(frame, words=words), accs)
         bits = tuple(o.expr for o in outs if o.expr.dtype in ("bit", "bool"))
         lines = pr.print([o.expr for o in outs], bits).lines
-        lines += [line for o in outs if not o.row_sum for line in self.store(o, pr, tile)]
+        self.late = tile.rows * tile.cols < THREADS and self.overwrites()
+        stores = [line for o in outs if not o.row_sum for line in self.store(o, pr, tile)]
+        if self.late:
+            stores.sort(key=lambda line: line.startswith(STORE))
+            stores.insert([line.startswith(STORE) for line in stores].index(True), "tl.debug_barrier()")
+        lines += stores
         sums = [
             {"name": self.names.new("sum"), "value": pr.whole(o.expr), "pointer": self.pointers[o.ref]}
             for o in outs
             if o.row_sum
         ]
         return lines, sums
+
+    def overwrites(self) -> bool:
+        """Whether an output lies where an operand does."""
+        read = {self.mem.place(n) for n in self.k.reads}
+        return any(self.mem.place(o.ref) in read for o in self.k.outputs)
 
     def store(self, o: Output, pr: Printer, tile: Tile) -> list[str]:
         """The statements that store a tile of a result."""
@@ -238,7 +253,11 @@ class Skeleton(Pointers):
     def put(self, value: Ref, row: str, col: str, x: str, ok: str) -> list[str]:
         """One number, or one word, for each (row, col)."""
         at = self.mem.storages[value].at(Index(row), Index(col))[0].text or "tl.full((1, 1), 0, tl.int32)"
-        return [f"tl.store({self.pointers[value]} + {at}, {x}{f', mask={ok}' if ok else ''})"]
+        pointer, mask, before = self.pointers[value], f", mask={ok}" if ok else "", []
+        if self.late and not x.isidentifier():
+            name = self.names.new(f"{operand(self.mem.place(value))}_new")
+            before, x = [f"{name} = {x}"], name
+        return [*before, f"{STORE}{pointer} + {at}, {x}{mask})"]
 
     def store_words(self, value: Ref, mask: str, at: tuple[str, str], frame: Frame, tile: Tile) -> list[str]:
         """One word for 32 rows or columns: the first of them says where."""

@@ -78,8 +78,8 @@ CODES = (
     Code(
         "B0710",
         "a network that is too large for a C program",
-        "A program's memory is one static array, and its code counts bytes and elements in 31 bits.  Planning has no"
-        " such limit.",
+        "A program's memory is one static array, and its code counts bytes and elements in 31 bits.  A program for a"
+        " GPU mirrors the memory there, up to 4 GiB (2 GiB but on x86-64).  Planning has no such limit.",
     ),
     Code(
         "B0711",
@@ -90,7 +90,7 @@ CODES = (
         "B0712",
         "a GPU kernel needs memory that no plan counts",
         "The compiler ran out of registers, or the kernel wants scratch memory: both would be device memory beside the"
-        " arena.",
+        " arena; or it wants more shared memory than the GPU has.",
     ),
     Code(
         "B0713",

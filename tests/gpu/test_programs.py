@@ -198,6 +198,7 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     lines = log.read_text().splitlines()
     assert f"alloc {planned.report.total}" in lines and planned.report.total == emit.device(planned.placed).nbytes
     assert lines.count("image cubin sm_90") == 2
+    assert sum(x.startswith("wait") for x in lines) == sum(x.startswith("launch") for x in lines), "once a step"
     steps = int(a.stdout.split(" steps")[0].split()[-1])
     assert (
         sum(x.startswith("launch train_step 7 256 ") for x in lines) == steps * planned.model.microbatch and steps >= 6
@@ -394,6 +395,7 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
         (7, "no kernels for it", {"FAKE_CC": "75"}),
         (7, "finds no GPU", {"FAKE_NO_DEVICE": "1"}),
         (7, "older than 12.0", {"FAKE_DRIVER": "11080"}),
+        (7, "is for CUDA 12.4, older than 12.", {"FAKE_DRIVER": "12040", "FAKE_CC": "100"}),
         (8, "bytes a thread beside the plan", {"FAKE_LOCAL": "16"}),
         (8, "bytes of GPU memory", {"FAKE_MEMORY": "1000"}),
     ):
@@ -440,6 +442,43 @@ def test_the_same_source_gives_the_same_images(folder: Path, monkeypatch: pytest
         monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / cache))
         made.append(host.images(source.text["net_kernels.py"], planned.target))
     assert made[0] == made[1] and b"net_kernels.py" not in made[0][1]
+
+
+def test_a_mirror_beyond_2_gib_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 3 GiB; one of 4 is refused before kernels are compiled, and so is one of 2 where addresses stay short."""
+
+    def no_kernels(*_: object) -> tuple[str, bytes]:
+        return host.IMAGES.format(
+            archs=1,
+            kernels=1,
+            train=1,
+            launches=1,
+            ptx_driver=0,
+            arch_list="{ 90, false }",
+            table='    { "k", 1, 1, { { 0, 0, 0 } } },',
+            order="    { 0, 0 }",
+        ), b""
+
+    def build(mib: int) -> None:
+        planned = plan(spec((mib * 4, 3), kind="f32", batch=1 << 16), target="cuda:sm_90")
+        assert planned.report.arena > mib << 20
+        driver.build_source(driver.emit_source(planned), planned, tmp_path / "net")
+
+    monkeypatch.setattr(host, "images", no_kernels)
+    build(3072)
+    assert (tmp_path / "net").exists()
+    for mib, where in ((4100, "x86_64-linux-gnu"), (2100, "aarch64-linux-gnu")):
+        monkeypatch.setattr(host, "machine", lambda cc, where=where: where)
+        with pytest.raises(BnncError, match="B0710"):
+            build(mib)
+
+
+@pytest.mark.parametrize(
+    ("versions", "cuda"),
+    [((), 0), (("8.4",), 12040), (("8.7", "8.4"), 12080), (("99.0",), max(host.PTX_CUDA.values()))],
+)
+def test_ptx_says_which_driver_it_needs(versions: tuple[str, ...], cuda: int) -> None:
+    assert host.ptx_driver([f"//\n.version {v}\n.target sm_80\n" for v in versions]) == cuda
 
 
 def test_a_source_folder_is_built_again(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ it says nothing about races; the compiler says what it would reject.  What needs
 from __future__ import annotations
 
 import re
+import tempfile
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +22,8 @@ from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc import rng
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit
-from bnnc.backends.triton.device import Pointer
+from bnnc.backends.triton import emit, fit
+from bnnc.backends.triton.device import Fitted, Pointer
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
 from bnnc.ir.ops import OPS
@@ -125,6 +128,15 @@ def micro(name: str, x: np.ndarray, out: type, n: int) -> np.ndarray:
     return memory[x.nbytes :].view(out)
 
 
+def test_tiles_go_to_the_programs_behind_those_of_the_kernel_before() -> None:
+    """Of 5 programs, tile 0 is that of program SHIFT; each tile is one program's."""
+    module = interpreted_module((Path(__file__).parent / "triton_micro.py").read_text(encoding="utf-8"))
+    for shift in (0, 1, 4, 5, 13):
+        memory = np.full(5, -1, np.int32)
+        module.first_tile[(5,)](Pointer(memory.view(np.uint8)), shift)
+        assert memory.tolist() == [(p - shift) % 5 for p in range(5)] and memory[shift % 5] == 0
+
+
 def test_exp_log_and_powers_are_the_interpreters() -> None:
     draw = np.random.default_rng(0)
     special = np.array([0, -0.0, np.nan, np.inf, -np.inf, 1e-40, 88, -87, 100, -100, 1], np.float32)
@@ -198,10 +210,77 @@ def test_kernels_compile_without_spills(text: str) -> None:
     assert len(images) == 2 * sum(map(len, emit.entries(plan(text).placed)))
 
 
+class StandIn:
+    """A driver for a GPU of a generation, as far as compiling needs one."""
+
+    def __init__(self, arch: int) -> None:
+        self.arch = arch
+
+    def get_current_target(self) -> Any:
+        from triton.backends.compiler import GPUTarget  # noqa: PLC0415
+
+        return GPUTarget("cuda", self.arch, 32)
+
+    def get_current_device(self) -> int:
+        return 0
+
+    def get_current_stream(self, _: int) -> int:
+        return 0
+
+
+WIDE = spec((512, 256, 10), rule="standard", optimizer="sgd", batch=256)
+
+
+def wide_module(monkeypatch: pytest.MonkeyPatch) -> tuple[ModuleType, emit.Entry]:
+    """Kernels of a large network, and its largest product: 53,248 bytes with three stages, 32,768 with two."""
+    make_large(monkeypatch)
+    planned = plan(WIDE, target="triton")
+    source = emit.module_text(planned.model, planned.placed, planned.report)
+    module = aot.load_module(source, Path(tempfile.mkdtemp()), interpret=False)
+    i = next(
+        i
+        for i, k in enumerate(planned.placed.train.kernels)
+        if isinstance(k.anchor, Contract) and min(*k.anchor.dims) >= 256 and k.where.phase == "forward"
+    )
+    return module, emit.entries(planned.placed)[0][i]
+
+
+@pytest.mark.parametrize(("arch", "most"), [(80, 163 << 10), (86, 99 << 10), (90, 227 << 10), (86, 40 << 10)])
+def test_both_targets_take_the_first_stage_that_fits(arch: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ahead of time, and as the Python trainer compiles on a GPU of a generation: the same options, no stack, no
+    scratch, no more shared memory than there is.
+    """
+    import triton  # noqa: PLC0415
+
+    module, entry = wide_module(monkeypatch)
+    monkeypatch.setattr(aot, "SHARED", {arch: most})
+    with triton.knobs.runtime.scope():
+        triton.knobs.runtime.interpret = False
+        image = aot.compile_one(triton, module, entry, arch)
+        monkeypatch.setattr(triton.runtime.driver, "_active", StandIn(arch))
+        options = Fitted(vars(module), arch, most).options(
+            entry.name, entry.tiles, entry.warps, (Pointer(np.zeros(64, np.uint8)),)
+        )
+    assert image.stack == image.scratch == 0 and image.shared <= most
+    assert options == image.options
+    assert options["num_stages"] == (3 if most > 53248 else 2)
+
+
+def test_a_kernel_that_fits_nowhere_is_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    import triton  # noqa: PLC0415
+
+    module, entry = wide_module(monkeypatch)
+    monkeypatch.setattr(triton.runtime.driver, "_active", StandIn(86))
+    with triton.knobs.runtime.scope(), pytest.raises(BnncError, match="bytes of shared memory, of 7") as e:
+        triton.knobs.runtime.interpret = False
+        Fitted(vars(module), 86, 7).options(entry.name, entry.tiles, entry.warps, (Pointer(np.zeros(64, np.uint8)),))
+    assert e.value.diagnostics[0].code == "B0712"
+
+
 @pytest.mark.slow
 def test_a_kernel_that_spills_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """32 registers a thread are too few for a whole step."""
-    monkeypatch.setattr(aot, "MOST_REGISTERS", 32)
+    monkeypatch.setattr(fit, "MOST_REGISTERS", 32)
     with pytest.raises(BnncError, match="B0712"):
         compiled(TRITON_DENSE["integer"], (80,), persistent=True)
 

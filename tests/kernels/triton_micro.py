@@ -64,3 +64,9 @@ def split(memory, OUT: tl.constexpr, N: tl.constexpr):
     high = (value * up).to(tl.float16)
     low = (value * up - high.to(tl.float32)).to(tl.float16)
     tl.store(y + at, (high.to(tl.float32) + low.to(tl.float32)) * down)
+
+
+@triton.jit
+def first_tile(memory, SHIFT: tl.constexpr):
+    y = memory.to(tl.pointer_type(tl.int32))
+    tl.store(y + tl.program_id(0), num.first_tile(SHIFT))

@@ -24,6 +24,8 @@ typedef unsigned long long bnnc_cu_ptr;
   X(cuMemAlloc_v2, (bnnc_cu_ptr *, size_t)) X(cuMemsetD8_v2, (bnnc_cu_ptr, unsigned char, size_t)) \
   X(cuMemHostRegister_v2, (void *, size_t, unsigned)) \
   X(cuMemcpyHtoD_v2, (bnnc_cu_ptr, const void *, size_t)) X(cuMemcpyDtoH_v2, (void *, bnnc_cu_ptr, size_t)) \
+  X(cuMemcpyHtoDAsync_v2, (bnnc_cu_ptr, const void *, size_t, void *)) \
+  X(cuMemcpyDtoHAsync_v2, (void *, bnnc_cu_ptr, size_t, void *)) X(cuStreamSynchronize, (void *)) \
   X(cuLaunchKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **, void **)) \
   X(cuLaunchCooperativeKernel, (void *, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void *, void **)) \
   X(cuGetErrorName, (bnnc_cu, const char **))
@@ -37,7 +39,7 @@ enum {
     BNNC_MOST_SHARED = 97,
     BNNC_LOCAL_BYTES = 3,
     BNNC_SET_SHARED = 8,
-    BNNC_LEAST_DRIVER = 12000 /* CUDA 12.0 */
+    BNNC_LEAST_DRIVER = 12000 /* CUDA 12.0; PTX may need a newer one */
 };
 
 static struct {
@@ -93,6 +95,30 @@ BNNC_COLD int bnnc_gpu_choose(int major, int minor) {
     return best;
 }
 
+/* What a step sends (its batch and scalars) or leaves (losses, predictions, counts), an operation a range of bytes. */
+BNNC_FN void bnnc_gpu_each(void (*f)(uint64_t at, uint64_t n), bool train, bool sent) {
+    const uint32_t scalars[] = {NET.lr, NET.step, NET.tick, NET.seed_at, NET.errors, NET.samples, NET.stage, NET.part};
+    if (sent) {
+        f(train ? NET.train_x : NET.eval_x, BNNC_X_BYTES);
+        f(train ? NET.train_labels : NET.eval_labels, NET.batch);
+        for (uint32_t i = 0; train && i < sizeof scalars / sizeof scalars[0]; i++)
+            if (scalars[i] != BNNC_NOWHERE) f(scalars[i], 4);
+        return;
+    }
+    f(train ? NET.train_loss : NET.eval_loss, (uint64_t)NET.batch * 4);
+    f(train ? NET.train_pred : NET.eval_pred, (uint64_t)NET.batch * 4);
+    for (int k = 0; train && k < BNNC_COUNTERS; k++) f(NET.counter[k].offset, (uint64_t)NET.counter[k].n * 4);
+}
+
+/* Page-locked, so that copies are queued; where that is refused (a page that is locked already), they go all the same. */
+BNNC_COLD void bnnc_gpu_pin(uint64_t at, uint64_t n) { (void)bnnc_gpu.cuMemHostRegister_v2(bnnc_arena + at, n, 0); }
+BNNC_FN void bnnc_gpu_queue_send(uint64_t at, uint64_t n) {
+    BNNC_CU(cuMemcpyHtoDAsync_v2, bnnc_gpu.memory + at, bnnc_arena + at, n, NULL);
+}
+BNNC_FN void bnnc_gpu_queue_fetch(uint64_t at, uint64_t n) {
+    BNNC_CU(cuMemcpyDtoHAsync_v2, bnnc_arena + at, bnnc_gpu.memory + at, n, NULL);
+}
+
 BNNC_COLD void bnnc_gpu_start(void) {
     int device = 0, major = 0, minor = 0, version = 0, most = 0, cooperative = 0;
     void *context = NULL;
@@ -100,9 +126,6 @@ BNNC_COLD void bnnc_gpu_start(void) {
     if (bnnc_gpu.cuInit(0))
         bnnc_fail(BNNC_E_CPU, "the driver finds no GPU that can be used\n  hint: nvidia-smi says more");
     BNNC_CU(cuDriverGetVersion, &version);
-    if (version < BNNC_LEAST_DRIVER)
-        bnnc_fail(BNNC_E_CPU, "the GPU's driver is for CUDA %d.%d, older than 12.0\n  hint: install a newer driver",
-                  version / 1000, version % 1000 / 10);
     BNNC_CU(cuDeviceGet, &device, 0);
     BNNC_CU(cuDeviceGetName, bnnc_gpu.name, (int)sizeof bnnc_gpu.name, device);
     BNNC_CU(cuDeviceGetAttribute, &major, BNNC_CC_MAJOR, device);
@@ -116,6 +139,12 @@ BNNC_COLD void bnnc_gpu_start(void) {
                   "%s has compute capability %d.%d, and this program holds no kernels for it\n"
                   "  hint: it was compiled for %s",
                   bnnc_gpu.name, major, minor, NET.target);
+    const int least = bnnc_gpu_arch[bnnc_gpu.arch].ptx ? BNNC_GPU_PTX_DRIVER : BNNC_LEAST_DRIVER;
+    if (version < least)
+        bnnc_fail(
+            BNNC_E_CPU,
+            "the GPU's driver is for CUDA %d.%d, older than %d.%d, which %s needs\n  hint: install a newer driver",
+            version / 1000, version % 1000 / 10, least / 1000, least % 1000 / 10, bnnc_gpu.name);
     BNNC_CU(cuDevicePrimaryCtxRetain, &context, device);
     BNNC_CU(cuCtxSetCurrent, context);
     for (int i = 0; i < BNNC_GPU_KERNELS; i++) {
@@ -139,8 +168,8 @@ BNNC_COLD void bnnc_gpu_start(void) {
     for (int i = 0; i < BNNC_GPU_CONSTANTS; i++)
         BNNC_CU(cuMemcpyHtoD_v2, bnnc_gpu.memory + bnnc_gpu_constants[i].at, bnnc_gpu_constants[i].bytes,
                 bnnc_gpu_constants[i].n);
-    /* the batch is sent from here: page-locked it goes faster; where that is refused it goes all the same */
-    (void)bnnc_gpu.cuMemHostRegister_v2(bnnc_arena + NET.train_x, BNNC_X_BYTES, 0);
+    bnnc_gpu_each(bnnc_gpu_pin, true, true), bnnc_gpu_each(bnnc_gpu_pin, false, true);
+    bnnc_gpu_each(bnnc_gpu_pin, true, false), bnnc_gpu_each(bnnc_gpu_pin, false, false);
 }
 
 BNNC_FN void bnnc_gpu_send(uint64_t at, uint64_t n) {
@@ -169,20 +198,14 @@ BNNC_FN void bnnc_gpu_launch(int i, uint64_t strip) {
                 shared, NULL, arguments);
 }
 
-/* Launches first .. end - 1 on the batch in bnnc_arena. */
+/* Launches first .. end - 1 on the batch in bnnc_arena: copies and launches are queued, and waited for once. */
 BNNC_FN void bnnc_gpu_step(bool train, int first, int end) {
-    const uint32_t scalars[] = {NET.lr, NET.step, NET.tick, NET.seed_at, NET.errors, NET.samples, NET.stage, NET.part};
     if (bnnc_gpu.host_is_newer) bnnc_gpu_send(NET.state_begin, NET.state_bytes);
     bnnc_gpu.host_is_newer = false;
-    bnnc_gpu_send(train ? NET.train_x : NET.eval_x, BNNC_X_BYTES);
-    bnnc_gpu_send(train ? NET.train_labels : NET.eval_labels, NET.batch);
-    for (uint32_t i = 0; train && i < sizeof scalars / sizeof scalars[0]; i++)
-        if (scalars[i] != BNNC_NOWHERE) bnnc_gpu_send(scalars[i], 4);
+    bnnc_gpu_each(bnnc_gpu_queue_send, train, true);
     for (int i = first; i < end; i++) bnnc_gpu_launch(bnnc_gpu_launches[i].kernel, bnnc_gpu_launches[i].strip);
-    bnnc_gpu_fetch(train ? NET.train_loss : NET.eval_loss, (uint64_t)NET.batch * 4);
-    bnnc_gpu_fetch(train ? NET.train_pred : NET.eval_pred, (uint64_t)NET.batch * 4);
-    for (int k = 0; train && k < BNNC_COUNTERS; k++)
-        bnnc_gpu_fetch(NET.counter[k].offset, (uint64_t)NET.counter[k].n * 4);
+    bnnc_gpu_each(bnnc_gpu_queue_fetch, train, false);
+    BNNC_CU(cuStreamSynchronize, NULL);
     if (train) bnnc_gpu.device_is_newer = true;
 }
 
