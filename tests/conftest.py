@@ -10,12 +10,15 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import compile_cache
 import cpu_times
 import helpers
 import pytest
 
+from bnnc import driver, knobs, registry
+from bnnc.backends import select
 from bnnc.backends.c import build, stack
 from bnnc.backends.c.targets import TARGETS
 
@@ -63,6 +66,39 @@ def one_level(request: pytest.FixtureRequest) -> Iterator[None]:
         if not helpers.EVERY_LEVEL:
             patch.setitem(TARGETS, "host", replace(host, levels=(level,)))
         yield
+
+
+@pytest.fixture
+def plans_once() -> Iterator[None]:
+    """What the middle passes make of a Model, and a plan's report, is made once for all tests with this fixture: much
+    of what they do is plan the same few networks and their ways out.  A test may change passes, backends, what is
+    registered and bnnc's knobs, but not a pass from within.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "_run", _passes_once)
+        patch.setattr(driver, "report_of", _report_once)
+        yield
+
+
+MADE: dict[object, tuple[Any, Any]] = {}  # with what must live as long as the key
+PASSES, REPORT = driver._run, driver.report_of
+
+
+def _passes_once(passes: Any, ir: Any, options: driver.Options, k: knobs.Knobs) -> Any:
+    if passes is driver.FRONT or k.dump or k.time:
+        return PASSES(passes, ir, options, k)
+    records = [record for table in (registry.layers, registry.rules, registry.optimizers) for record in table.values()]
+    key = (passes, ir.source, repr(ir), k, *map(id, records))
+    if key not in MADE:
+        MADE[key] = PASSES(passes, ir, options, k), records
+    return MADE[key][0]
+
+
+def _report_once(model: Any, placed: Any, *args: Any) -> Any:
+    key = (id(placed), select.backend_of, *args)
+    if key not in MADE:
+        MADE[key] = REPORT(model, placed, *args), placed
+    return MADE[key][0]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

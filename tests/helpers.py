@@ -207,8 +207,8 @@ def compile_library(source: Source, target: Target, optimize: str = OPTIMIZE) ->
     """The shared library of a Source, compiled once per session for each text and set of flags."""
     from bnnc.backends.c.build import WARNINGS  # noqa: PLC0415
 
-    flags = [optimize if f == "-O2" else f for f in target.flags]
-    argv = [*compiler(target).split(), *flags, *WARNINGS, "-DBNNC_LIBRARY", "-shared", "-fPIC", source.main, "-o"]
+    argv = compile_cache.instead([*compiler(target).split(), *target.flags], optimize)
+    argv += [*WARNINGS, "-DBNNC_LIBRARY", "-shared", "-fPIC", source.main, "-o"]
     key = hashlib.sha256(repr((argv, source.files)).encode()).hexdigest()[:24]
     out = CACHE / f"{key}.so"
     if not out.exists():

@@ -16,6 +16,8 @@ from bnnc.cli import cli
 from bnnc.diag import BnncError
 from bnnc.plan.cost import step_cost
 
+pytestmark = pytest.mark.usefixtures("plans_once")
+
 NET = """network small {
   input u8[12, 12, 3];
   conv 64 padding = same; batchnorm; sign;

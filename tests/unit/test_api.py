@@ -26,7 +26,7 @@ TEXT = """network toy { input u8[3, 4]; flatten; dense 20; batchnorm; sign; dens
 rule edge;
 train { batch = 16; epochs = 3; optimizer = adam(lr = 1e-2); }
 """
-pytestmark = pytest.mark.usefixtures("one_level")
+pytestmark = pytest.mark.usefixtures("one_level", "plans_once")
 
 
 def samples(n: int = 96, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

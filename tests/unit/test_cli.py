@@ -30,7 +30,7 @@ from bnnc.plan.check import PlanError
 from bnnc.plan.place import place
 
 SPEC = "network toy { input u8[6]; dense 8; batchnorm; sign; dense 3; batchnorm; loss; }\nrule edge;\n"
-pytestmark = pytest.mark.usefixtures("one_level")
+pytestmark = pytest.mark.usefixtures("one_level", "plans_once")
 
 
 @pytest.fixture

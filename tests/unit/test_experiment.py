@@ -31,6 +31,7 @@ from bnnc.study import experiment, plot, scale
 from bnnc.study.results import Interval, Result, Row, Run, interval, student
 
 DEEP = spec((70, 64, 32, 5), "bit", "edge", batch=10)
+pytestmark = pytest.mark.usefixtures("plans_once")
 
 
 def test_student_is_scipys() -> None:
