@@ -80,7 +80,7 @@ def test_the_command(tmp_path: Path) -> None:
         "made by",
         "fuse     kept, one bit",
         "read by",
-        "alive    from k",
+        "alive    from map_batchnorm1_q",
         "shares",
         "(sign1)",  # its own line, though batchnorm1's kernel makes it
     ):
