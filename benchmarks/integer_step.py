@@ -83,7 +83,7 @@ def times(
     ms: dict[str, list[float]] = {}
     for _ in range(rounds):
         for rule, exe in exes.items():
-            ms.setdefault(rule, []).append(bnnc_step(exe, threads, steps))
+            ms.setdefault(rule, []).append(bnnc_step(exe, threads, steps)[0])
         for mode in ("eager", "compile-step"):
             ms.setdefault(f"torch {mode}", []).append(torch_step(batch, threads, steps, mode, widths)["median_ms"])
     return {
@@ -104,7 +104,7 @@ def increments(widths: Sequence[int], batch: int, rule: str) -> list[dict[str, f
     fan_in = {op.layer: program.value[f"{op.layer}.weight"].shape[1] for op in masks}
     states = interp.init_states(program, 1)
     scalars = {k: np.array([[1]], np.int32) for k in ("seed", "errors", "samples")} | {
-        "level": np.zeros((1, 1), np.int32)
+        "stage": np.zeros((1, 1), np.int32)
     }
     counts: dict[int, np.ndarray] = {}
     for t in range(1, WINDOWS[-1][1] + 1):
@@ -142,7 +142,7 @@ def increments(widths: Sequence[int], batch: int, rule: str) -> list[dict[str, f
 
 # -- instructions ------------------------------------------------------------------------------------------------------
 def kernel_instructions(exe: Path, level: str, steps: int) -> dict[str, int]:
-    """Instructions by training kernel in a run of ``bench`` (which adds three steps to warm up)."""
+    """Instructions by function of kernels in a run of ``bench`` (which adds three steps to warm up)."""
     with tempfile.TemporaryDirectory() as tmp:
         out = Path(tmp) / "out"
         output_of(
@@ -156,7 +156,7 @@ def kernel_instructions(exe: Path, level: str, steps: int) -> dict[str, int]:
             ]
         )
         text = output_of(["callgrind_annotate", "--threshold=100", "--inclusive=yes", str(out)])
-    found = re.findall(r"^\s*([\d,]+)\s.*?:(k\d+\w*?)_(?:base|avx2)\b", text, re.M)
+    found = re.findall(rf"^\s*([\d,]+)\s.*_kernels\.h:(\w+?)_{level}\b", text, re.M)
     return {name: int(n.replace(",", "")) for n, name in found}
 
 
