@@ -4,9 +4,10 @@ Where the spec says what may be changed (`allow { ... }`), the gentlest change t
 what is learnt, then those that the spec names first, then the one with the fewest operations.
 
 Every way out that is proposed has been planned, so its bytes are exact.  Candidates come from the registry: the other
-optimisers, the other rules, each other choice of the optimiser's and rule's own arguments, recomputing, fewer threads,
-and smaller batches.  Those that save nothing are left out; those with which nothing would be learnt are refused, with
-the reason.
+optimisers, the other rules, each other choice of the optimiser's and rule's own arguments (where the rule then cannot
+have the optimiser, with one that it can have), those of the rule that save together, recomputing, fewer threads, and
+smaller batches.  Those that save nothing are left out; those with which nothing would be learnt are refused, with the
+reason.
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ class Left:
 
     def __init__(self, model: Model | None = None) -> None:
         self.reasons: dict[str, str] = {}
+        self.refused: dict[str, str] = {}  # what `check` says of other changes: no spec may have them
         self.starved = starved(model) if model else None
         self.judges = model is not None
 
@@ -85,7 +87,8 @@ class Left:
         """The plan with this change; None where the network cannot have it, or should not."""
         try:
             planned = driver.plan_text(options, knobs.read().quiet)
-        except BnncError:
+        except BnncError as e:
+            self.refused[change] = e.diagnostics[0].message
             return None
         except InternalError as e:
             self.reasons[change] = f"{e} (a bug in bnnc: please report it)"
@@ -144,6 +147,13 @@ class Choice:
         return self.cost.operations / self.planned.model.batch
 
 
+def _combinations(written: Sequence[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], ...]]:
+    """Of values of settings: of each setting one of its values, or none."""
+    keys = dict.fromkeys(key for key, _ in written)
+    for picked in itertools.product(*([None, *(text for k, text in written if k == key)] for key in keys)):
+        yield tuple((key, text) for key, text in zip(keys, picked, strict=True) if text is not None)
+
+
 def choices(options: driver.Options, planned: driver.Planned, left: Left | None = None) -> list[Choice]:
     """The plan and every combination of the settings that its spec allows, in order of preference; nothing if it allows
     none.
@@ -152,16 +162,16 @@ def choices(options: driver.Options, planned: driver.Planned, left: Left | None 
     if not model.allow:
         return []
     written = [(key, text) for key, value, text in model.allow if value != getattr(model, key)]
-    table: dict[str, list[str]] = {}
-    for key, text in written:
-        table.setdefault(key, []).append(text)
-    for picked in itertools.product(*([None, *values] for values in table.values())):
-        changes = tuple((key, value) for key, value in zip(table, picked, strict=True) if value is not None)
+    for changes in _combinations(written):
         o = _changed(options, **dict(changes))
         p = planned if not changes else left.planned(", ".join(f"{key} = {value}" for key, value in changes), o)
         if p is not None:
             rank = sum(written.index(change) for change in changes if change[0] != "recompute")
             out.append(Choice(changes, p, o if changes else options, rank))
+    used = {change for c in out for change in c.changes}
+    for key, text in written:  # what no spec may have, alone or with another
+        if (change := f"{key} = {text}") in left.refused and (key, text) not in used:
+            left.reasons[change] = left.refused[change]
     return sorted(out, key=lambda c: (c.learning, c.rank, c.operations))
 
 
@@ -205,12 +215,41 @@ def fit(
     return options, planned, found
 
 
-def _variants(table: Mapping[str, registry.Named], call: Call) -> Iterator[tuple[str, str]]:
-    """(what to write, short form) of each other choice of a call's own arguments, then each other name."""
+Argument = tuple[str, ...]  # of a call, or of a call among its arguments: their names
+
+
+def _arguments(table: Mapping[str, registry.Named[Any]], call: Call) -> Iterator[tuple[Argument, str]]:
+    """Each other choice of a call's own arguments, and of those of the calls among them."""
     for p in table[call.name].params:
+        value = call[p.name]
+        if isinstance(value, Call):
+            for inner, choice in _arguments(getattr(registry, p.type.removeprefix("call:")), value):
+                yield (p.name, *inner), choice
         for choice in p.choices if p.type == "name" else ():
-            if choice != call[p.name]:
-                yield call.with_(**{p.name: choice}).text, f"{call.name}({p.name} = {choice})"
+            if choice != value:
+                yield (p.name,), choice
+
+
+def _with(call: Call, changes: Mapping[Argument, str]) -> Call:
+    """The call with other values for some arguments."""
+    for (name, *inner), choice in changes.items():
+        call = call.with_(**{name: _with(call[name], {tuple(inner): choice}) if inner else choice})
+    return call
+
+
+def _short(call: Call, changes: Mapping[Argument, str]) -> str:
+    """As :func:`_with`, with the changes alone."""
+    said: dict[str, dict[Argument, str]] = {}
+    for (name, *inner), choice in changes.items():
+        said.setdefault(name, {})[tuple(inner)] = choice
+    texts = (f"{n} = {_short(call[n], x) if () not in x else x[()]}" for n, x in said.items())
+    return f"{call.name}({', '.join(texts)})"
+
+
+def _variants(table: Mapping[str, registry.Named[Any]], call: Call) -> Iterator[tuple[str, str]]:
+    """(what to write, short form) of each other choice of a call's arguments, then each other name."""
+    for argument, choice in _arguments(table, call):
+        yield _with(call, {argument: choice}).text, _short(call, {argument: choice})
     for name in sorted(table):
         if name != call.name:
             yield name, name
@@ -227,9 +266,56 @@ def single_changes(planned: driver.Planned) -> Iterator[tuple[str, bool, dict[st
         yield "--threads 1", False, {"threads": 1}
     if model.batch > 1:
         yield f"batch = {model.batch // 2}", False, {"batch": model.batch // 2}
-    for key, table, call in (("optimizer", registry.optimizers, model.optimizer), ("rule", registry.rules, model.rule)):
-        for text, short in _variants(table, call):
-            yield f"{key} = {short}" if key != "rule" else f"rule {short}", True, {key: text}
+    for text, short in _variants(registry.optimizers, model.optimizer):
+        yield f"optimizer = {short}", True, {"optimizer": text}
+    for text, short in _variants(registry.rules, model.rule):
+        yield f"rule {short}", True, {"rule": text}
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A change that was planned: as a user writes it, whether it changes what is learnt, settings."""
+
+    change: str
+    learns_differently: bool
+    settings: dict[str, Any]
+    planned: driver.Planned
+
+
+def tried(options: driver.Options, planned: driver.Planned, left: Left) -> Iterator[Tried]:
+    """Every single change; where the rule that it names cannot have the optimiser, with the first that it can have; and
+    together the choices of the rule's own arguments that each need less."""
+    model, best = planned.model, dict[Argument, tuple[int, str]]()
+    texts = {_with(model.rule, {a: choice}).text: (a, choice) for a, choice in _arguments(registry.rules, model.rule)}
+    for change, learns, settings in single_changes(planned):
+        t = _planned(options, model, left, change, learns, settings)
+        if t is None:
+            continue
+        yield t
+        argument, choice = texts.get(settings.get("rule", ""), ((), ""))
+        arena = t.planned.report.arena
+        if argument and arena < best.get(argument, (planned.report.arena,))[0]:
+            best[argument] = arena, choice
+    if len(best) > 1:
+        changes = {argument: choice for argument, (_, choice) in best.items()}
+        text, short = _with(model.rule, changes).text, _short(model.rule, changes)
+        if t := _planned(options, model, left, f"rule {short}", True, {"rule": text}):
+            yield t
+
+
+def _planned(
+    options: driver.Options, model: Model, left: Left, change: str, learns: bool, settings: dict[str, Any]
+) -> Tried | None:
+    """A change, or where `check` refuses a rule, that with another optimiser."""
+    if p := left.planned(change, _changed(options, **settings)):
+        return Tried(change, learns, settings, p)
+    if "rule" not in settings or change not in left.refused:
+        return None
+    for text, short in _variants(registry.optimizers, model.optimizer):
+        both, more = f"{change}, optimizer = {short}", {**settings, "optimizer": text}
+        if p := left.planned(both, _changed(options, **more)):
+            return Tried(both, learns, more, p)
+    return None
 
 
 @dataclass(frozen=True)
@@ -245,12 +331,13 @@ class WhatIf:
 
 def what_if(options: driver.Options, planned: driver.Planned, left: Left | None = None) -> list[WhatIf]:
     """Every single change that makes the arena smaller, smallest first."""
-    out, left = [], left or Left(planned.model)
-    for change, learns, changes in single_changes(planned):
-        p = left.planned(change, _changed(options, **changes))
-        if p is not None and p.report.arena < planned.report.arena:
-            plan = p.placed.plan
-            out.append(WhatIf(change, p.report.arena, plan.steps[plan.peak_step].name, p.report.total, learns))
+    out = []
+    for t in tried(options, planned, left or Left(planned.model)):
+        plan, report = t.planned.placed.plan, t.planned.report
+        if report.arena < planned.report.arena:
+            out.append(
+                WhatIf(t.change, report.arena, plan.steps[plan.peak_step].name, report.total, t.learns_differently)
+            )
     return sorted(out, key=lambda w: w.arena)
 
 
@@ -264,8 +351,9 @@ def ways_out(options: driver.Options, planned: driver.Planned, ram: int, left: L
         if n is not None and n < total:
             found.append(WayOut(change, n, learns, tuple(changes.items())))
 
-    for change, learns, changes in single_changes(planned):
-        add(change, learns, **changes)
+    for t in tried(options, planned, left):
+        if (n := t.planned.report.total) < total:
+            found.append(WayOut(t.change, n, t.learns_differently, tuple(t.settings.items())))
     if model.batch > 1 and (largest := largest_batch(options, model, ram)):
         add(f"batch = {largest} (the largest that fits)", False, batch=largest)
     if not any(w.total <= ram for w in found):
@@ -282,7 +370,8 @@ def _together(model: Model, found: list[WayOut]) -> dict[str, Any]:
     for key in ("recompute", "optimizer", "rule"):
         candidates = [w for w in found if w.overrides and w.overrides[0][0] == key]
         if candidates:
-            best[key] = min(candidates, key=lambda w: w.total).overrides[0][1]
+            for name, value in min(candidates, key=lambda w: w.total).overrides:
+                best.setdefault(name, value)
     return best
 
 

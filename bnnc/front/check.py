@@ -266,22 +266,22 @@ class _Checker:
         )
 
     def allowed(self) -> tuple[tuple[str, Any, str], ...]:
-        """The settings of `allow` and how they are written: what `--ram` may put in the place of those of `train`."""
+        """The settings of `allow` and how they are written: what `--ram` may put in the place of what the spec says."""
         s = self.sections.get("allow")
         found = []
         for item in s.body or () if s else ():
-            if not isinstance(item, ast.Setting) or item.name not in ALLOW:
+            if not isinstance(item, ast.Setting) or item.name not in _names(ALLOW):
                 self.log.add(
                     "B0206",
                     "`allow` holds settings that `--ram` may take",
                     item.span,
                     "not one of those",
-                    f"write {' or '.join(f'`{n} = ...;`' for n in ALLOW)}",
+                    f"write {' or '.join(f'`{n} = ...;`' for n in _names(ALLOW))}",
                 )
                 continue
             try:
                 given = ast.Arg(item.name, self.binder.resolve(item.value, self.top), item.span)
-                params = tuple(p for p in TRAIN if p.name == item.name)
+                params = tuple(p for p in ALLOW if p.name == item.name)
                 value = self.binder.bind("allow", params, [given], item.span, self.top, "setting")[item.name]
                 found.append((item.name, value, self.text[item.value.span.start : item.value.span.end]))
             except Reported:

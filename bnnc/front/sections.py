@@ -39,8 +39,13 @@ DATA = (
     Param("train", "call:sources", None, "where the training samples come from", otherwise="the program's `--train`"),
     Param("test", "call:sources", None, "where the test samples come from", otherwise="the program's `--test`"),
 )
-ALLOW = ("recompute", "microbatch", "optimizer", "batch")  # settings that `--ram` may change, where the spec allows it
 RULE = Param("rule", "call:rules", Call("standard"), "how the network learns", positional=True)
+# what `--ram` may change, where the spec allows it
+ALLOW = tuple(
+    replace(p, positional=False)
+    for p in (*TRAIN, RULE)
+    if p.name in ("recompute", "microbatch", "optimizer", "batch", "rule")
+)
 COUNT = Param("count", "int", doc="how often the body is repeated", minimum=0, maximum=10_000, positional=True)
 REPEAT = "repeat"
 NET = "network tiny { input u8[9]; dense 4; batchnorm; loss; }\n"
@@ -79,12 +84,12 @@ SECTIONS = {
         ),
         Named[None](
             "allow",
-            "settings of `train` that `--ram` may put in their place",
-            tuple(replace(p, default=None, otherwise="what `train` says") for p in TRAIN if p.name in ALLOW),
+            "settings of `train`, and rules, that `--ram` may put in their place",
+            tuple(replace(p, default=None, otherwise="what the spec says") for p in ALLOW),
             about=About(
                 takes="each setting as often as there are values; the gentlest change that fits is taken",
-                example=NET
-                + "train { batch = 64; }\nallow { recompute = on; microbatch = 4; optimizer = bop; batch = 32; }\n",
+                example=NET + "rule edge;\ntrain { batch = 64; }\n"
+                "allow { recompute = on; microbatch = 4; optimizer = bop; rule = edge(gradient = i8); batch = 32; }\n",
             ),
         ),
         Named[None](

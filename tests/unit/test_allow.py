@@ -97,10 +97,46 @@ def test_the_front_holds_what_nothing_beats(totals: dict[str, int]) -> None:
         assert beaten != (c in front)
 
 
+RULES = "allow { rule = edge(state = i8); optimizer = adam(v = elide); rule = edge(gradient = i8); }\n"
+
+
+def test_rules_are_allowed() -> None:
+    """Each that the optimiser can have: `state = i8` has no second moment."""
+    net = parse(NET + RULES)
+    found = {c.text: c.total for c in budget.choices(net.options(), net.plan().planned)}
+    one, other, elide = "rule = edge(state = i8)", "rule = edge(gradient = i8)", "optimizer = adam(v = elide)"
+    assert set(found) == {"as the spec is", other, elide, f"{one}, {elide}", f"{other}, {elide}"}
+    both = net.with_(rule="edge(state = i8)", optimizer="adam(v = elide)").plan().total_bytes
+    assert found[f"{one}, {elide}"] == both < found[elide]
+    taken = net.plan(ram=both)
+    assert (taken.total_bytes, budget.taken(taken.choices, taken.planned)) == (both, f"{one}, {elide}")
+
+
+def test_a_rule_that_no_allowed_optimiser_can_have_says_why() -> None:
+    notes = notes_of(NET + "allow { rule = edge(state = i8); recompute = on; }\n", 1000)
+    assert any(n.startswith("no way out: rule = edge(state = i8): `state = i8`") for n in notes)
+
+
+@pytest.mark.parametrize("rule", ["edge", "drtp(numerics = edge)"])
+def test_explain_peak_knows_whole_numbers(rule: str) -> None:
+    """Each option of the numbers, with an optimiser that it can have, and what they save together."""
+    net = parse(NET.replace("rule edge", f"rule {rule}"))
+    found = {w.change: w.arena for w in budget.what_if(net.options(), net.plan().planned)}
+    other, elide = rule.replace("edge", "edge(state = i8)"), "adam(v = elide)"
+    state = found[f"rule {other}, optimizer = {elide}"]
+    assert state == net.with_(rule=other, optimizer=elide).plan().arena_bytes
+    if rule == "edge":  # drtp holds one block's gradients at a time: the peak is not there
+        together = found[f"rule edge(state = i8, gradient = i8), optimizer = {elide}"]
+        assert together < min(state, found["rule edge(gradient = i8)"])
+
+
 @pytest.mark.parametrize(
     ("text", "code"),
     [
         ("allow { recompute; }", "B0206"),
+        ("allow { rule edge; }", "B0206"),
+        ("allow { rule = edgy; }", "B0204"),
+        ("allow { rule = edge(state = i9); }", "B0403"),
         ("allow { epochs = 3; }", "B0206"),
         ("allow 3 { }", "B0408"),
         ("allow { batch = 0; }", "B0402"),
