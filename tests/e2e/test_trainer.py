@@ -246,7 +246,7 @@ def test_bench_predicts_the_step_and_each_kernel(home: Path) -> None:
     plain = json.loads(shell(home / "net", "bench", "--json", "--steps", "5").stdout)
     assert plain["state"] == result["state"] and "kernels" not in plain
     text = shell(home / "net", "bench", "--kernels", "--steps", "5").stdout
-    assert all(text.count(k["name"]) == 1 for k in kernels) and "at this machine's rates" in text
+    assert all(text.split().count(k["name"]) == 1 for k in kernels) and "at this machine's rates" in text
 
 
 def test_help_fits_a_screen(home: Path) -> None:

@@ -59,7 +59,7 @@ def environment() -> dict[str, np.ndarray]:
         "dense1.weight": np.array(H1, np.int8),
         "dense2.weight": np.array(H2, np.int8),
     }
-    return env | {k: np.array([[v]], np.int32) for k, v in dict(tick=1, seed=1, errors=1, samples=1, level=0).items()}
+    return env | {k: np.array([[v]], np.int32) for k, v in dict(tick=1, seed=1, errors=1, samples=1, stage=0).items()}
 
 
 def planned(rule: str) -> driver.Planned:
