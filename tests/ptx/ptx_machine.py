@@ -257,10 +257,19 @@ class Unit:
             self.at = block.to if taken.any() else block.end
         else:
             self.apart = np.where(taken, block.to, block.end)
-            self.at = int(self.apart.min())
+            self.at = self._behind()
+
+    def _behind(self) -> int:
+        """Where lanes are apart, the place from which some go on: the furthest behind, but for those that have to wait
+        for the others.  (Code of a branch may lie behind all else, and jump back.)
+        """
+        places = np.unique(self.apart)
+        blocks = [self.launch.program.blocks[int(at)] for at in places]
+        alone = [b.kind == "bra" or (b.kind == "code" and not b.together) for b in blocks]
+        return int(places[alone.index(True) if any(alone) else 0])
 
     def _apart(self, block: Block) -> None:
-        """One block for the lanes that are furthest behind."""
+        """One block for the lanes at one place."""
         assert self.apart is not None
         here = self.apart == self.at
         if block.kind == "bra":
@@ -274,7 +283,7 @@ class Unit:
             self.apart = np.where(here, block.end, self.apart)
         else:
             raise Fault(f"lanes are apart where they must be together, at {self.at}")
-        self.at = int(self.apart.min())
+        self.at = self._behind()
         if (self.apart == self.at).all():
             self.apart = None
 

@@ -75,6 +75,8 @@ TABLE = (
     ("copysign.T", "f32", "({a} & U32(0x80000000)) | ({b} & U32(0x7FFFFFFF))"),
     ("min.T", "f32", "smallest({fa}, {fb}).view(U32)"),
     ("max.T", "f32", "largest({fa}, {fb}).view(U32)"),
+    ("min.T", "f16", "smallest({fa}.astype(F32), {fb}.astype(F32)).astype(F16).view(U16)"),
+    ("max.T", "f16", "largest({fa}.astype(F32), {fb}.astype(F32)).astype(F16).view(U16)"),
     ("cvt.f32.T", "f16", "{fa}.astype(F32).view(U32)"),
     ("cvt.rn.f16.T", "f32", "{fa}.astype(F16).view(U16)"),
     ("cvt.rn.f16.T", "u16 u32", "{a}.astype(F16).view(U16)"),

@@ -140,6 +140,8 @@ def test_floats() -> None:
     assert lanes("abs.f32", [f32(-3)]) == f32(3)
     assert lanes("max.f32", [f32(nan, -0.0, 1), f32(2, 0.0, 3)]) == f32(2, 0.0, 3)
     assert lanes("min.f32", [f32(nan, 0.0, 1), f32(2, -0.0, 3)]) == f32(2, -0.0, 1)
+    assert lanes("max.f16", [f16(nan, -0.0, 1), f16(2, 0.0, 3)], size=2) == f16(2, 0.0, 3)
+    assert lanes("min.f16", [f16(nan, 0.0, 1), f16(2, -0.0, 3)], size=2) == f16(2, -0.0, 1)
     assert lanes("cvt.rzi.s32.f32", [f32(-1.9, nan, 3e9, -inf)]) == [ALL, 0, TOP - 1, TOP]
     assert lanes("cvt.rn.f32.s32", [[ALL, 16777217]]) == f32(-1, 16777216)
     assert lanes("cvt.rn.f16.f32", [f32(1 / 3, 70000)], wide=2) == f16(1 / 3, inf)
@@ -242,6 +244,26 @@ st.global.b32 [%rd3], %r5;
 """
     launch(LANES + body, memory)
     assert memory.tolist() == [2 * (i ^ 1) if (i ^ 1) % 2 else 0 for i in range(N)]
+
+
+def test_a_branch_that_lies_behind_the_barrier_comes_back_to_it() -> None:
+    """Lanes wait at a barrier for those whose code stands further on."""
+    memory = np.full(N, 99, np.uint64)
+    body = """
+mov.b32 %r2, 5;
+and.b32 %r3, %r1, 1;
+setp.eq.b32 %p1, %r3, 0;
+@%p1 bra $L_far;
+$L_back:
+bar.sync 0;
+st.global.b32 [%rd3], %r2;
+ret;
+$L_far:
+mov.b32 %r2, 7;
+bra.uni $L_back;
+"""
+    launch(LANES + body, memory)
+    assert memory.tolist() == [5 if i % 2 else 7 for i in range(N)]
 
 
 @pytest.mark.parametrize(
