@@ -21,7 +21,8 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
     back = x.form == "back"
     rows, cols = s.k.domain
     own, terms = cols // x.groups, x.a.shape[1] // x.groups
-    depthwise, alone = own == terms == 1, back and own * terms > 1
+    depthwise = own == terms == 1
+    alone = back and not depthwise
     pr, other = s.printer("v", "r"), s.printer("s" if alone else "v", "r")
     left, right = pr.print([x.a]), other.print([x.b])
     context: dict[str, Any] = {
@@ -32,9 +33,10 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
         "cols": cols,
         "own": own,
     }
+    skeleton = "convolve_depthwise" if depthwise else "convolve_groups"
     if x.form == "weight":
         gradient = other.veci(x.b) if _exact(x) else other.vec(x.b)
-        return _weight(s, x, context, (left, _value(pr, x.a, _exact(x))), (right, gradient), terms)
+        return _weight(s, x, skeleton, context, (left, _value(pr, x.a, _exact(x))), (right, gradient), terms)
     numbers = staged(x.form, cols, x.a.shape[1], x.groups)
     s.holds(numbers <= 2 * GROUP_STAGED and cols <= 2 * GROUP_STAGED)
     exact, beyond = _exact(x), 0 if back else _beyond(x)
@@ -53,12 +55,13 @@ def groups(s: Skeleton, x: Convolve) -> KernelText:
         "of": of_kind(exact),
         "beyond": str(beyond) if exact else literal(float(beyond)),
     }
-    return KernelText("convolve_depthwise" if depthwise else "convolve_groups", context | more)
+    return KernelText(skeleton, context | more)
 
 
 def _weight(
     s: Skeleton,
     x: Convolve,
+    skeleton: str,
     context: dict[str, Any],
     a: tuple[Printed, str],
     b: tuple[Printed, str],
@@ -85,8 +88,7 @@ def _weight(
         "masked": x.a.dtype == "bit" and not _beyond(x),
         "of": of_kind(_exact(x)),
     }
-    depthwise = context["own"] == terms == 1
-    return KernelText("convolve_depthwise_weight" if depthwise else "convolve_groups_weight", context | more)
+    return KernelText(f"{skeleton}_weight", context | more)
 
 
 def _exact(x: Convolve) -> bool:
