@@ -202,6 +202,15 @@ LATER = (
     "edge-long-sums",
     "standard-wide",
 )
+# As C only in the slow tier: each is a network of the fast tier with one thing more, less or larger.
+LATER_IN_C = (
+    *LATER,
+    *("edge-adam-keep", "edge-batch-100", "edge-clip-off", "edge-fan-in-1", "edge-whole-tiles"),
+    *("edge-i8", "edge-i8-batch-1", "edge-i8-nearest", "edge-i8-state", "edge-i8-state-bop", "edge-i8-state-sgd"),
+    *("standard-bnn", "standard-bop", "standard-hinge", "standard-l1", "standard-quadratic", "standard-sgd"),
+    *("standard-width-1", "dfa-normal", "drtp", "hsic", "bep-batch-1", "bep-group-list", "rnn-batch-1"),
+    *("rnn-no-expansion", "local-batch-of-one", "local-bef", "local-one-class", "local-one-output"),
+)
 
 # Few and small: kernels in Triton's interpreter.
 TRITON_DENSE = {

@@ -28,6 +28,10 @@ def need_compiler(target: Target) -> None:
     _need([] if installed(target) else [f"a compiler for {target.name}: {target.install}"])
 
 
+def need_tools(*names: str) -> None:
+    _need([name for name in names if not shutil.which(name)])
+
+
 def _need(missing: list[str]) -> None:
     if missing:
         (pytest.fail if os.environ.get("BNNC_REQUIRE_ARM") == "1" else pytest.skip)(f"needs {'; '.join(missing)}")

@@ -148,6 +148,7 @@ def test_compare_takes_every_rule(home: Path, tmp_path: Path) -> None:
     assert all(r["final"]["mean"] > 0.3 for r in rows), [r["final"] for r in rows]
 
 
+@pytest.mark.slow
 def test_sweep(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
     args = (

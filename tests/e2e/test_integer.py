@@ -439,7 +439,7 @@ def float_arithmetic(program: Path, bodies: set[str], levels: Iterable[str] = LE
     return found
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", with_slow(OPTIONS, ("bep-keep", "bep-bare", "local-bare")))
 def test_a_training_step_has_no_floating_point(name):
     """Every kernel, of both rules with all their options; the levels take turns, in the slow tier each has all."""
     text = spec((INPUTS, 21, 15, CLASSES), kind="bit", rule=OPTIONS[name], batch=BATCH)

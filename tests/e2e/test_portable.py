@@ -60,7 +60,8 @@ def run(binary: Path, folder: Path, *flags: str) -> str:
     return done.stdout.rsplit("state ", 1)[1].strip()
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n != "edge" else ()) for n in CASES])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CASES)
 def test_hosted_builds_train_to_the_same_bits(tmp_path: Path, name: str, one_level: None) -> None:
     kind, rule, optimizer = CASES[name]
     data(tmp_path)

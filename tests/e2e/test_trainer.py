@@ -327,8 +327,10 @@ def limit(total: int) -> None:
     [
         ("mlp_edge", 4),
         *(pytest.param(n, t, marks=pytest.mark.slow) for n, t in (("tiny", 1), ("tiny", 2), ("mlp_standard", 4))),
-        ("tiny_fitted", 1),
-        *(pytest.param(n, 1, marks=pytest.mark.slow) for n in ("mlp_edge", "mlp_standard", "mlp_fitted")),
+        *(
+            pytest.param(n, 1, marks=pytest.mark.slow)
+            for n in ("tiny_fitted", "mlp_edge", "mlp_standard", "mlp_fitted")
+        ),
     ],
 )
 def test_memory_is_as_predicted(tmp_path: Path, name: str, threads: int) -> None:

@@ -31,7 +31,7 @@ from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel, Schedule
 
 TODAY = int(os.environ.get("BNNC_FUZZ_SEED") or f"{date.today():%Y%m%d}00")
-DAILY = 40
+DAILY = 20
 KEPT = sorted(CORPUS.glob("*.bnn"))
 
 
@@ -39,7 +39,9 @@ def told(failure: Any, text: str) -> str:
     return f"{failure.trial}: {failure.error}: {failure.message}\n{text}"
 
 
-@pytest.mark.parametrize("path", KEPT, ids=lambda p: p.stem)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=pytest.mark.slow if i % 2 else (), id=p.stem) for i, p in enumerate(KEPT)]
+)
 def test_the_corpus(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     failure = judge(text, 1, (*QUICK, *C[:1]))

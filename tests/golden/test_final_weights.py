@@ -179,7 +179,10 @@ MARKS = {
 
 
 LATER = ("bep-8-bits-keep", "local-5-bits")
-INTERPRETED = ("dfa-normal", "drtp", "hsic", "sigprop", "sigprop-tl")  # fast ones: the kernel tests have their C
+INTERPRETED = (  # in the fast tier, where kernel tests have their C
+    *("bep", "dfa-normal", "drtp", "drtp-i8-state", "edge-i8", "edge-i8-state", "hsic", "hsic-i8-state", "sigprop"),
+    "sigprop-tl",
+)
 
 
 def cases() -> Iterator[Any]:

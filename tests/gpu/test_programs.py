@@ -376,6 +376,7 @@ def test_the_python_trainer_runs_strips(folder: Path) -> None:
     assert state(a) == state(b)
 
 
+@pytest.mark.slow
 def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
     """Which of the images is loaded; each reason not to start has its message, and exit code 7 or 8."""
     _, gpu = built("floats", "cuda", folder)

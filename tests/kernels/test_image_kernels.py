@@ -26,6 +26,9 @@ LATER = (
     "groups-wide",
     "groups-standard",
     "groups-bits",
+    *("bands-standard", "many-images-stride", "i8-groups", "i8-many-images", "i8-state-groups"),
+    *("pool-all", "pool-bits", "pool-integers", "drtp", "hsic", "sigprop-tl", "wide"),
+    *("batch-1", "minus", "one-pixel", "two"),
 )
 
 

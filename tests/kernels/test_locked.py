@@ -36,7 +36,7 @@ from helpers import (
     spec,
     with_slow,
 )
-from nets import DENSE, EVERY_LEVEL, LATER, SPECIAL, UNFUSED
+from nets import DENSE, EVERY_LEVEL, LATER_IN_C, SPECIAL, UNFUSED
 
 from bnnc.backends.c.targets import Level
 from bnnc.driver import Planned
@@ -44,7 +44,7 @@ from bnnc.ir import interp
 from bnnc.sched.anchor import Contract
 
 
-@pytest.mark.parametrize("net", with_slow(DENSE, LATER))
+@pytest.mark.parametrize("net", with_slow(DENSE, LATER_IN_C))
 def test_kernels_and_steps(net: str) -> None:
     lib = Library(plan(DENSE[net]), every_level=net in EVERY_LEVEL)
     assert check_net(lib, net in SPECIAL) > 10

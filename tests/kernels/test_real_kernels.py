@@ -9,7 +9,7 @@ from dataclasses import replace
 import helpers
 import pytest
 from checks import check_net, check_steps
-from helpers import LEVELS, Library, at_level, compile_library, plan
+from helpers import LEVELS, Library, at_level, compile_library, plan, with_slow
 from nets import BN, REAL, R, net
 
 from bnnc.backends.c.targets import Level
@@ -17,10 +17,13 @@ from bnnc.diag import BnncError
 from bnnc.driver import emit_source
 
 EVERY_LEVEL = ("stride", "bireal")
-SLOW = ("gaps", "resnete-standard", "dense-standard")
+LATER = (
+    *("gaps", "resnete-standard", "dense-standard", "bireal", "choices", "numbers-bop", "bop", "plus"),
+    *("large-window", "one-pixel", "batch-1", "wide", "f32-input"),
+)
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in REAL])
+@pytest.mark.parametrize("name", with_slow(REAL, LATER))
 def test_kernels_and_steps(name: str) -> None:
     lib = Library(plan(REAL[name]), every_level=name in EVERY_LEVEL)
     assert check_net(lib, special=False) > 10

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import batch_of, plan
+from helpers import batch_of, plan, with_slow
 
 from bnnc.ir import interp
 
@@ -314,7 +314,7 @@ def differences(net: str, rule: str, rounds: bool = True, stored: bool = False, 
     return wrong, compared
 
 
-@pytest.mark.parametrize("rule", ["edge", "standard"])
+@pytest.mark.parametrize("rule", with_slow(["edge", "standard"], ["standard"]))
 @pytest.mark.parametrize("net", NETS)
 def test_no_sign_differs_but_in_ties(net: str, rule: str) -> None:
     wrong, compared = differences(net, rule)

@@ -48,7 +48,7 @@ def calls(name: str, n: int) -> int:
     return count
 
 
-@pytest.mark.parametrize("name", with_slow(CASES, ("dense", "conv", "dense in strips")))
+@pytest.mark.parametrize("name", with_slow(CASES, ("dense", "conv", "dense in strips", "conv in strips")))
 def test_planning_is_no_worse_than_n_log_n(name: str) -> None:
     few, many = calls(name, FEW), calls(name, MANY)
     assert many / few <= MANY * math.log(MANY) / (FEW * math.log(FEW)), (few, many)

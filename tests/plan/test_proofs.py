@@ -36,6 +36,7 @@ from helpers import (
     plan,
     sequence_spec,
     spec,
+    with_slow,
 )
 from nets import PROVED
 
@@ -142,6 +143,9 @@ def test_the_compiler_checks_the_arena_too(tmp_path: Path) -> None:
 # -- every byte ------------------------------------------------------------------------------------------------------
 
 
+LATER = ("standard", "i8-state", "dfa", "drtp", "hsic", "sigprop", "sigprop-tl", "rnn-lengths")  # in the slow tier
+
+
 def both_steps(lib: Library, fill: int, states: Arrays, inputs: Arrays, skip: int = -1) -> np.ndarray:
     """The arena after a training and an evaluation step that began with ``fill`` in every byte."""
     lib.arena[:] = fill
@@ -155,7 +159,11 @@ def both_steps(lib: Library, fill: int, states: Arrays, inputs: Arrays, skip: in
 
 
 @pytest.mark.parametrize(
-    ("net", "disable"), [*((n, ()) for n in PROVED), pytest.param("edge", ("fuse", "sink"), marks=pytest.mark.slow)]
+    ("net", "disable"),
+    [
+        *(pytest.param(n, (), marks=pytest.mark.slow if n in LATER else (), id=n) for n in PROVED),
+        pytest.param("edge", ("fuse", "sink"), marks=pytest.mark.slow, id="edge-unfused"),
+    ],
 )
 def test_every_byte_is_written_in_one_step(net: str, disable: tuple[str, ...]) -> None:
     lib = Library(plan(PROVED[net], disable=disable))
@@ -237,7 +245,7 @@ def interpreted_steps(lib: Library) -> Arrays:
     return states
 
 
-@pytest.mark.parametrize("net", PROVED)
+@pytest.mark.parametrize("net", with_slow(PROVED, LATER))
 def test_dead_bytes_do_not_matter(net: str) -> None:
     """BNNC_POISON=1 overwrites every temporary after its last use; states keep the interpreter's bits."""
     poisoned = Library(plan(PROVED[net]), poison=True)
@@ -308,7 +316,7 @@ def test_nothing_of_this_machine_is_in_the_text() -> None:
     [
         pytest.param("thermometer(3)", 1, marks=pytest.mark.slow),
         pytest.param("thermometer(3, lengths = on)", 1, marks=pytest.mark.slow),
-        ("thermometer(3, lengths = on)", 4),
+        pytest.param("thermometer(3, lengths = on)", 4, marks=pytest.mark.slow),
     ],
 )
 def test_a_recurrent_trainer_needs_what_was_predicted(tmp_path: Path, encoder: str, threads: int) -> None:

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cross
 import numpy as np
 import pytest
 from helpers import LEVELS, cpu_levels
@@ -311,6 +312,7 @@ def test_builds_and_threads_give_the_same_bits(train):
     assert state(train("free", "--seed", 2)) not in hashes
 
 
+@pytest.mark.arm
 @pytest.mark.parametrize(
     ("cpu", "gcc", "qemu", "flags"),
     [
@@ -320,8 +322,7 @@ def test_builds_and_threads_give_the_same_bits(train):
     ],
 )
 def test_arm_gives_the_same_bits(train, tmp_path, data, cpu, gcc, qemu, flags):
-    if not shutil.which(gcc) or not shutil.which(qemu):
-        pytest.skip(f"no {gcc} or no {qemu}")
+    cross.need_tools(gcc, qemu)
     program = tmp_path / f"{cpu}.elf"
     subprocess.run([gcc, *STRICT, *FREESTANDING, *flags, HERE / "dummy_net.c", "-o", program], check=True)
     args = (program, "train", "--data", data, "--threads", 3, "--out", tmp_path / "arm", "--export", tmp_path / "a")

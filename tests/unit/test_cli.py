@@ -170,8 +170,8 @@ def test_a_plan_says_when_no_program_can_be_that_large(bnnc, tmp_path: Path) -> 
     ("spec", "width"),
     [
         *(pytest.param(SPEC, width, id=f"short-{width}") for width in (80, 100, 120, 0)),
-        *(pytest.param(LONG, width, id=f"long-{width}") for width in (80, 0)),
-        *(pytest.param(LONG, width, id=f"long-{width}", marks=pytest.mark.slow) for width in (100, 120)),
+        *(pytest.param(LONG, width, id=f"long-{width}") for width in (0,)),
+        *(pytest.param(LONG, width, id=f"long-{width}", marks=pytest.mark.slow) for width in (80, 100, 120)),
     ],
 )
 def test_tables_in_a_terminal(bnnc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str, width: int) -> None:

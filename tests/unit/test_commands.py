@@ -13,6 +13,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def parse(text: str, whole: bool) -> None:
             raise click.NoSuchOption(word)
 
 
-def collected() -> list[tuple[str, str, bool]]:
+@cache
+def commands() -> list[tuple[str, str, bool]]:
     """(where, command, whether it is whole)."""
     found = [(p, text) for p in SOURCES for text in strings(p)] + [
         (p, p.read_text(encoding="utf-8")) for p in DOCUMENTS
@@ -96,9 +98,6 @@ def collected() -> list[tuple[str, str, bool]]:
     return sorted(set(out))
 
 
-COMMANDS = collected()
-
-
 def test_there_are_many() -> None:
     """The collection is not empty in any of the places that it looks at."""
     for place, least in (
@@ -109,13 +108,13 @@ def test_there_are_many() -> None:
         ("docs/", 8),
         ("examples/", 30),
     ):
-        assert sum(where.startswith(place) for where, _, _ in COMMANDS) >= least, place
-    assert sum(whole for _, _, whole in COMMANDS) >= 40
+        assert sum(where.startswith(place) for where, _, _ in commands()) >= least, place
+    assert sum(whole for _, _, whole in commands()) >= 40
 
 
 def test_the_command_line_takes_every_command() -> None:
     wrong = []
-    for where, text, whole in COMMANDS:
+    for where, text, whole in commands():
         try:
             parse(text, whole)
         except (click.ClickException, ValueError) as e:
@@ -133,7 +132,7 @@ def test_a_command_that_does_not_exist_is_found(text: str) -> None:
 
 
 def test_every_code_in_a_text_exists() -> None:
-    for where, text, _ in COMMANDS:
+    for where, text, _ in commands():
         for code in re.findall(r"\bexplain (B\d{4})", text):
             assert code in codes.CODES, where
 

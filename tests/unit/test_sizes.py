@@ -85,8 +85,10 @@ def test_long_names_are_counted() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [spec((33, 17, 10), rule="standard", kind="f32", batch=9), spec((9, 7, 3), kind="u8", batch=50)],
-    ids=["numbers", "bytes"],
+    [
+        pytest.param(spec((33, 17, 10), rule="standard", kind="f32", batch=9), id="numbers"),
+        pytest.param(spec((9, 7, 3), kind="u8", batch=50), id="bytes", marks=pytest.mark.slow),
+    ],
 )
 @pytest.mark.optimized
 def test_the_plan_holds_what_the_build_needs(tmp_path: object, text: str) -> None:
