@@ -86,6 +86,7 @@ def tiny(study: Study) -> dict[str, object]:
     return {"mlp-mnist": replace(table, cases=tuple(rows), epochs=2, search=1, rates=(1e-2, 1e-3))}
 
 
+@pytest.mark.slow
 def test_the_study_is_interrupted_and_goes_on(
     study: Study, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

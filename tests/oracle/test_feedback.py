@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import codes_of, plan
+from helpers import codes_of, plan, with_slow
 from torch_nets import NETS, REAL_FEEDBACK, RULES, SPEC, Case, assert_gradients, assert_signs, hsic, torch
 
 from bnnc.ir import interp
 from bnnc.model import Call
 
 
-@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("rule", with_slow(RULES, ("standard", "dfa(error = sign)", "hsic(gamma = 20)")))
 @pytest.mark.parametrize("net", NETS)
 def test_every_gradient_is_autograds(net: str, rule: str) -> None:
     case = Case(net, rule)

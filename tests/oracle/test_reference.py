@@ -228,7 +228,7 @@ def digits(rule: str, seed: int) -> float:
     return net.evaluate(x[1437:], y[1437:])["accuracy"]
 
 
-@pytest.mark.parametrize("rule", ["standard", "edge"])
+@pytest.mark.parametrize("rule", [pytest.param("standard", marks=pytest.mark.slow), "edge"])
 def test_digits(rule: str) -> None:
     assert digits(rule, 0) > 0.97
 

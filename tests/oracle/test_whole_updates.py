@@ -81,7 +81,7 @@ CASES = [
 DRAWN = Fraction(1, 1000)  # four deviations of a mean over 2**22 draws
 
 
-@pytest.mark.parametrize("every", [True, False])
+@pytest.mark.parametrize("every", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("q", "m", "g", "lr", "t"), CASES)
 def test_adam_has_no_bias(q: int, m: int, g: int, lr: float, t: int, every: bool) -> None:
     """Over every value of the noise the means are exact, to the precision in which rates and decays are written; and

@@ -21,6 +21,8 @@ from bnnc.plan.text import parse_packed, print_packed
 from bnnc.plan.types import Loop
 from bnnc.validate import inputs, run_kernels
 
+pytestmark = pytest.mark.usefixtures("plans_once")
+
 # -- on Schedules written by hand --------------------------------------------------------------------------------------
 
 GIVEN = """packed train keep=None
