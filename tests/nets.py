@@ -51,6 +51,7 @@ DENSE: dict[str, str] = {
         batch=19,
         body="  dense 17; batchnorm scale = on;\n  residual { sign; dense 17; batchnorm scale = on; }\n  sign;\n",
     ),
+    "edge-i8-turned": spec((70, 33, 48, 32, 10), rule="edge(gradient = i8)", batch=37),
     "edge-i8-batch-1": spec((33, 17, 1, 10), rule="edge(gradient = i8)", batch=1),
     "dfa-i8": spec((33, 17, 17, 10), rule="dfa(numerics = edge(gradient = i8))", batch=19),
     # normalisations, surrogates, losses
@@ -141,6 +142,7 @@ DENSE: dict[str, str] = {
 EVERY_LEVEL = (
     "edge-adam-keep",
     "edge-i8",
+    "edge-i8-turned",
     "standard-residual",
     "standard-f32-input",
     "bep",

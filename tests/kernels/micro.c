@@ -164,5 +164,39 @@ void NAME(lookup)(float *acc, const float *x, uint32_t w, int groups) {
     }
     vst_f32(acc, vlookup(vld_f32(acc, VL), table, w, groups), VL);
 }
+
+/* 2 VL rows of 16 bytes, which are `stride` apart, in columns; then a tile of 2 VL x 2 VL turned; then a row of 2 VL bytes. */
+API void NAME(turn_bytes)(const int8_t *x, int stride, int32_t *y);
+void NAME(turn_bytes)(const int8_t *x, int stride, int32_t *y) {
+    VARRAY vw term[16];
+    vwturned(term, x, stride);
+    for (int j = 0; j < 16; j++)
+        for (int h = 0; h < 2; h++) vst_i32(y + (2 * j + h) * VL, vwhalf(term + j, h), VL);
+}
+API void NAME(turn_whole)(const int32_t *x, int32_t *y);
+void NAME(turn_whole)(const int32_t *x, int32_t *y) {
+    VARRAY vw from[2 * VL], to[2 * VL];
+    for (int i = 0; i < 2 * VL; i++) vwput(from + i, vld_i32(x + 2 * VL * i, VL), vld_i32(x + 2 * VL * i + VL, VL));
+    vwback(to, from);
+    for (int i = 0; i < 2 * VL; i++)
+        for (int h = 0; h < 2; h++) vst_i32(y + 2 * VL * i + h * VL, vwentry(to, i, h), VL);
+}
+API void NAME(widen_whole)(const int8_t *x, int32_t *y);
+void NAME(widen_whole)(const int8_t *x, int32_t *y) {
+    vw wide;
+    vwload(&wide, x);
+    for (int h = 0; h < 2; h++) vst_i32(y + h * VL, vwhalf(&wide, h), VL);
+}
+
+/* Sums of 32 rows of 2 VL numbers of 8 bits, signs from the bits of w, through tables of four. */
+API void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y);
+void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y) {
+    VARRAY vw table[8 * 16], term[32], sum;
+    for (int j = 0; j < 32; j++) vwload(term + j, x + 2 * VL * j);
+    for (int g = 0; g < 8; g++) vtablew(table + 16 * g, term[4 * g], term[4 * g + 1], term[4 * g + 2], term[4 * g + 3]);
+    vwput(&sum, vbci(0), vbci(0));
+    sum = vlookupw(sum, table, w, 8);
+    for (int h = 0; h < 2; h++) vst_i32(y + h * VL, vwhalf(&sum, h), VL);
+}
 #undef EACH
 #undef NAME

@@ -404,3 +404,35 @@ def test_levels_are_the_widths_that_the_header_promises(library: ctypes.CDLL) ->
     have = cpu_levels()
     assert [function(library, f"lanes_{n}")() for n in LEVELS[1:have]] == [8, 16][: have - 1]
     assert function(library, "lanes_none")() == 1
+
+
+def test_rows_of_bytes_become_columns(level: Callable[[str], Call]) -> None:
+    """Two vectors' lanes of rows, nothing beyond their 16 bytes read."""
+    n = 2 * level("lanes")()
+    for stride in (16, 20, 64):
+        x, hold = guarded((n - 1) * stride + 16)
+        x[:] = np.random.default_rng(stride).integers(0, 256, x.size, dtype=np.uint8)
+        y = np.empty((16, n), np.int32)
+        level("turn_bytes")(x, stride, y)
+        rows = np.lib.stride_tricks.as_strided(x.view(np.int8), (n, 16), (stride, 1))
+        np.testing.assert_array_equal(y, rows.T)
+        del hold
+
+
+def test_a_tile_of_sums_is_turned(level: Callable[[str], Call]) -> None:
+    n = 2 * level("lanes")()
+    x = np.random.default_rng(n).integers(-32512, 32513, (n, n), dtype=np.int32)
+    y = np.empty((n, n), np.int32)
+    level("turn_whole")(x, y)
+    np.testing.assert_array_equal(y, x.T)
+
+
+def test_signed_sums_of_whole_numbers(level: Callable[[str], Call]) -> None:
+    n, rng = 2 * level("lanes")(), np.random.default_rng(0)
+    for x in (*rng.integers(-127, 128, (20, 32, n), dtype=np.int8), np.full((32, n), -127, np.int8)):
+        w, y = int(rng.integers(0, 1 << 32)), np.empty(n, np.int32)
+        level("widen_whole")(x, y)
+        np.testing.assert_array_equal(y, x[0])
+        level("lookup_whole")(x, w, y)
+        signs = np.array([1 if w >> j & 1 else -1 for j in range(32)])
+        np.testing.assert_array_equal(y, signs @ x.astype(np.int32))

@@ -23,6 +23,7 @@ from .real import real
 
 # Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
 GROUPED_ROWS = 128  # sums that signed sums of four terms are added to, beside tables of 8 KiB
+SHORT_ROWS = 256  # of whole numbers in 16 bits, which no others stand beside
 OUTER_TERMS = 128  # terms whose right-hand tile, of 32 columns (16 KiB), stays in the first-level cache
 OUTER_ROWS = 64  # rows whose sums wait in the stack where there are more than OUTER_TERMS terms; 256 where none wait
 FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
@@ -112,7 +113,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
     load = pr.print([number])
     whole = number.dtype in INTEGERS
     rows, extent = (m, n) if across else (n, m)
-    block = min(GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
+    block = min(SHORT_ROWS if whole and q <= SHORT else GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
     by_rows = packed.packing is Packing.ROWS  # word (q/32, result) against word (result, q/32)
     across_lanes = 2 * LANES if whole else LANES
     context = {
@@ -136,6 +137,8 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "some": some_lanes(n, "c", 2 * LANES),
         "long": q > SHORT,
         "held": False,
+        "bytes": s.pointers[number.attr] if number.op == "load" and number.dtype == "i8" else "",
+        "bytes_stride": n if across else q,
     }
     return KernelText("contract_whole" if whole else "contract_grouped", context)
 

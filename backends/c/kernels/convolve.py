@@ -121,7 +121,11 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         "out_pixels": g.out_pixels,
         "load": load,
         "value": pr.veci(x.a) if whole else pr.vec(x.a),
-        **({"long": g.positions * q > SHORT, "held": True} if whole else {"of": of_kind(False)}),
+        **(
+            {"long": g.positions * q > SHORT, "held": True, "some": some_lanes(cols, "c", 2 * LANES)}
+            if whole
+            else {"of": of_kind(False)}
+        ),
         "pitch": x.b.shape[0] // g.positions,
         "bits": s.pointers[x.b.attr],
         "stride": s.mem.storages[x.b.attr].stride,

@@ -2,6 +2,7 @@
 #define VL 8
 #include <immintrin.h>
 #include "bnnc_lanes.h"
+#include "bnnc_turn.h"
 #include "bnnc_bytes.h"
 
 #define vmaxi BNNC_AT_LEVEL(vmaxi)
@@ -50,9 +51,9 @@ VINLINE void vnarrow_i16(int16_t *p, vi v) {
 VINLINE void vnarrow_i8(int8_t *p, vi v) {
     const __m256i low = _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 0, 4, 8, 12, -1,
                                          -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1);
-    const __m256i bytes = _mm256_shuffle_epi8((__m256i)v, low);
-    _mm_storel_epi64((__m128i *)(void *)p,
-                     _mm_unpacklo_epi32(_mm256_castsi256_si128(bytes), _mm256_extracti128_si256(bytes, 1)));
+    const __m256i bytes =
+        _mm256_permutevar8x32_epi32(_mm256_shuffle_epi8((__m256i)v, low), _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm256_castsi256_si128(bytes));
 }
 
 #define vtranspose BNNC_AT_LEVEL(vtranspose)
@@ -117,4 +118,34 @@ VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
     const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), b);
     *high = (vu)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa);
     return a * k;
+}
+
+#define vwwide BNNC_AT_LEVEL(vwwide)
+VINLINE void vwwide(int16_t *out, const int8_t *p) {
+    _mm256_storeu_si256((__m256i *)(void *)out,
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+
+#define BNNC_ROWS_AVX2(p) \
+    _mm256_loadu2_m128i((const __m128i *)(const void *)((p) + 8 * stride), (const __m128i *)(const void *)(p))
+#define BNNC_WIDE_LOW_AVX2(x) _mm256_srai_epi16(_mm256_unpacklo_epi8(x, x), 8)
+#define BNNC_WIDE_HIGH_AVX2(x) _mm256_srai_epi16(_mm256_unpackhi_epi8(x, x), 8)
+#define vwturn BNNC_AT_LEVEL(vwturn)
+VINLINE void vwturn(int16_t *out, const int8_t *p, int stride) {
+    BNNC_TURN_BYTES(__m256i, out, p, stride, BNNC_ROWS_AVX2, _mm256_unpacklo_epi8, _mm256_unpackhi_epi8,
+                    BNNC_WIDE_LOW_AVX2, BNNC_WIDE_HIGH_AVX2);
+}
+
+#define vwcross BNNC_AT_LEVEL(vwcross)
+VINLINE void vwcross(int16_t *out, const int16_t *in) {
+    __m256i x[16], *to = (__m256i *)(void *)out;
+#pragma GCC unroll 16
+    for (int k = 0; k < 16; k++) x[k] = ((const __m256i *)(const void *)in)[k];
+#pragma GCC unroll 2
+    for (int j = 0; j < 16; j += 8) BNNC_RIFFLES(__m256i, x + j, _mm256_unpacklo_epi16, _mm256_unpackhi_epi16);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+        to[k] = _mm256_permute2x128_si256(x[k], x[8 + k], 0x20);
+        to[8 + k] = _mm256_permute2x128_si256(x[k], x[8 + k], 0x31);
+    }
 }

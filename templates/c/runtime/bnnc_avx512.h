@@ -2,6 +2,7 @@
 #define VL 16
 #include <immintrin.h>
 #include "bnnc_lanes.h"
+#include "bnnc_turn.h"
 #include "bnnc_bytes.h"
 
 #define vsum BNNC_AT_LEVEL(vsum)
@@ -121,4 +122,42 @@ VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
     const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), b);
     *high = (vu)_mm512_mask_blend_epi32(0xaaaa, _mm512_srli_epi64(even, 32), odd);
     return a * k;
+}
+
+#define vwwide BNNC_AT_LEVEL(vwwide)
+VINLINE void vwwide(int16_t *out, const int8_t *p) {
+    _mm512_storeu_si512(out, _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)(const void *)p)));
+}
+
+#define BNNC_ROWS_AVX512(p) \
+    _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu2_m128i((const __m128i *)(const void *)((p) + 8 * stride), \
+                                                                  (const __m128i *)(const void *)(p))), \
+                       _mm256_loadu2_m128i((const __m128i *)(const void *)((p) + 24 * stride), \
+                                           (const __m128i *)(const void *)((p) + 16 * stride)), \
+                       1)
+#define BNNC_WIDE_LOW_AVX512(x) _mm512_srai_epi16(_mm512_unpacklo_epi8(x, x), 8)
+#define BNNC_WIDE_HIGH_AVX512(x) _mm512_srai_epi16(_mm512_unpackhi_epi8(x, x), 8)
+#define vwturn BNNC_AT_LEVEL(vwturn)
+VINLINE void vwturn(int16_t *out, const int8_t *p, int stride) {
+    BNNC_TURN_BYTES(__m512i, out, p, stride, BNNC_ROWS_AVX512, _mm512_unpacklo_epi8, _mm512_unpackhi_epi8,
+                    BNNC_WIDE_LOW_AVX512, BNNC_WIDE_HIGH_AVX512);
+}
+
+#define vwcross BNNC_AT_LEVEL(vwcross)
+VINLINE void vwcross(int16_t *out, const int16_t *in) {
+    __m512i x[32], *to = (__m512i *)(void *)out;
+#pragma GCC unroll 32
+    for (int k = 0; k < 32; k++) x[k] = ((const __m512i *)(const void *)in)[k];
+#pragma GCC unroll 4
+    for (int j = 0; j < 32; j += 8) BNNC_RIFFLES(__m512i, x + j, _mm512_unpacklo_epi16, _mm512_unpackhi_epi16);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) {
+        const __m512i a = _mm512_shuffle_i64x2(x[k], x[8 + k], 0x88), b = _mm512_shuffle_i64x2(x[k], x[8 + k], 0xdd);
+        const __m512i c = _mm512_shuffle_i64x2(x[16 + k], x[24 + k], 0x88),
+                      d = _mm512_shuffle_i64x2(x[16 + k], x[24 + k], 0xdd);
+        to[k] = _mm512_shuffle_i64x2(a, c, 0x88);
+        to[8 + k] = _mm512_shuffle_i64x2(b, d, 0x88);
+        to[16 + k] = _mm512_shuffle_i64x2(a, c, 0xdd);
+        to[24 + k] = _mm512_shuffle_i64x2(b, d, 0xdd);
+    }
 }

@@ -47,3 +47,6 @@
 #undef vtranspose
 #undef vmulwide
 #undef vturn8
+#undef vwwide
+#undef vwturn
+#undef vwcross

@@ -2,6 +2,7 @@
 #define VL 4
 #include <arm_neon.h>
 #include "bnnc_lanes.h"
+#include "bnnc_turn.h"
 
 #define vsel BNNC_AT_LEVEL(vsel)
 VINLINE vf vsel(vi m, vf a, vf b) { return (vf)vbslq_u32((uint32x4_t)m, (uint32x4_t)a, (uint32x4_t)b); }
@@ -85,3 +86,34 @@ VINLINE vf vwiden_f16(const uint16_t *p) { return (vf)vcvt_f32_f16(vreinterpret_
 #define vnarrow_f16 BNNC_AT_LEVEL(vnarrow_f16)
 VINLINE void vnarrow_f16(uint16_t *p, vf v) { vst1_u16(p, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)v))); }
 #endif
+
+#define vwwide BNNC_AT_LEVEL(vwwide)
+VINLINE void vwwide(int16_t *out, const int8_t *p) { vst1q_s16(out, vmovl_s8(vld1_s8(p))); }
+
+#ifdef __aarch64__
+#define BNNC_LOW8(a, b) vzip1q_s8(a, b)
+#define BNNC_HIGH8(a, b) vzip2q_s8(a, b)
+#define BNNC_LOW16(a, b) vzip1q_s16(a, b)
+#define BNNC_HIGH16(a, b) vzip2q_s16(a, b)
+#else
+#define BNNC_LOW8(a, b) vzipq_s8(a, b).val[0]
+#define BNNC_HIGH8(a, b) vzipq_s8(a, b).val[1]
+#define BNNC_LOW16(a, b) vzipq_s16(a, b).val[0]
+#define BNNC_HIGH16(a, b) vzipq_s16(a, b).val[1]
+#endif
+#define BNNC_WIDE_LOW(x) (int8x16_t) vmovl_s8(vget_low_s8(x))
+#define BNNC_WIDE_HIGH(x) (int8x16_t) vmovl_s8(vget_high_s8(x))
+#define vwturn BNNC_AT_LEVEL(vwturn)
+VINLINE void vwturn(int16_t *out, const int8_t *p, int stride) {
+    BNNC_TURN_BYTES(int8x16_t, out, p, stride, vld1q_s8, BNNC_LOW8, BNNC_HIGH8, BNNC_WIDE_LOW, BNNC_WIDE_HIGH);
+}
+
+#define vwcross BNNC_AT_LEVEL(vwcross)
+VINLINE void vwcross(int16_t *out, const int16_t *in) {
+    int16x8_t x[8];
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) x[k] = vld1q_s16(in + 8 * k);
+    BNNC_RIFFLES(int16x8_t, x, BNNC_LOW16, BNNC_HIGH16);
+#pragma GCC unroll 8
+    for (int k = 0; k < 8; k++) vst1q_s16(out + 8 * k, x[k]);
+}
