@@ -458,12 +458,12 @@ class Vectors(Printer):
         (row, col), cols = self.in_matrix(e, "net_strip"), dict(e.attr)["cols"]
         drawn, at = self.names.of("drawn"), self.names.of("drawn_at")
         here = plus(f"({row} >> 4) * {cols}" if row != "0" else "", col if col != "0" else "") or "0"
-        self.out.pre += [f"VARRAY vu {drawn}[4];", f"int {at} = -1;"]
+        self.out.pre += [f"VARRAY vi {drawn}[16];", f"int {at} = -1;"]
         self.statements(self.level[e]).append(
             f"if ({at} != {here}) vnoise({drawn}, (uint32_t){seed}, {dict(e.attr)['stream']}u, (uint32_t){tick}, "
             f"{col}, {row} >> 4), {at} = {here};"
         )
-        return f"vdrawn({drawn}, {row} & 15)"
+        return f"{drawn}[{row} & 15]"
 
     def op_shr(self, e: Expr) -> str:
         """By how much is one number for all lanes wherever that is known to be so."""

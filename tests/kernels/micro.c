@@ -198,5 +198,15 @@ void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y) {
     sum = vlookupw(sum, table, w, 8);
     for (int h = 0; h < 2; h++) vst_i32(y + h * VL, vwhalf(&sum, h), VL);
 }
+
+/* Noise of 16 rows and 16 columns; `of`: seed, stream, tick, column, row / 16. */
+API void NAME(noise)(const uint32_t *of, int32_t *y);
+void NAME(noise)(const uint32_t *of, int32_t *y) {
+    for (int c = 0; c < 16; c += VL) {
+        VARRAY vi drawn[16];
+        vnoise(drawn, of[0], of[1], of[2], (int)of[3] + c, (int)of[4]);
+        for (int i = 0; i < 16; i++) vst_i32(y + 16 * i + c, drawn[i], VL);
+    }
+}
 #undef EACH
 #undef NAME

@@ -19,6 +19,7 @@ from bnnc.backends.c.build import WARNINGS, find_compiler
 from bnnc.backends.c.targets import COMMON, PORTABLE, TARGETS
 from bnnc.ir.num import EXP_MAX, EXP_MIN, exp_f32, log_f32, powi_f32
 from bnnc.ir.ops import OPS
+from bnnc.rng import noise
 
 HERE = Path(__file__).parent
 RUNTIME = HERE.parents[1] / "templates" / "c" / "runtime"
@@ -436,3 +437,11 @@ def test_signed_sums_of_whole_numbers(level: Callable[[str], Call]) -> None:
         level("lookup_whole")(x, w, y)
         signs = np.array([1 if w >> j & 1 else -1 for j in range(32)])
         np.testing.assert_array_equal(y, signs @ x.astype(np.int32))
+
+
+def test_noise(level: Callable[[str], Call]) -> None:
+    for seed, stream, tick, col, group in ((0, 0, 0, 0, 0), (7, 0xF0000002, 2**31, 16, 3), (2**32 - 1, 5, 9, 48, 1)):
+        y = np.empty((16, 16), np.int32)
+        level("noise")(np.array([seed, stream, tick, col, group], np.uint32), y)
+        want = noise(seed, stream, tick, 16 * group + 16, col + 16)[16 * group :, col:]
+        np.testing.assert_array_equal(y, want)

@@ -28,7 +28,6 @@
 #define vtablew BNNC_AT_LEVEL(vtablew)
 #define vlookupw BNNC_AT_LEVEL(vlookupw)
 #define vnoise BNNC_AT_LEVEL(vnoise)
-#define vdrawn BNNC_AT_LEVEL(vdrawn)
 #define vwinner BNNC_AT_LEVEL(vwinner)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
 
@@ -355,24 +354,32 @@ VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
 }
 #endif
 
-/* The blocks of bnnc_noise (bnnc_rng.h) for columns col, col + 1, ... and rows 16 group .. + 15.  A function of its own: it is
- * long, and runs once for 16 vectors. */
-BNNC_UNUSED __attribute__((noinline)) BNNC_KERNEL vnoise(vu *out, uint32_t seed, uint32_t stream, uint32_t tick,
+/* bnnc_noise (bnnc_rng.h) of columns col, col + 1, ... and rows 16 group .. + 15, one vector a row.  A function of its own: it is
+ * long, and runs once for 16 vectors.  Of a block's counter only the first word differs between lanes, so the first two rounds
+ * take one product of vectors each. */
+BNNC_UNUSED __attribute__((noinline)) BNNC_KERNEL vnoise(vi *out, uint32_t seed, uint32_t stream, uint32_t tick,
                                                          int col, int group) {
-    vu c0 = (vu)vcol(col), c1 = (vu){0} + (uint32_t)group, c2 = (vu){0} + tick, c3 = (vu){0} + 2u;
-#pragma GCC unroll 10
-    for (uint32_t round = 0; round < 10; round++) {
-        vu h0 = {0}, h1 = {0};
-        const vu l0 = vmulwide(c0, 0xD2511F53u, &h0), l1 = vmulwide(c2, 0xCD9E8D57u, &h1);
-        c0 = h1 ^ c1 ^ (seed + round * 0x9E3779B9u), c1 = l1, c2 = h0 ^ c3 ^ (stream + round * 0xBB67AE85u), c3 = l0;
+    const uint32_t m0 = 0xD2511F53u, m1 = 0xCD9E8D57u, w0 = 0x9E3779B9u, w1 = 0xBB67AE85u;
+    const uint64_t first = (uint64_t)m1 * tick,
+                   second = (uint64_t)m0 * ((uint32_t)(first >> 32) ^ (uint32_t)group ^ seed);
+    vu h0 = {0}, h1 = {0};
+    const vu low = vmulwide((vu)vcol(col), m0, &h0), low1 = vmulwide(h0 ^ (2u ^ stream), m1, &h1);
+    vu c0 = h1 ^ ((uint32_t)first ^ (seed + w0)), c1 = low1, c2 = low ^ ((uint32_t)(second >> 32) ^ (stream + w1));
+    vu c3 = (vu){0} + (uint32_t)second, k0 = (vu){0} + (seed + 2 * w0), k1 = (vu){0} + (stream + 2 * w1);
+#pragma GCC unroll 8
+    for (int round = 2; round < 10; round++) {
+        const vu l0 = vmulwide(c0, m0, &h0), l1 = vmulwide(c2, m1, &h1);
+        c0 = h1 ^ c1 ^ k0, c1 = l1, c2 = h0 ^ c3 ^ k1, c3 = l0;
+        k0 += w0, k1 += w1;
     }
-    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
-}
-
-/* Of such a block, what belongs to row i of the 16. */
-VINLINE vi vdrawn(const vu *block, int i) {
-    const vu word = block[i >> 2];
-    return (vi)((word >> 8 * ((uint32_t)i & 3) | (word << 8 & (0u - ((i & 3) == 3)))) & 0x7fffu);
+    const vu word[4] = {c0, c1, c2, c3};
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        out[4 * i] = (vi)(word[i] & 0x7fffu);
+        out[4 * i + 1] = (vi)(word[i] >> 8 & 0x7fffu);
+        out[4 * i + 2] = (vi)(word[i] >> 16 & 0x7fffu);
+        out[4 * i + 3] = (vi)((word[i] >> 24 | word[i] << 8) & 0x7fffu);
+    }
 }
 
 /* Which of n entries is negative and nearest to zero, the first of equals; -1: none is negative. */
