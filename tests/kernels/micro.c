@@ -188,15 +188,19 @@ void NAME(widen_whole)(const int8_t *x, int32_t *y) {
     for (int h = 0; h < 2; h++) vst_i32(y + h * VL, vwhalf(&wide, h), VL);
 }
 
-/* Sums of 32 rows of 2 VL numbers of 8 bits, signs from the bits of w, through tables of four. */
+/* Sums of 32 rows of 2 VL numbers of 8 bits through tables of four: signs from the bits of ~w; all with sign - and 1, and
+ * signs from the lower 16 bits of w. */
 API void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y);
 void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y) {
-    VARRAY vw table[8 * 16], term[32], sum;
+    VARRAY vw table[8 * 16], term[32], sum[2];
     for (int j = 0; j < 32; j++) vwload(term + j, x + 2 * VL * j);
     for (int g = 0; g < 8; g++) vtablew(table + 16 * g, term[4 * g], term[4 * g + 1], term[4 * g + 2], term[4 * g + 3]);
-    vwput(&sum, vbci(0), vbci(0));
-    sum = vlookupw(sum, table, w, 8);
-    for (int h = 0; h < 2; h++) vst_i32(y + h * VL, vwhalf(&sum, h), VL);
+    for (int i = 0; i < 2; i++) vwput(sum + i, vbci(i), vbci(i));
+    const uint32_t words[4] = {0, 0, ~w, w << 16};
+    vlookupw(sum, 2, table, words + 2, -2, 0, 8); /* that of word 0, and of ~w */
+    vlookupw(sum + 1, 1, table, words + 3, 1, 16, 4);
+    for (int i = 0; i < 2; i++)
+        for (int h = 0; h < 2; h++) vst_i32(y + (2 * i + h) * VL, vwhalf(sum + i, h), VL);
 }
 
 /* Noise of 16 rows and 16 columns; `of`: seed, stream, tick, column, row / 16. */

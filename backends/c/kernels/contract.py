@@ -128,7 +128,9 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "tiles": ceil_div(extent, across_lanes),
         "extent": extent,
         "bits": s.pointers[bit.attr],
-        "word_at": _word_at(packed.stride, by_rows, q),
+        "word_at": _word_at("first + i", packed.stride, by_rows, q),
+        "words": f"{s.pointers[bit.attr]} + {_word_at('first', packed.stride, by_rows, q)}",
+        "apart": 1 if by_rows else packed.stride,
         "n": lanes(n),
         "nq": lanes(q),
         "load": load,
@@ -143,9 +145,8 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
     return KernelText("contract_whole" if whole else "contract_grouped", context)
 
 
-def _word_at(stride: int, by_rows: bool, q: int) -> str:
-    """Where the bits of result ``first + i`` lie for the terms from ``q`` on."""
-    result = "first + i"
+def _word_at(result: str, stride: int, by_rows: bool, q: int) -> str:
+    """Where the bits of a result lie for the terms from ``q`` on."""
     if by_rows:
         return f"q / 32 * {stride} + {result}" if q > WORD else result
     return (result if stride == 1 else f"({result}) * {stride}") + (" + q / 32" if q > WORD else "")

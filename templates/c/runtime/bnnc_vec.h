@@ -137,12 +137,16 @@ VINLINE vi vwiden_i16(const int16_t *p) { return __builtin_convertvector(*(const
 #endif
 #ifndef vwiden_f16
 #define vwiden_f16 BNNC_AT_LEVEL(vwiden_f16)
+#if VL == 1
+VINLINE vf vwiden_f16(const uint16_t *p) { return (vf){bnnc_f16_to_f32(*p)}; } /* one number's case is known */
+#else
 VINLINE vf vwiden_f16(const uint16_t *p) { /* the operations of bnnc_f16_to_f32 */
     const vu h = __builtin_convertvector(*(const vh *)(const void *)p, vu), m = (h & 0x7fffu) << 13;
     const vu special = (vu)((h & 0x7c00u) == 0x7c00u), nan = special & (vu)((m & 0x7fffffu) != 0);
     const vu finite = (vu)((vf)m * 0x1p112f);
     return (vf)((h & 0x8000u) << 16 | (special & (m | 0x7f800000u)) | (nan & 0x400000u) | (~special & finite));
 }
+#endif
 #endif
 
 /* The same back: i16 and i8 keep their low bits, f16 is rounded to nearest, ties to even. */
@@ -156,6 +160,9 @@ VINLINE void vnarrow_i8(int8_t *p, vi v) { *(vc *)p = __builtin_convertvector(v,
 #endif
 #ifndef vnarrow_f16
 #define vnarrow_f16 BNNC_AT_LEVEL(vnarrow_f16)
+#if VL == 1
+VINLINE void vnarrow_f16(uint16_t *p, vf v) { *p = bnnc_f32_to_f16(v[0]); }
+#else
 VINLINE void vnarrow_f16(uint16_t *p, vf v) { /* the operations of bnnc_f32_to_f16 */
     const vu u = (vu)v, a = u & 0x7fffffffu;
     const vu small = (vu)((vf)a + 0.5f) - 0x3f000000u, normal = (a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13;
@@ -164,6 +171,7 @@ VINLINE void vnarrow_f16(uint16_t *p, vf v) { /* the operations of bnnc_f32_to_f
                  (is_nan & (0x7e00u | ((a >> 13) & 0x3ffu)));
     *(vh *)(void *)p = __builtin_convertvector(h | ((u >> 16) & 0x8000u), vh);
 }
+#endif
 #endif
 
 /* The first n words, or half words; absent lanes read as 0. */
