@@ -22,7 +22,9 @@ from .c import targets as c_targets
 from .c.build import Sizes
 from .triton import build as gpu_build
 from .triton import emit as gpu_emit
+from .triton import predict as gpu_predict
 from .triton import targets as gpu_targets
+from .triton.predict import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +47,8 @@ class Backend:
     largest: int
     # (model, placed, report, target, threads, poison) -> the text
     emit: Callable[..., Source]
+    # (model, placed, report, target) -> a training step's time, kernel by kernel, or None where nothing predicts it
+    predict: Callable[..., Prediction] | None
     # (source, sizes, target, out, cc) -> the program
     build: Callable[..., Path]
     # of the text's files; (name, target) -> the one to build, and what the program is called
@@ -61,6 +65,7 @@ BACKENDS = (
         foresee=c_build.foresee,
         needs=c_size.needs,
         emit=c_emit.emit,
+        predict=None,
         build=c_build.build,
         suffixes=(".c", ".h", ".ld"),
         main=lambda name, _: f"{name}.c",
@@ -76,6 +81,7 @@ BACKENDS = (
         foresee=lambda *_: None,
         needs=gpu_emit.needs,
         emit=gpu_emit.emit,
+        predict=gpu_predict.predict,
         build=gpu_build.build,
         suffixes=(".py", ".c", ".h"),
         main=gpu_targets.main,
@@ -109,6 +115,19 @@ def find_target(name: str) -> Any:
 def backend_of(target: Any) -> Backend:
     """The backend whose record a target is."""
     return next(b for b in BACKENDS if isinstance(target, b.record))
+
+
+def predict(model: Any, placed: Any, report: Any, target: Any) -> Prediction:
+    """A training step's time.  Raises BnncError B0716 for a target of which none is predicted, B0711, B0712."""
+    predicts = backend_of(target).predict
+    if predicts is None:
+        raise error(
+            "B0716",
+            f"nothing predicts the time of a step for target {target.name}",
+            exit_code=2,
+            help="compile it, and run its `bench --kernels`",
+        )
+    return predicts(model, placed, report, target)
 
 
 def read_source(folder: Path) -> tuple[Source, Sizes, Any]:

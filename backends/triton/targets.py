@@ -8,10 +8,46 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Arch:
-    """A GPU generation that kernels are compiled for."""
+class Gpu:
+    """What a prediction takes a GPU for.  Rates are a second's, of dense products at best; ``small_mma``: the share of
+    them that products from registers (mma) reach; ``near``, ``hit`` and ``miss``: cycles until a read's result is
+    there, from the first-level cache, the second-level one (of ``cache`` bytes) or memory; seconds of a ``barrier`` of
+    all programs, and of a ``launch`` behind another one.
+    """
 
     name: str
+    arch: int
+    processors: int
+    clock: float
+    bandwidth: float
+    int8: float
+    f16: float
+    cache: int
+    small_mma: float = 1.0
+    near: int = 33
+    hit: int = 270
+    miss: int = 600
+    barrier: float = 1.4e-6
+    launch: float = 1.5e-6
+    registers: int = 1 << 16
+    shared: int = 228 << 10  # bytes of a processor, of which a program takes 1 KiB more than it asks for
+    threads: int = 2048
+    programs: int = 32
+
+
+# Processors, rates, bandwidth, cache: NVIDIA's data sheets (H200; A100 80 GB, SXM), with what clock a busy one holds.
+# Cycles, the share of mma: Luo et al., "Benchmarking and dissecting the NVIDIA Hopper GPU architecture" (2024).
+# Barriers, launches: as published for cooperative groups and CUDA graphs.  None was measured here.
+H200 = Gpu("H200", 90, 132, 1.9e9, 4.8e12, 1979e12, 989e12, 50 << 20, small_mma=0.63)
+A100 = Gpu("A100", 80, 108, 1.41e9, 2.04e12, 624e12, 312e12, 40 << 20, hit=200, shared=164 << 10)
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A GPU generation that kernels are compiled for; ``gpu``: the one for which their time is predicted."""
+
+    name: str
+    gpu: Gpu
 
 
 @dataclass(frozen=True)
@@ -48,7 +84,7 @@ TARGETS: dict[str, Target] = {
             " toolkit",
             "NVIDIA, compute capability 8.0 or more",
             ("cc", "gcc", "clang"),
-            (Arch("sm_80"), Arch("sm_90")),
+            (Arch("sm_80", A100), Arch("sm_90", H200)),
         ),
     )
 }

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .. import budget, driver, registry
+from ..backends import select
+from ..backends.triton.predict import Prediction
 from ..papers.gates import Gates
 from ..papers.published import Published
 from ..plan.types import Buffer
@@ -51,6 +53,14 @@ class Plan:
             return count(self.planned.model, samples).beside(self.arena_bytes) if count else None
         except ValueError:
             return None
+
+    def predicted(self) -> Prediction:
+        """A training step's time on a GPU, kernel by kernel, from its compiled code.
+
+        Raises BnncError: B0716 (usage) for a target on a CPU, B0711 where Triton is missing, B0712.
+        """
+        p = self.planned
+        return select.predict(p.model, p.placed, p.report, p.target)
 
     @property
     def _rule(self) -> Rule:

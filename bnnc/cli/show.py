@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..api import Plan
+from ..backends.triton.predict import Prediction
 from ..budget import WhatIf, front, spaced
 from ..diag import did_you_mean, error
 from ..papers.gates import WEIGHTS, Gates
@@ -389,6 +390,33 @@ def not_counted(plan: Plan) -> str:
     most = f"{report.largest / 2**30:.2f} GiB"
     refused = f"no program: one for {report.target} has at most {most} of arrays; use a smaller batch\n"
     return f"{refused if report.too_large else ''}not counted: {'; '.join(report.not_counted)}"
+
+
+def prediction(p: Prediction, everything: bool) -> None:
+    """Print a step's predicted time; kernels that take less than a hundredth of it are summed up."""
+    out = console()
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("kernel", no_wrap=True)
+    for name in ("part", "programs", "instructions", "bytes"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("limited by", no_wrap=True)
+    table.add_column("us", justify="right", no_wrap=True)
+    shown = [r for r in p.rows if everything or r.us >= p.us / 100]
+    for r in shown:
+        cells = (str(r.part), spaced(r.programs), spaced(r.instructions), spaced(r.nbytes))
+        table.add_row(r.name, *cells, r.limit, f"{r.us:,.1f}")
+    if rest := len(p.rows) - len(shown):
+        table.add_row(
+            f"and {rest} shorter ones", *[""] * 5, f"{sum(r.us for r in p.rows if r not in shown):,.1f}", style="dim"
+        )
+    each = "barriers" if p.one_launch else "launches"
+    table.add_row(f"{p.parts - p.one_launch} {each}", *[""] * 5, f"{p.waits_us:,.1f}", style="dim")
+    out.print("", f"a training step on {p.gpu.name}: {p.us:,.1f} us, predicted from its compiled code", table)
+    side = "; kernels of one part run side by side, so their times add up to more" if p.one_launch else ""
+    out.print(
+        f"instructions: of a warp of the busiest program.  Nothing was measured: it may be off by half{side}",
+        style="dim",
+    )
 
 
 def gates_table(counts: Sequence[tuple[str, Gates]]) -> Table:

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from .. import api, budget, codes, driver, knobs
+from ..backends.triton.predict import Prediction
 from ..data import padding
 from ..data.files import training_samples
 from ..diag import BnncError, InternalError, did_you_mean, error, to_json
@@ -104,6 +105,9 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_jso
 @click.option("--literature", is_flag=True, help="the published accounting of this network beside what bnnc allocates")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="training samples, if the data cannot be read")
 @click.option("--data", metavar="DIR", help="where the data is (default: beside the spec)")
+@click.option(
+    "--time", is_flag=True, help="a GPU target: a step's predicted time, from its compiled code (takes a while)"
+)
 @click.option("--all", "everything", is_flag=True, help="list small buffers one by one too")
 def plan(
     file: str,
@@ -117,6 +121,7 @@ def plan(
     literature: bool,
     samples: int | None,
     data: str | None,
+    time: bool,
     everything: bool,
 ) -> None:
     """Show what training will need, to the byte.
@@ -127,9 +132,12 @@ def plan(
     p = net.plan(target, batch, threads, ram)
     published = _published(p, samples, Path(data or Path(file).parent)) if literature else None
     other = None if csv or literature else _standard(net, p, target, batch, threads)
+    predicted = p.predicted() if time else None
     counts = [(q.planned.model.rule.name, g) for q in (p, other) if q is not None and (g := q.gates) is not None]
     if as_json:
-        click.echo(json.dumps({**p.to_json(), **_counted(p, counts, published)}, indent=1, sort_keys=True))
+        click.echo(
+            json.dumps({**p.to_json(), **_counted(p, counts, published), **_timed(predicted)}, indent=1, sort_keys=True)
+        )
     elif csv:
         click.echo(str(p.planned.placed), nl=False)
     elif literature:
@@ -143,7 +151,13 @@ def plan(
         show.literature(p, published)
     else:
         show.plan(p, other, counts, everything)
+        if predicted is not None:
+            show.prediction(predicted, everything)
     following(f"{shell('bnnc', 'run', file)}   or   {shell('bnnc', 'compile', file)}")
+
+
+def _timed(predicted: Prediction | None) -> dict[str, Any]:
+    return {"time": predicted.to_json()} if predicted else {}
 
 
 def _counted(p: api.Plan, gates: list[tuple[str, Gates]], published: Published | None) -> dict[str, Any]:

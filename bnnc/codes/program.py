@@ -110,6 +110,13 @@ CODES = (
         " names, beside the spec, and must fit there.  With --emit-only they are left out where they are missing: a"
         " firmware brings its own.",
     ),
+    Code(
+        "B0716",
+        "a target for which no time is predicted",
+        "`bnnc plan --time` predicts a training step's time on a GPU, from the code that is compiled for it.  On a CPU"
+        " the program itself knows more: its `bench --kernels` takes the time of each kernel, and sets it against what"
+        " that machine could do.",
+    ),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
     Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
     Code(

@@ -29,7 +29,8 @@ def compiled(source: str, arch: int) -> dict[str, Image]:
 
 
 class PtxLibrary(TritonLibrary):
-    """Its steps are one launch of ``grid`` programs; ``warps``: each warp for itself.  ``races`` holds what was found.
+    """Its steps are one launch of ``grid`` programs; ``warps``: each warp for itself.  ``races`` holds what was found,
+    ``ran`` how often each program of the last launch ran each block.
 
     ``texts`` may be changed, to see that it is.
     """
@@ -38,7 +39,7 @@ class PtxLibrary(TritonLibrary):
         super().__init__(planned)
         self.grid, self.warps, self.seed, self.races = grid, warps, 0, list[Race]()
         made = compiled(self.source, arch)
-        self.shared = {name: image.shared for name, image in made.items()}
+        self.images = made
         self.texts = {name: image.ptx for name, image in made.items()}
 
     def launch(self, name: str, grid: int, *_: Any) -> None:
@@ -48,10 +49,11 @@ class PtxLibrary(TritonLibrary):
             translated(self.texts[name]),
             self.memory,
             self.grid,
-            shared=self.shared[name],
+            shared=self.images[name].shared,
             barrier=range(counter, counter + 8),
             warps=self.warps,
         )
         run.run(self.seed)
         self.seed += 1
         self.races += run.races
+        self.ran = [c.ran for c in run.ctas]

@@ -15,6 +15,7 @@ barriers, of how tensor cores round floats.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -71,13 +72,16 @@ class Program:
 
 @dataclass
 class Cta:
-    """One program of a launch: its shared memory, and how many barriers it has reached."""
+    """One program of a launch: its shared memory, how many barriers it has reached, how often its units ran each
+    block.
+    """
 
     number: int
     shared: Memory
     epoch: int = 0
     phase: int = 0
     units: list[Unit] = field(default_factory=list)
+    ran: Counter[int] = field(default_factory=Counter)
 
 
 class Unit:
@@ -233,6 +237,7 @@ class Unit:
         """To where others may see something, or one of its lanes ends."""
         while True:
             block = self.launch.program.blocks[self.at]
+            self.cta.ran[self.at] += 1
             if self.apart is not None:
                 self._apart(block)
             elif block.kind == "bra":
