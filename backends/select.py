@@ -43,6 +43,8 @@ class Backend:
     needs: Callable[..., Needs]
     # (placed) -> how a step starts on a device of its own, or nothing
     launches: Callable[[Any], str]
+    # (packed) -> kernels that run before what is dead may be overwritten
+    rest: Callable[[Any], int]
     # bytes of an arena that a program can have; 0: as many as there are
     largest: int
     # (model, placed, report, target, threads, poison) -> the text
@@ -71,6 +73,7 @@ BACKENDS = (
         main=lambda name, _: f"{name}.c",
         program=lambda name, target: f"{name}.elf" if target.bare else name,
         launches=lambda placed: "",
+        rest=lambda packed: 0,
         installed=c_build.installed,
         largest=c_emit.MAX_ARENA,
     ),
@@ -87,6 +90,7 @@ BACKENDS = (
         main=gpu_targets.main,
         program=gpu_targets.program,
         launches=gpu_emit.launches,
+        rest=gpu_emit.rest,
         installed=lambda target: "triton" if find_spec("triton") else "",
         largest=0,
     ),

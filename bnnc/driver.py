@@ -74,6 +74,12 @@ def _packed(p: Packed) -> str:
     return "\n".join(map(print_packed, p))
 
 
+def _rest(p: Packed, o: Options) -> int:
+    """How many kernels run before what is dead may be overwritten."""
+    target = select.find_target(o.target)
+    return select.backend_of(target).rest(p)
+
+
 # fmt: off
 FRONT: tuple[Pass, ...] = (
     Pass("parse", "text", "Ast", "every node has a source span; no names resolved; several syntax errors in one run",
@@ -101,7 +107,8 @@ MIDDLE: tuple[Pass, ...] = (
          lambda p, o: strip(p) if p.model.recompute else spare(p), None, "bits", True,
          show=_packed),
     Pass("place", "Packed", "Placed", "every value has an offset in one arena; checked by independent code",
-         lambda p, o: place(p), lambda p: check_plan(p.plan), "bits", True, off=lambda p, o: place(p, reuse=False)),
+         lambda p, o: place(p, rest=_rest(p, o)), lambda p: check_plan(p.plan), "bits", True,
+         off=lambda p, o: place(p, reuse=False)),
 )
 # fmt: on
 KEPT = MIDDLE[:2]  # what `check` runs of these: a rule's `keep` is a promise about the Programs

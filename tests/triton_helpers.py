@@ -47,8 +47,7 @@ class TritonLibrary(Library):
             self.memory[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
         self.arena = self.memory[: self.plan.arena_bytes]
         self.train, self.evaluate = sides(planned)
-        both = emit.entries(planned.placed)
-        self.entries = both[0] + both[1]
+        self.entries = [emit.Entry(*e) for e in (*self.module.TRAIN, *self.module.EVAL)]
         self.levels = range(1)
 
     def launch(self, name: str, grid: int, *strip: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import pprint
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from bnnc.ir.interp import constant_array
 from bnnc.ir.ref import Ref, Side
 from bnnc.model import Model
 from bnnc.plan.codec import encode
-from bnnc.plan.pack import PackedSchedule
+from bnnc.plan.pack import Packed, PackedSchedule
 from bnnc.plan.place import Placed
 from bnnc.plan.report import Needs, Report, table_lines, totals
 from bnnc.sched.expr import Names
@@ -31,11 +31,13 @@ from ..c.bodies import function_name
 from ..c.emission import Emission
 from ..render import render
 from .kernels import kernel_text
-from .skeleton import LARGE, Memory, terms
+from .shares import Shares
+from .skeleton import LARGE, Memory, Share, terms
 from .targets import Target
 
 BARRIER_BYTES = 64
 PERSISTENT_TERMS = LARGE
+REST = 3  # a product, two reductions and a map
 # inputs that the trainer writes before a step
 SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "stage", "part")
 
@@ -60,6 +62,7 @@ class Body:
 
     pointers: tuple[str, ...]
     tiles: int
+    turns: int
     text: str
 
 
@@ -95,32 +98,65 @@ def device(placed: Placed) -> Device:
 
 def _memory(ps: PackedSchedule, placed: Placed, side: Side) -> Memory:
     constants = {n: at for n, at, _ in device(placed).constants}
-    return Memory(ps, side, constants | {b.ref: b.offset for b in placed.plan.buffers}, persistent(placed))
+    return Memory(ps, side, constants | {b.ref: b.offset for b in placed.plan.buffers}, persistent(placed.packed))
 
 
-def kernels(ps: PackedSchedule, placed: Placed, side: Side) -> list[dict[str, Any]]:
-    """The kernels of one schedule as text with their names, tiles and warps."""
+@dataclass(frozen=True)
+class Arranged:
+    """One step: its ``kernels`` as text with their names, tiles and warps, and how one launch runs them: in
+    ``blocks`` of (strips, phases), of which each is chains of kernels, by number.
+    """
+
+    kernels: list[dict[str, Any]]
+    blocks: list[tuple[int, list[list[list[int]]]]]
+    follows: set[int]  # kernels before which the threads of a program wait for each other
+    shares: dict[str, Share]
+
+
+def arranged(ps: PackedSchedule, placed: Placed, side: Side) -> Arranged:
+    """How the kernels of a schedule are shared out, and their texts."""
     memory = _memory(ps, placed, side)
-    loops = {i: (loop.first, loop.parts) for loop in ps.loops for i in range(loop.first, loop.last + 1)}
-    out = []
-    for i, k in enumerate(ps.kernels):
-        text, pointers = kernel_text(k, memory)
-        body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
-        body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
-        out.append(
-            {
-                "name": f"{side.prefix}{k.name}",
-                "decls": list(pointers.values()),
-                "body": Body(tuple(pointers), text.tiles, body),
-                "does": function_name(k),
-                "doc": k.equations(sizes=True),
-                "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
-                "tiles": text.tiles,
-                "warps": text.warps,
-                "loop": loops.get(i),
-            }
-        )
-    return out
+    shares = Shares(ps.kernels, memory, [kernel_text(k, memory)[0].tiles for k in ps.kernels])
+    picks: list[Share | None] = []
+    blocks = []
+    for first, end, strips in _blocks(ps):
+        chosen = shares.choose(first, end) if memory.exact else [None] * (end - first)
+        blocks.append((strips, shares.phases(chosen, first)))
+        picks += chosen
+    given = {k.name: s for k, s in zip(ps.kernels, picks, strict=True) if s}
+    memory = replace(memory, shares=given)
+    made = [_kernel(ps, memory, i) for i in range(len(ps.kernels))]
+    chains = [chain for _, phases in blocks for phase in phases for chain in phase]
+    follows = {j for chain in chains for j in shares.follow(chain, picks)}
+    return Arranged(made, blocks, follows, given)
+
+
+def _blocks(ps: PackedSchedule) -> list[tuple[int, int, int]]:
+    """The kernels of each loop, and those between two: first, end, strips (0: no loop)."""
+    out, at = [], 0
+    for loop in ps.loops:
+        out += [(at, loop.first, 0), (loop.first, loop.last + 1, loop.parts)]
+        at = loop.last + 1
+    return [*out, (at, len(ps.kernels), 0)]
+
+
+def _kernel(ps: PackedSchedule, memory: Memory, i: int) -> dict[str, Any]:
+    """A kernel as text with its name, tiles and warps."""
+    k = ps.kernels[i]
+    text, pointers = kernel_text(k, memory)
+    body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
+    body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
+    return {
+        "name": f"{memory.side.prefix}{k.name}",
+        "decls": list(pointers.values()),
+        "body": Body(tuple(pointers), text.tiles, text.turns, body),
+        "does": function_name(k),
+        "doc": k.equations(sizes=True),
+        "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
+        "tiles": text.tiles,
+        "warps": text.warps,
+        "loop": next(((p.first, p.parts) for p in ps.loops if p.first <= i <= p.last), None),
+    }
 
 
 def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
@@ -134,72 +170,49 @@ def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
 
 def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
     """The kernels of a training and of an evaluation step, in order."""
-    both = [kernels(ps, placed, side) for ps, side in placed.packed.sides]
+    both = [arranged(ps, placed, side).kernels for ps, side in placed.packed.sides]
     train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"], k["loop"]) for k in made] for made in both)
     return train, evaluate
 
 
-def persistent(placed: Placed) -> bool:
+def persistent(packed: Packed) -> bool:
     """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that
     launches, not arithmetic, take the time."""
-    return all(terms(k) * ps.strips.get(k.name, 1) < PERSISTENT_TERMS for ps in placed.packed for k in ps.kernels)
+    return all(terms(k) * ps.strips.get(k.name, 1) < PERSISTENT_TERMS for ps in packed for k in ps.kernels)
 
 
-def phases(ps: PackedSchedule, placed: Placed, side: Side, first: int = 0, end: int | None = None) -> list[list[int]]:
-    """Kernels ``first`` .. ``end - 1``, by number, that can run at the same time: none writes a byte that another
-    touches.  A kernel is in the phase after the last one that holds a kernel before it in the schedule with which it
-    shares bytes so.
+def _phased(step: Arranged) -> list[str]:
+    """The calls of a step, with a barrier between two phases: each chain's parts are given to other programs than
+    those of the chains before it.  The kernels of a loop are phases of their own.
     """
-    memory = _memory(ps, placed, side)
-    spans = {b.ref: (b.offset, b.end) for b in placed.plan.buffers}
-
-    def touched(names: tuple[Ref, ...]) -> list[tuple[int, int]]:
-        return [spans[memory.place(n)] for n in names if n not in ps.embedded]
-
-    def meet(a: list[tuple[int, int]], b: list[tuple[int, int]]) -> bool:
-        return any(lo < end and at < hi for lo, hi in a for at, end in b)
-
-    level: dict[int, int] = {}
-    for i, k in enumerate(ps.kernels[first:end], first):
-        reads, writes = touched(k.reads), touched(k.writes)
-        level[i] = 1 + max(
-            (
-                level[j]
-                for j, o in enumerate(ps.kernels[first:i], first)
-                if meet(writes, touched((*o.reads, *o.writes))) or meet(reads, touched(o.writes))
-            ),
-            default=-1,
-        )
-    return [[i for i, at in level.items() if at == phase] for phase in range(max(level.values(), default=-1) + 1)]
-
-
-def _phased(ps: PackedSchedule, placed: Placed, side: Side, made: list[dict[str, Any]]) -> list[str]:
-    """The calls of a step, with a barrier between two phases: each kernel's tiles are given to other programs than
-    those of the kernels before it.  The kernels of a loop are phases of their own.
-    """
-    lines, at = [], 0
-    for loop in (*ps.loops, None):
-        for first, end, strips in (
-            ((at, loop.first, 0), (loop.first, loop.last + 1, loop.parts)) if loop else ((at, len(made), 0),)
-        ):
-            indent, strip = ("    ", "strip, ") if strips else ("", "")
-            if strips:
-                lines.append(f"for strip in range({strips}):")
-            for phase in phases(ps, placed, side, first, end):
-                shift = 0
-                for i in phase:
-                    lines.append(f"{indent}{made[i]['name']}(arena, {strip}{shift})")
-                    shift += made[i]["tiles"]
-                lines.append(f"{indent}num.grid_barrier(barrier)")
-            at = end
+    lines: list[str] = []
+    for strips, phases in step.blocks:
+        indent, strip = ("    ", "strip, ") if strips else ("", "")
+        if strips:
+            lines.append(f"for strip in range({strips}):")
+        for phase in phases:
+            shift = 0
+            for chain in phase:
+                for i in chain:
+                    lines += [f"{indent}tl.debug_barrier()"] * (i in step.follows)
+                    lines.append(f"{indent}{step.kernels[i]['name']}(arena, {strip}{shift})")
+                shift += max(step.kernels[i]["tiles"] for i in chain)
+            lines.append(f"{indent}num.grid_barrier(barrier)")
     return lines[:-1] if lines[-1:] == ["num.grid_barrier(barrier)"] else lines
+
+
+def rest(packed: Packed) -> int:
+    """How many kernels run before what is dead may be overwritten: enough for those of a layer that run without a
+    barrier of all programs between them.
+    """
+    return REST if persistent(packed) else 0
 
 
 def launches(placed: Placed) -> str:
     """The variant, in words, for the plan."""
     return (
         "one launch a step, the bits of every other backend"
-        if persistent(placed)
+        if persistent(placed.packed)
         else "one launch a kernel, large float products on tensor cores"
     )
 
@@ -212,7 +225,8 @@ def needs(target: Target, placed: Placed, *_: Any) -> Needs:
 def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:
     """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``:
     what a trainer needs to know, where the module is one."""
-    train, evaluate = (kernels(ps, placed, side) for ps, side in placed.packed.sides)
+    steps = [arranged(ps, placed, side) for ps, side in placed.packed.sides]
+    train, evaluate = (step.kernels for step in steps)
     return render(
         "triton/module.py.j2",
         name=model.name,
@@ -226,11 +240,11 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
         train=train,
         evaluate=evaluate,
         bodies=shared(train + evaluate),
-        train_lines=_phased(placed.train, placed, Side.TRAIN, train),
-        eval_lines=_phased(placed.evaluate, placed, Side.EVALUATION, evaluate),
+        train_lines=_phased(steps[0]),
+        eval_lines=_phased(steps[1]),
         loops=any(ps.loops for ps in placed.packed),
         counter=placed.plan.arena_bytes,
-        persistent=persistent(placed),
+        persistent=persistent(placed.packed),
         steps=_steps(placed, net),
         net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "",
     )
@@ -238,7 +252,7 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
 
 def _steps(placed: Placed, net: dict[str, Any] | None) -> dict[str, Any] | None:
     """Where a launch of several steps writes and reads, where a trainer can make such launches."""
-    if net is None or not persistent(placed):
+    if net is None or not persistent(placed.packed):
         return None
     row = placed.plan.buffer[Ref("x")].nbytes // net["batch"]
     counts: list[tuple[int, int, int]] = []
@@ -318,7 +332,7 @@ def _memory_record(placed: Placed) -> dict[str, Any]:
         "arena_bytes": placed.plan.arena_bytes,
         "state_bytes": placed.plan.state_bytes,
         "device_bytes": dev.nbytes,
-        "persistent": persistent(placed),
+        "persistent": persistent(placed.packed),
     }
 
 

@@ -72,7 +72,7 @@ SMALLEST = float(np.float32(2.0**-126))
 def reserved() -> frozenset[str]:
     """What a variable may not be called: what the language and the skeletons call theirs."""
     sides = (f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low"))
-    own = ("float", "range", "arena", "strip", "num", "tl", "t", "r", "c", "channel", "pick", "position")
+    own = ("float", "range", "arena", "strip", "num", "tl", "t", "r", "c", "channel", "pick", "position", "turn")
     return frozenset((*keyword.kwlist, *own, *sides, *identifiers("triton/kernels", "#[^\n]*")))
 
 

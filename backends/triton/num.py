@@ -163,20 +163,22 @@ def target(
 
 @triton.jit
 def pack_cols(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
-    """Words [ROWS, COLS / 32] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
+    """Words [ROWS, COLS / 32] of a mask [ROWS, COLS] (or one that broadcasts to it); of fewer columns one word."""
+    BITS: tl.constexpr = COLS if COLS < 32 else 32
     x = (
-        tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS, COLS // 32, 32))
-        << tl.arange(0, 32)[None, None, :]
+        tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS, COLS // BITS, BITS))
+        << tl.arange(0, BITS)[None, None, :]
     )
     return tl.reduce(x, 2, ADD).to(tl.uint32, bitcast=True)
 
 
 @triton.jit
 def pack_rows(mask: "Any", ROWS: tl.constexpr, COLS: tl.constexpr) -> "Any":
-    """Words [ROWS / 32, COLS] of a mask [ROWS, COLS] (or one that broadcasts to it)."""
+    """Words [ROWS / 32, COLS] of a mask [ROWS, COLS] (or one that broadcasts to it); of fewer rows one word."""
+    BITS: tl.constexpr = ROWS if ROWS < 32 else 32
     x = (
-        tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS // 32, 32, COLS))
-        << tl.arange(0, 32)[None, :, None]
+        tl.reshape(tl.broadcast_to(mask, (ROWS, COLS)).to(tl.int32), (ROWS // BITS, BITS, COLS))
+        << tl.arange(0, BITS)[None, :, None]
     )
     return tl.reduce(x, 1, ADD).to(tl.uint32, bitcast=True)
 

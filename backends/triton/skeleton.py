@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from bnnc.diag import error
 from bnnc.ir.dtype import Axis, Packing, ceil_div
@@ -24,28 +24,41 @@ LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than 
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
 THREADS = 256  # of a program of a persistent step: a smaller tile's elements are held by several of them
 STORE = "tl.store("
+WIDEST = 128  # rows or columns of a tile, of the axis that is shared out
 
 
 @dataclass(frozen=True)
 class Memory(printing.Memory):
     """``offsets``: at which byte of the device's memory each place is.  ``exact``: sums keep the interpreter's
-    order.
+    order.  ``shares``: of kernels, by name, that are not shared out by tiles.
     """
 
     offsets: Mapping[Ref, int] = field(default_factory=dict)
     exact: bool = True
+    shares: Mapping[str, Share] = field(default_factory=dict)
 
     def at(self, name: Ref) -> int:
         """The offset of a storage in the device's memory."""
         return self.offsets[self.place(name)]
 
 
+class Share(NamedTuple):
+    """What a program makes of a result: ``width`` of its rows or columns, from end to end."""
+
+    axis: Axis
+    width: int
+
+    def parts(self, of: tuple[int, int]) -> int:
+        """How many programs that is."""
+        return ceil_div(of[self.axis], self.width)
+
+
 @dataclass(frozen=True)
 class Tile:
     """What one program makes of a result at a time: ``rows`` x ``cols`` of its ``of``.
 
-    ``starts``: the text of its first row and of its first column, empty where that is 0; ``count``: how many tiles
-    there are.
+    ``starts``: the text of its first row and of its first column, empty where that is 0; ``count``: how many programs
+    there are, and ``turns``: how many tiles each makes, one after another, of ``span`` rows and columns in all.
     """
 
     rows: int
@@ -53,12 +66,15 @@ class Tile:
     of: tuple[int, int]
     starts: tuple[str, str] = ("", "")
     count: int = 1
+    turns: int = 1
+    span: tuple[int, int] | None = None
 
     @property
     def frame(self) -> Frame:
         """The tile's rows and columns; a mask where its last one ends beyond the result."""
-        (rows, cols) = self.of
-        return Frame(row_ok="rows_ok" if rows % self.rows else "", col_ok="cols_ok" if cols % self.cols else "")
+        ends = (n % step for n, step in zip(self.of, self.span or (self.rows, self.cols), strict=True))
+        row_ok, col_ok = (ok if end else "" for ok, end in zip(("rows_ok", "cols_ok"), ends, strict=True))
+        return Frame(row_ok=row_ok, col_ok=col_ok)
 
     def head(self, axes: str = "rc") -> list[str]:
         """The statements that make ``r``, ``c`` and their masks."""
@@ -99,12 +115,13 @@ class Operand:
 
 @dataclass(frozen=True)
 class KernelText:
-    """What a skeleton renders, in how many tiles, by how many warps each."""
+    """What a skeleton renders, in how many tiles (of so many turns), by how many warps each."""
 
     template: str
     tiles: int
     context: dict[str, Any] = field(default_factory=dict)
     warps: int = 4
+    turns: int = 1
 
 
 def power(n: int) -> int:
@@ -182,12 +199,33 @@ class Skeleton(Pointers):
         )
 
     def tiled(self, rows: int, cols: int) -> Tile:
-        """Tiles of the output, along a row of them first."""
+        """Tiles of the output, along a row of them first; or as the kernel is shared out."""
         of = self.k.out_shape
+        if share := self.mem.shares.get(self.k.name):
+            return self.part(share, rows * cols)
         down, along = ceil_div(of[0], rows), ceil_div(of[1], cols)
         row, col = ("t" if along == 1 else f"t // {along}", "t" if down == 1 else f"t % {along}")
         starts = f"{row} * {rows}" if down > 1 else "", f"{col} * {cols}" if along > 1 else ""
         return Tile(rows, cols, of, starts, down * along)
+
+    def part(self, share: Share, most: int) -> Tile:
+        """A program's share, in tiles of at most so many elements, or the smallest."""
+        of, across, words = self.k.out_shape, Axis(1 - share.axis), self.least()
+        whole = 1 if of[share.axis] % 32 == 0 else words[share.axis]  # words that no other program stores to
+        own = max(whole, min(share.width, power(of[share.axis])))
+        size = [0, 0]
+        size[share.axis] = min(own, WIDEST)
+        size[across] = tile(of[across], max(1, most // size[share.axis]), words[across])
+        down, along = ceil_div(of[across], size[across]), ceil_div(min(own, of[share.axis]), size[share.axis])
+        count, starts = share.parts(of), ["", ""]
+        starts[across] = f"turn * {size[across]}" if along == 1 else f"turn // {along} * {size[across]}"
+        inner = f"{'turn' if down == 1 else f'turn % {along}'} * {size[share.axis]}"
+        starts[share.axis] = plus(f"t * {share.width}" if count > 1 else "", inner if along > 1 else "")
+        if down == 1:
+            starts[across] = ""
+        span = [size[0], size[1]]
+        span[share.axis] = share.width if count > 1 else size[share.axis]
+        return Tile(size[0], size[1], of, (starts[0], starts[1]), count, down * along, (span[0], span[1]))
 
     def text(
         self,
@@ -210,7 +248,7 @@ class Skeleton(Pointers):
             "end": end,
             "sums": sums,
         }
-        return KernelText(template, tile.count, {**shared, **context}, warps)
+        return KernelText(template, tile.count, {**shared, **context}, warps, tile.turns)
 
     # -- stores -------------------------------------------------------------------------------------------------------
     def outputs(self, tile: Tile, accs: dict[int, str], frame: Frame) -> tuple[list[str], list[dict[str, str]]]:
@@ -260,18 +298,30 @@ class Skeleton(Pointers):
         return [*before, f"{STORE}{pointer} + {at}, {x}{mask})"]
 
     def store_words(self, value: Ref, mask: str, at: tuple[str, str], frame: Frame, tile: Tile) -> list[str]:
-        """One word for 32 rows or columns: the first of them says where."""
+        """One word for 32 rows or columns, or the part of it that a small tile has: the first of them says where."""
         (row, col), axis = at, Axis.ROWS if self.mem.storages[value].packing is Packing.ROWS else Axis.COLUMNS
         word, first = self.names.new("word"), self.names.new("first")
         pack, count, along = (("pack_rows", tile.rows, "[:, None]"), ("pack_cols", tile.cols, "[None, :]"))[axis]
+        unit = min(32, count)
         lines = [
             f"{word} = num.{pack}({mask}, {tile.rows if row else 1}, {tile.cols if col else 1})",
-            f"{first} = {plus(tile.starts[axis], f'tl.arange(0, {count // 32}){along}')} * 32",
+            f"{first} = {plus(tile.starts[axis], f'tl.arange(0, {count // unit}){along}')} * {unit}",
         ]
         guards = [f"({first} < {self.k.out_shape[axis]})"] if frame.ok(axis is Axis.ROWS, axis is Axis.COLUMNS) else []
         guards.append(frame.ok(axis is Axis.COLUMNS and bool(row), axis is Axis.ROWS and bool(col)))
         ok = " & ".join(x for x in guards if x)
-        return lines + self.put(value, *((first, col) if axis is Axis.ROWS else (row, first)), word, ok)
+        place = (first, col) if axis is Axis.ROWS else (row, first)
+        if unit < 32:
+            return lines + self.put_part(value, *place, f"{word}.to(tl.uint{unit})", ok, (first, unit))
+        return lines + self.put(value, *place, word, ok)
+
+    def put_part(self, value: Ref, row: str, col: str, x: str, ok: str, part: tuple[str, int]) -> list[str]:
+        """One byte, or two, of each word: memory has the first bits first.  ``part``: which bit comes first, and how
+        many."""
+        first, unit = part
+        at, mask = self.mem.storages[value].at(Index(row), Index(col))[0].text, f", mask={ok}" if ok else ""
+        pointer = f"{self.pointers[value]}.to(tl.pointer_type(tl.uint{unit}))"
+        return [f"{STORE}{pointer} + (({at}) * {32 // unit} + ({first} % 32) // {unit}), {x}{mask})"]
 
     # -- products -----------------------------------------------------------------------------------------------------
     @property

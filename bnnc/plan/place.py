@@ -57,6 +57,9 @@ class Placed:
         return "\n".join(rows) + "\n"
 
 
+REST_SHARE = 1 / 32  # of the arena, that rests may take
+
+
 def _align(nbytes: int) -> int:
     return 64 if nbytes >= 1024 else 4
 
@@ -218,8 +221,10 @@ def _peak(buffers: list[Buffer], times: int) -> tuple[int, int]:
     return max(weight), weight.index(max(weight))
 
 
-def place(packed: Packed, reuse: bool = True) -> Placed:
-    """Raises InternalError if a buffer has no storage."""
+def place(packed: Packed, reuse: bool = True, rest: int = 0) -> Placed:
+    """``rest``: kernels that run before what is dead may be overwritten, or fewer where that takes much more memory.
+    Raises InternalError if a buffer has no storage.
+    """
     steps = [step for ps, side in packed.sides for step in timeline(ps, side)]
     storages = _storages(packed)
     states = packed.train.states
@@ -229,6 +234,12 @@ def place(packed: Packed, reuse: bool = True) -> Placed:
     buffers = _place_states([Ref(s.name) for s in packed.train.program.states], storages, steps)
     state_bytes = buffers[-1].end if buffers else 0
     offsets = _best_offsets(life, storages, state_bytes, reuse)
+    most = _end(offsets, storages) * (1 + REST_SHARE)
+    for longer in range(rest, 0, -1):
+        held = {n: (first, last + longer) for n, (first, last) in life.items()}
+        if _end(rested := _best_offsets(held, storages, state_bytes, reuse), storages) <= most:
+            offsets = rested
+            break
     buffers += _place_rest(packed, steps, offsets, life, storages)
     arena = round_up(max(b.end for b in buffers), 64)
     return Placed(packed, Plan(tuple(buffers), tuple(steps), arena, state_bytes, *_peak(buffers, len(steps))))

@@ -11,13 +11,15 @@ import re
 import numpy as np
 import pytest
 from checks import POISON
-from helpers import assert_same, batch_of, interpreted, plan
+from helpers import assert_same, batch_of, interpreted, plan, spec
 from nets import DENSE, LATER, TRITON_DENSE, TRITON_IMAGES
 from ptx_library import PtxLibrary, compiled
 from ptx_memory import Fault
 
-from bnnc.backends.triton import emit
+from bnnc.backends.triton import emit, shares
 from bnnc.ir import interp
+from bnnc.ir.dtype import Axis
+from bnnc.ir.ref import Side
 
 SPILLS = ("groups-bits",)  # registers, in the step, which is refused (B0712)
 REST = {n: t for n, t in (DENSE | TRITON_IMAGES).items() if n not in (*LATER, *SPILLS)}
@@ -43,6 +45,16 @@ def check(lib: PtxLibrary, steps: int) -> None:
     assert not lib.memory[lib.plan.arena_bytes :][: emit.BARRIER_BYTES].any()
 
 
+@pytest.fixture
+def shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small networks are shared out among programs as larger ones are, not done by one."""
+    monkeypatch.setattr(shares, "SMALL", 0)
+    monkeypatch.setattr(shares, "FEWEST", 2)
+
+
+OWNERS = spec((64, 64, 32, 10), kind="bit", batch=9)
+
+
 @pytest.mark.parametrize(("net", "arch"), [("edge", 90), ("integer", 80)])
 def test_steps(net: str, arch: int) -> None:
     """By programs, then by warps."""
@@ -52,7 +64,23 @@ def test_steps(net: str, arch: int) -> None:
     check(lib, 1)
 
 
+@pytest.mark.usefixtures("shared_out")
+def test_steps_of_programs_that_own_columns() -> None:
+    """A layer's kernels run without a barrier of all programs between them: of those there are fewer than half as many
+    as kernels."""
+    planned = plan(OWNERS, target="triton")
+    step = emit.arranged(planned.placed.train, planned.placed, Side.TRAIN)
+    phases = sum(len(found) for _, found in step.blocks)
+    assert sum(s.axis is Axis.COLUMNS and s.width in (2, 8) for s in step.shares.values()) > 10
+    assert 2 * phases < len(step.kernels)
+    lib = PtxLibrary(planned, 90, grid=7)
+    check(lib, 2)
+    lib.warps = True
+    check(lib, 1)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_out")
 @pytest.mark.parametrize("arch", [80, 90])
 @pytest.mark.parametrize("net", TRITON_DENSE)
 def test_steps_by_warps(net: str, arch: int) -> None:
@@ -93,18 +121,29 @@ def without(text: str, which: re.Match[str]) -> str:
 WAIT = re.compile(r"(?P<read>gpu\.acquire.*?)\t@!?%p\d+ bra\s+\$\w+;\n", re.S)
 
 
+@pytest.mark.usefixtures("shared_out")
 def test_a_barrier_that_does_not_wait_is_found() -> None:
-    """The branch back to where the grid's counter is read again is gone, at one barrier after the other.  In so small a
-    network one program does all tiles on both sides of some barriers, which then order nothing.
-    """
-    lib = PtxLibrary(plan(TRITON_DENSE["edge"]), 90)
+    """The branch back to where the grid's counter is read again is gone, at one barrier after the other."""
+    lib = PtxLibrary(plan(OWNERS, target="triton"), 90)
     text = lib.texts["train_step"]
     sites = list(WAIT.finditer(text))
-    assert len(sites) > 10 and not found(lib, text)
+    assert len(sites) >= 4 and not found(lib, text)
     blind = [found(lib, text[: s.start()] + s["read"] + text[s.end() :]) for s in sites[:4]]
-    assert sum(map(bool, blind)) >= 2
+    assert sum(map(bool, blind)) >= 3
 
 
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared_out")
+def test_a_missing_barrier_of_a_program_is_found() -> None:
+    """The threads of a program do not wait for each other between two kernels of the columns that it owns."""
+    lib = PtxLibrary(plan(OWNERS, target="triton"), 90, warps=True)
+    calls = list(re.finditer(r"(?m)^    tl\.debug_barrier\(\)\n", lib.source))
+    assert len(calls) > 4 and not found(lib, lib.texts["train_step"])
+    for call in calls[:3]:
+        assert found(lib, compiled(without(lib.source, call), 90)["train_step"].ptx)
+
+
+@pytest.mark.usefixtures("shared_out")
 def test_a_missing_barrier_between_warps_is_found() -> None:
     """The bar.sync before a program arrives at the grid's barrier is gone."""
     lib = PtxLibrary(plan(TRITON_DENSE["edge"]), 90, grid=2, warps=True)
