@@ -162,7 +162,7 @@ def _name(title: str) -> str:
 
 def arrays(kernel: str, lanes: int) -> int:
     """Bytes of the local arrays in a kernel's text where vectors have 1 or 4 lanes: what its frame is made of."""
-    total, named = 0, {"VL": lanes, "W": 2}
+    total, named = 0, {"VL": lanes, "W": 2, "VENTRIES": 8}
     bytes_of = {**dict.fromkeys(("vf", "vi", "vu", "vw"), 4 * lanes), "int16_t": 2}
 
     def size(factor: str) -> int:

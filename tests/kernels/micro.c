@@ -189,10 +189,11 @@ void NAME(widen_whole)(const int8_t *x, int32_t *y) {
 }
 
 /* Sums of 32 rows of 2 VL numbers of 8 bits through tables of four: signs from the bits of ~w; all with sign - and 1, and
- * signs from the lower 16 bits of w. */
+ * signs from the lower 16 bits of w.  Then through all tables that an instruction set has: signs from w, and from its upper half
+ * for the last 16. */
 API void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y);
 void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y) {
-    VARRAY vw table[8 * 16], term[32], sum[2];
+    VARRAY vw table[8 * 16], wide[32 * VENTRIES], term[32], sum[2];
     for (int j = 0; j < 32; j++) vwload(term + j, x + 2 * VL * j);
     for (int g = 0; g < 8; g++) vtablew(table + 16 * g, term[4 * g], term[4 * g + 1], term[4 * g + 2], term[4 * g + 3]);
     for (int i = 0; i < 2; i++) vwput(sum + i, vbci(i), vbci(i));
@@ -201,6 +202,13 @@ void NAME(lookup_whole)(const int8_t *x, uint32_t w, int32_t *y) {
     vlookupw(sum + 1, 1, table, words + 3, 1, 16, 4);
     for (int i = 0; i < 2; i++)
         for (int h = 0; h < 2; h++) vst_i32(y + (2 * i + h) * VL, vwhalf(sum + i, h), VL);
+    for (int i = 0; i < 2; i++) vwput(sum + i, vbci(0), vbci(0));
+    vtablesw(wide, term, 32);
+    vselectw(sum, 1, wide, &w, 1, 0, 32);
+    vtablesw(wide, term + 16, 16);
+    vselectw(sum + 1, 1, wide, &w, 1, 16, 16);
+    for (int i = 0; i < 2; i++)
+        for (int h = 0; h < 2; h++) vst_i32(y + (4 + 2 * i + h) * VL, vwhalf(sum + i, h), VL);
 }
 
 /* Noise of 16 rows and 16 columns; `of`: seed, stream, tick, column, row / 16. */

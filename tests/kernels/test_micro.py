@@ -431,12 +431,14 @@ def test_a_tile_of_sums_is_turned(level: Callable[[str], Call]) -> None:
 def test_signed_sums_of_whole_numbers(level: Callable[[str], Call]) -> None:
     n, rng = 2 * level("lanes")(), np.random.default_rng(0)
     for x in (*rng.integers(-127, 128, (20, 32, n), dtype=np.int8), np.full((32, n), -127, np.int8)):
-        w, wide, y = int(rng.integers(0, 1 << 32)), np.empty(n, np.int32), np.empty((2, n), np.int32)
+        w, wide, y = int(rng.integers(0, 1 << 32)), np.empty(n, np.int32), np.empty((4, n), np.int32)
         level("widen_whole")(x, wide)
         np.testing.assert_array_equal(wide, x[0])
         level("lookup_whole")(x, w, y)
         signs = np.array([1 if w >> j & 1 else -1 for j in range(32)])
         np.testing.assert_array_equal(y[0], -(signs @ x.astype(np.int32)))
+        np.testing.assert_array_equal(y[2], signs @ x.astype(np.int32))
+        np.testing.assert_array_equal(y[3], signs[16:] @ x[16:].astype(np.int32))
         np.testing.assert_array_equal(y[1], 1 - x.sum(0, dtype=np.int32) + signs[:16] @ x[:16].astype(np.int32))
 
 

@@ -26,7 +26,10 @@
 #define vwflush BNNC_AT_LEVEL(vwflush)
 #define vwpick BNNC_AT_LEVEL(vwpick)
 #define vtablew BNNC_AT_LEVEL(vtablew)
+#define vpickw BNNC_AT_LEVEL(vpickw)
 #define vlookupw BNNC_AT_LEVEL(vlookupw)
+#define vtablesw BNNC_AT_LEVEL(vtablesw)
+#define vselectw BNNC_AT_LEVEL(vselectw)
 #define vnoise BNNC_AT_LEVEL(vnoise)
 #define vwinner BNNC_AT_LEVEL(vwinner)
 #define vbernoulli BNNC_AT_LEVEL(vbernoulli)
@@ -254,21 +257,24 @@ VINLINE void vtablew(vw *t, vw r0, vw r1, vw r2, vw r3) {
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) t[i] = lo[i & 3] + hi[i >> 2];
 }
-/* To n sums what g nibbles of their words, from bit `from` on, select from g tables; the words are `stride` apart.  ARM has the mask,
- * and with 64 bits the addresses of tables, in registers: there a lookup is three instructions. */
-VINLINE void vlookupw(vw *sum, int n, const vw *t, const uint32_t *w, int stride, int from, int g) {
-    const int size = 2 + (VL == 16 ? 4 : VL == 8 ? 3 : VL == 4 ? 2 : 0);
+/* To n sums what g fields of their words, from bit `from` on, select from g tables; the words are `stride` apart, field i ends at bit
+ * end[i], and first[i] is the first entry of its table.  ARM has the masks, and with 64 bits the addresses of tables, in registers:
+ * there a lookup is three instructions. */
+VINLINE void vpickw(vw *sum, int n, const vw *t, const uint32_t *w, int stride, int from, int g, const int *end,
+                    const int *first) {
+    const int size = 2 + (VL == 16 ? 4 : VL == 8 ? 3 : VL == 4 ? 2 : 0); /* 2^size bytes a vector */
     const char *table[8];
-    uint32_t mask = 15u << size;
-#ifdef __arm__
-    __asm__("" : "+r"(mask));
+    uint32_t mask[7];
+#pragma GCC unroll 3
+    for (int bits = 4; bits < 7; bits++) {
+        mask[bits] = ((1u << bits) - 1) << size;
+#if defined(__arm__) || defined(__aarch64__)
+        __asm__("" : "+r"(mask[bits]));
 #endif
-#ifdef __aarch64__
-    __asm__("" : "+r"(mask));
-#endif
+    }
 #pragma GCC unroll 8
     for (int i = 0; i < g; i++) {
-        table[i] = (const char *)(t + 16 * i);
+        table[i] = (const char *)(t + first[i]);
 #ifdef __aarch64__
         __asm__("" : "+r"(table[i]));
 #endif
@@ -278,11 +284,52 @@ VINLINE void vlookupw(vw *sum, int n, const vw *t, const uint32_t *w, int stride
         vw acc = sum[k];
 #pragma GCC unroll 8
         for (int i = 0; i < g; i++) {
-            const int by = (4 * i - size) & 31;
-            acc += *(const vw *)(const void *)(table[i] + ((word >> by | word << (-by & 31)) & mask));
+            const int begin = i ? end[i - 1] : 0, by = (begin - size) & 31;
+            const uint32_t at = (word >> by | word << (-by & 31)) & mask[end[i] - begin];
+            acc += *(const vw *)(const void *)(table[i] + at);
         }
         sum[k] = acc;
     }
+}
+
+/* g nibbles and tables of four terms. */
+VINLINE void vlookupw(vw *sum, int n, const vw *t, const uint32_t *w, int stride, int from, int g) {
+    static const int end[8] = {4, 8, 12, 16, 20, 24, 28, 32}, first[8] = {0, 16, 32, 48, 64, 80, 96, 112};
+    vpickw(sum, n, t, w, stride, from, g, end, first);
+}
+
+/* Entries of the tables of a term: vtablesw. */
+#define VENTRIES (VL < 8 ? 8 : 4)
+/* For 16 or 32 `terms` all tables, and what is selected from them: three lookups for 16, in tables of five and six terms,
+ * where a vector is small; else four, since larger tables would not stay in the first-level cache beside the sums. */
+VINLINE void vtablesw(vw *t, const vw *r, int terms) {
+    if (VL >= 8) {
+        for (int g = 0; g < terms / 4; g++) vtablew(t + 16 * g, r[4 * g], r[4 * g + 1], r[4 * g + 2], r[4 * g + 3]);
+        return;
+    }
+    for (int h = 0; h < terms / 16; h++, t += 128, r += 16)
+#pragma GCC unroll 3
+        for (int i = 0; i < 3; i++) { /* three terms' signed sums, and two's or three's */
+            const vw *const x = r + 5 * i;
+            vw low[8], high[8];
+            low[0] = -x[0] - x[1], low[1] = x[0] - x[1], low[2] = x[1] - x[0], low[3] = x[0] + x[1];
+            high[0] = -x[3] - x[4], high[1] = x[3] - x[4], high[2] = x[4] - x[3], high[3] = x[3] + x[4];
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) {
+                low[j + 4] = low[j] + x[2], low[j] -= x[2];
+                if (i == 2) high[j + 4] = high[j] + x[5], high[j] -= x[5];
+            }
+            for (int j = 0; j < (i == 2 ? 8 : 4); j++)
+#pragma GCC unroll 8
+                for (int k = 0; k < 8; k++) t[32 * i + 8 * j + k] = low[k] + high[j];
+        }
+}
+VINLINE void vselectw(vw *sum, int n, const vw *t, const uint32_t *w, int stride, int from, int terms) {
+    static const int end[6] = {5, 10, 16, 21, 26, 32}, first[6] = {0, 32, 64, 128, 160, 192};
+    if (VL >= 8)
+        vlookupw(sum, n, t, w, stride, from, terms / 4);
+    else
+        vpickw(sum, n, t, w, stride, from, 3 * terms / 16, end, first);
 }
 
 /* Bit j of plane[p * words + k] is bit p of byte[j], of 32 bytes. */
