@@ -23,6 +23,7 @@ void num_powi(const float *x, const float *k, float *y, int n) {
 
 #include "bnnc_vec.h"
 #include "bnnc_bits.h"
+#include "bnnc_whole.h"
 #include "bnnc_image.h"
 #define NAME(name) BNNC_AT_LEVEL(name)
 #define EACH for (int c = 0, m = n < VL ? n : VL; c < n; c += VL, m = n - c < VL ? n - c : VL)

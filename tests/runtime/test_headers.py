@@ -14,7 +14,7 @@ from runtime_builds import RUNTIME
 
 HEADERS = {p.name: p.read_text(encoding="utf-8") for p in sorted(RUNTIME.glob("*.h"))}
 INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.M)
-MEANINGS = ("bnnc_vec.h", "bnnc_bits.h", "bnnc_image.h")
+MEANINGS = ("bnnc_vec.h", "bnnc_bits.h", "bnnc_whole.h", "bnnc_image.h")
 SETS = {n for n, text in HEADERS.items() if " BNNC_AT_LEVEL(" in text} - {*MEANINGS, "bnnc_lanes.h", "bnnc_rate.h"}
 NETWORK = """
 #include "bnnc_net.h"

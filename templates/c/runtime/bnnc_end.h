@@ -16,9 +16,10 @@
 #undef BNNC_VEC_H
 #undef BNNC_BITS_H
 #undef BNNC_IMAGE_H
+#undef BNNC_WHOLE_H
 #undef BNNC_RATE_H
 #undef VL
-/* What an instruction set may do better than bnnc_vec.h, bnnc_bits.h and bnnc_image.h. */
+/* What an instruction set may do better than bnnc_vec.h, bnnc_bits.h, bnnc_whole.h and bnnc_image.h. */
 #undef vsel
 #undef vsum
 #undef vmaxi
