@@ -142,6 +142,25 @@ class Store:
             )
         return None
 
+    def names(self) -> tuple[str, ...]:
+        """What classes are called: the lines of ``classes.txt``, () where a training run left none."""
+        path = self.folder / "classes.txt"
+        return tuple(path.read_text(encoding="utf-8").split("\n")[:-1]) if path.exists() else ()
+
+    def keep_names(self, names: tuple[str, ...]) -> None:
+        """Leave the training file's names beside the checkpoints, whole or as they were.  Raises BnncError B0807."""
+        path = self.folder / "classes.txt"
+        try:
+            if not names:
+                path.unlink(missing_ok=True)
+                return
+            self.folder.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f"{path.name}.{os.getpid()}")
+            temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
+            temporary.replace(path)
+        except OSError as e:
+            raise error("B0807", f"cannot write {path}: {e.strerror}", exit_code=6, help="--out FOLDER") from e
+
     def clear(self) -> None:
         """Remove both slots, so that a power cut does not bring them back."""
         for p in self.paths:

@@ -24,6 +24,7 @@ from bnnc.diag import BnncError, error, render
 
 from .checkpoint import Cursor
 from .console import LOST, STOP, asked, catch_signals, note, options, say
+from .measure import evaluate, predict
 from .training import Trainer
 
 STEPS = 50  # in one launch: a signal or a checkpoint waits for so many at most
@@ -163,6 +164,7 @@ def start(run: Trainer) -> bool:
     run.find_thresholds(True)
     run.open_data(True)
     resumed = begin(run)
+    run.store.keep_names(run.names)
     if run.device.persistent:
         run.device.keep(run.train.rows, run.train.labels)
     c = run.cursor
@@ -281,60 +283,6 @@ def finish(run: Trainer, started: float) -> None:
         resident_samples=run.device.extra,
         state=state,
     )
-
-
-def open_test(run: Trainer) -> None:
-    """The test set and the states.  Raises BnncError B0805, B0807."""
-    o = run.options
-    run.find_thresholds(False)
-    run.open_data(False)
-    if not run.test.n:
-        wanted = "FILE, of samples" if o.verb == "predict" else "IMAGES,LABELS or --test FILE.bnnd"
-        raise error("B0805", "no test data: the spec names none", exit_code=2, help=f"--test {wanted}")
-    kept = None if o.init else run.store.load()
-    if o.init:
-        run.init_states(run.net["seed"])
-    elif kept is None:
-        raise error(
-            "B0807",
-            f"no checkpoint in {o.out}",
-            exit_code=6,
-            help="--out FOLDER of a training run, or --init FILE.safetensors",
-        )
-    else:
-        run.device.write(0, np.frombuffer(kept[1], np.uint8))
-
-
-def evaluate(run: Trainer) -> int:
-    """The verb `eval`; the exit code."""
-    o, started = run.options, time.monotonic()
-    open_test(run)
-    acc, loss = run.evaluate(run.test, np.arange(run.test.n))
-    if STOP:
-        return 128 + STOP[0]
-    if o.export:
-        run.export(o.export)
-    took, state = time.monotonic() - started, run.state_hash()
-    if o.json:
-        facts = {"samples": run.test.n, "test_acc": acc, "loss": loss, "seconds": took}
-        say(json.dumps({**facts, "state": state, "weights_hash": run.weights_hash()}))
-    else:
-        say(f"test {100 * acc:.2f} %  loss {loss:.4f}  {run.test.n} samples  {took:.1f} s\nstate {state}")
-    return 0
-
-
-def predict(run: Trainer) -> int:
-    """One line a sample, written batch by batch."""
-    open_test(run)
-    batch, n, at = run.net["batch"], run.test.n, run.net["at"]["eval"]["pred"]
-    for first in range(0, n, batch):
-        if STOP or LOST:
-            break
-        run.batch("eval", run.test, np.arange(first, first + batch) % n)
-        run.device.step("eval")
-        found = enumerate(run.device.read(at, 4 * min(batch, n - first)).view("<i4").tolist(), first)
-        say("\n".join(f'{{"sample":{i},"class":{k}}}' if run.options.json else str(k) for i, k in found))
-    return 128 + STOP[0] if STOP else 0
 
 
 def main(module: Mapping[str, Any], args: list[str] | None = None) -> None:

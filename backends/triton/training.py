@@ -55,6 +55,7 @@ class Trainer:
         self.thresholds: np.ndarray | None = None  # of an encoder that was fitted
         self.may_fit = False
         self.split = np.zeros(0, np.uint32)
+        self.names: tuple[str, ...] = ()  # of the classes
         self.log = None
 
     @property
@@ -142,6 +143,7 @@ class Trainer:
         if bare and not flag and not Path(found[-1]).exists():
             found = found[:1]
         d = data.pack(*found, labelled=not bare)
+        self.names = self.names or d.names
         return self.samples(d.x, d.y, found[0], d.n - d.n_test * split if which == "train" else 0), d.n_test
 
     def open_data(self, need_train: bool) -> None:
@@ -300,8 +302,10 @@ class Trainer:
         }
         return np.array([values[name].view(np.uint32) for name in self.net["scalars"]], np.uint32)
 
-    def evaluate(self, source: Samples, index: np.ndarray) -> tuple[float, float]:
-        """(accuracy, mean loss); -1 where there is nothing to measure or a signal has come."""
+    def evaluate(self, source: Samples, index: np.ndarray, confusion: np.ndarray | None = None) -> tuple[float, float]:
+        """(accuracy, mean loss); -1 where there is nothing to measure or a signal has come.  ``confusion``, i64[class,
+        said], is added to.
+        """
         batch, hits, total = self.net["batch"], 0, 0.0
         if not len(index):
             return -1.0, 0.0
@@ -314,6 +318,9 @@ class Trainer:
             self.device.step("eval")
             loss, right = self.results("eval", source.labels[real])
             total, hits = total + loss, hits + right
+            if confusion is not None:
+                said = self.device.read(self.net["at"]["eval"]["pred"], 4 * len(real)).view("<i4")
+                np.add.at(confusion, (source.labels[real], said), 1)
         return hits / len(index), total / len(index)
 
     def advance(self, order: np.ndarray, rates: list[np.float32]) -> None:

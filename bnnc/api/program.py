@@ -65,14 +65,21 @@ class History:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy.  ``weights_hash``: equal
-    weights, equal hash.
+    """Accuracy (0..1) and mean loss over some samples; ``float()`` of it is the accuracy.
+
+    ``balanced_accuracy``: the mean over the classes that are there of the share that was found; ``recall`` and
+    ``precision``: f64[classes], NaN for a class that is not there, or never said; ``confusion``: i64[class, said], None
+    of more than 32 classes.  ``weights_hash``: equal weights, equal hash.
     """
 
     accuracy: float
     loss: float
     samples: int
     weights_hash: str
+    balanced_accuracy: float = math.nan
+    recall: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    precision: np.ndarray = field(default_factory=lambda: np.zeros(0), repr=False, compare=False)
+    confusion: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def __float__(self) -> float:
         return float(self.accuracy)
@@ -191,7 +198,21 @@ class Program:
             ["eval", "--json", "--test", str(test), "--init", str(self._weights), "--cache", str(self._work)]
         )
         r = json.loads(done.stdout)
-        return Evaluation(float(r["test_acc"]), float(r["loss"]), r["samples"], r["weights_hash"])
+        there, found, said = (np.array([c[k] for c in r["classes"]], float) for k in ("samples", "found", "said"))
+        with np.errstate(invalid="ignore"):
+            recall, precision = found / there, found / said
+        confusion = np.array(r["confusion"]) if "confusion" in r else None
+        means = float(r["test_acc"]), float(r["loss"]), r["samples"]
+        return Evaluation(*means, r["weights_hash"], float(r["balanced_acc"]), recall, precision, confusion)
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """The class of each sample under the present weights, i64[n]; samples as in :meth:`fit`.  Raises BnncError."""
+        test = self._store("predict", x, np.zeros(len(np.asarray(x)), np.uint8))
+        self._ensure_weights()
+        done = self.run(
+            ["predict", "--json", "--test", str(test), "--init", str(self._weights), "--cache", str(self._work)]
+        )
+        return np.array([json.loads(line)["class"] for line in done.stdout.splitlines()], np.int64)
 
     @property
     def weights(self) -> dict[str, np.ndarray]:

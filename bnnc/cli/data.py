@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Sequence
 
 import click
 
@@ -11,6 +12,11 @@ from .. import data
 from ..budget import spaced
 from ..data import generate
 from ..diag import error
+
+
+def shown(names: Sequence[str]) -> str:
+    """Class names behind their number; of many the first ones."""
+    return f": {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
 
 
 class _Pack(click.Command):
@@ -48,27 +54,37 @@ def data_group() -> None:
 )
 @click.option("--compress", is_flag=True, help="smaller on disk; a trainer expands it once")
 @click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
+@click.option("--names", default="", metavar="A,B,...", help="of the classes, by label (default: the files' own)")
 @click.option("-o", "--output", required=True, metavar="FILE.bnnd")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
 def pack(
-    files: tuple[str, ...], test: tuple[str, ...], encode: str, compress: bool, label: str, output: str, as_json: bool
+    files: tuple[str, ...],
+    test: tuple[str, ...],
+    encode: str,
+    compress: bool,
+    label: str,
+    names: str,
+    output: str,
+    as_json: bool,
 ) -> None:
     """Pack samples and labels into one .bnnd file: idx or .npy pairs, .npz, .csv, CIFAR-10's .bin, or a folder of
     images.
 
-    A folder holds a folder for each class (or train/CLASS and test/CLASS); reading images needs Pillow.
+    A folder holds a folder for each class (or train/CLASS and test/CLASS); reading images needs Pillow.  The names of
+    folders, and labels of a CSV that are words, stay the names of the classes.
 
     Example: bnnc data pack x.npy y.npy --encode "sign(128)" -o train.bnnd
 
     Example: bnnc data pack data_batch_*.bin --test test_batch.bin -o cifar10.bnnd
     """
-    d = data.pack(*files, encoder=encode, compress=compress, test=test, label=label, output=output)
+    known = [name.strip() for name in names.split(",")] if names else ()
+    d = data.pack(*files, encoder=encode, compress=compress, test=test, label=label, output=output, names=known)
     if as_json:
         click.echo(json.dumps({**data.info(output), **({"labels_from": d.labels_from} if d.labels_from else {})}))
     else:
         click.echo(
             f"{output}: {d.n - d.n_test} training and {d.n_test} test samples, {d.kind}{list(d.shape)}, "
-            f"{d.classes} classes"
+            f"{d.classes} classes{shown(d.names)}"
         )
     if d.labels_from:
         click.echo(f"labels: {d.labels_from}", err=True)
@@ -121,9 +137,13 @@ def info(file: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts))
     else:
+        counts, tested, names = facts.pop("counts"), facts.pop("counts_test"), facts.pop("names")
         for key, value in facts.items():
             text = spaced(value) if isinstance(value, int) and key.endswith("bytes") else str(value)
             click.echo(f"{key.replace('_', ' '):<14} {text}")
+        for k, (train, test) in enumerate(zip(counts, tested, strict=True)):
+            name = f"  {names[k]}" if names else ""
+            click.echo(f"{f'class {k}':<14} {train} training, {test} test samples{name}")
     click.echo("Next: " + shlex.join(("bnnc", "data", "preview", file)), err=True)
 
 

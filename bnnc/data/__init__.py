@@ -1,6 +1,7 @@
 """Files of samples and tensors on this machine: read, written, packed, drawn and looked at."""
 
-from .bnnd import KINDS, Dataset, info, pack, preview, read_bnnd, write_bnnd
+from .bnnd import KINDS, Dataset, info, preview, read_bnnd, write_bnnd
+from .packing import pack
 from .readers import CIFAR_RECORD, is_cifar, read_cifar, read_csv, read_folder, read_idx, read_npy, read_npz
 
 __all__ = [

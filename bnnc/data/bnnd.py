@@ -1,6 +1,7 @@
 """Host side of data: pack samples and labels into ``.bnnd``, the format that trainers stream; write and read it.
 
-A ``.bnnd`` file is little endian: a 96-byte header, then ``n`` records of ``payload + 1 label byte`` (label last).
+A ``.bnnd`` file is little endian: a 96-byte header, then ``n`` records of ``payload + 1 label byte`` (label last), then
+the names of the classes, if they have any: in UTF-8, each with a line feed behind it.
 
 ===== ====== =================================================================================================
 at    type   meaning
@@ -13,7 +14,8 @@ at    type   meaning
 52    u32    encoder: 0 none, 1 sign; at 56 its threshold, f32
 60    u32    compression: 0 none, 1 one raw deflate stream (zlib ``wbits=-15``, level 9) of all records
 64    u64    stored payload bytes; at 72 the crc32 (u32) of the uncompressed records
-76    u32    n_test: the last ``n_test`` samples are the test split; at 80 a source key (0), at 84 eight zero bytes
+76    u32    n_test: the last ``n_test`` samples are the test split; at 80 a source key (0)
+84    u32    bytes of the names; at 88 their crc32, u32 (0 and 0: none)
 92    u32    crc32 of bytes 0..91
 ===== ====== =================================================================================================
 
@@ -31,47 +33,25 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..diag import error
-from ..front.encoder import parse_encoder
-from ..inputs.encode import Encoding
-from ..model import TensorType
 from .readers import (
-    CIFAR_RECORD,
     Source,
     exactly,
     fail,
     guard,
-    is_cifar,
-    label_column,
     labels,
-    read_cifar,
-    read_csv,
-    read_folder,
-    read_idx,
-    read_npy,
-    read_npz,
 )
 
 MAGIC = b"BNNDATA1"
-HEADER = struct.Struct("<8s6I I4I I f I Q I I I 8s")  # bytes 0..91; a crc32 of these follows
+HEADER = struct.Struct("<8s6I I4I I f I Q I I I I I")  # bytes 0..91; a crc32 of these follows
 HEADER_BYTES = HEADER.size + 4
 KINDS = ("u8", "bit", "f32")
 KIND_OF = {"uint8": "u8", "bool": "bit", "float32": "f32"}
 ENCODERS = ("none", "sign")  # what a header can say; bits of a fitted encoder are bits like others
-
-_NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
-_NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
-_NEED = (
-    "pack one file (.npz, .csv, .bnnd), a folder of images, two files (samples and labels, idx or .npy), or CIFAR-10's"
-    " .bin files"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +61,8 @@ class Dataset:
     ``x``: (n, *shape) with 1 to 4 axes in ``shape``; ``uint8``, ``float32`` (finite, but for NaN in all of a sequence's
     last steps: they do not exist), or ``bool`` where True means +1.
     ``y``: (n,) ``uint8``, each below ``classes``.  ``encoder``: ``none`` or ``sign`` (how the bits were made, with
-    ``threshold`` in units of the source data).  ``labels_from``: the column of a CSV that was taken for the labels.
+    ``threshold`` in units of the source data).  ``names``: of the classes, () where they have none, else one for each.
+    ``labels_from``: the column of a CSV that was taken for the labels.
     """
 
     x: np.ndarray
@@ -90,6 +71,7 @@ class Dataset:
     threshold: float = 0.0
     classes: int = 0
     n_test: int = 0
+    names: tuple[str, ...] = ()
     labels_from: str = ""
 
     @property
@@ -118,7 +100,7 @@ class Dataset:
         return {"u8": self.elements, "bit": (self.elements + 7) // 8, "f32": 4 * self.elements}[self.kind] + 1
 
 
-def _samples(file: Source, x: np.ndarray) -> np.ndarray:
+def as_samples(file: Source, x: np.ndarray) -> np.ndarray:
     """``x`` as u8, f32 or bool with 2 to 5 axes; whole numbers beyond u8 become f32 where that is exact."""
     if not 2 <= x.ndim <= 5 or 0 in x.shape:
         raise fail(
@@ -150,167 +132,6 @@ def _missing(x: np.ndarray) -> np.ndarray:
     return np.logical_and.accumulate(gone, axis=1)[:, ::-1, None]
 
 
-def _load(
-    sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None, labelled: bool = True
-) -> tuple[Any, ...]:
-    """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
-    if sources and all(map(is_cifar, sources)):
-        xs, ys = zip(*map(read_cifar, sources), strict=True)
-        return np.concatenate(xs), np.concatenate(ys), None, None, (), False
-    if len(sources) not in (1, 2):
-        raise error("B0805", f"{len(sources)} files were given to pack", help=_NEED, exit_code=5)
-    if len(sources) == 1 and (whole := _load_one(sources[0], label, names, labelled)) is not None:
-        return whole
-    arrays = [read_npy(s) if _magic(s)[:6] == b"\x93NUMPY" else read_idx(s) for s in sources]
-    x = _samples(sources[0], arrays[0])
-    return x, labels(sources[1], arrays[1], len(x)) if arrays[1:] else np.zeros(len(x), np.uint8), None, None, (), False
-
-
-def _magic(source: Source) -> bytes:
-    """A file's first eight bytes.  Raises BnncError where it cannot be read."""
-    with guard(source, "data"), open(source, "rb") as f:
-        return f.read(8)
-
-
-def _load_one(
-    source: Source, label: str | int, names: tuple[str, ...] | None, labelled: bool
-) -> tuple[Any, ...] | None:
-    """As :func:`_load`, of one file or folder with samples and labels; None where it has samples alone."""
-    if os.path.isdir(source):
-        return _from_folder(Path(source), names)
-    magic, suffix = _magic(source), Path(source).suffix.lower()
-    if magic == MAGIC:
-        d = read_bnnd(source)
-        k = d.n - d.n_test
-        return d.x[:k], d.y[:k], d.x[k:], d.y[k:], (), False
-    if magic[:2] == b"PK":
-        return _from_npz(source)
-    if suffix in (".csv", ".tsv", ".txt"):
-        x, y, known = read_csv(source, label, names)
-        return x, y, None, None, known, True
-    if suffix == ".bin":
-        raise fail(
-            "B0802",
-            source,
-            f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
-            "fetch it again; of other formats, give .npz",
-        )
-    if labelled:
-        raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
-    return None
-
-
-def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
-    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
-    if not (path / "train").is_dir() or not (path / "test").is_dir():
-        x, y, known = read_folder(path, names)
-        return x, y, None, None, known, False
-    x, y, known = read_folder(path / "train", names)
-    return x, y, *read_folder(path / "test", known)[:2], known, False
-
-
-def _from_npz(path: Source) -> tuple[Any, ...]:
-    arrays = read_npz(path)
-    found = [
-        next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
-        for pairs in (_NPZ_NAMES, _NPZ_TEST)
-    ]
-    if found[0] is None:
-        raise fail(
-            "B0805",
-            path,
-            f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
-            "name them x_train and y_train (and x_test, y_test), or x and y",
-        )
-    out: list[Any] = []
-    for pair in found:
-        out += [None, None] if pair is None else [_samples(path, pair[0]), labels(path, pair[1], len(pair[0]))]
-    return (*out, (), False)
-
-
-def pack(
-    *sources: Source,
-    encoder: str = "none",
-    compress: bool = False,
-    test: Sequence[Source] = (),
-    label: str | int = "last",
-    output: Source | None = None,
-    labelled: bool = True,
-) -> Dataset:
-    """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
-
-    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, a folder of
-    images, CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other
-    numbers f32; a CSV of whole numbers 0..255 is u8.
-    ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only
-    with
-    ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  Raises BnncError.
-    """
-    x, y, n_test, names, from_text = _load_both(sources, test, label, labelled)
-    e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
-    if e is not None:
-        x = _encoded(sources[0], x, e, n_test)
-    sign = e if e is not None and e.how == "sign" and not e.pad_odd else None
-    data = Dataset(
-        x,
-        y,
-        "sign" if sign else "none",
-        float(np.float32(sign.threshold)) if sign else 0.0,
-        max(int(y.max()) + 1, len(names)),
-        n_test,
-        label_column(sources[0], label) if from_text else "",
-    )
-    if output is not None:
-        write_bnnd(output, data, compress=compress)
-    return data
-
-
-def _load_both(
-    sources: Sequence[Source], test: Sequence[Source], label: str | int, labelled: bool
-) -> tuple[np.ndarray, np.ndarray, int, tuple[str, ...], bool]:
-    """(x, y, how many of them are test samples, class names, whether the training samples came from text)."""
-    x, y, xt, yt, names, from_text = _load(sources, label, None, labelled)
-    text = from_text
-    if test:
-        xt, yt, _, _, _, text_t = _load(test, label, names or None)
-        text = text and text_t
-    n_test = len(xt) if xt is not None else 0
-    if n_test:
-        x, y = _joined((test or sources)[0], (x, y), (xt, yt))
-    x = _samples(sources[0], x)
-    return x.astype(np.uint8) if text and _are_bytes(x) else x, y, n_test, names, from_text
-
-
-def _are_bytes(x: np.ndarray) -> bool:
-    """Whole numbers 0..255?"""
-    return bool(x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all())
-
-
-def _joined(
-    source: Source, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Samples and labels of both splits, the test split behind; numbers become f32 where the splits differ."""
-    (x, y), (xt, yt) = train, test
-    if len(x) and xt.shape[1:] != x.shape[1:]:
-        raise fail(
-            "B0804",
-            source,
-            f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
-            "both splits need the same shape",
-        )
-    if xt.dtype != x.dtype:
-        x, xt = x.astype(np.float32), xt.astype(np.float32)
-    return np.concatenate([x, xt]), np.concatenate([y, yt])
-
-
-def _encoded(source: Source, x: np.ndarray, e: Encoding, n_test: int) -> np.ndarray:
-    """The samples in bits, by an encoder that is fitted to all but the test split."""
-    try:
-        return e.encode(x, e.fit(x[: len(x) - n_test]) if e.fitted else None)
-    except ValueError as problem:
-        raise fail("B0804", source, str(problem), "change the samples or the encoder") from problem
-
-
 def _records(data: Dataset) -> bytes:
     body = data.x.reshape(data.n, -1)
     body = np.packbits(body, axis=1, bitorder="little") if data.kind == "bit" else body
@@ -326,22 +147,23 @@ def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     if compress:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
         stored = packer.compress(records) + packer.flush()
-    head = _packed_header(data, compress, len(stored), zlib.crc32(records))
+    names = _names_block(data.names)
+    head = _packed_header(data, compress, len(stored), zlib.crc32(records), names)
     temporary = f"{os.fspath(path)}.part"
     try:
         with open(temporary, "wb") as f:
-            f.write(head + struct.pack("<I", zlib.crc32(head)) + stored)
+            f.write(head + struct.pack("<I", zlib.crc32(head)) + stored + names)
         os.replace(temporary, path)
     except OSError as e:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
-    return HEADER_BYTES + len(stored)
+    return HEADER_BYTES + len(stored) + len(names)
 
 
 def _checked(path: Source, data: Dataset) -> Dataset:
     """The data set as its file can hold it.  Raises BnncError."""
-    x = _samples(path, data.x)
+    x = as_samples(path, data.x)
     y, classes = labels(path, data.y, len(x)), data.classes or int(data.y.max()) + 1
     if data.encoder not in ENCODERS or (data.encoder == "sign" and x.dtype != np.bool_):
         raise fail("B0805", path, f"encoder `{data.encoder}` does not fit {x.dtype} samples", "`sign` gives bits")
@@ -352,13 +174,31 @@ def _checked(path: Source, data: Dataset) -> Dataset:
             f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
             "labels must be below the number of classes (at most 256)",
         )
-    data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test)
+    if data.names and (wrong := _wrong_names(data.names, classes)):
+        raise fail("B0803", path, wrong, "give each class one name of its own, of at most 200 bytes")
+    data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test, data.names)
     if max(data.n, data.elements) >= 1 << 32:
         raise fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
     return data
 
 
-def _packed_header(data: Dataset, compress: bool, stored: int, crc: int) -> bytes:
+def _wrong_names(names: tuple[str, ...], classes: int) -> str:
+    """Why these are no names of so many classes; empty: they are."""
+    if len(names) != classes:
+        return f"{len(names)} names for {classes} classes"
+    if len(set(names)) < len(names):
+        return f"two classes are called `{max(names, key=names.count)}`"
+    for name in names:
+        if name.strip() != name or not name or not name.isprintable() or len(name.encode()) > 200:
+            return f"{name!r} cannot name a class"
+    return ""
+
+
+def _names_block(names: tuple[str, ...]) -> bytes:
+    return "".join(f"{name}\n" for name in names).encode()
+
+
+def _packed_header(data: Dataset, compress: bool, stored: int, crc: int, names: bytes) -> bytes:
     """The header without its own checksum; ``stored``: bytes of the records in the file, ``crc``: of the records."""
     return HEADER.pack(
         MAGIC,
@@ -378,7 +218,8 @@ def _packed_header(data: Dataset, compress: bool, stored: int, crc: int) -> byte
         crc,
         data.n_test,
         0,
-        b"",
+        len(names),
+        zlib.crc32(names),
     )
 
 
@@ -391,7 +232,7 @@ def _header(path: Source, raw: bytes) -> dict[str, Any]:
     if zlib.crc32(raw[: HEADER.size]) != struct.unpack_from("<I", raw, HEADER.size)[0]:
         raise ValueError("the checksum of the header does not match")
     _, size, kind, n, elements, record, classes, ndim, *rest = HEADER.unpack_from(raw)
-    dims, (encoder, threshold, compression, stored, crc, n_test) = rest[:4], rest[4:10]
+    dims, (encoder, threshold, compression, stored, crc, n_test, _, names, names_crc) = rest[:4], rest[4:]
     if size != HEADER_BYTES or kind >= len(KINDS) or encoder >= len(ENCODERS) or compression > 1 or not 1 <= ndim <= 4:
         raise ValueError("it uses a kind, encoder or compression that this version does not know")
     payload = (elements, (elements + 7) // 8, 4 * elements)[kind]
@@ -416,13 +257,16 @@ def _header(path: Source, raw: bytes) -> dict[str, Any]:
         "stored_bytes": stored,
         "crc32": crc,
         "n_test": n_test,
+        "names_bytes": names,
+        "names_crc32": names_crc,
     }
 
 
 def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
     with guard(path, "bnnd"), open(path, "rb") as f:
         h = _header(path, f.read(HEADER_BYTES))
-        records, expected = exactly(f, h["stored_bytes"]), h["n"] * h["record_bytes"]
+        stored, expected = exactly(f, h["stored_bytes"] + h["names_bytes"]), h["n"] * h["record_bytes"]
+        records, names = stored[: h["stored_bytes"]], stored[h["stored_bytes"] :]
         if h["compression"] == "deflate":
             unpacker = zlib.decompressobj(-15)
             records = unpacker.decompress(records, expected + 1)
@@ -441,8 +285,11 @@ def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
             x = x.view("<f4")
         if y.max() >= h["classes"]:
             raise ValueError(f"label {y.max()} with {h['classes']} classes")
-        x = _samples(path, x.reshape(h["n"], *h["shape"]))
-    return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"])
+        x = as_samples(path, x.reshape(h["n"], *h["shape"]))
+        known = tuple(names.decode().split("\n")[:-1])
+        if zlib.crc32(names) != h["names_crc32"] or (known and _wrong_names(known, h["classes"])):
+            raise ValueError("the checksum of the classes' names does not match, or they are no names")
+    return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"], known)
 
 
 def read_bnnd(path: Source) -> Dataset:
@@ -452,7 +299,8 @@ def read_bnnd(path: Source) -> Dataset:
 
 def info(path: Source) -> dict[str, Any]:
     """What ``bnnc data info`` prints: the header's fields, ``file_bytes``, ``payload_bytes`` (uncompressed),
-    ``n_train``, and ``counts`` / ``counts_test``: samples of each class in the two splits.  Raises BnncError.
+    ``n_train``, ``names`` of the classes, and ``counts`` / ``counts_test``: samples of each class in the two splits.
+    Raises BnncError.
     """
     h, d = _read(path)
     k = d.n - d.n_test
@@ -460,7 +308,8 @@ def info(path: Source) -> dict[str, Any]:
         **h,
         "n_train": k,
         "payload_bytes": d.n * d.record_bytes,
-        "file_bytes": HEADER_BYTES + h["stored_bytes"],
+        "file_bytes": HEADER_BYTES + h["stored_bytes"] + h["names_bytes"],
+        "names": list(d.names),
         "counts": np.bincount(d.y[:k], minlength=d.classes).tolist(),
         "counts_test": np.bincount(d.y[k:], minlength=d.classes).tolist(),
     }
@@ -483,5 +332,6 @@ def preview(path: Source, index: int = 0) -> str:
     on = (x > (x.min() + x.max()) / 2).ravel()
     on = np.pad(on, (0, -on.size % (2 * width))).reshape(-1, width)
     split = "test" if index >= d.n - d.n_test else "train"
-    title = f"sample {index} of {d.n} ({split}), label {d.y[index]}, {d.kind}{list(d.shape)}"
+    name = f" ({d.names[d.y[index]]})" if d.names else ""
+    title = f"sample {index} of {d.n} ({split}), label {d.y[index]}{name}, {d.kind}{list(d.shape)}"
     return "\n".join([title, *("".join(" ▀▄█"[c] for c in line).rstrip() for line in on[::2] + 2 * on[1::2])])

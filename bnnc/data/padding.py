@@ -18,7 +18,7 @@ from .. import registry
 from ..diag import BnncError, Diagnostic
 from ..inputs.encode import of_model
 from ..model import Layer, Model
-from . import bnnd
+from . import packing
 from .files import data_files
 
 MOST = 0.5  # a last step that more of the samples than this have in common is no accident
@@ -79,7 +79,7 @@ def of_files(model: Model, folder: Path) -> list[Diagnostic]:
     if reader(model) is None:
         return []
     try:
-        d = bnnd.pack(*data_files(replace(model, data=replace(model.data, test=None)), folder))
+        d = packing.pack(*data_files(replace(model, data=replace(model.data, test=None)), folder))
     except BnncError:
         return []
     return of_samples(model, d.x[: d.n - d.n_test])

@@ -65,6 +65,8 @@ WORKS_FOR_A_NETWORK = (
         "data",
         "encode",
         "format",
+        "measure",
+        "names",
         "prepare",
         "progress",
         "rate",

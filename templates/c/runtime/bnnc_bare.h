@@ -100,9 +100,9 @@ int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) {
     while (!code && bnnc_cur.epoch < epochs && bnnc_cur.step_total < most) {
         code = bnnc_bare_epoch(&train, per_epoch, epochs, most);
         if (code || bnnc_cur.step < per_epoch) break;
-        const double held = bnnc_evaluate(&train, true, n_hold, NULL),
+        const double held = bnnc_evaluate(&train, true, n_hold, NULL, NULL),
                      hits = (double)bnnc_cur.hits / (double)bnnc_cur.seen,
-                     accuracy = bnnc_evaluate(&test, false, test.n, NULL);
+                     accuracy = bnnc_evaluate(&test, false, test.n, NULL, NULL);
         if ((code = atomic_load(&bnnc_signal)) != 0)
             break; /* the evaluation is incomplete: a resumed run does it again */
         if (accuracy >= 0) bnnc_cur.last_test = accuracy;

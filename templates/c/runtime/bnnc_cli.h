@@ -67,7 +67,7 @@ static const char bnnc_help[] =
     "usage: %s VERB [flags]\n"
     "\n"
     "  train    train the network; the same command after an interruption goes on where it stopped\n"
-    "  eval     accuracy on the test set, of the checkpoint in --out or of --init\n"
+    "  eval     accuracy on the test set, or of what was held out, class by class (--json)\n"
     "  predict  the class of each test sample, a line each; labels may be missing (--json: objects)\n"
     "  info     what this program is: network, rule, memory table (--json: the whole plan)\n"
     "  bench    time of a training step, predicted and measured (--json; --kernels: of each kernel)\n"

@@ -9,6 +9,7 @@
 #ifndef BNNC_DATA_H
 #define BNNC_DATA_H
 #include "bnnc_encode.h"
+#include "bnnc_names.h"
 #include "bnnc_sample.h"
 
 typedef struct {
@@ -264,6 +265,7 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
     bnnc_file a, b;
     bnnc_describe(&a, images, bnnc_streq(role, "train") ? "training samples" : "test samples");
     bnnc_check_samples(&a);
+    bnnc_names_of(&a);
     const bool same = bnnc_as_it_is(&a);
     bool direct = !a.gzip && same;
     if (!same && NET.encoding.rows > 0 && !bnnc_fitted) bnnc_fit(&a, a.n - (test ? a.bnnd.n_test : 0), quiet);

@@ -34,7 +34,7 @@ BNNC_FN bool bnnc_is_nan(float v) { return !(v <= 0) && !(v >= 0); }
 BNNC_COLD void bnnc_stream_samples(const bnnc_file *a) {
     bnnc_raw_crc = 0;
     if (a->format == BNNC_BNND && a->bnnd.compression) {
-        bnnc_inflate_open(&bnnc_z, a->fd, 96, a->size, BNNC_RAW_DEFLATE);
+        bnnc_inflate_open(&bnnc_z, a->fd, 96, a->size - a->bnnd.names_bytes, BNNC_RAW_DEFLATE);
         return;
     }
     bnnc_stream(a);

@@ -196,9 +196,11 @@ BNNC_COLD void bnnc_vput(bnnc_text *out, const char *f, va_list ap) {
         } else
             bnnc_putc(&t, *f);
         shown = s ? bnnc_strlen(s) : t.n;
-        for (uint32_t i = shown; !left && i < width; i++) bnnc_putc(out, ' ');
+        uint32_t wide = shown; /* in characters: of UTF-8 the bytes that begin one */
+        for (uint32_t i = 0; s && i < shown; i++) wide -= (s[i] & 0xC0) == 0x80;
+        for (uint32_t i = wide; !left && i < width; i++) bnnc_putc(out, ' ');
         for (uint32_t i = 0; i < shown; i++) bnnc_putc(out, s ? s[i] : field[i]);
-        for (uint32_t i = shown; left && i < width; i++) bnnc_putc(out, ' ');
+        for (uint32_t i = wide; left && i < width; i++) bnnc_putc(out, ' ');
     }
 }
 

@@ -13,7 +13,7 @@
 enum { BNNC_IDX, BNNC_NPY, BNNC_BNND, BNNC_CIFAR };
 enum { BNNC_CIFAR_PLANE = 32 * 32, BNNC_CIFAR_ELEMS = 3 * BNNC_CIFAR_PLANE, BNNC_CIFAR_RECORD = 1 + BNNC_CIFAR_ELEMS };
 
-/* .bnnd: 96 bytes, then n records of payload and one label byte. Every field is little-endian and naturally aligned but
+/* .bnnd: 96 bytes, then n records of payload and one label byte, then the classes' names, a line each. Every field is little-endian and naturally aligned but
  * for none, so the struct is the file. */
 typedef struct {
     char magic[8];                   /* "BNNDATA1" */
@@ -21,15 +21,15 @@ typedef struct {
     uint32_t kind;                   /* 0 u8, 1 bit, 2 f32 */
     uint32_t n, elems, record_bytes; /* samples; values of one; bytes of one with its label */
     uint32_t classes, ndim, dims[4];
-    uint32_t encoder;     /* 0 none, 1 sign */
-    float threshold;      /* of the encoder */
-    uint32_t compression; /* 0 none, 1 all records are one raw deflate stream */
-    uint32_t stored[2];   /* u64: bytes of the payload in the file */
-    uint32_t payload_crc; /* of the records, uncompressed */
-    uint32_t n_test;      /* the last n_test samples are the test split */
-    uint32_t source_key;  /* spools: names the source's content and the encoding */
-    uint32_t zero[2];
-    uint32_t header_crc; /* of the bytes before it */
+    uint32_t encoder;                /* 0 none, 1 sign */
+    float threshold;                 /* of the encoder */
+    uint32_t compression;            /* 0 none, 1 all records are one raw deflate stream */
+    uint32_t stored[2];              /* u64: bytes of the payload in the file */
+    uint32_t payload_crc;            /* of the records, uncompressed */
+    uint32_t n_test;                 /* the last n_test samples are the test split */
+    uint32_t source_key;             /* spools: names the source's content and the encoding */
+    uint32_t names_bytes, names_crc; /* of the classes' names, behind the payload */
+    uint32_t header_crc;             /* of the bytes before it */
 } bnnc_bnnd;
 _Static_assert(sizeof(bnnc_bnnd) == 96, "the header of .bnnd");
 _Static_assert(offsetof(bnnc_bnnd, threshold) == 56 && offsetof(bnnc_bnnd, payload_crc) == 72, "the header of .bnnd");
@@ -93,9 +93,10 @@ BNNC_COLD void bnnc_stream_skip(const bnnc_file *f, uint64_t n) {
     for (uint64_t part; n; n -= part) bnnc_stream_get(f, bnnc_io, part = n < sizeof bnnc_io ? n : sizeof bnnc_io);
 }
 
-/* The file's bytes end here: a stream of its own says so too, and its checksum is right. */
+/* The file's bytes end here, but for names: a stream of its own says so too, and its checksum is right. */
 BNNC_COLD void bnnc_stream_end(const bnnc_file *f) {
     uint8_t more;
+    if (f->format == BNNC_BNND && !f->bnnd.compression) bnnc_stream_skip(f, f->bnnd.names_bytes);
     if (bnnc_inflate_read(&bnnc_z, &more, 1) != 0)
         bnnc_fail(BNNC_E_DATA, "%s: %s\n  hint: copy or download the file again", f->path,
                   bnnc_z.error ? bnnc_z.error : "more data than its header promises");
@@ -266,6 +267,7 @@ BNNC_COLD void bnnc_describe(bnnc_file *f, const char *path, const char *what) {
     uint64_t expected = f->format != BNNC_BNND ? (uint64_t)f->n * f->elems * f->width
                         : f->bnnd.compression  ? f->bnnd.stored[0] | (uint64_t)f->bnnd.stored[1] << 32
                                                : (uint64_t)f->n * f->bnnd.record_bytes;
+    if (f->format == BNNC_BNND) expected += f->bnnd.names_bytes;
     if (f->size - f->data_off != expected)
         bnnc_fail(BNNC_E_DATA,
                   "%s %s: expected %U bytes after the header, found %U\n  hint: copy or download the file again", path,

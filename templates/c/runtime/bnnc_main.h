@@ -2,6 +2,7 @@
 #ifndef BNNC_MAIN_H
 #define BNNC_MAIN_H
 #include "bnnc_bench.h"
+#include "bnnc_measure.h"
 #include "bnnc_prepare.h"
 #include "bnnc_progress.h"
 #include "bnnc_selftest.h"
@@ -91,10 +92,10 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
 /* After the last step of an epoch: measure, report, adapt, go to the next. */
 BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
     const bool last = bnnc_cur.epoch + 1 == bnnc_opt.epochs;
-    const double held = bnnc_evaluate(&bnnc_train_set, true, bnnc_cur.n_hold, NULL);
+    const double held = bnnc_evaluate(&bnnc_train_set, true, bnnc_cur.n_hold, NULL, NULL);
     double test = -1;
     if (last || (bnnc_cur.epoch + 1) % bnnc_opt.eval_every == 0)
-        test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
+        test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL, NULL);
     bnnc_stop_on_signal(); /* the evaluation may be incomplete: a resumed run does it again */
     if (test >= 0) bnnc_cur.last_test = test;
     if (test > bnnc_cur.best_test) bnnc_cur.best_test = test;
@@ -115,6 +116,7 @@ BNNC_FN int bnnc_train(void) {
                   "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec",
                   bnnc_train_set.path, n_fit, NET.batch * NET.parts);
     const bool resumed = bnnc_begin(n_fit, n_hold);
+    bnnc_names_keep(bnnc_opt.out);
     bnnc_view.steps_per_epoch = per_epoch;
     bnnc_show_start(resumed);
     if (n_hold) bnnc_perm_init(&bnnc_split, bnnc_cur.seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, n);
@@ -155,7 +157,7 @@ BNNC_FN int bnnc_train(void) {
     if (changed) bnnc_save();
     double test = bnnc_cur.last_test;
     if (bnnc_cur.step) { /* stopped inside an epoch: measured for the report only */
-        test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL);
+        test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL, NULL);
         bnnc_stop_on_signal();
     }
     if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
@@ -166,51 +168,54 @@ BNNC_FN int bnnc_train(void) {
 
 /* ---- eval, predict ---- */
 
-/* The test set and the states. */
-BNNC_FN void bnnc_open_test(void) {
+/* The test set, without one at least the training set where `held`, and the states. */
+BNNC_COLD void bnnc_open_test(bool held) {
     bnnc_prepare();
     bnnc_catch_signals();
     bnnc_find_thresholds(false);
+    if (!bnnc_opt.init) bnnc_names_in(bnnc_opt.out);
     bnnc_open_data(false);
-    if (!bnnc_test_set.path)
+    if (!bnnc_test_set.path && !(held && bnnc_train_set.path))
         bnnc_fail(BNNC_E_USAGE, "no test data: the spec names none\n  hint: --test %s",
                   bnnc_labels_optional ? "FILE, of samples" : "IMAGES,LABELS or --test FILE.bnnd");
     bnnc_load();
 }
 
-BNNC_FN int bnnc_eval(void) {
-    double loss = 0;
-    const uint64_t start = bnnc_clock_ns();
-    bnnc_open_test();
-    if (!bnnc_test_set.n) bnnc_fail(BNNC_E_DATA, "%s has no samples", bnnc_test_set.path);
-    const double hits = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, &loss),
-                 s = bnnc_seconds(start, bnnc_clock_ns());
-    if (atomic_load(&bnnc_signal)) return 128 + atomic_load(&bnnc_signal);
-    if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
-    if (bnnc_opt.json)
-        bnnc_say(
-            1, "{\"samples\":%u,\"test_acc\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"}\n",
-            bnnc_test_set.n, hits, loss, s, bnnc_state_hash(), bnnc_weights_hash());
-    else
-        bnnc_say(1, "test %.2f %%  %s %.4f  %u samples  %.1f s\nstate %X\n", hits * 100, bnnc_loss_name(), loss,
-                 bnnc_test_set.n, s, bnnc_state_hash());
-    return BNNC_OK;
+/* Without test data the samples that training held out. */
+BNNC_COLD int bnnc_eval(void) {
+    bnnc_open_test(NET.holdout > 0 && !bnnc_opt.init);
+    const bool held = !bnnc_test_set.path;
+    const uint32_t all = bnnc_cur.n_fit + bnnc_cur.n_hold, n = held ? bnnc_cur.n_hold : bnnc_test_set.n;
+    if (held && bnnc_train_set.n != all)
+        bnnc_fail(BNNC_E_DATA,
+                  "%s has %u samples, but the checkpoint in %s was made with %u: which were held out is not known\n"
+                  "  hint: give the same training data, or --test",
+                  bnnc_train_set.path, bnnc_train_set.n, bnnc_opt.out, all);
+    if (!n) bnnc_fail(BNNC_E_DATA, "%s has no samples", held ? "the hold-out" : bnnc_test_set.path);
+    if (held) bnnc_perm_init(&bnnc_split, bnnc_cur.seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, all);
+    const int code = bnnc_measure(held ? &bnnc_train_set : &bnnc_test_set, held, n);
+    if (!code && bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
+    return code;
 }
 
 /* One line a sample, written batch by batch for those who wait for it. */
-BNNC_FN int bnnc_predict(void) {
+BNNC_COLD int bnnc_predict(void) {
     bnnc_text t = {(char *)bnnc_io, sizeof bnnc_io, 0, 1};
+    char name[BNNC_NAME_MAX + 1];
     bnnc_labels_optional = true;
-    bnnc_open_test();
+    bnnc_open_test(false);
     for (uint32_t at = 0, real; at < bnnc_test_set.n && !bnnc_lost && !atomic_load(&bnnc_signal); at += real) {
         if (!(real = bnnc_eval_batch(&bnnc_test_set, false, bnnc_test_set.n, at))) break;
         for (uint32_t b = 0; b < real; b++) {
-            int32_t class;
+            uint32_t class;
             memcpy(&class, bnnc_arena + NET.eval_pred + (uint64_t)b * 4, 4);
-            if (bnnc_opt.json)
-                bnnc_put(&t, "{\"sample\":%u,\"class\":%d}\n", at + b, class);
+            const bool named = bnnc_class_name(class, name);
+            if (!bnnc_opt.json)
+                bnnc_put(&t, "%s\n", name);
+            else if (named)
+                bnnc_put(&t, "{\"sample\":%u,\"class\":%u,\"name\":%q}\n", at + b, class, name);
             else
-                bnnc_put(&t, "%d\n", class);
+                bnnc_put(&t, "{\"sample\":%u,\"class\":%u}\n", at + b, class);
         }
         bnnc_flush(&t);
     }

@@ -175,8 +175,32 @@ BNNC_FN uint32_t bnnc_eval_batch(const bnnc_set *set, bool held, uint32_t n, uin
     return real;
 }
 
-/* Accuracy on n samples of a set. -1 where a signal has come, a sample cannot be had, or there is nothing to measure. */
-BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double *loss) {
+/* What an evaluation found class by class: how often each was taken for each (`pairs`: n[class * NET.classes + said]), or only
+ * of each how many were there, found, and said. */
+typedef struct {
+    uint32_t there, found, said;
+} bnnc_class_count;
+typedef struct {
+    uint32_t *n;
+    bool pairs;
+} bnnc_tally;
+
+BNNC_COLD void bnnc_count_classes(const bnnc_tally *t, uint32_t n) {
+    bnnc_class_count *const of = (bnnc_class_count *)(void *)t->n;
+    for (uint32_t b = 0; b < n; b++) {
+        const uint32_t class = bnnc_arena[NET.eval_labels + b];
+        uint32_t said;
+        memcpy(&said, bnnc_arena + NET.eval_pred + (uint64_t)b * 4, 4);
+        if (t->pairs)
+            t->n[class * NET.classes + said]++;
+        else
+            of[class].there++, of[said].said++, of[class].found += class == said;
+    }
+}
+
+/* Accuracy on n samples of a set; `loss` and `tally` may be NULL. -1 where a signal has come, a sample cannot be had, or there is
+ * nothing to measure. */
+BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double *loss, const bnnc_tally *tally) {
     uint64_t hits = 0;
     double sum = 0;
     if (!n) return -1;
@@ -185,6 +209,7 @@ BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double 
         real = bnnc_eval_batch(set, held, n, at);
         if (!real) return -1;
         hits += bnnc_count_hits(NET.eval_pred, NET.eval_labels, real);
+        if (tally) bnnc_count_classes(tally, real);
         sum += bnnc_sum_loss(NET.eval_loss, real);
     }
     if (loss) *loss = sum / (double)n;

@@ -1,0 +1,212 @@
+"""Makes a Dataset of other people's files, and a ``.bnnd`` of that: which files hold samples, labels and class names,
+and how the samples become what a network takes.  The codes of its complaints are those of :mod:`bnnc.data.bnnd`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..diag import error
+from ..front.encoder import parse_encoder
+from ..inputs.encode import Encoding
+from ..model import TensorType
+from .bnnd import KIND_OF, MAGIC, Dataset, as_samples, read_bnnd, write_bnnd
+from .readers import (
+    CIFAR_RECORD,
+    Source,
+    fail,
+    guard,
+    is_cifar,
+    label_column,
+    labels,
+    read_cifar,
+    read_csv,
+    read_folder,
+    read_idx,
+    read_npy,
+    read_npz,
+)
+
+_NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
+_NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
+_NEED = (
+    "pack one file (.npz, .csv, .bnnd), a folder of images, two files (samples and labels, idx or .npy), or CIFAR-10's"
+    " .bin files"
+)
+
+
+def _load(
+    sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None, labelled: bool = True
+) -> tuple[Any, ...]:
+    """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
+    if sources and all(map(is_cifar, sources)):
+        xs, ys = zip(*map(read_cifar, sources), strict=True)
+        return np.concatenate(xs), np.concatenate(ys), None, None, _cifar_names(Path(sources[0])), False
+    if len(sources) not in (1, 2):
+        raise error("B0805", f"{len(sources)} files were given to pack", help=_NEED, exit_code=5)
+    if len(sources) == 1 and (whole := _load_one(sources[0], label, names, labelled)) is not None:
+        return whole
+    arrays = [read_npy(s) if _magic(s)[:6] == b"\x93NUMPY" else read_idx(s) for s in sources]
+    x = as_samples(sources[0], arrays[0])
+    return x, labels(sources[1], arrays[1], len(x)) if arrays[1:] else np.zeros(len(x), np.uint8), None, None, (), False
+
+
+def _cifar_names(path: Path) -> tuple[str, ...]:
+    """Those of the file that CIFAR-10's archive has beside its samples, () where it is not there."""
+    beside = path.with_name("batches.meta.txt")
+    return tuple(beside.read_text(encoding="utf-8").split()) if beside.is_file() else ()
+
+
+def _magic(source: Source) -> bytes:
+    """A file's first eight bytes.  Raises BnncError where it cannot be read."""
+    with guard(source, "data"), open(source, "rb") as f:
+        return f.read(8)
+
+
+def _load_one(
+    source: Source, label: str | int, names: tuple[str, ...] | None, labelled: bool
+) -> tuple[Any, ...] | None:
+    """As :func:`_load`, of one file or folder with samples and labels; None where it has samples alone."""
+    if os.path.isdir(source):
+        return _from_folder(Path(source), names)
+    magic, suffix = _magic(source), Path(source).suffix.lower()
+    if magic == MAGIC:
+        d = read_bnnd(source)
+        k = d.n - d.n_test
+        return d.x[:k], d.y[:k], d.x[k:], d.y[k:], d.names, False
+    if magic[:2] == b"PK":
+        return _from_npz(source)
+    if suffix in (".csv", ".tsv", ".txt"):
+        x, y, known = read_csv(source, label, names)
+        return x, y, None, None, known, True
+    if suffix == ".bin":
+        raise fail(
+            "B0802",
+            source,
+            f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
+            "fetch it again; of other formats, give .npz",
+        )
+    if labelled:
+        raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
+    return None
+
+
+def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
+    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
+    if not (path / "train").is_dir() or not (path / "test").is_dir():
+        x, y, known = read_folder(path, names)
+        return x, y, None, None, known, False
+    x, y, known = read_folder(path / "train", names)
+    return x, y, *read_folder(path / "test", known)[:2], known, False
+
+
+def _from_npz(path: Source) -> tuple[Any, ...]:
+    arrays = read_npz(path)
+    found = [
+        next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
+        for pairs in (_NPZ_NAMES, _NPZ_TEST)
+    ]
+    if found[0] is None:
+        raise fail(
+            "B0805",
+            path,
+            f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
+            "name them x_train and y_train (and x_test, y_test), or x and y",
+        )
+    out: list[Any] = []
+    for pair in found:
+        out += [None, None] if pair is None else [as_samples(path, pair[0]), labels(path, pair[1], len(pair[0]))]
+    names = arrays["class_names"].ravel().astype(str).tolist() if "class_names" in arrays else ()
+    return (*out, tuple(names), False)
+
+
+def pack(
+    *sources: Source,
+    encoder: str = "none",
+    compress: bool = False,
+    test: Sequence[Source] = (),
+    label: str | int = "last",
+    output: Source | None = None,
+    labelled: bool = True,
+    names: Sequence[str] = (),
+) -> Dataset:
+    """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
+
+    ``sources``: one ``.npz`` (x_train, y_train, x_test, y_test, or x, y), one ``.csv``, one ``.bnnd``, a folder of
+    images, CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other
+    numbers f32; a CSV of whole numbers 0..255 is u8.
+    ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only
+    with ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  ``names``: of the classes,
+    in the order of their labels; otherwise those of the folders, of a CSV's labels, of an ``.npz``'s ``class_names``,
+    or of CIFAR-10's ``batches.meta.txt`` beside it.  Raises BnncError.
+    """
+    x, y, n_test, known, from_text = _load_both(sources, test, label, labelled)
+    known = tuple(names) or known
+    e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
+    if e is not None:
+        x = _encoded(sources[0], x, e, n_test)
+    sign = e if e is not None and e.how == "sign" and not e.pad_odd else None
+    data = Dataset(
+        x,
+        y,
+        "sign" if sign else "none",
+        float(np.float32(sign.threshold)) if sign else 0.0,
+        max(int(y.max()) + 1, len(known)),
+        n_test,
+        known,
+        label_column(sources[0], label) if from_text else "",
+    )
+    if output is not None:
+        write_bnnd(output, data, compress=compress)
+    return data
+
+
+def _load_both(
+    sources: Sequence[Source], test: Sequence[Source], label: str | int, labelled: bool
+) -> tuple[np.ndarray, np.ndarray, int, tuple[str, ...], bool]:
+    """(x, y, how many of them are test samples, class names, whether the training samples came from text)."""
+    x, y, xt, yt, names, from_text = _load(sources, label, None, labelled)
+    text = from_text
+    if test:
+        xt, yt, _, _, _, text_t = _load(test, label, names or None)
+        text = text and text_t
+    n_test = len(xt) if xt is not None else 0
+    if n_test:
+        x, y = _joined((test or sources)[0], (x, y), (xt, yt))
+    x = as_samples(sources[0], x)
+    return x.astype(np.uint8) if text and _are_bytes(x) else x, y, n_test, names, from_text
+
+
+def _are_bytes(x: np.ndarray) -> bool:
+    """Whole numbers 0..255?"""
+    return bool(x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all())
+
+
+def _joined(
+    source: Source, train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Samples and labels of both splits, the test split behind; numbers become f32 where the splits differ."""
+    (x, y), (xt, yt) = train, test
+    if len(x) and xt.shape[1:] != x.shape[1:]:
+        raise fail(
+            "B0804",
+            source,
+            f"test samples have shape {list(xt.shape[1:])}, training samples {list(x.shape[1:])}",
+            "both splits need the same shape",
+        )
+    if xt.dtype != x.dtype:
+        x, xt = x.astype(np.float32), xt.astype(np.float32)
+    return np.concatenate([x, xt]), np.concatenate([y, yt])
+
+
+def _encoded(source: Source, x: np.ndarray, e: Encoding, n_test: int) -> np.ndarray:
+    """The samples in bits, by an encoder that is fitted to all but the test split."""
+    try:
+        return e.encode(x, e.fit(x[: len(x) - n_test]) if e.fitted else None)
+    except ValueError as problem:
+        raise fail("B0804", source, str(problem), "change the samples or the encoder") from problem
