@@ -189,6 +189,7 @@ def report_of(model: Model, placed: Placed, target: Any, threads: int, region: i
         workers=threads - 1,
         system=target.kernel_pages,
         device=backend.launches(placed),
+        workspace=need.workspace,
         flash=need.flash,
         region=region if need.flash else 0,
         compiler=str(compiler or ""),

@@ -24,12 +24,12 @@ from helpers import Library, Side, assert_equal, assert_same, batch_of, element_
 from triton_helpers import TritonLibrary
 
 import bnnc
-from bnnc import cli, driver
+from bnnc import cli
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit, kernels, skeleton
+from bnnc.backends.triton import emit, skeleton, split
 from bnnc.ir import interp
+from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.codec import encode
-from bnnc.sched.anchor import Convolve
 
 POISON = 0xEE
 ALLOCATORS = {
@@ -119,24 +119,26 @@ def check_steps(lib: Library, steps: int, special: bool = False) -> None:
 def make_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """What large networks get comes at small sizes, too."""
     monkeypatch.setattr(skeleton, "LARGE", 1)
-    monkeypatch.setattr(kernels, "TALL", 64)
+    monkeypatch.setattr(split, "TALL", 64)
+    monkeypatch.setattr(split, "TURNS", 1)
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
 
 
-def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
-    """Kernel-locked: integers and bits of integers are equal; floats within 2**-18 of the largest (f16: its last bit),
-    so a sign may differ where the sum is that near to zero.  ``exact``: there are no floats."""
-    lib = TritonLibrary(planned)
-    values = interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(planned, 1))
+def check_large(lib: TritonLibrary) -> TritonLibrary:
+    """Kernel-locked: what has no sum of floats is equal, to the bit; other floats are within 2**-18 of the largest (or
+    their last bit, of f16), so a sign may differ where the sum is that near to zero.
+    """
+    values = interpreted(lib.train, interp.init_states(lib.train.program, 7), batch_of(lib.planned, 1))
     for i, k in enumerate(lib.train.packed.kernels):
         for n in k.reads:
             if n not in lib.train.packed.embedded:
                 lib.write(lib.train.place(n), values[lib.train.value(n)])
         lib.run(i)
+        whole = all(r.dtype in INTEGERS for r in k.anchor.results)
         for n in k.writes:
             got, want = lib.read(lib.train.place(n)), values[lib.train.value(n)]
-            if got.dtype.kind != "f" and (exact or isinstance(k.anchor, Convolve)):
-                assert_equal(got, np.asarray(want, got.dtype), str(n))
+            if whole:
+                assert_equal(got, np.asarray(want, got.dtype), f"{k.name}: {n}")
             elif got.dtype.kind != "f":
                 assert (got != want).mean() < 0.01, n
             else:
@@ -144,7 +146,7 @@ def check_large(planned: driver.Planned, exact: bool) -> TritonLibrary:
                 near = (2.0**-9 if got.dtype == np.float16 else 2.0**-18) * np.abs(
                     want
                 ).max() + 1e-8  # some sums cancel to nothing
-                assert (off > near).mean() < 0.01, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
+                assert (off > near).mean() < 0.02, f"{n}: {off.max()} off, {(off > near).mean():.3f} of them"
     return lib
 
 

@@ -734,7 +734,13 @@ TRITON_IMAGES: dict[str, str] = {
         batch=2,
     ),
 }
-# With tensor cores.
+# With tensor cores, and sums in two stages.
+LARGE_DENSE = {
+    "standard": spec((66, 65, 70, 10), rule="standard", kind="u8", optimizer="sgd", batch=167),
+    "edge": spec((66, 65, 70, 10), kind="u8", batch=167),
+    "whole": spec((66, 65, 70, 10), rule="edge(gradient = i8)", kind="u8", batch=167),
+    "bep": spec((66, 65, 70, 10), rule="bep(group = 5)", kind="sign", optimizer="sgd", batch=167),
+}
 LARGE_IMAGES = {
     "bits": net(
         "4, 4, 40", f"conv 33 padding = same; {BN}", f"conv 65 kernel = 2; {BN}", kind="bit", batch=5, optimizer="sgd"
@@ -747,9 +753,19 @@ LARGE_IMAGES = {
         rule="standard",
         optimizer="sgd",
     ),
+    "whole": net(
+        "5, 5, 3",
+        f"conv 17 padding = same fill = minus; {BN}",
+        f"conv 16 padding = same; maxpool; {BN}",
+        f"conv 35 kernel = 2 padding = same fill = plus; {BN}",
+        batch=6,
+        rule="edge(gradient = i8)",
+        optimizer="sgd",
+    ),
     "real": net(
         "4, 4, 17",
         f"conv 20 padding = same fill = plus {R}; batchnorm; relu",
+        "conv 24 padding = same; batchnorm; relu",
         f"conv 33 kernel = 2 stride = 2 {R}; {BN}",
         f"conv 33 kernel = 1 groups = 33; {BN}",
         batch=5,

@@ -48,6 +48,13 @@ class TritonLibrary(Library):
         self.arena = self.memory[: self.plan.arena_bytes]
         self.train, self.evaluate = sides(planned)
         self.entries = [emit.Entry(*e) for e in (*self.module.TRAIN, *self.module.EVAL)]
+        train, evaluate = (
+            emit.by_kernel([emit.Entry(*e) for e in launched], ps, side)
+            for launched, (ps, side) in zip(
+                (self.module.TRAIN, self.module.EVAL), planned.placed.packed.sides, strict=True
+            )
+        )
+        self.stages = train + evaluate
         self.levels = range(1)
 
     def launch(self, name: str, grid: int, *strip: int) -> None:
@@ -56,12 +63,13 @@ class TritonLibrary(Library):
 
     def run(self, index: int, level: int = 0, nt: int = 1) -> None:
         """One kernel, all its tiles; ``nt`` programs where more than one is asked for."""
-        k = self.entries[index]
-        self.launch(k.name, k.tiles if nt == 1 else nt)
+        for k in self.stages[index]:
+            self.launch(k.name, k.tiles if nt == 1 else nt)
 
     def step(self, side: Side, inputs: Any, level: int = 0, nt: int = 1) -> dict[str, np.ndarray]:
         self.load(side, inputs)
-        for (name, tiles, *_), strip in in_order(self.entries[side.first :][: len(side.packed.kernels)]):
+        launched = [e for some in self.stages[side.first :][: len(side.packed.kernels)] for e in some]
+        for (name, tiles, *_), strip in in_order(launched):
             self.launch(name, tiles if nt == 1 else nt, *strip)
         return {role: self.read(side.place(Ref(v))) for role, v in side.program.results}
 

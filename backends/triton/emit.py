@@ -1,13 +1,16 @@
 """emit: Placed -> the kernels of a network as one Python module of Triton functions, and what lies behind the arena.
 
-The device's memory is one block: the Plan's arena, 64 bytes of barrier words, the embedded constants.
+The device's memory is one block: the Plan's arena, 64 bytes of barrier words, the embedded constants, and a workspace
+for the partial sums of one kernel at a time.
 """
 
 from __future__ import annotations
 
 import json
 import pprint
+import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any, NamedTuple
@@ -30,9 +33,9 @@ from ..c import net as c_net
 from ..c.bodies import function_name
 from ..c.emission import Emission
 from ..render import render
-from .kernels import kernel_text
+from .kernels import kernel_text, partial_bytes, reorders
 from .shares import Shares
-from .skeleton import LARGE, Memory, Share, terms
+from .skeleton import LARGE, KernelText, Memory, Share, terms
 from .targets import Target
 
 BARRIER_BYTES = 64
@@ -71,18 +74,26 @@ PERSISTENT = (Entry("train_step", 0, 8), Entry("eval_step", 0, 8))
 
 @dataclass(frozen=True)
 class Device:
-    """What lies in device memory: the Plan's arena, the barrier's words at ``counter``, constants; ``nbytes`` in all.
-
-    ``constants``: (offset, bytes) of each.
+    """What lies in device memory: the Plan's arena, the barrier's words at ``counter``, constants ((offset, bytes) of
+    each), from ``workspace`` on partial sums; ``nbytes`` in all.
     """
 
     counter: int
     constants: tuple[tuple[Ref, int, bytes], ...]
+    workspace: int
     nbytes: int
 
 
 def device(placed: Placed) -> Device:
     """The layout behind the arena, which is a multiple of 64 bytes."""
+    constants, at = _constants(placed)
+    sides = [(ps, _memory(ps, placed, side)) for ps, side in placed.packed.sides]
+    partial = max(round_up(partial_bytes(k, memory), 64) for ps, memory in sides for k in ps.kernels)
+    return Device(placed.plan.arena_bytes, constants, at, at + partial)
+
+
+def _constants(placed: Placed) -> tuple[tuple[tuple[Ref, int, bytes], ...], int]:
+    """Constants behind the barrier's words, and where they end."""
     at = placed.plan.arena_bytes + BARRIER_BYTES
     out: list[tuple[Ref, int, bytes]] = []
     for ps in placed.packed:
@@ -93,30 +104,37 @@ def device(placed: Placed) -> Device:
                 raw = encode(s, constant_array(program.value[constant.name], constant))
                 out.append((s.ref, at, raw))
                 at += round_up(len(raw), 64)
-    return Device(placed.plan.arena_bytes, tuple(out), at)
+    return tuple(out), at
 
 
 def _memory(ps: PackedSchedule, placed: Placed, side: Side) -> Memory:
-    constants = {n: at for n, at, _ in device(placed).constants}
-    return Memory(ps, side, constants | {b.ref: b.offset for b in placed.plan.buffers}, persistent(placed.packed))
+    constants, end = _constants(placed)
+    offsets = {n: at for n, at, _ in constants} | {b.ref: b.offset for b in placed.plan.buffers}
+    return Memory(ps, side, offsets, persistent(placed.packed), workspace=end)
 
 
 @dataclass(frozen=True)
 class Arranged:
-    """One step: its ``kernels`` as text with their names, tiles and warps, and how one launch runs them: in
-    ``blocks`` of (strips, phases), of which each is chains of kernels, by number.
+    """One step: what each of its ``kernels`` launches as text with names, tiles and warps (a function, or two, of
+    which the first one leaves partial sums), and how one launch runs them: in ``blocks`` of (strips, phases), of which
+    each is chains of kernels, by number.
     """
 
-    kernels: list[dict[str, Any]]
+    kernels: list[list[dict[str, Any]]]
     blocks: list[tuple[int, list[list[list[int]]]]]
     follows: set[int]  # kernels before which the threads of a program wait for each other
     shares: dict[str, Share]
+
+    @property
+    def launched(self) -> list[dict[str, Any]]:
+        """What all kernels launch, in order."""
+        return [k for stages in self.kernels for k in stages]
 
 
 def arranged(ps: PackedSchedule, placed: Placed, side: Side) -> Arranged:
     """How the kernels of a schedule are shared out, and their texts."""
     memory = _memory(ps, placed, side)
-    shares = Shares(ps.kernels, memory, [kernel_text(k, memory)[0].tiles for k in ps.kernels])
+    shares = Shares(ps.kernels, memory, [_tiles(kernel_text(k, memory)[0]) for k in ps.kernels])
     picks: list[Share | None] = []
     blocks = []
     for first, end, strips in _blocks(ps):
@@ -125,7 +143,8 @@ def arranged(ps: PackedSchedule, placed: Placed, side: Side) -> Arranged:
         picks += chosen
     given = {k.name: s for k, s in zip(ps.kernels, picks, strict=True) if s}
     memory = replace(memory, shares=given)
-    made = [_kernel(ps, memory, i) for i in range(len(ps.kernels))]
+    names = Names(k.name for k in ps.kernels)
+    made = [_kernel(ps, memory, i, names) for i in range(len(ps.kernels))]
     chains = [chain for _, phases in blocks for phase in phases for chain in phase]
     follows = {j for chain in chains for j in shares.follow(chain, picks)}
     return Arranged(made, blocks, follows, given)
@@ -140,23 +159,41 @@ def _blocks(ps: PackedSchedule) -> list[tuple[int, int, int]]:
     return [*out, (at, len(ps.kernels), 0)]
 
 
-def _kernel(ps: PackedSchedule, memory: Memory, i: int) -> dict[str, Any]:
-    """A kernel as text with its name, tiles and warps."""
+def _tiles(text: KernelText) -> int:
+    """The most of a kernel's stages."""
+    return max(text.tiles, text.first.tiles if text.first else 0)
+
+
+def _kernel(ps: PackedSchedule, memory: Memory, i: int, names: Names) -> list[dict[str, Any]]:
+    """What a kernel launches, as text with names, tiles and warps."""
     k = ps.kernels[i]
     text, pointers = kernel_text(k, memory)
+    out = []
+    for stage, what in ((text.first, "sums"), (text, "")):
+        if stage is not None:
+            name, body = names.new(f"{k.name}_{what}") if what else k.name, _body(stage, pointers)
+            out.append(
+                {
+                    "name": f"{memory.side.prefix}{name}",
+                    "decls": [pointers[p] for p in body.pointers],
+                    "body": body,
+                    "does": "_".join(x for x in (function_name(k), what) if x),
+                    "doc": k.equations(sizes=True),
+                    "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
+                    "tiles": stage.tiles,
+                    "warps": stage.warps,
+                    "loop": next(((p.first, p.parts) for p in ps.loops if p.first <= i <= p.last), None),
+                }
+            )
+    return out
+
+
+def _body(text: KernelText, pointers: dict[str, str]) -> Body:
+    """What a function does, with those of a kernel's pointers that it has."""
     body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
     body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
-    return {
-        "name": f"{memory.side.prefix}{k.name}",
-        "decls": list(pointers.values()),
-        "body": Body(tuple(pointers), text.tiles, text.turns, body),
-        "does": function_name(k),
-        "doc": k.equations(sizes=True),
-        "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
-        "tiles": text.tiles,
-        "warps": text.warps,
-        "loop": next(((p.first, p.parts) for p in ps.loops if p.first <= i <= p.last), None),
-    }
+    used = set(re.findall(r"\w+", body))
+    return Body(tuple(p for p in pointers if p in used), text.tiles, text.turns, body)
 
 
 def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
@@ -169,10 +206,27 @@ def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
 
 
 def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
-    """The kernels of a training and of an evaluation step, in order."""
-    both = [arranged(ps, placed, side).kernels for ps, side in placed.packed.sides]
+    """The launches of a training and of an evaluation step, in order."""
+    both = [arranged(ps, placed, side).launched for ps, side in placed.packed.sides]
     train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"], k["loop"]) for k in made] for made in both)
     return train, evaluate
+
+
+def by_kernel(launched: Sequence[Entry], ps: PackedSchedule, side: Side) -> list[list[Entry]]:
+    """The launches of a step, a list for each kernel."""
+    out, rest = [], iter(launched)
+    for k in ps.kernels:
+        stages = [next(rest)]
+        while stages[-1].name != f"{side.prefix}{k.name}":
+            stages.append(next(rest))
+        out.append(stages)
+    return out
+
+
+def partial_sums(ps: PackedSchedule, placed: Placed, side: Side) -> list[int]:
+    """Bytes of each kernel's partial sums."""
+    memory = _memory(ps, placed, side)
+    return [partial_bytes(k, memory) for k in ps.kernels]
 
 
 def persistent(packed: Packed) -> bool:
@@ -188,16 +242,20 @@ def _phased(step: Arranged) -> list[str]:
     lines: list[str] = []
     for strips, phases in step.blocks:
         indent, strip = ("    ", "strip, ") if strips else ("", "")
+        wait = f"{indent}num.grid_barrier(barrier)"
         if strips:
             lines.append(f"for strip in range({strips}):")
         for phase in phases:
             shift = 0
             for chain in phase:
+                staged = any(len(step.kernels[i]) > 1 for i in chain)  # the workspace is one kernel's at a time
                 for i in chain:
-                    lines += [f"{indent}tl.debug_barrier()"] * (i in step.follows)
-                    lines.append(f"{indent}{step.kernels[i]['name']}(arena, {strip}{shift})")
-                shift += max(step.kernels[i]["tiles"] for i in chain)
-            lines.append(f"{indent}num.grid_barrier(barrier)")
+                    lines += [f"{indent}tl.debug_barrier()"] * (i in step.follows and not staged)
+                    for stage in step.kernels[i]:
+                        lines.append(f"{indent}{stage['name']}(arena, {strip}{shift})")
+                        lines += [wait] * staged
+                shift += max(stage["tiles"] for i in chain for stage in step.kernels[i])
+            lines += [wait] * (lines[-1] != wait)
     return lines[:-1] if lines[-1:] == ["num.grid_barrier(barrier)"] else lines
 
 
@@ -209,24 +267,27 @@ def rest(packed: Packed) -> int:
 
 
 def launches(placed: Placed) -> str:
-    """The variant, in words, for the plan."""
-    return (
-        "one launch a step, the bits of every other backend"
-        if persistent(placed.packed)
-        else "one launch a kernel, large float products on tensor cores"
-    )
+    """The variant, in words, for the plan: how many launches, and which bits."""
+    if persistent(placed.packed):
+        return "one launch a step, the bits of every other backend"
+    sides = [(ps, _memory(ps, placed, side)) for ps, side in placed.packed.sides]
+    floats = sum(reorders(k, memory) for ps, memory in sides for k in ps.kernels)
+    bits = f"other bits where floats are added (in {floats} kernels)" if floats else "the bits of every other backend"
+    return f"one launch a kernel, large products on tensor cores: {bits}"
 
 
 def needs(target: Target, placed: Placed, *_: Any) -> Needs:
     """What lies in device memory beside the arena, and the host's stacks."""
-    return Needs(device(placed).nbytes - placed.plan.arena_bytes, 0, target.stack, target.thread_stack)
+    made = device(placed)
+    beside, partial = made.workspace - placed.plan.arena_bytes, made.nbytes - made.workspace
+    return Needs(beside, 0, target.stack, target.thread_stack, partial)
 
 
 def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:
     """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``:
     what a trainer needs to know, where the module is one."""
     steps = [arranged(ps, placed, side) for ps, side in placed.packed.sides]
-    train, evaluate = (step.kernels for step in steps)
+    train, evaluate = (step.launched for step in steps)
     return render(
         "triton/module.py.j2",
         name=model.name,

@@ -140,6 +140,7 @@ class Printer(printing.Printer):
     ) -> None:
         super().__init__(names, storages, pointers, accs)
         self.frame, self.deepest = frame, int(bool(frame.looped))
+        self.loads: dict[str, tuple[str, str, str]] = {}  # of numbers: from where, their mask, how they are converted
 
     # -- levels and statements ----------------------------------------------------------------------------------------
     def own_level(self, e: Expr) -> int:
@@ -212,6 +213,12 @@ class Printer(printing.Printer):
         return self.op_max(e, "<")
 
     def op_select(self, e: Expr) -> str:
+        """Of what the row's window chose and 0, only what it chose is loaded."""
+        condition, x, other = e.args
+        chosen = condition.op == "hit" and kind(x) == kind(e) and (other.op, other.attr) == ("const", 0)
+        if chosen and self.text[x] in self.loads:
+            at, ok, as_number = self.loads[self.text[x]]
+            return self.read("", at, " & ".join(m for m in (self.text[condition], ok) if m)) + as_number
         number = self.whole if kind(e) == "i" else self.num
         return f"tl.where({', '.join(bare(x) for x in (self.text[e.args[0]], *map(number, e.args[1:])))})"
 
@@ -334,7 +341,9 @@ class Printer(printing.Printer):
         x = self.read(p, at.text, ok)
         if s.one_bit:
             return f"num.bit({x}, {bit})"
-        return x + {"f32": "", "i32": "", "f16": ".to(tl.float32)"}.get(s.dtype, ".to(tl.int32)")
+        as_number = {"f32": "", "i32": "", "f16": ".to(tl.float32)"}.get(s.dtype, ".to(tl.int32)")
+        self.loads[x + as_number] = plus(p, at.text), ok, as_number
+        return x + as_number
 
 
 def simple(text: str) -> bool:

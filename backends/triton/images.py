@@ -6,14 +6,14 @@ products; large networks' are the second ones, on tensor cores:
 
     form        operands            skeleton          what it sums
     forward     bit x bit           convolve, dot     a position's words of channels (large: int8 tiles)
-    forward     u8 x bit            outer             whole numbers, a channel at a time
+    forward     u8 x bit            outer, dot        whole numbers, a channel at a time (large: all of a window)
     forward     float x float       outer, split      likewise
     back        float x bit         grouped, split    a position's output channels
     back        float x float       outer, split      likewise
     weight      bit x float         grouped, split    output pixels: a row of the result is a position and a channel
     weight      u8, float x float   outer, split      likewise
     back        i8 x bit            outer, dot        whole numbers
-    weight      bit, u8 x i8        outer, dot        whole numbers; of a u8 always outer
+    weight      bit, u8 x i8        outer, dot        whole numbers
 
 In groups each column of the result looks up the terms of its own group (``pick``): bit x bit is done by outer too, and
 no tensor core is used.
@@ -29,12 +29,9 @@ from bnnc.sched.anchor import Convolve, Window
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
+from ..printing import Printed
 from .expr import Frame, Printer, shared
-from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, tile
-
-# tiles of a weight's gradient on tensor cores: the first that makes enough of them
-WEIGHT_TILES = (TENSOR_TILE, (64, 64), (32, 32))
-ENOUGH = 96
+from .skeleton import TENSOR_TILE, TERMS, KernelText, Memory, Operand, Product, Skeleton, tile
 
 
 class Images(Skeleton):
@@ -106,8 +103,9 @@ class Images(Skeleton):
     # -- forward ------------------------------------------------------------------------------------------------------
     def forward(self, x: Convolve) -> KernelText:
         """A convolution: at each position of the window a row of the result meets one pixel, or none."""
-        bits, real = x.a.dtype == x.b.dtype == "bit" and self.groups == 1, x.b.dtype != "bit"
-        tensors = self.large and (bits or real)
+        bits, tensors = x.a.dtype == x.b.dtype == "bit" and self.groups == 1, self.large
+        if tensors and self.pixels:
+            return self.forward_pixels(x)
         p = self.product(x.a.shape[1] // self.groups, *((TENSOR_TILE, 16) if tensors else ((32, 32), 1)))
         walk, ok = self.meet("source", "r", "position", p.tile.frame.row_ok)
         p = replace(p, positions=self.geometry.positions, walk=tuple(walk))
@@ -144,9 +142,20 @@ class Images(Skeleton):
         weight = right.num(x.b) if real else right.whole(x.b)
         return self.by_outer(p, Operand(x.a, a, value), Operand(x.b, b, weight), "float32" if real else "int32")
 
+    def forward_pixels(self, x: Convolve) -> KernelText:
+        """Of a u8 on tensor cores: all positions and channels of a window are terms of one sum."""
+        channels = x.a.shape[1]
+        p = self.product(x.b.shape[0], (64, 128), 16)
+        q_ok, p_ok = ("q_ok", "p_ok") if p.q % TERMS else ("", "")
+        meet, ok = self.meet("source", "r", "position", p.tile.frame.row_ok, q_ok)
+        left, right = self.printer(Frame("at", "channel", ok)), self.printer(Frame("p", "c", p_ok, p.tile.frame.col_ok))
+        a, b = left.print([x.a]), right.print([x.b])
+        a.body[:0] = [f"position = q // {channels}", f"channel = q % {channels}", *meet]
+        return self.by_pixels(p, x, a, Operand(x.b, b, right.whole(x.b), p_ok))
+
     def forward_tensors(self, x: Convolve, p: Product, ok: str) -> KernelText:
         """Tiles [pixels, channels] and [channels, output channels] of a position: of int8 for bits."""
-        bits = x.b.dtype == "bit"
+        bits = x.a.dtype == x.b.dtype == "bit"
         block = 64 if bits and p.q > 32 else 32
         q_ok, p_ok = ("q_ok", "p_ok") if p.q % block else ("", "")
         left = self.printer(Frame("at", "q", ok, q_ok))
@@ -201,18 +210,12 @@ class Images(Skeleton):
         value = f"tl.where({ok}, {bare(left.num(x.a))}, 0.0)"
         return Operand(x.a, a, value, q_ok), Operand(x.b, b, weight, "" if signs else p_ok)
 
-    def weight_tile(self) -> tuple[int, int]:
-        """On tensor cores: the largest of which there are enough."""
-        rows, cols = self.k.domain
-        enough = (t for t in WEIGHT_TILES if ceil_div(rows, t[0]) * ceil_div(cols, t[1]) >= ENOUGH)
-        return next(enough, WEIGHT_TILES[-1])
-
     def weight(self, x: Convolve) -> KernelText:
         """Sums over output pixels of what the window of that pixel has, times a float or a whole number."""
         if self.exact:
             return self.weight_whole(x)
         channels, signs = x.a.shape[1] // self.groups, x.a.dtype == "bit" and not self.large
-        p = self.product(x.b.shape[0], *((self.weight_tile(), 16) if self.large else ((32, 32), 1)))
+        p = self.product(x.b.shape[0], *((TENSOR_TILE, 16) if self.large else ((32, 32), 1)))
         row = f"position = r // {channels}", f"channel = r % {channels}"
         p = replace(p, head=(*row, *self.pick(channels, "channel")))
         ragged = bool(p.q % self.at_once(signs))
@@ -223,21 +226,29 @@ class Images(Skeleton):
         return self.by_groups(p, right, left) if signs else self.by_outer(p, left, right)
 
     def weight_whole(self, x: Convolve) -> KernelText:
-        """As :meth:`weight`, of whole numbers: bits on tensor cores, where there are enough."""
-        channels, tensors = x.a.shape[1] // self.groups, self.large and x.a.dtype == "bit"
-        p = self.product(x.b.shape[0], *((self.weight_tile(), 16) if tensors else ((32, 32), 1)))
+        """As :meth:`weight`, of whole numbers."""
+        channels, tensors = x.a.shape[1] // self.groups, self.large
+        p = self.product(x.b.shape[0], *((TENSOR_TILE, 16) if tensors else ((32, 32), 1)))
         row = f"position = r // {channels}", f"channel = r % {channels}"
         p = replace(p, head=(*row, *self.pick(channels, "channel")))
-        q_ok, p_ok = ("q_ok", "p_ok") if tensors and p.q % 32 else ("", "")
+        q_ok, p_ok = ("q_ok", "p_ok") if tensors and p.q % TERMS else ("", "")
         meet, ok = self.meet("source", "q", "position", p.tile.frame.row_ok, q_ok)
         col_ok = p.tile.frame.col_ok
         left = self.printer(Frame("at", "channel", ok) if tensors else self.picked("at", ok, "channel", col_ok))
         right = self.printer(Frame("p", "c", p_ok, col_ok) if tensors else Frame("q", "c", "", col_ok, "r"))
         a, b = left.print([x.a]), right.print([x.b])
         a.body[:0] = meet
-        value = self.beyond(self.counted(left, x.a, True), str(self.filled(x)))
-        seen, gradient = Operand(x.a, a, value, q_ok), Operand(x.b, b, right.whole(x.b), p_ok)
-        return self.by_dot(p, seen, gradient, 32, 8) if tensors else self.by_outer(p, seen, gradient, "int32")
+        gradient = Operand(x.b, b, right.whole(x.b), p_ok)
+        if tensors and x.a.dtype == "u8":
+            return self.by_pixels(p, x, a, gradient)
+        seen = Operand(x.a, a, self.beyond(self.counted(left, x.a, True), str(self.filled(x))), q_ok)
+        return self.by_dot(p, seen, gradient, TERMS, 8) if tensors else self.by_outer(p, seen, gradient, "int32")
+
+    def by_pixels(self, p: Product, x: Convolve, a: Printed, right: Operand) -> KernelText:
+        """On tensor cores, of a u8: what it counts, 2 x - 255, is twice x - 128, which has 8 bits, and one."""
+        value = self.beyond(f"{a.results[0]} - 128", str({0: 0, 1: 127, -1: -128}[x.fill]))
+        there = "at_ok" if x.fill == 0 else f"tl.full(({p.tile.rows}, {TERMS}), 1, tl.int1)"
+        return self.by_dot(p, Operand(x.a, a, value), right, TERMS, 8, there=there)
 
     def seen(self, x: Convolve, p: Product, q_ok: str) -> Operand:
         """What the window of output pixel ``q`` has in the row's position and channel: a number, or a sign."""

@@ -16,8 +16,9 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time
 (``Memory.exact`` is false), large ones use tensor cores: bit x bit by ``dot``, and what has floats by ``split``: a
 float, scaled by a power of two for each row, is the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times
-255 for u8; Q 2**-20 max|left| max|right| for two floats), and sums over many rows add 32 at a time: float results are
-not those of other backends to the bit, integers and bits that come from integers are.
+255 for u8; Q 2**-20 max|left| max|right| for two floats).  Weights' gradients and sums over many rows are made in two
+stages (:mod:`.split`), sums over many rows or columns some terms at a time: float results are not those of other
+backends to the bit, whole numbers and bits that come from them are.
 """
 
 from __future__ import annotations
@@ -27,18 +28,23 @@ from dataclasses import replace
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.ir.dtype import INTEGERS, Axis, ceil_div
+from bnnc.ir.dtype import INTEGERS, Axis, ceil_div, round_up
 from bnnc.sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
+from bnnc.sched.expr import bare
 from bnnc.sched.kernel import Kernel
 
+from ..printing import Printed
+from . import split
 from .expr import Frame, Printer
 from .images import Images
 from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
+from .split import Parts
 
 TILE = 2048  # elements of a map's tile
 COLUMNS = 128
 LANES = 32  # columns of a reduction's tile: one a thread of a warp
-TALL = 1024  # rows of a sum, of a large network
+WIDE = 64  # columns of a sum that are added some at a time, in large networks
+PARTS, PART_COLUMNS = 64, 16  # of partial sums: ranges that a program takes at a time, and its columns
 
 
 class Matrices(Skeleton):
@@ -58,10 +64,10 @@ class Matrices(Skeleton):
         (rows, cols), (bm0, bn0) = self.k.domain, self.least()
         by_rows = x.axis is Axis.ROWS
         loop, stays = ("r", "c") if by_rows else ("c", "r")
-        made = self.tiled(1, tile(cols, LANES, bn0)) if by_rows else self.tiled(tile(rows, LANES, bm0), 1)
         accs = {i: self.names.new(f"acc{i}") for i in range(len(x.accs))}
-        if by_rows and not self.mem.exact and rows >= TALL and all(a.how == "sum" for a in x.accs):
-            return self.reduce_tall(x, made, accs)
+        if self.wide:
+            return self.reduce_tall(x, accs) if by_rows else self.reduce_wide(x, accs)
+        made = self.tiled(1, tile(cols, LANES, bn0)) if by_rows else self.tiled(tile(rows, LANES, bm0), 1)
         pr = self.printer(replace(made.frame, looped=loop))
         inside = pr.print([a.expr for a in x.accs], tuple(a.expr for a in x.accs if a.how != "sum"))
         return self.text(
@@ -76,30 +82,122 @@ class Matrices(Skeleton):
             turns=[turn for i, a in enumerate(x.accs) for turn in self.step(a, accs[i], pr, loop)],
         )
 
-    def reduce_tall(self, x: Reduce, made: Tile, accs: dict[int, str]) -> KernelText:
-        """Sums over many rows, 32 of them at a time."""
-        rows = self.k.domain[0]
-        row_ok = "rows_ok" if rows % 32 else ""
+    @property
+    def wide(self) -> bool:
+        """Does a reduction go through many terms at a time?  Only in large networks, and where any order is as good."""
+        x = self.k.anchor
+        if self.mem.exact or not isinstance(x, Reduce):
+            return False
+        terms, least = (self.k.domain[0], split.TALL) if x.axis is Axis.ROWS else (self.k.domain[1], WIDE)
+        return terms >= least and all(a.how in ("sum", "max") for a in x.accs)
+
+    @property
+    def parts(self) -> Parts | None:
+        x = self.k.anchor
+        if not isinstance(x, Reduce):
+            return super().parts
+        if x.axis is Axis.COLUMNS or not self.wide:
+            return None
+        (rows, cols), (block, columns) = self.k.domain, self.tall_tile()
+        return split.parts(rows, block, ceil_div(cols, columns), cols * len(x.accs))
+
+    def tall_tile(self, least: int = 1) -> tuple[int, int]:
+        """Rows that a program takes at a time, and its columns."""
+        columns = tile(self.k.domain[1], COLUMNS, least)
+        return TILE // columns, columns
+
+    def reduce_tall(self, x: Reduce, accs: dict[int, str]) -> KernelText:
+        """Over many rows, some of them at a time: those of a range, and then over the ranges; or all at once."""
+        (rows, cols), parts, bn0 = self.k.domain, self.parts, self.least()[1]
+        block, columns = self.tall_tile(1 if parts else bn0)
+        made = self.tiled(1, columns, "u" if parts else "t")
+        row_ok = "rows_ok" if rows % block else ""
         pr = self.printer(Frame(row_ok=row_ok, col_ok=made.frame.col_ok, looped="r"))
-        inside, sums = pr.print([a.expr for a in x.accs]), []
+        inside = pr.print([a.expr for a in x.accs])
+        loop: dict[str, Any] = {
+            "head": made.head("c"),
+            "extent": rows,
+            "block": block,
+            "ragged": bool(row_ok),
+            "inside": inside,
+            "turns": [self.lanes(a, accs[i], number(pr, a), row_ok) for i, a in enumerate(x.accs)],
+            "begin": "0",
+            "stop": str(round_up(rows, block)),
+        }
+        if parts is None:
+            return self.text("reduce_tall", made, accs, **loop)
+        kept = [
+            f"tl.store({self.partial(turn['type'])} + (part * {len(accs)} + {i}) * {cols} + c, {turn['name']}"
+            f"{', mask=cols_ok' if made.frame.col_ok else ''})"
+            for i, turn in enumerate(loop["turns"])
+        ]
+        which = ["part = t"] if made.count == 1 else [f"part = t // {made.count}", f"u = t % {made.count}"]
+        ends = [f"begin = part * {parts.size}", f"stop = tl.minimum(begin + {parts.size}, {rows})"]
+        own = {**self.shared(made), **loop, "head": [*which, *ends, *loop["head"]], "begin": "begin", "stop": "stop"}
+        first = KernelText("reduce_tall", made.count * parts.count, {**own, "end": kept})
+        return replace(self.reduce_parts(x, accs, parts), first=first)
+
+    def reduce_parts(self, x: Reduce, accs: dict[int, str], parts: Parts) -> KernelText:
+        """Over what was kept of each range."""
+        cols, block = self.k.domain[1], tile(parts.count, PARTS)
+        made = self.tiled(1, tile(cols, PART_COLUMNS, self.least()[1]))
+        row_ok, col_ok = "rows_ok" if parts.count % block else "", made.frame.col_ok
+        ok, turns, inside = " & ".join(m for m in (row_ok, col_ok) if m), [], []
         for i, a in enumerate(x.accs):
-            kind, term, none = ("int32", pr.whole(a.expr), 0) if is_whole(a) else ("float32", pr.num(a.expr), 0.0)
-            term = f"tl.where({row_ok}, {term}, {none})" if row_ok else term
-            sums.append({"name": accs[i], "type": kind, "step": f"{accs[i]} + {term}"})
+            at, name = f"(r * {len(accs)} + {i}) * {cols} + c", self.names.new("kept")
+            turn = self.lanes(a, accs[i], name)
+            masked = f", mask={ok}, other={turn['none']}" if ok else ""
+            inside.append(f"{name} = tl.load({self.partial(turn['type'])} + {at}{masked})")
+            turns.append(turn)
         return self.text(
             "reduce_tall",
             made,
             accs,
             head=made.head("c"),
-            extent=rows,
+            extent=parts.count,
+            block=block,
             ragged=bool(row_ok),
-            inside=inside,
-            turns=sums,
+            inside=Printed(body=inside),
+            turns=turns,
+            begin="0",
+            stop=str(round_up(parts.count, block)),
+        )
+
+    def lanes(self, a: Acc, acc: str, term: str, ok: str = "") -> dict[str, str]:
+        """An accumulator with lanes along its terms: type, first value, what each turn does with a term (where ``ok``
+        holds), what joins the lanes.
+        """
+        none, kind = ("0", "int32") if is_whole(a) else ("0.0", "float32")
+        if a.how == "max":
+            none = str(-(1 << 31)) if is_whole(a) else 'float("-inf")'
+        term = f"tl.where({ok}, {bare(term)}, {none})" if ok else term
+        step, join = (
+            (f"{acc} + {term}", "num.ADD") if a.how == "sum" else (f"tl.maximum({acc}, {bare(term)})", "num.MAX")
+        )
+        return {"name": acc, "type": kind, "none": none, "step": step, "join": join}
+
+    def reduce_wide(self, x: Reduce, accs: dict[int, str]) -> KernelText:
+        """Over many columns, some of them at a time."""
+        (rows, cols), (bm0, _) = self.k.domain, self.least()
+        block = tile(cols, TILE)
+        made = self.tiled(tile(rows, max(1, TILE // block), bm0), 1)
+        col_ok = "cols_ok" if cols % block else ""
+        pr = self.printer(Frame(row_ok=made.frame.row_ok, col_ok=col_ok, looped="c"))
+        return self.text(
+            "reduce_wide",
+            made,
+            accs,
+            head=made.head("r"),
+            extent=cols,
+            block=block,
+            ragged=bool(col_ok),
+            inside=pr.print([a.expr for a in x.accs]),
+            turns=[self.lanes(a, accs[i], number(pr, a), col_ok) for i, a in enumerate(x.accs)],
         )
 
     def step(self, a: Acc, acc: str, pr: Printer, loop: str) -> list[dict[str, str]]:
         """The accumulators of one reduction: type, and what each turn of the loop does."""
-        x, kind = (pr.whole(a.expr), "int32") if is_whole(a) else (pr.num(a.expr), "float32")
+        x, kind = number(pr, a), "int32" if is_whole(a) else "float32"
         if a.how == "sum":
             return [{"name": acc, "type": kind, "step": f"{acc} + {x}"}]
         if a.how == "max":
@@ -161,7 +259,7 @@ class Matrices(Skeleton):
         """Operands as int8 tiles [m, q] and [q, n]; what is beyond an edge, or behind a closed gate, is 0."""
         whole_rows = any(o.row_sum for o in self.k.outputs)
         most = (16, 64) if whole_rows else TENSOR_TILE if self.large else (32, 32) if x.form == "tn" else (64, 64)
-        p, block = self.product(x.dims[1], most, 16), 64 if self.large else 32
+        p, block = self.product(x.dims[1], most, 16), 64 if self.large and not self.learns else 32
         loop: dict[str, Any] = {}
         if whole_rows:
             p = self.from_end_to_end(p)
@@ -271,6 +369,11 @@ def is_whole(a: Acc) -> bool:
     return a.expr.dtype in INTEGERS
 
 
+def number(pr: Printer, a: Acc) -> str:
+    """A term of a sum, or the like, as its type."""
+    return pr.whole(a.expr) if is_whole(a) else pr.num(a.expr)
+
+
 SKELETONS: dict[type[Anchor], tuple[type[Skeleton], Callable[[Any, Any], KernelText]]] = {
     Map: (Matrices, Matrices.map),
     Reduce: (Matrices, Matrices.reduce),
@@ -287,4 +390,18 @@ def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, dict[str, str]]:
     """The skeleton with its context, and the pointer declarations."""
     skeleton, make = SKELETONS[type(k.anchor)]
     s = skeleton(k, mem)
-    return make(s, k.anchor), dict(zip(dict.fromkeys(s.pointers.values()), s.decls, strict=True))
+    text = make(s, k.anchor)
+    return text, dict(zip(dict.fromkeys(s.pointers.values()), s.decls, strict=True)) | dict(s.partials.values())
+
+
+def partial_bytes(k: Kernel, mem: Memory) -> int:
+    """Of a kernel's partial sums; 0: its sums are made in one stage."""
+    made = None if mem.exact else SKELETONS[type(k.anchor)][0](k, mem).parts
+    return made.nbytes if made else 0
+
+
+def reorders(k: Kernel, mem: Memory) -> bool:
+    """Does a kernel add floats in another order than the interpreter?"""
+    s = SKELETONS[type(k.anchor)][0](k, mem)
+    sums = [r for r in k.anchor.results if getattr(r, "how", "sum") == "sum"]
+    return (s.large or (isinstance(s, Matrices) and s.wide)) and any(r.dtype not in INTEGERS for r in sums)

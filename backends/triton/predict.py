@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from bnnc.ir.dtype import ceil_div, round_up
+from bnnc.ir.ref import Side
 from bnnc.model import Model
 from bnnc.plan.cost import kernel_costs
 from bnnc.plan.place import Placed
@@ -83,7 +84,6 @@ def predict(model: Model, placed: Placed, report: Report, target: Target) -> Pre
     gpu = target.levels[-1].gpu if target.levels else H200
     text = emit.module_text(model, placed, report)
     triton = require_triton()
-    moved = {k.name: c.moved for k, c in zip(placed.train.kernels, kernel_costs(placed.train), strict=True)}
     far = gpu.hit if placed.plan.arena_bytes < gpu.cache else gpu.miss
     with (
         tempfile.TemporaryDirectory(prefix="bnnc-") as tmp,
@@ -92,8 +92,18 @@ def predict(model: Model, placed: Placed, report: Report, target: Target) -> Pre
     ):
         triton.knobs.compilation.disable_line_info = False  # from which kernel an instruction comes
         module = load_module(text, Path(tmp), interpret=False)
+        moved = _moved(placed, [emit.Entry(*e) for e in module.TRAIN])
         step = _OneLaunch if module.PERSISTENT else _Launches
         return step(triton, module, text, gpu, far, moved).prediction()
+
+
+def _moved(placed: Placed, launched: Sequence[emit.Entry]) -> dict[str, int]:
+    """Bytes that each launch of a training step moves: a second one of a kernel its partial sums."""
+    out, ps = dict[str, int](), placed.train
+    stages = emit.by_kernel(launched, ps, Side.TRAIN)
+    for some, cost, partial in zip(stages, kernel_costs(ps), emit.partial_sums(ps, placed, Side.TRAIN), strict=True):
+        out |= {e.name: partial if i else cost.moved for i, e in enumerate(some)}
+    return out
 
 
 @dataclass(frozen=True)

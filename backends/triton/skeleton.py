@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 from bnnc.diag import error
-from bnnc.ir.dtype import Axis, Packing, ceil_div
+from bnnc.ir.dtype import Axis, Packing, ceil_div, round_up
 from bnnc.ir.ref import Ref
 from bnnc.plan.types import Storage
 from bnnc.sched.anchor import Contract, Convolve
@@ -18,10 +18,14 @@ from bnnc.sched.kernel import Kernel, Output
 from .. import printing
 from ..c.names import operand
 from ..printing import Pointers, Printed, Variables, plus
+from . import split
 from .expr import TYPES, Frame, Index, Printer, reserved
+from .split import Parts
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
+TERMS = 32  # of a weight's gradient there, a turn
+ADDED = 512  # results whose partial sums a program adds
 THREADS = 256  # of a program of a persistent step: a smaller tile's elements are held by several of them
 STORE = "tl.store("
 WIDEST = 128  # rows or columns of a tile, of the axis that is shared out
@@ -30,12 +34,13 @@ WIDEST = 128  # rows or columns of a tile, of the axis that is shared out
 @dataclass(frozen=True)
 class Memory(printing.Memory):
     """``offsets``: at which byte of the device's memory each place is.  ``exact``: sums keep the interpreter's
-    order.  ``shares``: of kernels, by name, that are not shared out by tiles.
+    order.  ``shares``: of kernels, by name, that are not shared out by tiles.  ``workspace``: where partial sums are.
     """
 
     offsets: Mapping[Ref, int] = field(default_factory=dict)
     exact: bool = True
     shares: Mapping[str, Share] = field(default_factory=dict)
+    workspace: int = 0
 
     def at(self, name: Ref) -> int:
         """The offset of a storage in the device's memory."""
@@ -91,6 +96,7 @@ class Product:
 
     ``head``: statements behind those that make the tile's rows and columns; ``positions``: of the window that a loop
     around the terms walks over, none where there is no window, and ``walk``: what each turn of that loop begins with.
+    ``parts``: the ranges that the terms come in, where the sums are made in two stages.
     """
 
     tile: Tile
@@ -99,6 +105,7 @@ class Product:
     head: tuple[str, ...] = ()
     positions: int = 0
     walk: tuple[str, ...] = ()
+    parts: Parts | None = None
 
 
 @dataclass(frozen=True)
@@ -115,13 +122,16 @@ class Operand:
 
 @dataclass(frozen=True)
 class KernelText:
-    """What a skeleton renders, in how many tiles (of so many turns), by how many warps each."""
+    """What a skeleton renders, in how many tiles (of so many turns), by how many warps each.  ``first``: what runs
+    before it, and leaves partial sums.
+    """
 
     template: str
     tiles: int
     context: dict[str, Any] = field(default_factory=dict)
     warps: int = 4
     turns: int = 1
+    first: KernelText | None = None
 
 
 def power(n: int) -> int:
@@ -165,6 +175,7 @@ class Skeleton(Pointers):
 
     def __init__(self, k: Kernel, mem: Memory) -> None:
         self.mem, self.late = mem, False
+        self.partials: dict[str, tuple[str, str]] = {}  # by kind: the name of a pointer, and the line that declares it
         super().__init__(k, mem, Variables(reserved(), reserved()))
 
     def pointer_name(self, place: Ref) -> str:
@@ -198,13 +209,13 @@ class Skeleton(Pointers):
             32 if any(s.packing is not Packing.ROWS and s.shape[1] > 1 for s in bits) else 1,
         )
 
-    def tiled(self, rows: int, cols: int) -> Tile:
-        """Tiles of the output, along a row of them first; or as the kernel is shared out."""
+    def tiled(self, rows: int, cols: int, t: str = "t") -> Tile:
+        """Tiles of the output, along a row of them first, or as the kernel is shared out.  ``t``: what counts them."""
         of = self.k.out_shape
         if share := self.mem.shares.get(self.k.name):
             return self.part(share, rows * cols)
         down, along = ceil_div(of[0], rows), ceil_div(of[1], cols)
-        row, col = ("t" if along == 1 else f"t // {along}", "t" if down == 1 else f"t % {along}")
+        row, col = (t if along == 1 else f"{t} // {along}", t if down == 1 else f"{t} % {along}")
         starts = f"{row} * {rows}" if down > 1 else "", f"{col} * {cols}" if along > 1 else ""
         return Tile(rows, cols, of, starts, down * along)
 
@@ -238,17 +249,20 @@ class Skeleton(Pointers):
     ) -> KernelText:
         """A skeleton around a tile and what is done with it at the end, where ``frame`` stands (the tile's own)."""
         end, sums = self.outputs(tile, accs, frame or tile.frame)
-        shared = {
+        made = {**self.shared(tile), "end": end, "sums": sums, **context}
+        return KernelText(template, tile.count, made, warps, tile.turns)
+
+    def shared(self, tile: Tile) -> dict[str, Any]:
+        """What every skeleton asks of its tile."""
+        return {
             "head": tile.head(),
             "bm": tile.rows,
             "bn": tile.cols,
             "cols": tile.of[1],
             "rows_ok": tile.frame.row_ok,
             "cols_ok": tile.frame.col_ok,
-            "end": end,
-            "sums": sums,
+            "sums": [],
         }
-        return KernelText(template, tile.count, {**shared, **context}, warps, tile.turns)
 
     # -- stores -------------------------------------------------------------------------------------------------------
     def outputs(self, tile: Tile, accs: dict[int, str], frame: Frame) -> tuple[list[str], list[dict[str, str]]]:
@@ -329,19 +343,75 @@ class Skeleton(Pointers):
         """Is this a product for tensor cores?"""
         if self.mem.exact or (isinstance(self.k.anchor, Convolve) and self.k.anchor.groups > 1):
             return False
-        least = 16 if isinstance(self.k.anchor, Convolve) else 64
-        return terms(self.k) * self.mem.schedule.strips.get(self.k.name, 1) >= LARGE and min(extents(self.k)) >= least
+        if self.learns and extents(self.k)[2] >= split.TALL:
+            return True
+        m, n, q = extents(self.k)
+        least = min(m, n, q * self.k.anchor.positions if self.pixels else q)
+        few = 16 if isinstance(self.k.anchor, Convolve) else 64
+        return terms(self.k) * self.mem.schedule.strips.get(self.k.name, 1) >= LARGE and least >= few
+
+    @property
+    def pixels(self) -> bool:
+        """Is this a convolution of an image of u8, with signs?"""
+        x = self.k.anchor
+        return isinstance(x, Convolve) and x.form == "forward" and (x.a.dtype, x.b.dtype) == ("u8", "bit")
+
+    @property
+    def learns(self) -> bool:
+        """Is this a weight's gradient: a product whose terms are samples or pixels?"""
+        return getattr(self.k.anchor, "form", "") in ("tn", "weight")
+
+    @property
+    def parts(self) -> Parts | None:
+        """The ranges that this kernel's sums come in; None: one program makes a result."""
+        if not (self.learns and self.large) or any(o.row_sum for o in self.k.outputs):
+            return None
+        m, n, q = extents(self.k)
+        rows, cols = self.tensor_tile()
+        return split.parts(q, TERMS, ceil_div(m, rows) * ceil_div(n, cols), m * n)
+
+    def tensor_tile(self, rows: int = 1, cols: int = 1) -> tuple[int, int]:
+        """A tile of a product on tensor cores, of no less than so many rows and columns."""
+        m, n, _ = extents(self.k)
+        return tile(m, TENSOR_TILE[0], max(16, rows)), tile(n, TENSOR_TILE[1], max(16, cols))
 
     def product(self, q: int, most: tuple[int, int], least: int = 1) -> Product:
         """Tiles of a product of ``q`` terms."""
         (m, n), (bm0, bn0) = self.k.out_shape, self.least()
+        if parts := self.parts:
+            return Product(self.tiled(*self.tensor_tile(), "u"), q, self.names.new("y"), parts=parts)
         made = self.tiled(tile(m, most[0], max(least, bm0)), tile(n, most[1], max(least, bn0)))
         return Product(made, q, self.names.new("y"))
 
     def summed(self, template: str, p: Product, warps: int = 4, **context: Any) -> KernelText:
         """A skeleton of a product."""
         shared = {"q": p.q, "acc": p.acc, "positions": p.positions, "walk": p.walk, "head": [*p.tile.head(), *p.head]}
-        return self.text(template, p.tile, {0: p.acc}, warps=warps, **{**shared, **context})
+        shared |= {"begin": "0", "stop": str(round_up(p.q, context.get("block", 1)))}
+        if p.parts is None:
+            return self.text(template, p.tile, {0: p.acc}, warps=warps, **{**shared, **context})
+        return self.in_parts(template, p, p.parts, warps, {**shared, **context})
+
+    def in_parts(self, template: str, p: Product, parts: Parts, warps: int, context: dict[str, Any]) -> KernelText:
+        """A product whose terms come in ranges, and the kernel that adds what is made of each."""
+        kind, (m, n), (bm0, bn0) = context["type"], self.k.out_shape, self.least()
+        tiles, sums = p.tile.count, self.partial(kind)
+        which = ["part = t", "u = 0"] if tiles == 1 else [f"part = t // {tiles}", f"u = t % {tiles}"]
+        ends = [f"begin = part * {parts.size}", f"stop = tl.minimum(begin + {parts.size}, {p.q})"]
+        ok = p.tile.frame.ok(True, True)
+        kept = f"{STORE}{sums} + part * {m * n} + r * {n} + c, {p.acc}{f', mask={ok}' if ok else ''})"
+        head = [*which, *ends, *context["head"]]
+        own = {**self.shared(p.tile), **context, "head": head, "begin": "begin", "stop": "stop", "end": [kept]}
+        cols = tile(n, 128, bn0)
+        made = self.tiled(tile(m, max(1, ADDED // cols), bm0), cols)
+        rest = self.text("add_parts", made, {0: p.acc}, acc=p.acc, type=kind, parts=parts, sums_at=sums)
+        return replace(rest, first=KernelText(template, tiles * parts.count, own, warps))
+
+    def partial(self, kind: str) -> str:
+        """The pointer to partial sums of a kind."""
+        if kind not in self.partials:
+            name = self.names.new("sums_at" if kind == "float32" else "whole_sums_at")
+            self.partials[kind] = name, f"{name} = num.at(arena, {self.mem.workspace}, tl.{kind})  # partial sums"
+        return self.partials[kind][0]
 
     def number(self, e: Expr, frame: Frame, ok: str = "") -> Operand:
         """An operand as a number, where a frame stands; ``ok``: the mask of its terms."""
@@ -360,8 +430,9 @@ class Skeleton(Pointers):
     def by_dot(self, p: Product, left: Operand, right: Operand, block: int, warps: int, **context: Any) -> KernelText:
         """Whole numbers of 8 bits on tensor cores, ``block`` terms at a time."""
         values = [bare_int8(x.value, x.ok) for x in (left, right)]
-        shared = {"block": block, "ragged": bool(left.ok), "a": left, "b": right, "values": values}
-        return self.summed("contract_dot", p, warps, **{"inner": [], "offset": False, **shared, **context})
+        shared = {"block": block, "ragged": bool(left.ok or right.ok), "a": left, "b": right}
+        shared |= {"values": values, "type": "int32"}
+        return self.summed("contract_dot", p, warps, **{"inner": [], "offset": False, "there": "", **shared, **context})
 
     def by_split(self, p: Product, left: Operand, right: Operand) -> KernelText:
         """With a float, on f16 tensor cores."""
@@ -381,4 +452,5 @@ class Skeleton(Pointers):
             b=right,
             values=values,
             floats=floats,
+            type="float32",
         )

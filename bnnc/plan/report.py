@@ -32,13 +32,14 @@ NOT_COUNTED_GPU = (
 class Needs:
     """Bytes that a program needs beside the arena, at most.  ``code``: text, constants and the runtime's own data in
     memory; ``flash``: code and constants that are not in RAM, 0 where there is an operating system; ``stack``: the
-    first thread's, ``thread_stack``: each other one's.
+    first thread's, ``thread_stack``: each other one's; ``workspace``: on a GPU, partial sums.
     """
 
     code: int
     flash: int
     stack: int
     thread_stack: int
+    workspace: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,8 @@ class Report:
     """Bytes of everything a process needs. ``code``: text, constants and the runtime's own data (an upper bound,
     checked by the build); ``stack``: the main thread's bound; ``threads``: static stacks of the others, ``workers`` in
     number; ``system``: pages that the operating system maps into every process. ``device``: for a GPU, how steps are
-    launched; the total is then its memory, and ``code`` the grid's barrier and embedded constants. ``flash``: code and
+    launched; the total is then its memory, ``code`` the grid's barrier and embedded constants, and ``workspace`` room
+    for the partial sums of one kernel. ``flash``: code and
     constants where there is no operating system (at most, without samples); the total is then the RAM, ``code`` the
     runtime's variables, and ``region`` the RAM there is, if that was said. ``compiler``: whose code and stacks were
     foreseen, or why the most that is known was taken. ``largest``: bytes of an arena that a program for the target can
@@ -64,6 +66,7 @@ class Report:
     threads: int
     system: int
     device: str = ""
+    workspace: int = 0
     flash: int = 0
     region: int = 0
     workers: int = 0
@@ -88,7 +91,7 @@ class Report:
     @property
     def total(self) -> int:
         """Bytes of the process; of a GPU its memory, without an operating system the RAM."""
-        return self.arena + self.code + self.stack + self.threads + self.system
+        return self.arena + self.code + self.workspace + self.stack + self.threads + self.system
 
     @property
     def padding(self) -> int:
@@ -126,6 +129,7 @@ class Report:
             "system_bytes": self.system,
             "total_bytes": self.total,
             **({"launches": self.device} if self.device else {}),
+            **({"workspace_bytes": self.workspace} if self.workspace else {}),
             **({"flash_bytes": self.flash} if self.flash else {}),
             **({"largest_arena_bytes": self.largest} if self.too_large else {}),
         }
@@ -189,7 +193,7 @@ def totals(report: Report) -> list[str]:
         ("mapped by the system", report.system),
     )
     if report.device:
-        beside = (("barrier and constants", report.code),)
+        beside = (("barrier and constants", report.code), *((("partial sums", n),) if (n := report.workspace) else ()))
     elif report.flash:
         beside = (("other variables", report.code), ("stack", report.stack))
     rows += [f"{label:<49} {n:>9}" for label, n in beside]

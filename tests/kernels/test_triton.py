@@ -17,17 +17,19 @@ import numpy as np
 import pytest
 from checks import check_kernel, check_large, check_net, check_steps, compiled, make_large
 from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, spec
-from nets import DENSE, INTEGER, SPECIAL, TRITON_DENSE, UNFUSED
+from nets import DENSE, INTEGER, LARGE_DENSE, SPECIAL, TRITON_DENSE, UNFUSED
 from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc import rng
 from bnnc.backends.triton import compile as aot
 from bnnc.backends.triton import emit, fit
 from bnnc.backends.triton.device import Fitted, Pointer
+from bnnc.backends.triton.split import parts
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
 from bnnc.ir.ops import OPS
 from bnnc.ir.ref import Side
+from bnnc.plan.report import totals
 from bnnc.sched.anchor import Contract
 
 MNIST = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
@@ -181,13 +183,36 @@ def test_a_float_is_two_halves() -> None:
 # -- large networks --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", ["standard", "edge", "bep(group = 5)"])
-def test_large_products_use_tensor_cores_within_a_bound(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("net", LARGE_DENSE)
+def test_large_products_use_tensor_cores_within_a_bound(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_large(monkeypatch)
-    text = spec((66, 65, 70, 10), rule=rule, kind="sign" if "bep" in rule else "u8", optimizer="sgd", batch=67)
-    lib = check_large(plan(text), exact="bep" in rule)
-    if "bep" not in rule:
-        assert {"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))
+    lib = check_large(TritonLibrary(plan(LARGE_DENSE[net])))
+    assert ({"scales", "ADD"} <= set(re.findall(r"num\.(\w+)", lib.source))) == (net in ("standard", "edge"))
+
+
+@pytest.mark.parametrize("net", ["edge", "whole"])
+def test_large_sums_come_in_ranges(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of weights, of batch norm, and the largest of whole numbers; their partial sums lie where the plan has room."""
+    make_large(monkeypatch)
+    planned = plan(LARGE_DENSE[net], target="triton")
+    memory, lib = emit.device(planned.placed), TritonLibrary(planned)
+    two = {k.anchor.title for k, stages in zip(lib.train.packed.kernels, lib.stages, strict=False) if len(stages) > 1}
+    assert two == {"contract tn", "reduce_rows"}
+    assert planned.report.workspace == memory.nbytes - memory.workspace > 0
+    assert planned.report.total == memory.nbytes and f"{planned.report.workspace}" in "".join(totals(planned.report))
+    lib.memory[memory.workspace :] = 0xEE
+    check_large(lib)
+    assert (lib.memory[memory.workspace :] != 0xEE).mean() > 0.5
+
+
+def test_ranges_follow_from_the_shape() -> None:
+    """They cover all terms, are as long as each other but for the last, and no longer than makes work for a GPU."""
+    for terms, tiles in ((4194304, 2), (4194304, 18), (262144, 288), (4096, 64), (1024, 1), (1 << 20, 1)):
+        made = parts(terms, 32, tiles, 10)
+        assert made is not None and made == parts(terms, 32, tiles, 10) and made.nbytes == 40 * made.count
+        assert made.size % 32 == 0 and (made.count - 1) * made.size < terms <= made.count * made.size
+        assert made.count == 2 or 400 < made.count * tiles <= 600 or made.size == 8 * 32
+    assert parts(4096, 32, 400, 10) is None and parts(1000, 32, 1, 10) is None
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------

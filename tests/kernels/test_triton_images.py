@@ -37,12 +37,16 @@ def test_with_every_value_in_memory(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [pytest.param("bits", marks=pytest.mark.slow), "u8", "real"])
+@pytest.mark.parametrize("name", [pytest.param("bits", marks=pytest.mark.slow), "u8", "whole", "real"])
 def test_large_convolutions_use_tensor_cores_within_a_bound(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_large(monkeypatch)
-    lib = check_large(plan(LARGE_IMAGES[name]), exact=False)
-    assert ("out_dtype=tl.int32" in lib.source) == (name != "real") and "num.scales" in lib.source
+    lib = check_large(TritonLibrary(plan(LARGE_IMAGES[name])))
+    assert ("out_dtype=tl.int32" in lib.source) == (name != "real") and ("num.scales" in lib.source) == (
+        name != "whole"
+    )
     assert ("left_low, right_high" in lib.source) == (name == "real")
+    two = {k.anchor.title for k, stages in zip(lib.train.packed.kernels, lib.stages, strict=False) if len(stages) > 1}
+    assert "convolve weight" in two
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------

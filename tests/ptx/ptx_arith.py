@@ -46,6 +46,13 @@ def bfe(a: Array, first: int, n: int) -> Array:
     return (a << a.dtype.type(width - first - n)) >> a.dtype.type(width - n)
 
 
+def bfi(a: Array, b: Array, first: int, n: int) -> Array:
+    """b, with the lowest ``n`` bits of a from ``first`` on."""
+    assert n > 0 and first + n <= 32
+    mask = ((1 << n) - 1) << first
+    return (b & U32(~mask & 0xFFFFFFFF)) | ((a << U32(first)) & U32(mask))
+
+
 def prmt(a: Array, b: Array, choice: int) -> Array:
     """Four of the eight bytes of b, a; bit 3 of a choice: its sign, eight times."""
     pair = (b.astype(U64) << U64(32)) | a.astype(U64)
@@ -119,6 +126,11 @@ def shfl_idx(a: Array, lane: Array, c: int) -> Array:
 def redux_add(a: Array) -> Array:
     """The sum over each warp."""
     return np.repeat(a.reshape(-1, 32).sum(1, dtype=U32), 32)
+
+
+def redux_max(a: Array) -> Array:
+    """The largest number of each warp."""
+    return np.repeat(a.reshape(-1, 32).max(1), 32)
 
 
 # -- matrices of tensor cores; a register has four int8 or two f16 -----------------------------------------------------

@@ -57,3 +57,19 @@ class PtxLibrary(TritonLibrary):
         self.seed += 1
         self.races += run.races
         self.ran = [c.ran for c in run.ctas]
+
+
+class PtxKernels(TritonLibrary):
+    """Its kernels are launches of their own, as those of large networks are: of as many programs as there are tiles."""
+
+    def __init__(self, planned: driver.Planned, arch: int, warps: bool = False) -> None:
+        super().__init__(planned)
+        self.warps, self.seed, self.races = warps, 0, list[Race]()
+        self.images = {name: image for (name, _), image in aot.compile_text(self.source, (arch,))[2].items()}
+
+    def launch(self, name: str, grid: int, *_: Any) -> None:
+        image = self.images[name]
+        run = Launch(translated(image.ptx), self.memory, grid, shared=image.shared, warps=self.warps)
+        run.run(self.seed)
+        self.seed += 1
+        self.races += run.races

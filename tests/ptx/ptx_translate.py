@@ -54,6 +54,7 @@ TABLE = (
     ("shf.r.wrap.T", "b32", "funnel({a}, {b}, {c}, False)"),
     ("bfe.T", "u32 u64", "bfe({a}, {ib}, {ic})"),
     ("bfe.T", "s32 s64", "bfe({sa}, {ib}, {ic}).view({u})"),
+    ("bfi.T", "b32", "bfi({a}, {b}, {ic}, {id})"),
     ("popc.T", "b32", "np.bitwise_count({a}).astype(U32)"),
     ("prmt.T", "b32", "prmt({a}, {b}, {ic})"),
     ("selp.T", f"{BITWISE} {UNSIGNED} {SIGNED} f32", "np.where({pc}, {a}, {b})"),
@@ -89,6 +90,7 @@ TABLE = (
     ("shfl.sync.bfly.T", "b32", "shfl_bfly({a}, {bfly})"),
     ("shfl.sync.idx.T", "b32", "shfl_idx({a}, {b}, {ic})"),
     ("redux.sync.add.T", "s32 u32", "redux_add({a})"),
+    ("redux.sync.max.T", "s32", "redux_max({sa}).view(U32)"),
 )
 COMPARED = {
     **{f"setp.{c}.{t}": f"{{a}} {s} {{b}}" for c, s in COMPARE.items() for t in f"{BITWISE} {UNSIGNED}".split()},
@@ -121,7 +123,7 @@ class Operands:
         how, letter = name[:-1], name[-1]
         if name in ("b32", "c2"):
             return self.bits("abc".index(name[0]) + 1, 32 if name == "b32" else 2 * w)
-        k = "abc".index(letter) + 1
+        k = "abcd".index(letter) + 1
         ways: dict[str, Callable[[], str]] = {
             "": lambda: self.bits(k, w),
             "s": lambda: f"{self.bits(k, w)}.view(I{w})",
@@ -327,8 +329,8 @@ def multiply_shared(x: Instruction) -> str:
 
 
 def fence(x: Instruction) -> str:
-    """Orders what the emulator never reorders."""
-    if x.op != "fence.proxy.async.shared::cta":
+    """Orders what the emulator never reorders: a warp's lanes go on together."""
+    if x.op != "fence.proxy.async.shared::cta" and (x.op, x.args) != ("bar.warp.sync", ("-1",)):
         raise UnknownPtx(x.text)
     return ""
 
@@ -346,4 +348,5 @@ SPECIALS: dict[str, Callable[[Instruction], str]] = {
     "mma": multiply,
     "wgmma": multiply_shared,
     "fence": fence,
+    "bar": fence,
 }

@@ -115,6 +115,7 @@ def test_immediates() -> None:
     ops = [
         ("bfe.u32 %r3, %r2, 8, 4;", 15),
         ("bfe.s32 %r3, %r2, 28, 4;", ALL - 7),
+        ("bfi.b32 %r3, 0x1234U, %r2, 8, 4;", 0x8000040F),
         ("prmt.b32 %r3, %r2, 305419896, 0x5410U;", 0x56780F0F),
         ("prmt.b32 %r3, %r2, 0, 0xBBBBU;", ALL),
         ("mov.b32 %r3, 0f3F800000;", 0x3F800000),
@@ -174,6 +175,8 @@ def test_lanes_of_a_warp_exchange() -> None:
         ("shfl.sync.bfly.b32 %r3, %r1, 4, 31, -1;", [i ^ 4 for i in ids]),
         ("mov.b32 %r2, 5; shfl.sync.idx.b32 %r3, %r1, %r2, 31, -1;", [5] * N),
         ("redux.sync.add.s32 %r3, %r1, -1;", [sum(ids)] * N),
+        ("xor.b32 %r2, %r1, -2; redux.sync.max.s32 %r3, %r2, -1;", [0xFFFFFFFF] * N),
+        ("bar.warp.sync -1; mov.b32 %r3, %r1;", ids),
     ):
         launch(f"{LANES}{text}\nst.global.b32 [%rd3], %r3;", memory)
         assert memory.tolist() == want, text

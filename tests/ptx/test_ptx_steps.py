@@ -10,10 +10,10 @@ import re
 
 import numpy as np
 import pytest
-from checks import POISON
+from checks import POISON, check_large, make_large
 from helpers import assert_same, batch_of, interpreted, plan, spec
-from nets import DENSE, LATER, TRITON_DENSE, TRITON_IMAGES
-from ptx_library import PtxLibrary, compiled
+from nets import DENSE, LARGE_DENSE, LARGE_IMAGES, LATER, TRITON_DENSE, TRITON_IMAGES
+from ptx_library import PtxKernels, PtxLibrary, compiled
 from ptx_memory import Fault
 
 from bnnc.backends.triton import emit, shares
@@ -91,6 +91,27 @@ def test_steps_by_warps(net: str, arch: int) -> None:
 @pytest.mark.parametrize(("net", "arch"), [(n, (80, 90)[i % 2]) for i, n in enumerate(REST)])
 def test_steps_of_more_networks(net: str, arch: int) -> None:
     check(PtxLibrary(plan(REST[net]), arch), 1)
+
+
+@pytest.mark.parametrize(
+    ("net", "arch"),
+    [
+        ("whole", 80),
+        pytest.param("edge", 90, marks=pytest.mark.slow),
+        pytest.param("standard", 80, marks=pytest.mark.slow),
+        pytest.param("image-whole", 90, marks=pytest.mark.slow),
+        pytest.param("image-u8", 80, marks=pytest.mark.slow),
+        pytest.param("image-bits", 90, marks=pytest.mark.slow),
+        pytest.param("image-real", 80, marks=pytest.mark.slow),
+    ],
+)
+def test_kernels_of_large_networks(net: str, arch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernel by kernel: on tensor cores, in two stages; whole numbers are equal, floats within their bound."""
+    make_large(monkeypatch)
+    kind, _, name = net.rpartition("-")
+    lib = PtxKernels(plan((LARGE_IMAGES if kind else LARGE_DENSE)[name]), arch)
+    check_large(lib)
+    assert not lib.races
 
 
 # -- what is wrong is found -------------------------------------------------------------------------------------------
