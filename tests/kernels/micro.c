@@ -221,5 +221,19 @@ void NAME(noise)(const uint32_t *of, int32_t *y) {
         for (int i = 0; i < 16; i++) vst_i32(y + 16 * i + c, drawn[i], VL);
     }
 }
+
+/* Sums of `steps` rows of 2 VL numbers of 16 bits, each 192 terms' at most. */
+API void NAME(carry)(const int32_t *x, int steps, int32_t *y);
+void NAME(carry)(const int32_t *x, int steps, int32_t *y) {
+    VARRAY vw part[1], high[1], more = {0};
+    vwput(part, vbci(0), vbci(0));
+    vwput(high, vbci(0), vbci(0));
+    for (int i = 0; i < steps; i++, x += 2 * VL) {
+        vwput(&more, vld_i32(x, VL), vld_i32(x + VL, VL));
+        part[0] += more;
+        vwcarry(high, part, 1);
+    }
+    for (int h = 0; h < 2; h++) vst_i32(y + h * VL, vwexact(high, part, h), VL);
+}
 #undef EACH
 #undef NAME

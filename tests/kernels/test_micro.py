@@ -448,3 +448,15 @@ def test_noise(level: Callable[[str], Call]) -> None:
         level("noise")(np.array([seed, stream, tick, col, group], np.uint32), y)
         want = noise(seed, stream, tick, 16 * group + 16, col + 16)[16 * group :, col:]
         np.testing.assert_array_equal(y, want)
+
+
+def test_whole_sums_of_many_terms(level: Callable[[str], Call]) -> None:
+    """16 bits and what is carried beside them, up to the largest sums of either sign, neighbours' signs unlike."""
+    n, most = 2 * level("lanes")(), 192 * 127
+    rng = np.random.default_rng(0)
+    for steps in (1, 2, 7, 1000):
+        unlike = np.full((steps, n), most, np.int32) * np.where(np.arange(n) % 3 == 1, -1, 1).astype(np.int32)
+        for x in (rng.integers(-most, most + 1, (steps, n), dtype=np.int32), unlike, -unlike, np.roll(unlike, 1, 1)):
+            y = np.empty(n, np.int32)
+            level("carry")(x, steps, y)
+            np.testing.assert_array_equal(y, x.sum(0, dtype=np.int32))

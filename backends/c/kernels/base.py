@@ -20,6 +20,7 @@ from ..names import reserved
 from ..words import CTYPE
 
 SHORT = 256  # terms of at most 127 in size whose sums 16 bits hold
+CARRIED = (1 << 28) // 127  # whose sums 16 bits hold with as many beside them
 POINTER = "operand"  # and a number: a kernel's pointers, until its text is known and they get names
 
 

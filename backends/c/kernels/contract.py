@@ -18,12 +18,12 @@ from bnnc.ir.image import Geometry
 from bnnc.plan.types import WORD
 from bnnc.sched.anchor import Contract, Convolve
 
-from .base import SHORT, KernelText, Skeleton, count, lanes, of_kind, some_lanes
+from .base import CARRIED, SHORT, KernelText, Skeleton, count, lanes, of_kind, some_lanes
 from .real import real
 
 # Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
 GROUPED_ROWS = 128  # sums that signed sums of four terms are added to, beside tables of 8 KiB
-SHORT_ROWS = 256  # of whole numbers in 16 bits, which no others stand beside
+WHOLE_ROWS = 256  # of whole numbers
 OUTER_TERMS = 128  # terms whose right-hand tile, of 32 columns (16 KiB), stays in the first-level cache
 OUTER_ROWS = 64  # rows whose sums wait in the stack where there are more than OUTER_TERMS terms; 256 where none wait
 FORMS = {"nn": "forward", "nt": "back"}  # of a convolution of one pixel
@@ -113,7 +113,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
     load = pr.print([number])
     whole = number.dtype in INTEGERS
     rows, extent = (m, n) if across else (n, m)
-    block = min(SHORT_ROWS if whole and q <= SHORT else GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
+    block = min(WHOLE_ROWS if whole and q < CARRIED else GROUPED_ROWS, ceil_div(rows, LANES) * LANES)
     by_rows = packed.packing is Packing.ROWS  # word (q/32, result) against word (result, q/32)
     across_lanes = 2 * LANES if whole else LANES
     context = {
@@ -138,6 +138,7 @@ def grouped(s: Skeleton, x: Contract) -> KernelText:
         "of": of_kind(whole),
         "some": some_lanes(n, "c", 2 * LANES),
         "long": q > SHORT,
+        "high": SHORT < q < CARRIED,
         "held": False,
         "bytes": s.pointers[number.attr] if number.op == "load" and number.dtype == "i8" else "",
         "bytes_stride": n if across else q,

@@ -122,7 +122,7 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         "load": load,
         "value": pr.veci(x.a) if whole else pr.vec(x.a),
         **(
-            {"long": g.positions * q > SHORT, "held": True, "some": some_lanes(cols, "c", 2 * LANES)}
+            {"long": g.positions * q > SHORT, "high": False, "held": True, "some": some_lanes(cols, "c", 2 * LANES)}
             if whole
             else {"of": of_kind(False)}
         ),
@@ -167,5 +167,10 @@ def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
     }
     if not whole or a.dtype != "bit":
         return KernelText("convolve_weight", context | more)
-    exact = {"some": some_lanes(s.k.domain[1], "c", 2 * LANES), "long": x.b.shape[0] > SHORT, "held": False}
+    exact = {
+        "some": some_lanes(s.k.domain[1], "c", 2 * LANES),
+        "long": x.b.shape[0] > SHORT,
+        "high": False,
+        "held": False,
+    }
     return KernelText("convolve_whole_weight", context | more | exact)

@@ -29,14 +29,14 @@ VINLINE uint32_t vmovemask(vi m) {
 }
 #endif
 
-/* Bits at, at+1, ... of a word. */
+/* Bits at, at+1, ... of a word; the places of the bits are the same in each turn of a loop over rows. */
 #ifndef vbits
 #define vbits BNNC_AT_LEVEL(vbits)
 VINLINE vi vbits(uint32_t word, int at) {
-    const uint32_t w = word >> at;
     vu bit = {0};
     for (int i = 0; i < VL; i++) bit[i] = 1u << i;
-    return (vi)((w & bit) == bit);
+    bit <<= (uint32_t)at;
+    return (vi)((word & bit) == bit);
 }
 #endif
 
@@ -53,9 +53,10 @@ VINLINE void vor_bits0(uint32_t *p, vi m, int r) { vst_u32(p, vld_u32(p) | (vu)(
  * 16 columns around c and stores them from left to right. */
 VINLINE void vst_bits(uint32_t *row, int c, vi m, int n, int cols) {
     uint8_t *byte = (uint8_t *)row + c / 8;
-    const uint32_t w = vmovemask(m) & (0xffffu >> (16 - n));
+    const uint32_t w = n == VL ? vmovemask(m) : vmovemask(m) & (0xffffu >> (16 - n));
     const uint32_t later = c + VL >= cols ? 0 : 0xffu << VL << (c & 7); /* an update in place has yet to read these */
-    byte[0] = (uint8_t)((byte[0] & (((1u << (c & 7)) - 1u) | later)) | w << (c & 7));
+    const uint32_t old = VL < 8 ? byte[0] & (((1u << (c & 7)) - 1u) | later) : 0;
+    byte[0] = (uint8_t)(old | w << (c & (VL < 8 ? 7 : 0)));
     if (VL == 16) byte[1] = (uint8_t)(w >> 8);
     if (c + VL >= cols)
         for (uint8_t *end = (uint8_t *)(row + (cols + 31) / 32), *q = byte + (VL == 16 ? 2 : 1); q < end; q++) *q = 0;

@@ -30,6 +30,16 @@ VINLINE vi vwiden_i8(const int8_t *p) {
 #define vwiden_i16 BNNC_AT_LEVEL(vwiden_i16)
 VINLINE vi vwiden_i16(const int16_t *p) { return (vi)vmovl_s16(vld1_s16(p)); }
 
+#define vnarrow_i16 BNNC_AT_LEVEL(vnarrow_i16)
+VINLINE void vnarrow_i16(int16_t *p, vi v) { vst1_s16(p, vmovn_s32((int32x4_t)v)); }
+
+#define vnarrow_i8 BNNC_AT_LEVEL(vnarrow_i8)
+VINLINE void vnarrow_i8(int8_t *p, vi v) {
+    const int16x4_t half = vmovn_s32((int32x4_t)v);
+    const uint32_t four = vget_lane_u32((uint32x2_t)vmovn_s16(vcombine_s16(half, half)), 0);
+    __builtin_memcpy(p, &four, 4);
+}
+
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 VINLINE uint32_t vmovemask(vi m) {
     const uint32x4_t w = vandq_u32((uint32x4_t)m, (uint32x4_t){1, 2, 4, 8});
@@ -39,6 +49,12 @@ VINLINE uint32_t vmovemask(vi m) {
     const uint32x2_t two = vadd_u32(vget_low_u32(w), vget_high_u32(w));
     return vget_lane_u32(vpadd_u32(two, two), 0);
 #endif
+}
+
+#define vbits BNNC_AT_LEVEL(vbits)
+VINLINE vi vbits(uint32_t word, int at) {
+    const uint32x4_t bit = vshlq_u32((uint32x4_t){1, 2, 4, 8}, vdupq_n_s32(at));
+    return (vi)vtstq_u32(vdupq_n_u32(word), bit);
 }
 
 #define vpop1 BNNC_AT_LEVEL(vpop1)

@@ -5,6 +5,7 @@
 #define BNNC_WHOLE_H
 #include "bnnc_bits.h"
 #define vw BNNC_AT_LEVEL(vw)
+#define vwsigned BNNC_AT_LEVEL(vwsigned)
 #define vwput BNNC_AT_LEVEL(vwput)
 #define vwload BNNC_AT_LEVEL(vwload)
 #define vwturned BNNC_AT_LEVEL(vwturned)
@@ -12,6 +13,8 @@
 #define vwentry BNNC_AT_LEVEL(vwentry)
 #define vwhalf BNNC_AT_LEVEL(vwhalf)
 #define vwflush BNNC_AT_LEVEL(vwflush)
+#define vwcarry BNNC_AT_LEVEL(vwcarry)
+#define vwexact BNNC_AT_LEVEL(vwexact)
 #define vwpick BNNC_AT_LEVEL(vwpick)
 #define vtablew BNNC_AT_LEVEL(vtablew)
 #define vpickw BNNC_AT_LEVEL(vpickw)
@@ -23,7 +26,8 @@
 /* Numbers of 16 bits in the room of one vector: the lanes of two, one behind the other.  Without vectors both lie in a word, as
  * low + 65536 high: sums of such words are the sums of both as long as each fits 16 bits. */
 #if VL > 1
-typedef int16_t vw __attribute__((vector_size(4 * VL), aligned(2), may_alias));
+typedef uint16_t vw __attribute__((vector_size(4 * VL), aligned(2), may_alias));
+typedef int16_t vwsigned __attribute__((vector_size(4 * VL), aligned(2), may_alias));
 VINLINE void vwput(vw *p, vi low, vi high) {
     vnarrow_i16((int16_t *)p, low);
     vnarrow_i16((int16_t *)p + VL, high);
@@ -36,11 +40,11 @@ VINLINE vw vwpick(const int16_t *p, vi low, vi high) {
     return *(const vw *)(const void *)p & mask;
 }
 #else
-typedef vi vw;
-VINLINE void vwput(vw *p, vi low, vi high) { *p = low + (vi)((vu)high << 16); }
+typedef vu vw;
+VINLINE void vwput(vw *p, vi low, vi high) { *p = (vu)low + ((vu)high << 16); }
 VINLINE vi vwhalf(const vw *p, int h) {
     const vi low = (vi){(int16_t)(*p)[0]};
-    return h ? (vi)((*p - low) >> 16) : low;
+    return h ? (vi)(*p - (vu)low) >> 16 : low;
 }
 VINLINE vw vwpick(const int16_t *p, vi low, vi high) {
     vw x;
@@ -95,6 +99,33 @@ VINLINE void vwflush(vi *sum, vw *part, int n) {
         vwput(part + i, vbci(0), vbci(0));
     }
 }
+
+/* Sums of more terms go on in 16 bits, modulo 2^16, beside their multiples of 2^13: `high`, made anew after each 192 terms at most. Then
+ * a sum differs from 2^13 high by what 16 bits hold: -192 x 127 to 192 x 127 + 8191. Sums are below 2^28. */
+#if VL > 1
+VINLINE void vwcarry(vw *high, const vw *part, int n) {
+    for (int i = 0; i < n; i++) high[i] += (vw)((vwsigned)(part[i] - (high[i] << 13)) >> 13);
+}
+VINLINE vi vwexact(const vw *high, const vw *part, int h) {
+    const vi base = vwhalf(high, h) << 13;
+    return base + ((vwhalf(part, h) - base) & 0x1fff);
+}
+#else
+VINLINE void vwcarry(vw *high, const vw *part, int n) {
+    for (int i = 0; i < n; i++) {
+        const int32_t low = vwhalf(high + i, 0)[0], up = vwhalf(high + i, 1)[0];
+        const int16_t more = (int16_t)(part[i][0] - (uint32_t)low * 8192u);
+        const uint32_t rest = part[i][0] - (uint32_t)low * 8192u - (uint32_t)more; /* the other's sum, above 16 bits */
+        vwput(high + i, vbci(low + (more >> 13)), vbci(up + ((int16_t)((rest >> 16) - (uint32_t)up * 8192u) >> 13)));
+    }
+}
+VINLINE vi vwexact(const vw *high, const vw *part, int h) {
+    const int32_t low = vwhalf(high, 0)[0] * 8192, up = vwhalf(high, 1)[0] * 8192;
+    const int32_t first = low + (int32_t)(((*part)[0] - (uint32_t)low) & 0x1fffu);
+    const uint32_t rest = ((*part)[0] - (uint32_t)first) >> 16;
+    return vbci(h ? up + (int32_t)((rest - (uint32_t)up) & 0x1fffu) : first);
+}
+#endif
 
 /* Tables of signed sums of such numbers, of at most 127 in size: 64 of these may be added up. */
 VINLINE void vtablew(vw *t, vw r0, vw r1, vw r2, vw r3) {
