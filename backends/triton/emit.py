@@ -133,17 +133,19 @@ class Arranged:
 
 def arranged(ps: PackedSchedule, placed: Placed, side: Side) -> Arranged:
     """How the kernels of a schedule are shared out, and their texts."""
-    memory = _memory(ps, placed, side)
-    shares = Shares(ps.kernels, memory, [_tiles(kernel_text(k, memory)[0]) for k in ps.kernels])
+    memory, names = _memory(ps, placed, side), Names(k.name for k in ps.kernels)
+    if not memory.exact:  # a launch a kernel
+        blocks = [(strips, [[[i]] for i in range(first, end)]) for first, end, strips in _blocks(ps)]
+        return Arranged([_kernel(ps, memory, i, names) for i in range(len(ps.kernels))], blocks, set(), {})
+    shares = Shares(ps.kernels, memory, [kernel_text(k, memory)[0].tiles for k in ps.kernels])
     picks: list[Share | None] = []
     blocks = []
     for first, end, strips in _blocks(ps):
-        chosen = shares.choose(first, end) if memory.exact else [None] * (end - first)
+        chosen = shares.choose(first, end)
         blocks.append((strips, shares.phases(chosen, first)))
         picks += chosen
     given = {k.name: s for k, s in zip(ps.kernels, picks, strict=True) if s}
     memory = replace(memory, shares=given)
-    names = Names(k.name for k in ps.kernels)
     made = [_kernel(ps, memory, i, names) for i in range(len(ps.kernels))]
     chains = [chain for _, phases in blocks for phase in phases for chain in phase]
     follows = {j for chain in chains for j in shares.follow(chain, picks)}
@@ -157,11 +159,6 @@ def _blocks(ps: PackedSchedule) -> list[tuple[int, int, int]]:
         out += [(at, loop.first, 0), (loop.first, loop.last + 1, loop.parts)]
         at = loop.last + 1
     return [*out, (at, len(ps.kernels), 0)]
-
-
-def _tiles(text: KernelText) -> int:
-    """The most of a kernel's stages."""
-    return max(text.tiles, text.first.tiles if text.first else 0)
 
 
 def _kernel(ps: PackedSchedule, memory: Memory, i: int, names: Names) -> list[dict[str, Any]]:
@@ -248,14 +245,12 @@ def _phased(step: Arranged) -> list[str]:
         for phase in phases:
             shift = 0
             for chain in phase:
-                staged = any(len(step.kernels[i]) > 1 for i in chain)  # the workspace is one kernel's at a time
                 for i in chain:
-                    lines += [f"{indent}tl.debug_barrier()"] * (i in step.follows and not staged)
-                    for stage in step.kernels[i]:
-                        lines.append(f"{indent}{stage['name']}(arena, {strip}{shift})")
-                        lines += [wait] * staged
-                shift += max(stage["tiles"] for i in chain for stage in step.kernels[i])
-            lines += [wait] * (lines[-1] != wait)
+                    lines += [f"{indent}tl.debug_barrier()"] * (i in step.follows)
+                    *first, last = (f"{indent}{stage['name']}(arena, {strip}{shift})" for stage in step.kernels[i])
+                    lines += [line for stage in first for line in (stage, wait)] + [last]
+                shift += max(step.kernels[i][-1]["tiles"] for i in chain)
+            lines.append(wait)
     return lines[:-1] if lines[-1:] == ["num.grid_barrier(barrier)"] else lines
 
 

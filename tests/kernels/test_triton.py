@@ -205,6 +205,18 @@ def test_large_sums_come_in_ranges(net: str, monkeypatch: pytest.MonkeyPatch) ->
     assert (lib.memory[memory.workspace :] != 0xEE).mean() > 0.5
 
 
+def test_a_large_network_is_a_launch_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is shared out there, so no map of whose byte is whose is made: it would be larger than the arena."""
+    make_large(monkeypatch)
+    monkeypatch.delattr(emit, "Shares")
+    placed = plan(LARGE_DENSE["edge"], target="triton").placed
+    step = emit.arranged(placed.train, placed, Side.TRAIN)
+    phases = [phase for _, phases in step.blocks for phase in phases]
+    assert phases == [[[i]] for i in range(len(placed.train.kernels))] and not step.shares
+    train, evaluate = emit.entries(placed)
+    assert len(train) == sum(map(len, step.kernels)) > len(phases) and train + evaluate
+
+
 def test_ranges_follow_from_the_shape() -> None:
     """They cover all terms, are as long as each other but for the last, and no longer than makes work for a GPU."""
     for terms, tiles in ((4194304, 2), (4194304, 18), (262144, 288), (4096, 64), (1024, 1), (1 << 20, 1)):
