@@ -26,14 +26,14 @@ SECTOR, LINE = 5, 7  # bits of an address within what a cache moves, and keeps
 
 @dataclass(frozen=True)
 class Block:
-    """Instructions that run together: numbers ``first`` .. ``end - 1``; ``to``: where its last one may jump, or -1;
-    ``code``: what branches need of it, ``more``: and addresses.
+    """Instructions that run together: numbers ``first`` .. ``end - 1``; ``to``: where its last one may jump, or -1,
+    where all ``guards`` are true; ``code``: what branches need of it, ``more``: and addresses.
     """
 
     first: int
     end: int
     jump: str
-    guard: str
+    guards: tuple[str, ...]
     to: int
     arrives: bool
     past_call: bool
@@ -99,7 +99,7 @@ def slices(code: Code, starts: Sequence[int], addresses: bool = False) -> set[in
 def _needs(x: Instruction, live: set[str], addresses: bool) -> bool:
     """Is an instruction needed by those behind it?  ``live``: the registers that are, which become those before it."""
     if x.head in JUMPS:
-        live.update(r for r in (x.guard.removeprefix("!"),) if r and not r.endswith("PT"))
+        live.update(r for r in x.reads if "P" in r)
         return False
     chosen = bool(live.intersection(x.writes))
     if chosen and not x.guard and x.head != "R2P":
@@ -123,7 +123,7 @@ class Paths:
         }
         some = (x for i, x in enumerate(code.instructions) if i in more or x.head in READS)
         names = {r for x in some for r in (*x.writes, *x.reads)}
-        self.registers = names | {b.guard.removeprefix("!") for b in self.blocks.values() if b.guard}
+        self.registers = names | {g.removeprefix("!") for b in self.blocks.values() for g in b.guards}
         self.registers |= {f"P{i}" for i in range(7)}
         self.unknown: set[int] = set()  # addresses of branches that depend on what is in memory
 
@@ -139,12 +139,12 @@ class Paths:
             lines += [text] if i in chosen else []
         to = self.code.target(last) if last.head in ("BRA", "CALL") else -1
         past = any(x.head == "CALL" for x in self.code.instructions[end : max(to, end)][:24])
-        guard = last.guard if last.head in JUMPS else ""
+        guards = [g for g in (last.guard, *(last.args[:-1] if last.head == "BRA" else ())) if g]
         if last.head == "BRA" and "DIV" in last.parts:  # lanes that went apart
-            guard = "!PT"
+            guards = ["!PT"]
         code, more_code = (compile("\n".join(filter(None, t)), f"block {first}", "exec") for t in (lines, others))
         jump = last.head if last.head in JUMPS else ""
-        return Block(first, end, jump, guard, to, any(x.head in ARRIVALS for x in some), past, code, more_code)
+        return Block(first, end, jump, tuple(guards), to, any(x.head in ARRIVALS for x in some), past, code, more_code)
 
     def run(
         self, program: int, thread: int = 0, see: Callable[[int, Value, Value], None] | None = None, first: int = 0
@@ -182,14 +182,11 @@ class Paths:
             at = calls.pop() if block.jump == "RET" else block.to
 
     def _taken(self, block: Block, names: dict[str, Any]) -> bool:
-        guard = block.guard.removeprefix("!")
-        if not guard:
-            return True
-        p = names[guard]
-        if p is None:
-            self.unknown.add(self.code.instructions[block.end - 1].at)
-            return block.to > block.end and block.past_call
-        return bool(p) != block.guard.startswith("!")
+        known = {None if (p := names[g.removeprefix("!")]) is None else bool(p) != (g[0] == "!") for g in block.guards}
+        if False in known or None not in known:
+            return False not in known
+        self.unknown.add(self.code.instructions[block.end - 1].at)
+        return block.to > block.end and block.past_call
 
 
 def reads(paths: Paths, ways: Mapping[int, Iterable[int]], first: int) -> dict[int, Reads]:

@@ -53,7 +53,7 @@ class Instruction:
         n = 2 if self.head in TWO and (self.head != "R2UR" or self.args[0].startswith(("P", "UP"))) else 1
         if self.head in ("LOP3", "ULOP3") and re.fullmatch(r"U?P[T0-9]+", self.args[0]):
             n = 2
-        if self.head in ("IADD3", "UIADD3", "LEA", "ULEA", "IMAD"):  # carries, behind the result
+        if self.head in ("IADD3", "UIADD3", "LEA", "ULEA", "IMAD", "UIMAD"):  # carries, behind the result
             while re.fullmatch(r"U?P[T0-9]+", self.args[n]):
                 n += 1
         return n
@@ -73,7 +73,7 @@ class Instruction:
     @cached_property
     def reads(self) -> tuple[str, ...]:
         """Registers and predicates, its guard's among them."""
-        found = [self.guard.removeprefix("!")] if self.guard and not self.guard.endswith("PT") else []
+        found = [r for r in (self.guard.removeprefix("!"),) if r and not r.endswith("PT")]
         if self.head == "P2R":
             found += [f"P{i}" for i in range(7) if number(self.args[-1]) >> i & 1]
         for i, a in enumerate(self.args[self.split :], self.split):
@@ -114,7 +114,7 @@ class Instruction:
             return (4, 2, 4)[min(i - 1, 2)]
         if self.head.endswith("GMMA"):
             return self.width
-        return 2 if self.head == "IMAD" and {"WIDE", "HI"} & self.parts and i == self.split + 2 else 1
+        return 2 if self.head in ("IMAD", "UIMAD") and {"WIDE", "HI"} & self.parts and i == self.split + 2 else 1
 
 
 def number(text: str) -> int:

@@ -24,9 +24,9 @@ class Gpu:
     f16: float
     cache: int
     small_mma: float = 1.0
-    near: int = 33
-    hit: int = 270
-    miss: int = 600
+    near: int = 41
+    hit: int = 263
+    miss: int = 479
     barrier: float = 1.4e-6
     launch: float = 1.5e-6
     registers: int = 1 << 16
@@ -36,10 +36,10 @@ class Gpu:
 
 
 # Processors, rates, bandwidth, cache: NVIDIA's data sheets (H200; A100 80 GB, SXM), with what clock a busy one holds.
-# Cycles, the share of mma: Luo et al., "Benchmarking and dissecting the NVIDIA Hopper GPU architecture" (2024).
+# Cycles, the share of mma: Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", arXiv 2402.13499.
 # Barriers, launches: as published for cooperative groups and CUDA graphs.  None was measured here.
 H200 = Gpu("H200", 90, 132, 1.9e9, 4.8e12, 1979e12, 989e12, 50 << 20, small_mma=0.63)
-A100 = Gpu("A100", 80, 108, 1.41e9, 2.04e12, 624e12, 312e12, 40 << 20, hit=200, shared=164 << 10)
+A100 = Gpu("A100", 80, 108, 1.41e9, 2.04e12, 624e12, 312e12, 40 << 20, near=38, hit=262, miss=466, shared=164 << 10)
 
 
 @dataclass(frozen=True)
