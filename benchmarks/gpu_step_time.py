@@ -3,14 +3,16 @@
     python benchmarks/gpu_step_time.py                            # all of it, about 15 minutes on one GPU
     python benchmarks/gpu_step_time.py --only small --batch 100   # 784-256x4-10
 
+``gpu_session/`` is a short session of the most telling parts of this, and of more.
+
 Three networks, 784-256x4-10 and 784-4096x3-10 at batches of 100 and 10,000, and BinaryNet of
 ``examples/binarynet_cifar10`` at 100 and 4096; u8 pixels, Adam, rule edge; the batch lies where a step reads it, of
 bnnc and of its peers.  bnnc: a step as the plan says (one cooperative launch, or a CUDA graph of one launch a kernel);
 where it is one launch, also as a graph, and many steps a launch.
 PyTorch: eager, torch.compile, and the whole step as a CUDA graph; f32, and bf16 by autocast.  Memory is the peak of
-torch's allocator (bnnc: its one allocation).  Beside each time stands the floor that this GPU's arithmetic or memory
-sets for the network. Writes ``results/gpu_step_time.json`` and ``.md``; without a GPU it says so and ends with exit
-code 7.
+torch's allocator (bnnc: its one allocation).  Beside each time stands the floor that an H200's arithmetic or memory
+(an A100's, if the GPU is older) sets for the network.  Writes ``results/gpu_step_time.json`` and ``.md``; without a GPU
+it says so and ends with exit code 7.
 """
 
 from __future__ import annotations
@@ -36,15 +38,11 @@ from bnnc import driver
 from bnnc.backends.triton.compile import load_module
 from bnnc.backends.triton.device import Gpu
 from bnnc.backends.triton.skeleton import terms
+from bnnc.backends.triton.targets import A100, H200
 from bnnc.diag import BnncError
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
-GPUS = {
-    "H200": (4.8e12, 1979e12, 67e12),
-    "H100": (3.35e12, 1979e12, 67e12),
-    "A100": (1.6e12, 624e12, 19.5e12),
-}  # bytes, int8, f32 a s
 
 
 @dataclass(frozen=True)
@@ -197,22 +195,23 @@ def peer(network: Network, batch: int, mode: str, half: bool, steps: int) -> Tim
     return Timing(f"torch {mode} {'bf16' if half else 'f32'}", ms, torch.cuda.max_memory_allocated())
 
 
-def floors(planned: driver.Planned, gpu: str) -> dict[str, float]:
-    """Milliseconds that this GPU needs at least: forward products in int8, backward ones as f32 additions, or all state
-    read and written once."""
-    bandwidth, int8, f32 = next((v for k, v in GPUS.items() if k in gpu), GPUS["A100"])
+def floors(planned: driver.Planned) -> dict[str, float]:
+    """Milliseconds that such a GPU needs at least: forward products in int8, backward ones as f32 additions, or all
+    state read and written once.
+    """
+    about = H200 if torch.cuda.get_device_capability() >= (9, 0) else A100
     kernels = planned.placed.train.kernels
     forward, backward = (
         sum(terms(k) for k in kernels if (k.where.phase == "forward") == first) for first in (True, False)
     )
     return {
-        "arithmetic_ms": 1e3 * (2 * forward / int8 + 2 * backward / f32),
-        "memory_ms": 1e3 * 2 * planned.placed.plan.state_bytes / bandwidth,
+        "arithmetic_ms": 1e3 * (2 * forward / about.int8 + 2 * backward / about.f32),
+        "memory_ms": 1e3 * 2 * planned.placed.plan.state_bytes / about.bandwidth,
     }
 
 
 def measure(name: str, batch: int) -> dict[str, Any]:
-    network, gpu = NETS[name], torch.cuda.get_device_name()
+    network = NETS[name]
     planned = driver.plan_text(driver.Options(network.spec(batch), target="triton"))
     steps = 200 if name == "small" and batch == 100 else 20
     rows = bnnc(planned, steps)
@@ -220,7 +219,7 @@ def measure(name: str, batch: int) -> dict[str, Any]:
         peer(network, batch, mode, half, steps) for mode in ("eager", "compile", "graph") for half in (False, True)
     ]
     best = min(r.ms for r in rows if r.name.startswith("bnnc"))
-    floor = floors(planned, gpu)
+    floor = floors(planned)
     for r in rows:
         print(
             f"{name:9} {batch:6}  {r.name:20} {r.ms:9.4f} ms  {1e3 / r.ms:10.1f} steps/s  {r.nbytes / 2**20:9.1f} MiB  "

@@ -33,13 +33,21 @@ class Gpu:
     shared: int = 228 << 10  # bytes of a processor, of which a program takes 1 KiB more than it asks for
     threads: int = 2048
     programs: int = 32
+    floats: int = 32  # additions or products of f32 that a quarter of a processor begins in a cycle
+
+    @property
+    def f32(self) -> float:
+        """Operations a second, without tensor cores."""
+        return 8 * self.floats * self.processors * self.clock
 
 
 # Processors, rates, bandwidth, cache: NVIDIA's data sheets (H200; A100 80 GB, SXM), with what clock a busy one holds.
-# Cycles, the share of mma: Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture", arXiv 2402.13499.
+# Cycles, the share of mma: Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture" (2402.13499).
 # Barriers, launches: as published for cooperative groups and CUDA graphs.  None was measured here.
 H200 = Gpu("H200", 90, 132, 1.9e9, 4.8e12, 1979e12, 989e12, 50 << 20, small_mma=0.63)
-A100 = Gpu("A100", 80, 108, 1.41e9, 2.04e12, 624e12, 312e12, 40 << 20, near=38, hit=262, miss=466, shared=164 << 10)
+A100 = Gpu(
+    "A100", 80, 108, 1.41e9, 2.04e12, 624e12, 312e12, 40 << 20, near=38, hit=262, miss=466, shared=164 << 10, floats=16
+)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ def unit(x: Instruction, gpu: Gpu) -> Unit:
     if x.head.endswith("MMA") and x.head != "HFMA2":
         return _tensor(x, gpu)
     found = UNITS.get(x.head, UNIFORM if x.head.startswith("U") else ALU)
+    if found is FMA:
+        return FMA._replace(busy=32 / gpu.floats)
     if found.name == "memory unit" and x.head != "SHFL":
         wide = 4 if "128" in x.parts else 2 if "64" in x.parts else 1
         if x.head in ("LDSM", "STSM"):

@@ -525,3 +525,34 @@ def test_without_a_gpu_the_python_trainer_says_so(folder: Path) -> None:
     )
     assert done.returncode == 7 and "B0714" in done.stderr and "Traceback" not in done.stderr
     assert data.pack(str(folder / "x.npy"), str(folder / "y.npy")).n == 40
+
+
+@pytest.mark.slow  # fast: tests/unit/test_gpu_session.py
+def test_a_session_runs_dry(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From prepare.py to gpu_session.json: the program ends in the C trainer's state on the stand-in's driver, and all
+    that needs a GPU says that there is none.
+    """
+    monkeypatch.syspath_prepend(str(HERE.parents[1] / "benchmarks/gpu_session"))
+    import prepare  # noqa: PLC0415
+    import session  # noqa: PLC0415
+
+    spec_file = folder / "session.bnn"
+    spec_file.write_text(text_of("integers").replace("epochs = 2", "epochs = 1"))
+    lib = Library(plan(spec_file.read_text()))
+    net = prepare.Net(text_of("integers"), 10, "small")
+    prepare.prepare(tmp_path / "made", spec_file, {"tiny": net}, offline=True)
+    for name, value in (
+        ("LD_LIBRARY_PATH", str(folder)),
+        ("FAKE_NET", str(lib.path)),
+        ("FAKE_ARENA", str(lib.plan.arena_bytes)),
+        ("PYTHONPATH", os.pathsep.join(p for p in sys.path if p)),
+    ):
+        monkeypatch.setenv(name, value)
+    data = session.session(tmp_path / "made", tmp_path / "out")
+    assert data == json.loads((tmp_path / "out/gpu_session.json").read_text())
+    assert session.problems(data) == []
+    done, *rest = data["parts"]
+    assert done["status"] == "ok" and done["records"][0]["same_bits"]
+    assert {p["status"] for p in rest} == {"no CUDA device"}
+    made = json.loads((tmp_path / "made/session.json").read_text())["nets"]["tiny"]
+    assert made["predicted"]["us"] > 0 and made["predicted"]["kernels"]
