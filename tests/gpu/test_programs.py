@@ -18,7 +18,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import prepare
 import pytest
+import session
 from helpers import Library, plan, sequence_spec, spec
 from triton_helpers import QUICK
 
@@ -532,10 +534,6 @@ def test_a_session_runs_dry(folder: Path, tmp_path: Path, monkeypatch: pytest.Mo
     """From prepare.py to gpu_session.json: the program ends in the C trainer's state on the stand-in's driver, and all
     that needs a GPU says that there is none.
     """
-    monkeypatch.syspath_prepend(str(HERE.parents[1] / "benchmarks/gpu_session"))
-    import prepare  # noqa: PLC0415
-    import session  # noqa: PLC0415
-
     spec_file = folder / "session.bnn"
     spec_file.write_text(text_of("integers").replace("epochs = 2", "epochs = 1"))
     lib = Library(plan(spec_file.read_text()))

@@ -53,7 +53,10 @@ def counted(paths: Paths, program: int) -> Counter[str]:
     return out
 
 
-@pytest.mark.parametrize(("net", "arch", "grid"), [("edge", 90, 1), ("edge", 90, 3), ("integer", 80, 1)])
+@pytest.mark.parametrize(
+    ("net", "arch", "grid"),
+    [("edge", 90, 1), ("edge", 90, 3), pytest.param("integer", 80, 1, marks=pytest.mark.slow)],
+)
 def test_instructions_are_the_emulated_ones(net: str, arch: int, grid: int) -> None:
     """A program runs as many stores, barriers and tensor products as the emulator, to the one, and all reads but
     a few that compilers merge; in all between 0.8 and 1.6 machine instructions a PTX one.
@@ -79,6 +82,14 @@ def test_instructions_are_the_emulated_ones(net: str, arch: int, grid: int) -> N
     assert last == 1
 
 
+def test_none_for_a_cpu(tmp_path: Path) -> None:
+    path = tmp_path / "net.bnn"
+    path.write_text(TRITON_DENSE["edge"])
+    refused = CliRunner().invoke(cli, ["plan", str(path), "--time"])
+    assert refused.exit_code == 2 and "B0716" in refused.stderr
+
+
+@pytest.mark.slow
 def test_a_prediction(tmp_path: Path) -> None:
     """The command's figures belong together: parts and barriers are the kernel's, and each kernel has a row."""
     path = tmp_path / "net.bnn"
@@ -93,5 +104,3 @@ def test_a_prediction(tmp_path: Path) -> None:
         assert r["programs"] > 0 and r["instructions"] > 0 and r["nbytes"] > 0 and r["us"] > 0
         longest[r["part"]] = max(longest[r["part"]], r["us"])
     assert 0 < sum(longest.values()) <= made["us"] - made["waits_us"]
-    refused = CliRunner().invoke(cli, ["plan", str(path), "--time"])
-    assert refused.exit_code == 2 and "B0716" in refused.stderr

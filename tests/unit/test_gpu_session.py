@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 import copy
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks/gpu_session"))
-
 from figures import MACHINE, PARTS, problems
 from session import LEAST, LIMITS, WHOLE
 
