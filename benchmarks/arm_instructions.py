@@ -28,7 +28,13 @@ from bnnc.sched.anchor import Contract
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples" / "mnist_mlp"
-NETS = (("mnist_mlp", "edge"), ("mnist_mlp", "standard"), ("mnist_mlp_u8", "edge"))
+NETS = (
+    ("mnist_mlp", "edge"),
+    ("mnist_mlp", "edge(gradient = i8)"),
+    ("mnist_mlp", "edge(gradient = i8, rounding = nearest)"),
+    ("mnist_mlp", "standard"),
+    ("mnist_mlp_u8", "edge"),
+)
 SCALAR = ("-U__ARM_NEON",)
 STEPS = (1, 6)
 WIDTHS = {

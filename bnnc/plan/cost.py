@@ -20,8 +20,9 @@ LEAVES = ("load", "const", "col", "acc", "step")
 
 @dataclass(frozen=True)
 class Cost:
-    """``bits``: terms of products of bits, a u8 being 8 of them; ``signed``: a number added or subtracted by a bit;
-    ``numbers``: a number times a number, added; ``elements``: operations of expressions; ``moved``: bytes."""
+    """``bits``: terms of products of bits, a u8 being 8 of them; ``signed``: a number added or subtracted by a bit,
+    two of 8 bits being one; ``numbers``: a number times a number, added; ``elements``: operations of expressions;
+    ``moved``: bytes."""
 
     bits: int = 0
     signed: int = 0

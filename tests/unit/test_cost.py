@@ -35,6 +35,11 @@ def test_products_of_a_perceptron_are_counted_by_term() -> None:
     )
 
 
+def test_sums_of_whole_numbers_are_two_in_the_place_of_one() -> None:
+    whole = cost(MLP.format("bit[100]").replace("rule standard", "rule edge(gradient = i8)"))
+    assert whole.signed == 8 * (100 * 32 + 2 * 32 * 10) // 2 and whole.numbers == 0
+
+
 def test_convolutions_meet_every_pixel_with_every_position() -> None:
     c = cost(CONV)
     first, last = 2 * 30 * (9 * 3) * 8, 2 * 240 * 4

@@ -7,7 +7,7 @@ from dataclasses import astuple, dataclass, replace
 from math import prod
 from typing import Any, ClassVar, Self
 
-from ...ir.dtype import INTEGERS, ONE_BIT, Axis, Packing
+from ...ir.dtype import INTEGERS, ONE_BIT, Axis, Packing, ceil_div
 from ...ir.image import Geometry, geometry
 from ...ir.ops import contract_dims
 from ...ir.program import Op, Value
@@ -26,7 +26,10 @@ def _multiplied(a: Expr, b: Expr, terms: int) -> Terms:
     one_bit = {e.dtype in ONE_BIT for e in (a, b)}
     if one_bit == {True}:
         return Terms(bits=terms)
-    return Terms(signed=terms) if True in one_bit else Terms(numbers=terms)
+    if True not in one_bit:
+        return Terms(numbers=terms)
+    halves = "i8" in (a.dtype, b.dtype)  # of 16 bits: two sums in the place of one
+    return Terms(signed=ceil_div(terms, 2) if halves else terms)
 
 
 @dataclass(frozen=True)
