@@ -31,6 +31,7 @@ from ptx_translate import WARP, translate
 
 NUMBERS = {n: v for n, v in vars(ptx_arith).items() if not n.startswith("_")}
 KIND: dict[str, Any] = {"d": np.uint64, "h": np.uint16, "r": np.uint32, "p": np.bool_}
+EAGER = 0.9  # of the time a program that is eager goes first
 SPIN = 5_000  # turns in which nothing in global memory changes: the launch is stuck
 
 
@@ -153,6 +154,7 @@ class Unit:
             words[at // 4] += value[lane]
             memory.changes += 1
             if memory.silent and at == memory.silent.start:
+                self.launch.arrivals[self.cta.number, self.cta.epoch] = self.cta.phase
                 self.cta.epoch += 1
                 memory.floor = min(c.epoch for c in self.launch.ctas)
         return out
@@ -316,6 +318,7 @@ class Launch:
         self.program, self.grid, self.parameters = program, grid, list(parameters)
         self.memory = Memory("global", BASE, memory, Shadow(memory.size), barrier, floor=0)
         lanes = 32 if warps else 32 * program.kernel.warps
+        self.arrivals: dict[tuple[int, int], int] = {}  # (program, epoch) -> its phase when it came to the barrier
         self.ctas = []
         for i in range(grid):
             own = Memory(
@@ -325,13 +328,13 @@ class Launch:
             cta.units = [Unit(self, cta, w, lanes) for w in range(32 * program.kernel.warps // lanes)]
             self.ctas.append(cta)
 
-    def run(self, seed: int = 0) -> None:
-        """To the end.  Raises Fault."""
+    def run(self, seed: int = 0, eager: int = -1) -> None:
+        """To the end; ``eager``: a program that mostly goes first, and of it its first warps.  Raises Fault."""
         draw, ready = random.Random(seed), [u for c in self.ctas for u in c.units]
         turns = changes = 0
         with np.errstate(all="ignore"):
             while ready:
-                i = draw.randrange(len(ready))
+                i = self._next(ready, eager, draw)
                 ready[i], ready[-1] = ready[-1], ready[i]
                 unit = ready[-1]
                 unit.go()
@@ -343,6 +346,15 @@ class Launch:
                     raise Fault(f"deadlock: {self.program.kernel.name} goes round at {unit.at}")
         if stuck := [(u.cta.number, u.warp, u.at) for c in self.ctas for u in c.units if u.state != "ret"]:
             raise Fault(f"deadlock: programs, warps and where they wait: {stuck[:5]}")
+
+    @staticmethod
+    def _next(ready: Sequence[Unit], eager: int, draw: random.Random) -> int:
+        """Which unit goes on, by its place."""
+        if eager >= 0 and draw.random() < EAGER:
+            mine = [i for i, u in enumerate(ready) if u.cta.number == eager]
+            if mine:
+                return min(mine, key=lambda i: ready[i].warp)
+        return draw.randrange(len(ready))
 
     @staticmethod
     def _released(cta: Cta) -> list[Unit]:

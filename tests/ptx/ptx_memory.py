@@ -83,7 +83,7 @@ class Memory:
     ``silent``: words that hold what ordered programs anyway (the grid's barrier), which are no race; ``quietly``: a
     store of what is there already is none (in shared memory, where several warps hold a value and all store it).
     ``floor``: the epoch that all programs have reached; who is further has not waited for them.  ``changes`` counts
-    stores.
+    stores; ``touched``: who read or wrote anything, and when.
     """
 
     space: str
@@ -95,6 +95,7 @@ class Memory:
     floor: int = sys.maxsize
     changes: int = 0
     races: dict[tuple[str, int], Race] = field(default_factory=dict)
+    touched: set[Who] = field(default_factory=set)
 
     def offsets(self, address: np.ndarray, size: int, align: int) -> np.ndarray:
         """Where addresses are in ``data``."""
@@ -110,6 +111,8 @@ class Memory:
         return self.data[: self.data.size // size * size].view(KINDS[size])
 
     def _ordered(self, at: np.ndarray, who: Who, block: int) -> None:
+        if at.size:
+            self.touched.add(who)
         if at.size and who.epoch > self.floor:
             self._note([("before all programs came to the grid's barrier", int(at[0]))], who, block)
 

@@ -7,19 +7,25 @@ compiler made of kernels, barriers and masks.  It says nothing of time, of the d
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import spin
 from checks import POISON, check_large, make_large
-from helpers import assert_same, batch_of, interpreted, plan, spec
-from nets import DENSE, LARGE_DENSE, LARGE_IMAGES, LATER, TRITON_DENSE, TRITON_IMAGES
-from ptx_library import PtxKernels, PtxLibrary, compiled
-from ptx_memory import Fault
+from helpers import assert_equal, assert_same, batch_of, interpreted, plan, spec
+from nets import DENSE, LARGE_DENSE, LARGE_IMAGES, LATER, SMALL_STRIPS, TRITON_DENSE, TRITON_IMAGES, on
+from ptx_library import PtxKernels, PtxLibrary, alone, compiled
+from ptx_machine import Launch, Program
+from ptx_memory import BASE, Fault
+from ptx_parse import parse
+from triton_helpers import TritonLibrary
 
 from bnnc.backends.triton import emit, shares
 from bnnc.ir import interp
 from bnnc.ir.dtype import Axis
-from bnnc.ir.ref import Side
+from bnnc.ir.ref import Ref, Side
+from bnnc.plan.codec import encode
 
 SPILLS = ("groups-bits",)  # registers, in the step, which is refused (B0712)
 REST = {n: t for n, t in (DENSE | TRITON_IMAGES).items() if n not in (*LATER, *SPILLS)}
@@ -114,22 +120,102 @@ def test_kernels_of_large_networks(net: str, arch: int, monkeypatch: pytest.Monk
     assert not lib.races
 
 
+def check_kernels(lib: PtxKernels) -> None:
+    """A training step of a launch a kernel."""
+    states, inputs = interp.init_states(lib.train.program, 3), batch_of(lib.planned, 0)
+    lib.arena[:] = POISON
+    lib.set_states(states)
+    values, states = interp.step(lib.train.program, {**states, **inputs})
+    results = lib.step(lib.train, inputs)
+    assert_same(results, {role: values[v] for role, v in lib.train.program.results})
+    assert_same(lib.states(), states)
+    assert not lib.races
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("net", "arch"), [("edge", 80), ("integer", 90)])
+def test_a_launch_a_kernel(net: str, arch: int) -> None:
+    check_kernels(PtxKernels(plan(TRITON_DENSE[net]), arch))
+
+
+@pytest.mark.slow
+def test_a_launch_a_kernel_and_strip() -> None:
+    check_kernels(PtxKernels(plan(on(next(iter(SMALL_STRIPS.values())))), 90))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["edge", "integer"])
+def test_many_steps_a_launch(net: str) -> None:
+    """Three steps on samples that lie in device memory: states, losses and predictions are those of steps alone."""
+    planned, steps = plan(TRITON_DENSE[net], target="triton"), 3
+    about = emit.net_record(planned.model, planned.placed, planned.report, planned.target)
+    text = emit.module_text(planned.model, planned.placed, planned.report, about)
+    made = alone(text, "train_steps", {"arena": "*u8", "samples": "*u8", "labels": "*u8", "steps": "i32"})
+    lib = TritonLibrary(planned)
+    storage = lib.buffer[lib.train.place(Ref("x"))].storage
+    states = interp.init_states(lib.train.program, 3)
+    lib.set_states(states)
+    batches = [batch_of(planned, t) for t in range(steps)]
+    names, part = dict(lib.train.program.results), about["batch"]
+    wanted: dict[str, list[np.ndarray]] = {"loss": [], "pred": []}
+    for inputs in batches:
+        values, states = interp.step(lib.train.program, {**states, **inputs})
+        for role, rows in wanted.items():
+            rows.append(np.ascontiguousarray(values[names[role]]).view(np.int32).reshape(-1))
+    scalars = [np.array([inputs[n].reshape(-1)[:1].view(np.int32)[0] for n in about["scalars"]]) for inputs in batches]
+    given = (
+        np.frombuffer(b"".join(encode(storage, inputs["x"]) for inputs in batches), np.uint8),
+        np.concatenate([inputs["labels"].reshape(-1) for inputs in batches]),
+        np.arange(steps * part, dtype=np.int32),
+        np.concatenate(scalars).astype(np.int32),
+        *(np.zeros(steps * part, np.int32) for _ in range(2)),
+        np.zeros(steps * max(1, sum(c[3] for c in about["counters"])), np.int32),
+    )
+    at, parts = [0], [lib.memory]
+    for array in given:
+        raw = array.view(np.uint8).reshape(-1)
+        at.append(at[-1] + parts[-1].size)
+        parts.append(np.pad(raw, (0, -raw.size % 64)))
+    memory, counter = np.concatenate(parts), planned.placed.plan.arena_bytes
+    program = Program(parse(made.asm["ptx"]))
+    addresses = [*(BASE + a for a in at), steps]
+    run = Launch(program, memory, 4, addresses, made.metadata.shared, range(counter, counter + 8))
+    run.run(1)
+    lib.memory[:] = memory[: lib.memory.size]
+    assert_same(lib.states(), states)
+    for role, k in (("loss", 5), ("pred", 6)):
+        assert_equal(memory[at[k] :][: 4 * steps * part].view(np.int32), np.concatenate(wanted[role]), role)
+    assert not run.races and not memory[counter:][: emit.BARRIER_BYTES].any()
+
+
+@pytest.mark.slow
+def test_a_kernel_of_nothing_but_barriers() -> None:
+    """What a session on a GPU times (benchmarks/gpu_session): each program's word is the number of turns."""
+    programs, turns = 4, 3
+    memory = np.zeros(64 + 256 * programs, np.uint8)
+    made = alone(Path(spin.__file__).read_text(), "spin", {}, TURNS=turns)
+    run = Launch(Program(parse(made.asm["ptx"])), memory, programs, (BASE, BASE + 64), made.metadata.shared, range(8))
+    run.run(2)
+    assert memory[64:].view(np.int32)[::64].tolist() == [turns] * programs and not run.races and not memory[:64].any()
+
+
 # -- what is wrong is found -------------------------------------------------------------------------------------------
 
 
-def found(lib: PtxLibrary, text: str) -> set[str]:
+def found(lib: PtxLibrary, text: str, eager: int = -1) -> set[str]:
     """What a training step with another PTX text shows: kinds of races, wrong bits, a fault."""
     states, inputs = interp.init_states(lib.train.program, 3), batch_of(lib.planned, 0)
     lib.set_states(states)
     lib.memory[lib.plan.arena_bytes :][: emit.BARRIER_BYTES] = 0
     lib.races.clear()
     good, lib.texts["train_step"] = lib.texts["train_step"], text
+    lib.eager = eager
     try:
         lib.persistent(lib.train, inputs)
     except Fault as e:
         return {str(e)}
     finally:
-        lib.texts["train_step"] = good
+        lib.texts["train_step"], lib.eager = good, -1
     want = interp.step(lib.train.program, {**states, **inputs})[1]
     wrong = any(not np.array_equal(v, want[n], equal_nan=v.dtype.kind == "f") for n, v in lib.states().items())
     return {r.what for r in lib.races} | ({"wrong bits"} if wrong else set())
@@ -142,15 +228,26 @@ def without(text: str, which: re.Match[str]) -> str:
 WAIT = re.compile(r"(?P<read>gpu\.acquire.*?)\t@!?%p\d+ bra\s+\$\w+;\n", re.S)
 
 
+SITES = [slice(0, 1), pytest.param(slice(1, None), marks=pytest.mark.slow)]
+
+
 @pytest.mark.usefixtures("shared_out")
-def test_a_barrier_that_does_not_wait_is_found() -> None:
-    """The branch back to where the grid's counter is read again is gone, at one barrier after the other."""
+@pytest.mark.parametrize("some", SITES)
+def test_a_barrier_that_does_not_wait_is_found(some: slice) -> None:
+    """The branch back to where the grid's counter is read again is gone, at one barrier after the other: found, with a
+    program ahead of the others that touches memory behind it.  Where none does the barrier orders nothing.
+    """
     lib = PtxLibrary(plan(OWNERS, target="triton"), 90)
     text = lib.texts["train_step"]
+    assert not found(lib, text)
+    behind: dict[int, set[int]] = {}
+    for who in lib.last.memory.touched:
+        behind.setdefault(who.epoch, set()).add(who.program)
     sites = list(WAIT.finditer(text))
-    assert len(sites) >= 4 and not found(lib, text)
-    blind = [found(lib, text[: s.start()] + s["read"] + text[s.end() :]) for s in sites[:4]]
-    assert sum(map(bool, blind)) >= 3
+    assert len(sites) >= 4 and {e for _, e in lib.last.arrivals} == set(range(len(sites)))
+    for epoch, s in list(enumerate(sites, 1))[some]:
+        blind, programs = text[: s.start()] + s["read"] + text[s.end() :], sorted(behind.get(epoch, ()))
+        assert any(found(lib, blind, p) for p in programs) == bool(programs), epoch
 
 
 @pytest.mark.slow
@@ -165,14 +262,25 @@ def test_a_missing_barrier_of_a_program_is_found() -> None:
 
 
 @pytest.mark.usefixtures("shared_out")
-def test_a_missing_barrier_between_warps_is_found() -> None:
-    """The bar.sync before a program arrives at the grid's barrier is gone."""
+@pytest.mark.parametrize("some", SITES)
+def test_a_missing_barrier_between_warps_is_found(some: slice) -> None:
+    """The bar.sync before a program arrives at the grid's barrier is gone: found, with a first warp ahead of the others
+    that touch memory before it.  Where none does it orders nothing.
+    """
     lib = PtxLibrary(plan(TRITON_DENSE["edge"]), 90, grid=2, warps=True)
     text = lib.texts["train_step"]
+    assert not found(lib, text)
+    before: dict[int, set[int]] = {}
+    for who in lib.last.memory.touched:
+        if who.warp and who.phase == lib.last.arrivals.get((who.program, who.epoch), 0) - 1:
+            before.setdefault(who.epoch, set()).add(who.program)
     bars = list(re.finditer(r"\tbar\.sync \t0;\n", text))
     arrivals = [m.start() for m in re.finditer(r"atom\.global", text)]
-    last = [[b for b in bars if b.start() < a][-1] for a in arrivals[:3]]
-    assert not found(lib, text) and sum(map(bool, (found(lib, without(text, b)) for b in last))) >= 1
+    assert {e for _, e in lib.last.arrivals} == set(range(len(arrivals) - 1)) and before
+    for epoch, a in list(enumerate(arrivals[:-1]))[some]:
+        (last,) = [b for b in bars if b.start() < a][-1:]
+        programs = sorted(before.get(epoch, ()))
+        assert any(found(lib, without(text, last), p) for p in programs) == bool(programs), epoch
 
 
 @pytest.mark.slow

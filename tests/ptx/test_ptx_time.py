@@ -33,7 +33,7 @@ def library(net: str, arch: int) -> PtxLibrary:
 def emulated(lib: PtxLibrary, program: int) -> Counter[str]:
     """PTX instructions that a program ran, by kind."""
     ptx, out = translated(lib.texts["train_step"]), Counter[str]()
-    for at, n in lib.ran[program].items():
+    for at, n in lib.last.ctas[program].ran.items():
         for x in ptx.kernel.instructions[at : ptx.blocks[at].end]:
             space = x.op.split(".")[1] if x.head in ("ld", "st") else ""
             out[f"{x.head}.{space}" if space else x.head] += n
