@@ -7,11 +7,15 @@ Which matrices exist in memory, and what each is made of, for ``dense; batchnorm
     dW    X^T dY8, of which only the sign leaves the kernel
 
 The sums are exact, so their order is no part of their meaning.  All that batch norm asks of a channel are two sums and
-a maximum of whole numbers; from these it finds the least power of two that brings its result to 8 bits, and k, c and d.
+a maximum of whole numbers; from these it finds the power of two that brings its result to 8 bits, and k, c and d.
 
-How far a product is shifted must be known before its first result is stored.  So it is a state: it follows the largest
-result of the step before.  One that is 127 (and may have been cut off) makes it grow by 1, one below 64 makes it fall.
-It starts where signs that know nothing of each other would bring it.
+Gradients have long tails.  Were the largest one to fit, most would be 0 or 1 and the sign of a weight's gradient, a sum
+of many, would be that of their rounding.  So a power of two is chosen for the many, and what is larger is cut off:
+
+- How far a product is shifted must be known before its first result is stored.  So it is a state, and follows how many
+  results of the step before were large (64 and more): more than 3 in 8 make it grow by 1, less than 1 in 8 fall.  It
+  starts where signs that know nothing of each other would bring it.
+- Behind a norm half the mean of what the channels may reach fits.
 """
 
 from __future__ import annotations
@@ -67,8 +71,9 @@ def shifted(cx: Context, x: T, product: Op) -> T:
         shift = b.op("round", state, name="shift_now")
         rest = FRACTION - shift
     dx = _cut(whole + b.op("shr", _noise(cx, whole), rest), shift, "dx8")
-    top = dx.abs().max(0).max(1).named("dx_top")
-    grown = (shift + (top >= MOST).where(1, (top <= MOST // 2).where(-1, 0))).clip(0, FRACTION)
+    large, n = b.op("shr", dx.abs(), BITS - 1).sum(0).sum(1).named("dx_large"), x.shape[0] * x.shape[1]
+    step = (large >= n * 3 // 8 + 1).where(1, (large >= n // 8).where(0, -1))
+    grown = (shift + step).clip(0, FRACTION)
     phase, b.phase = b.phase, "update"
     b.update(state, grown.to("f32").named("shift_new"))
     b.phase = phase
@@ -94,14 +99,14 @@ def rounded(cx: Context, x: T) -> T:
 
 def centred(cx: Context, g: T, q: T, factor: T) -> T:
     """``f (g - mean of g - q mean of g q)`` of whole numbers g times a scale [rows, cols], of the signs q, with a
-    factor f for each channel; rounded to whole numbers times another scale.
+    factor f for each channel; rounded to whole numbers times another scale, and cut off where they leave i8.
     """
     b, (whole, scale) = cx.b, cx.factors[g.name]
     rows = float(whole.shape[0])
     mean, along = (whole.sum(0) / rows).named("mean_w"), ((whole * q).sum(0) / rows).named("mean_wq")
     top = whole.abs().max(0)
-    most = (factor.abs() * (top + mean.abs() + along.abs())).max(1).named("dy_most")
-    e = _down(cx, most)
+    most = (factor.abs() * (top + mean.abs() + along.abs())).mean(1)
+    e = _down(cx, (most / 2.0).named("dy_most"))
     up = factor * _up(cx, e)
     k, c, d = (b.op("round", x, name=n) for x, n in ((up, "k"), (up * mean, "c"), (up * along, "d")))
     units = whole * k - c - d * q

@@ -139,8 +139,9 @@ def test_an_input_gradient_is_the_shifted_exact_sum(rounding: str, layer: str) -
         error = (dx * 2**shift - sums)[uncut]
         assert (abs(error) < 1 << shift).all() if rounding == "stochastic" else (2 * abs(error) <= 1 << shift).all()
         assert (dx[~uncut] == MOST * np.sign(sums[~uncut])).all() and abs(dx).max() <= MOST
-        top = abs(dx).max()
-        assert s.new[f"{layer}.shift"][0, 0] == max(shift + (top == MOST) - (top < 64), 0)
+        large = (abs(dx) >= 64).sum()
+        change = int(large > dx.size * 3 // 8) - int(large < dx.size // 8)
+        assert s.new[f"{layer}.shift"][0, 0] == max(shift + change, 0)
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
@@ -154,9 +155,11 @@ def test_a_norm_passes_on_the_exact_gradient_to_a_step(rounding: str, layer: str
         rows = Fraction(len(g))
         want = inv * (g - g.sum(0) / rows - (g * q).sum(0) / rows * q)
         dy, scale = s.values[f"batchnorm{layer}.dy8"].astype(int), s.scale(f"batchnorm{layer}.dy8")
-        error = abs(dy * scale - want).max() / scale
+        cut = abs(dy) == MOST
+        error = abs(dy * scale - want)[~cut].max() / scale
         assert error <= (1 if rounding == "stochastic" else Fraction(1, 2)) + Fraction(200, ONE)
-        assert MOST >= abs(dy).max() >= MOST // 8, "the range is used"
+        assert (dy[cut] * want[cut] / scale >= MOST * (MOST - 1)).all()
+        assert abs(dy).max() <= MOST and abs(dy).mean() > 4 and cut.mean() < 0.25, "the range is used"
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
