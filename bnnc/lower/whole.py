@@ -9,13 +9,14 @@ Which matrices exist in memory, and what each is made of, for ``dense; batchnorm
 The sums are exact, so their order is no part of their meaning.  All that batch norm asks of a channel are two sums and
 a maximum of whole numbers; from these it finds the power of two that brings its result to 8 bits, and k, c and d.
 
-Gradients have long tails.  Were the largest one to fit, most would be 0 or 1 and the sign of a weight's gradient, a sum
-of many, would be that of their rounding.  So a power of two is chosen for the many, and what is larger is cut off:
+Gradients have long tails.  Were the largest of millions to fit, most would be 0 or 1, and the sign of a weight's
+gradient, a sum of many, would be that of their rounding; where few samples are left to learn from, the largest are all
+there is.  So the largest of some thousands fit, and the few that are larger are cut off:
 
 - How far a product is shifted must be known before its first result is stored.  So it is a state, and follows how many
-  results of the step before were large (64 and more): more than 3 in 8 make it grow by 1, less than 1 in 8 fall.  It
-  starts where signs that know nothing of each other would bring it.
-- Behind a norm half the mean of what the channels may reach fits.
+  results of the step before were large (64 and more): more than 1 in 1,024 (and 8) make it grow by 1, not 1 in 16,384
+  make it fall.  It starts where signs that know nothing of each other would bring it.
+- Behind a norm the mean of what the channels may reach fits.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def shifted(cx: Context, x: T, product: Op) -> T:
         rest = FRACTION - shift
     dx = _cut(whole + b.op("shr", _noise(cx, whole), rest), shift, "dx8")
     large, n = b.op("shr", dx.abs(), BITS - 1).sum(0).sum(1).named("dx_large"), x.shape[0] * x.shape[1]
-    step = (large >= n * 3 // 8 + 1).where(1, (large >= n // 8).where(0, -1))
+    step = (large >= n // 1024 + 9).where(1, (large <= n // 16384).where(-1, 0))
     grown = (shift + step).clip(0, FRACTION)
     phase, b.phase = b.phase, "update"
     b.update(state, grown.to("f32").named("shift_new"))
@@ -105,8 +106,8 @@ def centred(cx: Context, g: T, q: T, factor: T) -> T:
     rows = float(whole.shape[0])
     mean, along = (whole.sum(0) / rows).named("mean_w"), ((whole * q).sum(0) / rows).named("mean_wq")
     top = whole.abs().max(0)
-    most = (factor.abs() * (top + mean.abs() + along.abs())).mean(1)
-    e = _down(cx, (most / 2.0).named("dy_most"))
+    most = (factor.abs() * (top + mean.abs() + along.abs())).mean(1).named("dy_most")
+    e = _down(cx, most)
     up = factor * _up(cx, e)
     k, c, d = (b.op("round", x, name=n) for x, n in ((up, "k"), (up * mean, "c"), (up * along, "d")))
     units = whole * k - c - d * q

@@ -140,7 +140,7 @@ def test_an_input_gradient_is_the_shifted_exact_sum(rounding: str, layer: str) -
         assert (abs(error) < 1 << shift).all() if rounding == "stochastic" else (2 * abs(error) <= 1 << shift).all()
         assert (dx[~uncut] == MOST * np.sign(sums[~uncut])).all() and abs(dx).max() <= MOST
         large = (abs(dx) >= 64).sum()
-        change = int(large > dx.size * 3 // 8) - int(large < dx.size // 8)
+        change = int(large > dx.size // 1024 + 8) - int(large <= dx.size // 16384)
         assert s.new[f"{layer}.shift"][0, 0] == max(shift + change, 0)
 
 
@@ -159,7 +159,7 @@ def test_a_norm_passes_on_the_exact_gradient_to_a_step(rounding: str, layer: str
         error = abs(dy * scale - want)[~cut].max() / scale
         assert error <= (1 if rounding == "stochastic" else Fraction(1, 2)) + Fraction(200, ONE)
         assert (dy[cut] * want[cut] / scale >= MOST * (MOST - 1)).all()
-        assert abs(dy).max() <= MOST and abs(dy).mean() > 4 and cut.mean() < 0.25, "the range is used"
+        assert abs(dy).max() <= MOST and abs(dy).mean() > 4 and cut.mean() < 0.01, "the range is used"
 
 
 @pytest.mark.parametrize("rounding", ["stochastic", "nearest"])
