@@ -748,7 +748,7 @@ LARGE_IMAGES = {
     "u8": net(
         "5, 5, 3",
         f"conv 17 padding = same fill = minus; {BN}",
-        f"conv 16 padding = same fill = plus; maxpool; {BN}",
+        f"conv 32 padding = same fill = plus; maxpool; {BN}",
         batch=5,
         rule="standard",
         optimizer="sgd",
@@ -757,7 +757,7 @@ LARGE_IMAGES = {
         "5, 5, 3",
         f"conv 17 padding = same fill = minus; {BN}",
         f"conv 16 padding = same; maxpool; {BN}",
-        f"conv 35 kernel = 2 padding = same fill = plus; {BN}",
+        f"conv 64 kernel = 2 padding = same fill = plus; {BN}",
         batch=6,
         rule="edge(gradient = i8)",
         optimizer="sgd",

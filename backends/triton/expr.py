@@ -88,7 +88,8 @@ def literal(x: float) -> str:
 class Frame:
     """The index tensors and masks of a place in a skeleton; ``looped`` names the axes that a loop runs over.
     ``words``: rows and columns of a tile of whole words of 32 columns, and the text before the number of its first
-    word.
+    word.  ``aligned``: index tensors of 32 numbers that begin at a multiple of 32, and the number of the one word that
+    holds their bits.
     """
 
     row: str = "r"
@@ -97,6 +98,7 @@ class Frame:
     col_ok: str = ""
     looped: str = ""
     words: tuple[int, int, str] | None = None
+    aligned: tuple[tuple[str, str], ...] = ()
 
     def ok(self, rows: bool, cols: bool) -> str:
         """The mask of a load that varies along these axes; empty where none is needed."""
@@ -105,13 +107,22 @@ class Frame:
     def turned(self) -> Frame:
         """With rows for columns."""
         looped = self.looped.translate({ord("r"): "c", ord("c"): "r"})
-        return Frame(self.col, self.row, self.col_ok, self.row_ok, looped)
+        return Frame(self.col, self.row, self.col_ok, self.row_ok, looped, aligned=self.aligned)
+
+    def index(self, text: str) -> Index:
+        """A row or a column for a storage."""
+        return Index(text, dict(self.aligned).get(text, ""))
 
 
+@dataclass(frozen=True)
 class Index(printing.Index):
-    """As a tensor's index."""
+    """As a tensor's index; ``word``: the number of the word that all its bits are in."""
 
+    word: str = ""
     words: ClassVar[str] = "({} >> 5)"
+
+    def __floordiv__(self, n: int) -> Index:
+        return Index(self.word) if self.word else super().__floordiv__(n)
 
 
 def shared(e: Expr) -> bool:
@@ -337,7 +348,7 @@ class Printer(printing.Printer):
     def element(self, name: Ref, row: str, col: str, ok: str) -> str:
         """What a storage holds in a row and a column, where ``ok`` holds: a mask, an int32 or an f32."""
         s, p = self.storages[name], self.pointers[name]
-        at, bit = s.at(Index(row if s.shape[0] > 1 else ""), Index(col if s.shape[1] > 1 else ""))
+        at, bit = s.at(self.frame.index(row if s.shape[0] > 1 else ""), self.frame.index(col if s.shape[1] > 1 else ""))
         x = self.read(p, at.text, ok)
         if s.one_bit:
             return f"num.bit({x}, {bit})"

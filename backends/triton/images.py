@@ -31,7 +31,7 @@ from bnnc.sched.kernel import Kernel
 
 from ..printing import Printed
 from .expr import Frame, Printer, shared
-from .skeleton import TENSOR_TILE, TERMS, KernelText, Memory, Operand, Product, Skeleton, tile
+from .skeleton import TENSOR_TILE, TERMS, KernelText, Memory, Operand, Product, Skeleton, aligned, tile
 
 
 class Images(Skeleton):
@@ -197,7 +197,8 @@ class Images(Skeleton):
         signs, col_ok = x.b.dtype == "bit", p.tile.frame.col_ok
         q_ok, p_ok = ("q_ok", "p_ok") if p.q % self.at_once(signs) else ("", "")
         if self.large:
-            frames = Frame("at", "q", ok, q_ok), Frame("w", "p", col_ok, p_ok)
+            words = aligned(p.q, "q", "p")
+            frames = Frame("at", "q", ok, q_ok, aligned=words), Frame("w", "p", col_ok, p_ok, aligned=words)
         else:
             frames = self.picked("at", ok, "q", col_ok, q_ok), self.picked("w", col_ok, "q", col_ok, q_ok)
         left, right = map(self.printer, frames)

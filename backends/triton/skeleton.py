@@ -162,6 +162,13 @@ def terms(k: Kernel) -> int:
     return prod(extents(k)) * positions
 
 
+def aligned(terms: int, *names: str) -> tuple[tuple[str, str], ...]:
+    """Of a loop ``k`` over 32 terms a turn, the index tensors whose bits are in one word, and which: none where a turn
+    may end beyond the last term.
+    """
+    return () if terms % 32 else tuple((n, "(k >> 5)") for n in names)
+
+
 def bare_int8(value: str, ok: str) -> str:
     """An int8 operand, 0 where ``ok`` does not hold."""
     return f"tl.where({ok}, {value}, 0).to(tl.int8)" if ok else f"({value}).to(tl.int8)"

@@ -47,6 +47,7 @@ def test_large_convolutions_use_tensor_cores_within_a_bound(name: str, monkeypat
     assert ("left_low, right_high" in lib.source) == (name == "real")
     two = {k.anchor.title for k, stages in zip(lib.train.packed.kernels, lib.stages, strict=False) if len(stages) > 1}
     assert "convolve weight" in two
+    assert ("(k >> 5)" in lib.source) == (name in ("u8", "whole"))  # of 32 channels the bits are one load
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------
