@@ -1,7 +1,7 @@
 """emit: Placed -> the kernels of a network as one Python module of Triton functions, and what lies behind the arena.
 
-The device's memory is one block: the Plan's arena, 64 bytes of barrier words, the embedded constants, and a workspace
-for the partial sums of one kernel at a time.
+The device's memory is one block: the Plan's arena, 64 bytes of barrier words, the embedded constants, and a workspace:
+for the partial sums of one kernel at a time, or, in a step of one launch, for what is computed once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import pprint
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from typing import Any, NamedTuple
@@ -34,6 +34,8 @@ from ..c.bodies import function_name
 from ..c.emission import Emission
 from ..render import render
 from .kernels import kernel_text, partial_bytes, reorders
+from .once import MOST as MOST_ONCE
+from .once import made_once
 from .shares import Shares
 from .skeleton import LARGE, KernelText, Memory, Share, terms
 from .targets import Target
@@ -75,21 +77,31 @@ PERSISTENT = (Entry("train_step", 0, 8), Entry("eval_step", 0, 8))
 @dataclass(frozen=True)
 class Device:
     """What lies in device memory: the Plan's arena, the barrier's words at ``counter``, constants ((offset, bytes) of
-    each), from ``workspace`` on partial sums; ``nbytes`` in all.
+    each), from ``workspace`` on partial sums, or what is computed ``once`` (at which offset); ``nbytes`` in all.
+    ``steps``: both schedules, with what makes that.
     """
 
     counter: int
     constants: tuple[tuple[Ref, int, bytes], ...]
     workspace: int
+    steps: tuple[PackedSchedule, PackedSchedule]
+    once: dict[Ref, int]
     nbytes: int
 
 
 def device(placed: Placed) -> Device:
     """The layout behind the arena, which is a multiple of 64 bytes."""
     constants, at = _constants(placed)
+    if persistent(placed.packed):
+        both = [made_once(ps, int(MOST_ONCE * placed.plan.arena_bytes)) for ps in placed.packed]
+        made = zip(both, Side, strict=True)
+        once = {n.on(side): at + offset for x, side in made for n, offset in x.offsets.items()}
+        steps, nbytes = (both[0].schedule, both[1].schedule), max(x.nbytes for x in both)
+        return Device(placed.plan.arena_bytes, constants, at, steps, once, at + nbytes)
     sides = [(ps, _memory(ps, placed, side)) for ps, side in placed.packed.sides]
     partial = max(round_up(partial_bytes(k, memory), 64) for ps, memory in sides for k in ps.kernels)
-    return Device(placed.plan.arena_bytes, constants, at, at + partial)
+    steps = placed.train, placed.evaluate
+    return Device(placed.plan.arena_bytes, constants, at, steps, {}, at + partial)
 
 
 def _constants(placed: Placed) -> tuple[tuple[tuple[Ref, int, bytes], ...], int]:
@@ -107,9 +119,9 @@ def _constants(placed: Placed) -> tuple[tuple[tuple[Ref, int, bytes], ...], int]
     return tuple(out), at
 
 
-def _memory(ps: PackedSchedule, placed: Placed, side: Side) -> Memory:
+def _memory(ps: PackedSchedule, placed: Placed, side: Side, once: Mapping[Ref, int] | None = None) -> Memory:
     constants, end = _constants(placed)
-    offsets = {n: at for n, at, _ in constants} | {b.ref: b.offset for b in placed.plan.buffers}
+    offsets = {n: at for n, at, _ in constants} | {b.ref: b.offset for b in placed.plan.buffers} | dict(once or {})
     return Memory(ps, side, offsets, persistent(placed.packed), workspace=end)
 
 
@@ -131,9 +143,15 @@ class Arranged:
         return [k for stages in self.kernels for k in stages]
 
 
-def arranged(ps: PackedSchedule, placed: Placed, side: Side) -> Arranged:
+def both_arranged(placed: Placed) -> list[Arranged]:
+    """Of a training and of an evaluation step."""
+    dev = device(placed)
+    return [arranged(ps, placed, dev, side) for ps, side in zip(dev.steps, Side, strict=True)]
+
+
+def arranged(ps: PackedSchedule, placed: Placed, dev: Device, side: Side) -> Arranged:
     """How the kernels of a schedule are shared out, and their texts."""
-    memory, names = _memory(ps, placed, side), Names(k.name for k in ps.kernels)
+    memory, names = _memory(ps, placed, side, dev.once), Names(k.name for k in ps.kernels)
     if not memory.exact:  # a launch a kernel
         blocks = [(strips, [[[i]] for i in range(first, end)]) for first, end, strips in _blocks(ps)]
         return Arranged([_kernel(ps, memory, i, names) for i in range(len(ps.kernels))], blocks, set(), {})
@@ -204,7 +222,7 @@ def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
 
 def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
     """The launches of a training and of an evaluation step, in order."""
-    both = [arranged(ps, placed, side).launched for ps, side in placed.packed.sides]
+    both = [step.launched for step in both_arranged(placed)]
     train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"], k["loop"]) for k in made] for made in both)
     return train, evaluate
 
@@ -281,7 +299,7 @@ def needs(target: Target, placed: Placed, *_: Any) -> Needs:
 def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any] | None = None) -> str:
     """The Python module of all kernels and of the two persistent steps; the same input gives the same bytes.  ``net``:
     what a trainer needs to know, where the module is one."""
-    steps = [arranged(ps, placed, side) for ps, side in placed.packed.sides]
+    steps = both_arranged(placed)
     train, evaluate = (step.launched for step in steps)
     return render(
         "triton/module.py.j2",

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import keyword
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -28,7 +29,7 @@ from bnnc.plan.types import Storage
 from bnnc.sched.expr import INFIX, Expr, bare
 
 from .. import printing
-from ..printing import Variables, Words, all_const, grouped, kind, plus
+from ..printing import Printed, Variables, Words, all_const, grouped, kind, plus
 from ..render import identifiers
 
 TYPES = {
@@ -355,6 +356,39 @@ class Printer(printing.Printer):
         as_number = {"f32": "", "i32": "", "f16": ".to(tl.float32)"}.get(s.dtype, ".to(tl.int32)")
         self.loads[x + as_number] = plus(p, at.text), ok, as_number
         return x + as_number
+
+
+@dataclass(frozen=True)
+class Load:
+    """What a ``name`` stands for in a turn of a loop; ``text`` says so in the loop's variable ``turn``."""
+
+    name: str
+    text: str
+    turn: str
+
+    def at(self, turn: str) -> str:
+        """In another turn."""
+        return re.sub(rf"\b{self.turn}\b", turn, self.text)
+
+
+class Ahead(Printer):
+    """What changes with each turn of a loop over ``turn`` is loaded elsewhere: ``turns`` says by which names.  For
+    expressions that read no other rows than their own.
+    """
+
+    turn: str
+
+    def print(self, exprs: list[Expr], named: tuple[Expr, ...] = ()) -> Printed:
+        self.turns: dict[str, Load] = {}
+        return super().print(exprs, named)
+
+    def read(self, pointer: str, index: str, ok: str) -> str:
+        text = super().read(pointer, index, ok)
+        if self.turn not in re.findall(r"\w+", index):
+            return text
+        if text not in self.turns:
+            self.turns[text] = Load(self.names.new(f"{pointer.removesuffix('_at')}_in"), text, self.turn)
+        return self.turns[text].name
 
 
 def simple(text: str) -> bool:

@@ -30,12 +30,12 @@ from typing import Any
 from bnnc.diag import InternalError, error
 from bnnc.ir.dtype import INTEGERS, Axis, ceil_div, round_up
 from bnnc.sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
-from bnnc.sched.expr import bare
+from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
 from ..printing import Printed
 from . import split
-from .expr import Frame, Printer
+from .expr import Frame, Load, Printer
 from .images import Images
 from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
 from .split import Parts
@@ -45,6 +45,7 @@ COLUMNS = 128
 LANES = 32  # columns of a reduction's tile: one a thread of a warp
 WIDE = 64  # columns of a sum that are added some at a time, in large networks
 PARTS, PART_COLUMNS = 64, 16  # of partial sums: ranges that a program takes at a time, and its columns
+AHEAD, SEVERAL = 10, 2  # turns of a reduction whose loads go ahead, where there are several in each
 
 
 class Matrices(Skeleton):
@@ -68,18 +69,29 @@ class Matrices(Skeleton):
         if self.wide:
             return self.reduce_tall(x, accs) if by_rows else self.reduce_wide(x, accs)
         made = self.tiled(1, tile(cols, LANES, bn0)) if by_rows else self.tiled(tile(rows, LANES, bm0), 1)
-        pr = self.printer(replace(made.frame, looped=loop))
-        inside = pr.print([a.expr for a in x.accs], tuple(a.expr for a in x.accs if a.how != "sum"))
+        extent, frame = rows if by_rows else cols, replace(made.frame, looped=loop)
+        named = tuple(a.expr for a in x.accs if a.how != "sum")
+        pr, unroll, loads = self.printer(frame), 0, list[Load]()
+        inside = pr.print([a.expr for a in x.accs], named)
+        if self.mem.exact and extent >= 2 * AHEAD and not any(e.elsewhere() for e in x.operands):
+            ahead = self.ahead(frame, loop)
+            code = ahead.print([a.expr for a in x.accs], named)
+            if len(ahead.turns) >= SEVERAL:
+                pr, inside, loads = ahead, code, list(ahead.turns.values())
+                unroll = max((n for n in range(AHEAD // 2, AHEAD + 1) if extent % n == 0), default=AHEAD)
         return self.text(
-            "reduce",
+            "reduce_ahead" if unroll else "reduce",
             made,
             accs,
             warps=1,
             head=made.head(stays),
-            loop=loop,
-            extent=rows if by_rows else cols,
+            loop_=loop,
+            extent=extent,
             inside=inside,
             turns=[turn for i, a in enumerate(x.accs) for turn in self.step(a, accs[i], pr, loop)],
+            loads=loads,
+            unroll=unroll,
+            whole=extent // unroll * unroll if unroll else 0,
         )
 
     @property
@@ -297,10 +309,31 @@ class Matrices(Skeleton):
     def grouped(self, x: Contract) -> KernelText:
         """Sums over q of a float times a sign, the float operand along rows or columns of the tile."""
         p = self.product(x.dims[1], (32, 32))
-        a, b = zip((x.a, x.b), self.frames(x, p.tile, "q", bool(p.q % 4)), strict=True)
+        ahead = self.mem.exact and p.q > 1 and not (x.b if x.form == "tn" else x.a).elsewhere()
+        a, b = zip((x.a, x.b), self.frames(x, p.tile, "q", not ahead and bool(p.q % 4)), strict=True)
         (number, its), (sign, place) = (b, a) if x.form == "tn" else (a, b)
+        if ahead:
+            return self.by_signs(p, (number, its), (sign, place))
         left, s = self.number(number, its, "q_ok" if p.q % 4 else ""), self.printer(place).print([sign])
         return self.by_groups(p, left, Operand(sign, s, s.results[0]))
+
+    def by_signs(self, p: Product, one: tuple[Expr, Frame], other: tuple[Expr, Frame]) -> KernelText:
+        """A float times a sign, some terms of a word of signs at a time."""
+        (number, its), (sign, place) = one, other
+        left, right = self.ahead(its, "q"), self.ahead(place, "q")
+        x, s = left.print([number]), right.print([sign])
+        (word,), loads = right.turns.values(), list(left.turns.values())
+        unroll = 32 if len(loads) <= 2 else 8
+        return self.summed(
+            "contract_signs",
+            p,
+            x=Operand(number, x, left.num(number)),
+            s=Operand(sign, s, ""),
+            word=word,
+            loads=loads,
+            unroll=unroll,
+            whole=p.q // unroll * unroll,
+        )
 
     def outer(self, x: Contract) -> KernelText:
         """Two numbers, one multiply and one add a term."""

@@ -114,6 +114,13 @@ def bit(word: "Any", i: "Any") -> "Any":
 
 
 @triton.jit
+def signed(x: "Any", word: "Any", i: "Any") -> "Any":
+    """An f32 times the sign that bit i % 32 of a word is: less than 0 where that is 0."""
+    negative = (((word ^ 0xFFFFFFFF) >> (i & 31)) << 31).to(tl.int32, bitcast=True)
+    return (x.to(tl.int32, bitcast=True) ^ negative).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def funnel(low: "Any", high: "Any", first: "Any", count: "Any") -> "Any":
     """Bits first % 32 .. + count - 1 of two words, 1 <= count <= 32."""
     shift = (tl.full([], 0, tl.int32) + first & 31).to(tl.uint32)

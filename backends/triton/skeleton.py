@@ -19,7 +19,7 @@ from .. import printing
 from ..c.names import operand
 from ..printing import Pointers, Printed, Variables, plus
 from . import split
-from .expr import TYPES, Frame, Index, Printer, reserved
+from .expr import TYPES, Ahead, Frame, Index, Printer, reserved
 from .split import Parts
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
@@ -203,6 +203,12 @@ class Skeleton(Pointers):
     def printer(self, frame: Frame, accs: dict[int, str] | None = None) -> Printer:
         """Prints tiles of a frame."""
         return Printer(frame, self.names, self.mem.storages, self.pointers, accs)
+
+    def ahead(self, frame: Frame, turn: str) -> Ahead:
+        """As :meth:`printer`, of what a loop over ``turn`` loads ahead."""
+        made = Ahead(frame, self.names, self.mem.storages, self.pointers)
+        made.turn = turn
+        return made
 
     def stored(self) -> list[Storage]:
         """The storages of outputs, without sums along rows."""

@@ -32,7 +32,7 @@ NOT_COUNTED_GPU = (
 class Needs:
     """Bytes that a program needs beside the arena, at most.  ``code``: text, constants and the runtime's own data in
     memory; ``flash``: code and constants that are not in RAM, 0 where there is an operating system; ``stack``: the
-    first thread's, ``thread_stack``: each other one's; ``workspace``: on a GPU, partial sums.
+    first thread's, ``thread_stack``: each other one's; ``workspace``: on a GPU, partial sums or what is computed once.
     """
 
     code: int
@@ -193,7 +193,7 @@ def totals(report: Report) -> list[str]:
         ("mapped by the system", report.system),
     )
     if report.device:
-        beside = (("barrier and constants", report.code), *((("partial sums", n),) if (n := report.workspace) else ()))
+        beside = (("barrier and constants", report.code), *((("workspace", n),) if (n := report.workspace) else ()))
     elif report.flash:
         beside = (("other variables", report.code), ("stack", report.stack))
     rows += [f"{label:<49} {n:>9}" for label, n in beside]

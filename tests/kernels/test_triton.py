@@ -28,7 +28,6 @@ from bnnc.backends.triton.split import parts
 from bnnc.diag import BnncError
 from bnnc.ir import interp, num
 from bnnc.ir.ops import OPS
-from bnnc.ir.ref import Side
 from bnnc.plan.report import totals
 from bnnc.sched.anchor import Contract
 
@@ -78,17 +77,16 @@ def test_a_persistent_step_is_the_kernels_one_after_another(net: str) -> None:
 def test_kernels_between_two_barriers_need_no_order_but_that_of_their_chain(net: str) -> None:
     """Each phase with its chains backwards gives the same states; and fewer phases than kernels are made."""
     lib = TritonLibrary(plan(TRITON_DENSE[net]))
-    placed = lib.planned.placed
-    found = [phase for _, phases in emit.arranged(lib.train.packed, placed, Side.TRAIN).blocks for phase in phases]
-    assert sorted(i for p in found for c in p for i in c) == list(range(len(lib.train.packed.kernels)))
-    assert len(found) < len(lib.train.packed.kernels)
+    step, _ = emit.both_arranged(lib.planned.placed)
+    found = [phase for _, phases in step.blocks for phase in phases]
+    assert sorted(i for p in found for c in p for i in c) == list(range(len(step.kernels)))
+    assert len(found) < len(step.kernels)
     states, inputs = interp.init_states(lib.train.program, 3), batch_of(lib.planned, 0)
     lib.set_states(states)
     lib.load(lib.train, inputs)
     for p in found:
-        for chain in reversed(p):
-            for i in chain:
-                lib.run(i)
+        for k in (step.kernels[i][-1] for chain in reversed(p) for i in chain):
+            lib.launch(k["name"], k["tiles"])
     assert_same(lib.states(), interp.step(lib.train.program, {**states, **inputs})[1])
 
 
@@ -210,7 +208,7 @@ def test_a_large_network_is_a_launch_a_kernel(monkeypatch: pytest.MonkeyPatch) -
     make_large(monkeypatch)
     monkeypatch.delattr(emit, "Shares")
     placed = plan(LARGE_DENSE["edge"], target="triton").placed
-    step = emit.arranged(placed.train, placed, Side.TRAIN)
+    step = emit.both_arranged(placed)[0]
     phases = [phase for _, phases in step.blocks for phase in phases]
     assert phases == [[[i]] for i in range(len(placed.train.kernels))] and not step.shares
     train, evaluate = emit.entries(placed)

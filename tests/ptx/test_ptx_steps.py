@@ -24,7 +24,7 @@ from triton_helpers import TritonLibrary
 from bnnc.backends.triton import emit, shares
 from bnnc.ir import interp
 from bnnc.ir.dtype import Axis
-from bnnc.ir.ref import Ref, Side
+from bnnc.ir.ref import Ref
 from bnnc.plan.codec import encode
 
 SPILLS = ("groups-bits",)  # registers, in the step, which is refused (B0712)
@@ -58,7 +58,7 @@ def shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shares, "FEWEST", 2)
 
 
-OWNERS = spec((64, 64, 32, 10), kind="bit", batch=9)
+OWNERS = spec((64, 64, 32, 10), kind="bit", batch=21)
 
 
 @pytest.mark.parametrize(("net", "arch"), [("edge", 90), ("integer", 80)])
@@ -75,7 +75,7 @@ def test_steps_of_programs_that_own_columns() -> None:
     """A layer's kernels run without a barrier of all programs between them: of those there are fewer than half as many
     as kernels."""
     planned = plan(OWNERS, target="triton")
-    step = emit.arranged(planned.placed.train, planned.placed, Side.TRAIN)
+    step, _ = emit.both_arranged(planned.placed)
     phases = sum(len(found) for _, found in step.blocks)
     assert sum(s.axis is Axis.COLUMNS and s.width in (2, 8) for s in step.shares.values()) > 10
     assert 2 * phases < len(step.kernels)
