@@ -70,6 +70,7 @@ def test_steps(net: str, arch: int) -> None:
     check(lib, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_out")
 def test_steps_of_programs_that_own_columns() -> None:
     """A layer's kernels run without a barrier of all programs between them: of those there are fewer than half as many
@@ -102,7 +103,7 @@ def test_steps_of_more_networks(net: str, arch: int) -> None:
 @pytest.mark.parametrize(
     ("net", "arch"),
     [
-        ("whole", 80),
+        pytest.param("whole", 80, marks=pytest.mark.slow),
         pytest.param("edge", 90, marks=pytest.mark.slow),
         pytest.param("standard", 80, marks=pytest.mark.slow),
         pytest.param("image-whole", 90, marks=pytest.mark.slow),
