@@ -110,13 +110,14 @@ class Matrices(Skeleton):
             return super().parts
         if x.axis is Axis.COLUMNS or not self.wide:
             return None
-        (rows, cols), (block, columns) = self.k.domain, self.tall_tile()
-        return split.parts(rows, block, ceil_div(cols, columns), cols * len(x.accs))
+        (rows, cols), (block, _) = self.k.domain, self.tall_tile()
+        tiles = ceil_div(cols * self.strips, tile(cols * self.strips, COLUMNS))
+        return split.parts(rows, block, tiles, cols * len(x.accs))
 
     def tall_tile(self, least: int = 1) -> tuple[int, int]:
         """Rows that a program takes at a time, and its columns."""
-        columns = tile(self.k.domain[1], COLUMNS, least)
-        return TILE // columns, columns
+        cols = self.k.domain[1]
+        return TILE // tile(cols * self.strips, COLUMNS, least), tile(cols, COLUMNS, least)
 
     def reduce_tall(self, x: Reduce, accs: dict[int, str]) -> KernelText:
         """Over many rows, some of them at a time: those of a range, and then over the ranges; or all at once."""

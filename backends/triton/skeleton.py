@@ -361,7 +361,12 @@ class Skeleton(Pointers):
         m, n, q = extents(self.k)
         least = min(m, n, q * self.k.anchor.positions if self.pixels else q)
         few = 16 if isinstance(self.k.anchor, Convolve) else 64
-        return terms(self.k) * self.mem.schedule.strips.get(self.k.name, 1) >= LARGE and least >= few
+        return terms(self.k) * self.strips >= LARGE and least >= few
+
+    @property
+    def strips(self) -> int:
+        """How many strips the whole is cut into, of which this kernel sees one; sums have the order of the whole."""
+        return self.mem.schedule.strips.get(self.k.name, 1)
 
     @property
     def pixels(self) -> bool:
@@ -380,8 +385,9 @@ class Skeleton(Pointers):
         if not (self.learns and self.large) or any(o.row_sum for o in self.k.outputs):
             return None
         m, n, q = extents(self.k)
-        rows, cols = self.tensor_tile()
-        return split.parts(q, TERMS, ceil_div(m, rows) * ceil_div(n, cols), m * n)
+        whole = n * self.strips
+        rows, cols = tile(m, TENSOR_TILE[0], 16), tile(whole, TENSOR_TILE[1], 16)
+        return split.parts(q, TERMS, ceil_div(m, rows) * ceil_div(whole, cols), m * n)
 
     def tensor_tile(self, rows: int = 1, cols: int = 1) -> tuple[int, int]:
         """A tile of a product on tensor cores, of no less than so many rows and columns."""
