@@ -91,4 +91,4 @@ def test_the_least_that_the_process_of_an_mlp_needs() -> None:
     read = sum(plan.named[n].nbytes for n in ("x", *(f"sign{i}.out" for i in range(1, 5))))
     assert sum(program.value[s.name].shape[0] * program.value[s.name].shape[1] for s in program.trained) > 399_000
     assert without + read > 1.10 * MIB
-    assert p.report.total <= 1.20 * MIB
+    assert p.report.total <= 1.21 * MIB
