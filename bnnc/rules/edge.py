@@ -107,8 +107,8 @@ rules.add(
             "dX in f16; weights and optimiser state in `state`\n"
             "batch norm keeps sgn(a) in place of a   (batchnorm bnn)\n"
             "gradient = i8   dX, dY: whole numbers up to 127 times 2^e; products are exact\n"
-            "                e of dX follows the step before: of its dX 1 in 16384 to 1 in 1024 are 64 and more;\n"
-            "                what is larger than 127 is cut off\n"
+            "                e of dX follows the step before, where at most 1 in 1024\n"
+            "                is 64 and more; what is larger than 127 is cut off\n"
             "                sums of branches, overlapping pools, real weights: f16\n"
             "state = i8: a latent weight is (q + 1/2) clip_at / 512, q = -128 .. 127,\n"
             "its first moment q c / 127, c = 1 / sqrt(fan-in), both rounded at random",

@@ -61,7 +61,7 @@ def shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
 OWNERS = spec((64, 64, 32, 10), kind="bit", batch=21)
 
 
-@pytest.mark.parametrize(("net", "arch"), [("edge", 90), ("integer", 80)])
+@pytest.mark.parametrize(("net", "arch"), [("edge", 90), pytest.param("integer", 80, marks=pytest.mark.slow)])
 def test_steps(net: str, arch: int) -> None:
     """By programs, then by warps."""
     lib = PtxLibrary(plan(TRITON_DENSE[net]), arch)
@@ -232,9 +232,9 @@ WAIT = re.compile(r"(?P<read>gpu\.acquire.*?)\t@!?%p\d+ bra\s+\$\w+;\n", re.S)
 SITES = [slice(0, 1), pytest.param(slice(1, None), marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("shared_out")
-@pytest.mark.parametrize("some", SITES)
-def test_a_barrier_that_does_not_wait_is_found(some: slice) -> None:
+def test_a_barrier_that_does_not_wait_is_found() -> None:
     """The branch back to where the grid's counter is read again is gone, at one barrier after the other: found, with a
     program ahead of the others that touches memory behind it.  Where none does the barrier orders nothing.
     """
@@ -246,7 +246,7 @@ def test_a_barrier_that_does_not_wait_is_found(some: slice) -> None:
         behind.setdefault(who.epoch, set()).add(who.program)
     sites = list(WAIT.finditer(text))
     assert len(sites) >= 4 and {e for _, e in lib.last.arrivals} == set(range(len(sites)))
-    for epoch, s in list(enumerate(sites, 1))[some]:
+    for epoch, s in enumerate(sites, 1):
         blind, programs = text[: s.start()] + s["read"] + text[s.end() :], sorted(behind.get(epoch, ()))
         assert any(found(lib, blind, p) for p in programs) == bool(programs), epoch
 
