@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from triton_helpers import QUICK
 
 from bnnc import data, driver, knobs
 from bnnc.backends import select
+from bnnc.backends.c.targets import find_target
 from bnnc.backends.triton import checkpoint, emit, host
 from bnnc.data import tensors
 from bnnc.diag import BnncError
@@ -117,7 +119,8 @@ def run(
     """A program with the stand-in's driver, or the Python trainer in the interpreter."""
     more = {"LD_LIBRARY_PATH": str(folder), **env}
     if net:
-        lib = Library(plan(text_of(net)))
+        # the C kernels on the arena of the GPU's plan, whose places and order are its own
+        lib = Library(replace(plan(text_of(net), target="cuda"), target=find_target("host")))
         more |= {"FAKE_NET": str(lib.path), "FAKE_ARENA": str(lib.plan.arena_bytes)}
     argv = [str(program)]
     if program.name.endswith("triton"):
