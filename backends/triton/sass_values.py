@@ -355,8 +355,9 @@ def _unpack(w: Writer, x: Instruction) -> str:
 
 
 def _limit(w: Writer, x: Instruction) -> str:
-    a, b, p = w.sources(x)[:3]
-    sign = int("U32" not in x.parts)
+    """Of two numbers, of which the first may be a sum, the smaller one, or the larger."""
+    *some, b, p = w.sources(x)
+    a, sign = f"low(add({', '.join(some)}))", int("U32" not in x.parts)
     return w.results(x, f"choose(least({sign}, {a}, {b}), most({sign}, {a}, {b}), {p})")
 
 
@@ -381,6 +382,7 @@ ROWS: dict[str, Callable[[Writer, Instruction], str]] = {
     "IABS": lambda w, x: w.results(x, f"size({w.sources(x)[0]})"),
     "IMNMX": _limit,
     "VIMNMX": _limit,
+    "VIADDMNMX": _limit,
     "MUFU": lambda w, x: w.results(x, f"inverse({w.sources(x)[0]})") if "RCP" in x.parts else "",
     "HFMA2": _halves,
     "CS2R": lambda w, x: "; ".join(f"{r} = 0" for r in x.writes) if x.args[1] == "SRZ" else "",

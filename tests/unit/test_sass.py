@@ -50,6 +50,23 @@ def test_loops_turn_as_often_as_constants_and_the_grid_say(program: int, program
     assert instructions(TILES, program, programs)["LDG"] == 7 * tiles
 
 
+@pytest.mark.parametrize(("begin", "turns"), [(0, 3), (60, 3), (80, 2), (96, 1)])
+def test_a_range_ends_where_it_or_the_whole_does(begin: int, turns: int) -> None:
+    """A loop from ``begin`` to the smaller one of ``begin`` + 30 and 100, ten a turn."""
+    text = f"""
+k:
+        /*0000*/                   MOV R0, {begin:#x} ;
+        /*0010*/                   VIADDMNMX R1, R0, 0x1e, 0x64, PT ;
+.L_turn:
+        /*0020*/                   LDG.E R4, desc[UR6][R2.64] ;
+        /*0030*/                   VIADD R0, R0, 0xa ;
+        /*0040*/                   ISETP.GE.AND P0, PT, R0, R1, PT ;
+        /*0050*/              @!P0 BRA `(.L_turn) ;
+        /*0060*/                   EXIT ;
+"""
+    assert instructions(text, 0, 1)["LDG"] == turns
+
+
 @pytest.mark.parametrize(("a", "b"), [(100, 7), (131, 132), (5, 5), (1 << 20, 3)])
 def test_a_division_is_computed(a: int, b: int) -> None:
     """As compilers write it, by a reciprocal that is put right; then as many turns as the remainder says."""
