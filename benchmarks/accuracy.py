@@ -26,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,13 @@ class Task:
 
 WHOLE = tuple(
     (rule, "adam(lr = 1e-3, v = elide)")
-    for rule in ("edge", "edge(gradient = i8)", "edge(state = i8)", "edge(gradient = i8, state = i8)")
+    for rule in (
+        "edge",
+        "edge(gradient = i8)",
+        "edge(gradient = i8, rounding = nearest)",
+        "edge(state = i8)",
+        "edge(gradient = i8, state = i8)",
+    )
 )
 TASKS = {
     "mlp": Task(
@@ -165,20 +172,23 @@ def main() -> None:
     args.add_argument("--data", type=Path, required=True)
     args.add_argument("--epochs", type=int, help="default: 50 of MNIST, 15 of CIFAR-10")
     args.add_argument("--seeds", type=int, default=1)
+    args.add_argument("--jobs", type=int, default=1, help="runs at a time; each has one thread")
     args.add_argument("--out", type=Path, help="folder for the results (default: a new one, accuracy-N)")
     a = args.parse_args()
     a.out = a.out or new_folder()
     task, file = TASKS[a.network], a.out / ("accuracy" if a.network == "mlp" else f"accuracy_{a.network}")
-    epochs, results = a.epochs or task.epochs, []
-    for rule, optimizer in task.runs:
-        for seed in range(1, a.seeds + 1):
-            results.append(train(task, rule, optimizer, seed, epochs, a.data))
-            print(results[-1], file=sys.stderr)
+    epochs = a.epochs or task.epochs
+    runs = [(task, *run, seed, epochs, a.data) for run in task.runs for seed in range(1, a.seeds + 1)]
+    results = []
+    with ThreadPoolExecutor(a.jobs) as pool:
+        for result in pool.map(lambda run: train(*run), runs):
+            results.append(result)
+            print(result, file=sys.stderr, flush=True)
     a.out.mkdir(parents=True, exist_ok=True)
     about = {
         "command": (
             f"python benchmarks/accuracy.py --network {a.network} --data {a.data.name} --epochs {epochs} --seeds"
-            f" {a.seeds}"
+            f" {a.seeds}{f' --jobs {a.jobs}' if a.jobs > 1 else ''}"
         ),
         "version": bnnc.__version__,
         "machine": platform.machine(),

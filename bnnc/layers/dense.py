@@ -135,10 +135,10 @@ def backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     dx = None
     if wanted:
         wb = w.sign() if w.dtype == "bit" else w.sign().named("wb_back")
-        dx = cx.b.op("contract", dy, wb, form="nt", name="dx", **limits(scale))
+        dx = cx.b.op("contract", dy, wb, form="nt", name="dx", **limits(cx, dy, scale))
         dx = cx.rule.on_grad(cx, cx.times(dx, scale))
     affine = dict(region.static).get("affine")
-    right, scale, also = for_weight(x, dy, scale)
+    right, also = for_weight(cx, x, dy, scale)
     ones = right.sum(0) * affine[1] if affine else None  # the gradient through the input's shift
     dw = cx.b.op("contract", x, right, form="tn", name="dw", **also)
     if affine:

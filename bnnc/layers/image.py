@@ -127,9 +127,9 @@ def conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     dx = None
     if wanted:
         signs = _signs(x, w, "wb_back") if scale is None or w.dtype == "bit" else w.sign().named("wb_back")
-        dx = cx.b.op("convolve_back", dy, signs, name="dx", **attrs, **limits(scale))
+        dx = cx.b.op("convolve_back", dy, signs, name="dx", **attrs, **limits(cx, dy, scale))
         dx = cx.rule.on_grad(cx, cx.times(dx, scale))
-    right, scale, also = for_weight(x, dy, scale)
+    right, also = for_weight(cx, x, dy, scale)
     dw, unit = cx.b.op("convolve_weight", x, right, name="dw", **attrs, **also), 1.0 / 255.0
     if x.dtype == "u8":
         dw, scale = (dw * unit, None) if scale is None else (dw, scale * unit)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from ..ir.program import Region, T
 from ..lower.context import Context
-from ..lower.whole import centred
+from ..lower.whole import MOST, centred, fitting
 from ..model import Layer, TensorType
 from ..registry import About, LayerDef, Param, layers
 
@@ -93,7 +93,16 @@ def whole_backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     if region.layer["scale"]:
         cx.wgrad(f"{name}.gamma", cx.over_rows(cx.each(g, lambda x: x * q)) / loss)
         factor = factor * cx.b[f"{name}.gamma"]
-    return centred(cx, g, q, factor) if wanted else None
+    if not wanted:
+        return None
+    return centred(cx, g, q, factor, _most(cx, region.inputs[0]))
+
+
+def _most(cx: Context, y: str) -> int:
+    """The largest size of whole numbers that the layer which made y finds its weight's gradient with."""
+    regions = (*cx.b.base.regions, *cx.regions)
+    makers = [r for r in regions if r.output == y and dict(r.layer.args.args).get("weights") == "binary"]
+    return min((fitting(cx.b[r.inputs[0]], cx.b[y].shape[0]) for r in makers), default=MOST)
 
 
 layers.add(

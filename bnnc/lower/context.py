@@ -60,6 +60,7 @@ class Context:
     regions: list[Region] = field(default_factory=list)
     grads: dict[str, list[T]] = field(default_factory=dict)  # value -> what was sent to it and is not yet taken
     factors: dict[str, tuple[T, T]] = field(default_factory=dict)  # gradient -> whole numbers, and times which [1, 1]
+    sizes: dict[str, int] = field(default_factory=dict)  # of whole numbers that are smaller than others: the largest
     param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)  # parameter -> gradient, its unit
     # of a second pass, which has the states of the first
     rows: int = 0  # what it sees at once, where that is not a batch or a part of it

@@ -44,9 +44,9 @@ def _noise(cx: Context, x: T) -> T | int:
     return cx.noise(x.shape, stream)
 
 
-def _cut(x: T, shift: T | int, name: str) -> T:
-    """x [rows, cols] shifted down, as i8."""
-    return x.b.op("shr", x, shift).clip(-MOST, MOST).to("i8").named(name)
+def _cut(x: T, shift: T | int, name: str, most: int = MOST) -> T:
+    """x [rows, cols] shifted down, as i8 of at most this size."""
+    return x.b.op("shr", x, shift).clip(-most, most).to("i8").named(name)
 
 
 def product_of(cx: Context, g: T) -> Op | None:
@@ -81,9 +81,10 @@ def shifted(cx: Context, x: T, product: Op) -> T:
     return cx.times(dx, scale * b.op("pow2", shift))
 
 
-def _down(cx: Context, most: T) -> T:
-    """The least e that brings numbers of at most this size [1, 1] to at most MOST when they are divided by 2**e."""
-    return cx.b.op("exponent", most * (128.0 / MOST)) - BITS
+def _down(cx: Context, size: T, most: int = MOST) -> T:
+    """The least e that brings numbers of at most this size [1, 1] to at most ``most`` when they are divided by 2**e."""
+    bits = most.bit_length()
+    return cx.b.op("exponent", size * (2.0**bits / most)) - bits
 
 
 def _up(cx: Context, e: T) -> T:
@@ -98,20 +99,27 @@ def rounded(cx: Context, x: T) -> T:
     return cx.times(_cut(units + _noise(cx, x), FRACTION, "dy8"), cx.b.op("pow2", e))
 
 
-def centred(cx: Context, g: T, q: T, factor: T) -> T:
+def fitting(x: T, rows: int) -> int:
+    """The largest size of whole numbers [rows, ..] whose products with x, summed over rows, fit 32 bits."""
+    return min(MOST, (2**31 - 1) // (rows * (255 if x.dtype == "u8" else 1)))
+
+
+def centred(cx: Context, g: T, q: T, factor: T, most: int = MOST) -> T:
     """``f (g - mean of g - q mean of g q)`` of whole numbers g times a scale [rows, cols], of the signs q, with a
-    factor f for each channel; rounded to whole numbers times another scale, and cut off where they leave i8.
+    factor f for each channel; rounded to whole numbers times another scale, and cut off where they leave +-``most``.
     """
     b, (whole, scale) = cx.b, cx.factors[g.name]
     rows = float(whole.shape[0])
     mean, along = (whole.sum(0) / rows).named("mean_w"), ((whole * q).sum(0) / rows).named("mean_wq")
     top = whole.abs().max(0)
-    most = (factor.abs() * (top + mean.abs() + along.abs())).mean(1).named("dy_most")
-    e = _down(cx, most)
+    size = (factor.abs() * (top + mean.abs() + along.abs())).mean(1).named("dy_most")
+    e = _down(cx, size, most)
     up = factor * _up(cx, e)
     k, c, d = (b.op("round", x, name=n) for x, n in ((up, "k"), (up * mean, "c"), (up * along, "d")))
     units = whole * k - c - d * q
-    return cx.times(_cut(units + _noise(cx, units), FRACTION, "dy8"), scale * b.op("pow2", e))
+    dy = _cut(units + _noise(cx, units), FRACTION, "dy8", most)
+    cx.sizes[dy.name] = most
+    return cx.times(dy, scale * b.op("pow2", e))
 
 
 def operand(cx: Context, dy: T) -> tuple[T, T | None]:
@@ -122,21 +130,16 @@ def operand(cx: Context, dy: T) -> tuple[T, T | None]:
     return whole.to("i8"), scale
 
 
-def limits(scale: T | None, most: int = MOST) -> dict[str, int]:
-    """The attributes of a product that reads whole numbers of this scale: their largest size."""
-    return {} if scale is None else {"most": most}
+def limits(cx: Context, dy: T, scale: T | None) -> dict[str, int]:
+    """The attributes of a product that reads dy, whole numbers of this scale: their largest size."""
+    return {} if scale is None else {"most": cx.sizes.get(dy.name, MOST)}
 
 
-def for_weight(x: T, dy: T, scale: T | None) -> tuple[T, T | None, dict[str, int]]:
-    """What a weight's gradient reads beside x [rows, ..]: the operand ``dy``, its scale, attributes of the product.
-    Whole numbers lose bits where the sums over all rows would not fit 32 bits, and meet real numbers as such.
+def for_weight(cx: Context, x: T, dy: T, scale: T | None) -> tuple[T, dict[str, int]]:
+    """What a weight's gradient reads beside x [rows, ..]: the operand ``dy``, attributes of the product.  Whole numbers
+    are read as real ones where x is real, or the sums over all rows would not fit 32 bits.
     """
-    if scale is None or x.dtype not in ("bit", "u8"):
-        return (dy if scale is None else dy.to("f32")), scale, {}
-    most, cut = MOST, 0
-    while dy.shape[0] * (255 if x.dtype == "u8" else 1) * most > 2**31 - 1:
-        cut += 1
-        most = (MOST + (1 << (cut - 1))) >> cut
-    if cut:
-        dy, scale = dy.b.op("shr", dy + (1 << (cut - 1)), cut).to("i8"), scale * 2.0**cut
-    return dy, scale, limits(scale, most)
+    also = limits(cx, dy, scale)
+    if scale is None or (x.dtype in ("bit", "u8") and also["most"] <= fitting(x, dy.shape[0])):
+        return dy, also
+    return dy.to("f32"), {}
