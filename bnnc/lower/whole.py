@@ -17,6 +17,10 @@ there is.  So the largest of some thousands fit, and the few that are larger are
   results of the step before were large (64 and more): more than 1 in 1,024 (and 8) make it grow by 1, not 1 in 16,384
   make it fall.  It starts where signs that know nothing of each other would bring it.
 - Behind a norm the mean of what the channels may reach fits.
+
+Only signs of weights' gradients leave, so what leans to one side, however little, is all that a sum over many rows
+shows.  So nothing is rounded twice: where a sum of bytes times 8 bits over all pixels would not fit 32 bits, dY8 has
+fewer bits from the start (``fitting``).
 """
 
 from __future__ import annotations

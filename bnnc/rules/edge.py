@@ -86,7 +86,8 @@ rules.add(
                 "rounding",
                 "name",
                 "stochastic",
-                "how i8 gradients are rounded: at random, right on average, or to the nearest",
+                "how i8 gradients are rounded: at random, right on average, or to the nearest (faster, and"
+                " learns less from images)",
                 ("stochastic", "nearest"),
             ),
         ),
@@ -109,6 +110,7 @@ rules.add(
             "gradient = i8   dX, dY: whole numbers up to 127 times 2^e; products are exact\n"
             "                e of dX follows the step before, where at most 1 in 1024\n"
             "                is 64 and more; what is larger than 127 is cut off\n"
+            "                (in front of data in bytes: what sums in 32 bits hold)\n"
             "                sums of branches, overlapping pools, real weights: f16\n"
             "state = i8: a latent weight is (q + 1/2) clip_at / 512, q = -128 .. 127,\n"
             "its first moment q c / 127, c = 1 / sqrt(fan-in), both rounded at random",

@@ -196,7 +196,7 @@ train { batch = 20; optimizer = adam; }
 
 
 def test_sums_over_many_pixels_fit_without_bias() -> None:
-    """255 * 127 * 72,000 would not fit 32 bits: entries are smaller, and right on average.  (Signs of weights' gradients
+    """255 * 127 * 72,000 would not fit 32 bits: entries are smaller, and right on average.  (Gradients of weights
     that lean to one side by a quarter of a step cost images five points of a hundred.)
     """
     planned = plan(IMAGES)
