@@ -205,15 +205,24 @@ class Unit:
             at = rows[:, :, None] + 2 * np.arange(8)
             self.cta.shared.store(at.reshape(-1), 2, m.reshape(-1), self.who, self.at)
 
-    def _tile(self, descriptor: Array, rows: int, kind: type) -> Array:
-        """A K-major matrix [warps, rows, 32 bytes] that descriptors name, with its swizzle."""
+    def _tile(self, descriptor: Array, rows: int, kind: type, turned: bool = False) -> Array:
+        """A matrix [warps, rows, 32 bytes] that descriptors name, with its swizzle; ``turned``: whose columns are in
+        memory side by side, of f16: 8 of them, ``width`` bytes long, are a piece, with others behind them and beside.
+        """
         out = []
         for d in map(int, np.broadcast_to(descriptor, self.lanes)[::32]):
             width = {1: 128, 2: 64, 3: 32}.get(d >> 62)
             if width is None or d >> 49 & 7:
                 raise UnknownPtx(f"wgmma descriptor {d:x}")
-            r, k = np.arange(rows)[:, None], np.arange(32)[None, :]
-            at = ((d & 0x3FFF) << 4) + r // 8 * ((d >> 32 & 0x3FFF) << 4) + r % 8 * width + k
+            (start, beside, behind), r, k = (
+                ((d >> n & 0x3FFF) << 4 for n in (0, 16, 32)),
+                np.arange(rows)[:, None],
+                np.arange(32)[None, :],
+            )
+            at = start + r // 8 * behind + r % 8 * width + k
+            if turned:
+                r, k = 2 * r + k % 2, k // 2
+                at = start + r // width * beside + r % width + k // 8 * behind + k % 8 * width
             at ^= at >> 3 & (width // 16 - 1) << 4
             memory = self.cta.shared
             memory.offsets(at.reshape(-1), 1, 1)
@@ -221,14 +230,16 @@ class Unit:
             out.append(memory.data[at].view(kind))
         return np.stack(out)
 
-    def wgmma(self, sums: list[Array], a: Any, b: Array, keep: Any, n: int, kind: type) -> list[Array]:
-        """64 x n sums by four warps: 16 rows each."""
+    def wgmma(
+        self, sums: list[Array], a: Any, b: Array, keep: Any, n: int, kind: type, turned: list[int]
+    ) -> list[Array]:
+        """64 x n sums by four warps: 16 rows each.  ``turned``: which of the operands in shared memory are."""
         wide, result = (I32, I32) if kind == I8 else (np.float64, F32)
-        right = self._tile(b, n, kind).transpose(0, 2, 1)
+        right = self._tile(b, n, kind, bool(turned[-1])).transpose(0, 2, 1)
         if isinstance(a, list):
             left = rows16(a, kind)
         else:
-            whole, first = self._tile(a, 64, kind), self.warp * self.lanes // 32
+            whole, first = self._tile(a, 64, kind, bool(turned[0])), self.warp * self.lanes // 32
             rows = [16 * ((first + w) % 4) for w in range(len(whole))]
             left = np.stack([m[r : r + 16] for m, r in zip(whole, rows, strict=True)])
         products = (left.astype(wide) @ right.astype(wide)).astype(result)

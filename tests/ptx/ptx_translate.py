@@ -320,12 +320,13 @@ def multiply_shared(x: Instruction) -> str:
     found = re.fullmatch(r"wgmma\.mma_async\.sync\.aligned\.m64n(\d+)k(32\.s32\.s8\.s8|16\.f32\.f16\.f16)", x.op)
     if found is None or x.guard:
         raise UnknownPtx(x.text)
-    kind = "I8" if found[2].startswith("32") else "F16"
-    if kind == "F16" and [immediate(y) for y in x.args[4:]] not in ([1, 1], [1, 1, 0, 0], [1, 1, 0]):
+    kind, given = "I8" if found[2].startswith("32") else "F16", [immediate(y) for y in x.args[4:]]
+    if kind == "F16" and given[:2] != [1, 1]:  # the signs of both operands
         raise UnknownPtx(x.text)
+    turned = (given[2:] if kind == "F16" else []) or [0]
     d, keep = ", ".join(names(x.args[0])), operand(x.args[3], 1)
     a = f"[{', '.join(names(x.args[1]))}]" if x.args[1].startswith("{") else operand(x.args[1], 64)
-    return f"{d}, = unit.wgmma([{d}], {a}, {operand(x.args[2], 64)}, {keep}, {found[1]}, {kind})"
+    return f"{d}, = unit.wgmma([{d}], {a}, {operand(x.args[2], 64)}, {keep}, {found[1]}, {kind}, {turned})"
 
 
 def fence(x: Instruction) -> str:
