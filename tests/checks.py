@@ -26,7 +26,7 @@ from triton_helpers import TritonLibrary
 import bnnc
 from bnnc import cli
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit, skeleton, split
+from bnnc.backends.triton import emit, skeleton, split, staged
 from bnnc.ir import interp
 from bnnc.ir.dtype import INTEGERS
 from bnnc.plan.codec import encode
@@ -121,6 +121,7 @@ def make_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skeleton, "LARGE", 1)
     monkeypatch.setattr(split, "TALL", 64)
     monkeypatch.setattr(split, "TURNS", 1)
+    monkeypatch.setattr(staged, "ROOM", 1)
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
 
 

@@ -740,10 +740,22 @@ LARGE_DENSE = {
     "edge": spec((66, 65, 70, 10), kind="u8", batch=167),
     "whole": spec((66, 65, 70, 10), rule="edge(gradient = i8)", kind="u8", batch=167),
     "bep": spec((66, 65, 70, 10), rule="bep(group = 5)", kind="sign", optimizer="sgd", batch=167),
+    "chunks": spec((40, 65, 33, 10), kind="bit", batch=256),
+    "whole-chunks": spec((40, 65, 33, 10), rule="edge(gradient = i8)", kind="bit", batch=256),
 }
 LARGE_IMAGES = {
     "bits": net(
         "4, 4, 40", f"conv 33 padding = same; {BN}", f"conv 65 kernel = 2; {BN}", kind="bit", batch=5, optimizer="sgd"
+    ),
+    "chunks": net("4, 4, 40", f"conv 33 padding = same; {BN}", kind="bit", batch=32, optimizer="sgd"),
+    "whole-chunks": net(
+        "4, 4, 40",
+        f"conv 33 padding = same; {BN}",
+        f"conv 17 padding = same fill = minus; {BN}",
+        kind="bit",
+        batch=32,
+        rule="edge(gradient = i8)",
+        optimizer="sgd",
     ),
     "u8": net(
         "5, 5, 3",

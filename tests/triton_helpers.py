@@ -63,8 +63,8 @@ class TritonLibrary(Library):
 
     def run(self, index: int, level: int = 0, nt: int = 1) -> None:
         """One kernel, all its tiles; ``nt`` programs where more than one is asked for."""
-        for k in self.stages[index]:
-            self.launch(k.name, k.tiles if nt == 1 else nt)
+        for (name, tiles, *_), strip in in_order(self.stages[index]):
+            self.launch(name, tiles if nt == 1 else nt, *strip)
 
     def step(self, side: Side, inputs: Any, level: int = 0, nt: int = 1) -> dict[str, np.ndarray]:
         self.load(side, inputs)

@@ -246,10 +246,15 @@ def need_triton() -> None:
 
 
 def in_order(kernels: Sequence[tuple[Any, ...]]) -> Iterator[tuple[tuple[Any, ...], tuple[int, ...]]]:
-    """Launches of a step: each kernel, and in a loop over strips (its fourth field) the strip's number."""
+    """Launches of a step: each kernel, and in a loop over strips (its fourth field), or chunks of the batch (its fifth
+    one), the number of both, chunks first.
+    """
     for loop, some in itertools.groupby(kernels, lambda k: k[3] if len(k) > 3 else None):
         group = list(some)
-        yield from ((k, (strip,)) for strip in range(loop[1]) for k in group) if loop else ((k, ()) for k in group)
+        for strip in range(loop[1] if loop else 1):
+            for chunks, few in itertools.groupby(group, lambda k: k[4] if len(k) > 4 else None):
+                n, turn = chunks[1] if chunks else 1, list(few)
+                yield from ((k, (strip * n + i,) if loop or chunks else ()) for i in range(n) for k in turn)
 
 
 def counted(module: Mapping[str, Any]) -> int:

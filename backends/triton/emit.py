@@ -33,9 +33,10 @@ from ..c import net as c_net
 from ..c.bodies import function_name
 from ..c.emission import Emission
 from ..render import render
-from .kernels import kernel_text, partial_bytes, reorders
+from .kernels import kernel_text, launch_bytes, reorders, workspace_bytes
 from .once import MOST as MOST_ONCE
 from .once import made_once
+from .phases import Arranged, phased
 from .shares import Shares
 from .skeleton import LARGE, KernelText, Memory, Share, terms
 from .targets import Target
@@ -50,13 +51,20 @@ SCALARS = ("lr", "step", "tick", "seed", "errors", "samples", "stage", "part")
 class Entry(NamedTuple):
     """A Triton function that is launched: its name, how many tiles it has (0: one program for each multiprocessor, all
     of them at once), how many warps each; ``loop``: the first kernel of the loop that it is in, and that loop's
-    strips.
+    strips; ``chunks``: likewise of the kernel's launches that go through the batch in chunks, which is inside of that
+    loop.
     """
 
     name: str
     tiles: int
     warps: int
     loop: tuple[int, int] | None = None
+    chunks: tuple[int, int] | None = None
+
+    @property
+    def runs(self) -> int:
+        """Launches of a step."""
+        return (self.loop[1] if self.loop else 1) * (self.chunks[1] if self.chunks else 1)
 
 
 @dataclass(frozen=True)
@@ -99,7 +107,7 @@ def device(placed: Placed) -> Device:
         steps, nbytes = (both[0].schedule, both[1].schedule), max(x.nbytes for x in both)
         return Device(placed.plan.arena_bytes, constants, at, steps, once, at + nbytes)
     sides = [(ps, _memory(ps, placed, side)) for ps, side in placed.packed.sides]
-    partial = max(round_up(partial_bytes(k, memory), 64) for ps, memory in sides for k in ps.kernels)
+    partial = max(round_up(workspace_bytes(k, memory), 128) for ps, memory in sides for k in ps.kernels)
     steps = placed.train, placed.evaluate
     return Device(placed.plan.arena_bytes, constants, at, steps, {}, at + partial)
 
@@ -123,24 +131,6 @@ def _memory(ps: PackedSchedule, placed: Placed, side: Side, once: Mapping[Ref, i
     constants, end = _constants(placed)
     offsets = {n: at for n, at, _ in constants} | {b.ref: b.offset for b in placed.plan.buffers} | dict(once or {})
     return Memory(ps, side, offsets, persistent(placed.packed), workspace=end)
-
-
-@dataclass(frozen=True)
-class Arranged:
-    """One step: what each of its ``kernels`` launches as text with names, tiles and warps (a function, or two, of
-    which the first one leaves partial sums), and how one launch runs them: in ``blocks`` of (strips, phases), of which
-    each is chains of kernels, by number.
-    """
-
-    kernels: list[list[dict[str, Any]]]
-    blocks: list[tuple[int, list[list[list[int]]]]]
-    follows: set[int]  # kernels before which the threads of a program wait for each other
-    shares: dict[str, Share]
-
-    @property
-    def launched(self) -> list[dict[str, Any]]:
-        """What all kernels launch, in order."""
-        return [k for stages in self.kernels for k in stages]
 
 
 def both_arranged(placed: Placed) -> list[Arranged]:
@@ -184,22 +174,26 @@ def _kernel(ps: PackedSchedule, memory: Memory, i: int, names: Names) -> list[di
     k = ps.kernels[i]
     text, pointers = kernel_text(k, memory)
     out = []
-    for stage, what in ((text.first, "sums"), (text, "")):
-        if stage is not None:
-            name, body = names.new(f"{k.name}_{what}") if what else k.name, _body(stage, pointers)
-            out.append(
-                {
-                    "name": f"{memory.side.prefix}{name}",
-                    "decls": [pointers[p] for p in body.pointers],
-                    "body": body,
-                    "does": "_".join(x for x in (function_name(k), what) if x),
-                    "doc": k.equations(sizes=True),
-                    "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
-                    "tiles": stage.tiles,
-                    "warps": stage.warps,
-                    "loop": next(((p.first, p.parts) for p in ps.loops if p.first <= i <= p.last), None),
-                }
-            )
+    loop = next(((p.first, p.parts) for p in ps.loops if p.first <= i <= p.last), None)
+    for stage in (*text.before, text):
+        what = "" if stage is text else stage.what
+        chunked = {"chunk": f"chunk = strip % {stage.chunks}" if loop else "chunk = strip"} if stage.chunks > 1 else {}
+        name, body = names.new(f"{k.name}_{what}") if what else k.name, _body(stage, chunked | pointers)
+        counts = [chunked["chunk"], *([f"strip = strip // {stage.chunks}"] if loop else [])] if chunked else []
+        out.append(
+            {
+                "name": f"{memory.side.prefix}{name}",
+                "decls": [*counts, *(pointers[p] for p in body.pointers if p in pointers)],
+                "body": body,
+                "does": "_".join(x for x in (function_name(k), what) if x),
+                "doc": k.equations(sizes=True),
+                "title": f"{k.where.phase} of {k.where}" if k.where.layer else k.where.phase,
+                "tiles": stage.tiles,
+                "warps": stage.warps,
+                "loop": loop,
+                "chunks": (i, stage.chunks) if chunked else None,
+            }
+        )
     return out
 
 
@@ -223,7 +217,9 @@ def shared(made: list[dict[str, Any]]) -> dict[Body, str]:
 def entries(placed: Placed) -> tuple[list[Entry], list[Entry]]:
     """The launches of a training and of an evaluation step, in order."""
     both = [step.launched for step in both_arranged(placed)]
-    train, evaluate = ([Entry(k["name"], k["tiles"], k["warps"], k["loop"]) for k in made] for made in both)
+    train, evaluate = (
+        [Entry(k["name"], k["tiles"], k["warps"], k["loop"], k["chunks"]) for k in made] for made in both
+    )
     return train, evaluate
 
 
@@ -238,38 +234,16 @@ def by_kernel(launched: Sequence[Entry], ps: PackedSchedule, side: Side) -> list
     return out
 
 
-def partial_sums(ps: PackedSchedule, placed: Placed, side: Side) -> list[int]:
-    """Bytes of each kernel's partial sums."""
+def moved(ps: PackedSchedule, placed: Placed, side: Side, costs: Sequence[int]) -> list[list[int]]:
+    """Bytes that each launch of each kernel moves, in all its runs; ``costs``: that a kernel moves."""
     memory = _memory(ps, placed, side)
-    return [partial_bytes(k, memory) for k in ps.kernels]
+    return [launch_bytes(k, memory, n) for k, n in zip(ps.kernels, costs, strict=True)]
 
 
 def persistent(packed: Packed) -> bool:
     """Whether a step is one launch, of kernels that give the interpreter's bits: where every product is so small that
     launches, not arithmetic, take the time."""
     return all(terms(k) * ps.strips.get(k.name, 1) < PERSISTENT_TERMS for ps in packed for k in ps.kernels)
-
-
-def _phased(step: Arranged) -> list[str]:
-    """The calls of a step, with a barrier between two phases: each chain's parts are given to other programs than
-    those of the chains before it.  The kernels of a loop are phases of their own.
-    """
-    lines: list[str] = []
-    for strips, phases in step.blocks:
-        indent, strip = ("    ", "strip, ") if strips else ("", "")
-        wait = f"{indent}num.grid_barrier(barrier)"
-        if strips:
-            lines.append(f"for strip in range({strips}):")
-        for phase in phases:
-            shift = 0
-            for chain in phase:
-                for i in chain:
-                    lines += [f"{indent}tl.debug_barrier()"] * (i in step.follows)
-                    *first, last = (f"{indent}{stage['name']}(arena, {strip}{shift})" for stage in step.kernels[i])
-                    lines += [line for stage in first for line in (stage, wait)] + [last]
-                shift += max(step.kernels[i][-1]["tiles"] for i in chain)
-            lines.append(wait)
-    return lines[:-1] if lines[-1:] == ["num.grid_barrier(barrier)"] else lines
 
 
 def rest(packed: Packed) -> int:
@@ -314,9 +288,9 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
         train=train,
         evaluate=evaluate,
         bodies=shared(train + evaluate),
-        train_lines=_phased(steps[0]),
-        eval_lines=_phased(steps[1]),
-        loops=any(ps.loops for ps in placed.packed),
+        train_lines=phased(steps[0]),
+        eval_lines=phased(steps[1]),
+        loops=any(k["loop"] or k["chunks"] for k in train + evaluate),
         counter=placed.plan.arena_bytes,
         persistent=persistent(placed.packed),
         steps=_steps(placed, net),

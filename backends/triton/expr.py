@@ -72,8 +72,32 @@ SMALLEST = float(np.float32(2.0**-126))
 @cache
 def reserved() -> frozenset[str]:
     """What a variable may not be called: what the language and the skeletons call theirs."""
-    sides = (f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low"))
-    own = ("float", "range", "arena", "strip", "num", "tl", "t", "r", "c", "channel", "pick", "position", "turn")
+    sides = tuple(f"{x}{y}" for x in ("left", "right") for y in ("", "_up", "_down", "_high", "_low"))
+    own = [
+        "float",
+        "range",
+        "arena",
+        "strip",
+        "num",
+        "tl",
+        "t",
+        "r",
+        "c",
+        "i",
+        "j",
+        "u",
+        "row",
+        "row_ok",
+        "col",
+        "col_ok",
+        "channel",
+        "pick",
+        "position",
+        "part",
+        "turn",
+        "chunk",
+    ]
+    own += [f"{x}_at" for x in (*sides, "peak", "sums")]
     return frozenset((*keyword.kwlist, *own, *sides, *identifiers("triton/kernels", "#[^\n]*")))
 
 
@@ -89,8 +113,7 @@ def literal(x: float) -> str:
 class Frame:
     """The index tensors and masks of a place in a skeleton; ``looped`` names the axes that a loop runs over.
     ``words``: rows and columns of a tile of whole words of 32 columns, and the text before the number of its first
-    word.  ``aligned``: index tensors of 32 numbers that begin at a multiple of 32, and the number of the one word that
-    holds their bits.
+    word; ``sixteens``: those of a tile of groups of 16 rows, and the text of its first row.
     """
 
     row: str = "r"
@@ -99,7 +122,7 @@ class Frame:
     col_ok: str = ""
     looped: str = ""
     words: tuple[int, int, str] | None = None
-    aligned: tuple[tuple[str, str], ...] = ()
+    sixteens: tuple[int, int, str] | None = None
 
     def ok(self, rows: bool, cols: bool) -> str:
         """The mask of a load that varies along these axes; empty where none is needed."""
@@ -108,22 +131,14 @@ class Frame:
     def turned(self) -> Frame:
         """With rows for columns."""
         looped = self.looped.translate({ord("r"): "c", ord("c"): "r"})
-        return Frame(self.col, self.row, self.col_ok, self.row_ok, looped, aligned=self.aligned)
-
-    def index(self, text: str) -> Index:
-        """A row or a column for a storage."""
-        return Index(text, dict(self.aligned).get(text, ""))
+        return Frame(self.col, self.row, self.col_ok, self.row_ok, looped)
 
 
 @dataclass(frozen=True)
 class Index(printing.Index):
-    """As a tensor's index; ``word``: the number of the word that all its bits are in."""
+    """As a tensor's index."""
 
-    word: str = ""
     words: ClassVar[str] = "({} >> 5)"
-
-    def __floordiv__(self, n: int) -> Index:
-        return Index(self.word) if self.word else super().__floordiv__(n)
 
 
 def shared(e: Expr) -> bool:
@@ -262,7 +277,11 @@ class Printer(printing.Printer):
 
     def op_noise(self, e: Expr) -> str:
         (seed, tick), (row, col) = (self.whole(a) for a in e.args), self.in_matrix(e, "strip")
-        return f"num.noise({seed}, {dict(e.attr)['stream']}, {tick}, {bare(row)}, {col})"
+        given = f"{seed}, {dict(e.attr)['stream']}, {tick}"
+        if self.frame.sixteens and row == self.frame.row:  # a draw serves 16 rows
+            bm, bn, start = self.frame.sixteens
+            return f"num.noise_rows({given}, {start or '0'}, {col}, {bm}, {bn})"
+        return f"num.noise({given}, {bare(row)}, {col})"
 
     # -- other rows ---------------------------------------------------------------------------------------------------
     def other(self, x: Expr, row: str, tall: bool = True) -> str:
@@ -349,7 +368,7 @@ class Printer(printing.Printer):
     def element(self, name: Ref, row: str, col: str, ok: str) -> str:
         """What a storage holds in a row and a column, where ``ok`` holds: a mask, an int32 or an f32."""
         s, p = self.storages[name], self.pointers[name]
-        at, bit = s.at(self.frame.index(row if s.shape[0] > 1 else ""), self.frame.index(col if s.shape[1] > 1 else ""))
+        at, bit = s.at(Index(row if s.shape[0] > 1 else ""), Index(col if s.shape[1] > 1 else ""))
         x = self.read(p, at.text, ok)
         if s.one_bit:
             return f"num.bit({x}, {bit})"

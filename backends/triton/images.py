@@ -2,18 +2,19 @@
 
 Rows are pixels, columns channels.  At each position a row of the result meets one pixel of an operand, or none: ``at``
 is that pixel's row, ``at_ok`` says whether there is one.  Then a position is a product, and the skeletons are those of
-products; large networks' are the second ones, on tensor cores:
+products; large networks' are the second ones, on tensor cores (staged: :mod:`.products`):
 
     form        operands            skeleton          what it sums
-    forward     bit x bit           convolve, dot     a position's words of channels (large: int8 tiles)
+    forward     bit x bit           convolve, staged  a position's words of channels
     forward     u8 x bit            outer, dot        whole numbers, a channel at a time (large: all of a window)
     forward     float x float       outer, split      likewise
-    back        float x bit         grouped, split    a position's output channels
+    back        float x bit         grouped, staged   a position's output channels
     back        float x float       outer, split      likewise
-    weight      bit x float         grouped, split    output pixels: a row of the result is a position and a channel
+    weight      bit x float         grouped, staged   output pixels: a row of the result is a position and a channel
     weight      u8, float x float   outer, split      likewise
-    back        i8 x bit            outer, dot        whole numbers
-    weight      bit, u8 x i8        outer, dot        whole numbers
+    back        i8 x bit            outer, staged     whole numbers
+    weight      bit x i8            outer, staged     whole numbers
+    weight      u8 x i8             outer, dot        whole numbers
 
 In groups each column of the result looks up the terms of its own group (``pick``): bit x bit is done by outer too, and
 no tensor core is used.
@@ -25,13 +26,29 @@ from dataclasses import replace
 
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import INTEGERS, ceil_div
+from bnnc.ir.image import Geometry
 from bnnc.sched.anchor import Convolve, Window
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
 from ..printing import Printed
 from .expr import Frame, Printer, shared
-from .skeleton import TENSOR_TILE, TERMS, KernelText, Memory, Operand, Product, Skeleton, aligned, tile
+from .skeleton import TENSOR_TILE, TERMS, KernelText, Memory, Operand, Product, Skeleton, tile
+
+
+def meet(g: Geometry, what: str, row: str, position: str, *masks: str) -> tuple[list[str], str]:
+    """Statements that make ``at`` and ``at_ok`` (num.source, num.target), and the mask that guards a load: none where
+    every pixel exists.  ``masks``: others that must hold.
+    """
+    lines = [
+        f"at, at_ok = num.{what}({row}, {position}, {g.height}, {g.width}, {g.out_height}, {g.out_width}, {g.kx},"
+        f" {g.stride}, {g.top}, {g.left})"
+    ]
+    guards = ["at_ok"] if g.padded or what == "target" else []
+    guards += [m for m in masks if m]
+    if guards and guards != ["at_ok"]:
+        lines.append(f"at_ok = {' & '.join(guards)}")
+    return lines, "at_ok" if guards else ""
 
 
 class Images(Skeleton):
@@ -44,18 +61,8 @@ class Images(Skeleton):
         self.groups = k.anchor.groups if isinstance(k.anchor, Convolve) else 1
 
     def meet(self, what: str, row: str, position: str, *masks: str) -> tuple[list[str], str]:
-        """Statements that make ``at`` and ``at_ok`` (num.source, num.target), and the mask that guards a load: none
-        where every pixel exists.  ``masks``: others that must hold."""
-        g = self.geometry
-        lines = [
-            f"at, at_ok = num.{what}({row}, {position}, {g.height}, {g.width}, {g.out_height}, {g.out_width}, {g.kx},"
-            f" {g.stride}, {g.top}, {g.left})"
-        ]
-        guards = ["at_ok"] if g.padded or what == "target" else []
-        guards += [m for m in masks if m]
-        if guards and guards != ["at_ok"]:
-            lines.append(f"at_ok = {' & '.join(guards)}")
-        return lines, "at_ok" if guards else ""
+        """As :func:`meet`."""
+        return meet(self.geometry, what, row, position, *masks)
 
     def beyond(self, value: str, fill: str) -> str:
         """``value``, or what lies beyond the edge."""
@@ -154,20 +161,14 @@ class Images(Skeleton):
         return self.by_pixels(p, x, a, Operand(x.b, b, right.whole(x.b), p_ok))
 
     def forward_tensors(self, x: Convolve, p: Product, ok: str) -> KernelText:
-        """Tiles [pixels, channels] and [channels, output channels] of a position: of int8 for bits."""
-        bits = x.a.dtype == x.b.dtype == "bit"
-        block = 64 if bits and p.q > 32 else 32
-        q_ok, p_ok = ("q_ok", "p_ok") if p.q % block else ("", "")
+        """Tiles [pixels, channels] and [channels, output channels] of a position: of floats."""
+        q_ok, p_ok = ("q_ok", "p_ok") if p.q % 32 else ("", "")
         left = self.printer(Frame("at", "q", ok, q_ok))
         right = self.printer(Frame("w", "c", p_ok, p.tile.frame.col_ok))
         a, b = left.print([x.a]), right.print([x.b])
         b.pre.insert(0, f"w = position * {p.q} + p")
-        if not bits:
-            value = self.beyond(left.num(x.a), str(float(x.fill)))
-            return self.by_split(p, Operand(x.a, a, value, q_ok), Operand(x.b, b, right.num(x.b), p_ok))
-        value = self.beyond(f"tl.where({bare(a.results[0])}, 1, -1)", str(x.fill))
-        weight = f"tl.where({bare(b.results[0])}, 1, -1)"
-        return self.by_dot(p, Operand(x.a, a, value, q_ok), Operand(x.b, b, weight, p_ok), block, 8)
+        value = self.beyond(left.num(x.a), str(float(x.fill)))
+        return self.by_split(p, Operand(x.a, a, value, q_ok), Operand(x.b, b, right.num(x.b), p_ok))
 
     # -- gradients ----------------------------------------------------------------------------------------------------
     def back(self, x: Convolve) -> KernelText:
@@ -187,7 +188,7 @@ class Images(Skeleton):
         p = replace(p, positions=self.geometry.positions, walk=tuple(walk))
         left, right = self.back_operands(x, p, ok)
         if self.exact:
-            return self.by_dot(p, left, right, 32, 8) if self.large else self.by_outer(p, left, right, "int32")
+            return self.by_outer(p, left, right, "int32")
         if self.large:
             return self.by_split(p, left, right)
         return self.by_groups(p, left, right, rolled) if x.b.dtype == "bit" else self.by_outer(p, left, right)
@@ -197,8 +198,7 @@ class Images(Skeleton):
         signs, col_ok = x.b.dtype == "bit", p.tile.frame.col_ok
         q_ok, p_ok = ("q_ok", "p_ok") if p.q % self.at_once(signs) else ("", "")
         if self.large:
-            words = aligned(p.q, "q", "p")
-            frames = Frame("at", "q", ok, q_ok, aligned=words), Frame("w", "p", col_ok, p_ok, aligned=words)
+            frames = Frame("at", "q", ok, q_ok), Frame("w", "p", col_ok, p_ok)
         else:
             frames = self.picked("at", ok, "q", col_ok, q_ok), self.picked("w", col_ok, "q", col_ok, q_ok)
         left, right = map(self.printer, frames)
@@ -243,7 +243,7 @@ class Images(Skeleton):
         if tensors and x.a.dtype == "u8":
             return self.by_pixels(p, x, a, gradient)
         seen = Operand(x.a, a, self.beyond(self.counted(left, x.a, True), str(self.filled(x))), q_ok)
-        return self.by_dot(p, seen, gradient, TERMS, 8) if tensors else self.by_outer(p, seen, gradient, "int32")
+        return self.by_outer(p, seen, gradient, "int32")
 
     def by_pixels(self, p: Product, x: Convolve, a: Printed, right: Operand) -> KernelText:
         """On tensor cores, of a u8: what it counts, 2 x - 255, is twice x - 128, which has 8 bits, and one."""

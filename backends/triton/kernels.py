@@ -14,8 +14,9 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
                                                             units
 
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time
-(``Memory.exact`` is false), large ones use tensor cores: bit x bit by ``dot``, and what has floats by ``split``: a
-float, scaled by a power of two for each row, is the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times
+(``Memory.exact`` is false), large ones use tensor cores: what has a bit by :mod:`.products`, which lay their operands
+out first, but for u8, gates and sums along rows, which are for ``dot``; other floats by ``split``.  A float, scaled by
+a power of two, is the sum of two f16 numbers.  Then |error| <= Q 2**-21 max|float| (times
 255 for u8; Q 2**-20 max|left| max|right| for two floats).  Weights' gradients and sums over many rows are made in two
 stages (:mod:`.split`), sums over many rows or columns some terms at a time: float results are not those of other
 backends to the bit, whole numbers and bits that come from them are.
@@ -37,6 +38,7 @@ from ..printing import Printed
 from . import split
 from .expr import Frame, Load, Printer
 from .images import Images
+from .products import Staged
 from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
 from .split import Parts
 
@@ -147,8 +149,8 @@ class Matrices(Skeleton):
         which = ["part = t"] if made.count == 1 else [f"part = t // {made.count}", f"u = t % {made.count}"]
         ends = [f"begin = part * {parts.size}", f"stop = tl.minimum(begin + {parts.size}, {rows})"]
         own = {**self.shared(made), **loop, "head": [*which, *ends, *loop["head"]], "begin": "begin", "stop": "stop"}
-        first = KernelText("reduce_tall", made.count * parts.count, {**own, "end": kept})
-        return replace(self.reduce_parts(x, accs, parts), first=first)
+        first = KernelText("reduce_tall", made.count * parts.count, {**own, "end": kept}, what="sums")
+        return replace(self.reduce_parts(x, accs, parts), before=(first,))
 
     def reduce_parts(self, x: Reduce, accs: dict[int, str], parts: Parts) -> KernelText:
         """Over what was kept of each range."""
@@ -424,14 +426,28 @@ def kernel_text(k: Kernel, mem: Memory) -> tuple[KernelText, dict[str, str]]:
     """The skeleton with its context, and the pointer declarations."""
     skeleton, make = SKELETONS[type(k.anchor)]
     s = skeleton(k, mem)
-    text = make(s, k.anchor)
+    if s.staging is None:
+        text = make(s, k.anchor)
+    else:
+        s = Staged(k, mem)
+        text = s.texts()
     return text, dict(zip(dict.fromkeys(s.pointers.values()), s.decls, strict=True)) | dict(s.partials.values())
 
 
-def partial_bytes(k: Kernel, mem: Memory) -> int:
-    """Of a kernel's partial sums; 0: its sums are made in one stage."""
-    made = None if mem.exact else SKELETONS[type(k.anchor)][0](k, mem).parts
-    return made.nbytes if made else 0
+def workspace_bytes(k: Kernel, mem: Memory) -> int:
+    """Of a kernel's operands that are laid out, and its partial sums; 0: it has none."""
+    if mem.exact:
+        return 0
+    s = SKELETONS[type(k.anchor)][0](k, mem)
+    return s.staging.nbytes if s.staging else s.parts.nbytes if s.parts else 0
+
+
+def launch_bytes(k: Kernel, mem: Memory, nbytes: int) -> list[int]:
+    """Bytes that each launch of a kernel moves, of which the kernel itself moves so many."""
+    s = None if mem.exact else SKELETONS[type(k.anchor)][0](k, mem)
+    if s is not None and s.staging:
+        return Staged(k, mem).moved()
+    return [nbytes, s.parts.nbytes] if s is not None and s.parts else [nbytes]
 
 
 def reorders(k: Kernel, mem: Memory) -> bool:

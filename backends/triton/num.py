@@ -200,7 +200,12 @@ def word(words: "Any", k: "Any", ROWS: tl.constexpr) -> "Any":
 @triton.jit
 def scales(x: "Any", AXIS: tl.constexpr) -> "Any":
     """Powers of two (up, 1 / up) along an axis: times up, the largest |x| of each line lies in [2**14, 2**15)."""
-    top = tl.expand_dims(tl.reduce(tl.abs(x), AXIS, MAX), AXIS)
+    return powers(tl.expand_dims(tl.reduce(tl.abs(x), AXIS, MAX), AXIS))
+
+
+@triton.jit
+def powers(top: "Any") -> "Any":
+    """Powers of two (up, 1 / up): times up, ``top`` lies in [2**14, 2**15)."""
     e = top.to(tl.int32, bitcast=True) >> 23
     e = tl.where(e > 15, tl.where(e < 254, e, 254), 15)
     return ((268 - e) << 23).to(tl.float32, bitcast=True), ((e - 14) << 23).to(tl.float32, bitcast=True)
@@ -261,6 +266,25 @@ def noise(seed: "Any", stream: tl.constexpr, tick: "Any", row: "Any", col: "Any"
     word = tl.where(i < 2, tl.where(i == 0, d0, d1), tl.where(i == 2, d2, d3))
     first = ((r & 3) * 8).to(tl.uint32)
     return ((word >> first | tl.where(first == 24, word << 8, none)) & 0x7FFF).to(tl.int32)
+
+
+@triton.jit
+def noise_rows(
+    seed: "Any", stream: tl.constexpr, tick: "Any", first: "Any", col: "Any", ROWS: tl.constexpr, COLS: tl.constexpr
+) -> "Any":
+    """As :func:`noise`, of a tile [ROWS, COLS] whose first row is a multiple of 16: each draw serves 16 rows."""
+    group = first // 16 + tl.arange(0, ROWS // 16)[:, None]
+    c = (group * 0 + col).to(tl.uint32)
+    none = c * 0
+    keys = none + seed.to(tl.uint32), none + stream
+    d0, d1, d2, d3 = philox(c, none + group.to(tl.uint32), none + tick.to(tl.uint32), none + 2, keys[0], keys[1])
+    d0, d1 = tl.expand_dims(d0, 1), tl.expand_dims(d1, 1)
+    d2, d3 = tl.expand_dims(d2, 1), tl.expand_dims(d3, 1)
+    i = tl.arange(0, 16)[None, :, None]
+    word = tl.where(i < 8, tl.where(i < 4, d0, d1), tl.where(i < 12, d2, d3))
+    shift = ((i & 3) * 8).to(tl.uint32)
+    drawn = (word >> shift | tl.where(shift == 24, word << 8, word * 0)) & 0x7FFF
+    return tl.reshape(drawn, (ROWS, COLS)).to(tl.int32)
 
 
 @triton.jit

@@ -98,12 +98,11 @@ def predict(model: Model, placed: Placed, report: Report, target: Target) -> Pre
 
 
 def _moved(placed: Placed, launched: Sequence[emit.Entry]) -> dict[str, int]:
-    """Bytes that each launch of a training step moves: a second one of a kernel its partial sums."""
-    out, ps = dict[str, int](), placed.train
+    """Bytes that each launch of a training step moves."""
+    ps = placed.train
     stages = emit.by_kernel(launched, ps, Side.TRAIN)
-    for some, cost, partial in zip(stages, kernel_costs(ps), emit.partial_sums(ps, placed, Side.TRAIN), strict=True):
-        out |= {e.name: partial if i else cost.moved for i, e in enumerate(some)}
-    return out
+    nbytes = emit.moved(ps, placed, Side.TRAIN, [cost.moved for cost in kernel_costs(ps)])
+    return {e.name: n for some, ns in zip(stages, nbytes, strict=True) for e, n in zip(some, ns, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ class _Launches(_Step):
         entries = [emit.Entry(*e) for e in self.module.TRAIN]
         made = [self.kernel(i, e) for i, e in enumerate(entries)]
         rows = tuple(r for r, _ in made)
-        launches = sum(e.loop[1] if e.loop else 1 for e in entries)
+        launches = sum(e.runs for e in entries)
         waits = 1e6 * launches * self.gpu.launch
         us, unknown = sum(r.us for r in rows) + waits, sum(n for _, n in made)
         return Prediction(self.gpu, rows, launches, False, waits, us, unknown)
@@ -155,7 +154,7 @@ class _Launches(_Step):
         timing = Timing(paths, self.gpu, self.far, reads(paths, {program: {b for _, b in way}}, 500), {})
         work = works(timing.costs(way), way)[""]
         times = {k: self.seconds(c) for k, c in self.waves(image, entry, work).items()}
-        row = self.row(entry.name, i, entry.tiles, work.count, times, entry.loop[1] if entry.loop else 1)
+        row = self.row(entry.name, i, entry.tiles, work.count, times, entry.runs)
         return row, len(paths.unknown)
 
     def waves(self, image: Image, entry: emit.Entry, work: Work) -> dict[str, float]:

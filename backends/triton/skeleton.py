@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from ..printing import Pointers, Printed, Variables, plus
 from . import split
 from .expr import TYPES, Ahead, Frame, Index, Printer, reserved
 from .split import Parts
+from .staged import Staging, staging
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
@@ -122,8 +124,9 @@ class Operand:
 
 @dataclass(frozen=True)
 class KernelText:
-    """What a skeleton renders, in how many tiles (of so many turns), by how many warps each.  ``first``: what runs
-    before it, and leaves partial sums.
+    """What a skeleton renders, in how many tiles (of so many turns), by how many warps each.  ``before``: what runs
+    before it, and leaves in the workspace what it reads; ``what``: that is, in a word.  ``chunks``: how often it runs
+    in turn with its neighbours, for one chunk of the batch after the other; 0: once.
     """
 
     template: str
@@ -131,7 +134,9 @@ class KernelText:
     context: dict[str, Any] = field(default_factory=dict)
     warps: int = 4
     turns: int = 1
-    first: KernelText | None = None
+    before: tuple[KernelText, ...] = ()
+    what: str = ""
+    chunks: int = 0
 
 
 def power(n: int) -> int:
@@ -160,13 +165,6 @@ def terms(k: Kernel) -> int:
     """Terms of all sums of a product or a convolution (of a strip, in a loop); 0 for other kernels."""
     positions = k.anchor.positions if isinstance(k.anchor, Convolve) and k.anchor.form != "weight" else 1
     return prod(extents(k)) * positions
-
-
-def aligned(terms: int, *names: str) -> tuple[tuple[str, str], ...]:
-    """Of a loop ``k`` over 32 terms a turn, the index tensors whose bits are in one word, and which: none where a turn
-    may end beyond the last term.
-    """
-    return () if terms % 32 else tuple((n, "(k >> 5)") for n in names)
 
 
 def bare_int8(value: str, ok: str) -> str:
@@ -282,7 +280,8 @@ class Skeleton(Pointers):
         """The epilogue of a tile: statements with its stores, and the sums along its rows."""
         outs, start = self.finished(), tile.starts[1]
         words = (tile.rows, tile.cols, f"({start}) // 32 + " if start else "") if tile.cols % 32 == 0 else None
-        pr = self.printer(replace(frame, words=words), accs)
+        groups = (tile.rows, tile.cols, tile.starts[0]) if tile.rows % 16 == 0 else None
+        pr = self.printer(replace(frame, words=words, sixteens=groups), accs)
         bits = tuple(o.expr for o in outs if o.expr.dtype in ("bit", "bool"))
         lines = pr.print([o.expr for o in outs], bits).lines
         self.late = tile.rows * tile.cols < THREADS and self.overwrites()
@@ -379,6 +378,11 @@ class Skeleton(Pointers):
         """Is this a weight's gradient: a product whose terms are samples or pixels?"""
         return getattr(self.k.anchor, "form", "") in ("tn", "weight")
 
+    @cached_property
+    def staging(self) -> Staging | None:
+        """How a large product's operands are laid out first; None: they stay as they are."""
+        return staging(self.k, self.least(), self.strips) if self.large else None
+
     @property
     def parts(self) -> Parts | None:
         """The ranges that this kernel's sums come in; None: one program makes a result."""
@@ -412,7 +416,7 @@ class Skeleton(Pointers):
 
     def in_parts(self, template: str, p: Product, parts: Parts, warps: int, context: dict[str, Any]) -> KernelText:
         """A product whose terms come in ranges, and the kernel that adds what is made of each."""
-        kind, (m, n), (bm0, bn0) = context["type"], self.k.out_shape, self.least()
+        kind, (m, n) = context["type"], self.k.out_shape
         tiles, sums = p.tile.count, self.partial(kind)
         which = ["part = t", "u = 0"] if tiles == 1 else [f"part = t // {tiles}", f"u = t % {tiles}"]
         ends = [f"begin = part * {parts.size}", f"stop = tl.minimum(begin + {parts.size}, {p.q})"]
@@ -420,10 +424,15 @@ class Skeleton(Pointers):
         kept = f"{STORE}{sums} + part * {m * n} + r * {n} + c, {p.acc}{f', mask={ok}' if ok else ''})"
         head = [*which, *ends, *context["head"]]
         own = {**self.shared(p.tile), **context, "head": head, "begin": "begin", "stop": "stop", "end": [kept]}
+        rest = self.parts_added(parts, kind, sums, p.acc)
+        return replace(rest, before=(KernelText(template, tiles * parts.count, own, warps, what="sums"),))
+
+    def parts_added(self, parts: Parts, kind: str, sums: str, acc: str) -> KernelText:
+        """The sums of ranges of a product's terms, and what is made of them."""
+        (m, n), (bm0, bn0) = self.k.out_shape, self.least()
         cols = tile(n, 128, bn0)
         made = self.tiled(tile(m, max(1, ADDED // cols), bm0), cols)
-        rest = self.text("add_parts", made, {0: p.acc}, acc=p.acc, type=kind, parts=parts, sums_at=sums)
-        return replace(rest, first=KernelText(template, tiles * parts.count, own, warps))
+        return self.text("add_parts", made, {0: acc}, acc=acc, type=kind, parts=parts, sums_at=sums)
 
     def partial(self, kind: str) -> str:
         """The pointer to partial sums of a kind."""

@@ -337,7 +337,7 @@ def totals_table(plan: Plan) -> Table:
     ]
     if r.device:
         beside = [("barrier, constants", r.code, f"on the GPU, as the arena; {r.device}")]
-        beside += [("workspace", r.workspace, "partial sums, gradients that are made once")] if r.workspace else []
+        beside += [("workspace", r.workspace, "operands, partial sums")] if r.workspace else []
     if r.flash:
         beside = [
             ("variables", r.code, "the runtime's; the build puts the figure right"),

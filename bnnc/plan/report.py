@@ -32,7 +32,7 @@ NOT_COUNTED_GPU = (
 class Needs:
     """Bytes that a program needs beside the arena, at most.  ``code``: text, constants and the runtime's own data in
     memory; ``flash``: code and constants that are not in RAM, 0 where there is an operating system; ``stack``: the
-    first thread's, ``thread_stack``: each other one's; ``workspace``: on a GPU, partial sums or what is computed once.
+    first thread's, ``thread_stack``: each other one's; ``workspace``: on a GPU, operands and partial sums.
     """
 
     code: int
@@ -48,7 +48,7 @@ class Report:
     checked by the build); ``stack``: the main thread's bound; ``threads``: static stacks of the others, ``workers`` in
     number; ``system``: pages that the operating system maps into every process. ``device``: for a GPU, how steps are
     launched; the total is then its memory, ``code`` the grid's barrier and embedded constants, and ``workspace`` room
-    for the partial sums of one kernel. ``flash``: code and
+    for the operands and partial sums of one kernel. ``flash``: code and
     constants where there is no operating system (at most, without samples); the total is then the RAM, ``code`` the
     runtime's variables, and ``region`` the RAM there is, if that was said. ``compiler``: whose code and stacks were
     foreseen, or why the most that is known was taken. ``largest``: bytes of an arena that a program for the target can

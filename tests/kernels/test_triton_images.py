@@ -37,17 +37,17 @@ def test_with_every_value_in_memory(name: str) -> None:
     )
 
 
-@pytest.mark.parametrize("name", [pytest.param("bits", marks=pytest.mark.slow), "u8", "whole", "real"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("bits", marks=pytest.mark.slow), "u8", "whole", "real", "chunks", "whole-chunks"]
+)
 def test_large_convolutions_use_tensor_cores_within_a_bound(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_large(monkeypatch)
     lib = check_large(TritonLibrary(plan(LARGE_IMAGES[name])))
-    assert ("out_dtype=tl.int32" in lib.source) == (name != "real") and ("num.scales" in lib.source) == (
-        name != "whole"
-    )
+    assert ("out_dtype=tl.int32" in lib.source) == (name != "real")
+    assert ("_low_at" in lib.source) == (name in ("bits", "u8", "chunks"))  # a float as two halves
     assert ("left_low, right_high" in lib.source) == (name == "real")
-    two = {k.anchor.title for k, stages in zip(lib.train.packed.kernels, lib.stages, strict=False) if len(stages) > 1}
-    assert "convolve weight" in two
-    assert ("(k >> 5)" in lib.source) == (name in ("u8", "whole"))  # of 32 channels the bits are one load
+    assert any(e.name.startswith("convolve_weight") and e.name.endswith("_sums") for e in lib.entries)
+    assert any(e.chunks for e in lib.entries) == name.endswith("chunks")
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------

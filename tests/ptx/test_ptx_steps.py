@@ -104,6 +104,10 @@ def test_steps_of_more_networks(net: str, arch: int) -> None:
     ("net", "arch"),
     [
         pytest.param("whole", 80, marks=pytest.mark.slow),
+        pytest.param("whole-chunks", 90, marks=pytest.mark.slow),
+        pytest.param("chunks", 80, marks=pytest.mark.slow),
+        pytest.param("image-whole-chunks", 90, marks=pytest.mark.slow),
+        pytest.param("image-chunks", 90, marks=pytest.mark.slow),
         pytest.param("edge", 90, marks=pytest.mark.slow),
         pytest.param("standard", 80, marks=pytest.mark.slow),
         pytest.param("image-whole", 90, marks=pytest.mark.slow),
@@ -115,8 +119,8 @@ def test_steps_of_more_networks(net: str, arch: int) -> None:
 def test_kernels_of_large_networks(net: str, arch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernel by kernel: on tensor cores, in two stages; whole numbers are equal, floats within their bound."""
     make_large(monkeypatch)
-    kind, _, name = net.rpartition("-")
-    lib = PtxKernels(plan((LARGE_IMAGES if kind else LARGE_DENSE)[name]), arch)
+    name = net.removeprefix("image-")
+    lib = PtxKernels(plan((LARGE_DENSE if name == net else LARGE_IMAGES)[name]), arch)
     check_large(lib)
     assert not lib.races
 
