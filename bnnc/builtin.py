@@ -10,5 +10,12 @@ from .inputs import records  # noqa: F401
 def tables() -> known.Tables:
     """What ``check`` looks names up in, unless a test brings tables of its own."""
     return known.Tables(
-        known.layers, known.rules, known.optimizers, known.schedules, known.encoders, known.sources, known.classifiers
+        known.layers,
+        known.rules,
+        known.optimizers,
+        known.schedules,
+        known.stops,
+        known.encoders,
+        known.sources,
+        known.classifiers,
     )

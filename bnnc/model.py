@@ -108,9 +108,10 @@ class Model:
     batch: int
     epochs: int
     seed: int
-    holdout: float  # share of the training samples kept apart for the plateau schedule, 0..0.5
+    holdout: float  # share of the training samples that is kept apart, 0..0.5
     data: Data
     recompute: bool = False  # less memory, the same bits: kernels run strip by strip, and some values are made again
+    stop: Call = Call("never")  # what ends training before `epochs`
     microbatch: int = 1  # parts of a batch that are trained one after the other, their gradients added up
     allow: tuple[
         tuple[str, Any, str], ...
@@ -141,6 +142,11 @@ class Model:
         return hashlib.sha256(key.encode()).hexdigest()[:16]
 
     @property
+    def patience(self) -> int:
+        """Epochs that the best one may be ago before training stops; 0: any number."""
+        return int(dict(self.stop.args).get("patience", 0))
+
+    @property
     def part(self) -> int:
         """Samples that are in memory at once."""
         return self.batch // self.microbatch
@@ -164,7 +170,7 @@ class Model:
             f"model {self.name}",
             f"batch = {self.batch}, microbatch = {self.microbatch}, epochs = {self.epochs}, seed = {self.seed}, "
             f"holdout = {self.holdout:g}, recompute = {'on' if self.recompute else 'off'}",
-            *(f"{key} = {getattr(self, key)}" for key in ("rule", "optimizer", "schedule")),
+            *(f"{key} = {getattr(self, key)}" for key in ("rule", "optimizer", "schedule", "stop")),
             *(f"{key} = {call}" for key in ("train", "test") if (call := getattr(self.data, key)) is not None),
             *(f"allow {key} = {text}" for key, _, text in self.allow),
             *(f"chosen: {line}" for line in self.chosen),

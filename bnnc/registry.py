@@ -167,6 +167,7 @@ rules: Table[Named[Rule]] = Table("rule")
 optimizers: Table[Named[Optimizer]] = Table("optimiser")
 schedules: Table[Named[None]] = Table("schedule")  # the trainer's, by name
 encoders: Table[Named[Encoder | None]] = Table("encoder")  # None: numbers stay numbers
+stops: Table[Named[None]] = Table("stop")  # the trainer's, by name
 sources: Table[Named[None]] = Table("data source")  # the reader's, by name
 classifiers: Table[Named[Classifier]] = Table("classifier")
 
@@ -190,6 +191,7 @@ class Tables:
     rules: Mapping[str, Named[Rule]]
     optimizers: Mapping[str, Named[Optimizer]]
     schedules: Mapping[str, Named[None]]
+    stops: Mapping[str, Named[None]]
     encoders: Mapping[str, Named[Encoder | None]]
     sources: Mapping[str, Named[None]]
     classifiers: Mapping[str, Named[Classifier]]

@@ -180,6 +180,7 @@ def _schedule(model: Model) -> Group:
         "epochs": str(model.epochs),
         "seed": f"{model.seed}u",
         **({"holdout": literal(model.holdout)} if model.holdout else {}),
+        **({"patience": str(model.patience)} if model.patience else {}),
     }
 
 

@@ -51,7 +51,7 @@ class Cursor:
     errors: int = 1
     samples: int = 1
     stage: int = 0
-    zero: int = 0
+    best_epoch: int = 0
     count: list[int] = field(default_factory=list)  # of the epoch so far, by counter
 
     def pack(self) -> bytes:
@@ -72,6 +72,7 @@ class Store:
 
     def __init__(self, folder: Path, spec: str, state_bytes: int, counters: int) -> None:
         self.paths = (folder / "slot_a.bnnck", folder / "slot_b.bnnck")
+        self.best = folder / "best.bnnck"
         self.cursor_bytes = CURSOR.size + COUNTER * counters
         self.folder, self.spec, self.length = folder, spec.encode(), self.cursor_bytes + state_bytes
         self.slot, self.generation = -1, 0
@@ -114,7 +115,7 @@ class Store:
                     " other one"
                 )
             _, self.generation, payload = seen[self.slot]
-            return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
+            return self._parted(payload)
         if "foreign" in kinds:
             raise error(
                 "B0807",
@@ -142,6 +143,24 @@ class Store:
             )
         return None
 
+    def load_best(self) -> tuple[Cursor, bytes] | None:
+        """The checkpoint of the epoch that was best on held-out samples, or None where none was kept.
+
+        Raises BnncError B0807 for one that is damaged.
+        """
+        kind, _, payload = self._look(self.best)
+        if kind in ("damaged", "torn", "foreign"):
+            raise error(
+                "B0807",
+                f"{self.best} is damaged, or another network's",
+                exit_code=6,
+                help="put a copy back; --last takes the network of the last epoch",
+            )
+        return self._parted(payload) if kind == "valid" else None
+
+    def _parted(self, payload: bytes) -> tuple[Cursor, bytes]:
+        return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
+
     def names(self) -> tuple[str, ...]:
         """What classes are called: the lines of ``classes.txt``, () where a training run left none."""
         path = self.folder / "classes.txt"
@@ -161,9 +180,9 @@ class Store:
         except OSError as e:
             raise error("B0807", f"cannot write {path}: {e.strerror}", exit_code=6, help="--out FOLDER") from e
 
-    def clear(self) -> None:
-        """Remove both slots, so that a power cut does not bring them back."""
-        for p in self.paths:
+    def clear(self, *paths: Path) -> None:
+        """Remove these files, or both slots, so that a power cut does not bring them back."""
+        for p in paths or self.paths:
             p.unlink(missing_ok=True)
         if self.folder.is_dir():
             self._sync_folder()  # or a power cut brings them back
@@ -178,39 +197,45 @@ class Store:
     def save(self, cursor: Cursor, states: bytes) -> Path:
         """Writes the next generation.  Raises BnncError B0807, exit code 6."""
         slot = 1 if self.slot == 0 else 0
-        payload = cursor.pack() + states
-        head = HEADER.pack(
-            MAGIC,
-            CHECKPOINT_VERSION,
-            HEADER.size,
-            self.spec,
-            self.generation + 1,
-            len(payload),
-            zlib.crc32(payload),
-            0,
-            0,
-            0,
-        )
-        head = head[:-4] + struct.pack("<I", zlib.crc32(head[:-4]))
+        path = self.paths[slot]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.paths[slot], os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                for data, at in ((payload, PAYLOAD), (head, 0)):
-                    view = memoryview(data)
-                    while view:
-                        done = os.pwrite(fd, view, at)
-                        view, at = view[done:], at + done
-                    os.fsync(fd)
-            finally:
-                os.close(fd)
+            self._write(path, self.generation + 1, cursor.pack() + states)
             self._sync_folder()
         except OSError as e:
             raise error(
                 "B0807",
-                f"cannot write the checkpoint {self.paths[slot]}: {e.strerror}",
+                f"cannot write the checkpoint {path}: {e.strerror}",
                 exit_code=6,
                 help="the one before it is whole; make room and give the same command again",
             ) from e
         self.slot, self.generation = slot, self.generation + 1
-        return self.paths[slot]
+        return path
+
+    def keep_best(self, cursor: Cursor, states: bytes) -> None:
+        """The network of this epoch, in the place of the best one before, when it is whole.  Raises BnncError B0807."""
+        temporary = self.best.with_name(f"{self.best.name}.{os.getpid()}")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._write(temporary, 1, cursor.pack() + states)
+            temporary.replace(self.best)
+            self._sync_folder()
+        except OSError as e:
+            help = "make room and give the same command again"
+            raise error("B0807", f"cannot write {self.best}: {e.strerror}", exit_code=6, help=help) from e
+
+    def _write(self, path: Path, generation: int, payload: bytes) -> None:
+        """The payload, synced, then the header, synced."""
+        sizes = HEADER.size, self.spec, generation, len(payload)
+        head = HEADER.pack(MAGIC, CHECKPOINT_VERSION, *sizes, zlib.crc32(payload), 0, 0, 0)
+        head = head[:-4] + struct.pack("<I", zlib.crc32(head[:-4]))
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            for data, at in ((payload, PAYLOAD), (head, 0)):
+                view = memoryview(data)
+                while view:
+                    done = os.pwrite(fd, view, at)
+                    view, at = view[done:], at + done
+                os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 STOP: list[int] = []  # the signal that came, SIGPIPE where nobody reads standard output any more
+LAST = "the last network, not the one that was best on held-out samples"
 LOST: list[OSError] = []  # why standard output could not be written
 
 
@@ -91,14 +92,21 @@ def options(net: Mapping[str, Any], args: list[str] | None) -> argparse.Namespac
         "--ask", action="store_true", help="wait after each epoch: a line on standard input goes on, its end stops"
     )
     t.add_argument("--quiet", action="store_true")
+    _measures(verbs, shared, exports)
+    i = verbs.add_parser("info", help="what this program is")
+    i.add_argument("--json", action="store_true")
+    return top.parse_args(args)
+
+
+def _measures(verbs: Any, shared: argparse.ArgumentParser, exports: argparse.ArgumentParser) -> None:
+    """The verbs `eval` and `predict`."""
     e = verbs.add_parser(
         "eval", parents=[shared, exports], help="accuracy on the test set, of the checkpoint in --out or of --init"
     )
     e.add_argument("--json", action="store_true")
+    e.add_argument("--last", action="store_true", help=LAST)
     p = verbs.add_parser(
         "predict", parents=[shared], help="the class of each test sample, a line each; labels may be missing"
     )
     p.add_argument("--json", action="store_true", help="an object a line: sample and class")
-    i = verbs.add_parser("info", help="what this program is")
-    i.add_argument("--json", action="store_true")
-    return top.parse_args(args)
+    p.add_argument("--last", action="store_true", help=LAST)

@@ -355,6 +355,7 @@ def _schedule(model: Model) -> dict[str, Any]:
         "seed": model.seed,
         "holdout": model.holdout,
         "lr": float(model.optimizer["lr"]),
+        "patience": model.patience,
         "schedule": model.schedule.name,
         "schedule_args": {k: float(v) for k, v in model.schedule.args},
         "data": {

@@ -30,19 +30,20 @@ def open_test(run: Trainer, held: bool = False) -> None:
     if not run.test.n and not (held and run.train.n):
         wanted = "FILE, of samples" if o.verb == "predict" else "IMAGES,LABELS or --test FILE.bnnd"
         raise error("B0805", "no test data: the spec names none", exit_code=2, help=f"--test {wanted}")
-    kept = None if o.init else run.store.load()
     if o.init:
         run.init_states(run.net["seed"])
-    elif kept is None:
+        return
+    if not o.last and run.load_best():
+        return
+    if (kept := run.store.load()) is None:
         raise error(
             "B0807",
             f"no checkpoint in {o.out}",
             exit_code=6,
             help="--out FOLDER of a training run, or --init FILE.safetensors",
         )
-    else:
-        run.cursor = kept[0]
-        run.device.write(0, np.frombuffer(kept[1], np.uint8))
+    run.cursor = kept[0]
+    run.device.write(0, np.frombuffer(kept[1], np.uint8))
 
 
 def held_out(run: Trainer) -> np.ndarray:
@@ -74,12 +75,20 @@ def evaluate(run: Trainer) -> int:
         run.export(o.export)
     took, state = time.monotonic() - started, run.state_hash()
     if o.json:
-        facts = {"samples": len(index), "holdout_acc" if held else "test_acc": acc, "loss": loss, "seconds": took}
+        facts = {
+            "epoch": run.cursor.epoch,
+            "samples": len(index),
+            "holdout_acc" if held else "test_acc": acc,
+            "loss": loss,
+            "seconds": took,
+        }
         hashes = {"state": state, "weights_hash": run.weights_hash()}
         say(json.dumps({**facts, **hashes, **by_class(confusion, run.names)}))
     else:
         what = "held out" if held else "test"
         say(f"{what} {100 * acc:.2f} %  loss {loss:.4f}  {len(index)} samples  {took:.1f} s\nstate {state}")
+        if not o.last and 0 < run.cursor.best_epoch == run.cursor.epoch:
+            say(f"epoch {run.cursor.epoch}, the best on held-out samples (--last: the last one)")
         say("\n".join(table(confusion, run.names)))
     return 0
 

@@ -30,13 +30,26 @@ from .training import Trainer
 STEPS = 50  # in one launch: a signal or a checkpoint waits for so many at most
 
 
+def shares(run: Trainer) -> tuple[int, int]:
+    """How many of the training samples are trained on, and held out.  Raises BnncError B0804."""
+    net, n = run.net, run.train.n
+    n_hold = int(np.float32(net["holdout"]) * np.float64(n))
+    if n - n_hold < (batch := run.whole_batch):
+        raise error("B0804", f"{n - n_hold} samples to train on, fewer than one batch of {batch}", exit_code=5)
+    if net["patience"] and not n_hold:
+        raise error(
+            "B0804",
+            f"{n} training samples are too few to hold some out: `stop = early` has nothing to judge by",
+            exit_code=5,
+            help="more samples, or a larger holdout in the spec",
+        )
+    return n - n_hold, n_hold
+
+
 def begin(run: Trainer) -> bool:
     """Fresh, or from a checkpoint; True: resumed."""
     o, net, n = run.options, run.net, run.train.n
-    n_hold = int(np.float32(net["holdout"]) * np.float64(n))
-    n_fit = n - n_hold
-    if n_fit < (batch := run.whole_batch):
-        raise error("B0804", f"{n_fit} samples to train on, fewer than one batch of {batch}", exit_code=5)
+    n_fit, n_hold = shares(run)
     if o.resume == "never":
         run.store.clear()
     kept = run.store.load()
@@ -53,6 +66,7 @@ def begin(run: Trainer) -> bool:
         run.device.write(0, np.frombuffer(states, np.uint8))
         run.cursor.lr0 = float(np.float32(o.lr)) if o.lr is not None else run.cursor.lr0
     else:
+        run.store.clear(run.store.best)
         seed = net["seed"] if o.seed is None else o.seed
         run.cursor = Cursor(
             lr0=float(np.float32(net["lr"] if o.lr is None else o.lr)),
@@ -126,11 +140,19 @@ def report(run: Trainer, lr: np.float32, seconds: float, held: float, test: floa
     )
 
 
+def ends_early(run: Trainer, epochs: int) -> bool:
+    """`stop = early`: so many epochs have passed since the best one."""
+    return 0 < run.net["patience"] <= epochs - run.cursor.best_epoch
+
+
 def adapt(run: Trainer, seen: float) -> None:
     """After ``patience`` epochs in which the accuracy was no better than before, the next stage or a lower rate."""
     c, net = run.cursor, run.net
     if seen > c.best_hold:
         c.best_hold, c.bad_epochs = seen, 0
+        c.best_epoch = c.epoch + 1 if c.n_hold else 0
+    elif net["schedule"] != "plateau":
+        return
     elif c.bad_epochs + 1 < net["schedule_args"]["patience"]:
         c.bad_epochs += 1
     else:
@@ -145,17 +167,19 @@ def end_epoch(run: Trainer, lr: np.float32, seconds: float) -> None:
     """Measure, report, adapt, go to the next."""
     c, o, net = run.cursor, run.options, run.net
     held, _ = run.evaluate(run.train, run.split[c.n_fit :])
-    last = c.epoch + 1 == o.epochs
+    last = c.epoch + 1 == o.epochs or (held <= c.best_hold and ends_early(run, c.epoch + 1))
     test = run.evaluate(run.test, np.arange(run.test.n))[0] if last or (c.epoch + 1) % o.eval_every == 0 else -1.0
     if STOP:
         return
     c.last_test, c.best_test = (test if test >= 0 else c.last_test), max(c.best_test, test)
     report(run, lr, seconds, held, test)
-    if net["schedule"] == "plateau":
+    if c.n_hold or net["schedule"] == "plateau":
         adapt(run, held if c.n_hold else c.hits / c.seen)
     c.errors, c.samples = c.seen - c.hits, c.seen
     c.epoch, c.step, c.hits, c.seen, c.loss_sum = c.epoch + 1, 0, 0, 0, 0.0
     c.count = [0] * len(c.count)
+    if c.n_hold and c.best_epoch == c.epoch:
+        run.store.keep_best(c, run.state_bytes())
 
 
 def start(run: Trainer) -> bool:
@@ -241,7 +265,7 @@ def train(run: Trainer) -> int:
     saves = Saves(run, not start(run))
     c = run.cursor
     per_epoch, most = c.n_fit // run.whole_batch, o.steps if o.steps is not None else 1 << 62
-    while c.epoch < o.epochs and c.step_total < most and not STOP:
+    while c.epoch < o.epochs and c.step_total < most and not STOP and not ends_early(run, c.epoch):
         epoch_started = time.monotonic()
         lr = steps(run, saves, per_epoch, most)
         if c.step == per_epoch and not STOP:
@@ -253,12 +277,12 @@ def train(run: Trainer) -> int:
         where = run.save()
         if STOP:
             note(f"checkpoint {where} written; the same command goes on from here")
+    if not STOP:
+        finish(run, started)
     if o.export:
+        run.load_best()
         run.export(o.export)
-    if STOP:
-        return 128 + STOP[0]
-    finish(run, started)
-    return 0
+    return 128 + STOP[0] if STOP else 0
 
 
 def finish(run: Trainer, started: float) -> None:
@@ -266,9 +290,11 @@ def finish(run: Trainer, started: float) -> None:
     c = run.cursor
     test = run.evaluate(run.test, np.arange(run.test.n))[0] if c.step else c.last_test
     took, state = time.monotonic() - started, run.state_hash()
+    early = ", stopped early" if ends_early(run, c.epoch) else ""
+    best = f"epoch {c.best_epoch} was best: held out {100 * c.best_hold:.2f} %; eval and predict take it{early}\n"
     say(
         f"done: {c.epoch} epochs, {c.step_total} steps{percent('test', test)}{percent('best', c.best_test)}  {took:.1f}"
-        f" s\ndevice memory: {run.device.nbytes} bytes, as planned\nstate {state}"
+        f" s\n{best if c.best_epoch else ''}device memory: {run.device.nbytes} bytes, as planned\nstate {state}"
     )
     record(
         run,
@@ -277,6 +303,7 @@ def finish(run: Trainer, started: float) -> None:
         steps=c.step_total,
         **({"test_acc": test} if test >= 0 else {}),
         **({"best_test_acc": c.best_test} if c.best_test >= 0 else {}),
+        **({"best_epoch": c.best_epoch, "best_holdout_acc": c.best_hold} if c.best_epoch else {}),
         seconds=took,
         memory_predicted=run.net["plan"]["total_bytes"],
         memory_measured=run.device.nbytes,

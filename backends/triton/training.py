@@ -149,7 +149,7 @@ class Trainer:
     def open_data(self, need_train: bool) -> None:
         """Without test data of its own the training file's last samples are the test."""
         own_test = self.options.test is not None or (not self.options.train and "test" in self.net["data"])
-        if need_train or not own_test:
+        if need_train or not own_test or (self.options.test, self.options.verb) == ("none", "eval"):
             got = self.open("train", self.options.train, not own_test)
             if need_train and got is None:
                 raise error(
@@ -355,6 +355,15 @@ class Trainer:
         c.loss_sum, c.hits, c.seen = c.loss_sum + loss, c.hits + hits, c.seen + self.net["batch"]
         if c.seen % self.whole_batch == 0:
             c.step, c.step_total = c.step + 1, c.step_total + 1
+
+    def load_best(self) -> bool:
+        """The states and the cursor of the epoch that was best on held-out samples; False: none was kept."""
+        kept = self.store.load_best()
+        if kept is None:
+            return False
+        self.cursor = kept[0]
+        self.device.write(0, np.frombuffer(kept[1], np.uint8))
+        return True
 
     def save(self) -> Path:
         """Write a checkpoint; its path.  Raises BnncError B0807."""

@@ -48,7 +48,10 @@ class Epoch:
 
 @dataclass(frozen=True)
 class History:
-    """What a training run reported.  ``state`` is a hash of all trained bits: equal states mean equal networks."""
+    """What a training run reported.  ``state`` is a hash of all trained bits: equal states mean equal networks.
+
+    ``best_epoch``: where samples were held out, the epoch of the best accuracy on them, ``best_holdout_acc``.
+    """
 
     epochs: tuple[Epoch, ...]
     state: str
@@ -57,6 +60,8 @@ class History:
     memory_measured: int
     test_acc: float | None = None
     best_test_acc: float | None = None
+    best_epoch: int | None = None
+    best_holdout_acc: float | None = None
 
     def __getitem__(self, key: str) -> list[Any]:
         """One field over all epochs, e.g. ``history["loss"]``."""
@@ -140,7 +145,8 @@ class Program:
         callback: Callable[[Epoch], bool | None] | None = None,
         resume: bool = False,
     ) -> History:
-        """Train on arrays.
+        """Train on arrays.  The weights are then those of the last epoch, or where the spec holds samples out those of
+        the epoch that was best on them.
 
         Parameters
         ----------
@@ -350,6 +356,5 @@ def _history(records: list[dict[str, Any]]) -> History:
         end["seconds"],
         end["memory_predicted"],
         end["memory_measured"],
-        end.get("test_acc"),
-        end.get("best_test_acc"),
+        *(end.get(k) for k in ("test_acc", "best_test_acc", "best_epoch", "best_holdout_acc")),
     )

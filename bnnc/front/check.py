@@ -421,15 +421,15 @@ class _Checker:
         return next((x.span for x in model.walk() if x.name == layer), otherwise.span)
 
     def settle_holdout(self, train: dict[str, Any]) -> None:
-        """The schedule `plateau` watches samples that are held out: a tenth, unless the spec says otherwise."""
-        plateau = train["schedule"].name == "plateau"
+        """What watches samples that are held out has a tenth, unless the spec says otherwise."""
+        watches = [(s, train[s]) for s, name in (("schedule", "plateau"), ("stop", "early")) if train[s].name == name]
         if train["holdout"] is None:
-            train["holdout"] = 0.1 if plateau else 0.0
-        elif plateau and train["holdout"] == 0:
+            train["holdout"] = 0.1 if watches else 0.0
+        for setting, call in watches if train["holdout"] == 0 else ():
             self.log.add(
                 "B0409",
-                "the schedule `plateau` needs held-out samples to watch",
-                train["schedule"].span,
+                f"`{setting} = {call.name}` needs held-out samples to watch",
+                call.span,
                 help="set `holdout` above 0, e.g. `holdout = 10%;`",
             )
 

@@ -228,7 +228,7 @@ def _literal(v: Any) -> ast.Value:
     return ast.Name(str(v))
 
 
-_MODEL_CALLS = ("optimizer", "schedule")
+_MODEL_CALLS = ("optimizer", "schedule", "stop")
 
 
 class _Explicit:

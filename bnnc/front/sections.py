@@ -13,6 +13,7 @@ from ..registry import About, Named, Param
 TRAIN = (
     Param("optimizer", "call:optimizers", Call("adam"), "how weights follow their gradients"),
     Param("schedule", "call:schedules", Call("constant"), "how the learning rate changes"),
+    Param("stop", "call:stops", Call("never"), "what ends training before `epochs`"),
     Param("batch", "int", 100, "samples in one step", minimum=1, maximum=65536),
     Param("epochs", "int", 10, "passes over the training samples", minimum=0, maximum=1_000_000),
     Param("seed", "int", 1, "what all random numbers follow from", minimum=0, maximum=2**32 - 1),
@@ -23,7 +24,7 @@ TRAIN = (
         "share of the training samples kept apart",
         minimum=0,
         maximum=0.5,
-        otherwise="0.1 with the schedule plateau, 0 with others",
+        otherwise="0.1 with `schedule = plateau` or `stop = early`, else 0",
     ),
     Param(
         "microbatch",
@@ -73,6 +74,7 @@ SECTIONS = {
                 "train {\n"
                 "  optimizer = adam(lr = 3e-3);\n"
                 "  schedule = plateau(patience = 5);\n"
+                "  stop = early(patience = 20);\n"
                 "  batch = 200;\n"
                 "  epochs = 50;\n"
                 "  seed = 7;\n"

@@ -1,13 +1,14 @@
-"""Registered schedules: how the learning rate changes; the trainer computes it, once a step."""
+"""Registered schedules, how the learning rate changes (the trainer computes it, once a step), and stops, when training
+ends before `epochs`."""
 
 from __future__ import annotations
 
-from ..registry import About, Named, Param, schedules
+from ..registry import About, Named, Param, schedules, stops
 
 
-def _trained(schedule: str) -> str:
+def _trained(schedule: str, setting: str = "schedule") -> str:
     layers = "input u8[9]; dense 8; batchnorm; sign; dense 4; batchnorm; loss;"
-    return f"network tiny {{ {layers} }}\ntrain {{ schedule = {schedule}; }}\n"
+    return f"network tiny {{ {layers} }}\ntrain {{ {setting} = {schedule}; }}\n"
 
 
 schedules.add(
@@ -69,6 +70,29 @@ schedules.add(
             source="1705.08292, the development-based schedule that 2102.04270 takes",
             takes="held-out samples (`holdout` in `train`); it never looks at the test samples",
             example=_trained("plateau(patience = 10, factor = 0.5)"),
+        ),
+    )
+)
+stops.add(
+    Named(
+        "never",
+        "train for `epochs`",
+        (),
+        about=About(source="a definition of bnnc", example=_trained("never", "stop")),
+    )
+)
+stops.add(
+    Named(
+        "early",
+        "stop when held-out samples have not got better for some epochs",
+        (Param("patience", "int", 5, "epochs without improvement", minimum=1, positional=True),),
+        about=About(
+            formula="the last epoch is the first one that is `patience` epochs behind the best,\n"
+            "by the accuracy on the held-out part of the training samples",
+            source="a definition of bnnc; Prechelt, Early Stopping - But When?, 1998, compares such criteria",
+            takes="held-out samples (`holdout` in `train`).  Whatever stops a run with some, the network of its best "
+            "epoch is kept, and `eval` and `predict` take that one",
+            example=_trained("early(patience = 5)", "stop"),
         ),
     )
 )

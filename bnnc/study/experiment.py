@@ -163,7 +163,7 @@ class Experiment:
             *self.made_by(),
             m.hash,
             self.operations(net),
-            str(m.schedule),
+            f"{m.schedule} {m.stop}",
             m.epochs,
             m.holdout,
             m.recompute,

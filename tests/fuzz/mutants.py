@@ -97,7 +97,7 @@ CHARACTERS = (
 def names() -> tuple[str, ...]:
     """Every registered name and the names of all parameters."""
     t = builtin.tables()
-    tables = (t.layers, t.rules, t.optimizers, t.schedules, t.encoders, t.sources, t.classifiers)
+    tables = (t.layers, t.rules, t.optimizers, t.schedules, t.stops, t.encoders, t.sources, t.classifiers)
     params = {p.name for table in tables for record in table.values() for p in record.params}
     return tuple(
         sorted(
@@ -240,7 +240,8 @@ def rule(r: random.Random, text: str) -> str:
 
 def setting(r: random.Random, text: str) -> str:
     p = r.choice(spec_sections.TRAIN)
-    table = {"optimizer": builtin.tables().optimizers, "schedule": builtin.tables().schedules}.get(p.name)
+    t = builtin.tables()
+    table = {"optimizer": t.optimizers, "schedule": t.schedules, "stop": t.stops}.get(p.name)
     value = r.choice(sorted(table)) if table else r.choice(("on", "off", *NUMBERS))
     m = re.search(r"train *\{", text)
     return (

@@ -55,6 +55,7 @@ def options(d: Drawn) -> list[str]:
     )
     found += [
         f"schedule {m.schedule.name}",
+        f"stop {m.stop.name}",
         *(["block or repeat"] if d.spec.blocks or "repeat" in d.spec.text() else []),
     ]
     for what, call, table in (("rule", m.rule, tables.rules), ("optimizer", m.optimizer, tables.optimizers)):

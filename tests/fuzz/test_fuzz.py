@@ -77,19 +77,20 @@ def test_specs_of_the_day(number: int) -> None:
 
 
 def test_the_generator_reaches_all_names() -> None:
-    """In 400 specs every layer with every rule that trains it, every optimiser, schedule, encoder and classifier."""
+    """In 400 specs every layer with every rule that trains it, and every other name that is drawn."""
     tables = builtin.tables()
     wanted = {
         *tables.layers,
         *tables.rules,
         *(f"optimizer {n}" for n in tables.optimizers),
         *(f"schedule {n}" for n in tables.schedules),
+        *(f"stop {n}" for n in tables.stops),
     }
     wanted |= {f"encoder {n}" for n in tables.encoders} | {f"classifier {n}" for n in tables.classifiers}
     for seed in range(400):
         m = draw(seed).model
         wanted -= {y.kind for y in m.walk()} | {m.rule.name, f"encoder {m.layers[0]['encoder'].name}"}
-        wanted -= {f"optimizer {m.optimizer.name}", f"schedule {m.schedule.name}"}
+        wanted -= {f"optimizer {m.optimizer.name}", f"schedule {m.schedule.name}", f"stop {m.stop.name}"}
         wanted -= {f"classifier {v.name}" for _, v in m.rule.args if getattr(v, "name", "") in tables.classifiers}
         if not wanted:
             break

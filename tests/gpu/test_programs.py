@@ -176,7 +176,10 @@ def test_the_python_trainer_is_the_c_trainer(net: str, folder: Path) -> None:
     ]
     assert first[0] == {**first[1], "seconds": first[0]["seconds"], "samples_per_s": first[0]["samples_per_s"]}
     assert state(run(c, folder, "train", "--out", f"{net}-1")) == state(a)
-    of_both = [json.loads(run(p, folder, "eval", "--out", f"{net}-1", "--json").stdout) for p in (c, py)]
+    best = [folder / out / "best.bnnck" for out in (f"{net}-{c.name}", f"{net}-{py.name}", f"{net}-1")]
+    assert [p.exists() for p in best] == [net == "encoded"] * 3
+    assert len({p.read_bytes() for p in best if p.exists()}) <= 1
+    of_both = [json.loads(run(p, folder, "eval", "--last", "--out", f"{net}-1", "--json").stdout) for p in (c, py)]
     last = json.loads(logs[0].read_text().splitlines()[-2])
     assert [(x["state"], x["weights_hash"]) for x in of_both] == [(state(a), last["weights_hash"])] * 2
     for more in ((), ("--test", "xt.npy"), ("--json",)):
@@ -213,7 +216,7 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     run(c, folder, "train", "--out", f"{net}-h1", "--steps", "4")
     run(gpu, folder, "train", "--out", f"{net}-h1", "--steps", "6", net=net)
     assert state(run(c, folder, "train", "--out", f"{net}-h1")) == state(a)
-    assert state(run(gpu, folder, "eval", "--out", f"{net}-h1", net=net)) == state(a)
+    assert state(run(gpu, folder, "eval", "--last", "--out", f"{net}-h1", net=net)) == state(a)
     args = ("predict", "--test", "xt.npy", "--out", f"{net}-h1")
     assert run(gpu, folder, *args, net=net).stdout == run(c, folder, *args).stdout
     ways = [

@@ -17,6 +17,9 @@
 #ifndef HOLDOUT
 #define HOLDOUT 0
 #endif
+#ifndef PATIENCE
+#define PATIENCE 0
+#endif
 #ifndef HASH
 #define HASH "0123456789abcdef"
 #endif
@@ -104,6 +107,7 @@ static const bnnc_net NET = {
     3,
     1,
     HOLDOUT,
+    PATIENCE,
     TRAIN_IMAGES,
     "train-labels-idx1-ubyte",
     "t10k-images-idx3-ubyte",

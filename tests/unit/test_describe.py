@@ -20,7 +20,7 @@ from bnnc.registry import About, LayerDef, Param
 
 ENTRIES = describe.entries()
 KINDS = [kind for kind, _, _ in describe.GROUPS]
-COMPUTED = {"layer", "rule", "optimiser", "schedule", "encoder", "data source", "classifier"}
+COMPUTED = {"layer", "rule", "optimiser", "schedule", "stop", "encoder", "data source", "classifier"}
 
 
 def by_name(kind: str, name: str) -> Entry:
@@ -34,6 +34,7 @@ def uses(model: Model, e: Entry) -> bool:
         "rule": lambda: {model.rule.name},
         "optimiser": lambda: {model.optimizer.name},
         "schedule": lambda: {model.schedule.name},
+        "stop": lambda: {model.stop.name},
         "encoder": lambda: {model.layers[0]["encoder"].name},
         "data source": lambda: {c.name for c in (model.data.train, model.data.test) if c},
         "classifier": lambda: {model.rule["classifier"].name},

@@ -97,7 +97,7 @@ int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) {
     if (n_hold) bnnc_perm_init(&bnnc_split, seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, n);
     bnnc_say(1, "%s  target %s  arena %U bytes  seed %u%s\n", NET.name, NET.target, NET.arena_bytes, seed,
              resumed ? "  resumed" : "");
-    while (!code && bnnc_cur.epoch < epochs && bnnc_cur.step_total < most) {
+    while (!code && bnnc_cur.epoch < epochs && bnnc_cur.step_total < most && !bnnc_ends_early(bnnc_cur.epoch)) {
         code = bnnc_bare_epoch(&train, per_epoch, epochs, most);
         if (code || bnnc_cur.step < per_epoch) break;
         const double held = bnnc_evaluate(&train, true, n_hold, NULL, NULL),
@@ -112,7 +112,7 @@ int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) {
                  bnnc_cur.loss_sum / (double)bnnc_cur.seen);
         bnnc_print_share("train", hits), bnnc_print_share("held out", held), bnnc_print_share("test", accuracy);
         bnnc_say(1, "\n");
-        bnnc_next_epoch(held);
+        (void)bnnc_next_epoch(held);
     }
     if (code == BNNC_DONE) code = bnnc_save();
     result->epochs = bnnc_cur.epoch, result->steps = (uint32_t)bnnc_cur.step_total, result->state = bnnc_state_hash();

@@ -9,7 +9,7 @@ static struct {
     const char *verb, *train, *test, *data, *out, *cache, *resume, *log, *init, *export_to, *isa;
     double lr, save_every;
     uint32_t epochs, steps, seed, threads, save_every_steps, eval_every;
-    bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels, ask;
+    bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels, ask, last;
 } bnnc_opt;
 
 enum {
@@ -58,6 +58,7 @@ static const bnnc_flag bnnc_flags[] = {
     {"--quiet", 'b', BNNC_COMPUTES, &bnnc_opt.quiet, NULL},
     {"--threads", 'u', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.threads, &bnnc_opt.threads_given},
     {"--isa", 's', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.isa, NULL},
+    {"--last", 'b', BNNC_MEASURES, &bnnc_opt.last, NULL},
     {"--json", 'b', BNNC_MEASURES | BNNC_INFO | BNNC_BENCH, &bnnc_opt.json, NULL},
     {"--kernels", 'b', BNNC_BENCH, &bnnc_opt.kernels, NULL},
 };
@@ -76,7 +77,7 @@ static const char bnnc_help[] =
     "data\n"
     "  --data FOLDER            where the files named in the spec are\n"
     "  --train FILE[,LABELS]    other training data: idx, idx.gz, .npy, .bnnd or CIFAR-10's .bin\n"
-    "  --test FILE[,LABELS]     other test data; none: no test\n"
+    "  --test FILE[,LABELS]     other test data; none: no test (eval: held-out samples)\n"
     "  --cache FOLDER           for data that must be expanded once (default: the --out folder)\n"
     "training\n"
     "  --epochs N               (default %u); an epoch is full batches, what is left over sits it out\n"
@@ -88,6 +89,7 @@ static const char bnnc_help[] =
     "  --export FILE            weights to a .safetensors file at the end, or where it is stopped\n"
     "run\n"
     "  --out FOLDER             checkpoints (default run)\n"
+    "  --last                   of eval, predict: the last network, not the best on held-out samples\n"
     "  --resume auto|never      never: start again, and remove the checkpoints (default auto)\n"
     "  --save-every SECONDS     time between checkpoints, 0: every step (default 60)\n"
     "  --log FILE.jsonl         one JSON object an epoch\n"

@@ -11,13 +11,20 @@
 
 /* ---- train ---- */
 
+/* --export of a run: the network that eval and predict would take. */
+BNNC_COLD void bnnc_export_kept(void) {
+    if (!bnnc_opt.export_to) return;
+    (void)bnnc_load_best();
+    bnnc_export(bnnc_opt.export_to);
+}
+
 BNNC_COLD void bnnc_stop_on_signal(void) {
     const int number = atomic_load(&bnnc_signal);
     if (!number) return;
     bnnc_save();
     bnnc_say(2, "%scheckpoint %s written (%U bytes); the same command goes on from here\n", bnnc_view.live ? "\n" : "",
              bnnc_slot_path[bnnc_booted.slot], (uint64_t)BNNC_PAYLOAD + sizeof bnnc_cur + NET.state_bytes);
-    if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
+    bnnc_export_kept();
     bnnc_exit(128 + number);
 }
 
@@ -33,7 +40,7 @@ BNNC_COLD bool bnnc_go_on(void) {
     return r > 0;
 }
 
-/* The states of --init, or of the checkpoint: one of them must be there. */
+/* The states of --init, or of a checkpoint, without --last the best one: one of them must be there. */
 BNNC_COLD void bnnc_load(void) {
     if (bnnc_opt.init) {
         bnnc_state_init(bnnc_opt.seed);
@@ -41,6 +48,7 @@ BNNC_COLD void bnnc_load(void) {
         BNNC_STATES_WRITTEN();
         return;
     }
+    if (!bnnc_opt.last && bnnc_load_best()) return;
     bnnc_open_slots(false);
     if (!bnnc_resume())
         bnnc_fail(BNNC_E_CHECKPOINT,
@@ -71,6 +79,7 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
     bnnc_open_slots(true);
     bool resumed = bnnc_resume();
     if (!resumed) {
+        bnnc_forget_best();
         bnnc_start_afresh(bnnc_opt.seed, bnnc_opt.lr, n_fit, n_hold);
         if (bnnc_opt.init) bnnc_init_from(bnnc_opt.init);
         BNNC_STATES_WRITTEN();
@@ -91,8 +100,9 @@ BNNC_COLD bool bnnc_begin(uint32_t n_fit, uint32_t n_hold) {
 
 /* After the last step of an epoch: measure, report, adapt, go to the next. */
 BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
-    const bool last = bnnc_cur.epoch + 1 == bnnc_opt.epochs;
     const double held = bnnc_evaluate(&bnnc_train_set, true, bnnc_cur.n_hold, NULL, NULL);
+    const bool last =
+        bnnc_cur.epoch + 1 == bnnc_opt.epochs || (held <= bnnc_cur.best_hold && bnnc_ends_early(bnnc_cur.epoch + 1));
     double test = -1;
     if (last || (bnnc_cur.epoch + 1) % bnnc_opt.eval_every == 0)
         test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL, NULL);
@@ -100,7 +110,7 @@ BNNC_FN void bnnc_end_epoch(float rate, double train_seconds) {
     if (test >= 0) bnnc_cur.last_test = test;
     if (test > bnnc_cur.best_test) bnnc_cur.best_test = test;
     bnnc_show_epoch((double)rate, train_seconds, held, test);
-    bnnc_next_epoch(held);
+    if (bnnc_next_epoch(held)) bnnc_keep_best();
 }
 
 BNNC_FN int bnnc_train(void) {
@@ -115,6 +125,11 @@ BNNC_FN int bnnc_train(void) {
         bnnc_fail(BNNC_E_DATA,
                   "%s has %u samples to train on, fewer than one batch of %u\n  hint: a smaller batch in the spec",
                   bnnc_train_set.path, n_fit, NET.batch * NET.parts);
+    if (NET.patience && !n_hold)
+        bnnc_fail(BNNC_E_DATA,
+                  "%s has %u samples, too few to hold some out: `stop = early` has nothing to judge by\n"
+                  "  hint: more samples, or a larger holdout in the spec",
+                  bnnc_train_set.path, n);
     const bool resumed = bnnc_begin(n_fit, n_hold);
     bnnc_names_keep(bnnc_opt.out);
     bnnc_view.steps_per_epoch = per_epoch;
@@ -124,7 +139,7 @@ BNNC_FN int bnnc_train(void) {
     const uint64_t most = bnnc_opt.steps_given ? bnnc_opt.steps : UINT64_MAX;
     uint64_t saved_at = bnnc_clock_ns(), saved_step = resumed ? bnnc_cur.step_total : UINT64_MAX;
     bool changed = !resumed; /* since the last checkpoint */
-    while (bnnc_cur.epoch < bnnc_opt.epochs && bnnc_cur.step_total < most) {
+    while (bnnc_cur.epoch < bnnc_opt.epochs && bnnc_cur.step_total < most && !bnnc_ends_early(bnnc_cur.epoch)) {
         bnnc_perm order;
         float rate = bnnc_lr(per_epoch, bnnc_opt.epochs);
         bnnc_perm_init(&order, bnnc_cur.seed, (uint32_t)BNNC_STREAM_ORDER, bnnc_cur.epoch, n_fit);
@@ -160,9 +175,9 @@ BNNC_FN int bnnc_train(void) {
         test = bnnc_evaluate(&bnnc_test_set, false, bnnc_test_set.n, NULL, NULL);
         bnnc_stop_on_signal();
     }
-    if (bnnc_opt.export_to) bnnc_export(bnnc_opt.export_to);
     if (bnnc_view.live) bnnc_say(1, "\r\x1b[K");
     bnnc_show_end(test);
+    bnnc_export_kept();
     return BNNC_OK;
 }
 

@@ -95,11 +95,16 @@ BNNC_COLD int bnnc_measure(const bnnc_set *set, bool held, uint32_t n) {
         bnnc_put(&t, "%s %.2f %%  %s %.4f  %u samples  %.1f s\nstate %X\n", held ? "held out" : "test", hits * 100,
                  bnnc_loss_name(), loss, n, s, bnnc_state_hash());
         bnnc_flush(&t);
-        if (!bnnc_opt.quiet) bnnc_show_classes(&tally);
+        if (bnnc_opt.quiet) return BNNC_OK;
+        if (!bnnc_opt.last && bnnc_cur.best_epoch && bnnc_cur.best_epoch == bnnc_cur.epoch)
+            bnnc_say(1, "epoch %u, the best on held-out samples (--last: the last one)\n", bnnc_cur.epoch);
+        bnnc_show_classes(&tally);
         return BNNC_OK;
     }
-    bnnc_put(&t, "{\"samples\":%u,\"%s\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"", n,
-             held ? "holdout_acc" : "test_acc", hits, loss, s, bnnc_state_hash(), bnnc_weights_hash());
+    bnnc_put(
+        &t,
+        "{\"epoch\":%u,\"samples\":%u,\"%s\":%j,\"loss\":%j,\"seconds\":%j,\"state\":\"%X\",\"weights_hash\":\"%X\"",
+        bnnc_cur.epoch, n, held ? "holdout_acc" : "test_acc", hits, loss, s, bnnc_state_hash(), bnnc_weights_hash());
     bnnc_classes_as_json(&t, &tally);
     bnnc_puts(&t, "}\n");
     bnnc_flush(&t);

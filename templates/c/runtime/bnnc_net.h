@@ -159,7 +159,8 @@ typedef struct {
     uint32_t schedule; /* BNNC_SCHED_.. */
     float lr0, sched_a, sched_b;
     uint32_t epochs, seed;
-    float holdout; /* share of the training samples that is never trained on */
+    float holdout;     /* share of the training samples that is never trained on */
+    uint32_t patience; /* `stop = early`: epochs that the best one may be behind; 0: any number */
     const char *train_images, *train_labels_file, *test_images, *test_labels_file; /* the spec's; may be "" */
 
     uint64_t step_operations,

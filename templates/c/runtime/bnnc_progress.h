@@ -212,6 +212,9 @@ BNNC_COLD void bnnc_show_end(double test) {
     bnnc_put_percent(&t, "best", bnnc_cur.best_test);
     bnnc_puts(&t, "  ");
     bnnc_put_time(&t, s);
+    if (bnnc_cur.best_epoch)
+        bnnc_put(&t, "\nepoch %u was best: held out %.2f %%; eval and predict take it%s", bnnc_cur.best_epoch,
+                 bnnc_cur.best_hold * 100, bnnc_ends_early(bnnc_cur.epoch) ? ", stopped early" : "");
     bnnc_put(&t, "\nmemory: predicted %U bytes, measured peak %U bytes\nstate %X\n", NET.total_bytes, resident, hash);
     bnnc_flush(&t);
     if (bnnc_view.log < 0) return;
@@ -219,6 +222,8 @@ BNNC_COLD void bnnc_show_end(double test) {
     bnnc_put(&t, "{\"event\":\"end\",\"epochs\":%u,\"steps\":%U", bnnc_cur.epoch, bnnc_cur.step_total);
     if (test >= 0) bnnc_put(&t, ",\"test_acc\":%j", test);
     if (bnnc_cur.best_test >= 0) bnnc_put(&t, ",\"best_test_acc\":%j", bnnc_cur.best_test);
+    if (bnnc_cur.best_epoch)
+        bnnc_put(&t, ",\"best_epoch\":%u,\"best_holdout_acc\":%j", bnnc_cur.best_epoch, bnnc_cur.best_hold);
     bnnc_put(&t, ",\"seconds\":%j,\"memory_predicted\":%U,\"memory_measured\":%U,\"state\":\"%X\"}\n", s,
              NET.total_bytes, resident, hash);
     bnnc_flush(&t);

@@ -24,7 +24,8 @@ typedef struct {
     uint32_t epoch, step;                   /* epochs done; steps done in this one */
     uint32_t seed, n_fit, n_hold, bad_epochs;
     uint32_t errors, samples;     /* of the epoch before this one, while it trained; 1 and 1 in the first */
-    uint32_t stage, zero;         /* stage: how often training stagnated, where the rule asks */
+    uint32_t stage;               /* how often training stagnated, where the rule asks */
+    uint32_t best_epoch;          /* epochs done when the hold-out's accuracy was best_hold; 0: none was */
     int64_t count[BNNC_COUNTERS]; /* in this epoch so far: the sums of NET.counter */
 } bnnc_cursor;
 _Static_assert(sizeof(bnnc_cursor) == 112 + 8 * BNNC_COUNTERS, "part of a checkpoint: no padding");
@@ -216,24 +217,29 @@ BNNC_FN double bnnc_evaluate(const bnnc_set *set, bool held, uint32_t n, double 
     return (double)hits / (double)n;
 }
 
+/* `stop = early`: so many epochs have passed since the best one. */
+BNNC_FN bool bnnc_ends_early(uint32_t epochs) { return NET.patience && epochs - bnnc_cur.best_epoch >= NET.patience; }
+
 /* What the end of an epoch changes: the schedule, by the accuracy on the hold-out (`held`; without one, on the training
- * samples), and the position. */
-BNNC_FN void bnnc_next_epoch(double held) {
-    if (NET.schedule == BNNC_SCHED_PLATEAU) {
-        const double seen = bnnc_cur.n_hold ? held : bnnc_cur.seen ? (double)bnnc_cur.hits / (double)bnnc_cur.seen : 0;
-        if (seen > bnnc_cur.best_hold)
-            bnnc_cur.best_hold = seen, bnnc_cur.bad_epochs = 0;
-        else if ((float)++bnnc_cur.bad_epochs >= NET.sched_a) {
-            bnnc_cur.bad_epochs = 0;
-            if (NET.stage != BNNC_NOWHERE)
-                bnnc_cur.stage++;
-            else
-                bnnc_cur.lr_scale *= (double)NET.sched_b;
-        }
+ * samples), and the position. True: no network before was as good on the hold-out. */
+BNNC_FN bool bnnc_next_epoch(double held) {
+    const double seen = bnnc_cur.n_hold ? held : bnnc_cur.seen ? (double)bnnc_cur.hits / (double)bnnc_cur.seen : 0;
+    const bool watched = bnnc_cur.n_hold || NET.schedule == BNNC_SCHED_PLATEAU,
+               better = watched && seen > bnnc_cur.best_hold;
+    if (better) {
+        bnnc_cur.best_hold = seen, bnnc_cur.bad_epochs = 0;
+        bnnc_cur.best_epoch = bnnc_cur.n_hold ? bnnc_cur.epoch + 1 : 0;
+    } else if (NET.schedule == BNNC_SCHED_PLATEAU && (float)++bnnc_cur.bad_epochs >= NET.sched_a) {
+        bnnc_cur.bad_epochs = 0;
+        if (NET.stage != BNNC_NOWHERE)
+            bnnc_cur.stage++;
+        else
+            bnnc_cur.lr_scale *= (double)NET.sched_b;
     }
     bnnc_cur.errors = (uint32_t)(bnnc_cur.seen - bnnc_cur.hits), bnnc_cur.samples = (uint32_t)bnnc_cur.seen;
     bnnc_cur.epoch++, bnnc_cur.step = 0, bnnc_cur.hits = bnnc_cur.seen = 0, bnnc_cur.loss_sum = 0;
     memset(bnnc_cur.count, 0, sizeof bnnc_cur.count);
+    return better && bnnc_cur.n_hold;
 }
 
 /* What a checkpoint holds. */

@@ -97,18 +97,15 @@ BNNC_COLD bool bnnc_ckpt_load(const bnnc_store *s, const bnnc_span span[2]) {
     return crc == h.payload_crc;
 }
 
-/* Writes generation b->generation + 1 into the slot that does not hold the latest; 0 or -errno, and then *b is as
- * before. */
-BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char *hash, const bnnc_span span[2]) {
-    const int slot = b->slot == 0 ? 1 : 0;
-    const bnnc_store *s = &store[slot];
+/* Writes a slot: the payload, and when that is on the medium the header; 0 or -errno. */
+BNNC_COLD int bnnc_ckpt_write(const bnnc_store *s, uint64_t generation, const char *hash, const bnnc_span span[2]) {
     uint64_t at = BNNC_PAYLOAD;
     int r;
     bnnc_slot_header h;
     memset(&h, 0, sizeof h);
     memcpy(h.magic, "BNNCKPT1", 8);
     memcpy(h.hash, hash, 16);
-    h.version = BNNC_CKPT_VERSION, h.header_bytes = sizeof h, h.generation = b->generation + 1;
+    h.version = BNNC_CKPT_VERSION, h.header_bytes = sizeof h, h.generation = generation;
     for (int i = 0; i < 2; i++) {
         if ((r = s->write(s->ctx, span[i].p, span[i].n, at)) < 0) return r;
         h.payload_crc = bnnc_crc32(h.payload_crc, span[i].p, span[i].n);
@@ -118,8 +115,15 @@ BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char
     h.header_crc = bnnc_crc32(0, &h, 60);
     if ((r = s->sync(s->ctx)) < 0) return r;
     if ((r = s->write(s->ctx, &h, sizeof h, 0)) < 0) return r;
-    if ((r = s->sync(s->ctx)) < 0) return r;
-    b->slot = slot, b->generation = h.generation, b->state[slot] = BNNC_SLOT_VALID;
+    return s->sync(s->ctx);
+}
+
+/* Writes generation b->generation + 1 into the slot that does not hold the latest; 0 or -errno, and then *b is as
+ * before. */
+BNNC_COLD int bnnc_ckpt_save(const bnnc_store store[2], bnnc_boot *b, const char *hash, const bnnc_span span[2]) {
+    const int slot = b->slot == 0 ? 1 : 0, r = bnnc_ckpt_write(&store[slot], b->generation + 1, hash, span);
+    if (r < 0) return r;
+    b->slot = slot, b->generation++, b->state[slot] = BNNC_SLOT_VALID;
     return 0;
 }
 

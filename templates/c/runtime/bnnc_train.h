@@ -99,12 +99,13 @@ BNNC_COLD bool bnnc_source(char *images, char *labels, const char *flag, const c
 /* Opens both sets as the flags and the spec say. `need_train`: a training set is a must. */
 BNNC_COLD void bnnc_open_data(bool need_train) {
     bool quiet = bnnc_opt.quiet || bnnc_opt.json || bnnc_labels_optional; /* of predict only the classes */
-    const bool own_test = bnnc_opt.test || (!bnnc_opt.train && *NET.test_images != 0);
+    const bool none = bnnc_opt.test && bnnc_streq(bnnc_opt.test, "none"),
+               own_test = bnnc_opt.test || (!bnnc_opt.train && *NET.test_images != 0);
     bool train = bnnc_source(bnnc_path[0], bnnc_path[1], bnnc_opt.train, NET.train_images, NET.train_labels_file);
     if (need_train && !train)
         bnnc_fail(BNNC_E_USAGE,
                   "no training data: the spec names none\n  hint: --train IMAGES,LABELS or --train FILE.bnnd");
-    if (train && (need_train || !own_test))
+    if (train && (need_train || !own_test || (none && !bnnc_labels_optional)))
         bnnc_data_open(&bnnc_train_set, own_test ? NULL : &bnnc_test_set, "train", bnnc_path[0], bnnc_path[1],
                        bnnc_opt.cache, quiet, bnnc_path[4]);
     if (!bnnc_test_set.n &&
@@ -187,6 +188,61 @@ BNNC_COLD void bnnc_save(void) {
                   "cannot write the checkpoint %s: %s\n  hint: the one before it is whole; make room and give the "
                   "same command again",
                   bnnc_slot_path[bnnc_booted.slot == 0], bnnc_errname(r));
+}
+
+BNNC_COLD void bnnc_best_path(char *path) {
+    bnnc_text t = {path, BNNC_PATH_MAX, 0, -1};
+    bnnc_put(&t, "%s/best.bnnck", bnnc_opt.out);
+    (void)bnnc_cstr(&t);
+}
+
+/* Another run's is none of this one's, after a power cut neither. */
+BNNC_COLD void bnnc_forget_best(void) {
+    char path[BNNC_PATH_MAX];
+    bnnc_best_path(path);
+    if (bnnc_unlink(path) >= 0) (void)bnnc_sync_folder(bnnc_opt.out);
+}
+
+/* The network of this epoch, as a slot of its own: in the place of the one before when it is whole. */
+BNNC_COLD void bnnc_keep_best(void) {
+    char path[BNNC_PATH_MAX], temp[BNNC_PATH_MAX];
+    bnnc_text t = {temp, BNNC_PATH_MAX, 0, -1};
+    bnnc_span span[2];
+    bnnc_best_path(path);
+    bnnc_put(&t, "%s.%d", path, bnnc_pid());
+    bnnc_file_ctx file = {bnnc_open(bnnc_unfinished = bnnc_cstr(&t), BNNC_CREATE), bnnc_opt.out, true};
+    const bnnc_store store = bnnc_file_store(&file);
+    int r = file.fd;
+    BNNC_STATES_READ();
+    bnnc_payload(span);
+    if (r >= 0) r = bnnc_ckpt_write(&store, 1, NET.hash, span);
+    if (r >= 0) r = bnnc_rename(temp, path);
+    if (r < 0)
+        bnnc_fail(BNNC_E_CHECKPOINT, "cannot write %s: %s\n  hint: make room and give the same command again", path,
+                  bnnc_errname(r));
+    bnnc_unfinished = NULL;
+    bnnc_close(file.fd);
+    (void)bnnc_sync_folder(bnnc_opt.out);
+}
+
+/* True: bnnc_cur and the states are those of the epoch that was best on the hold-out. False: none was kept. */
+BNNC_COLD bool bnnc_load_best(void) {
+    char path[BNNC_PATH_MAX];
+    bnnc_slot_header h;
+    bnnc_span span[2];
+    bnnc_best_path(path);
+    bnnc_file_ctx file = {bnnc_open(path, BNNC_READ), bnnc_opt.out, true};
+    const bnnc_store store = bnnc_file_store(&file);
+    if (file.fd < 0) return false;
+    bnnc_payload(span);
+    if (bnnc_slot_look(&store, NET.hash, span[0].n + span[1].n, &h) != BNNC_SLOT_VALID || !bnnc_ckpt_load(&store, span))
+        bnnc_fail(BNNC_E_CHECKPOINT,
+                  "%s is damaged, or another network's\n"
+                  "  hint: put a copy back; --last takes the network of the last epoch",
+                  path);
+    bnnc_close(file.fd);
+    BNNC_STATES_WRITTEN();
+    return true;
 }
 
 #endif
