@@ -61,7 +61,6 @@ DENSE = {
     "parse.py:_Parser.lex": (14, 42, "one case a kind of token"),
     "parse.py:_Parser.explain": (15, 39, "one case a mistake, and their order says which is meant"),
     "build.py:verify_elf": (13, 24, "one comparison a region that the plan counts"),
-    "console.py:options": (1, 49, "a list of the command line's flags, each once"),
 }
 BRANCHES, LINES = 12, 45
 

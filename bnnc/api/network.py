@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from .. import budget, driver, knobs
 from ..cache import cache_folder
 from ..diag import error
 from ..model import Model
+from .notebook import table
 from .plan import Plan
 from .program import Program
 
 PathLike = str | os.PathLike[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Network:
     """A checked spec.  Immutable: :meth:`with_` returns a changed copy.  ``dumps``: the folder below that of
     ``BNNC_DUMP`` where its passes are written, where it is one network of several."""
@@ -43,6 +45,18 @@ class Network:
     overrides: tuple[tuple[str, Any], ...] = ()
     widths: tuple[tuple[str, int], ...] = ()
     dumps: str = field(default="", repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        m = self.model
+        return (
+            f"Network({m.name}: {m.layers[0]['tensor']} -> {m.classes} classes, {sum(1 for _ in m.walk())} layers, "
+            f"rule {m.rule.name}, {m.optimizer.name}, batch {m.batch})"
+        )
+
+    def _repr_html_(self) -> str:
+        """The layers as a table, for notebooks."""
+        rows = [(y.name, y.kind, y.input, y.output) for y in self.model.walk()]
+        return f"<p>{escape(repr(self))}</p>{table(('layer', 'kind', 'takes', 'gives'), rows)}"
 
     @property
     def warnings(self) -> tuple[Any, ...]:

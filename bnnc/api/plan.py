@@ -13,6 +13,7 @@ from ..papers.gates import Gates
 from ..papers.published import Published
 from ..plan.types import Buffer
 from ..rules.base import Rule
+from .notebook import table
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,13 @@ class Plan:
     def of(cls, planned: driver.Planned, choices: Sequence[budget.Choice] = ()) -> Plan:
         """The Plan of what the passes made."""
         return cls(planned, planned.report.arena, planned.report.total, tuple(choices))
+
+    def _repr_html_(self) -> str:
+        """What the total is made of, for notebooks."""
+        r = self.planned.report
+        parts = {k: getattr(r, k) for k in ("arena", "code", "workspace", "stack", "threads", "system")}
+        rows = [(k, f"{n:,}") for k, n in parts.items() if n]
+        return table(("memory", "bytes"), [*rows, ("total", f"{r.total:,}")])
 
     @property
     def buffers(self) -> tuple[Buffer, ...]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import pickle
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from ..diag import BnncError, InternalError, Span, did_you_mean, error
 from ..inputs.encode import Encoding, of_model
 from ..model import Model
 from . import process
+from .notebook import table
 from .plan import Plan
 
 
@@ -46,7 +50,7 @@ class Epoch:
     holdout_acc: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """What a training run reported.  ``state`` is a hash of all trained bits: equal states mean equal networks.
 
@@ -66,6 +70,32 @@ class History:
     def __getitem__(self, key: str) -> list[Any]:
         """One field over all epochs, e.g. ``history["loss"]``."""
         return [getattr(e, key) for e in self.epochs]
+
+    def __repr__(self) -> str:
+        best = f", best epoch {self.best_epoch}" if self.best_epoch else ""
+        test = f", test {100 * self.test_acc:.2f} %" if self.test_acc is not None else ""
+        return f"History({len(self.epochs)} epochs{test}{best}, {self.seconds:.1f} s, state {self.state})"
+
+    def _rows(self) -> tuple[list[str], list[list[Any]]]:
+        """Names and values of what was measured, a row an epoch."""
+        names = [n for n in Epoch.__dataclass_fields__ if any(getattr(e, n) is not None for e in self.epochs)]
+        return names, [[getattr(e, n) for n in names] for e in self.epochs]
+
+    def _repr_html_(self) -> str:
+        """A line an epoch, for notebooks."""
+        names, rows = self._rows()
+        shown = [[f"{v:.4g}" if isinstance(v, float) else v for v in row] for row in rows]
+        return f"<p>{escape(repr(self))}</p>{table(names, shown)}"
+
+    def to_pandas(self) -> Any:
+        """A ``pandas.DataFrame`` with a row an epoch, by its number; what was not measured has no column.
+
+        Raises ImportError without pandas.
+        """
+        import pandas  # noqa: PLC0415
+
+        names, rows = self._rows()
+        return pandas.DataFrame(rows, columns=names).set_index("epoch")
 
 
 @dataclass(frozen=True)
@@ -122,6 +152,31 @@ class Program:
     @property
     def _weights(self) -> Path:
         return self._work / "weights.safetensors"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program with its weights and checkpoints into one file: whole, or not at all.  Raises OSError."""
+        temporary = f"{os.fspath(path)}.{os.getpid()}"
+        try:
+            Path(temporary).write_bytes(pickle.dumps(self))
+            os.replace(temporary, path)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+
+    @staticmethod
+    def load(path: str | os.PathLike[str]) -> Program:
+        """What :meth:`save` wrote, by the same version of bnnc.  It is a pickle and holds a program that will run: load
+        what you trust.
+
+        Raises OSError, and BnncError B0902 for what is no such file.
+        """
+        try:
+            made = pickle.loads(Path(path).read_bytes())
+        except (pickle.UnpicklingError, AttributeError, ImportError, EOFError, IndexError, TypeError) as e:
+            made = e
+        if not isinstance(made, Program):
+            reason = f"{os.fspath(path)}: not a program that this version of bnnc has saved"
+            raise error("B0902", reason, exit_code=2, help="compile it again, or use the version that saved it")
+        return made
 
     def run(self, args: Sequence[str], check: bool = True) -> subprocess.CompletedProcess[str]:
         """Start the trainer with ``args`` (``["info", "--json"]``) and return when it has ended.

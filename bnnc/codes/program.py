@@ -147,7 +147,7 @@ CODES = (
         warning=True,
     ),
     Code("B0901", "the trainer stopped", "The message is the trainer's own, and so is the exit code."),
-    Code("B0902", "a spec that cannot be read", "The message names the file and the reason."),
+    Code("B0902", "a spec, or a saved program, that cannot be read", "The message names the file and the reason."),
     Code("B0903", "a file that cannot be written", "The message names the file and the reason."),
     Code("B0904", "no such code", "Codes are the B and four digits at the start of each message."),
     Code(

@@ -78,7 +78,9 @@ stops.add(
         "never",
         "train for `epochs`",
         (),
-        about=About(source="a definition of bnnc", example=_trained("never", "stop")),
+        about=About(
+            formula="the last epoch is `epochs`", source="a definition of bnnc", example=_trained("never", "stop")
+        ),
     )
 )
 stops.add(

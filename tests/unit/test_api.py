@@ -345,6 +345,44 @@ def test_program_describes_itself(program: bnnc.Program) -> None:
     assert e.value.exit_code == 5 and e.value.diagnostics[0].code == "B0901"
 
 
+def test_what_is_shown_is_short(program: bnnc.Program) -> None:
+    net, (x, y) = bnnc.parse(TEXT), samples()
+    history = program.fit(x, y, x, y, epochs=2)
+    assert repr(net) == "Network(toy: u8[3, 4] -> 3 classes, 8 layers, rule edge, adam, batch 16)"
+    assert repr(history).startswith("History(2 epochs, test ") and history.state in repr(history)
+    assert all(len(repr(shown)) < 200 for shown in (net, net.plan(), program, history))
+    page = net._repr_html_() + net.plan()._repr_html_() + history._repr_html_()
+    assert page.count("<table>") == page.count("</table>") == 3 and "<td>dense1</td>" in page
+    assert f"<td>{net.plan().total_bytes:,}</td>" in page and "holdout" not in page
+    named = bnnc.parse(TEXT.replace("dense 3", "dense 3 name = last")).with_(batch=8)
+    assert "<td>last</td>" in named._repr_html_()
+
+
+def test_history_is_a_table(program: bnnc.Program) -> None:
+    pandas = pytest.importorskip("pandas", reason="needs pandas (extra `test`)")
+    history = program.fit(*samples(), epochs=3)
+    frame = history.to_pandas()
+    assert isinstance(frame, pandas.DataFrame) and list(frame.index) == [1, 2, 3] and "test_acc" not in frame
+    assert list(frame["loss"]) == history["loss"] and frame["state"].iloc[-1] == history.state
+
+
+def test_a_saved_program_is_loaded(program: bnnc.Program, tmp_path: Path) -> None:
+    x, y = samples()
+    state = program.fit(x, y, epochs=2).state
+    program.save(tmp_path / "toy.bnnp")
+    again = bnnc.Program.load(tmp_path / "toy.bnnp")
+    assert again.evaluate(x, y) == program.evaluate(x, y) and (again.predict(x) == program.predict(x)).all()
+    assert again.fit(x, y, epochs=2, resume=True).state == state
+    with pytest.raises(OSError, match="nowhere"):
+        program.save(tmp_path / "nowhere/toy.bnnp")
+    assert [p.name for p in tmp_path.iterdir()] == ["toy.bnnp"]
+    for raw in (b"", b"no pickle", pickle.dumps([1])):
+        (tmp_path / "other").write_bytes(raw)
+        with pytest.raises(bnnc.BnncError, match="not a program") as e:
+            bnnc.Program.load(tmp_path / "other")
+        assert e.value.diagnostics[0].code == "B0902"
+
+
 def test_wrong_arrays(program: bnnc.Program) -> None:
     x, y = samples()
     for bad_x, bad_y, code in ((x[:, :2], y, "B0804"), (x - 0.5, y, "B0804"), (x, y + 1, "B0803"), (x, y[1:], "B0803")):
