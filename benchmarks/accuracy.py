@@ -195,6 +195,8 @@ def main() -> None:
     }
     file.with_suffix(".json").write_text(json.dumps({"about": about, "results": results}, indent=1) + "\n")
     lines = table(task, about["command"], results)
+    if a.jobs > 1:
+        lines += ["", f"{a.jobs} runs at a time share the machine: the seconds are not those of a program alone."]
     if a.data.suffix == ".bnnd":
         facts = datafiles.info(a.data)
         lines += ["", f"{facts['n_train']:,} training and {facts['n_test']:,} test images."]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from checks import check_net, check_steps
 from helpers import Library, plan, with_slow
-from nets import BN, IMAGES, net
+from nets import BN, I8, IMAGES, net
 
 from bnnc.backends.c.targets import Level
 from bnnc.diag import BnncError
@@ -37,6 +37,15 @@ def test_kernels_and_steps(name: str) -> None:
     lib = Library(plan(IMAGES[name]), every_level=name in EVERY_LEVEL)
     assert check_net(lib, special=False) > 10
     check_steps(lib, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["conv 8; batchnorm; sign", "conv 8; sign"], ids=["smaller", "real"])
+def test_sums_over_pixels_that_would_not_fit_32_bits(first: str) -> None:
+    """Of 92,416 bytes times 8 bits: behind a norm gradients are smaller numbers, else their products are real."""
+    lib = Library(plan(net("40, 40, 3", first, f"conv 8 stride = 4; {BN}", rule=I8, batch=64)), every_level=True)
+    check_net(lib, special=False)
+    check_steps(lib, 2)
 
 
 def test_each_way_to_an_input_gradient_is_taken() -> None:
