@@ -86,7 +86,7 @@ class Target:
 
 X86 = "defined(__x86_64__)"
 PORTABLE = (Level("base"), Level("avx2", X86, begins=True), Level("avx512", X86, begins=True))
-RUNTIME_TEXT, RUNTIME_DATA = 60 * 1024, 14 * 1024
+RUNTIME_TEXT, RUNTIME_DATA = 60 * 1024, 10 * 1024
 ARM_TEXT = 73 * 1024
 COMMON = ("-std=gnu11", "-O2", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 NEON = (Level("neon"),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import astuple, replace
+from pathlib import Path
 
 import pytest
 from helpers import plan, spec
@@ -94,3 +95,8 @@ def test_long_names_are_counted() -> None:
 def test_the_plan_holds_what_the_build_needs(tmp_path: object, text: str) -> None:
     net = bnnc.parse(text)
     assert net.compile().plan.planned.report == net.plan().planned.report
+
+
+def test_the_code_of_the_mnist_example_fits_35_pages() -> None:
+    p = plan(Path(__file__).parents[2].joinpath("examples/mnist_mlp/mnist_mlp.bnn").read_text())
+    assert needs(TARGETS["host"], p.placed, of_model(p.model), GNU).code <= 35 * 4096

@@ -118,10 +118,12 @@ BNNC_FN void bnnc_show_kernels(bnnc_text *t, bool json) { (void)t, (void)json; }
 #endif
 
 BNNC_FN int bnnc_bench(void) {
-    static uint32_t ns16[1000]; /* times of the steps in 16 ns (a step may take a minute), sorted as they come */
+    /* times of the steps in 16 ns (a step may take a minute), sorted as they come */
+    uint32_t *const ns16 = (uint32_t *)(void *)bnnc_io;
     const uint32_t n = bnnc_opt.steps_given ? bnnc_opt.steps : 50;
     const bool predicts = !bnnc_opt.quiet || bnnc_opt.kernels;
     const float lr = NET.lr0;
+    _Static_assert(sizeof bnnc_io >= 1000 * sizeof(uint32_t), "the times of all steps");
     if (n < 1 || n > 1000) bnnc_fail(BNNC_E_USAGE, "--steps %u: bench takes 1 to 1000", n);
     bnnc_prepare();
     bnnc_catch_signals();

@@ -41,7 +41,7 @@ enum { BNNC_ENOENT = 2, BNNC_EINTR = 4, BNNC_EIO = 5, BNNC_EEXIST = 17 };
 static _Atomic int
     bnnc_signal; /* SIGINT, SIGTERM, SIGHUP (the terminal is closed) or SIGPIPE once one has come, else 0 */
 
-/* Scratch of whichever function is moving bytes between files; holds nothing between calls. */
+/* Scratch of whichever function moves bytes between files, or counts; holds nothing between calls. */
 #ifdef BNNC_BARE
 enum { BNNC_IO_BYTES = 64 };
 #else
