@@ -71,6 +71,7 @@ WORKS_FOR_A_NETWORK = (
         "progress",
         "rate",
         "sample",
+        "set",
         "states",
         "step",
         "tensors",

@@ -1,4 +1,4 @@
-/* bnnc_data.h: a set of samples, read from disk one record at a time; the data is never resident.
+/* bnnc_data.h: opens files as sets of samples (bnnc_set.h).
  *
  * A file that can be read at random and is encoded as the network wants it is used in place. Anything else (gzip, a
  * compressed .bnnd, bytes for a network of bits, wide labels) is expanded and encoded once, as a stream, into a raw
@@ -10,37 +10,10 @@
 #define BNNC_DATA_H
 #include "bnnc_encode.h"
 #include "bnnc_names.h"
-#include "bnnc_sample.h"
-
-typedef struct {
-    int fd, label_fd; /* the same file where a record holds both; label_fd -1: without labels, 0 takes their place */
-    uint64_t x_off, y_off;   /* of sample 0 */
-    uint32_t x_step, y_step; /* bytes from one sample to the next */
-    uint32_t x_bytes, n;     /* of one sample in the file; number of samples, 0: there is no such set */
-    const char *path;
-} bnnc_set;
+#include "bnnc_set.h"
 
 static bool bnnc_labels_optional;                                  /* a file of samples alone will do */
 static const char *const bnnc_kind_names[] = {"u8", "bit", "f32"}; /* as .bnnd counts them */
-
-/* Sample i into a row of the batch buffer, and its label. False would end the step, but here the process ends. */
-BNNC_FN bool bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t *label) {
-    int64_t r;
-    if (s->fd == s->label_fd)
-        r = bnnc_read2_at(s->fd, row, s->x_bytes, label, 1, s->x_off + (uint64_t)i * s->x_step);
-    else {
-        r = bnnc_read_at(s->fd, row, s->x_bytes, s->x_off + (uint64_t)i * s->x_step);
-        if (s->label_fd < 0)
-            *label = 0, r += r == s->x_bytes;
-        else if (r == s->x_bytes)
-            r += bnnc_read_at(s->label_fd, label, 1, s->y_off + (uint64_t)i * s->y_step);
-    }
-    if (r != (int64_t)s->x_bytes + 1 || *label >= NET.classes)
-        bnnc_fail(BNNC_E_DATA, "cannot read sample %u of %s: %s\n  hint: leave data files alone while training", i,
-                  s->path, r < 0 ? bnnc_errname(r) : "the file has changed");
-    bnnc_pad_row(row);
-    return true;
-}
 
 BNNC_COLD void bnnc_check_label(const char *path, uint32_t sample, uint64_t label) {
     if (label >= NET.classes)

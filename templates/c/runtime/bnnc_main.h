@@ -1,6 +1,16 @@
 /* bnnc_main.h: the verbs train, eval, predict, info, and the program's entry. Include it last: see bnnc_net.h. */
 #ifndef BNNC_MAIN_H
 #define BNNC_MAIN_H
+#include "bnnc_set.h" /* reads the samples of each step */
+
+/* What follows runs once an epoch, a step or never, and was a quarter of a program's compilation: gcc makes it small, and
+ * leaves out passes that take long and make it hardly smaller. */
+#if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && !defined(__clang__)
+#pragma GCC push_options
+#pragma GCC optimize("Os", "no-expensive-optimizations", "no-gcse", "no-ipa-sra", "no-thread-jumps", \
+                     "no-tree-dominator-opts", "no-tree-loop-optimize", "no-tree-pre", "no-tree-vrp")
+#define BNNC_FEWER_PASSES 1
+#endif
 #include "bnnc_bench.h"
 #include "bnnc_measure.h"
 #include "bnnc_prepare.h"
@@ -280,4 +290,7 @@ static int bnnc_main(int argc, char **argv, char **envp) {
 BNNC_ENTRY(bnnc_main)
 #endif
 
+#ifdef BNNC_FEWER_PASSES
+#pragma GCC pop_options
+#endif
 #endif

@@ -142,12 +142,12 @@ BNNC_COLD void bnnc_random_batch(uint32_t at, uint32_t labels, uint32_t seed) {
 /* One step on the next batch in this order, part by part. False where a sample cannot be had: the step is not done then, and no
  * weight has changed. */
 BNNC_FN bool bnnc_train_batch(const bnnc_set *set, const bnnc_perm *order, float lr) {
+    const uint32_t row = bnnc_row_bytes();
     for (uint32_t k = 0; k < NET.parts; k++) {
         const float part = (float)k;
         for (uint32_t b = 0; b < NET.batch; b++) {
             uint32_t i = bnnc_split_at(bnnc_perm_at(order, (bnnc_cur.step * NET.parts + k) * NET.batch + b));
-            if (!bnnc_set_read(set, i, bnnc_arena + NET.train_x + (uint64_t)b * bnnc_row_bytes(),
-                               bnnc_arena + NET.train_labels + b))
+            if (!bnnc_set_read(set, i, bnnc_arena + NET.train_x + (uint64_t)b * row, bnnc_arena + NET.train_labels + b))
                 return false;
         }
         bnnc_put_scalars(lr, bnnc_cur.step_total + 1);
@@ -165,11 +165,11 @@ BNNC_FN bool bnnc_train_batch(const bnnc_set *set, const bnnc_perm *order, float
 /* An evaluation step on the samples `at` and up of n: of the test set, or of the hold-out (`held`). The last batch is filled up by
  * starting again at the front. Returns how many are not filled in; 0 where a sample cannot be had. */
 BNNC_FN uint32_t bnnc_eval_batch(const bnnc_set *set, bool held, uint32_t n, uint32_t at) {
-    const uint32_t real = n - at < NET.batch ? n - at : NET.batch;
+    const uint32_t real = n - at < NET.batch ? n - at : NET.batch, row = bnnc_row_bytes();
     for (uint32_t b = 0; b < NET.batch; b++) {
         uint32_t p = b < real ? at + b : (at + b) % n;
         if (!bnnc_set_read(set, held ? bnnc_split_at(bnnc_cur.n_fit + p) : p,
-                           bnnc_arena + NET.eval_x + (uint64_t)b * bnnc_row_bytes(), bnnc_arena + NET.eval_labels + b))
+                           bnnc_arena + NET.eval_x + (uint64_t)b * row, bnnc_arena + NET.eval_labels + b))
             return 0;
     }
     net_eval_step();
