@@ -42,7 +42,9 @@ class Gpu:
 
 
 # Processors, rates, bandwidth, cache: NVIDIA's data sheets (H200; A100 80 GB, SXM), with what clock a busy one holds.
-# Cycles, the share of mma: Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture" (2402.13499).
+# Cycles, the share of mma: Luo et al., "Benchmarking and Dissecting the Nvidia Hopper GPU Architecture" (2402.13499),
+# as remembered: its tables could not be read again.  Others measured 40, 281 and 690 cycles on a GH200 (github.com,
+# markdewing/AI_kernels, latency/README.md), so `near` and `hit` agree, and a `miss` may take half as long again.
 # Barriers, launches: as published for cooperative groups and CUDA graphs.  None was measured here.
 H200 = Gpu("H200", 90, 132, 1.9e9, 4.8e12, 1979e12, 989e12, 50 << 20, small_mma=0.63)
 A100 = Gpu(
