@@ -98,11 +98,12 @@ def predict(model: Model, placed: Placed, report: Report, target: Target) -> Pre
 
 
 def _moved(placed: Placed, launched: Sequence[emit.Entry]) -> dict[str, int]:
-    """Bytes that each launch of a training step moves."""
+    """Bytes that each launch of a training step moves; what makes a gradient once, those of its reader."""
     ps = placed.train
     stages = emit.by_kernel(launched, ps, Side.TRAIN)
     nbytes = emit.moved(ps, placed, Side.TRAIN, [cost.moved for cost in kernel_costs(ps)])
-    return {e.name: n for some, ns in zip(stages, nbytes, strict=True) for e, n in zip(some, ns, strict=True)}
+    given = ((some, [ns[0]] * (len(some) - len(ns)) + ns) for some, ns in zip(stages, nbytes, strict=True))
+    return {e.name: n for some, ns in given for e, n in zip(some, ns, strict=True)}
 
 
 @dataclass(frozen=True)

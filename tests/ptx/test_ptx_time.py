@@ -8,11 +8,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from checks import make_large
 from click.testing import CliRunner
 from helpers import batch_of, plan
-from nets import TRITON_DENSE
+from nets import LARGE_DENSE, TRITON_DENSE
 from ptx_library import PtxLibrary, translated
 
+from bnnc.backends.triton import emit, predict
 from bnnc.backends.triton.compile import require_triton
 from bnnc.backends.triton.paths import Paths
 from bnnc.backends.triton.sass import disassembled, parse
@@ -80,6 +82,19 @@ def test_instructions_are_the_emulated_ones(net: str, arch: int, grid: int) -> N
         assert 0 <= reads - made["LDG"] <= MERGED
         assert grid > 1 or 0.8 < made["all"] / ran["all"] < 1.6
     assert last == 1
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_every_launch_moves_bytes(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also those that compute a gradient once, lay operands out, or add up ranges."""
+    monkeypatch.setattr(emit, "MOST_ONCE", 10)
+    if large:
+        make_large(monkeypatch)
+    placed = plan(LARGE_DENSE["chunks"], target="triton").placed
+    launched, _ = emit.entries(placed)
+    moved = predict._moved(placed, launched)
+    assert len(launched) > len(placed.train.kernels) and any(e.chunks for e in launched) == large
+    assert [e.name for e in launched] == list(moved) and all(n > 0 for n in moved.values())
 
 
 def test_none_for_a_cpu(tmp_path: Path) -> None:
