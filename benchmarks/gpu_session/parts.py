@@ -114,7 +114,7 @@ def compile_some(folder: str, net: str, part: int) -> None:
     with Session(Path(folder), Path(os.devnull)).module(net) as module:
         gpu = Gpu(vars(module))
         for name, tiles, warps, *loop in module.TRAIN[part::PROCESSES]:
-            gpu.fitted.options(name, tiles, warps, (gpu.memory, *[0 for _ in loop]))
+            gpu.fitted.options(name, tiles, warps, (gpu.memory, *[0][: len(loop)]))  # the strip's or the chunk's number
         if module.PERSISTENT and part == 0:
             gpu.fitted.options("train_step", 0, 8, (gpu.memory,))
 

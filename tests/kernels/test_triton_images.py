@@ -13,6 +13,10 @@ from helpers import plan
 from nets import LARGE_IMAGES, TRITON_IMAGES, TRITON_QUICK_IMAGES
 from triton_helpers import TritonLibrary
 
+from bnnc.backends.triton import emit, staged
+from bnnc.backends.triton.kernels import SKELETONS
+from bnnc.ir.ref import Side
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -48,6 +52,19 @@ def test_large_convolutions_use_tensor_cores_within_a_bound(name: str, monkeypat
     assert ("left_low, right_high" in lib.source) == (name == "real")
     assert any(e.name.startswith("convolve_weight") and e.name.endswith("_sums") for e in lib.entries)
     assert any(e.chunks for e in lib.entries) == name.endswith("chunks")
+
+
+def test_operands_have_a_room_that_the_plan_counts() -> None:
+    """A large batch goes through it in chunks; only partial sums come on top."""
+    text = (EXAMPLES / "binarynet_cifar10" / "binarynet_cifar10.bnn").read_text(encoding="utf-8")
+    planned = plan(text.replace("batch = 100", "batch = 4096"), target="triton")
+    ps, dev = planned.placed.train, emit.device(planned.placed)
+    mem = emit._memory(ps, planned.placed, Side.TRAIN)
+    made = [s for k in ps.kernels if (s := SKELETONS[type(k.anchor)][0](k, mem).staging)]
+    assert len(made) > 15 and any(s.chunks > 1 for s in made)
+    assert all(s.left.nbytes + s.right.nbytes <= staged.ROOM for s in made)
+    assert planned.report.workspace == dev.nbytes - dev.workspace >= max(s.nbytes for s in made)
+    assert planned.report.workspace < 1.3 * staged.ROOM
 
 
 # -- ahead of time ---------------------------------------------------------------------------------------------------
