@@ -381,7 +381,7 @@ class Skeleton(Pointers):
     @cached_property
     def staging(self) -> Staging | None:
         """How a large product's operands are laid out first; None: they stay as they are."""
-        return staging(self.k, self.least(), self.strips) if self.large else None
+        return staging(self.k, self.least(), self.strips, self.mem.workspace) if self.large else None
 
     @property
     def parts(self) -> Parts | None:

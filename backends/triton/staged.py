@@ -26,6 +26,7 @@ from bnnc.sched.kernel import Kernel
 from . import split
 
 ROOM = 128 << 20  # bytes of operands at a time, where samples can be divided so
+SHARE = 1 / 8  # of the arena, where that is less
 MOST_CHUNKS = 64
 TILE = (128, 128)  # of a product
 TURN = 128  # bytes of a term's row that a turn reads
@@ -69,7 +70,8 @@ class Staging:
     k: Kernel
     kind: str
     least: tuple[int, int]  # the smallest tile of what is stored
-    strips: int = 1  # of a loop, of which the kernel sees one: chunks and ranges are those of the whole
+    strips: int  # of a loop, of which the kernel sees one: ranges are those of the whole
+    room: float  # bytes of operands at a time
 
     @property
     def by_terms(self) -> bool:
@@ -132,7 +134,7 @@ class Staging:
         """The fewest that fit the room; chunks of results are whole tiles, so that they share no word."""
         fit = [c for c in range(1, MOST_CHUNKS + 1) if self._divides(c)]
         n = self.shape[1] * self.strips
-        return next((c for c in fit if sum(m.nbytes for m in self._matrices(c, n)) <= ROOM), fit[-1])
+        return next((c for c in fit if sum(m.nbytes for m in self._matrices(c, n)) <= self.room), fit[-1])
 
     def _divides(self, chunks: int) -> bool:
         rows = self.samples // chunks * self.pixels[1]
@@ -195,8 +197,10 @@ class Staging:
 
     @property
     def ranges(self) -> int:
-        """That a chunk's terms come in: the fewest that leave less than a tenth of a GPU idle."""
-        tiles, most = self.tiles[0] * ceil_div(self.shape[1] * self.strips, self.tile[1]), self.turns // split.TURNS
+        """That a chunk's terms come in: the fewest that leave less than a tenth of a GPU idle, if there is room."""
+        m, n, _ = self.shape
+        tiles, most = self.tiles[0] * ceil_div(n * self.strips, self.tile[1]), self.turns // split.TURNS
+        most = min(most, int(self.room) // (4 * m * n * self.strips))
         busy = {r: tiles * r / (WAVE * ceil_div(tiles * r, WAVE)) for r in range(1, max(1, min(most, 2 * WAVE)) + 1)}
         good = (r for r, share in busy.items() if share >= 0.9 and tiles * r > WAVE)
         return next(good, max(busy, key=lambda r: (busy[r], -r)))
@@ -234,7 +238,7 @@ class Staging:
         return list(self.places())[-1][2]
 
 
-def staging(k: Kernel, least: tuple[int, int], strips: int) -> Staging | None:
-    """Of a large product; None: its operands stay as they are."""
+def staging(k: Kernel, least: tuple[int, int], strips: int, arena: int) -> Staging | None:
+    """Of a large product, beside an arena of so many bytes; None: its operands stay as they are."""
     kind = kinds(k)
-    return Staging(k, kind, least, strips) if kind else None
+    return Staging(k, kind, least, strips, min(ROOM, SHARE * arena)) if kind else None
