@@ -122,6 +122,7 @@ def make_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(split, "TALL", 64)
     monkeypatch.setattr(split, "TURNS", 1)
     monkeypatch.setattr(staged, "ROOM", 1)
+    monkeypatch.setattr(staged, "SHARE", 16)
     monkeypatch.setattr(emit, "PERSISTENT_TERMS", 0)
 
 

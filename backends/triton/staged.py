@@ -26,7 +26,7 @@ from bnnc.sched.kernel import Kernel
 from . import split
 
 ROOM = 128 << 20  # bytes of operands at a time, where samples can be divided so
-SHARE = 1 / 8  # of the arena, where that is less
+SHARE = 1 / 8  # of the arena, where that is less; of partial sums in any case, but for those of one range
 MOST_CHUNKS = 64
 TILE = (128, 128)  # of a product
 TURN = 128  # bytes of a term's row that a turn reads
@@ -72,6 +72,7 @@ class Staging:
     least: tuple[int, int]  # the smallest tile of what is stored
     strips: int  # of a loop, of which the kernel sees one: ranges are those of the whole
     room: float  # bytes of operands at a time
+    most: float  # bytes of partial sums
 
     @property
     def by_terms(self) -> bool:
@@ -200,7 +201,7 @@ class Staging:
         """That a chunk's terms come in: the fewest that leave less than a tenth of a GPU idle, if there is room."""
         m, n, _ = self.shape
         tiles, most = self.tiles[0] * ceil_div(n * self.strips, self.tile[1]), self.turns // split.TURNS
-        most = min(most, int(self.room) // (4 * m * n * self.strips))
+        most = min(most, int(self.most) // (4 * m * n * self.strips))
         busy = {r: tiles * r / (WAVE * ceil_div(tiles * r, WAVE)) for r in range(1, max(1, min(most, 2 * WAVE)) + 1)}
         good = (r for r, share in busy.items() if share >= 0.9 and tiles * r > WAVE)
         return next(good, max(busy, key=lambda r: (busy[r], -r)))
@@ -241,4 +242,4 @@ class Staging:
 def staging(k: Kernel, least: tuple[int, int], strips: int, arena: int) -> Staging | None:
     """Of a large product, beside an arena of so many bytes; None: its operands stay as they are."""
     kind = kinds(k)
-    return Staging(k, kind, least, strips, min(ROOM, SHARE * arena)) if kind else None
+    return Staging(k, kind, least, strips, min(ROOM, SHARE * arena), SHARE * arena) if kind else None

@@ -196,7 +196,7 @@ def test_large_sums_come_in_ranges(net: str, monkeypatch: pytest.MonkeyPatch) ->
     planned = plan(LARGE_DENSE[net], target="triton")
     memory, lib = emit.device(planned.placed), TritonLibrary(planned)
     two = {e.name.split("_")[0] for e in lib.entries if e.name.endswith("_sums")}
-    assert two >= {"contract", "reduce"}
+    assert two >= {"contract", "reduce"} and "part * " in lib.source
     assert planned.report.workspace == memory.nbytes - memory.workspace > 0
     assert planned.report.total == memory.nbytes and f"{planned.report.workspace}" in "".join(totals(planned.report))
     lib.memory[memory.workspace :] = 0xEE
