@@ -125,7 +125,7 @@ def table(confusion: np.ndarray, names: tuple[str, ...]) -> list[str]:
         shares = "".join(f"{100 * hit / n:8.2f} %" if n else f"{'-':>10}" for n in (there, said))
         lines.append(f"{k:3} {names[k] if k < len(names) else '':<20}{there:8}{shares}")
     if len(confusion) <= SHOWN:
-        lines += ["", "taken for" + "".join(f"{k:6}" if k else "0" for k in range(len(confusion)))]
+        lines += ["", "taken as" + "".join(f"{k:6}" if k else " 0" for k in range(len(confusion)))]
         lines += [f"{k:3} " + "".join(f"{n:6}" for n in row) for k, row in enumerate(confusion.tolist())]
     return lines
 

@@ -12,6 +12,7 @@ from .about import describe_command, passes, targets, version
 from .common import Group
 from .data import data_group
 from .deploy import deploy
+from .init import init
 from .programs import build, compile, run
 from .spec import check, explain, fmt_command, plan
 from .study import compare, sweep
@@ -27,13 +28,15 @@ def cli() -> None:
     """Compile a binary neural network, described in a .bnn text, to a C program that trains it in known memory.
 
     \b
-    Start:  bnnc check net.bnn
+    Start:  bnnc init pets --data photos/
+            bnnc check net.bnn
             bnnc plan net.bnn
             bnnc run net.bnn
     """
 
 
 for command in (
+    init,
     check,
     fmt_command,
     plan,

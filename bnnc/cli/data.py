@@ -19,6 +19,14 @@ def shown(names: Sequence[str]) -> str:
     return f": {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
 
 
+def share(text: str) -> float:
+    """``20%`` or ``0.2`` as a number.  Raises UsageError."""
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError as e:
+        raise click.UsageError(f"--split {text}: give a share, such as 20% or 0.2") from e
+
+
 class _Pack(click.Command):
     """Lets ``--test`` take one file or two: everything up to the next flag."""
 
@@ -54,6 +62,7 @@ def data_group() -> None:
 )
 @click.option("--compress", is_flag=True, help="smaller on disk; a trainer expands it once")
 @click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
+@click.option("--split", metavar="SHARE", help="set apart as the test split, by a hash of each sample: 20%, say")
 @click.option("--names", default="", metavar="A,B,...", help="of the classes, by label (default: the files' own)")
 @click.option("-o", "--output", required=True, metavar="FILE.bnnd")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
@@ -63,6 +72,7 @@ def pack(
     encode: str,
     compress: bool,
     label: str,
+    split: str | None,
     names: str,
     output: str,
     as_json: bool,
@@ -78,7 +88,16 @@ def pack(
     Example: bnnc data pack data_batch_*.bin --test test_batch.bin -o cifar10.bnnd
     """
     known = [name.strip() for name in names.split(",")] if names else ()
-    d = data.pack(*files, encoder=encode, compress=compress, test=test, label=label, output=output, names=known)
+    d = data.pack(
+        *files,
+        encoder=encode,
+        compress=compress,
+        test=test,
+        label=label,
+        output=output,
+        names=known,
+        split=share(split) if split else 0,
+    )
     if as_json:
         click.echo(json.dumps({**data.info(output), **({"labels_from": d.labels_from} if d.labels_from else {})}))
     else:

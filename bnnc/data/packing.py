@@ -31,6 +31,7 @@ from .readers import (
     read_npy,
     read_npz,
 )
+from .split import sides
 
 _NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
 _NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
@@ -134,6 +135,7 @@ def pack(
     output: Source | None = None,
     labelled: bool = True,
     names: Sequence[str] = (),
+    split: float = 0,
 ) -> Dataset:
     """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
 
@@ -143,10 +145,14 @@ def pack(
     ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only
     with ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  ``names``: of the classes,
     in the order of their labels; otherwise those of the folders, of a CSV's labels, of an ``.npz``'s ``class_names``,
-    or of CIFAR-10's ``batches.meta.txt`` beside it.  Raises BnncError.
+    or of CIFAR-10's ``batches.meta.txt`` beside it.  ``split``: the share that becomes the test split, by a
+    hash of each sample (:func:`bnnc.data.split.sides`).  Raises BnncError.
     """
     x, y, n_test, known, from_text = _load_both(sources, test, label, labelled)
     known = tuple(names) or known
+    if split:
+        order, n_test = sides(x, n_test, split)
+        x, y = x[order], y[order]
     e = parse_encoder(encoder, TensorType(KIND_OF.get(x.dtype.name, "f32"), x.shape[1:]))
     if e is not None:
         x = _encoded(sources[0], x, e, n_test)

@@ -100,7 +100,7 @@ def test_eval_is_scikit_learns(home: Path) -> None:
     assert precision == pytest.approx(metrics.precision_score(truth, got, average=None))
     text = go(home, "eval", "--data", ".")
     assert f"\n  2 {'großer Hund':<20}{r['classes'][2]['samples']:8}" in text
-    rows = [line.split() for line in text[text.index("taken for") :].splitlines()[1:]]
+    rows = [line.split() for line in text[text.index("taken as") :].splitlines()[1:]]
     assert [list(map(int, row[1:])) for row in rows] == r["confusion"]
 
 

@@ -51,8 +51,8 @@ BNNC_COLD void bnnc_show_classes(const bnnc_tally *tally) {
         bnnc_putc(&t, '\n');
     }
     if (tally->pairs && NET.classes <= BNNC_SHOWN) {
-        bnnc_puts(&t, "\ntaken for");
-        for (uint32_t k = 0; k < NET.classes; k++) bnnc_put(&t, k ? "%6u" : "%1u", k);
+        bnnc_puts(&t, "\ntaken as");
+        for (uint32_t k = 0; k < NET.classes; k++) bnnc_put(&t, k ? "%6u" : "%2u", k);
         for (uint32_t k = 0; k < NET.classes; k++) {
             bnnc_put(&t, "\n%3u ", k);
             for (uint32_t other = 0; other < NET.classes; other++)

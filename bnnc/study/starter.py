@@ -1,0 +1,99 @@
+"""A first spec for data: layers and settings that fit a data set's form, and a limit of memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..api import Network, Plan, parse
+from ..data import Dataset
+from ..diag import BnncError
+
+IMAGE = 12  # from so many pixels a side on samples are images
+WIDTHS = (256, 128, 64, 32, 16, 8)  # of dense layers, and the largest first; of convolutions an eighth
+BATCHES, STEPS = (100, 50, 32, 20, 10), 20  # the largest batch with so many steps in an epoch
+BINS = 8  # of a table's numbers, each of which becomes so many bits
+
+
+@dataclass(frozen=True)
+class Starter:
+    """A spec's text, its Network, and the plan for a target."""
+
+    text: str
+    network: Network
+    plan: Plan
+
+
+def starter(d: Dataset, name: str, file: str, target: str = "host", ram: str | int | None = None) -> Starter:
+    """The widest of some networks that fits: convolutions for images, dense layers for what else there is.
+
+    ``file``: where the spec will find the samples.  Raises BnncError B0601 (over the budget) of the smallest where none
+    does.
+    """
+    for width in WIDTHS:
+        text = "\n".join(_lines(d, name, file, width)) + "\n"
+        network = parse(text, f"{name}.bnn")
+        try:
+            return Starter(text, network, network.plan(target, ram=ram))
+        except BnncError as e:
+            if e.diagnostics[0].code != "B0601" or width == WIDTHS[-1]:
+                raise
+    raise AssertionError("WIDTHS is not empty")
+
+
+def _lines(d: Dataset, name: str, file: str, width: int) -> Iterator[str]:
+    image = d.kind == "u8" and len(d.shape) >= 2 and min(d.shape[:2]) >= IMAGE
+    fit = d.n - d.n_test
+    yield f"# A first network for {file}: {fit} samples to train on, {d.n_test} to test with, {d.classes} classes."
+    yield "# `bnnc describe NAME` explains each word; change what you like, and look at `bnnc plan` again."
+    yield ""
+    yield f"network {name} {{"
+    yield from _image(d, width) if image else _table(d, width)
+    yield f"  dense {d.classes};"
+    yield "  batchnorm;"
+    yield "  loss;"
+    yield "}"
+    yield ""
+    yield "rule edge;  # binary weights and activations, gradients of one and of 16 bits"
+    yield ""
+    yield "train {"
+    yield "  optimizer = adam(lr = 3e-3);"
+    yield f"  batch = {next((b for b in BATCHES if fit >= STEPS * b), min(BATCHES[-1], max(1, fit // 2)))};"
+    yield "  epochs = 50;"
+    yield "  holdout = 10%;  # of the training samples: what the best epoch is judged by"
+    yield "  stop = early(patience = 10);"
+    yield "}"
+    yield ""
+    yield f'data {{ train = bnnd("{file}"); }}'
+
+
+def _image(d: Dataset, width: int) -> Iterator[str]:
+    h, w, channels = (*d.shape, 1)[:3]
+    yield f"  input u8[{h}, {w}, {channels}];"
+    side, k = min(h, w), max(8, width // 8)
+    for _ in range(3):
+        if side < 6:
+            break
+        yield f"  conv {k} padding = same;"
+        yield "  maxpool 2;"
+        yield "  batchnorm;"
+        yield "  sign;"
+        side, k = side // 2, 2 * k
+    yield "  flatten;"
+    yield f"  dense {width};"
+    yield "  batchnorm;"
+    yield "  sign;"
+
+
+def _table(d: Dataset, width: int) -> Iterator[str]:
+    numbers = d.kind != "bit" and len(d.shape) == 1
+    bits = f" thermometer({BINS})" if numbers else ""
+    why = f"  # each number becomes {BINS} bits, by thresholds that the training samples give" if numbers else ""
+    yield f"  input {d.kind}[{', '.join(map(str, d.shape))}]{bits};{why}"
+    if len(d.shape) > 1:
+        yield "  flatten;"
+    yield "  repeat 2 {"
+    yield f"    dense {width};"
+    yield "    batchnorm;"
+    yield "    sign;"
+    yield "  }"
