@@ -7,9 +7,14 @@
  * them share a core, the one that has work runs at once, and both stay runnable, so the kernel moves one to a free
  * core.
  *
- * Correct because: `go` is released after `kernel` and `at` are written and acquired before they are read; `left` counts the workers
- * down with release, and the caller acquires zero. A sleeper first announces itself and then looks again, a waker first
- * changes the word and then looks for sleepers; both with sequential consistency, so one of the two sees the other.
+ * A kernel has nthreads parts, and who runs which does not matter to its result: a thread begins with its own and goes on with
+ * those that nobody has begun. So where other programs keep a thread from running, the others do not wait for it.
+ *
+ * Correct because: `go` is released after `kernel` and `at` are written and acquired before they are read. Part t of run g
+ * is for the one that changes begun[t] from g - 1 to g, so who comes late, with a `go` of long ago, takes nothing; and the
+ * next run begins when all parts of this one are done: `left` counts them down with release, and the caller acquires zero. A
+ * sleeper first announces itself and then looks again, a waker first changes the word and then looks for sleepers; both
+ * with sequential consistency, so one of the two sees the other.
  */
 #ifndef BNNC_POOL_H
 #define BNNC_POOL_H
@@ -35,6 +40,7 @@ static struct {
     _Alignas(64) _Atomic uint32_t left;
     _Alignas(64) _Atomic uint32_t sleepers;
     _Atomic uint32_t caller_sleeps;
+    _Atomic uint32_t begun[BNNC_MAX_THREADS]; /* by part: the last run in which somebody took it */
     bnnc_kernel kernel;
     const uint32_t *at;
     int n, home; /* home: the caller's CPU at the start */
@@ -64,17 +70,31 @@ BNNC_FN bool bnnc_spin_while(_Atomic uint32_t *word, uint32_t value, bool equal)
 static _Alignas(64) uint8_t bnnc_stacks[BNNC_MAX_THREADS - 1][BNNC_THREAD_STACK + BNNC_STACK_MORE];
 static bnnc_thread_call bnnc_calls[BNNC_MAX_THREADS - 1];
 
+/* The parts of this run that nobody has begun, one's own first; how many. */
+BNNC_FN uint32_t bnnc_take(uint32_t run, int tid) {
+    uint32_t taken = 0;
+    for (int i = 0; i < bnnc_pool.n; i++) {
+        const int part = tid + i < bnnc_pool.n ? tid + i : tid + i - bnnc_pool.n;
+        uint32_t last = run - 1;
+        if (!atomic_compare_exchange_strong(&bnnc_pool.begun[part], &last, run)) continue;
+        bnnc_pool.kernel(bnnc_pool.at, part, bnnc_pool.n);
+        taken++;
+    }
+    return taken;
+}
+
 static void bnnc_worker(void *arg) {
     int tid = (int)(intptr_t)arg;
     bnnc_move_away(bnnc_pool.home, tid);
-    for (uint32_t seen = 0;; seen++) {
+    for (uint32_t seen = 0;;) {
         if (!bnnc_spin_while(&bnnc_pool.go, seen, true)) {
             atomic_fetch_add(&bnnc_pool.sleepers, 1);
             while (atomic_load(&bnnc_pool.go) == seen) bnnc_futex_wait(&bnnc_pool.go, seen);
             atomic_fetch_sub(&bnnc_pool.sleepers, 1);
         }
-        bnnc_pool.kernel(bnnc_pool.at, tid, bnnc_pool.n);
-        if (atomic_fetch_sub(&bnnc_pool.left, 1) == 1 && atomic_load(&bnnc_pool.caller_sleeps))
+        seen = atomic_load_explicit(&bnnc_pool.go, memory_order_acquire);
+        const uint32_t done = bnnc_take(seen, tid);
+        if (done && atomic_fetch_sub(&bnnc_pool.left, done) == done && atomic_load(&bnnc_pool.caller_sleeps))
             bnnc_futex_wake(&bnnc_pool.left, 1);
     }
 }
@@ -97,10 +117,10 @@ BNNC_FN void bnnc_run(bnnc_kernel k, const uint32_t *at) {
 #if BNNC_MAX_THREADS > 1
     if (bnnc_pool.n > 1) {
         bnnc_pool.kernel = k, bnnc_pool.at = at;
-        atomic_store_explicit(&bnnc_pool.left, (uint32_t)bnnc_pool.n - 1, memory_order_relaxed);
-        atomic_fetch_add(&bnnc_pool.go, 1);
+        atomic_store_explicit(&bnnc_pool.left, (uint32_t)bnnc_pool.n, memory_order_relaxed);
+        const uint32_t run = atomic_fetch_add(&bnnc_pool.go, 1) + 1;
         if (atomic_load(&bnnc_pool.sleepers)) bnnc_futex_wake(&bnnc_pool.go, BNNC_MAX_THREADS);
-        k(at, 0, bnnc_pool.n);
+        atomic_fetch_sub(&bnnc_pool.left, bnnc_take(run, 0));
         if (!bnnc_spin_while(&bnnc_pool.left, 0, false)) {
             uint32_t left;
             atomic_store(&bnnc_pool.caller_sleeps, 1);
