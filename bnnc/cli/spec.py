@@ -16,7 +16,7 @@ from ..backends.triton.predict import Prediction
 from ..data import padding
 from ..data.files import training_samples
 from ..diag import BnncError, InternalError, did_you_mean, error, to_json
-from ..front import fmt
+from ..front import describe, fmt
 from ..front.parse import parse
 from ..papers.gates import Gates
 from ..papers.published import Published
@@ -236,10 +236,8 @@ def explain(
     text = codes.explain(code)
     if text is None:
         known = sorted(codes.CODES)
-        raise error(
-            "B0904",
-            f"there is no code `{code}`",
-            exit_code=2,
-            help=did_you_mean(code.upper(), known) or f"codes: {known[0]} to {known[-1]}",
-        )
+        in_language = any(code == e.name for e in describe.entries())
+        near = f"`bnnc describe {code}` says what it is" if in_language else did_you_mean(code.upper(), known)
+        help = near or f"codes: {known[0]} to {known[-1]}; `bnnc describe` lists what a spec may say"
+        raise error("B0904", f"there is no code `{code}`", exit_code=2, help=help)
     click.echo(json.dumps(asdict(codes.CODES[code.upper()]), indent=1) if as_json else text, nl=as_json)

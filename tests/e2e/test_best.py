@@ -137,6 +137,25 @@ def test_fit_ends_with_the_best_weights(home: Path) -> None:
     assert (found.weights_hash, found.accuracy) == (best.weights_hash, best.test_acc)
 
 
+def test_a_network_learns_more_and_from_fewer_samples_than_a_batch(home: Path) -> None:
+    """As docs/program.md has it: weights go on with other data, and into a program with a smaller batch."""
+    go(home, "train", "--out", "first", "--epochs", "4", "--export", "first.safetensors")
+    go(home, "train", "--out", "more", "--init", "first.safetensors", "--epochs", "2", "--lr", "0.0005")
+    go(home, "train", "--out", "same", "--init", "first.safetensors", "--steps", "0")
+    first, same, more = (
+        measured(home, *m) for m in (("--init", "first.safetensors"), ("--out", "same"), ("--out", "more"))
+    )
+    assert first["weights_hash"] == same["weights_hash"] != more["weights_hash"] and more["epoch"] in (1, 2)
+    d = data.read_bnnd(home / "train.bnnd")
+    data.write_bnnd(home / "eight.bnnd", data.Dataset(d.x[:8], d.y[:8], classes=3))
+    given = ("train", "--init", "first.safetensors", "--train", "eight.bnnd", "--epochs", "1")
+    assert "fewer than one batch of 10" in go(home, *given, "--out", "few", code=5)
+    program = bnnc.parse(SPEC.replace("STOP", "")).compile(batch=3)
+    shutil.copy(program.binary, home / "net3")
+    assert "done: 1 epochs, 2 steps" in go(home, *given, "--out", "few", program="net3")
+    assert "another network, rule or batch size" in go(home, "eval", "--last", "--out", "first", program="net3", code=6)
+
+
 def test_another_runs_best_network_is_forgotten(home: Path) -> None:
     go(home, "train", "--out", "f", "--epochs", "3")
     go(home, "train", "--out", "f", "--resume", "never", "--steps", "2")

@@ -249,8 +249,12 @@ def test_bench_predicts_the_step_and_each_kernel(home: Path) -> None:
     assert all(text.split().count(k["name"]) == 1 for k in kernels) and "at this machine's rates" in text
 
 
-def test_help_fits_a_screen(home: Path) -> None:
-    assert len(shell(home / "net", "--help").stdout.splitlines()) <= 40
+def test_help_fits_a_screen_and_stands_in_a_page(home: Path) -> None:
+    text = shell(home / "net", "--help").stdout
+    assert len(text.splitlines()) <= 40
+    page = (Path(__file__).parents[2] / "docs/program.md").read_text(encoding="utf-8").split("```\n")[1]
+    plain = [re.sub(r"(usage: )\w+|[0-9][0-9.e-]*", r"\1", t) for t in (page, text)]
+    assert plain[0] == plain[1]
 
 
 def test_export_and_init_round_trip(home: Path, tmp_path: Path) -> None:
