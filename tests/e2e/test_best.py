@@ -149,10 +149,10 @@ def test_a_network_learns_more_and_from_fewer_samples_than_a_batch(home: Path) -
     d = data.read_bnnd(home / "train.bnnd")
     data.write_bnnd(home / "eight.bnnd", data.Dataset(d.x[:8], d.y[:8], classes=3))
     given = ("train", "--init", "first.safetensors", "--train", "eight.bnnd", "--epochs", "1")
-    assert "fewer than one batch of 10" in go(home, *given, "--out", "few", code=5)
+    assert "fewer than one batch of 10" in go(home, *given, "--out", "eight", code=5)
     program = bnnc.parse(SPEC.replace("STOP", "")).compile(batch=3)
     shutil.copy(program.binary, home / "net3")
-    assert "done: 1 epochs, 2 steps" in go(home, *given, "--out", "few", program="net3")
+    assert "done: 1 epochs, 2 steps" in go(home, *given, "--out", "eight", program="net3")
     assert "another network, rule or batch size" in go(home, "eval", "--last", "--out", "first", program="net3", code=6)
 
 
