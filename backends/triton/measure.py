@@ -93,20 +93,24 @@ def evaluate(run: Trainer) -> int:
     return 0
 
 
+def counts(confusion: np.ndarray) -> list[tuple[int, int, int]]:
+    """Of each class how many samples are there, were found, and were said."""
+    columns = confusion.sum(1), np.diag(confusion), confusion.sum(0)
+    return list(zip(*(c.tolist() for c in columns), strict=True))
+
+
 def balanced(confusion: np.ndarray) -> float:
     """The mean over the classes that are there of the share that was found."""
-    there = confusion.sum(1)
-    return float((np.diag(confusion)[there > 0] / there[there > 0]).mean())
+    return float(np.mean([found / there for there, found, _ in counts(confusion) if there]))
 
 
 def by_class(confusion: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
     """Of each class how many samples are there, were found and were said, and what each was taken for."""
-    rows = zip(confusion.sum(1).tolist(), np.diag(confusion).tolist(), confusion.sum(0).tolist(), strict=True)
     return {
         "balanced_acc": balanced(confusion),
         "classes": [
             {"class": k, **({"name": names[k]} if k < len(names) else {}), "samples": there, "found": hit, "said": said}
-            for k, (there, hit, said) in enumerate(rows)
+            for k, (there, hit, said) in enumerate(counts(confusion))
         ],
         "confusion": confusion.tolist(),
     }
@@ -119,9 +123,7 @@ def table(confusion: np.ndarray, names: tuple[str, ...]) -> list[str]:
         "",
         f"{'class':<24}{'samples':>8}{'recall':>10}{'precision':>10}",
     ]
-    for k, (hit, there, said) in enumerate(
-        zip(np.diag(confusion).tolist(), confusion.sum(1).tolist(), confusion.sum(0).tolist(), strict=True)
-    ):
+    for k, (there, hit, said) in enumerate(counts(confusion)):
         shares = "".join(f"{100 * hit / n:8.2f} %" if n else f"{'-':>10}" for n in (there, said))
         lines.append(f"{k:3} {names[k] if k < len(names) else '':<20}{there:8}{shares}")
     if len(confusion) <= SHOWN:
