@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -112,6 +113,18 @@ class ElfFacts:
     allocators: tuple[str, ...]
     ram: int = 0
     flash: int = 0
+
+
+def refuse_elsewhere(target: Target) -> None:
+    """Programs for this machine ask Linux for what they need.  Raises BnncError B0717, exit code 4, on others."""
+    if target.emulator or target.bare or sys.platform == "linux":
+        return
+    raise error(
+        "B0717",
+        f"programs for target `{target.name}` run on Linux, and this is {platform.system() or sys.platform}",
+        exit_code=4,
+        help='`pip install "bnnc[arm]"` compiles for other targets here; for this one take a Linux container, or WSL',
+    )
 
 
 def find_compiler(target: Target, wanted: str = "") -> str:
@@ -321,7 +334,10 @@ def link(folder: Path, source: Source, target: Target, compiler: str) -> Path:
 
 
 def build(source: Source, report: Report | Sizes, target: Target, out: Path, cc: str = "") -> Path:
-    """Compile ``source`` to the executable ``out``; it appears whole or not at all."""
+    """Compile ``source`` to the executable ``out``; it appears whole or not at all.  Raises BnncError B0706, B0707,
+    B0717.
+    """
+    refuse_elsewhere(target)
     compiler = find_compiler(target, cc)
     with tempfile.TemporaryDirectory(prefix="bnnc-") as tmp:
         folder = Path(tmp)

@@ -117,6 +117,12 @@ CODES = (
         " the program itself knows more: its `bench --kernels` takes the time of each kernel, and sets it against what"
         " that machine could do.",
     ),
+    Code(
+        "B0717",
+        "a program for this machine, which has another system than Linux",
+        "The programs ask the kernel for files, memory and threads themselves.  `check`, `plan` and `data` work"
+        " everywhere, and so does `compile` for a Raspberry Pi or a microcontroller, by zig.",
+    ),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
     Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
     Code(

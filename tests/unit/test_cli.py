@@ -269,6 +269,16 @@ def test_unknown_target(bnnc, net: str) -> None:
     assert code == 2 and "did you mean `host`?" in err
 
 
+def test_another_system(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It is told before a compiler complains; what does not run here works."""
+    monkeypatch.setattr("sys.platform", "darwin")
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    code, _, err = bnnc("compile", net, "-o", str(tmp_path / "x"))
+    assert code == 4 and "B0717" in err and "this is Darwin" in err and "container" in err
+    assert bnnc("plan", net)[0] == 0
+    assert bnnc("compile", net, "--emit-only", "--source", str(tmp_path / "c"), "--target", "rpi")[0] == 0
+
+
 def test_no_compiler(bnnc, net: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("BNNC_CC", "no-such-compiler")
     code, _, err = bnnc("compile", net, "-o", str(tmp_path / "x"))
