@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from .. import budget
 from ..api import Network, Plan, parse
 from ..data import Dataset
-from ..diag import BnncError
+from ..diag import InternalError
 
 IMAGE = 12  # from so many pixels a side on samples are images
 WIDTHS = (256, 128, 64, 32, 16, 8)  # of dense layers, and the largest first; of convolutions an eighth
@@ -30,15 +31,15 @@ def starter(d: Dataset, name: str, file: str, target: str = "host", ram: str | i
     ``file``: where the spec will find the samples.  Raises BnncError B0601 (over the budget) of the smallest where none
     does.
     """
+    limit = budget.parse_size(ram) if isinstance(ram, str) else ram
     for width in WIDTHS:
         text = "\n".join(_lines(d, name, file, width)) + "\n"
         network = parse(text, f"{name}.bnn")
-        try:
-            return Starter(text, network, network.plan(target, ram=ram))
-        except BnncError as e:
-            if e.diagnostics[0].code != "B0601" or width == WIDTHS[-1]:
-                raise
-    raise AssertionError("WIDTHS is not empty")
+        plan = network.plan(target)
+        if limit is None or plan.total_bytes <= limit:
+            return Starter(text, network, plan)
+    network.plan(target, ram=limit)
+    raise InternalError("a plan was over a limit, and then was not")
 
 
 def _lines(d: Dataset, name: str, file: str, width: int) -> Iterator[str]:

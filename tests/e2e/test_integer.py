@@ -231,9 +231,8 @@ def accuracy(program: Program, states: States, index: np.ndarray) -> float:
 def test_the_program_computes_what_the_interpreter_says(programs, tmp_path, name):
     epochs = 8 if name == "stage" else EPOCHS
     log = tmp_path / "log"
-    text = run(
-        programs, name, "train", "--epochs", epochs, "--out", tmp_path / "a", "--log", log, "--export", tmp_path / "w"
-    )
+    text = run(programs, name, "train", "--epochs", epochs, "--out", tmp_path / "a", "--log", log)
+    run(programs, name, "eval", "--last", "--out", tmp_path / "a", "--export", tmp_path / "w")
     want, want_log = reference(MODELS[name], epochs)
     got = tensors(tmp_path / "w")
     assert set(got) == set(want)
