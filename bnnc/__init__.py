@@ -2,6 +2,7 @@
 
 from .api import Epoch, Evaluation, History, Network, Plan, Program, load, parse
 from .diag import BnncError, Diagnostic
+from .plugins import plugin
 from .study.experiment import compare, sweep
 from .study.results import Interval, Result, Row, Run
 from .version import __version__
@@ -23,5 +24,6 @@ __all__ = [
     "compare",
     "load",
     "parse",
+    "plugin",
     "sweep",
 ]

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from . import layers, optim, rules  # noqa: F401  (each module registers its own)
+from . import (
+    layers,  # noqa: F401  (each module registers its own)
+    optim,  # noqa: F401
+    plugins,
+    rules,  # noqa: F401
+)
 from . import registry as known
 from .inputs import records  # noqa: F401
 
 
 def tables() -> known.Tables:
-    """What ``check`` looks names up in, unless a test brings tables of its own."""
+    """What ``check`` looks names up in, unless a test brings its own: built-in names, and those of plug-ins."""
+    plugins.installed()
     return known.Tables(
         known.layers,
         known.rules,

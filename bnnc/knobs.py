@@ -6,6 +6,7 @@ BNNC_TIME=1         print the seconds that each pass took, on standard error
 BNNC_DISABLE=a,b    skip optional passes: simplify, fuse, sink, strip, place
 BNNC_VERIFY=0|1|2   no checks between passes / structural checks (default) / also interpret before and after
 BNNC_POISON=1       generated code overwrites dead buffers
+BNNC_PLUGINS=a.py:b.py  plug-ins to load (``bnnc/plugins.py``)
 BNNC_CC=compiler    the C compiler to use, with options; "gcc -g" for debuggers and profilers
 BNNC_CFLAGS=flags   more options for the C compiler; those that change arithmetic (-ffast-math) break the promise of
                     equal bits

@@ -119,6 +119,7 @@ class Model:
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
+    plugins: tuple[str, ...] = ()  # the SHA-256 of the plug-ins that names of the spec come from
     chosen: tuple[str, ...] = field(
         default=(), compare=False
     )  # in words: defaults that follow from the data's form or other settings
@@ -137,6 +138,7 @@ class Model:
                 str(self.optimizer),
                 self.batch,
                 *([self.microbatch] if self.microbatch > 1 else []),
+                *self.plugins,
             )
         )
         return hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -155,6 +157,15 @@ class Model:
     def classes(self) -> int:
         """One output tells labels 0 and 1 apart; otherwise there is an output a class."""
         return max(2, self.layers[-1].input.elements)
+
+    def named(self) -> Iterator[str]:
+        """The names that the spec uses: of layers, rules, optimisers, and of what their arguments call."""
+        calls = [self.rule, self.optimizer, *(y.args for y in self.walk())]
+        yield from (y.kind for y in self.walk())
+        while calls:
+            call = calls.pop()
+            yield call.name
+            calls += [v for _, v in call.args if isinstance(v, Call)]
 
     def walk(self) -> Iterator[Layer]:
         """All layers, containers before their bodies, in source order."""

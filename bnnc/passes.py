@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from . import plugins
 from .diag import BnncError, InternalError
 from .knobs import Knobs
 from .validate import Observed, validate
@@ -61,6 +62,8 @@ def stage(name: str, knobs: Knobs) -> Iterator[None]:
     except Exception as e:
         if isinstance(e, InternalError) and e.stage:
             raise
+        if found := plugins.mistake(e):
+            raise found from e
         bug = InternalError(f"internal error in pass `{name}`: {type(e).__name__}: {e}")
         bug.stage = name
         raise bug from e

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 
+from .. import plugins
 from ..diag import InternalError
 from ..version import __version__
 
@@ -35,6 +36,7 @@ def bug_lines(e: Exception, args: Sequence[str]) -> dict[str, str]:
         "pass": f"{getattr(e, 'stage', '') or 'none'}, {at.parent.name}/{at.name}:{frames[-1].lineno} in {name}",
         "spec": ", ".join(f"{a}, sha256 {hashlib.sha256(Path(a).read_bytes()).hexdigest()[:16]}" for a in specs)
         or ("from standard input" if "-" in args else "none"),
+        **({"plug-ins": ", ".join(map(str, plugins.loaded()))} if plugins.loaded() else {}),
         "reproduce": " ".join((*knob, "bnnc", *map(shlex.quote, args))),
     }
 

@@ -7,6 +7,7 @@ import sys
 
 import click
 
+from ..plugins import plugin
 from ..version import __version__
 from .about import describe_command, passes, targets, version
 from .common import Group
@@ -24,7 +25,10 @@ Exit codes: 0 done, 1 the spec is wrong, 2 usage, 3 over the memory budget, 4 no
 
 @click.group(cls=Group, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="bnnc")
-def cli() -> None:
+@click.option(
+    "--plugin", "files", multiple=True, metavar="FILE", help="Python that registers rules, layers, ... of its own"
+)
+def cli(files: tuple[str, ...]) -> None:
     """Compile a binary neural network, described in a .bnn text, to a C program that trains it in known memory.
 
     \b
@@ -33,6 +37,8 @@ def cli() -> None:
             bnnc plan net.bnn
             bnnc run net.bnn
     """
+    for file in files:
+        plugin(file)
 
 
 for command in (

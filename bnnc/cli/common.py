@@ -33,8 +33,10 @@ def following(text: str) -> None:
 
 
 def shell(*words: str) -> str:
-    """A command as a shell reads it."""
-    return shlex.join(words)
+    """A command as a shell reads it; one of bnnc's has the plug-ins that this one has."""
+    context = click.get_current_context(silent=True)
+    given = context.find_root().params.get("files", ()) if context and words[0] == "bnnc" else ()
+    return shlex.join((words[0], *(w for file in given for w in ("--plugin", file)), *words[1:]))
 
 
 def program(path: str) -> str:

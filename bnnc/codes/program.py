@@ -169,4 +169,9 @@ CODES = (
     ),
     Code("B0907", "no such name", "`bnnc describe` lists every name of the language."),
     Code("B0908", "no such buffer", "`bnnc plan FILE --all` lists the buffers of a plan."),
+    Code(
+        "B0909",
+        "a plug-in that goes wrong",
+        "The message names the plug-in's file and line, and what Python says of it.  docs/plugins.md builds one.",
+    ),
 )

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .. import builtin
+from .. import builtin, plugins
 from ..diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you_mean
 from ..model import Call, Data, Layer, Model, verify_model
 from ..registry import REQUIRED, Param, Tables, rule_of
@@ -465,7 +465,8 @@ class _Checker:
         self.fail_if_wrong()
         self.warnings(model)
         verify_model(model)
-        return replace(model, warnings=tuple(by_position(self.log.diagnostics)), chosen=tuple(self.log.chosen))
+        said = tuple(by_position(self.log.diagnostics))
+        return replace(model, warnings=said, chosen=tuple(self.log.chosen), plugins=plugins.used(model.named()))
 
 
 def check(
