@@ -105,6 +105,7 @@ def _measures(verbs: Any, shared: argparse.ArgumentParser, exports: argparse.Arg
     )
     e.add_argument("--json", action="store_true")
     e.add_argument("--last", action="store_true", help=LAST)
+    e.add_argument("--quiet", action="store_true", help="only the result")
     p = verbs.add_parser(
         "predict", parents=[shared], help="the class of each test sample, a line each; labels may be missing"
     )

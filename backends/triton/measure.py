@@ -16,6 +16,7 @@ from .console import LOST, STOP, say
 from .training import Samples, Trainer
 
 SHOWN = 12  # classes whose confusions a terminal shows
+PAIRS = 32  # and JSON: as many as bnnc_measure.h counts in its scratch
 
 
 def open_test(run: Trainer, held: bool = False) -> None:
@@ -87,6 +88,8 @@ def evaluate(run: Trainer) -> int:
     else:
         what = "held out" if held else "test"
         say(f"{what} {100 * acc:.2f} %  loss {loss:.4f}  {len(index)} samples  {took:.1f} s\nstate {state}")
+        if o.quiet:
+            return 0
         if not o.last and 0 < run.cursor.best_epoch == run.cursor.epoch:
             say(f"epoch {run.cursor.epoch}, the best on held-out samples (--last: the last one)")
         say("\n".join(table(confusion, run.names)))
@@ -112,7 +115,7 @@ def by_class(confusion: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
             {"class": k, **({"name": names[k]} if k < len(names) else {}), "samples": there, "found": hit, "said": said}
             for k, (there, hit, said) in enumerate(counts(confusion))
         ],
-        "confusion": confusion.tolist(),
+        **({"confusion": confusion.tolist()} if len(confusion) <= PAIRS else {}),
     }
 
 
