@@ -192,6 +192,17 @@ def test_toys_are_triton_kernels_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("toys")
+def test_who_needs_what_a_rule_does_not_keep_is_told_by_the_reader() -> None:
+    """`amplify` has a derived backward, which reads the numbers that batchnorm gives it."""
+    text = TEXT.replace("timid(limit = 0.01)", "edge").replace("stubborn(rate = 0.02)", "adam")
+    with pytest.raises(bnnc.BnncError) as e:
+        bnnc.parse(text)
+    found = e.value.diagnostics[0]
+    at = text.splitlines()[found.span.line - 1][found.span.col - 1 :]
+    assert found.code == "B0503" and "`amplify" in found.message and at.startswith("amplify")
+
+
+@pytest.mark.usefixtures("toys")
 def test_toys_work_on_the_host_and_with_built_in_names() -> None:
     """Each toy with built-in company, at all instruction sets."""
     for text in (

@@ -69,9 +69,7 @@ def verify_keep(p: Program) -> None:
         return
     batch_inputs = set(p.inputs)
     also = {r.layer.name: dict(r.static).get("keeps", ()) for r in p.regions}
-    readers = {
-        i: {y.layer for y in p.ops if y.phase != "forward" and i in y.inputs} for i in (v.name for v in p.retained())
-    }
+    readers = {i: [y for y in p.ops if y.phase != "forward" and i in y.inputs] for i in (v.name for v in p.retained())}
     for v in p.retained():
         if (
             v.shape[0] > 1
@@ -79,14 +77,14 @@ def verify_keep(p: Program) -> None:
             and v.name not in batch_inputs
             and v.name not in p.state_names
             and v.dtype not in p.keep
-            and not all(v.dtype in also.get(y, ()) for y in readers[v.name])
+            and (more := [y for y in readers[v.name] if v.dtype not in also.get(y.layer, ())])
         ):
-            op = p.producer[v.name]
+            op = more[0]
             raise error(
                 "B0503",
                 f"the rule keeps only {' and '.join(p.keep)} values from forward to backward, "
                 f"but `{op.layer}` needs {v.dtype}[{v.shape[0]}, {v.shape[1]}] (`{v.name}`)",
                 op.span,
                 label="this layer's backward reads it",
-                help="use the rule's own normalisation and surrogate (leave the arguments out), or `rule standard;`",
+                help="leave out arguments such as `kind` and `surrogate` (the rule has its own), or `rule standard;`",
             )

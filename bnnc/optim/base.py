@@ -36,7 +36,7 @@ class Optimizer:
     weight_dtype: Callable[[Call, str], str] = _latent
     # yields what it cannot train; by default states of whole numbers
     validate: Callable[[Model], Iterable[Complaint]] = refused
-    # float operations of an update on one weight, as the gate counts of papers see it (``bnnc/gates.py``)
+    # float operations of an update on one weight, as the gate counts of papers see it (``bnnc/papers/gates.py``)
     work: int = 2
 
 

@@ -52,19 +52,19 @@ VINLINE void vnarrow_i16(int16_t *p, vi v) {
 VINLINE void vnarrow_i8(int8_t *p, vi v) { _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8((__m512i)v)); }
 
 /* The first n lanes: none where n is below 0, as it is beyond the last column. */
-VINLINE __mmask16 vfirst_avx512(int n) { return (__mmask16)(n > 0 ? 0xffffu >> (n < VL ? VL - n : 0) : 0); }
+VINLINE __mmask16 BNNC_AT_LEVEL(vfirst)(int n) { return (__mmask16)(n > 0 ? 0xffffu >> (n < VL ? VL - n : 0) : 0); }
 
 #define vld_words BNNC_AT_LEVEL(vld_words)
-VINLINE vu vld_words(const uint32_t *p, int n) { return (vu)_mm512_maskz_loadu_epi32(vfirst_avx512(n), p); }
+VINLINE vu vld_words(const uint32_t *p, int n) { return (vu)_mm512_maskz_loadu_epi32(BNNC_AT_LEVEL(vfirst)(n), p); }
 
 #define vld_halves BNNC_AT_LEVEL(vld_halves)
-VINLINE vh vld_halves(const uint16_t *p, int n) { return (vh)_mm256_maskz_loadu_epi16(vfirst_avx512(n), p); }
+VINLINE vh vld_halves(const uint16_t *p, int n) { return (vh)_mm256_maskz_loadu_epi16(BNNC_AT_LEVEL(vfirst)(n), p); }
 
 #define vst_words BNNC_AT_LEVEL(vst_words)
-VINLINE void vst_words(uint32_t *p, vu v, int n) { _mm512_mask_storeu_epi32(p, vfirst_avx512(n), (__m512i)v); }
+VINLINE void vst_words(uint32_t *p, vu v, int n) { _mm512_mask_storeu_epi32(p, BNNC_AT_LEVEL(vfirst)(n), (__m512i)v); }
 
 #define vst_halves BNNC_AT_LEVEL(vst_halves)
-VINLINE void vst_halves(uint16_t *p, vh v, int n) { _mm256_mask_storeu_epi16(p, vfirst_avx512(n), (__m256i)v); }
+VINLINE void vst_halves(uint16_t *p, vh v, int n) { _mm256_mask_storeu_epi16(p, BNNC_AT_LEVEL(vfirst)(n), (__m256i)v); }
 
 #define vmovemask BNNC_AT_LEVEL(vmovemask)
 VINLINE uint32_t vmovemask(vi m) { return _mm512_movepi32_mask((__m512i)m); }
