@@ -59,14 +59,19 @@ def _take(at: Path, run: Callable[[], object]) -> None:
     try:
         _digests[at] = hashlib.sha256(at.read_bytes()).hexdigest()
         run()
-    except OSError as e:
-        _digests.pop(at, None)
-        raise error("B0909", f"plug-in {at}: {e.strerror}", exit_code=2, help="give the path of a Python file") from e
-    except SyntaxError as e:
-        raise error("B0909", f"{at}:{e.lineno}: {e.msg}", exit_code=2, help="mend the plug-in") from e
     except Exception as e:
-        raise (mistake(e) or e) from e
+        found = _complaint(at, e)
+        _digests.pop(at, None)  # it is not loaded: once mended, it can be
+        raise found from e
     _makers.update(dict.fromkeys(set(_names()) - before, at))
+
+
+def _complaint(at: Path, e: Exception) -> Exception:
+    if isinstance(e, OSError):
+        return error("B0909", f"plug-in {at}: {e.strerror}", exit_code=2, help="give the path of a Python file")
+    if isinstance(e, SyntaxError):
+        return error("B0909", f"{at}:{e.lineno}: {e.msg}", exit_code=2, help="mend the plug-in")
+    return mistake(e) or e
 
 
 def _names() -> Iterator[str]:

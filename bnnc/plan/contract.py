@@ -16,14 +16,8 @@ SEGMENT = 0x626E6E63  # the type of the segments that hold kernels
 ARENA = "bnnc_arena"
 
 # Functions that the bound of the stacks knows by name (step.c.j2, bnnc_pool.h, bnnc_sys_*.h, bnnc_cortex_m.h).
-STEPS = (
-    "net_train_step",
-    "net_eval_step",
-    "net_run",
-    "bnnc_run",
-    "bnnc_take",
-    "bnnc_worker",
-)  # who calls kernels by pointers
+# Who calls kernels through pointers:
+STEPS = ("net_train_step", "net_eval_step", "net_run", "bnnc_run", "bnnc_take", "bnnc_worker")
 RATE = "bnnc_rate_"  # how the names of `bench`'s kernels begin
 ROOTS = ("bnnc_start", "main", "bnnc_reset")  # where a program begins: on Linux, on a libc, on a Cortex-M
 WORKER, HANDLER = "bnnc_worker", "bnnc_on_signal"

@@ -80,6 +80,25 @@ def test_a_mistake_has_its_place(folder: Path, before: str, after: str, line: st
     assert "B0909" in go(folder, "--plugin", "nowhere.py", "plan", "net.bnn", code=2)
 
 
+def test_a_mended_plug_in_is_loaded(folder: Path) -> None:
+    """In one process, as in a notebook: what went wrong before it registered anything leaves nothing behind."""
+    code = """import bnnc, pathlib
+at = pathlib.Path("timid.py")
+good = at.read_text()
+at.write_text("1 / 0")
+try:
+    bnnc.plugin(at)
+except bnnc.BnncError as e:
+    print(e.diagnostics[0].code)
+at.write_text(good)
+bnnc.plugin(at)
+print(bnnc.load("net.bnn").model.rule.name)
+"""
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["B0909", "timid"]
+
+
 def test_an_installed_package_is_loaded(folder: Path) -> None:
     site = folder / "site"
     (site / "timid-1.dist-info").mkdir(parents=True)
