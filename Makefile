@@ -5,7 +5,7 @@ VENV := .venv
 TEST := build/venv-test
 EXAMPLE := examples/mnist_mlp
 SOURCES := $(shell find bnnc grammar templates backends -type f -not -path '*/__pycache__/*')
-PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider
+PYTEST := $(TEST)/bin/python -m pytest -p no:cacheprovider --dist worksteal
 
 PYTHON_CODE := bnnc backends tests examples benchmarks studies
 C_CODE := $(shell find templates tests examples benchmarks -name '*.[ch]' -not -path '*/__pycache__/*')

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import zlib
@@ -33,6 +34,19 @@ os.environ["XDG_CACHE_HOME"] = str(BUILD.absolute() / "user-cache")  # not the u
 sys.pycache_prefix = os.environ["PYTHONPYCACHEPREFIX"] = str(BUILD.absolute() / "bytecode")
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+
+# What a session collects and keeps is millions of objects: to look through them for circles is a tenth of its time.
+gc.set_threshold(200_000, 50, 100)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

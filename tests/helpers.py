@@ -181,7 +181,7 @@ EVERY_LEVEL = OPTIMIZE == "-O2"  # of libraries: the slow tier
 
 SANITIZED = [  # of hosted programs
     "-O1" if OPTIMIZE == "-O2" else "-Og",
-    "-g",
+    "-g1",
     "-fsanitize=address,undefined",
     "-fno-sanitize-recover=all",
 ]

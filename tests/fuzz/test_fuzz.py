@@ -31,7 +31,7 @@ from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel, Schedule
 
 TODAY = int(os.environ.get("BNNC_FUZZ_SEED") or f"{date.today():%Y%m%d}00")
-DAILY = 20
+DAILY = 10  # `make fuzz` judges more
 KEPT = sorted(CORPUS.glob("*.bnn"))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from checks import check_kernel, check_large, check_net, check_steps, compiled, make_large
-from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, spec
+from helpers import Library, assert_equal, assert_same, batch_of, interpreted, plan, spec, with_slow
 from nets import DENSE, INTEGER, LARGE_DENSE, SPECIAL, TRITON_DENSE, UNFUSED
 from triton_helpers import TritonLibrary, interpreted_module
 
@@ -73,7 +73,10 @@ def test_a_persistent_step_is_the_kernels_one_after_another(net: str) -> None:
     assert not lib.memory[lib.plan.arena_bytes :][: emit.BARRIER_BYTES].any()
 
 
-@pytest.mark.parametrize("net", TRITON_DENSE)
+ONE_EACH = ("standard", "integer", "recurrent", "i8", "sigprop")
+
+
+@pytest.mark.parametrize("net", with_slow(TRITON_DENSE, {*TRITON_DENSE} - {*ONE_EACH}))
 def test_kernels_between_two_barriers_need_no_order_but_that_of_their_chain(net: str) -> None:
     """Each phase with its chains backwards gives the same states; and fewer phases than kernels are made."""
     lib = TritonLibrary(plan(TRITON_DENSE[net]))
@@ -181,7 +184,7 @@ def test_a_float_is_two_halves() -> None:
 # -- large networks --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("net", LARGE_DENSE)
+@pytest.mark.parametrize("net", with_slow(LARGE_DENSE, ["chunks", "standard", "whole-chunks"]))
 def test_large_products_use_tensor_cores_within_a_bound(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_large(monkeypatch)
     lib = check_large(TritonLibrary(plan(LARGE_DENSE[net])))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from checks import check_large, check_net, check_steps, make_large, no_spills
-from helpers import plan
+from helpers import plan, with_slow
 from nets import LARGE_IMAGES, TRITON_IMAGES, TRITON_QUICK_IMAGES
 from triton_helpers import TritonLibrary
 
@@ -42,7 +42,7 @@ def test_with_every_value_in_memory(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param("bits", marks=pytest.mark.slow), "u8", "whole", "real", "chunks", "whole-chunks"]
+    "name", with_slow(["bits", "u8", "whole", "real", "chunks", "whole-chunks"], ["bits", "real", "chunks"])
 )
 def test_large_convolutions_use_tensor_cores_within_a_bound(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     make_large(monkeypatch)
