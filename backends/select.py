@@ -51,6 +51,8 @@ class Backend:
     emit: Callable[..., Source]
     # (model, placed, report, target) -> a training step's time, kernel by kernel, or None where nothing predicts it
     predict: Callable[..., Prediction] | None
+    # what a program is asked for beside training that it can do
+    can: frozenset[str]
     # (source, sizes, target, out, cc) -> the program
     build: Callable[..., Path]
     # of the text's files; (name, target) -> the one to build, and what the program is called
@@ -68,6 +70,7 @@ BACKENDS = (
         needs=c_size.needs,
         emit=c_emit.emit,
         predict=None,
+        can=frozenset({"scores"}),
         build=c_build.build,
         suffixes=(".c", ".h", ".ld"),
         main=lambda name, _: f"{name}.c",
@@ -85,6 +88,7 @@ BACKENDS = (
         needs=gpu_emit.needs,
         emit=gpu_emit.emit,
         predict=gpu_predict.predict,
+        can=frozenset(),
         build=gpu_build.build,
         suffixes=(".py", ".c", ".h"),
         main=gpu_targets.main,
@@ -119,6 +123,17 @@ def find_target(name: str) -> Any:
 def backend_of(target: Any) -> Backend:
     """The backend whose record a target is."""
     return next(b for b in BACKENDS if isinstance(target, b.record))
+
+
+def refuse(target: Any, what: str) -> None:
+    """Raises BnncError B0718 for a target whose programs cannot do it."""
+    if what not in backend_of(target).can:
+        raise error(
+            "B0718",
+            f"programs for target {target.name} give no {what}",
+            exit_code=2,
+            help="compile it for `host`: checkpoints are the same",
+        )
 
 
 def predict(model: Any, placed: Any, report: Any, target: Any) -> Prediction:

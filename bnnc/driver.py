@@ -55,6 +55,7 @@ class Options:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     widths: Mapping[str, int] = field(default_factory=dict)
     region: int = 0  # bytes of RAM that a linker script says there are
+    scores: bool = False  # a program whose `predict` can say how sure it is
 
 
 def _verify_module(m: Module) -> None:
@@ -89,7 +90,7 @@ FRONT: tuple[Pass, ...] = (
 )
 MIDDLE: tuple[Pass, ...] = (
     Pass("expand", "Model", "Module", "forward tensor ops only, SSA, each with the span of its layer",
-         lambda m, o: expand(m), _verify_module, show=_programs),
+         lambda m, o: expand(m, o.scores), _verify_module, show=_programs),
     Pass("differentiate", "Module", "Module", "backward and update ops added; what the rule keeps is checked",
          lambda m, o: differentiate(m), _verify_module, "bits", show=_programs),
     Pass("simplify", "Module", "Module", "no dead, duplicate or neutral ops",
@@ -153,6 +154,8 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
     """All passes up to the Plan, with the report for a target.  Raises BnncError."""
     k = k or knobs.read()
     target = select.find_target(options.target)
+    if options.scores:
+        select.refuse(target, "scores")
     return plan_model(_front(options, k), options, target, k)
 
 

@@ -88,6 +88,19 @@ def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
     return [(c.name, c.layer, buffer[Ref(v)].offset, prod(p.value[v].shape), c.share) for c, v in p.counters]
 
 
+def scores(placed: Placed) -> list[tuple[str, int]]:
+    """How many scores a sample has, where they lie, and whether a softmax makes probabilities of them; nothing where
+    an evaluation gives none back."""
+    ps = placed.evaluate
+    found = next(((role, v) for role, v in ps.program.results if role in ("logits", "scores")), None)
+    if found is None:
+        return []
+    role, name = found
+    at = placed.plan.buffer[ps.place(Ref(name), Side.EVALUATION)].offset
+    shape = ps.program.value[name].shape
+    return [("SCORES", shape[1]), ("SCORES_AT", at), ("LOGITS", int(role == "logits"))]
+
+
 def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
     """What bnnc_net.h must know before NET, without the prefix."""
     e, kept = of_model(model), placed.plan.buffer.get(THRESHOLDS)
@@ -97,6 +110,7 @@ def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
         *loops,
         *([("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []),
         *([("SAMPLE_BYTES", sample_bytes(e))] if e else []),
+        *scores(placed),
     ]
 
 

@@ -132,6 +132,7 @@ class Network:
         batch: int | None = None,
         ram: str | int | None = None,
         cache: bool = False,
+        scores: bool = False,
     ) -> Program:
         """Generate the C and compile it.
 
@@ -144,6 +145,9 @@ class Network:
         cache
             Keep executables in ``$XDG_CACHE_HOME/bnnc`` (``~/.cache/bnnc``), by the hash of their sources, and take
             them from there.
+        scores
+            The program can say how sure it is: :meth:`Program.scores`, :meth:`Program.predict_proba`, and its
+            ``predict --proba``.
 
         Raises
         ------
@@ -151,7 +155,7 @@ class Network:
             The plan's errors; B0706 or B0707, exit code 4, when there is no C compiler or it fails.
         """
         k = self._knobs()
-        options = self.options(target, batch, threads, ram)
+        options = replace(self.options(target, batch, threads, ram), scores=scores)
         planned = driver.plan_text(options, k)
         options, planned, found = budget.fit(options, planned, _size(ram))
         folder = tempfile.TemporaryDirectory(prefix="bnnc-")

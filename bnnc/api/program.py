@@ -268,12 +268,34 @@ class Program:
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The class of each sample under the present weights, i64[n]; samples as in :meth:`fit`.  Raises BnncError."""
-        test = self._store("predict", x, np.zeros(len(np.asarray(x)), np.uint8))
-        self._ensure_weights()
-        done = self.run(
-            ["predict", "--json", "--test", str(test), "--init", str(self._weights), "--cache", str(self._work)]
-        )
-        return np.array([json.loads(line)["class"] for line in done.stdout.splitlines()], np.int64)
+        return np.array([said["class"] for said in self._said(x)], np.int64)
+
+    def scores(self, x: np.ndarray) -> np.ndarray:
+        """What the loss compares the classes by, f32[n, classes], the largest is that of the class: of
+        ``softmax_cross_entropy`` logits, of ``squared_hinge`` margins, which training wants at least 1 at the label and
+        at most -1 elsewhere, of a rule of whole numbers sums of votes.  (A network of one output for two classes has
+        one, which is not negative for class 1.)
+
+        Raises BnncError B0718 for a program that was compiled without ``scores=True``.
+        """
+        if not any(role in ("logits", "scores") for role in self._results):
+            reason = "the program was compiled without scores"
+            raise error(
+                "B0718", reason, exit_code=2, help="`net.compile(scores=True)`; weights go from one to the other"
+            )
+        return np.array([said["scores"] for said in self._said(x, "--proba")], np.float32)
+
+    def predict_proba(self, x: np.ndarray) -> np.ndarray:
+        """The probability of each class, f64[n, classes]: the softmax of :meth:`scores`.
+
+        Raises BnncError B0718 as :meth:`scores` does, and for a loss whose scores are no logits.
+        """
+        z = self.scores(x).astype(np.float64)
+        if "logits" not in self._results:
+            reason = f"the loss of {self.model.name} knows no probabilities"
+            raise error("B0718", reason, exit_code=2, help="`scores`; or `loss softmax_cross_entropy` in the spec")
+        e = np.exp(z - z.max(1, keepdims=True))
+        return np.asarray(e / e.sum(1, keepdims=True))
 
     @property
     def weights(self) -> dict[str, np.ndarray]:
@@ -306,6 +328,18 @@ class Program:
         tensors.write(self._work / "given.safetensors", arrays)
 
     # -- private ----------------------------------------------------------------------------------------------------
+
+    @property
+    def _results(self) -> dict[Any, str]:
+        """What an evaluation gives back."""
+        return dict(self.plan.planned.placed.evaluate.program.results)
+
+    def _said(self, x: np.ndarray, *more: str) -> list[dict[str, Any]]:
+        """What `predict` says of each sample."""
+        test = self._store("predict", x, np.zeros(len(np.asarray(x)), np.uint8))
+        self._ensure_weights()
+        own = ["--test", str(test), "--init", str(self._weights), "--cache", str(self._work)]
+        return [json.loads(line) for line in self.run(["predict", "--json", *own, *more]).stdout.splitlines()]
 
     def _ensure_weights(self) -> None:
         """Before any training: the weights that training would start from."""

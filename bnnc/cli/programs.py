@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -23,6 +24,7 @@ from .common import following, network, note, options, program, shell
 @options("target", "ram", "batch", "threads", "rule", "json")
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
 @click.option("--source", metavar="DIR", help="write the C there too")
+@click.option("--scores", is_flag=True, help="its `predict --proba` says how sure it is")
 @click.option("--emit-only", is_flag=True, help="write the C (to --source, or NAME-c) and compile nothing")
 def compile(
     file: str,
@@ -34,6 +36,7 @@ def compile(
     as_json: bool,
     output: str | None,
     source: str | None,
+    scores: bool,
     emit_only: bool,
 ) -> None:
     """Compile a spec to one program that trains the network.
@@ -43,12 +46,13 @@ def compile(
     net = network(file, rule, batch)
     name = net.model.name
     if emit_only:
-        _emit(net, net.options(target, batch, threads, ram), ram, source or f"{name}-c", as_json)
+        wanted = replace(net.options(target, batch, threads, ram), scores=scores)
+        _emit(net, wanted, ram, source or f"{name}-c", as_json)
         return
     at = select.find_target(target)
     out = output or select.backend_of(at).program(name, at)
     driver.free(Path(out))
-    prog = net.compile(target, out, threads, batch, ram)
+    prog = net.compile(target, out, threads, batch, ram, scores=scores)
     if source:
         for path, text in prog.source.items():
             at = Path(source) / path
@@ -118,7 +122,7 @@ def run(
     wanted = _flag_value(args, "--threads")
     if threads is None and wanted.isdecimal() and 1 <= int(wanted) <= 64:
         threads = int(wanted)
-    prog = net.compile("host", None, threads, batch, ram)
+    prog = net.compile("host", None, threads, batch, ram, scores="--proba" in args)
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
     given = _trainer_arguments(args, file, net.model.name)
     training = given[0] == "train"

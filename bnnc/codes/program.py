@@ -123,6 +123,12 @@ CODES = (
         "The programs ask the kernel for files, memory and threads themselves.  `check`, `plan` and `data` work"
         " everywhere, and so does `compile` for a Raspberry Pi or a microcontroller, by zig.",
     ),
+    Code(
+        "B0718",
+        "what programs for this target cannot do",
+        "Scores (`compile --scores`, for `predict --proba`) are given back by programs in C, not by those for GPUs."
+        "  Checkpoints are the same: compile the network for `host` too, and ask that program.",
+    ),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),
     Code("B0802", "a data file is damaged or of another format", "The message says what was expected and found."),
     Code(

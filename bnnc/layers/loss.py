@@ -15,9 +15,10 @@ KINDS = ("softmax_cross_entropy", "squared_hinge")
 
 def forward(cx: Context, layer: Layer, x: T) -> T:
     """The loss of each sample, f32 [batch, 1]; results ``loss`` and ``pred``, the class, i32 [batch, 1]."""
+    softmax = layer["kind"] == "softmax_cross_entropy"
     z = cx.real(x)
     hot = cx.b.op("col", cols=z.shape[1]).eq(cx.b["labels"])
-    if layer["kind"] == "softmax_cross_entropy":
+    if softmax:
         top = z.max(1).named("top")
         e = (z - top).exp().named("e")
         total = e.sum(1).named("total")
@@ -30,6 +31,7 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
         loss = (miss * miss).sum(1).named("loss")
         cx.save(miss=miss, t=t)
     cx.b.results += [("loss", loss.name), ("pred", z.argmax(1).named("pred").name)]
+    cx.scored(z, "logits" if softmax else "scores")
     return loss
 
 

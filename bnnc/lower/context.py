@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import registry
 from ..diag import InternalError
+from ..ir.dtype import INTEGERS
 from ..ir.program import Builder, Program, Region, T
 from ..model import Call, Layer, Model
 from ..registry import LayerDef
@@ -62,6 +63,7 @@ class Context:
     factors: dict[str, tuple[T, T]] = field(default_factory=dict)  # gradient -> whole numbers, and times which [1, 1]
     sizes: dict[str, int] = field(default_factory=dict)  # of whole numbers that are smaller than others: the largest
     param_grads: dict[str, tuple[T, float | None]] = field(default_factory=dict)  # parameter -> gradient, its unit
+    scores: bool = False  # an evaluation that gives back more than the class
     # of a second pass, which has the states of the first
     rows: int = 0  # what it sees at once, where that is not a batch or a part of it
     aside: bool = False  # its running statistics do not count, and its gradients add to those that are reported later
@@ -110,6 +112,14 @@ class Context:
         self.regions.append(Region(layer.kind, layer, (x.name,), y.name, tuple(b.ops[first:]), saved, static))
         b.layer, b.span, self.saved, self.static = outer
         return y
+
+    def scored(self, z: T, role: str) -> None:
+        """What a loss compares the classes by is a result, f32 or i32, where that is asked for: ``logits``, of which a
+        softmax makes probabilities, or ``scores``."""
+        if self.scores:
+            whole = z.dtype in INTEGERS
+            z = z if z.dtype in ("f32", "i32") else z.to("i32" if whole else "f32").named("scores")
+            self.b.results.append((role, z.name))
 
     def send(self, value: str, g: T) -> None:
         """Add ``g`` to the gradient of a value."""

@@ -39,11 +39,12 @@ def _inputs(cx: Context, model: Model, training: bool) -> tuple[T, int]:
     return x, pixels if whole != pixels else 0
 
 
-def _expand_one(model: Model, training: bool) -> Program:
+def _expand_one(model: Model, training: bool, scores: bool = False) -> Program:
     rule = registry.rule_of(model.rule)
     model = rule.rewrite(model)
     program = new_program("train" if training else "evaluate", rule.keep if training else None)
     cx = make_context(model, program, training)
+    cx.scores = scores
     x, pixels = _inputs(cx, model, training)
     for layer in model.layers:
         x = cx.forward(layer, x)
@@ -56,7 +57,8 @@ def _expand_one(model: Model, training: bool) -> Program:
     return cx.b.finish(regions=tuple(cx.regions))
 
 
-def expand(model: Model) -> Module:
-    """Both Programs of a Model.  Their states are the same list: evaluation sees the optimiser's later, unused."""
-    train, evaluate = _expand_one(model, True), _expand_one(model, False)
+def expand(model: Model, scores: bool = False) -> Module:
+    """Both Programs of a Model.  Their states are the same list: evaluation sees the optimiser's later, unused.
+    ``scores``: an evaluation gives back what the classes are compared by, too."""
+    train, evaluate = _expand_one(model, True), _expand_one(model, False, scores)
     return Module(model, train, replace(evaluate, keep=None))

@@ -92,6 +92,7 @@ def loss_forward(cx: Context, layer: Layer, x: T) -> T:
     if cx.training and x.shape[1] > 1:
         cx.save(margin=margin(cx, x))
     cx.b.results += [("loss", loss.name), ("pred", pred.name)]
+    cx.scored(x, "scores")
     return loss
 
 

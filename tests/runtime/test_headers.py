@@ -67,6 +67,7 @@ WORKS_FOR_A_NETWORK = (
         "format",
         "measure",
         "names",
+        "predicted",
         "prepare",
         "progress",
         "rate",

@@ -9,7 +9,7 @@ static struct {
     const char *verb, *train, *test, *data, *out, *cache, *resume, *log, *init, *export_to, *isa;
     double lr, save_every;
     uint32_t epochs, steps, seed, threads, save_every_steps, eval_every;
-    bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels, ask, last;
+    bool lr_given, seed_given, steps_given, threads_given, quiet, json, kernels, ask, last, proba;
 } bnnc_opt;
 
 enum {
@@ -59,6 +59,7 @@ static const bnnc_flag bnnc_flags[] = {
     {"--threads", 'u', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.threads, &bnnc_opt.threads_given},
     {"--isa", 's', BNNC_COMPUTES | BNNC_SELFTEST, &bnnc_opt.isa, NULL},
     {"--last", 'b', BNNC_MEASURES, &bnnc_opt.last, NULL},
+    {"--proba", 'b', BNNC_PREDICT, &bnnc_opt.proba, NULL},
     {"--json", 'b', BNNC_MEASURES | BNNC_INFO | BNNC_BENCH, &bnnc_opt.json, NULL},
     {"--kernels", 'b', BNNC_BENCH, &bnnc_opt.kernels, NULL},
 };
@@ -90,6 +91,7 @@ static const char bnnc_help[] =
     "run\n"
     "  --out FOLDER             checkpoints (default run)\n"
     "  --last                   of eval, predict: the last network, not the best on held-out samples\n"
+    "  --proba                  of predict: with its probability, or score (`bnnc compile --scores`)\n"
     "  --resume auto|never      never: start again, and remove the checkpoints (default auto)\n"
     "  --save-every SECONDS     time between checkpoints, 0: every step (default 60)\n"
     "  --log FILE.jsonl         one JSON object an epoch\n"
@@ -204,6 +206,10 @@ BNNC_COLD int bnnc_parse_args(int argc, char **argv) {
     if (!verb) bnnc_fail(BNNC_E_USAGE, "nothing to do\n  hint: %s train, or --help", NET.name);
     if (!bnnc_streq(bnnc_opt.resume, "auto") && !bnnc_streq(bnnc_opt.resume, "never"))
         bnnc_fail(BNNC_E_USAGE, "--resume: '%s' is neither auto nor never", bnnc_opt.resume);
+#ifndef BNNC_SCORES
+    if (bnnc_opt.proba)
+        bnnc_fail(BNNC_E_USAGE, "--proba: compiled without scores\n  hint: `bnnc compile --scores`, same checkpoints");
+#endif
     if (bnnc_opt.lr_given && NET.lr == BNNC_NOWHERE)
         bnnc_fail(BNNC_E_USAGE, "--lr: the rule %s has no learning rate\n  hint: leave it out", NET.rule);
     if (bnnc_opt.threads_given && (bnnc_opt.threads < 1 || bnnc_opt.threads > NET.max_threads))

@@ -3,6 +3,7 @@
  * bnnc_put(&t, format, ...) appends to a bnnc_text; what does not fit is cut off, or written to t.fd if >= 0.
  *   %s string   %q JSON string   %d int   %u uint32_t   %U uint64_t   %x uint32_t as 8 hex   %X uint64_t as 16 hex
  *   %.Nf double, N decimals      %g double, 6 significant digits      %j the same for JSON (null where not finite)
+ *   %J as %j with 9 digits, which tell every float from every other
  *   a width before the letter pads on the left, with '-' on the right: %5u, %-20s
  * bnnc_fail(code, format, ...) writes "error: ..." to stderr and ends the process.
  */
@@ -85,9 +86,10 @@ BNNC_COLD void bnnc_put_fixed(bnnc_text *t, double v, int decimals) {
     }
 }
 
-/* Six significant digits, no trailing zeros; with an exponent below 1e-4 and from 1e15. */
-BNNC_COLD void bnnc_put_general(bnnc_text *t, double v) {
-    int e = 5;
+/* Six or nine significant digits, no trailing zeros; with an exponent below 1e-4 and from 1e15. */
+BNNC_COLD void bnnc_put_general(bnnc_text *t, double v, int digits) {
+    int e = digits - 1;
+    const double least = digits > 6 ? 1e8 : 1e5;
     if (v != v) {
         bnnc_puts(t, "nan");
         return;
@@ -104,13 +106,13 @@ BNNC_COLD void bnnc_put_general(bnnc_text *t, double v) {
         bnnc_puts(t, "inf");
         return;
     }
-    while (v < 99999.95) v *= 10, e--;
-    while (v >= 999999.5) v /= 10, e++;
+    while (v < least - 0.05) v *= 10, e--;
+    while (v >= 10 * least - 0.5) v /= 10, e++;
     uint32_t u = (uint32_t)(v + 0.5);
-    if (u >= 1000000) u /= 10, e++; /* rounded up to the next power of ten */
-    char d[6];
+    if (u >= 10 * (uint32_t)least) u /= 10, e++; /* rounded up to the next power of ten */
+    char d[9];
     int last = 0;
-    for (int i = 5; i >= 0; i--, u /= 10) {
+    for (int i = digits - 1; i >= 0; i--, u /= 10) {
         d[i] = (char)('0' + u % 10);
         if (d[i] != '0' && i > last) last = i;
     }
@@ -132,7 +134,7 @@ BNNC_COLD void bnnc_put_general(bnnc_text *t, double v) {
     }
     for (int i = 0; i <= last || i <= e; i++) {
         if (i == e + 1 && e >= 0) bnnc_putc(t, '.');
-        bnnc_putc(t, i < 6 ? d[i] : '0');
+        bnnc_putc(t, i < digits ? d[i] : '0');
     }
 }
 
@@ -186,13 +188,13 @@ BNNC_COLD void bnnc_vput(bnnc_text *out, const char *f, va_list ap) {
         else if (*f == 'f')
             bnnc_put_fixed(&t, va_arg(ap, double), (int)decimals);
         else if (*f == 'g')
-            bnnc_put_general(&t, va_arg(ap, double));
-        else if (*f == 'j') {
+            bnnc_put_general(&t, va_arg(ap, double), 6);
+        else if (*f == 'j' || *f == 'J') {
             double v = va_arg(ap, double);
             if (!(v > -1e300 && v < 1e300))
                 bnnc_puts(&t, "null");
             else
-                bnnc_put_general(&t, v);
+                bnnc_put_general(&t, v, *f == 'J' ? 9 : 6);
         } else
             bnnc_putc(&t, *f);
         shown = s ? bnnc_strlen(s) : t.n;

@@ -11,6 +11,7 @@
                      "no-tree-dominator-opts", "no-tree-loop-optimize", "no-tree-pre", "no-tree-vrp")
 #define BNNC_FEWER_PASSES 1
 #endif
+#include "bnnc_predicted.h"
 #include "bnnc_bench.h"
 #include "bnnc_measure.h"
 #include "bnnc_prepare.h"
@@ -226,7 +227,6 @@ BNNC_COLD int bnnc_eval(void) {
 /* One line a sample, written batch by batch for those who wait for it. */
 BNNC_COLD int bnnc_predict(void) {
     bnnc_text t = {(char *)bnnc_io, sizeof bnnc_io, 0, 1};
-    char name[BNNC_NAME_MAX + 1];
     bnnc_labels_optional = true;
     bnnc_open_test(false);
     for (uint32_t at = 0, real; at < bnnc_test_set.n && !bnnc_lost && !atomic_load(&bnnc_signal); at += real) {
@@ -234,13 +234,7 @@ BNNC_COLD int bnnc_predict(void) {
         for (uint32_t b = 0; b < real; b++) {
             uint32_t class;
             memcpy(&class, bnnc_arena + NET.eval_pred + (uint64_t)b * 4, 4);
-            const bool named = bnnc_class_name(class, name);
-            if (!bnnc_opt.json)
-                bnnc_put(&t, "%s\n", name);
-            else if (named)
-                bnnc_put(&t, "{\"sample\":%u,\"class\":%u,\"name\":%q}\n", at + b, class, name);
-            else
-                bnnc_put(&t, "{\"sample\":%u,\"class\":%u}\n", at + b, class);
+            bnnc_predicted(&t, at + b, class, b);
         }
         bnnc_flush(&t);
     }
