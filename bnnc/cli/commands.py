@@ -15,6 +15,7 @@ from .data import data_group
 from .deploy import deploy
 from .init import init
 from .programs import build, compile, run
+from .report import report
 from .spec import check, explain, fmt_command, plan
 from .study import compare, sweep
 
@@ -48,6 +49,7 @@ for command in (
     plan,
     compile,
     run,
+    report,
     build,
     explain,
     describe_command,

@@ -15,6 +15,7 @@ import click
 from .. import budget, driver, knobs
 from ..api import Network
 from ..backends import select
+from ..report.run import LOG, write_record
 from . import show
 from .common import following, network, note, options, program, shell
 
@@ -111,9 +112,9 @@ def run(
 ) -> None:
     """Compile a spec for this machine and train it.
 
-    Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec,
-    checkpoints are kept in run/NAME.  --json (before the file) prints how training ended, or what eval, predict, info
-    or bench found.
+    Flags after the file (or after --) are the trainer's, and so is the exit code.  Data is looked for beside the spec;
+    checkpoints, a log and how it was started are kept in run/NAME.  --json (before the file) prints how training
+    ended, or what eval, predict, info or bench found.
 
     Example: bnnc run net.bnn -- --epochs 3 --threads 2
     """
@@ -122,22 +123,30 @@ def run(
     wanted = _flag_value(args, "--threads")
     if threads is None and wanted.isdecimal() and 1 <= int(wanted) <= 64:
         threads = int(wanted)
-    prog = net.compile("host", None, threads, batch, ram, scores="--proba" in args)
+    prog = net.compile("host", None, threads, batch, ram, cache=True, scores="--proba" in args)
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
     given = _trainer_arguments(args, file, net.model.name)
     training = given[0] == "train"
-    log = _flag_value(given, "--log") or str(Path(prog.folder.name) / "log.jsonl")
-    if as_json:
-        given += ["--json"] if not training else [] if _flag_value(given, "--log") else ["--log", log]
+    log = _flag_value(given, "--log") or str(Path(_flag_value(given, "--out")) / LOG)
+    if training:
+        facts = {"rule": rule, "batch": batch, "ram": ram, "threads": threads, "data": _flag_value(given, "--data")}
+        write_record(Path(_flag_value(given, "--out")), net, _command(), given, **facts)
+        given += [] if _flag_value(given, "--log") else ["--log", log]
+    elif as_json:
+        given += ["--json"]
     code = _foreground([str(prog.binary), *given], 2 if as_json and training else None)
     if code == 0 and training:
         if as_json:
             click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
-        following(
-            f"{shell('bnnc', 'run', file, 'eval')}   or   {shell('bnnc', 'compile', file)}   has the program as a file"
-        )
+        todo = ("report", _flag_value(given, "--out")), ("run", file, "eval"), ("compile", file)
+        following("   or   ".join(shell("bnnc", *words) for words in todo))
     prog.folder.cleanup()
     sys.exit(code)
+
+
+def _command() -> str:
+    """This command as a shell reads it."""
+    return shlex.join(("bnnc", *click.get_current_context().find_root().meta["bnnc.args"]))
 
 
 def _trainer_arguments(args: list[str], file: str, name: str) -> list[str]:

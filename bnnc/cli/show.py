@@ -20,7 +20,7 @@ from ..budget import WhatIf, front, spaced
 from ..diag import did_you_mean, error
 from ..papers.gates import WEIGHTS, Gates
 from ..papers.published import Published
-from ..plan.life import Life
+from ..plan.life import Life, sections
 from ..plan.life import life as life_of
 from ..plan.types import Buffer
 
@@ -100,11 +100,7 @@ class Timeline:
     def __init__(self, plan: Plan, room: int) -> None:
         """As wide as there is room for; without a header where there is none."""
         self.sections = next((s for s in (SECTIONS, NARROW) if sum(n + 1 for _, n in s) - 1 <= room), ())
-        placed = plan.planned.placed
-        kernels, steps = placed.train.kernels, len(placed.plan.steps)
-        middle = 1 + next((i for i, k in enumerate(kernels) if k.where.phase != "forward"), len(kernels))
-        end = len(kernels) + 2
-        self.parts = ((0, middle), (middle, end), (end, steps))
+        self.parts = tuple((first, end) for _, first, end in sections(plan.planned.placed))
         self.header = "│".join(name[:n].ljust(n) for name, n in self.sections)
 
     def bar(self, b: Buffer) -> str:

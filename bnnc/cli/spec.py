@@ -20,6 +20,7 @@ from ..front import describe, fmt
 from ..front.parse import parse
 from ..papers.gates import Gates
 from ..papers.published import Published
+from ..report import page
 from . import show
 from .common import following, network, note, options, shell
 
@@ -109,6 +110,9 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_jso
     "--time", is_flag=True, help="a GPU target: a step's predicted time, from its compiled code (takes a while)"
 )
 @click.option("--all", "everything", is_flag=True, help="list small buffers one by one too")
+@click.option(
+    "--html", metavar="FILE", help="write the plan as a page too: the arena over the step, why buffers are kept"
+)
 def plan(
     file: str,
     target: str,
@@ -123,6 +127,7 @@ def plan(
     data: str | None,
     time: bool,
     everything: bool,
+    html: str | None,
 ) -> None:
     """Show what training will need, to the byte.
 
@@ -153,7 +158,22 @@ def plan(
         show.plan(p, other, counts, everything)
         if predicted is not None:
             show.prediction(predicted, everything)
+    _page(html, net, p)
     following(f"{shell('bnnc', 'run', file)}   or   {shell('bnnc', 'compile', file)}")
+
+
+def _page(html: str | None, net: api.Network, p: api.Plan) -> None:
+    """Write the plan as a page, if one is wanted."""
+    if html:
+        page.write(Path(html), page.of_plan(net, p, shell("bnnc", "plan", *_given())))
+        note(f"{html}: the plan as a page")
+
+
+def _given() -> list[str]:
+    """The words behind `bnnc plan`, without those that name the page."""
+    words = list(click.get_current_context().find_root().meta["bnnc.args"])
+    words = words[words.index("plan") + 1 :]
+    return [w for i, w in enumerate(words) if not w.startswith("--html") and words[i - 1 : i] != ["--html"]]
 
 
 def _timed(predicted: Prediction | None) -> dict[str, Any]:

@@ -180,4 +180,10 @@ CODES = (
         "a plug-in that goes wrong",
         "The message names the plug-in's file and line, and what Python says of it.  docs/plugins.md builds one.",
     ),
+    Code(
+        "B0910",
+        "a run that cannot be reported",
+        "`bnnc report` reads the folder of a run: its checkpoints, its log (`log.jsonl`, or --log) and what `bnnc run`"
+        " kept of the spec (`run.json`, or --spec).  A log of another network than the spec's is refused.",
+    ),
 )

@@ -47,6 +47,18 @@ def _value(k: Kernel, value: Ref) -> str:
     return said[0] + (f", where {', '.join(said[1:])}" if said[1:] else "")
 
 
+def sections(placed: Placed) -> tuple[tuple[str, int, int], ...]:
+    """(name, first step, step behind the last) of the timeline's parts: forward, backward with updates, test.  What an
+    optimiser computes once, its rate, may run before all else.
+    """
+    kernels, steps = placed.train.kernels, len(placed.plan.steps)
+    behind = [i for i, k in enumerate(kernels) if k.where.phase != "forward"]
+    first = next((i for i in behind if kernels[i].where.phase == "backward"), behind[0] if behind else len(kernels))
+    middle = 1 + first
+    end = len(kernels) + 2
+    return ("forward", 0, middle), ("back+update", middle, end), ("test", end, steps)
+
+
 def life(placed: Placed, b: Buffer) -> Life:
     """That of a buffer of the plan."""
     plan = placed.plan

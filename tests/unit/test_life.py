@@ -11,7 +11,7 @@ from helpers import plan, spec
 
 from bnnc.cli.commands import cli
 from bnnc.ir.ref import Ref
-from bnnc.plan.life import Life, life
+from bnnc.plan.life import Life, life, sections
 from bnnc.plan.place import Placed
 from bnnc.sched.fuse import KEPT
 
@@ -54,6 +54,16 @@ def test_what_each_pass_decided_is_told_in_order() -> None:
 
 def test_without_fusing_all_is_kept() -> None:
     assert why("batchnorm1.a", disable=("fuse",)) == ("fuse: kept, fusing is off",)
+
+
+def test_the_parts_of_the_timeline() -> None:
+    """Forward ends where the first gradient is made, whatever an optimiser computes before all else."""
+    placed = plan(NET).placed
+    assert placed.train.kernels[0].where.phase == "update"
+    (_, a, b), (_, c, d), (_, e, f) = sections(placed)
+    phases = [k.where.phase for k in placed.train.kernels]
+    assert (a, b, d, f) == (0, c, e, len(placed.plan.steps)) and d == len(phases) + 2
+    assert phases[b - 1] == "backward" and "backward" not in phases[: b - 1]
 
 
 def test_the_kernels_steps_and_bytes_of_a_life() -> None:
