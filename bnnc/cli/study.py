@@ -67,6 +67,8 @@ def _finish(result: Result, folder: Path, as_json: bool) -> None:
         out.print(show.list_table(head, rows))
         for reason in result.reasons:
             out.print(reason)
+        if result.wide:
+            out.print(result.wide)
         out.print(result.caption, style="dim")
     if not can_plot():
         _note("no plot: matplotlib is missing; `pip install 'bnnc[plot]'` and the same command again draw it")

@@ -14,6 +14,7 @@ from ..budget import spaced
 
 _T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)  # 1 to 10 degrees of freedom
 _Z = 1.959963985
+FEW, WIDE = 4, 0.02  # seeds, and half an interval, from which on a reader is told
 
 
 def student(degrees: int) -> float:
@@ -198,6 +199,17 @@ class Result:
         return [f"{r.label}: {r.reason}" for r in self.rows if r.reason]
 
     @property
+    def wide(self) -> str:
+        """A remark where few seeds leave little to tell rules apart by, else nothing."""
+        halves = [r.final.half for r in self.rows if r.final is not None and r.final.half is not None]
+        if self.seeds > FEW or max(halves, default=0.0) < WIDE:
+            return ""
+        return (
+            f"with {self.seeds} seeds an interval is up to ± {100 * max(halves):.0f} points: Student's t takes "
+            f"{student(self.seeds - 1):.3g} standard errors, with 5 seeds {student(4):.3g}"
+        )
+
+    @property
     def caption(self) -> str:
         """What the figures mean."""
         runs = f"{self.seeds} seeds, mean ± 95 % interval (Student's t)" if self.seeds > 1 else "1 seed, no interval"
@@ -214,6 +226,7 @@ class Result:
         escaped = ([c.replace("|", "\\|") for c in line] for line in lines)
         return (
             f"{self.caption}\n\n"
+            + (f"{self.wide}\n\n" if self.wide else "")
             + "".join(f"| {' | '.join(line)} |\n" for line in escaped)
             + "".join(f"\n- {reason}" for reason in self.reasons)
             + ("\n" if self.reasons else "")

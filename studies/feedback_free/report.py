@@ -13,7 +13,7 @@ from typing import Any
 
 from cases import GB, PARTS, PRINTED, RULES, TABLES
 
-from bnnc.study.plot import axes, can_plot, percent, style
+from bnnc.study.plot import axes, can_plot, percent, styles
 from bnnc.study.results import Interval, interval
 
 Found = Mapping[str, Any]
@@ -235,13 +235,13 @@ def bars(ax: Any, found: Found, name: str) -> None:
     of = [r for r in rows(found) if r["table"] == name and r["best"]]
     networks = list(dict.fromkeys(r["network"] for r in of))
     width = 0.8 / max(1, len({r["rule"] for r in of}))
-    for i, rule in enumerate(RULES):
+    for i, (rule, look) in enumerate(zip(RULES, styles(list(RULES)), strict=True)):
         mine = {r["network"]: percent(interval(r["best"])) for r in of if r["rule"] == rule}
         if not mine:
             continue
         at = [networks.index(n) + width * (i + 0.5) - 0.4 for n in mine]
         heights, halves = [v for v, _ in mine.values()], [h for _, h in mine.values()]
-        ax.bar(at, heights, width, yerr=halves, color=style(i)["color"], label=RULES[rule], error_kw={"linewidth": 0.9})
+        ax.bar(at, heights, width, yerr=halves, color=look["color"], label=RULES[rule], error_kw={"linewidth": 0.9})
         printed = [(x, PRINTED[name, n, rule]) for x, n in zip(at, mine, strict=True) if (name, n, rule) in PRINTED]
         if name in PARTS["mlp"] and printed:
             ax.plot(*zip(*printed, strict=True), "D", color="white", markeredgecolor="black", markersize=4.5)

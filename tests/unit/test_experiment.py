@@ -357,11 +357,39 @@ def test_what_a_plot_shows() -> None:
     lines = left.get_lines()
     assert list(lines[0].get_ydata()) == pytest.approx([50, 71.5]) and lines[0].get_color() != lines[1].get_color()
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["edge", "bep(r = 0.5, nu = 1)"]
+    bars = [line for line in right.get_lines() if line.get_marker() not in ("_", "None", "")]
+    at = [right.transData.inverted().transform(b.get_transform().transform(b.get_xydata()[0]))[0] for b in bars]
+    assert [b.get_xdata()[0] for b in bars] == [4.0, 4.0] and at[1] - at[0] > 0  # equal memory: side by side
     figure = Figure()
     found = result(("rule.r", "train.batch"))
     plot._sweep(figure, found, list(found.rows[:2]))
     assert figure.axes[0].get_xlabel() == "rule.r"
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["train.batch = 10"]
+
+
+def test_a_rule_has_one_colour_in_every_plot() -> None:
+    alone, many = plot.styles(["edge"]), plot.styles(["bep", "edge(state = f32)", "x", "edge"])
+    assert alone[0]["color"] == many[1]["color"] == many[3]["color"] != many[0]["color"]
+    assert many[1]["marker"] != many[3]["marker"] and many[1]["linestyle"] != many[3]["linestyle"]
+    assert len({s["color"] for s in plot.styles(list(registry.rules))}) == len(registry.rules)
+
+
+def test_rates_have_a_logarithmic_axis() -> None:
+    from matplotlib.figure import Figure
+
+    for name, scale_of in (("optimizer.lr", "log"), ("train.batch", "linear")):
+        figure, rows = Figure(), result(("rule.r", "train.batch")).rows[:2]
+        rows = tuple(replace(r, settings=((name, v),)) for r, v in zip(rows, ("0.01", "0.03"), strict=True))
+        plot._sweep(figure, replace(result(), rows=rows), list(rows))
+        assert figure.axes[0].get_xscale() == scale_of
+
+
+def test_few_seeds_are_remarked_on() -> None:
+    assert result().wide == (  # 0.71 and 0.72: half of 0.01, times 12.7
+        "with 2 seeds an interval is up to ± 6 points: Student's t takes 12.7 standard errors, with 5 seeds 2.78"
+    )
+    assert result().wide in result().markdown()
+    assert not result(seeds=5).wide and "Student's t takes" not in result(seeds=5).markdown()
 
 
 def test_a_program_that_another_thread_holds_open_is_asked_for_again(tmp_path: Path) -> None:
