@@ -206,7 +206,7 @@ def test_the_spine_is_short() -> None:
 
 def test_every_room_is_installed() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
-    assert sorted(listed) == sorted(name for name, p in MODULES.items() if p.name == "__init__.py")
+    assert sorted(listed) == sorted(["bnnc.examples", *(n for n, p in MODULES.items() if p.name == "__init__.py")])
 
 
 def test_no_imports_run_in_a_circle() -> None:
@@ -425,3 +425,15 @@ def test_what_tests_import_of_bnnc_is_there() -> None:
                 for name in (alias.name for alias in node.names):
                     found = hasattr(here, name) or importlib.util.find_spec(f"{node.module}.{name}")
                     assert found, f"{show(p)}: {node.module}.{name}"
+
+
+def test_the_citation_says_what_the_package_says() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    said = dict(re.findall(r"^(\w[\w-]*): (.+)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE))
+    assert (said["title"], said["version"], said["license"]) == (
+        project["name"],
+        project["version"],
+        project["license"],
+    )
+    assert said["abstract"] == project["description"] + "."
+    assert f'"{project["version"]}"' in (ROOT / "bnnc/version.py").read_text(encoding="utf-8")

@@ -6,6 +6,7 @@ import json
 import sys
 
 import click
+from click.shell_completion import get_completion_class
 
 from .. import driver, knobs
 from ..backends import select
@@ -148,3 +149,16 @@ def describe_command(name: str | None, markdown: bool, as_json: bool) -> None:
         click.echo("Next: bnnc describe NAME", err=True)
     else:
         click.echo("\n".join(describe.text(e) for e in found), nl=False)
+
+
+@click.command()
+@click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
+@click.pass_context
+def completion(ctx: click.Context, shell: str) -> None:
+    """Print what teaches a shell the commands and flags of bnnc.
+
+    Example: bnnc completion bash >> ~/.bashrc
+    """
+    made = get_completion_class(shell)
+    assert made is not None
+    click.echo(made(ctx.find_root().command, {}, "bnnc", "_BNNC_COMPLETE").source())

@@ -9,10 +9,11 @@ import click
 
 from ..plugins import plugin
 from ..version import __version__
-from .about import describe_command, passes, targets, version
+from .about import completion, describe_command, passes, targets, version
 from .common import Group
 from .data import data_group
 from .deploy import deploy
+from .examples import examples
 from .init import init
 from .programs import build, compile, run
 from .report import report
@@ -44,6 +45,7 @@ def cli(files: tuple[str, ...]) -> None:
 
 for command in (
     init,
+    examples,
     check,
     fmt_command,
     plan,
@@ -56,6 +58,7 @@ for command in (
     targets,
     passes,
     version,
+    completion,
     compare,
     sweep,
     data_group,

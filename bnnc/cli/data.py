@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from .. import data
 from ..budget import spaced
-from ..data import generate
+from ..data import fetch, generate
+from ..data.fetch import SETS
 from ..diag import error
 
 
@@ -108,6 +111,35 @@ def pack(
     if d.labels_from:
         click.echo(f"labels: {d.labels_from}", err=True)
     click.echo("Next: " + shlex.join(("bnnc", "data", "preview", output)), err=True)
+
+
+@data_group.command("get")
+@click.argument("name", type=click.Choice(tuple(SETS)))
+@click.option("-o", "--output", metavar="FILE.bnnd", help="(default: NAME.bnnd)")
+@click.option("--from", "place", metavar="URL", help="a folder that has the same files, instead of the authors'")
+@click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
+def get(name: str, output: str | None, place: str | None, as_json: bool) -> None:
+    """Fetch a well-known data set from its authors, check it, and pack it.
+
+    What was fetched is kept in the cache; an interrupted command goes on where it stopped.
+
+    Example: bnnc data get fashion -o fashion.bnnd
+    """
+    to = Path(output or f"{name}.bnnd")
+    click.echo(f"{name}: {SETS[name].what}, from {place or SETS[name].url}", err=True)
+    d = fetch.get(name, to, place, _received if sys.stderr.isatty() else lambda *_: None)
+    if as_json:
+        click.echo(json.dumps(data.info(to)))
+    else:
+        counts = f"{d.n - d.n_test} training and {d.n_test} test samples"
+        click.echo(f"{to}: {counts}, {d.kind}{list(d.shape)}, {d.classes} classes{shown(d.names)}")
+    click.echo("Next: " + shlex.join(("bnnc", "init", name + "_net", "--data", str(to))), err=True)
+
+
+def _received(file: str, so_far: int, whole: int) -> None:
+    """How far a file is, on the line of a terminal."""
+    end = "\n" if so_far == whole else ""
+    click.echo(f"\r{file}: {spaced(so_far)} of {spaced(whole)} B{end}", nl=False, err=True)
 
 
 @data_group.group("make")

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import click
 
-from .. import budget, driver, knobs
+from .. import budget, data, driver, knobs
 from ..api import Network
 from ..backends import select
+from ..data.readers import IMAGES
 from ..report.run import LOG, write_record
 from . import show
 from .common import following, network, note, options, program, shell
@@ -126,6 +127,7 @@ def run(
     prog = net.compile("host", None, threads, batch, ram, cache=True, scores="--proba" in args)
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
     given = _trainer_arguments(args, file, net.model.name)
+    given = _with_packed_images(given, Path(prog.folder.name))
     training = given[0] == "train"
     log = _flag_value(given, "--log") or str(Path(_flag_value(given, "--out")) / LOG)
     if training:
@@ -158,6 +160,16 @@ def _trainer_arguments(args: list[str], file: str, name: str) -> list[str]:
             if not any(a == flag or a.startswith(flag + "=") for a in given):
                 given += [flag, value]
     return given
+
+
+def _with_packed_images(given: list[str], folder: Path) -> list[str]:
+    """Images, or a folder of some, that ``predict --test`` names as a file that the program reads."""
+    named = _flag_value(given, "--test")
+    at = Path(named)
+    if given[0] != "predict" or not named or not (at.is_dir() or at.suffix.lower() in IMAGES):
+        return given
+    data.pack(at, output=folder / "images.bnnd")
+    return [*given, "--test", str(folder / "images.bnnd")]  # the last one counts
 
 
 def _flag_value(args: list[str], flag: str) -> str:

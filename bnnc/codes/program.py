@@ -158,6 +158,12 @@ CODES = (
         " encoder; or fill up in front.",
         warning=True,
     ),
+    Code(
+        "B0809",
+        "a data set that cannot be fetched",
+        "`bnnc data get` takes files from where their authors keep them, goes on where it was interrupted, and compares"
+        " checksums.  `--from URL` names another place that has the same files.",
+    ),
     Code("B0901", "the trainer stopped", "The message is the trainer's own, and so is the exit code."),
     Code("B0902", "a spec, or a saved program, that cannot be read", "The message names the file and the reason."),
     Code("B0903", "a file that cannot be written", "The message names the file and the reason."),

@@ -18,9 +18,11 @@ from ..model import TensorType
 from .bnnd import KIND_OF, MAGIC, Dataset, as_samples, read_bnnd, write_bnnd
 from .readers import (
     CIFAR_RECORD,
+    IMAGES,
     Source,
     fail,
     guard,
+    images_in,
     is_cifar,
     label_column,
     labels,
@@ -28,6 +30,7 @@ from .readers import (
     read_csv,
     read_folder,
     read_idx,
+    read_images,
     read_npy,
     read_npz,
 )
@@ -76,6 +79,9 @@ def _load_one(
     if os.path.isdir(source):
         return _from_folder(Path(source), names)
     magic, suffix = _magic(source), Path(source).suffix.lower()
+    if suffix in IMAGES:
+        x = read_images([Path(source)])
+        return x, np.zeros(1, np.uint8), None, None, (), False
     if magic == MAGIC:
         d = read_bnnd(source)
         k = d.n - d.n_test
@@ -98,7 +104,10 @@ def _load_one(
 
 
 def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
-    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
+    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE; FOLDER/IMAGE has no labels."""
+    if (loose := images_in(path)) and not any(p.is_dir() and images_in(p) for p in path.iterdir()):
+        x = read_images(loose)
+        return x, np.zeros(len(x), np.uint8), None, None, (), False
     if not (path / "train").is_dir() or not (path / "test").is_dir():
         x, y, known = read_folder(path, names)
         return x, y, None, None, known, False

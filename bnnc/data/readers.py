@@ -324,11 +324,7 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
     image has colours, y (n,) u8 and the class names.  Needs Pillow.  Raises BnncError.
     """
     with guard(path, "folder"):
-        found = {
-            c.name: sorted(f for f in c.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
-            for c in sorted(Path(path).iterdir())
-            if c.is_dir()
-        }
+        found = {c.name: images_in(c) for c in sorted(Path(path).iterdir()) if c.is_dir()}
     classes = tuple(names) if names else tuple(c for c, files in found.items() if files)
     for name, files in found.items():
         if files and name not in classes:
@@ -339,17 +335,28 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
                 "use the same class names in both folders",
             )
     y = [classes.index(name) for name, files in found.items() for _ in files]
-    x = _images(path, [file for files in found.values() for file in files])
-    if not x:
+    files = [file for of_class in found.values() for file in of_class]
+    if not files:
         raise fail("B0804", path, "no images in folders that are named as their classes", "FOLDER/CLASS/IMAGE.png")
+    x = read_images(files)
     if len(classes) > 256:
         raise fail("B0803", path, f"{len(classes)} classes, at most 256 have a label", "leave classes out")
+    return x, np.array(y, np.uint8), classes
+
+
+def read_images(files: Sequence[Path]) -> np.ndarray:
+    """Images of one size without labels: u8[n, height, width, 1 or 3], 3 if any has colours.  Needs Pillow.
+
+    Raises BnncError.
+    """
+    x = _images(files[0], files)
     channels = max(image.shape[2] for image in x)
-    return (
-        np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x]),
-        np.array(y, np.uint8),
-        classes,
-    )
+    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x])
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files that lie in a folder, sorted; those in folders below it do not count."""
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
 
 
 def _images(path: Source, files: Sequence[Path]) -> list[np.ndarray]:

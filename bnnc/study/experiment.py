@@ -94,12 +94,12 @@ class Store:
 def source_files() -> list[Path]:
     """bnnc's own source, installed or not."""
     own = Path(__file__).parents[1]
-    roots = (
-        [own]
-        if (own / "templates").is_dir()
-        else [own, *(own.parent / name for name in ("backends", "grammar", "templates"))]
+    beside = (
+        [] if (own / "templates").is_dir() else [own.parent / name for name in ("backends", "grammar", "templates")]
     )
-    return sorted(p for root in roots for p in root.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    roots = [own, *beside]
+    found = (p for root in roots for p in root.rglob("*") if p.is_file() and own / "examples" not in p.parents)
+    return sorted(p for p in found if "__pycache__" not in p.parts)
 
 
 def digest(*files: Path) -> str:
