@@ -157,7 +157,9 @@ def describe_command(name: str | None, markdown: bool, as_json: bool) -> None:
 def completion(ctx: click.Context, shell: str) -> None:
     """Print what teaches a shell the commands and flags of bnnc.
 
-    Example: bnnc completion bash >> ~/.bashrc
+    Append it to ~/.bashrc, say.
+
+    Example: bnnc completion bash
     """
     made = get_completion_class(shell)
     assert made is not None

@@ -168,7 +168,7 @@ def _with_packed_images(given: list[str], folder: Path) -> list[str]:
     at = Path(named)
     if given[0] != "predict" or not named or not (at.is_dir() or at.suffix.lower() in IMAGES):
         return given
-    data.pack(at, output=folder / "images.bnnd")
+    data.pack(at, output=folder / "images.bnnd", labelled=False)
     return [*given, "--test", str(folder / "images.bnnd")]  # the last one counts
 
 

@@ -77,11 +77,11 @@ def _load_one(
 ) -> tuple[Any, ...] | None:
     """As :func:`_load`, of one file or folder with samples and labels; None where it has samples alone."""
     if os.path.isdir(source):
-        return _from_folder(Path(source), names)
+        loose = [] if labelled else images_in(Path(source))
+        return _unlabelled(loose) if loose else _from_folder(Path(source), names)
     magic, suffix = _magic(source), Path(source).suffix.lower()
-    if suffix in IMAGES:
-        x = read_images([Path(source)])
-        return x, np.zeros(1, np.uint8), None, None, (), False
+    if suffix in IMAGES and not labelled:
+        return _unlabelled([Path(source)])
     if magic == MAGIC:
         d = read_bnnd(source)
         k = d.n - d.n_test
@@ -104,15 +104,17 @@ def _load_one(
 
 
 def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
-    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE; FOLDER/IMAGE has no labels."""
-    if (loose := images_in(path)) and not any(p.is_dir() and images_in(p) for p in path.iterdir()):
-        x = read_images(loose)
-        return x, np.zeros(len(x), np.uint8), None, None, (), False
+    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
     if not (path / "train").is_dir() or not (path / "test").is_dir():
         x, y, known = read_folder(path, names)
         return x, y, None, None, known, False
     x, y, known = read_folder(path / "train", names)
     return x, y, *read_folder(path / "test", known)[:2], known, False
+
+
+def _unlabelled(images: Sequence[Path]) -> tuple[Any, ...]:
+    x = read_images(images)
+    return x, np.zeros(len(x), np.uint8), None, None, (), False
 
 
 def _from_npz(path: Source) -> tuple[Any, ...]:
@@ -152,7 +154,8 @@ def pack(
     images, CIFAR-10's ``.bin`` files, or samples and labels (idx or ``.npy``).  u8 stays u8, bool becomes bits, other
     numbers f32; a CSV of whole numbers 0..255 is u8.
     ``encoder``: as a spec writes it, ``thermometer(4)``; fitted to the training samples.  ``compress`` matters only
-    with ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``) every label is 0.  ``names``: of the classes,
+    with ``output``.  Not ``labelled``: of samples alone (idx, ``.npy``, an image,
+    a folder of them) every label is 0.  ``names``: of the classes,
     in the order of their labels; otherwise those of the folders, of a CSV's labels, of an ``.npz``'s ``class_names``,
     or of CIFAR-10's ``batches.meta.txt`` beside it.  ``split``: the share that becomes the test split, by a
     hash of each sample (:func:`bnnc.data.split.sides`).  Raises BnncError.

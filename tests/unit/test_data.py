@@ -411,6 +411,11 @@ def test_folders_of_images(tmp_path: Path) -> None:
     (grey / "b.png").write_bytes(b"no image")
     refused("B0802", lambda: data.pack(grey.parent), "b.png")
     refused("B0804", lambda: data.pack(grey), "FOLDER/CLASS")
+    (grey / "b.png").unlink()
+    for unlabelled in (grey, grey / "a.png"):
+        one = data.pack(unlabelled, labelled=False)
+        assert one.n == 1 and np.array_equal(one.x[0, ..., 0], x[0, ..., 0])
+    refused("B0805", lambda: data.pack(grey / "a.png"), "one file alone")
     image.fromarray(x[0]).save(tmp_path / "test" / "c" / "more.png")
     (tmp_path / "train" / "a" / "small.png").unlink()
     refused("B0803", lambda: data.pack(tmp_path), "class `c`")
