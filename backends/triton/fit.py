@@ -16,6 +16,8 @@ from typing import Any
 
 from bnnc.diag import BnncError, InternalError, error
 
+from .pipeline import one_launch
+
 MOST_REGISTERS = 255  # of a persistent step: one program a multiprocessor leaves it that many
 # Loads ahead of a product (Triton's default first: fewer need fewer registers and less shared memory), and whether a
 # thread may have all registers.
@@ -59,7 +61,9 @@ def fitting(
     """
     for options in ladder(warps, tiles):
         try:
-            made = make(options)
+            with triton.knobs.runtime.scope():
+                triton.knobs.runtime.add_stages_inspection_hook = None if tiles else one_launch
+                made = make(options)
         except triton.runtime.errors.TritonError as e:
             raise error(
                 "B0712",

@@ -17,6 +17,7 @@ from triton_helpers import TritonLibrary
 from bnnc import driver
 from bnnc.backends.triton import compile as aot
 from bnnc.backends.triton.fit import Image, ladder
+from bnnc.backends.triton.pipeline import one_launch
 
 
 @cache
@@ -91,4 +92,5 @@ def alone(text: str, name: str, kinds: Mapping[str, str], **constants: int) -> A
         signature = {n: "constexpr" if n in constants else kinds.get(n, "*i32") for n in function.arg_names}
         given = {(i,): constants[n] for i, n in enumerate(signature) if n in constants}
         source = ASTSource(fn=function, signature=signature, constexprs=given, attrs={(0,): [["tt.divisibility", 16]]})
+        triton.knobs.runtime.add_stages_inspection_hook = one_launch
         return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=next(ladder(8, 0)))

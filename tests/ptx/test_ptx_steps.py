@@ -156,6 +156,8 @@ def test_many_steps_a_launch(net: str) -> None:
     about = emit.net_record(planned.model, planned.placed, planned.report, planned.target)
     text = emit.module_text(planned.model, planned.placed, planned.report, about)
     made = alone(text, "train_steps", {"arena": "*u8", "samples": "*u8", "labels": "*u8", "steps": "i32"})
+    functions = [made.asm[form].count("tt.func ") for form in ("ttir", "ttgir")]
+    assert functions == [1 + len(emit.entries(planned.placed)[0]), 1]  # kernels are apart until accesses have layouts
     lib = TritonLibrary(planned)
     storage = lib.buffer[lib.train.place(Ref("x"))].storage
     states = interp.init_states(lib.train.program, 3)
