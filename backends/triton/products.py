@@ -15,6 +15,7 @@ from bnnc.sched.anchor import Contract, Convolve
 from bnnc.sched.expr import Expr, bare
 from bnnc.sched.kernel import Kernel
 
+from ..printing import plus
 from .expr import Frame
 from .images import meet
 from .skeleton import KernelText, Memory, Skeleton, Tile, power
@@ -60,6 +61,8 @@ class Staged(Skeleton):
             peak = [self.peak(right if s.by_terms else left)]
         chunked = [*peak, self.stage(left), *([self.stage(right)] if s.by_terms else [])]
         chunked = [replace(t, chunks=s.chunks) for t in chunked]
+        if s.at_once:
+            return replace(self.terms_at_once(), before=tuple(chunked))
         if s.by_terms:
             return replace(self.added(), before=(*chunked, self.by_terms()))
         return replace(self.by_rows(), before=(self.stage(right), *chunked))
@@ -73,6 +76,8 @@ class Staged(Skeleton):
         left, right = (self.strips * s.chunks * m.nbytes for m in (s.left, s.right))
         if s.by_terms:
             peak, partial = [b] * (s.number is not None), 4 * s.partial * self.strips
+            if s.at_once:
+                return [*peak, a + left, b + right, left + right + rest]
             return [*peak, a + left, b + right, left + right + 2 * s.chunks * partial, rest + partial]
         return [b + right // s.chunks, *[a] * (s.number is not None), a + left, left + right // s.chunks + rest]
 
@@ -178,7 +183,7 @@ class Staged(Skeleton):
             "dots": [(a, b) for a in left for b in right],
             "halves": halves,
             "peaks": PEAKS,
-            "kept": s.by_terms,
+            "kept": s.by_terms and not s.at_once,
             "chunks": s.chunks,
             "results": s.shape[0] * s.shape[1],
             "cols": s.shape[1],
@@ -204,13 +209,26 @@ class Staged(Skeleton):
             f"p = {k} + tl.arange(0, {self.of.block})[:, None]",
         ]
 
-    def by_rows(self) -> KernelText:
-        """A chunk's rows of the result."""
+    def whole_tile(self) -> Tile:
+        """Of the result, or of a chunk's rows of it."""
         s, (down, along), (bm, bn) = self.of, self.of.tiles, self.of.tile
         row, col = ("t" if along == 1 else f"t // {along}", "t" if down == 1 else f"t % {along}")
         row = f"(chunk * {down} + {row})" if s.chunks > 1 else row
         starts = f"{row} * {bm}" if down * s.chunks > 1 else "", f"{col} * {bn}" if along > 1 else ""
-        made = Tile(bm, bn, self.k.out_shape, starts, down * along)
+        return Tile(bm, bn, self.k.out_shape, starts, down * along)
+
+    def terms_at_once(self) -> KernelText:
+        """A weight's gradient and what is made of it."""
+        s, made = self.of, self.whole_tile()
+        channel = f"channel = {plus(made.starts[0], f'tl.arange(0, {made.rows})[None, :]')}"
+        walk = (self.whole_terms(1) if s.kind == "int8" else self.float_terms(1))[2]
+        head = [*made.head(), *([channel] if s.kind == "float16" else [])]
+        context = self.context(walk, head=head, begin="0", stop=str(s.turns))
+        return self.text("contract_staged", made, {0: context["acc"]}, warps=self.warps, **context)
+
+    def by_rows(self) -> KernelText:
+        """A chunk's rows of the result."""
+        s, made = self.of, self.whole_tile()
         first = f"chunk * {s.rows[0]}" if s.chunks > 1 else ""
         if isinstance(self.x, Convolve):
             walk = self.at_position(self.x, made, first)

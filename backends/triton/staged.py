@@ -8,7 +8,8 @@ tiles, so the loop has no masks but those of a window's edge.
 
 The workspace holds the operands of some samples at a time: launches go through the batch in ``chunks``.  A product
 whose rows are samples or pixels (form ``rows``) is done with a chunk when it is multiplied; one whose terms they are
-(form ``terms``, a weight's gradient) adds each chunk to its partial sums, range by range, and a last kernel adds these.
+(form ``terms``, a weight's gradient) adds each chunk to its partial sums, range by range, and a last kernel adds these;
+a dense layer's that is one chunk and one range is done at once.
 All of that follows from the shape alone.
 """
 
@@ -118,9 +119,11 @@ class Staging:
 
     @property
     def tile(self) -> tuple[int, int]:
-        """Of the product; half as wide where the last one would end beyond the result: masks take registers."""
+        """Of the product; half as wide where the last one would end beyond the result, or more is made of it than a
+        sum: masks and states take registers.
+        """
         (m, n, _), (rows, cols) = self.shape, TILE
-        most = rows, cols if n % cols == 0 else cols // 2
+        most = rows, cols if n % cols == 0 and not self.few else cols // 2
         sizes = zip((self.channels if self.by_terms else m, n), most, self.least, strict=True)
         rows, cols = (max(16, a, min(most, 1 << (n - 1).bit_length())) for n, most, a in sizes)
         return max(64, rows) if self.by_terms and self.kind == "float16" else rows, cols
@@ -207,9 +210,20 @@ class Staging:
         return next(good, max(busy, key=lambda r: (busy[r], -r)))
 
     @property
+    def few(self) -> bool:
+        """Has a dense layer's gradient too few terms for ranges?"""
+        plain = isinstance(self.anchor, Contract) and self.by_terms
+        return plain and ceil_div(self.shape[2], self.block) < 2 * split.TURNS
+
+    @property
+    def at_once(self) -> bool:
+        """Is such a gradient done when it is multiplied, being one chunk?"""
+        return self.few and self.chunks == 1
+
+    @property
     def partial(self) -> int:
         """Numbers of partial sums."""
-        return self.ranges * self.shape[0] * self.shape[1] if self.by_terms else 0
+        return self.ranges * self.shape[0] * self.shape[1] if self.by_terms and not self.at_once else 0
 
     @property
     def number(self) -> Expr | None:

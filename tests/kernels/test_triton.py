@@ -22,7 +22,7 @@ from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc import rng
 from bnnc.backends.triton import compile as aot
-from bnnc.backends.triton import emit, fit
+from bnnc.backends.triton import emit, fit, split
 from bnnc.backends.triton.device import Fitted, Pointer
 from bnnc.backends.triton.split import parts
 from bnnc.diag import BnncError
@@ -205,6 +205,17 @@ def test_large_sums_come_in_ranges(net: str, monkeypatch: pytest.MonkeyPatch) ->
     lib.memory[memory.workspace :] = 0xEE
     check_large(lib)
     assert (lib.memory[memory.workspace :] != 0xEE).mean() > 0.5
+
+
+@pytest.mark.parametrize("net", ["edge", "whole"])
+def test_a_gradient_of_one_range_is_done_at_once(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It leaves no partial sums."""
+    make_large(monkeypatch)
+    monkeypatch.setattr(split, "TURNS", 64)
+    lib = check_large(TritonLibrary(plan(LARGE_DENSE[net])))
+    names = {e.name for e in lib.entries}
+    assert {"contract_tn_dense2_weight_m_new_left", "contract_tn_dense2_weight_m_new"} <= names
+    assert not any(n.startswith("contract") and n.endswith("_sums") for n in names)
 
 
 def test_a_large_network_is_a_launch_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

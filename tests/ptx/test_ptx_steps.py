@@ -21,7 +21,7 @@ from ptx_memory import BASE, Fault
 from ptx_parse import parse
 from triton_helpers import TritonLibrary
 
-from bnnc.backends.triton import emit, shares
+from bnnc.backends.triton import emit, shares, split
 from bnnc.ir import interp
 from bnnc.ir.dtype import Axis
 from bnnc.ir.ref import Ref
@@ -121,6 +121,16 @@ def test_kernels_of_large_networks(net: str, arch: int, monkeypatch: pytest.Monk
     make_large(monkeypatch)
     name = net.removeprefix("image-")
     lib = PtxKernels(plan((LARGE_DENSE if name == net else LARGE_IMAGES)[name]), arch)
+    check_large(lib)
+    assert not lib.races
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("net", "arch"), [("edge", 80), ("whole", 90)])
+def test_gradients_of_one_range(net: str, arch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_large(monkeypatch)
+    monkeypatch.setattr(split, "TURNS", 64)
+    lib = PtxKernels(plan(LARGE_DENSE[net]), arch)
     check_large(lib)
     assert not lib.races
 
