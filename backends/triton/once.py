@@ -1,5 +1,6 @@
 """Gradients that several programs read, and none holds: an operand of a float product that is an expression is computed
-once, into memory behind the arena, instead of by each program for each of its terms.
+once, into memory behind the arena, instead of by each program for each of its terms.  So are the terms of several sums
+over rows: these are added one after another, by a few threads, but computed by all of a program's.
 
 The plan's arena has no such matrix, since C computes some rows at a time; a step of one launch has it where that takes
 little memory beside the arena.  It lies column by column, so that threads read rows beside each other, and an owner of
@@ -8,18 +9,20 @@ columns writes one piece.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from bnnc.ir.dtype import FLOATS, round_up
+from bnnc.ir.dtype import FLOATS, Axis, round_up
 from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.types import I, Loop, Storage
-from bnnc.sched.anchor import Contract, Map
+from bnnc.sched.anchor import Contract, Map, Reduce
 from bnnc.sched.expr import Expr, Names
 from bnnc.sched.kernel import Kernel, Output
 
-MOST = 1 / 8  # of the arena, for all of them
-REST = 3  # kernels that run before one may be overwritten
+MOST = 1 / 4  # of the arena, for all of them
+SUMS = 2  # with as many, terms are worth it
+REST = 5  # kernels that run before one may be overwritten: a product, two reductions and maps
 
 
 @dataclass(frozen=True)
@@ -39,53 +42,76 @@ class Once:
     nbytes: int
 
 
-def _number(k: Kernel) -> Expr | None:
-    """The operand that is worth it."""
+def _numbers(k: Kernel) -> tuple[Expr, ...]:
+    """The operand of a product that is worth it."""
     if not isinstance(k.anchor, Contract) or not {k.anchor.a.dtype, k.anchor.b.dtype} & {"bit"}:
-        return None
+        return ()
     e = k.anchor.b if k.anchor.a.dtype == "bit" else k.anchor.a
-    return e if e.dtype in FLOATS and e.op != "load" and not e.elsewhere() else None
+    return (e,) if e.dtype in FLOATS and e.op != "load" and not e.elsewhere() else ()
+
+
+def _terms(k: Kernel) -> tuple[Expr, ...]:
+    """Of sums over rows, those that are worth it."""
+    x = k.anchor
+    if not isinstance(x, Reduce) or x.axis is Axis.COLUMNS or len(x.accs) < SUMS:
+        return ()
+    if any(a.how != "sum" or a.dtype not in FLOATS or a.expr.elsewhere() for a in x.accs):
+        return ()
+    return tuple(e for e in dict.fromkeys(x.operands) if e.op != "load" and e.shape == k.domain)
 
 
 def made_once(ps: PackedSchedule, most: int) -> Once:
-    """With a kernel more before the first that reads an operand that is computed once; as it is, where all of them
-    take more than ``most`` bytes.
+    """With a kernel more before the first that reads what is computed once; where all of that takes more than ``most``
+    bytes without terms of sums, or as it is.
     """
+    for which in (lambda k: _numbers(k) or _terms(k)), _numbers:
+        made = _made(ps, which)
+        if made.nbytes <= most:
+            return made
+    return Once(ps, {}, 0)
+
+
+def _made(ps: PackedSchedule, which: Callable[[Kernel], tuple[Expr, ...]]) -> Once:
+    """With all that ``which`` says of each kernel."""
     names, made, refs, kernels = Names(k.name for k in ps.kernels), list[Storage](), dict[Expr, Ref](), list[Kernel]()
     moved: list[int] = []  # where each kernel is now
     for k in ps.kernels:
-        e = _number(k) if k.name not in ps.strips else None
-        if e is not None and e not in refs:
-            name = names.new(f"map_{k.where.layer}_{e.hint or 'x'}_once")
-            refs[e] = Ref(f"{name.removeprefix('map_').replace('_', '.', 1)}")
-            kernels.append(Kernel(Map(), e.shape, (Output(refs[e], e),), k.where, name))
-            made.append(Turned(refs[e], "f32", e.shape))
+        exprs = which(k) if k.name not in ps.strips else ()
+        if new := [e for e in exprs if e not in refs]:
+            hints = [names.new(f"map_{k.where.layer}_{e.hint or 'x'}_once") for e in new]
+            for e, name in zip(new, hints, strict=True):
+                refs[e] = Ref(f"{name.removeprefix('map_').replace('_', '.', 1)}")
+                made.append(Turned(refs[e], "f32", e.shape))
+            outputs = tuple(Output(refs[e], e) for e in new)
+            kernels.append(Kernel(Map(), new[0].shape, outputs, k.where, hints[0]))
         moved.append(len(kernels))
-        kernels.append(k if e is None else _reading(k, e, refs[e]))
+        kernels.append(_reading(k, {e: refs[e] for e in exprs}))
     loops = tuple(Loop(moved[p.first], moved[p.last], p.axis, p.parts, p.inside) for p in ps.loops)
     offsets, nbytes = _places(kernels, made)
-    if nbytes > most:
-        return Once(ps, {}, 0)
     changed = replace(ps, kernels=tuple(kernels), storages=(*ps.storages, *made), loops=loops)
     return Once(changed, offsets, nbytes)
 
 
-def _reading(k: Kernel, e: Expr, ref: Ref) -> Kernel:
-    """A kernel that loads its operand."""
-    load = Expr("load", (), ref, "f32", e.shape, e.hint)
-    return replace(k, anchor=k.anchor.mapped(lambda x: load if x == e else x))
+def _reading(k: Kernel, made: Mapping[Expr, Ref]) -> Kernel:
+    """A kernel that loads what is made."""
+    loads = {e: Expr("load", (), ref, "f32", e.shape, e.hint) for e, ref in made.items()}
+    return replace(k, anchor=k.anchor.mapped(lambda x: loads.get(x, x))) if made else k
 
 
 def _places(kernels: list[Kernel], made: list[Storage]) -> tuple[dict[Ref, int], int]:
-    """Where each lies, from 0 on, and the end: the lowest place that is free while it is read, and for a while more."""
-    taken: list[tuple[int, int, int, int]] = []  # (first, last, at, end)
+    """Where each lies, from 0 on, and the end: the lowest place that is free while it is read, and for a while more;
+    that of the like which no product reads at once, since an owner of columns only writes over its own.
+    """
+    taken: list[tuple[int, int, int, bool]] = []  # (last, at, end, for products)
     out: dict[Ref, int] = {}
     for s in made:
         uses = [i for i, k in enumerate(kernels) if s.ref in (*k.reads, *k.writes)]
         at = 0
-        for _, last, lo, hi in sorted(taken, key=lambda t: t[2]):
-            if last + REST >= uses[0] and at < hi and lo < at + s.nbytes:
+        for last, lo, hi, shared in sorted(taken, key=lambda t: t[1]):
+            like = not shared and (lo, hi) == (at, at + s.nbytes)
+            if last + (0 if like else REST) >= uses[0] and at < hi and lo < at + s.nbytes:
                 at = round_up(hi, 64)
         out[s.ref] = at
-        taken.append((uses[0], uses[-1], at, at + s.nbytes))
-    return out, round_up(max((end for *_, end in taken), default=0), 64)
+        products = any(isinstance(kernels[i].anchor, Contract) for i in uses)
+        taken.append((uses[-1], at, at + s.nbytes, products))
+    return out, round_up(max((end for *_, end, _ in taken), default=0), 64)

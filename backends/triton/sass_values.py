@@ -1,6 +1,7 @@
 """What machine instructions compute, as far as branches and addresses need it: as Python statements on whole numbers.
 
-A value is known or not (None): what comes out of memory is not, nor what is made of it.
+A value is known or not (None): what comes out of memory is not, nor what is made of it.  Of a register in which
+predicates are kept, some bits may be known.
 """
 
 from __future__ import annotations
@@ -8,44 +9,66 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .sass import Instruction, number
 
 M = (1 << 32) - 1
-Value = int | None
+
+
+class Partly(NamedTuple):
+    """32 bits, of which those in ``mask`` are known; the others are 0 here."""
+
+    bits: int
+    mask: int
+
+
+Value = int | Partly | None
 
 
 def known(f: Callable[..., Any]) -> Callable[..., Any]:
-    """A function whose result is not known where one of its arguments is not."""
-    return lambda *args: None if None in args else f(*args)
+    """A function whose result is not known where one of its arguments is not, all of it."""
+    return lambda *args: None if None in args or Partly in map(type, args) else f(*args)
 
 
 def signed(x: int) -> int:
     return x - (1 << 32) if x >> 31 else x
 
 
-def lut3(table: int, a: Value, b: Value, c: Value) -> Value:
+def parts(x: Value) -> Partly:
+    """What is known of a number."""
+    return Partly(0, 0) if x is None else x if isinstance(x, Partly) else Partly(x, M)
+
+
+def lut3(table: int, *args: Value) -> Value:
     """LOP3: bit by bit; known where what is not known does not matter."""
-    if a is None or b is None or c is None:
-        given = [x for x in (a, b, c) if x is not None]
-        if all(x == 0 for x in given):
-            fixed = [(0,) if x == 0 else (0, 1) for x in (a, b, c)]
-            found = {table >> (4 * p + 2 * q + r) & 1 for p in fixed[0] for q in fixed[1] for r in fixed[2]}
-            return None if len(found) > 1 else M * found.pop()
-        return None
-    out = 0
+    given, zero, one = list(map(parts, args)), 0, 0  # where the result may be 0, and 1
     for i in range(8):
-        if table >> i & 1:
-            out |= (a if i & 4 else ~a) & (b if i & 2 else ~b) & (c if i & 1 else ~c)
-    return out & M
+        here = M
+        for x, bit in zip(given, (4, 2, 1), strict=True):
+            here &= x.bits | ~x.mask if i & bit else ~x.bits
+        zero, one = (zero, one | here) if table >> i & 1 else (zero | here, one)
+    return partly(one & ~zero, M & ~(zero & one))
+
+
+def partly(bits: int, mask: int) -> Value:
+    """A number of which the bits in ``mask`` are known."""
+    return bits if mask == M else Partly(bits & mask, mask) if mask else None
+
+
+def merge(a: Value, b: Value, p: Value) -> Value:
+    """As :func:`choose`; where ``p`` is not known, so are bits that both have."""
+    if p is not None:
+        return a if p else b
+    x, y = parts(a), parts(b)
+    return partly(x.bits, x.mask & y.mask & ~(x.bits ^ y.bits))
 
 
 def logic(table: int, *p: Value) -> Value:
     """PLOP3: of predicates."""
-    ways = [(0, 1) if x is None else (int(x),) for x in p]
+    ways = [(int(x),) if isinstance(x, int) else (0, 1) for x in p]
     found = {table >> (4 * a + 2 * b + c) & 1 for a in ways[0] for b in ways[1] for c in ways[2]}
     return None if len(found) > 1 else found.pop()
 
@@ -66,14 +89,14 @@ COMPARED: dict[str, Callable[[int, int], bool]] = {
 
 
 def compare(how: str, unsigned: bool, a: Value, b: Value) -> Value:
-    if a is None or b is None:
+    if not isinstance(a, int) or not isinstance(b, int):
         return None
     return int(COMPARED[how](a, b) if unsigned else COMPARED[how](signed(a), signed(b)))
 
 
 def compare_high(how: str, unsigned: bool, a: Value, b: Value, low: Value) -> Value:
     """Of the upper halves of two numbers of 64 bits, whose lower ones were compared."""
-    if a is None or b is None:
+    if not isinstance(a, int) or not isinstance(b, int):
         return None
     if a != b:
         return compare(how, unsigned, a, b)
@@ -86,8 +109,15 @@ def choose(a: Value, b: Value, p: Value) -> Value:
 
 def pack(mask: int, *p: Value) -> Value:
     """P2R."""
-    some = [x for i, x in enumerate(p) if mask >> i & 1]
-    return None if None in some else sum(int(x) << i for i, x in enumerate(p) if x is not None and mask >> i & 1)
+    some = {i: x for i, x in enumerate(p) if mask >> i & 1}
+    hidden = sum(1 << i for i, x in some.items() if x is None)
+    return partly(sum(int(x) << i for i, x in some.items() if isinstance(x, int)), M & ~hidden)
+
+
+def bit(x: Value, i: int) -> Value:
+    """R2P."""
+    given = parts(x)
+    return given.bits >> i & 1 if given.mask >> i & 1 else None
 
 
 def funnel(op: frozenset[str], a: int, n: int, c: int) -> int:
@@ -145,6 +175,7 @@ NAMES: dict[str, Any] = {
     "compare": compare,
     "compare_high": compare_high,
     "choose": choose,
+    "merge": merge,
     "pack": pack,
     "funnel": known(funnel),
     "permute": known(permute),
@@ -161,7 +192,7 @@ NAMES: dict[str, Any] = {
     "minus": known(lambda x: (~x & M) + 1),
     "bits_not": known(lambda x: ~x & M),
     "no": known(lambda p: 1 - p),
-    "bit": known(lambda x, i: x >> i & 1),
+    "bit": bit,
     "some": known(lambda x: int(x != 0)),
     "size": known(lambda x: abs(signed(x))),
     "least": known(lambda s, a, b: min((signed(a), signed(b))) & M if s else min(a, b)),
@@ -229,7 +260,8 @@ class Writer:
         if not x.guard or x.guard in ("PT", "UPT"):
             return text
         olds = "; ".join(f"o{r} = {r}" for r in x.writes)
-        keeps = "; ".join(f"{r} = choose({r}, o{r}, {self.value(x.guard)})" for r in x.writes)
+        one = "merge" if x.head == "LOP3" and x.split == 1 else "choose"
+        keeps = "; ".join(f"{r} = {one}({r}, o{r}, {self.value(x.guard)})" for r in x.writes)
         return f"{olds}; {text}; {keeps}"
 
     def address(self, x: Instruction, i: int) -> str:

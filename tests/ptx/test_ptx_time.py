@@ -7,6 +7,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 from checks import make_large
 from click.testing import CliRunner
@@ -14,7 +15,7 @@ from helpers import batch_of, plan
 from nets import LARGE_DENSE, TRITON_DENSE
 from ptx_library import PtxLibrary, translated
 
-from bnnc.backends.triton import emit, predict
+from bnnc.backends.triton import emit, predict, sass_values
 from bnnc.backends.triton.compile import require_triton
 from bnnc.backends.triton.paths import Paths
 from bnnc.backends.triton.sass import disassembled, parse
@@ -97,6 +98,27 @@ def test_every_launch_moves_bytes(large: bool, monkeypatch: pytest.MonkeyPatch) 
     assert [e.name for e in launched] == list(moved) and all(n > 0 for n in moved.values())
 
 
+@pytest.mark.parametrize("table", [0xC0, 0xFC, 0x3C, 0x96, 0xEA, 0x33])
+def test_logic_of_what_is_partly_known(table: int) -> None:
+    """What is said to be known is what comes out of all numbers, and of known ones all is."""
+    rng = np.random.default_rng(table)
+    numbers = [int(n) for n in rng.integers(0, 1 << 32, 3)]
+    whole = sass_values.lut3(table, *numbers)
+    masks = [int(n) for n in rng.integers(0, 1 << 32, 3)]
+    some = [sass_values.partly(n & mask, mask) for n, mask in zip(numbers, masks, strict=True)]
+    found = sass_values.parts(sass_values.lut3(table, *some))
+    assert isinstance(whole, int) and not (whole ^ found.bits) & found.mask
+    assert found.mask & masks[0] & masks[1] & masks[2] == masks[0] & masks[1] & masks[2]
+
+
+def test_predicates_that_are_kept_in_a_register() -> None:
+    """Bits that depend on memory leave the others known."""
+    kept = sass_values.merge(8, 0, None)
+    assert sass_values.lut3(0xC0, kept, 8, 0) == kept == (0, 0xFFFFFFF7) and sass_values.lut3(0xC0, kept, 4, 0) == 0
+    assert [sass_values.bit(kept, i) for i in (2, 3)] == [0, None]
+    assert sass_values.NAMES["add"](kept, 1) is None and sass_values.pack(3, 1, None) == (1, 0xFFFFFFFD)
+
+
 def test_none_for_a_cpu(tmp_path: Path) -> None:
     path = tmp_path / "net.bnn"
     path.write_text(TRITON_DENSE["edge"])
@@ -111,7 +133,7 @@ def test_a_prediction(tmp_path: Path) -> None:
     path.write_text(TRITON_DENSE["edge"])
     done = CliRunner().invoke(cli, ["plan", str(path), "--target", "cuda:sm_90", "--time", "--json"])
     made = json.loads(done.stdout)["time"]
-    kernels = [k.name for k in plan(TRITON_DENSE["edge"]).placed.train.kernels]
+    kernels = [e.name for e in emit.entries(plan(TRITON_DENSE["edge"], target="triton").placed)[0]]
     assert [r["name"] for r in made["kernels"]] == kernels and made["gpu"] == "H200" and made["one_launch"]
     assert made["waits_us"] == pytest.approx(1.4 * (made["parts"] - 1))
     longest = Counter[int]()
