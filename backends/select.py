@@ -17,6 +17,7 @@ from bnnc.source import Source
 
 from .c import build as c_build
 from .c import emit as c_emit
+from .c import predicts as c_predicts
 from .c import size as c_size
 from .c import targets as c_targets
 from .c.build import Sizes
@@ -61,6 +62,13 @@ class Backend:
     program: Callable[[str, Any], str]
 
 
+def c_emitted(model: Any, placed: Any, report: Any, target: Any, threads: int, poison: bool) -> Source:
+    """A program that trains, or one that only predicts."""
+    if placed.packed.predicts:
+        return c_predicts.emit(model, placed, report, target)
+    return c_emit.emit(model, placed, report, target, threads, poison)
+
+
 BACKENDS = (
     Backend(
         record=c_targets.Target,
@@ -68,9 +76,9 @@ BACKENDS = (
         find=c_targets.TARGETS.get,
         foresee=c_build.foresee,
         needs=c_size.needs,
-        emit=c_emit.emit,
+        emit=c_emitted,
         predict=None,
-        can=frozenset({"scores"}),
+        can=frozenset({"scores", "program that only predicts"}),
         build=c_build.build,
         suffixes=(".c", ".h", ".ld"),
         main=lambda name, _: f"{name}.c",
@@ -130,7 +138,7 @@ def refuse(target: Any, what: str) -> None:
     if what not in backend_of(target).can:
         raise error(
             "B0718",
-            f"programs for target {target.name} give no {what}",
+            f"programs for target {target.name} make no {what}",
             exit_code=2,
             help="compile it for `host`: checkpoints are the same",
         )

@@ -1,6 +1,6 @@
 """bnnc: from a declarative text to a program that trains a binary neural network in the memory that was predicted."""
 
-from .api import Epoch, Evaluation, History, Network, Plan, Program, load, parse
+from .api import Epoch, Evaluation, History, Network, Plan, Predictor, Program, load, parse
 from .diag import BnncError, Diagnostic
 from .plugins import plugin
 from .study.experiment import compare, sweep
@@ -16,6 +16,7 @@ __all__ = [
     "Interval",
     "Network",
     "Plan",
+    "Predictor",
     "Program",
     "Result",
     "Row",

@@ -24,7 +24,8 @@ from .ir.program import Module
 from .ir.text import print_program
 from .ir.verify import verify_program
 from .lower.differentiate import differentiate
-from .lower.expand import expand
+from .lower.expand import expand, expand_one_step
+from .lower.freeze import freeze
 from .lower.simplify import simplify
 from .model import Model, verify_model
 from .passes import Pass, Trace, run_passes, stage
@@ -56,6 +57,7 @@ class Options:
     widths: Mapping[str, int] = field(default_factory=dict)
     region: int = 0  # bytes of RAM that a linker script says there are
     scores: bool = False  # a program whose `predict` can say how sure it is
+    weights: Mapping[str, Any] | None = None  # arrays by name: a program that predicts with them, and does not train
 
 
 def _verify_module(m: Module) -> None:
@@ -114,6 +116,20 @@ MIDDLE: tuple[Pass, ...] = (
 # fmt: on
 KEPT = MIDDLE[:2]  # what `check` runs of these: a rule's `keep` is a promise about the Programs
 PIPELINE: tuple[Pass, ...] = (*FRONT, *MIDDLE)
+# a network that only predicts: one step, with its weights in it
+PREDICTS: tuple[Pass, ...] = (
+    replace(MIDDLE[0], run=lambda m, o: expand_one_step(m)),
+    Pass(
+        "freeze",
+        "Module",
+        "Module",
+        "no states, no loss; what is constant is computed, signs are thresholds",
+        lambda m, o: freeze(m, o.weights),
+        _verify_module,
+        show=_programs,
+    ),
+    *MIDDLE[2:],
+)
 
 
 @dataclass(frozen=True)
@@ -144,7 +160,7 @@ def _front(options: Options, k: knobs.Knobs) -> Model:
 
 def _run(passes: tuple[Pass, ...], ir: Any, options: Options, k: knobs.Knobs) -> Trace:
     try:
-        return run_passes(passes, ir, options, k, PIPELINE.index(passes[0]))
+        return run_passes(passes, ir, options, k, len(FRONT) * (passes is not FRONT))
     except BnncError as e:
         e.sources.setdefault(options.file, options.text)
         raise
@@ -156,16 +172,19 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
     target = select.find_target(options.target)
     if options.scores:
         select.refuse(target, "scores")
+    if options.weights is not None:
+        select.refuse(target, "program that only predicts")
+        options = replace(options, threads=1)
     return plan_model(_front(options, k), options, target, k)
 
 
 def plan_model(model: Model, options: Options, target: Any, k: knobs.Knobs) -> Planned:
     """The middle passes for an already checked Model, and the report for a target."""
-    trace = _run(MIDDLE, model, options, k)
+    trace = _run(MIDDLE if options.weights is None else PREDICTS, model, options, k)
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads
     with stage("report", k):
-        report = report_of(model, placed, target, threads, options.region, k)
+        report = report_of(placed.model, placed, target, threads, options.region, k)
     return Planned(model, placed, report, target, threads, trace)
 
 

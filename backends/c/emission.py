@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from bnnc.ir.dtype import NUMPY, ONE_BIT
 from bnnc.ir.interp import constant_array
 from bnnc.ir.ref import Ref
 from bnnc.model import Model
@@ -17,6 +18,17 @@ from bnnc.plan.codec import encode
 from bnnc.plan.place import Placed
 
 from .bodies import Call, calls, identifiers
+from .names import literal
+from .words import CTYPE
+
+
+def elements(dtype: str, raw: bytes) -> list[str]:
+    """What a storage's bytes are in C: words of bits, halves by their bits, other numbers."""
+    if dtype == "f32":
+        return [literal(float(x)) for x in np.frombuffer(raw, "<f4")]
+    if dtype in ONE_BIT:
+        return [f"0x{w:08x}" for w in np.frombuffer(raw, "<u4")]
+    return [str(x) for x in np.frombuffer(raw, "<u2" if dtype == "f16" else np.dtype(NUMPY[dtype]).newbyteorder("<"))]
 
 
 @dataclass(frozen=True)
@@ -38,15 +50,16 @@ class Emission:
 
     @cached_property
     def constants(self) -> dict[Ref, dict[str, Any]]:
-        """Embedded bit matrices, as words in each packing that is read."""
+        """Embedded matrices: bits as words, in each packing that is read, numbers as they are."""
         out: dict[Ref, dict[str, Any]] = {}
         for ps in self.placed.packed:
             for s in ps.constants:
                 value = ps.program.value[s.ref.value]
                 array = constant_array(value, next(c for c in ps.program.constants if c.name == value.name))
-                words = [f"0x{w:08x}" for w in np.frombuffer(encode(s, array), "<u4")]
+                words = elements(s.dtype, encode(s, array))
                 out[s.ref] = {
                     "ident": self.idents[s.ref],
+                    "type": CTYPE[s.dtype],
                     "what": str(s),
                     "lines": [", ".join(words[i : i + 10]) for i in range(0, len(words), 10)],
                     "n": len(words),

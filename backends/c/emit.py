@@ -62,6 +62,17 @@ def kernel_rows(x: Emission) -> tuple[list[str], list[str]]:
     return rows[:n], rows[n:]
 
 
+def loops(placed: Placed) -> list[tuple[int, int, int, str]]:
+    """Ranges of kernels that run strip by strip: the first, the last, how many strips, of what; an evaluation's are
+    counted on from the training step's."""
+    firsts = (0, len(placed.train.kernels))
+    return [
+        (n + loop.first, n + loop.last, loop.parts, loop.axis.text)
+        for n, ps in zip(firsts, placed.packed, strict=True)
+        for loop in ps.loops
+    ]
+
+
 def kernels_text(x: Emission, target: Target) -> str:
     """The file of all functions."""
     partial, found = [level for level in target.levels if level.only], all_ranges(x.placed)
@@ -115,19 +126,14 @@ def _memory(x: Emission, report: Report, target: Target, threads: int, each: int
 
 def _step(x: Emission, target: Target, poison: bool) -> dict[str, Any]:
     """The kernels of a step, for each instruction set, and the order in which they run."""
-    train, evaluate = x.placed.packed
-    first = {"train": 0, "eval": len(train.kernels)}
+    train = x.placed.train
     rows = kernel_rows(x)
     return {
         "levels": [(guard, list(same)) for guard, same in groupby(target.levels, key=lambda level: level.guard)],
         "train": rows[0],
         "evaluate": rows[1],
         "poison": _poison(x.placed, len(train.kernels)) if poison else [],
-        "loops": [
-            (n + loop.first, n + loop.last, loop.parts, loop.axis.text)
-            for n, ps in zip(first.values(), (train, evaluate), strict=True)
-            for loop in ps.loops
-        ],
+        "loops": loops(x.placed),
     }
 
 

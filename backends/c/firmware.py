@@ -10,7 +10,7 @@ from bnnc import data
 from bnnc.data import Dataset
 from bnnc.diag import BnncError, error
 from bnnc.inputs.encode import Encoding, of_model
-from bnnc.model import Call, Model
+from bnnc.model import Call, Model, TensorType
 from bnnc.plan.contract import SEGMENT
 from bnnc.plan.report import Report
 from bnnc.version import __version__
@@ -50,12 +50,12 @@ def apart_script(name: str, target: Target) -> str:
     )
 
 
-def samples(model: Model, target: Target) -> str:
+def samples(model: Model, target: Target, raw: bool = False) -> str:
     """The samples that the spec's data names, beside the spec, encoded, as C; empty where the spec names none or a file
     is missing.
 
-    Training samples first.  Raises BnncError: data that cannot be read or is not the network's, B0715 for more than the
-    flash holds.
+    Training samples first; ``raw``: the test samples alone, as they are.  Raises BnncError: data that cannot be read or
+    is not the network's, B0715 for more than the flash holds.
     """
     folder, e = Path(model.file).parent, of_model(model)
     calls = [c for c in (model.data.train, model.data.test) if c is not None]
@@ -66,13 +66,16 @@ def samples(model: Model, target: Target) -> str:
     x = np.concatenate([s.x.reshape(s.n, -1) for s in sets])
     y = np.concatenate([s.y for s in sets])
     first, table = model.layers[0].output, None
+    if raw:
+        x, y, e, first = x[len(x) - n_test :], y[len(y) - n_test :], None, model.layers[0]["tensor"]
+        n_test = len(x)
     if e is not None and not (x.dtype == np.bool_ and x.shape[1] == first.elements):
         try:
             table = e.fit(x[: len(x) - n_test]) if e.fitted else None
             x = e.encode(x, table).reshape(len(x), -1)
         except ValueError as problem:
             raise _unfit(model, str(problem)) from problem
-    rows = _rows(model, x, y)
+    rows = _rows(model, x, y, first)
     if rows.size + y.size > target.flash:
         raise error(
             "B0715",
@@ -93,9 +96,8 @@ def _unfit(model: Model, why: str) -> BnncError:
     )
 
 
-def _rows(model: Model, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _rows(model: Model, x: np.ndarray, y: np.ndarray, first: TensorType) -> np.ndarray:
     """Samples as bytes, a row each.  Raises BnncError where they, or their labels, are not the network's."""
-    first = model.layers[0].output
     wanted = {"u8": "uint8", "bit": "bool"}.get(first.kind, "float32")
     if x.shape[1] != first.elements or x.dtype.name != wanted:
         raise _unfit(model, f"samples of {x.shape[1]} values ({x.dtype}), the network takes {first}")

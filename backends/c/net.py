@@ -91,12 +91,12 @@ def counters(placed: Placed) -> list[tuple[str, str, int, int, bool]]:
 def scores(placed: Placed) -> list[tuple[str, int]]:
     """How many scores a sample has, where they lie, and whether a softmax makes probabilities of them; nothing where
     an evaluation gives none back."""
-    ps = placed.evaluate
+    ps, side = placed.packed.sides[-1]
     found = next(((role, v) for role, v in ps.program.results if role in ("logits", "scores")), None)
     if found is None:
         return []
     role, name = found
-    at = placed.plan.buffer[ps.place(Ref(name), Side.EVALUATION)].offset
+    at = placed.plan.buffer[ps.place(Ref(name), side)].offset
     shape = ps.program.value[name].shape
     return [("SCORES", shape[1]), ("SCORES_AT", at), ("LOGITS", int(role == "logits"))]
 
@@ -169,8 +169,9 @@ def _given(model: Model) -> str:
 def _step(ps: PackedSchedule, side: Side, kind: str, idents: Mapping[Ref, str]) -> Group:
     """Where a step's batch and its results lie."""
     results = dict(ps.program.results)
-    found = (("x", "x"), ("labels", "labels"), ("loss", results["loss"]), ("pred", results["pred"]))
-    at = {k: Ref(n, side=side) for k, n in found}
+    roles = [k for k in ("loss", "pred") if k in results]
+    found = {"x": "x", "labels": "labels"} | {k: results[k] for k in roles}
+    at = {k: Ref(n, side=side) for k, n in found.items()}
     return {f"{kind}_{k}": f"AT_{idents[n]}" for k, n in at.items() if n in idents}
 
 

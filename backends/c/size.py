@@ -7,8 +7,10 @@ program that is larger all the same is compiled again with its true size in the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from bnnc.inputs.encode import Encoding
+from bnnc.ir import program
 from bnnc.ir.dtype import Axis, ceil_div, round_up
 from bnnc.ir.ref import Ref
 from bnnc.plan.contract import COUNTER, FIT_MIN, INFLATE
@@ -24,12 +26,14 @@ from .fits import Compiler, Fit, fits
 from .stack import PAGE, arrays
 from .targets import Target
 
-THRESHOLDS = Ref("input.thresholds")
+THRESHOLDS = Ref(program.THRESHOLDS)
 ROW = 40  # a buffer's record: a bnnc_state, or less
 COST = 32  # a training kernel's counts
 TIMES = 26  # of it, while `bench` runs: variables
 NAME = 5  # what a name takes beside its letters: its end, and alignment
 ENCODE, FITTED = 1536, 5 * 1024  # the encoder's code
+PREDICT_TEXT, PREDICT_DATA = 20 * 1024, 46 * 1024  # of a program that only predicts: its runtime
+PREDICT_BARE_TEXT, PREDICT_BARE_DATA = 4 * 1024, 4
 HEADERS = 512  # of the ELF file, which lie before the code
 FEW = 16  # columns of a vector register's lanes
 
@@ -113,6 +117,9 @@ def scratch_bytes(placed: Placed, e: Encoding | None) -> int:
 
 def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
     """The runtime's variables.  Without an operating system from the arena's end on, exactly."""
+    if placed.packed.predicts:
+        raw = 4 * (e.steps * e.channels if e else prod(placed.program.value["x"].shape))  # a sample, at most
+        return -placed.plan.arena_bytes % 8 + PREDICT_BARE_DATA if target.bare else PREDICT_DATA + raw
     if target.bare:
         return -placed.plan.arena_bytes % 8 + target.data_fixed + COUNTER * len(placed.program.counters)
     return target.data_fixed + TIMES * len(placed.train.kernels) + scratch_bytes(placed, e)
@@ -121,9 +128,12 @@ def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
 def needs(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> Needs:
     """What the program needs beside the arena, at most; without samples in flash.  The build checks it."""
     made, known = unnamed(placed), fits(target, compiler)
+    apart = compiler is not None and compiler.apart and not placed.packed.predicts
     return Needs(
-        _code(target, placed, made, e, known, compiler is not None and compiler.apart),
-        max(round_up(sum(_text(target, placed, made, None, f)), 4) for f in known) if target.bare else 0,
+        _code(target, placed, made, e, known, apart),
+        max(round_up(sum(_text(target, placed, made, e if placed.packed.predicts else None, f)), 4) for f in known)
+        if target.bare
+        else 0,
         *stacks(target, made, max(f.stack for f in known)),
     )
 
@@ -160,6 +170,10 @@ def deepest_arrays(target: Target, made: Sequence[Call]) -> int:
 
 def beside(target: Target, placed: Placed, made: Sequence[Call], e: Encoding | None, fit: Fit) -> int:
     """What is there of code and constants beside kernels and inner loops for `bench`."""
+    if placed.packed.predicts:
+        tables = sum({s.ref: s.nbytes for ps in placed.packed for s in ps.constants}.values()) + 64 * len(made)
+        tables += 0 if e is None else e.table[0] * e.table[1] * 4 * e.fitted + 8 * len(e.onehot)
+        return (PREDICT_BARE_TEXT if target.bare else PREDICT_TEXT) + tables
     tables = sum(ROW + NAME + len(b.name) for b in placed.plan.buffers)
     tables += 8 * (len(target.levels) + 1) * len(made)  # functions, and where their operands are listed
     shared = [x for users in distinct(made).values() if len(users) > 1 for x in users]
@@ -184,6 +198,6 @@ def _text(
     they lie apart.
     """
     kernels = bodies_bytes(made, target, fit, apart)
-    rates = 0 if target.bare else fit.rates * (1 if apart else len(target.levels))
+    rates = 0 if target.bare or placed.packed.predicts else fit.rates * (1 if apart else len(target.levels))
     headers = 0 if target.bare else HEADERS
     return headers + beside(target, placed, made, e, fit), int(fit.margin * (kernels + rates))

@@ -158,6 +158,20 @@ class Store:
             )
         return self._parted(payload) if kind == "valid" else None
 
+    def one(self, path: Path) -> tuple[Cursor, bytes] | None:
+        """The checkpoint in a file, or None where there is none.  Raises BnncError B0807 for one that is damaged, or
+        another network's."""
+        kind, _, payload = self._look(path)
+        if kind in ("damaged", "torn", "foreign"):
+            told = "another network, rule or batch size than this" if kind == "foreign" else ""
+            raise error(
+                "B0807",
+                f"{path} {f'belongs to {told}' if told else 'is damaged'}",
+                exit_code=6,
+                help="the spec, and `--batch`, that it was trained with" if told else "put a copy back",
+            )
+        return self._parted(payload) if kind == "valid" else None
+
     def _parted(self, payload: bytes) -> tuple[Cursor, bytes]:
         return Cursor.unpack(payload[: self.cursor_bytes]), payload[self.cursor_bytes :]
 

@@ -2,6 +2,7 @@
 
 from .network import Network, PathLike, load, parse, read_text
 from .plan import Plan
+from .predictor import Predictor
 from .program import Epoch, Evaluation, History, Program
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Network",
     "PathLike",
     "Plan",
+    "Predictor",
     "Program",
     "load",
     "parse",

@@ -29,7 +29,9 @@ from ..diag import error
 from ..model import Model
 from .notebook import table
 from .plan import Plan
+from .predictor import Predictor
 from .program import Program
+from .weights import Weights, read_weights
 
 PathLike = str | os.PathLike[str]
 
@@ -176,6 +178,39 @@ class Network:
                 shutil.copy2(binary, stored / "program.part")
                 (stored / "program.part").replace(stored / "program")
         return Program(Plan.of(planned, found), source.text, binary, folder)
+
+    def planned_predictor(self, weights: Weights, target: str = "host", batch: int | None = None) -> driver.Planned:
+        """What :meth:`predictor` compiles, planned."""
+        k = self._knobs()
+        trains = driver.plan_text(self.options(batch=batch), k)
+        options = replace(self.options(target, batch), weights=read_weights(weights, trains))
+        return driver.plan_text(options, k)
+
+    def predictor(
+        self, weights: Weights, target: str = "host", out: PathLike | None = None, batch: int | None = None
+    ) -> Predictor:
+        """Compile a program that predicts with these weights, and nothing else: they are constants in it, batch norm is
+        thresholds where that keeps every bit, and its plan is its own.
+
+        Parameters
+        ----------
+        weights
+            :attr:`Program.weights`; or the path of a run's folder, a checkpoint or a ``.safetensors`` file.
+        target, out
+            As in :meth:`compile`; targets in C only.
+        batch
+            Of the program that wrote the checkpoint, where it was not the spec's.
+
+        Raises
+        ------
+        BnncError
+            B0806, B0807 for weights of another network, or a checkpoint that is damaged; B0718 for a GPU target.
+        """
+        planned = self.planned_predictor(weights, target, batch)
+        folder = tempfile.TemporaryDirectory(prefix="bnnc-")
+        binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.name
+        planned, source = driver.build_planned(planned, binary, self._knobs())
+        return Predictor(Plan.of(planned, ()), source.text, binary, folder)
 
 
 def _size(ram: str | int | None) -> int | None:

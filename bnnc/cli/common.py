@@ -123,6 +123,16 @@ def network(file: str, rule: str | None = None, batch: int | None = None) -> api
     return net
 
 
+def predicting(mode: str, weights: str | None, **others: Any) -> str | None:
+    """The weights of a program that only predicts; None of one that trains.  Raises UsageError for one of both, and
+    ``others``, which mean nothing to it."""
+    if (mode == "infer") != (weights is not None):
+        raise click.UsageError("--mode infer and --weights belong together")
+    if wrong := [name for name, value in others.items() if value and weights is not None]:
+        raise click.UsageError(f"--{wrong[0]} means nothing with --mode infer")
+    return weights
+
+
 def options(*names: str) -> Callable[[Any], Any]:
     """The options that several commands share."""
     known = {
@@ -131,6 +141,12 @@ def options(*names: str) -> Callable[[Any], Any]:
         "batch": click.option("--batch", type=click.IntRange(1, 65536), metavar="N", help="instead of the spec's"),
         "threads": click.option("--threads", type=click.IntRange(1, 64), metavar="N", help="most that can be used"),
         "rule": click.option("--rule", metavar="RULE", help='instead of the spec\'s rule, e.g. "edge(state = f32)"'),
+        "mode": click.option(
+            "--mode", type=click.Choice(["train", "infer"]), default="train", help="infer: it only predicts"
+        ),
+        "weights": click.option(
+            "--weights", metavar="CKPT", help="of --mode infer: a run's folder, .bnnck, .safetensors"
+        ),
         "json": click.option("--json", "as_json", is_flag=True, help="JSON on standard output"),
     }
 

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,12 +19,12 @@ from ..backends import select
 from ..data.readers import IMAGES
 from ..report.run import LOG, write_record
 from . import show
-from .common import following, network, note, options, program, shell
+from .common import following, network, note, options, predicting, program, shell
 
 
 @click.command()
 @click.argument("file")
-@options("target", "ram", "batch", "threads", "rule", "json")
+@options("target", "ram", "batch", "threads", "rule", "mode", "weights", "json")
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
 @click.option("--source", metavar="DIR", help="write the C there too")
 @click.option("--scores", is_flag=True, help="its `predict --proba` says how sure it is")
@@ -35,6 +36,8 @@ def compile(
     batch: int | None,
     threads: int | None,
     rule: str | None,  # noqa: A001
+    mode: str,
+    weights: str | None,
     as_json: bool,
     output: str | None,
     source: str | None,
@@ -47,6 +50,10 @@ def compile(
     """
     net = network(file, rule, batch)
     name = net.model.name
+    if (given := predicting(mode, weights, ram=ram, threads=threads)) is not None:
+        made = _Predictor(net, target, given, batch, output, source, emit_only)
+        made.say(as_json)
+        return
     if emit_only:
         wanted = replace(net.options(target, batch, threads, ram), scores=scores)
         _emit(net, wanted, ram, source or f"{name}-c", as_json)
@@ -56,10 +63,7 @@ def compile(
     driver.free(Path(out))
     prog = net.compile(target, out, threads, batch, ram, scores=scores)
     if source:
-        for path, text in prog.source.items():
-            at = Path(source) / path
-            at.parent.mkdir(parents=True, exist_ok=True)
-            at.write_text(text, encoding="utf-8")
+        _write(prog.source, source)
     if as_json:
         click.echo(json.dumps({"executable": out, "source": source, **prog.plan.planned.report.summary()}, indent=1))
     if taken := budget.taken(prog.plan.choices, prog.plan.planned):
@@ -72,6 +76,53 @@ def compile(
         following(f"{qemu(out)}   or   --emit-only, for a firmware of your own")
         return
     following(f"{program(out)} train{_data_flag(file)}   or   {program(out)} --help")
+
+
+def _write(files: Mapping[str, str], folder: str) -> None:
+    for path, text in files.items():
+        at = Path(folder) / path
+        at.parent.mkdir(parents=True, exist_ok=True)
+        at.write_text(text, encoding="utf-8")
+
+
+class _Predictor:
+    """A program that only predicts, compiled or, with ``emit_only``, written as C."""
+
+    def __init__(
+        self,
+        net: Network,
+        target: str,
+        weights: str,
+        batch: int | None,
+        output: str | None,
+        source: str | None,
+        emit_only: bool,
+    ) -> None:
+        self.name, at = net.model.name, select.find_target(target)
+        self.source = source or (f"{self.name}-c" if emit_only else None)
+        self.out = None if emit_only else output or select.backend_of(at).program(self.name, at)
+        if self.out is None:
+            planned = net.planned_predictor(weights, target, batch)
+            files = driver.emit_source(planned).text
+        else:
+            driver.free(Path(self.out))
+            made = net.predictor(weights, target, self.out, batch)
+            planned, files = made.plan.planned, made.source
+        self.report = planned.report
+        if self.source:
+            _write(files, self.source)
+
+    def say(self, as_json: bool) -> None:
+        """What was made, and what to do with it."""
+        r, out, source = self.report, self.out, self.source
+        if as_json:
+            click.echo(json.dumps({"executable": out, "source": source, **r.summary()}, indent=1))
+        arena = budget.spaced(r.arena)
+        note(f"{out or source}: {self.name} predicts, needs {show.kib(r.total)}, of it the arena {arena} B")
+        if out is None:
+            following(f"call what {source}/{self.name}.h declares; {self.name}.c is compiled with -DBNNC_LIBRARY")
+        else:
+            following(qemu(out) if r.flash else f"{program(out)} predict --test FILE   or   {program(out)} --help")
 
 
 def _emit(net: Network, options: driver.Options, ram: str | None, folder: str, as_json: bool) -> None:

@@ -20,9 +20,10 @@ from ..front import describe, fmt
 from ..front.parse import parse
 from ..papers.gates import Gates
 from ..papers.published import Published
+from ..plan.report import Report, table_lines
 from ..report import page
 from . import show
-from .common import following, network, note, options, shell
+from .common import following, network, note, options, predicting, shell
 
 
 @click.command()
@@ -101,7 +102,7 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_jso
 
 @click.command()
 @click.argument("file")
-@options("target", "ram", "batch", "threads", "rule", "json")
+@options("target", "ram", "batch", "threads", "rule", "mode", "weights", "json")
 @click.option("--csv", is_flag=True, help="the buffers as CSV: id, first and last time, bytes, offset")
 @click.option("--literature", is_flag=True, help="the published accounting of this network beside what bnnc allocates")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="training samples, if the data cannot be read")
@@ -120,6 +121,8 @@ def plan(
     batch: int | None,
     threads: int | None,
     rule: str | None,
+    mode: str,
+    weights: str | None,
     as_json: bool,
     csv: bool,
     literature: bool,
@@ -134,6 +137,11 @@ def plan(
     Example: bnnc plan net.bnn --ram 2MiB --batch 50
     """
     net = network(file, rule, batch)
+    others = {"ram": ram, "threads": threads, "csv": csv, "literature": literature, "time": time, "html": html}
+    if (given := predicting(mode, weights, **others)) is not None:
+        _predicts(net.planned_predictor(given, target, batch).report, as_json)
+        following(shell("bnnc", "compile", file, "--mode", mode, "--weights", given))
+        return
     p = net.plan(target, batch, threads, ram)
     published = _published(p, samples, Path(data or Path(file).parent)) if literature else None
     other = None if csv or literature else _standard(net, p, target, batch, threads)
@@ -146,14 +154,7 @@ def plan(
     elif csv:
         click.echo(str(p.planned.placed), nl=False)
     elif literature:
-        if published is None:
-            raise error(
-                "B0603",
-                "the published accountings cover networks of dense layers and convolutions trained with "
-                "adam, sgd or bop, with real layers or residuals adam only",
-                help="leave out `--literature`",
-            )
-        show.literature(p, published)
+        _literature(p, published)
     else:
         show.plan(p, other, counts, everything)
         if predicted is not None:
@@ -174,6 +175,22 @@ def _given() -> list[str]:
     words = list(click.get_current_context().find_root().meta["bnnc.args"])
     words = words[words.index("plan") + 1 :]
     return [w for i, w in enumerate(words) if not w.startswith("--html") and words[i - 1 : i] != ["--html"]]
+
+
+def _predicts(r: Report, as_json: bool) -> None:
+    """What a program needs that only predicts."""
+    click.echo(json.dumps(r.to_json(), indent=1, sort_keys=True) if as_json else "\n".join(table_lines(r)))
+
+
+def _literature(p: api.Plan, published: Published | None) -> None:
+    if published is None:
+        raise error(
+            "B0603",
+            "the published accountings cover networks of dense layers and convolutions trained with "
+            "adam, sgd or bop, with real layers or residuals adam only",
+            help="leave out `--literature`",
+        )
+    show.literature(p, published)
 
 
 def _timed(predicted: Prediction | None) -> dict[str, Any]:

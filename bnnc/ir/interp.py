@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import rng
-from .dtype import FLOATS, INTEGERS, NUMPY, sign
+from .dtype import FLOATS, INTEGERS, NUMBER_BYTES, NUMPY, ONE_BIT, ceil_div, sign
 from .ops import OPS
 from .program import Constant, Program, State, Value
 
@@ -41,9 +41,14 @@ def initial(state: State, value: Value, seed: int) -> np.ndarray:
 
 
 def constant_array(value: Value, k: Constant) -> np.ndarray:
-    """A Constant's +-1 array."""
-    bits = [[(int(row, 16) >> c) & 1 for c in range(value.shape[1])] for row in k.rows]
-    return np.where(np.array(bits), 1, -1).astype(np.int8)
+    """A Constant's array; bits are +-1."""
+    cols, one_bit = value.shape[1], value.dtype in ONE_BIT
+    nbytes = ceil_div(cols, 8) if one_bit else cols * NUMBER_BYTES[value.dtype]
+    raw = np.frombuffer(b"".join(int(row, 16).to_bytes(nbytes, "little") for row in k.rows), np.uint8)
+    if not one_bit:
+        return raw.view(NUMPY[value.dtype]).reshape(value.shape)
+    bits = np.unpackbits(raw.reshape(len(k.rows), nbytes), axis=1, count=cols, bitorder="little").view(bool)
+    return bits if value.dtype == "bool" else np.where(bits, 1, -1).astype(np.int8)
 
 
 def init_states(program: Program, seed: int) -> Env:

@@ -25,6 +25,7 @@ from .ref import Side
 if TYPE_CHECKING:
     from ..model import Layer, Model
 
+THRESHOLDS = "input.thresholds"  # an encoder's: a state, or a constant, that no op reads
 EXPORTED = ("weight", "param", "stat", "encoder")  # roles of states
 Attrs = tuple[tuple[str, Any], ...]
 
@@ -82,9 +83,17 @@ class State:
         return self.role in EXPORTED
 
 
+def constant_rows(x: np.ndarray) -> tuple[str, ...]:
+    """Of a Constant, from an array of bools, or of numbers."""
+    octets = np.packbits(x, axis=1, bitorder="little") if x.dtype == np.bool_ else x.view(np.uint8).reshape(len(x), -1)
+    return tuple(row.tobytes().hex().lstrip("0") or "0" for row in octets[:, ::-1])
+
+
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A value fixed at compile time: ``rows`` are hexadecimal, most significant digit first, element c is bit c."""
+    """A value fixed at compile time: ``rows`` are hexadecimal, most significant digit first; element c is bit c, of
+    numbers the c-th of as many bytes as one takes, little-endian.  One that no op reads
+    holds an encoder's thresholds, which are read where samples are loaded."""
 
     name: str
     rows: tuple[str, ...]
@@ -152,6 +161,11 @@ class Program:
         """What is counted, and the value that holds it; those of one name are neighbours."""
         return tuple(sorted((role, v) for role, v in self.results if isinstance(role, Counter)))
 
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """What is read when the step returns: its results, and labels, with which they are compared."""
+        return (*(v for _, v in self.results), *(n for n in self.inputs if n == "labels"))
+
     @cached_property
     def producer(self) -> dict[str, Op]:
         """The op that makes a value, by the value's name; inputs, states and constants have none."""
@@ -200,14 +214,17 @@ class Both(Generic[Form]):
         return iter((self.train, self.evaluate))
 
     @property
-    def sides(self) -> tuple[tuple[Form, Side], tuple[Form, Side]]:
+    def sides(self) -> tuple[tuple[Form, Side], ...]:
         """Each with the side that names of it are on."""
         return (self.train, Side.TRAIN), (self.evaluate, Side.EVALUATION)
 
 
 @dataclass(frozen=True)
 class Module(Both[Program]):
-    """The two Programs of a network."""
+    """The two Programs of a network; of one that only predicts the step that does, and NOTHING."""
+
+
+NOTHING = Program("nothing", (), (), (), ())  # in the place of an evaluation, where the one step there is predicts
 
 
 class Builder:
@@ -277,10 +294,8 @@ class Builder:
     def constant(self, name: str, bits: Any) -> T:
         """A bit matrix (an array of +-1) that is embedded in the program; the same name again is the same constant."""
         if name not in self.values:
-            packed = np.packbits(bits > 0, axis=1, bitorder="little")[:, ::-1]
-            rows = tuple(row.tobytes().hex().lstrip("0") or "0" for row in packed)
             self.values[name] = Value(name, bits.shape, "bit")
-            self.constants.append(Constant(name, rows))
+            self.constants.append(Constant(name, constant_rows(bits > 0)))
         return T(self, self.values[name])
 
     def op(self, kind: str, *inputs: T | float, name: str = "", **attrs: Any) -> T:

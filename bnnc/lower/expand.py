@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from .. import registry
 from ..inputs.encode import of_model
-from ..ir.program import Builder, Module, Program, T
+from ..ir.program import NOTHING, THRESHOLDS, Builder, Module, Program, T
 from ..model import Model
 from .context import Context, new_program
 
@@ -51,9 +51,7 @@ def _expand_one(model: Model, training: bool, scores: bool = False) -> Program:
         if layer is model.layers[0] and pixels:
             x = cx.b.op("split", x, steps=pixels, first=0, cols=x.shape[1] // pixels, name="pixels")
     if (e := of_model(model)) and e.fitted:
-        cx.b.state(
-            "input.thresholds", e.table, "f32", "encoder", "const", math.inf
-        )  # last: it shifts no weight's stream
+        cx.b.state(THRESHOLDS, e.table, "f32", "encoder", "const", math.inf)  # last: it shifts no weight's stream
     return cx.b.finish(regions=tuple(cx.regions))
 
 
@@ -62,3 +60,10 @@ def expand(model: Model, scores: bool = False) -> Module:
     ``scores``: an evaluation gives back what the classes are compared by, too."""
     train, evaluate = _expand_one(model, True), _expand_one(model, False, scores)
     return Module(model, train, replace(evaluate, keep=None))
+
+
+def expand_one_step(model: Model) -> Module:
+    """Of a network that only predicts: an evaluation of one sample, with scores, in the place of the training step; its
+    states become constants in ``freeze``."""
+    model = replace(model, batch=1, microbatch=1)
+    return Module(model, replace(_expand_one(model, False, True), keep=None), NOTHING)

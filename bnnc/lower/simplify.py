@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..ir.ops import OPS
-from ..ir.program import Module, Program
+from ..ir.program import THRESHOLDS, Module, Program
 
 
 def _merge(p: Program) -> Program:
@@ -46,8 +46,9 @@ def _neutral(p: Program, kind: str, inputs: tuple[str, ...]) -> str | None:
     return None
 
 
-def _prune(p: Program) -> Program:
-    live = {v for _, v in p.updates} | {v for _, v in p.results}
+def prune(p: Program) -> Program:
+    """Without ops, values and constants that no result and no update needs."""
+    live = {v for _, v in p.updates} | {v for _, v in p.results} | {THRESHOLDS}
     ops = []
     for op in reversed(p.ops):
         if op.output in live:
@@ -66,4 +67,4 @@ def _prune(p: Program) -> Program:
 
 def simplify(module: Module) -> Module:
     """Both Programs simplified; every value that is left has the bits that it had."""
-    return Module(module.model, *(_prune(_merge(p)) for p in module))
+    return Module(module.model, *(prune(_merge(p)) for p in module))

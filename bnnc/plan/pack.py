@@ -60,6 +60,16 @@ class PackedSchedule(Schedule):
 class Packed(Both[PackedSchedule]):
     """Both packed Schedules of a network."""
 
+    @property
+    def sides(self) -> tuple[tuple[PackedSchedule, Side], ...]:
+        """Without the evaluation of a network that only predicts."""
+        return tuple((ps, side) for ps, side in super().sides if ps.kernels)
+
+    @property
+    def predicts(self) -> bool:
+        """Is there one step, which predicts?"""
+        return not self.evaluate.kernels
+
 
 def _by_row(k: Kernel) -> list[Ref]:
     """One-bit values of which a map reads other rows than its own: they must be packed along columns."""

@@ -89,8 +89,7 @@ def timeline(ps: PackedSchedule, side: Side) -> list[Step]:
         if loop.first == loop.last:  # what one kernel makes, it does not read
             used = [n for n in used if n not in made]
         steps[loop.last + 1] = replace(end, reads=tuple(dict.fromkeys((*end.reads, *used))))
-    results = (*(v for _, v in p.results), "labels")  # the accuracy needs both
-    steps.append(Step("done", tuple(place(Ref(n)) for n in results), (), side=side))
+    steps.append(Step("done", tuple(place(Ref(n)) for n in p.returned), (), side=side))
     return steps
 
 

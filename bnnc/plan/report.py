@@ -9,7 +9,7 @@ from typing import Any
 from .contract import COUNTER, CURSOR, PAYLOAD
 from .cost import Cost, step_cost
 from .place import Placed
-from .types import Buffer
+from .types import Buffer, Storage
 
 NOT_COUNTED = (
     "data files on disk, read through one record at a time",
@@ -94,6 +94,11 @@ class Report:
         return self.arena + self.code + self.workspace + self.stack + self.threads + self.system
 
     @property
+    def constants(self) -> tuple[Storage, ...]:
+        """What is embedded in the program: of one that only predicts its weights."""
+        return tuple({s.ref: s for ps in self.placed.packed for s in ps.constants}.values())
+
+    @property
     def padding(self) -> int:
         """Arena bytes that no element uses: alignment gaps at the peak, and vector tails."""
         return self.arena - self.placed.plan.lower_bound
@@ -128,6 +133,7 @@ class Report:
             "workers": self.workers,
             "system_bytes": self.system,
             "total_bytes": self.total,
+            **({"constant_bytes": sum(s.nbytes for s in self.constants)} if self.placed.packed.predicts else {}),
             **({"launches": self.device} if self.device else {}),
             **({"workspace_bytes": self.workspace} if self.workspace else {}),
             **({"flash_bytes": self.flash} if self.flash else {}),
@@ -177,6 +183,8 @@ def table_lines(report: Report) -> list[str]:
         rows.append(
             f"{b.name:<30} {b.storage.dtype + str(list(b.storage.shape)):<18} {b.nbytes:>9} {b.offset:>9}  {live}"
         )
+    for s in report.constants if report.placed.packed.predicts else ():
+        rows.append(f"{s.ref!s:<30} {s.dtype + str(list(s.shape)):<18} {s.nbytes:>9}  constant")
     return rows + totals(report)
 
 

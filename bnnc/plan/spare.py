@@ -107,5 +107,7 @@ def _spared(ps: PackedSchedule, limit: int = 0) -> PackedSchedule:
 def spare(p: Packed) -> Packed:
     """Both schedules; the evaluation only as far as the training step's peak asks for."""
     train = _spared(p.train)
+    if p.predicts:
+        return replace(p, train=train)
     evaluate = _spared(p.evaluate, max(live_bytes(train)[0]))
     return p if train is p.train and evaluate is p.evaluate else replace(p, train=train, evaluate=evaluate)

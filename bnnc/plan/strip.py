@@ -135,7 +135,7 @@ class Stripper(Ways):
                     if n in life:
                         first, last = min(first, life[n][0]), max(last, life[n][1])
                     life[n] = first, last
-        for n in (*(self.alias.get(v, v) for v in (Ref(v) for _, v in p.results)), Ref("labels")):
+        for n in (self.alias.get(v, v) for v in map(Ref, p.returned)):
             life[n] = (life[n][0] if n in life else end, end)
         for n in self.unweighed & life.keys():
             del life[n]
@@ -236,6 +236,9 @@ def strip(p: Packed) -> Packed:
     found = []
     for samples_first in (False, True):
         train = Stripper(p.train, samples_first).run()
+        if p.predicts:
+            found.append(replace(p, train=train))
+            continue
         limit = max(live_bytes(train)[0])
         tried = [Stripper(p.evaluate, first).run(limit) for first in (False, True)]
         evaluate = min(tried, key=lambda ps: max(limit, *live_bytes(ps)[0]))

@@ -35,7 +35,7 @@ class Ways:
     def __init__(self, ps: PackedSchedule, samples_first: bool = False) -> None:
         self.ps, self.storage, self.samples_first = ps, dict(ps.storage), samples_first
         p = ps.program
-        samples = p.value["labels"].shape[0]
+        samples = p.value["labels" if "labels" in p.value else dict(p.results)["pred"]].shape[0]
         self.row_ways = tuple(n for n in range(2, samples + 1) if samples % n == 0)  # strips of some samples
         self.alias = ps.alias
         values = (*p.inputs, *p.state_names, *(v for _, v in (*p.results, *p.updates)))

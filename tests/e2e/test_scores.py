@@ -88,5 +88,5 @@ def test_scores_are_the_interpreters(name: str, tmp_path: Path) -> None:
 def test_who_gives_no_scores_says_so() -> None:
     net = bnnc.parse(NETS["softmax"][0])
     for target in ("cuda", "triton"):
-        with pytest.raises(bnnc.BnncError, match="give no scores"):
+        with pytest.raises(bnnc.BnncError, match="make no scores"):
             net.compile(target, scores=True)

@@ -42,6 +42,18 @@ static const uint8_t BNNC_SAMPLE[1][4], BNNC_LABEL[1];
 static const float *const BNNC_THRESHOLDS;
 int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) { return (void)board, (void)result, 0; }
 """
+RAW_BYTES = """
+#define BNNC_RAW uint8_t
+#define BNNC_RAW_VALUES 4
+"""
+THRESHOLDS = """
+typedef float __attribute__((may_alias)) bnnc_value;
+static const bnnc_value *bnnc_thresholds_of(uint32_t row) { return (void)row, NULL; }
+"""
+PREDICT = """
+static void bnnc_take(const BNNC_RAW *raw) { (void)raw; }
+static int32_t net_predict(void) { return 0; }
+"""
 ARM, M4 = ["aarch64-linux-gnu-gcc"], ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-DBNNC_BARE"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vpopcntdq"]
 HOW: dict[str, tuple[list[str], str]] = {  # compiler with options, and what stands before; of the others: gcc, nothing
@@ -53,7 +65,10 @@ HOW: dict[str, tuple[list[str], str]] = {  # compiler with options, and what sta
     "bnnc_bytes.h": (["gcc", "-mavx2"], ""),
     "bnnc_cortex_m.h": (M4, NETWORK + SAMPLES),
     "bnnc_dotprod.h": ([*ARM, "-march=armv8.2-a+dotprod"], ""),
+    "bnnc_encode_row.h": (["gcc"], NETWORK + THRESHOLDS),
     "bnnc_neon.h": (ARM, ""),
+    "bnnc_predict.h": (["gcc", "-DBNNC_PREDICTS"], NETWORK + RAW_BYTES + PREDICT),
+    "bnnc_raw.h": (["gcc"], NETWORK + RAW_BYTES),
     "bnnc_sys_arm.h": ([*ARM, "-DBNNC_FREESTANDING"], ""),
     "bnnc_sys_bare.h": (["gcc", "-DBNNC_BARE"], ""),
     "bnnc_sys_raw.h": (["gcc", "-DBNNC_FREESTANDING"], ""),

@@ -51,7 +51,7 @@ def contract(s: Skeleton, x: Contract) -> KernelText:
 def popcount(s: Skeleton, x: Contract) -> KernelText:
     """Sums over bits of both operands in words, a u8 as eight planes; lanes are columns of the result."""
     (m, q, n), planes = x.dims, x.a.dtype == "u8"
-    words, block = ceil_div(q, 32), 4
+    words, block = ceil_div(q, 32), min(4, m)
     if planes:
         while block > 1 and block * 32 * words > PLANE_BYTES:
             block //= 2

@@ -23,11 +23,20 @@ enum {
     BNNC_RUNS = BNNC_TRAIN | BNNC_MEASURES,
     BNNC_COMPUTES = BNNC_RUNS | BNNC_BENCH
 };
+#ifdef BNNC_PREDICTS
+#define BNNC_VERB_LIST \
+    {"predict", BNNC_PREDICT}, { "info", BNNC_INFO }
+#else
+#define BNNC_VERB_LIST \
+    {"train", BNNC_TRAIN}, {"eval", BNNC_EVAL}, {"predict", BNNC_PREDICT}, {"info", BNNC_INFO}, {"bench", BNNC_BENCH}, \
+    { \
+        "selftest", BNNC_SELFTEST \
+    }
+#endif
 static const struct {
     const char *name;
     int bit;
-} bnnc_verbs[] = {{"train", BNNC_TRAIN}, {"eval", BNNC_EVAL},   {"predict", BNNC_PREDICT},
-                  {"info", BNNC_INFO},   {"bench", BNNC_BENCH}, {"selftest", BNNC_SELFTEST}};
+} bnnc_verbs[] = {BNNC_VERB_LIST};
 enum { BNNC_N_VERBS = sizeof bnnc_verbs / sizeof bnnc_verbs[0] };
 
 typedef struct {
@@ -37,6 +46,23 @@ typedef struct {
     void *value;
     bool *given;
 } bnnc_flag;
+#ifdef BNNC_PREDICTS
+static const bnnc_flag bnnc_flags[] = {
+    {"--test", 's', BNNC_PREDICT, &bnnc_opt.test, NULL},
+    {"--proba", 'b', BNNC_PREDICT, &bnnc_opt.proba, NULL},
+    {"--isa", 's', BNNC_PREDICT, &bnnc_opt.isa, NULL},
+    {"--json", 'b', BNNC_PREDICT | BNNC_INFO, &bnnc_opt.json, NULL},
+};
+static const char bnnc_help[] =
+    "usage: %s VERB [flags]\n"
+    "\n"
+    "  predict  the class of each sample, a line each (--json: objects)\n"
+    "  info     what this program is, and its memory (--json)\n"
+    "\n"
+    "  --test FILE  samples as they are measured: idx, idx.gz, .npy, .bnnd or CIFAR-10's .bin\n"
+    "  --proba      how sure it is, too: a probability, or score\n"
+    "  --isa LEVEL  " BNNC_CPU_NAMES " or auto; all give the same bits\n";
+#else
 static const bnnc_flag bnnc_flags[] = {
     {"--train", 's', BNNC_RUNS, &bnnc_opt.train, NULL},
     {"--test", 's', BNNC_RUNS, &bnnc_opt.test, NULL},
@@ -63,8 +89,6 @@ static const bnnc_flag bnnc_flags[] = {
     {"--json", 'b', BNNC_MEASURES | BNNC_INFO | BNNC_BENCH, &bnnc_opt.json, NULL},
     {"--kernels", 'b', BNNC_BENCH, &bnnc_opt.kernels, NULL},
 };
-enum { BNNC_N_FLAGS = sizeof bnnc_flags / sizeof bnnc_flags[0] };
-
 static const char bnnc_help[] =
     "usage: %s VERB [flags]\n"
     "\n"
@@ -102,6 +126,8 @@ static const char bnnc_help[] =
     "\n"
     "exit codes: 0 done, 2 command line, 5 data, 6 checkpoint, 7 CPU, 8 memory, 9 self-test,\n"
     "  129/130/141/143 closed terminal, Ctrl-C, closed pipe, kill; train has written a checkpoint\n";
+#endif
+enum { BNNC_N_FLAGS = sizeof bnnc_flags / sizeof bnnc_flags[0] };
 
 /* Edit distance of two short words; for suggestions only. */
 BNNC_COLD uint32_t bnnc_distance(const char *a, const char *b) {
@@ -203,7 +229,7 @@ BNNC_COLD int bnnc_parse_args(int argc, char **argv) {
         else
             bnnc_fail(BNNC_E_USAGE, "%s needs a value", f->name);
     }
-    if (!verb) bnnc_fail(BNNC_E_USAGE, "nothing to do\n  hint: %s train, or --help", NET.name);
+    if (!verb) bnnc_fail(BNNC_E_USAGE, "nothing to do\n  hint: %s %s, or --help", NET.name, bnnc_verbs[0].name);
     if (!bnnc_streq(bnnc_opt.resume, "auto") && !bnnc_streq(bnnc_opt.resume, "never"))
         bnnc_fail(BNNC_E_USAGE, "--resume: '%s' is neither auto nor never", bnnc_opt.resume);
 #ifndef BNNC_SCORES

@@ -33,6 +33,24 @@ static void bnnc_semihost_print(void *me, const char *text, uint32_t n) {
     (void)bnnc_semihost(5 /* SYS_WRITE */, arguments);
 }
 
+int main(void);
+#ifdef BNNC_PREDICTS /* the class of each sample, a line each */
+int main(void) {
+    const uint32_t console[3] = {(uint32_t)(uintptr_t)":tt", 4 /* to write */, 3};
+    uint32_t handle = bnnc_semihost(1 /* SYS_OPEN */, console);
+    const bnnc_board board = {.print = bnnc_semihost_print, .me = &handle};
+    const uint32_t *unused = bnnc_ram_start;
+    bnnc_board_now = &board;
+    for (uint32_t i = 0; i < BNNC_TEST_SAMPLES; i++) {
+        bnnc_take((const BNNC_RAW *)(const void *)BNNC_SAMPLE[i]);
+        bnnc_say(1, "%d\n", (int)net_predict());
+    }
+    while (unused < bnnc_stack_top && *unused == BNNC_PAINT) unused++;
+    bnnc_say(1, "memory: predicted %U bytes; stack: %u of %u bytes were used\n", NET.total_bytes,
+             (uint32_t)(bnnc_stack_top - unused) * 4, (uint32_t)(bnnc_stack_top - bnnc_ram_start) * 4);
+    return 0;
+}
+#else
 static int bnnc_flash_sample(void *me, uint32_t i, void *x, uint8_t *label) {
     (void)me;
     memcpy(x, BNNC_SAMPLE[i], sizeof BNNC_SAMPLE[i]);
@@ -40,7 +58,6 @@ static int bnnc_flash_sample(void *me, uint32_t i, void *x, uint8_t *label) {
     return 0;
 }
 
-int main(void);
 int main(void) {
     const uint32_t console[3] = {(uint32_t)(uintptr_t)":tt", 4 /* to write */, 3};
     uint32_t handle = bnnc_semihost(1 /* SYS_OPEN */, console);
@@ -58,6 +75,8 @@ int main(void) {
              (uint32_t)(bnnc_stack_top - unused) * 4, (uint32_t)(bnnc_stack_top - bnnc_ram_start) * 4, r.state);
     return code;
 }
+
+#endif
 
 /* The first code that runs. */
 __attribute__((used, noreturn)) void bnnc_reset(void);

@@ -7,10 +7,9 @@
  */
 #ifndef BNNC_ENCODE_H
 #define BNNC_ENCODE_H
+#include "bnnc_encode_row.h"
 #include "bnnc_format.h"
 #include "bnnc_states.h"
-
-typedef float __attribute__((may_alias)) bnnc_value;
 
 /* The sample that is being encoded, as numbers: steps x channels; the first `bnnc_missing` steps do not exist. */
 #define bnnc_values ((bnnc_value *)(void *)(bnnc_scratch + BNNC_VALUES_AT))
@@ -89,37 +88,11 @@ BNNC_FN void bnnc_next_values(const bnnc_file *a, uint32_t sample) {
                                   : "");
 }
 
-/* Which of the one-hot channels c is, or n_onehot. */
-BNNC_FN uint32_t bnnc_onehot(uint32_t c) {
-    uint32_t i = 0;
-    while (i < NET.encoding.n_onehot && NET.encoding.onehot[2 * i] != c) i++;
-    return i;
-}
+BNNC_FN const bnnc_value *bnnc_thresholds_of(uint32_t row) { return bnnc_threshold(row); }
 
 /* The bits of bnnc_values, as a row of a .bnnd file. */
 BNNC_FN void bnnc_encode_values(uint8_t *out) {
-    const bnnc_encoding *e = &NET.encoding;
-    const bnnc_value *v = bnnc_values;
-    uint32_t at = 0, numeric = 0;
-    memset(out, 0, (NET.elems + 7) / 8);
-    for (uint32_t t = 0; t < e->steps; t++) {
-        const bool here = t >= bnnc_missing;
-        const uint32_t first = at;
-        if (e->per != BNNC_COLUMN) numeric = 0;
-        for (uint32_t c = 0; c < e->channels; c++, v++) {
-            const uint32_t hot = bnnc_onehot(c), count = hot < e->n_onehot ? e->onehot[2 * hot + 1] : e->bits;
-            const uint32_t row = hot < e->n_onehot ? e->rows - e->n_onehot + hot : e->per == BNNC_GLOBAL ? 0 : numeric;
-            const bnnc_value *own = e->rows ? bnnc_threshold(row) : &e->threshold;
-            numeric += hot == e->n_onehot;
-            for (uint32_t k = 0; k < count; k++, at++) {
-                bool on = e->how == BNNC_MEDIAN || e->how == BNNC_PAD ? *v > own[k] : *v >= own[k];
-                if (hot < e->n_onehot) on = !(*v < own[k]) && !(*v > own[k]);
-                if (here && on) out[at / 8] |= (uint8_t)(1u << at % 8);
-            }
-        }
-        if (e->pad_odd && (at - first) % 2 == 0) out[at / 8] |= (uint8_t)(here << at % 8), at++;
-        if (e->lengths) out[at / 8] |= (uint8_t)(here << at % 8), at++;
-    }
+    bnnc_encode_row(bnnc_values + (uint64_t)bnnc_missing * NET.encoding.channels, bnnc_missing, out);
 }
 
 /* ---- fitting ---- */

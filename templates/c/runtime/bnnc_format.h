@@ -52,7 +52,11 @@ enum {
     BNNC_SCRATCH_NEED = (sizeof(bnnc_inflate) + 7) / 8 * 8 + BNNC_SAMPLE_BYTES,
     BNNC_BEHIND = (BNNC_KEPT_AT + BNNC_KEPT_BYTES + 63) / 64 * 64,
     BNNC_SCRATCH_AT = BNNC_KEPT_AT > sizeof bnnc_arena - BNNC_BEHIND ? 0 : BNNC_BEHIND,
+#ifdef BNNC_PREDICTS /* the arena is used between two samples */
+    BNNC_SCRATCH_THERE = 0,
+#else
     BNNC_SCRATCH_THERE = BNNC_SCRATCH_AT < BNNC_BEHIND ? BNNC_KEPT_AT : sizeof bnnc_arena - BNNC_BEHIND,
+#endif
     BNNC_VALUES_AT = (sizeof(bnnc_inflate) + 7) / 8 * 8
 };
 static _Alignas(8) uint8_t bnnc_own[BNNC_SCRATCH_THERE >= BNNC_SCRATCH_NEED ? 1 : BNNC_SCRATCH_NEED];

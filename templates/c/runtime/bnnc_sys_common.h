@@ -38,8 +38,8 @@ enum {
 /* the errno values that deserve words; the same numbers on every Linux that we run on */
 enum { BNNC_ENOENT = 2, BNNC_EINTR = 4, BNNC_EIO = 5, BNNC_EEXIST = 17 };
 
-static _Atomic int
-    bnnc_signal; /* SIGINT, SIGTERM, SIGHUP (the terminal is closed) or SIGPIPE once one has come, else 0 */
+static _Atomic int __attribute__((
+    unused)) bnnc_signal; /* SIGINT, SIGTERM, SIGHUP (the terminal is closed) or SIGPIPE once one has come, else 0 */
 
 /* Scratch of whichever function moves bytes between files, or counts; holds nothing between calls. */
 #ifdef BNNC_BARE
