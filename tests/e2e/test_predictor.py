@@ -8,14 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nets
 import numpy as np
 import pytest
 
 import bnnc
+from bnnc.ir import interp
+from bnnc.lower.expand import expand
 
 RNG = np.random.default_rng(5)
 N = 21
-HEAD = "network n {{ input {}; {} loss {}; }}\nrule {}; train {{ batch = 8; epochs = 2; }}\n"
+HEAD = "network net {{ input {}; {} loss {}; }}\nrule {}; train {{ batch = 8; epochs = 2; }}\n"
 DENSE = "dense 40; batchnorm; sign; dense 33; batchnorm; sign; dense 4; batchnorm;"
 NETS = {
     "numbers": HEAD.format("f32[9] thermometer(4)", DENSE, "", "edge"),
@@ -33,12 +36,12 @@ NETS = {
 }
 
 MINE = r"""#include <stdio.h>
-#include "n.h"
+#include "net.h"
 int main(void) {
-    static RAW raw[n_values];
+    static RAW raw[net_values];
     while (fread(raw, sizeof raw, 1, stdin) == 1) {
-        printf("%d", (int)n_predict(raw));
-        for (int i = 0; i < n_n_scores; i++) printf(" %.9g", (double)n_scores()[i]);
+        printf("%d", (int)net_predict(raw));
+        for (int i = 0; i < net_n_scores; i++) printf(" %.9g", (double)net_scores()[i]);
         puts("");
     }
 }
@@ -83,7 +86,7 @@ def assert_library(p: bnnc.Predictor, x: np.ndarray, classes: np.ndarray, scores
     raw = "uint8_t" if x.dtype == np.uint8 else "float"
     (folder / "mine.c").write_text(MINE.replace("RAW", raw))
     strict = "gcc -O1 -std=gnu11 -ffp-contract=off -fno-math-errno -Wall -Wextra -Werror -Wconversion"
-    library = [*strict.split(), "-DBNNC_LIBRARY", "n.c", "mine.c", "-o", "mine", "-lm"]
+    library = [*strict.split(), "-DBNNC_LIBRARY", "net.c", "mine.c", "-o", "mine", "-lm"]
     subprocess.run(library, cwd=folder, check=True, capture_output=True)
     done = subprocess.run(["./mine"], cwd=folder, stdin=(folder / "x.raw").open(), check=True, capture_output=True)
     rows = [line.split() for line in done.stdout.decode().splitlines()]
@@ -92,13 +95,28 @@ def assert_library(p: bnnc.Predictor, x: np.ndarray, classes: np.ndarray, scores
 
 
 @pytest.mark.slow
+def test_kernels_in_loops() -> None:
+    """With `recompute = on` kernels run for one strip after the other."""
+    net = bnnc.parse(nets.STRIPS["columns"]).with_(recompute="on")
+    p = expand(net.model, True).evaluate
+    states = interp.init_states(p, 1)
+    predictor = net.predictor({s.name: states[s.name] for s in p.states if s.exported})
+    assert predictor.plan.planned.placed.train.loops
+    shape, labels = p.value["x"].shape, p.value["labels"].shape
+    x = RNG.integers(0, 256, shape).astype(np.uint8)
+    want = interp.run(p, {"x": x, "labels": np.zeros(labels, np.uint8), **states})
+    scores = next(want[n] for role, n in p.results if role in ("logits", "scores"))
+    assert predictor.scores(x.reshape(labels[0], -1)).tobytes() == scores.tobytes()
+
+
+@pytest.mark.slow
 def test_the_command_line(tmp_path: Path) -> None:
     """Compiled from a run's folder; its plan; a file that is not the network's; bits that are bits already."""
-    (tmp_path / "n.bnn").write_text(NETS["numbers"])
-    net, x = bnnc.load(tmp_path / "n.bnn"), RNG.normal(size=(N, 9)).astype(np.float32)
+    (tmp_path / "net.bnn").write_text(NETS["numbers"])
+    net, x = bnnc.load(tmp_path / "net.bnn"), RNG.normal(size=(N, 9)).astype(np.float32)
     trainer = net.compile()
     trainer.fit(x, RNG.integers(0, 4, N))
-    run, spec = trainer._work / "run", tmp_path / "n.bnn"
+    run, spec = trainer._work / "run", tmp_path / "net.bnn"
 
     def bnnc_says(*argv: object, code: int = 0) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "bnnc", *map(str, argv)]

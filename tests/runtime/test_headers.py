@@ -52,7 +52,7 @@ static const bnnc_value *bnnc_thresholds_of(uint32_t row) { return (void)row, NU
 """
 PREDICT = """
 static void bnnc_take(const BNNC_RAW *raw) { (void)raw; }
-static int32_t net_predict(void) { return 0; }
+static int32_t bnnc_class_of_it(void) { return 0; }
 """
 ARM, M4 = ["aarch64-linux-gnu-gcc"], ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mthumb", "-DBNNC_BARE"]
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vpopcntdq"]

@@ -24,7 +24,7 @@ BNNC_COLD bool bnnc_encoded(const bnnc_file *f) {
     return done;
 }
 
-BNNC_COLD int bnnc_predict(void) {
+BNNC_COLD int bnnc_predict_file(void) {
     bnnc_text t = {(char *)bnnc_io, sizeof bnnc_io, 0, 1};
     bnnc_file f;
     uint32_t crc = 0;
@@ -50,7 +50,7 @@ BNNC_COLD int bnnc_predict(void) {
             bnnc_pad_row(to);
         else
             bnnc_take(bnnc_sample_read.raw);
-        bnnc_predicted(&t, i, (uint32_t)net_predict(), 0);
+        bnnc_predicted(&t, i, (uint32_t)bnnc_class_of_it(), 0);
         bnnc_flush(&t);
     }
     bnnc_stream_end(&f);
@@ -72,7 +72,7 @@ static int bnnc_main(int argc, char **argv, char **envp) {
     }
     if (verb != BNNC_PREDICT) return BNNC_OK;
     bnnc_cpu_choose(bnnc_opt.isa);
-    const int code = bnnc_predict();
+    const int code = bnnc_predict_file();
     if (bnnc_lost) bnnc_fail(BNNC_E_DATA, "cannot write to standard output: %s", bnnc_errname(bnnc_lost));
     return code;
 }
