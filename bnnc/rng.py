@@ -181,6 +181,18 @@ def noise(seed: int, stream: int, tick: int, rows: int, cols: int) -> NDArray[np
     return out
 
 
+# Turns of 2**-32 that a row and a column make.  Rows: the golden ratio, so that of any n rows the numbers are about
+# evenly spread.  Columns: found by search; k rows and l columns (of 256 each) make no less than 1 / (31 k l) of a turn.
+DITHER = (0x9E3779B9, 0xAE620AB1)
+
+
+def dither(key: int, rows: int, cols: int) -> NDArray[np.int32]:
+    """Whole numbers [rows, cols] in 0 .. 2**15 - 1, each uniform over the keys 0 .. 2**15 - 1."""
+    row, column = np.arange(rows, dtype=np.uint32)[:, None], np.arange(cols, dtype=np.uint32)
+    turns = row * np.uint32(DITHER[0]) + column * np.uint32(DITHER[1]) + np.uint32(key << 17 & 0xFFFFFFFF)
+    return (turns >> np.uint32(17)).astype(np.int32)
+
+
 def normal(seed: int, stream: int, n: int, std: int) -> NDArray[np.int32]:
     """Integers, about Normal(0, std**2), truncated toward zero: the sum of twelve 16-bit uniform numbers.
 

@@ -20,6 +20,7 @@ from .ir.dtype import INTEGERS, NUMPY, Axis
 from .ir.ops import OPS
 from .ir.program import Module, Program
 from .ir.ref import Ref
+from .ir.sequence import CUT
 from .plan.codec import decode, encode
 from .plan.pack import Packed, PackedSchedule
 from .plan.place import Placed
@@ -101,7 +102,7 @@ def evaluate(e: Expr, memory: Mapping[Ref, np.ndarray], accs: list[np.ndarray], 
                 "step": {"steps": node.attr, "rows": node.shape[0]},
             }.get(node.op) or dict(node.attr or ())
             x = OPS[node.op].run([memo[a] for a in node.args], attrs, node.dtype)
-            if node.op == "noise":  # of the whole matrix
+            if node.op in CUT:  # of the whole matrix
                 r, c = (
                     strip * n if axis.text == attrs.get("move") else 0 for axis, n in zip(Axis, node.shape, strict=True)
                 )

@@ -44,6 +44,7 @@ class Printer(printing.Printer):
     ctypes: ClassVar[dict[str, str]]  # of masks, integers and floats
     true: ClassVar[str]
     zero: ClassVar[str]
+    dither: ClassVar[str]
 
     def __init__(
         self,
@@ -161,6 +162,10 @@ class Printer(printing.Printer):
         (seed, tick), (row, col) = self.drawn(e), self.in_matrix(e, "net_strip")
         return f"bnnc_noise((uint32_t){seed}, {dict(e.attr)['stream']}u, (uint32_t){tick}, {bare(row)}, {col})"
 
+    def op_dither(self, e: Expr) -> str:
+        (key,), (row, col) = self.drawn(e), self.in_matrix(e, "net_strip")
+        return f"{self.dither}({key}, {bare(row)}, {col})"
+
     def drawn(self, e: Expr) -> list[str]:
         """The scalars that random numbers are a function of."""
         return [f"{self.pointers[a.attr]}[0]" if a.op == "load" else self.text[a] for a in e.args]
@@ -264,7 +269,7 @@ class Scalars(Printer):
 
     words = SCALAR
     ctypes: ClassVar[dict[str, str]] = {"m": "int", "i": "int32_t", "f": "float"}
-    true, zero = "1", "0.0f"
+    true, zero, dither = "1", "0.0f", "bnnc_dither"
 
     def num(self, e: Expr) -> str:
         t = self.text[e]
@@ -331,7 +336,7 @@ class Vectors(Printer):
 
     words = VECTOR
     ctypes: ClassVar[dict[str, str]] = {"m": "vi", "i": "vi", "f": "vf"}
-    true, zero = "vbci(-1)", "vbc(0.0f)"
+    true, zero, dither = "vbci(-1)", "vbc(0.0f)", "vdither"
 
     def ctype(self, e: Expr) -> str:
         return (Scalars if all_const(e) else Vectors).ctypes[kind(e)]

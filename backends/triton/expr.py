@@ -283,6 +283,10 @@ class Printer(printing.Printer):
             return f"num.noise_rows({given}, {start or '0'}, {col}, {bm}, {bn})"
         return f"num.noise({given}, {bare(row)}, {col})"
 
+    def op_dither(self, e: Expr) -> str:
+        row, col = self.in_matrix(e, "strip")
+        return f"num.dither({self.whole(e.args[0])}, {bare(row)}, {col})"
+
     # -- other rows ---------------------------------------------------------------------------------------------------
     def other(self, x: Expr, row: str, tall: bool = True) -> str:
         return self.load(x.attr, grouped(row), tall)

@@ -12,11 +12,13 @@ import triton.language as tl
 from triton.language.standard import _elementwise_max as MAX
 from triton.language.standard import _sum_combine as ADD
 
+from bnnc import rng
 from bnnc.ir import num
 
 LOG2E, LN2_HI, LN2_LO = (tl.constexpr(float(x)) for x in (num.LOG2E, num.LN2_HI, num.LN2_LO))
 E0, E1, E2, E3, E4, E5 = (tl.constexpr(float(x)) for x in num.EXP_POLY)
 L0, L1, L2, L3, L4, L5, L6, L7, L8 = (tl.constexpr(float(x)) for x in num.LOG_POLY)
+DITHER_ROW, DITHER_COLUMN = (tl.constexpr(x) for x in rng.DITHER)
 ROUND = tl.constexpr(float(num.ROUND))
 ROOT_HALF = tl.constexpr(float(num.F(0.707106781186547524)))
 LEAST = tl.constexpr(2.0**-126)
@@ -285,6 +287,14 @@ def noise_rows(
     shift = ((i & 3) * 8).to(tl.uint32)
     drawn = (word >> shift | tl.where(shift == 24, word << 8, word * 0)) & 0x7FFF
     return tl.reshape(drawn, (ROWS, COLS)).to(tl.int32)
+
+
+@triton.jit
+def dither(key: "Any", row: "Any", col: "Any") -> "Any":
+    """A lattice of whole numbers 0 .. 2**15 - 1 (rng.dither)."""
+    none = tl.full([], 0, tl.int32)
+    r, c = (none + row).to(tl.uint32), (none + col).to(tl.uint32)
+    return ((r * DITHER_ROW + c * DITHER_COLUMN + (key.to(tl.uint32) << 17)) >> 17).to(tl.int32)
 
 
 @triton.jit

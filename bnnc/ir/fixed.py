@@ -89,3 +89,18 @@ add_op(
     _run_noise,
     "whole numbers uniform in 0 .. 2**15 - 1, a function of (seed, stream, tick, element)",
 )
+
+
+def _infer_dither(vs: Sequence[Any], attrs: dict[str, Any]) -> tuple[Shape, str]:
+    if vs[0].shape != (1, 1) or vs[0].dtype not in INTEGERS:
+        raise InternalError(f"{vs[0]} is no key")
+    return (attrs["rows"], attrs["cols"]), "i32"
+
+
+add_op(
+    "dither",
+    "map",
+    _infer_dither,
+    lambda xs, a, d: rng.dither(int(xs[0][0, 0]), a["rows"], a["cols"]),
+    "whole numbers 0 .. 2**15 - 1, a lattice over the matrix: over all keys 0 .. 2**15 - 1, each is each of them once",
+)

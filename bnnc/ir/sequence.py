@@ -22,7 +22,8 @@ from .ops import Array, Shape, add_op
 
 # element-wise but for the row
 ROWS = ("split", "previous", "last", "repeat", "second", "join", "turn", "unwindow", "spread", "hit")
-DRAWN = ("bernoulli", "noise")  # functions of the element's place
+CUT = ("noise", "dither")  # functions of the element's place, which can be told where a strip begins
+DRAWN = ("bernoulli", *CUT)
 FROM_MEMORY = (*ROWS, "take", *DRAWN)  # map ops that read their operands elsewhere than at their own element
 
 

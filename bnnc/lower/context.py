@@ -191,10 +191,10 @@ class Context:
                 self.b.input(name, (1, 1), "i32")
         return self.b["seed"], self.b["tick"]
 
-    def noise(self, shape: tuple[int, int], stream: int) -> T:
+    def noise(self, shape: tuple[int, int], stream: int, name: str = "noise") -> T:
         """What is added to units of 2**-FRACTION [rows, cols] before they are cut off, to round them at random."""
         rows, cols = shape
-        return self.b.op("noise", *self.drawn_by(), rows=rows, cols=cols, stream=stream, name="noise")
+        return self.b.op("noise", *self.drawn_by(), rows=rows, cols=cols, stream=stream, name=name)
 
     def update_stream(self, w: T) -> int:
         """The random stream of a state's updates."""

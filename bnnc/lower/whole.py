@@ -18,6 +18,10 @@ there is.  So the largest of some thousands fit, and the few that are larger are
   make it fall.  It starts where signs that know nothing of each other would bring it.
 - Behind a norm the mean of what the channels may reach fits.
 
+What is added before a cut is no random number of each element but a lattice over the matrix, moved by a random key for
+each matrix and step: right on average over the keys, spread evenly along rows, over which a weight's gradient adds up,
+and an addition instead of ten rounds of multiplications (``rng.dither``; its signs are as often right).
+
 Only signs of weights' gradients leave, so what leans to one side, however little, is all that a sum over many rows
 shows.  So nothing is rounded twice: where a sum of bytes times 8 bits over all pixels would not fit 32 bits, dY8 has
 fewer bits from the start (``fitting``).
@@ -44,8 +48,9 @@ def _noise(cx: Context, x: T) -> T | int:
     """What is added to units of 2**-FRACTION [rows, cols] before they are cut off."""
     if cx.rule.rounding(cx) == "nearest":
         return 1 << (FRACTION - 1)
-    stream = ROUNDING[sum(op.kind == "noise" for op in cx.b.ops)]
-    return cx.noise(x.shape, stream)
+    number = sum(op.kind == "dither" for op in cx.b.ops)
+    rows, cols = x.shape
+    return cx.b.op("dither", cx.noise((1, 1), ROUNDING[number], "key"), rows=rows, cols=cols)
 
 
 def _cut(x: T, shift: T | int, name: str, most: int = MOST) -> T:

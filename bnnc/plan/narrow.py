@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from ..ir.dtype import Axis
 from ..ir.ref import Ref
+from ..ir.sequence import CUT
 from ..sched.anchor import NoStrip, Strip
 from ..sched.expr import Expr, Shape
 from ..sched.kernel import Kernel
@@ -71,7 +72,7 @@ class Narrow(Strip):
         if e.op == "load":
             self.note(e.attr, MOVE[self.axis] if moving else "")
         shape = part(e.shape, self.axis, self.parts) if moving else e.shape
-        if e.op == "noise":
+        if e.op in CUT:
             e = replace(e, attr=(*e.attr, ("move", MOVE[self.axis])))
         return replace(e, args=tuple(self.cut(a) for a in e.args), shape=shape)
 

@@ -19,7 +19,8 @@ from .pack import PackedSchedule
 
 Range = tuple[int, int]
 # of ops whose result does not follow from whole numbers
-DRAWN = {"noise": (0, (1 << FRACTION) - 1), "round": (-ROUNDABLE, ROUNDABLE), "exponent": (-126, 129)}
+UNITS = 0, (1 << FRACTION) - 1
+DRAWN = {"noise": UNITS, "dither": UNITS, "round": (-ROUNDABLE, ROUNDABLE), "exponent": (-126, 129)}
 
 
 def whole(dtype: str) -> Range:

@@ -86,7 +86,7 @@ rules.add(
                 "rounding",
                 "name",
                 "stochastic",
-                "how i8 gradients are rounded: at random, right on average, or to the nearest (faster, and"
+                "how i8 gradients are rounded: at random, right on average, or to the nearest (which"
                 " learns less from images)",
                 ("stochastic", "nearest"),
             ),

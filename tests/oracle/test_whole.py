@@ -38,10 +38,13 @@ def one(x: float, dtype: type = np.int32) -> np.ndarray:
 # -- the ops -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("x", [0, 1, -1, ONE // 3, -ONE // 7, ONE // 2, 5 * ONE - 1, -100 * ONE + 12345])
 def test_rounding_at_random_is_right_on_average(x: int) -> None:
-    """Over all noise exactly; over a million draws to a thousandth of a step."""
+    """Over all noise exactly; over a million draws, a thousand elements in each of a thousand steps, to a thousandth of
+    a step.
+    """
     every = np.arange(ONE, dtype=np.int32)[None]
     assert Fraction(int(op("shr", one(x) + every, one(FRACTION)).sum()), ONE) == Fraction(x, ONE)
-    drawn = rng.noise(3, rng.ROUNDING[5], 17, 1000, DRAWS // 1000)
+    keys = [rng.noise(3, rng.ROUNDING[5], t, 1, 1) for t in range(DRAWS // 1000)]
+    drawn = np.stack([op("dither", key, rows=40, cols=25) for key in keys])
     mean = Fraction(int(op("shr", one(x) + drawn, one(FRACTION)).sum()), drawn.size)
     assert abs(mean - Fraction(x, ONE)) <= Fraction(1, 1000)
 
@@ -65,6 +68,18 @@ def test_noise_is_uniform_and_of_its_element() -> None:
     others = [rng.noise(2, 2, 3, 100, 9), rng.noise(1, 3, 3, 100, 9), rng.noise(1, 2, 4, 100, 9)]
     assert all((x != drawn[:100, :9]).mean() > 0.99 for x in others)
     assert (rng.noise(1, 2, 3, 9, 9) != rng.noise(1, 2, 3, 9, 9).T)[~np.eye(9, dtype=bool)].mean() > 0.9
+
+
+def test_dither_is_uniform_over_its_keys_and_along_rows() -> None:
+    """A key moves all numbers round alike; of any 64 rows of a column a sixteenth of the range has its share."""
+    first, rng_ = op("dither", one(0), rows=3000, cols=300), np.random.default_rng(4)
+    assert first.min() >= 0 and first.max() < ONE
+    for key in rng_.integers(0, ONE, 9):
+        assert (op("dither", one(key), rows=3000, cols=300) == (first + key) % ONE).all()
+    for row, col in zip(rng_.integers(0, 3000 - 64, 50), rng_.integers(0, 300, 50), strict=True):
+        shares = np.bincount(first[row : row + 64, col] >> (FRACTION - 4), minlength=16)
+        assert shares.min() >= 3 and shares.max() <= 5
+    assert len(np.unique(first[0])) > 295, "columns differ"
 
 
 def test_exponents_and_powers_of_two() -> None:

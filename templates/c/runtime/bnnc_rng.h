@@ -141,4 +141,9 @@ BNNC_FN int32_t bnnc_noise(uint32_t seed, uint32_t stream, uint32_t tick, int ro
     return (int32_t)((word >> from | (word << 8 & (0u - (from == 24)))) & 0x7fffu);
 }
 
+/* A lattice over a matrix: 0 .. 2^15 - 1, each once over the keys 0 .. 2^15 - 1. */
+BNNC_FN int32_t bnnc_dither(int32_t key, int row, int col) {
+    return (int32_t)(((uint32_t)row * 0x9E3779B9u + (uint32_t)col * 0xAE620AB1u + ((uint32_t)key << 17)) >> 17);
+}
+
 #endif

@@ -21,6 +21,7 @@
 #define vlookupw BNNC_AT_LEVEL(vlookupw)
 #define vtablesw BNNC_AT_LEVEL(vtablesw)
 #define vselectw BNNC_AT_LEVEL(vselectw)
+#define vdither BNNC_AT_LEVEL(vdither)
 #define vnoise BNNC_AT_LEVEL(vnoise)
 
 /* Numbers of 16 bits in the room of one vector: the lanes of two, one behind the other.  Without vectors both lie in a word, as
@@ -207,6 +208,11 @@ VINLINE void vselectw(vw *sum, int n, const vw *t, const uint32_t *w, int stride
         vlookupw(sum, n, t, w, stride, from, terms / 4);
     else
         vpickw(sum, n, t, w, stride, from, 3 * terms / 16, end, first);
+}
+
+/* bnnc_dither (bnnc_rng.h) of columns col, col + 1, ... */
+VINLINE vi vdither(int32_t key, int row, int col) {
+    return (vi)(((vu)vcol(col) * 0xAE620AB1u + ((uint32_t)row * 0x9E3779B9u + ((uint32_t)key << 17))) >> 17);
 }
 
 /* bnnc_noise (bnnc_rng.h) of columns col, col + 1, ... and rows 16 group .. + 15, one vector a row.  A function of its own: it is
