@@ -337,6 +337,9 @@ IMAGES: dict[str, str] = {
     "bands-standard": net(
         "7, 18, 2", f"conv 40 padding = same; {BN}", f"conv 6 padding = same; {BN}; maxpool", rule="standard", batch=9
     ),
+    # of bytes: two vectors of output channels at a time
+    "bytes": net("5, 5, 3", f"conv 64; {BN}", batch=5),
+    "i8-bytes-edges": net("4, 5, 2", f"conv 96 padding = same; {BN}", rule=I8, batch=2),
     "many-images": net("5, 6, 3", f"conv 20; {BN}", f"conv 35; {BN}", batch=19),
     "many-images-stride": net(
         "7, 8, 2",

@@ -11,9 +11,11 @@ from helpers import plan, spec
 import bnnc
 from bnnc.backends.c import build
 from bnnc.backends.c.fits import CLANG, GCC, Compiler, fits
+from bnnc.backends.c.kernels.convolve import back_band
 from bnnc.backends.c.size import needs
 from bnnc.backends.c.targets import TARGETS
 from bnnc.inputs.encode import of_model
+from bnnc.ir.image import Geometry
 
 GNU, LLVM = Compiler("gcc", "gcc 12", apart=True), Compiler("clang", "clang 22")
 
@@ -38,6 +40,14 @@ def test_a_compiler_is_known_by_its_kind_version_and_options(
     found = build.foresee(TARGETS["host"], cc)
     assert (found.what if found.kind else "") == known
     assert str(found).startswith(f"for {known}" if known else "for any measured compiler, since ")
+
+
+@pytest.mark.parametrize(("side", "channels"), [(32, 128), (16, 256), (8, 512)])
+def test_a_band_of_whole_numbers_fills_its_lanes(side: int, channels: int) -> None:
+    """Of images as BinaryNet's: 32 pixels at a time, with AVX-512."""
+    padded = Geometry(side, side, 3, 3, 1, 1, 1, 1, 1)
+    band = back_band(padded, channels, 100 * side * side, channels, whole=True)
+    assert band > 0 and band * side % 32 == 0
 
 
 def test_another_machines_code_is_not_known(told: dict[str, str]) -> None:

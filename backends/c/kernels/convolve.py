@@ -3,7 +3,8 @@
 form       left x right          skeleton
 forward    bit x bit, u8 x bit   convolve           as popcount, on the bits under a window
 back       float x bit           convolve_back      as grouped, position by position
-weight     number x number       convolve_weight    as grouped for bits, else as outer; exact for a u8 and an i8
+weight     bit x float           convolve_weight    as grouped
+weight     u8 x number           convolve_weight_bytes  as outer, two vectors at a time; exact for an i8
 back, weight, of an i8 and bits  convolve_whole_*   likewise, in 16 bits: exact
 any        float x float         convolve_real*     one multiply and one add per term
 any        in groups             convolve_groups*   a lane gathers its group's values
@@ -28,11 +29,11 @@ from .real import real
 # Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
 WINDOW_SUMS = 192  # sums of a weight's gradient: channels times positions of a window
 BACK_SUMS = 256  # sums of an input's gradient; with more than half of them the tables are of 16 terms, not of 32
-BACK_BYTES = 112 * 1024  # the gradients of a band of rows of pixels, as f32
+BACK_BYTES = 112 * 1024  # the gradients of a band of rows of pixels, as f32 or i16
 BACK_PIXELS = 64  # pixels of a band, up to a row more, so that its edges are few
 
 
-def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
+def back_band(g: Geometry, channels: int, rows: int, cols: int, whole: bool) -> int:
     """How many rows of pixels an input gradient takes at a time; 0: it looks each pixel's windows up.
 
     A band of 2 rows, under windows 3 high, needs the gradients of 4 rows of windows.  They are computed once, and each
@@ -44,12 +45,20 @@ def back_band(g: Geometry, channels: int, rows: int, cols: int) -> int:
     Each of ``channels`` has (band + ky - 1) lines of ``width`` numbers and a margin for shifts to the side.  No band
     is taken where a shift does not do (a stride, results larger than the image), where fewer than half of the pixels
     have a window, and where the band would take more than BACK_BYTES or a 16th of the result (f32[rows, cols]).
+    Whole numbers are half as large and lanes twice as many: there the least band is taken that is nearly the best of
+    those with room, by how many lanes are computed for a pixel, a row that two bands need counting a tenth of one.
     """
     if g.stride != 1 or g.out_height > g.height or g.out_width > g.width or 2 * g.out_pixels < g.pixels:
         return 0
     margin = g.kx - 1 + g.left + LANES
-    room = min(BACK_BYTES, 4 * rows * cols // 16) // (4 * channels) - margin  # numbers of a channel
-    band = min(room // g.width - (g.ky - 1), ceil_div(BACK_PIXELS, g.width), rows // g.width)
+    room = min(BACK_BYTES, 4 * rows * cols // 16) // ((2 if whole else 4) * channels) - margin  # of a channel
+    band = most = min(room // g.width - (g.ky - 1), rows // g.width)
+    if not whole:
+        band = min(most, ceil_div(BACK_PIXELS, g.width))
+    elif most > 0:
+        tile = 2 * LANES
+        cost = {b: (ceil_div(b * g.width, tile) * tile / g.width + (g.ky - 1) / 10) / b for b in range(1, most + 1)}
+        band = next(b for b, x in cost.items() if x <= 1.03 * min(cost.values()))
     return band if band * g.width >= LANES else 0
 
 
@@ -107,7 +116,7 @@ def _back(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
     load, whole = pr.print([x.a]), x.result.dtype in INTEGERS
     rows, cols = s.k.domain
     block = min(BACK_SUMS, ceil_div(cols, LANES) * LANES)
-    band, images = back_band(g, q, rows, cols), rows // g.pixels
+    band, images = back_band(g, q, rows, cols, whole), rows // g.pixels
     tile = 2 * LANES if whole else LANES
     more = {
         "q": q,
@@ -165,7 +174,11 @@ def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         **s.operand("a", a),
         "beyond": str(255 * x.fill) if whole else literal(255.0 * x.fill),
     }
-    if not whole or a.dtype != "bit":
+    if a.dtype != "bit":
+        cols = s.k.domain[1]
+        vectors = 2 if cols >= 4 * LANES and cols % (2 * LANES) == 0 else 1
+        return KernelText("convolve_weight_bytes", context | more | {"vectors": vectors})
+    if not whole:
         return KernelText("convolve_weight", context | more)
     exact = {
         "some": some_lanes(s.k.domain[1], "c", 2 * LANES),
