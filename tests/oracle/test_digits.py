@@ -43,6 +43,11 @@ CASES = [  # rule, optimiser, batch, mean of the reference
         50,
         98.70,
     ),  # the reference's tau, 1e-2, is in units of 1, here of 1/sqrt(fan-in)
+    # gradients and state in whole numbers: as edge
+    ("edge(gradient = i8)", "adam(lr = 3e-3)", 100, 98.98),
+    ("edge(gradient = i8)", "sgd(lr = 0.1)", 100, 99.07),
+    ("edge(gradient = i8, rounding = nearest)", "adam(lr = 3e-3)", 100, 98.98),
+    ("edge(gradient = i8, state = i8)", "adam(lr = 3e-3, v = elide)", 100, 98.98),
     # without a backward pass: l2 norms and clipped weights; then the storage of edge, with cancellation
     ("dfa", "adam(lr = 1e-2)", 100, 97.31),
     ("drtp", "adam(lr = 1e-2)", 100, 96.57),
