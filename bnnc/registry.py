@@ -100,7 +100,7 @@ class LayerDef:
     role: str = "layer"
     input_kinds: tuple[str, ...] = ("bit", "real", "f32", "u8")  # kinds of TensorType that it takes
     flat_input: bool = False  # takes samples of one axis: check suggests `flatten;`
-    images: bool = False  # takes [height, width, channels], one row a pixel
+    images: bool = False  # takes [height, width, channels] or [steps, channels], one row a pixel or a step
     sequences: bool = False  # reads [steps, features] step by step; what it gives is made at the last step
 
     # -- what others count on

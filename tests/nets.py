@@ -369,6 +369,27 @@ IMAGES: dict[str, str] = {
     "residual": net(
         "5, 5, 3", "conv 20; batchnorm", "residual { sign; conv 20 padding = same; batchnorm; } sign", rule="standard"
     ),
+    # windows that are no squares, and sequences
+    "narrow": net(
+        "7, 9, 2",
+        f"conv 20 1 width = 3 padding = same; {BN}",
+        f"conv 9 3 width = 1 stride = 2; {BN}",
+        f"conv 6 2 width = 4 padding = same; {BN}",
+        rule="standard",
+    ),
+    "line": net(
+        "13, 3",
+        f"conv1d 20 5 padding = same; maxpool1d; {BN}",
+        "conv1d 9 4 stride = 2 pad = 1; batchnorm; globalavgpool1d; sign",
+        kind="bit",
+        batch=5,
+    ),
+    "line-i8": net(
+        "12, 3",
+        f"conv1d 20 5 pad = 2 fill = plus; {BN}; maxpool1d 3 stride = 2",
+        "conv1d 9; batchnorm; avgpool1d; sign",
+        rule=I8,
+    ),
     # gradients in whole numbers
     "i8": net("6, 6, 3", f"conv 20 padding = same; {BN}", f"conv 33; {BN}; maxpool", f"conv 9 2; {BN}", rule=I8),
     "i8-bands": net(
@@ -596,6 +617,8 @@ SMALL_BLOCKS = f"""residual {{{{ sign {{0}}; conv 5 padding = same {{1}}; batchn
   """
 # As IMAGES and REAL for Triton's interpreter: each loop of a kernel is run, few of them are long.
 TRITON_IMAGES: dict[str, str] = {
+    "line": net("9, 3", f"conv1d 6 3 padding = same; maxpool1d; {BN}", f"conv1d 5 2 weights = real; {BN}", batch=2),
+    "narrow": net("4, 3, 2", f"conv 6 3 width = 1; {BN}", f"conv 5 1 width = 2; {BN}", batch=2),
     "mixing": net(
         "4, 4, 2",
         "conv 5 kernel = 2 stride = 2 weights = real; tokens",

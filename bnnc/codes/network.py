@@ -112,8 +112,9 @@ CODES = (
     ),
     Code(
         "B0313",
-        "a layer of images without an image",
-        "The layer works on images: its input has the three axes [height, width, channels].",
+        "a layer of images without an image, or of sequences without one",
+        "The layer works on images: its input has the three axes [height, width, channels].  One whose name ends in"
+        " `1d` works on sequences, with the two axes [steps, channels].",
         net("input u8[9];", "conv 4;", "batchnorm;", "sign;", "flatten;", *END),
         net("input u8[3, 3, 1];", "conv 4;", "batchnorm;", "sign;", "flatten;", *END),
     ),

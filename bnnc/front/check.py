@@ -61,7 +61,7 @@ def starved(model: Model, tables: Tables | None = None) -> Starved | None:
     layers = [(layer, rule.layers.get(layer.kind) or tables.layers[layer.kind]) for layer in rule.rewrite(model).walk()]
     images = any(d.images for _, d in layers)
     for layer, d in layers:
-        pixels = layer.input.elements // layer.input.shape[-1] if images and len(layer.input.shape) == 3 else 1
+        pixels = layer.input.elements // layer.input.shape[-1] if images else 1
         if model.part * pixels < d.least_rows:
             found.append(Starved(layer, model.part * pixels, d.least_rows, -(-d.least_rows // pixels)))
     return max(found, key=lambda s: s.samples, default=None)

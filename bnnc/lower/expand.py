@@ -30,7 +30,8 @@ def _inputs(cx: Context, model: Model, training: bool) -> tuple[T, int]:
     how many pixels its rows must be split, 0 where they are that already."""
     t = model.layers[0].output
     dtype = {"u8": "u8", "bit": "bit"}.get(t.kind, "f32")
-    pixels = t.shape[0] * t.shape[1] if any(cx.layer_def(y.kind).images for y in model.walk()) else 1
+    images = any(cx.layer_def(y.kind).images for y in model.walk())
+    pixels = t.elements // t.shape[-1] if images else 1
     whole = 1 if dtype == "bit" else pixels  # bits arrive packed sample by sample
     x = cx.b.input("x", (model.part * whole, t.elements // whole), dtype)
     cx.b.input("labels", (model.part, 1), "u8")

@@ -26,7 +26,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from ..layers.image import geometry_of
 from ..model import Model
+
+MAXIMA = ("maxpool", "maxpool1d")
 
 MIB = 1 << 20
 OPTIMIZERS = {"adam": 2, "sgd": 1, "bop": 1}  # momenta a weight
@@ -271,9 +274,17 @@ def chain_from_model(model: Model) -> Chain:
                 raise ValueError("only networks whose weight layers are flat or convolutions have a derived chain")
             stages.append(Stage(y.input.elements, y.input.elements * args["units"], args["units"]))
         elif "channels" in args:
-            weights = args["kernel"] ** 2 * y.input.shape[2] * args["channels"]
-            stages.append(Stage(y.input.elements, weights, args["channels"], 0, y.output.shape[0] * y.output.shape[1]))
-        elif y.kind == "maxpool" and stages:
+            fan_in = geometry_of(y.kind, y.input, y.args).positions * y.input.shape[-1]
+            stages.append(
+                Stage(
+                    y.input.elements,
+                    fan_in * args["channels"],
+                    args["channels"],
+                    0,
+                    y.output.elements // args["channels"],
+                )
+            )
+        elif y.kind in MAXIMA and stages:
             stages[-1] = replace(stages[-1], pool=y.input.elements)
     if not stages:
         raise ValueError("no weight layer")
@@ -294,11 +305,12 @@ def units_from_model(model: Model) -> tuple[list[Unit], int]:
         args = dict(y.args.args)
         channels = args.get("units", args.get("channels"))
         if channels is None:
-            pools += y.input.elements if y.kind == "maxpool" else 0
+            pools += y.input.elements if y.kind in MAXIMA else 0
             continue
         if args.get("groups", 1) > 1 or "weights" not in args:
             raise ValueError("groups and recurrent layers have not been counted")
-        fan_in = args["kernel"] ** 2 * y.input.shape[-1] if "kernel" in args else y.input.elements
+        windows = "kernel" in args
+        fan_in = geometry_of(y.kind, y.input, y.args).positions * y.input.shape[-1] if windows else y.input.elements
         units.append(
             Unit(y.input.elements, y.output.elements, fan_in * channels, channels, args["weights"] == "binary")
         )

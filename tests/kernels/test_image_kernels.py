@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from checks import check_net, check_steps
-from helpers import Library, plan, with_slow
+from helpers import Library, batch_of, plan, with_slow
 from nets import BN, I8, IMAGES, net
 
 from bnnc.backends.c.targets import Level
 from bnnc.diag import BnncError
 from bnnc.driver import emit_source
+from bnnc.ir import interp
 
 EVERY_LEVEL = ("same", "many-images-stride", "pool-overlap", "depthwise")
 LATER = (
@@ -30,6 +32,22 @@ LATER = (
     *("pool-all", "pool-bits", "pool-integers", "drtp", "hsic", "sigprop-tl", "wide"),
     *("batch-1", "minus", "one-pixel", "two"),
 )
+
+
+def test_a_sequence_is_an_image_one_pixel_wide() -> None:
+    """The same bits in every state after two steps, under `edge`."""
+    line = "conv1d 20 5 padding = same; batchnorm; sign; conv1d 9 4 stride = 2; batchnorm; globalavgpool1d; sign"
+    image = re.sub("(conv[^;]*)", r"\1 width = 1", line.replace("1d", ""))
+    ends = []
+    for shape, layers in (("13, 3", line), ("13, 1, 3", image)):
+        planned = plan(net(shape, layers, kind="bit", batch=5))
+        program = planned.trace.results["simplify"].train
+        states = interp.init_states(program, 3)
+        for t in range(2):
+            _, states = interp.step(program, {**states, **batch_of(planned, t)})
+        ends.append(list(states.values()))
+    assert len(ends[0]) == len(ends[1]) > 6
+    assert all(np.array_equal(a, b) for a, b in zip(*ends, strict=True))
 
 
 @pytest.mark.parametrize("name", with_slow(IMAGES, LATER))
