@@ -143,7 +143,7 @@ CODES = (
     Code(
         "B0806",
         "weights that do not fit",
-        "The arrays of another network: a name is missing or unknown, or a shape differs.",
+        "The arrays of another network: a name is missing or unknown, or a shape differs; or values are no numbers.",
     ),
     Code(
         "B0807",

@@ -21,7 +21,8 @@ from ..ir.program import THRESHOLDS, Builder, Constant, Module, Op, Program, Val
 from .simplify import prune
 
 MONOTONE = ("add", "sub", "mul", "neg", "max", "min", "cast")  # in each operand, the others being constant
-LARGEST = 1 << 30  # whole numbers that a threshold is looked for among: their differences fit 32 bits
+# Whole numbers that a threshold is looked for among: no sum is larger (ir/bounds.py), and differences fit 32 bits.
+LARGEST = 1 << 30
 Arrays = dict[str, np.ndarray]
 
 
@@ -44,6 +45,13 @@ def taken(p: Program, weights: Mapping[str, np.ndarray]) -> Arrays:
         if x.dtype != NUMPY[v.dtype] and not (v.dtype in FLOATS and x.dtype.kind == "f"):
             raise error("B0806", f"`{s.name}` is {x.dtype}, the network's {v.dtype}", exit_code=6, help="other weights")
         out[s.name] = x.reshape(v.shape).astype(NUMPY[v.dtype])
+        if s.name != THRESHOLDS and not np.isfinite(x).all():
+            raise error(
+                "B0806",
+                f"`{s.name}` holds values that are no numbers",
+                exit_code=6,
+                help="its training went astray: train again with a smaller rate",
+            )
     if THRESHOLDS in out and not np.isfinite(out[THRESHOLDS].flat[0]):
         raise error(
             "B0806",

@@ -88,6 +88,7 @@ def test_signs_of_whole_numbers_are_thresholds() -> None:
         ({"dense1.weight": None}, "`dense1.weight` is missing"),
         ({"dense1.weight": np.zeros((8, 4), np.float32)}, r"`dense1.weight` has shape \[8, 4\]"),
         ({"dense1.weight": np.zeros((8, 3), np.int16)}, "`dense1.weight` is int16"),
+        ({"dense1.weight": np.full((8, 3), np.nan, np.float32)}, "`dense1.weight` holds values that are no numbers"),
     ],
 )
 def test_weights_of_another_network(change: dict[str, np.ndarray | None], why: str) -> None:
