@@ -90,9 +90,13 @@ def _window(plan: Plan, b: Buffer) -> tuple[int, int, int, int] | None:
     layer = next(y for y in plan.planned.model.walk() if y.name == b.layer)
     if len(layer.input.shape) != 3 or len(layer.output.shape) != 3:
         return None
-    side = dict(layer.args.args).get("kernel", 0)
-    groups = dict(layer.args.args).get("groups", 1)
-    return (side, side, layer.input.shape[2] // groups, 1) if side else None
+    given = dict(layer.args.args)
+    height, channels = given.get("kernel", 0), layer.input.shape[2] // given.get("groups", 1)
+    return (
+        (height, math.prod(b.storage.shape) // (layer.output.shape[2] * height * channels), channels, 1)
+        if height
+        else None
+    )
 
 
 def _caption(unit: int, w: np.ndarray) -> str:

@@ -25,7 +25,7 @@ from bnnc.cli import report as command
 from bnnc.cli.commands import cli
 from bnnc.data import tensors
 from bnnc.plan.life import life
-from bnnc.report import chart, run
+from bnnc.report import chart, run, weights
 
 pytestmark = pytest.mark.usefixtures("one_level")
 SIDE, NAMES = 8, ("left", "right", "<top>")
@@ -160,9 +160,9 @@ def test_epochs_and_memory_are_the_log_s(page: Page, trained: tuple[Path, Progra
     for e in epochs:
         half = 1.959963985 * (e["test_acc"] * (1 - e["test_acc"]) / 100) ** 0.5
         assert f"test, epoch {e['epoch']}: {100 * e['test_acc']:.2f} ± {100 * half:.2f} %" in page.text
-        weights = {"dense1": 15 * SIDE * (SIDE + 1), "dense2": 15 * 15}  # `pad_odd` adds an input to each line
+        sizes = {"dense1": 15 * SIDE * (SIDE + 1), "dense2": 15 * 15}  # `pad_odd` adds an input to each line
         for layer, flips in e["flips"].items():
-            assert f"{layer}, epoch {e['epoch']}: {100 * flips / weights[layer] / 20:.2f} %" in page.text
+            assert f"{layer}, epoch {e['epoch']}: {100 * flips / sizes[layer] / 20:.2f} %" in page.text
     again = dict(page.tables[""])
     assert again["state"] == end["state"] and again["seed"] == "1" and again["spec"] == records[0]["hash"]
     assert again["command"] == "bnnc run net.bnn -- --seed 1" and again["bnnc"] == records[0]["version"]
@@ -268,3 +268,12 @@ def test_ticks_hold_what_they_are_for(low: float, high: float) -> None:
     found = chart.ticks(low, high, 5)
     assert found[0] <= low and found[-1] >= high and 2 <= len(found) <= 8
     assert np.allclose(np.diff(found), found[1] - found[0])
+
+
+@pytest.mark.parametrize(("window", "shape"), [("kernel = 5", (5, 5, 2, 1)), ("kernel = 5 width = 1", (5, 1, 2, 1))])
+def test_windows_that_are_narrower_than_high(window: str, shape: tuple[int, ...]) -> None:
+    text = SPEC.replace(f"u8[{SIDE}, {SIDE}] median(pad_odd = on)", "u8[12, 12, 2]").replace("rule bep", "rule edge")
+    text = text.replace("flatten;", f"conv 8 {window} padding = same; batchnorm; sign; flatten;")
+    plan = bnnc.parse(text.replace("dense 15; sign;", "dense 15; batchnorm; sign;")).plan()
+    found = weights.first(plan)
+    assert found is not None and weights._window(plan, found[0]) == shape
