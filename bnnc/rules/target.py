@@ -16,7 +16,7 @@ from ..lower.context import Context
 from ..registry import About, Named, Param, rules
 from ..rng import FEEDBACK
 from .base import NUMERICS
-from .feedback import by_blocks, ends_of, example, has_weights, hot, small_batches, walk, within
+from .feedback import Ends, by_blocks, ends_of, example, hot, small_batches, walk, within
 from .frame import random_matrix
 from .standard import STANDARD
 
@@ -31,13 +31,12 @@ def beside(cx: Context) -> Iterator[None]:
     cx.b.phase, cx.rows, cx.aside = phase, 0, False
 
 
-def second_pass(cx: Context, program: Program) -> tuple[list[Region], dict[str, str]]:
-    """The targets through the layers, as far as blocks other than the last end: each layer's ops stand behind what its
-    twin of the first pass reads.  Their regions, and the targets' value for each that a layer reads.
+def second_pass(cx: Context, program: Program, ends: Ends) -> tuple[list[Region], dict[str, str]]:
+    """The targets through the layers, as far as one of ``ends`` is still to come: each layer's ops stand behind what
+    its twin of the first pass reads.  Their regions, and the targets' value for each that a layer reads.
     """
     regions = program.regions
     reads, place = {r.layer.name: r.inputs[0] for r in regions}, {r.layer.name: i for i, r in enumerate(regions)}
-    last = max((i for i, r in enumerate(regions) if has_weights(cx, r)), default=0)
     data, twins = cx.b[regions[1].inputs[0]], {}
     rows = cx.model.classes * (data.shape[0] // cx.samples)
     t = cx.b.constant("input.targets", random_matrix(cx.model.seed, FEEDBACK[0], rows, data.shape[1]))
@@ -45,7 +44,7 @@ def second_pass(cx: Context, program: Program) -> tuple[list[Region], dict[str, 
         cx.b.phase, cx.regions, first = "forward", [], 1
         for layer in cx.model.layers[1:-1]:
             twins[reads[layer.name]] = t.name
-            if first >= last:
+            if all(number < first or x in twins for x, (_, number) in ends.items()):
                 break
             with cx.b.behind(reads[layer.name]):
                 t = cx.forward(layer, t)
@@ -93,7 +92,7 @@ def by_targets(cx: Context, program: Program) -> None:
     """Each block's loss, from behind it."""
     ends, first = ends_of(cx, program), {r.layer.name: r for r in program.regions}
     goes_on = within(cx, program, ends)
-    regions, twins = second_pass(cx, program)
+    regions, twins = second_pass(cx, program, ends)
     dropped = [twins[x] for x in ends]
 
     def signal(region: Region, number: int) -> T:
