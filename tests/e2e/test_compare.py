@@ -49,6 +49,7 @@ def accuracies(result: bnnc.Result) -> list[tuple[str, int, list[float], str]]:
     return [(r.variant, r.seed, r.test_acc, r.state) for r in result.runs]
 
 
+@pytest.mark.slow
 def test_compare_is_interrupted_and_goes_on(home: Path, tmp_path: Path) -> None:
     """The first time it stops after one run; the second takes that run from the folder; jobs change nothing."""
     said: list[str] = []

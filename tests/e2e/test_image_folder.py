@@ -52,6 +52,7 @@ def write_images(folder: Path) -> None:
                 image.fromarray(pixels.astype(np.uint8)).save(folder / split / name / f"{i:03}.png")
 
 
+@pytest.mark.slow
 def test_the_mixer_learns_from_a_folder(tmp_path: Path) -> None:
     write_images(tmp_path / "images")
     packed = [sys.executable, "-m", "bnnc", "data", "pack", "images", "-o", "images.bnnd"]

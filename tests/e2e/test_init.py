@@ -45,6 +45,7 @@ def photos(folder: Path, n: int) -> None:
         image.fromarray(d.x[i].reshape(28, 28)[::2, ::2]).save(to / f"{i}.png")
 
 
+@pytest.mark.slow
 def test_from_a_csv_to_a_network_that_has_learned(tmp_path: Path) -> None:
     table(tmp_path / "pump.csv")
     _, said = go(tmp_path, "init", "pump", "--data", "pump.csv", "--target", "rpi", "--ram", "400KiB")

@@ -44,7 +44,7 @@ def test_the_pages_plug_in_trains(folder: Path) -> None:
     best = float(re.findall(r"test (\d+\.\d+) %", said)[-1])
     assert best > 50, "it learns"
     assert "one-bit gradients of weights" in go(folder, "--plugin", "timid.py", "describe", "timid")
-    assert "Next: bnnc --plugin timid.py run net.bnn eval" in said
+    assert "or   bnnc --plugin timid.py run net.bnn eval" in said
     assert "unknown rule `timid`" in go(folder, "check", "net.bnn", code=1)
 
 

@@ -180,7 +180,19 @@ MARKS = {
 
 LATER = ("bep-8-bits-keep", "local-5-bits")
 INTERPRETED = (  # in the fast tier, where kernel tests have their C
-    *("bep", "dfa-normal", "drtp", "drtp-i8-state", "edge-i8", "edge-i8-state", "hsic", "hsic-i8-state", "sigprop"),
+    *(
+        "bep",
+        "local",
+        "dfa",
+        "dfa-normal",
+        "drtp",
+        "drtp-i8-state",
+        "edge-i8",
+        "edge-i8-state",
+        "hsic",
+        "hsic-i8-state",
+        "sigprop",
+    ),
     "sigprop-tl",
 )
 

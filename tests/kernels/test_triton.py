@@ -34,7 +34,10 @@ from bnnc.sched.anchor import Contract
 MNIST = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
 
 
-@pytest.mark.parametrize("net", TRITON_DENSE)
+ONE_EACH = ("standard", "integer", "recurrent", "i8", "sigprop")
+
+
+@pytest.mark.parametrize("net", with_slow(TRITON_DENSE, {*TRITON_DENSE} - {*ONE_EACH, "real", "recurrent", "hsic"}))
 def test_kernels(net: str) -> None:
     lib = TritonLibrary(plan(TRITON_DENSE[net]))
     assert check_net(lib, special=False, threads=(1,)) > 10
@@ -71,9 +74,6 @@ def test_a_persistent_step_is_the_kernels_one_after_another(net: str) -> None:
     results = lib.persistent(lib.evaluate, inputs)
     assert_same(results, {role: values[v] for role, v in lib.evaluate.program.results})
     assert not lib.memory[lib.plan.arena_bytes :][: emit.BARRIER_BYTES].any()
-
-
-ONE_EACH = ("standard", "integer", "recurrent", "i8", "sigprop")
 
 
 @pytest.mark.parametrize("net", with_slow(TRITON_DENSE, {*TRITON_DENSE} - {*ONE_EACH}))

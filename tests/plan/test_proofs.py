@@ -188,7 +188,7 @@ def test_a_byte_that_is_not_written_is_found() -> None:
     assert set(missed) & set(range(alone[name].offset, alone[name].end))
 
 
-@pytest.mark.parametrize("net", PROVED)
+@pytest.mark.parametrize("net", with_slow(PROVED, LATER))
 def test_every_element_of_the_state_is_stored(net: str) -> None:
     lib = Library(plan(PROVED[net]))
     program = lib.train.program
