@@ -153,7 +153,8 @@ def conv_backward(cx: Context, region: Region, dy: T, wanted: bool) -> T | None:
     x, w = met(cx, region), cx.b[f"{name}.weight"]
     dx = None
     if wanted:
-        signs = _signs(x, w, "wb_back") if scale is None or w.dtype == "bit" else w.sign().named("wb_back")
+        bits = w.sign() if w.dtype == "bit" else w.sign().named("wb_back")
+        signs = _signs(x, w, "wb_back") if scale is None else bits
         dx = cx.b.op("convolve_back", dy, signs, name="dx", **attrs, **limits(cx, dy, scale))
         dx = cx.rule.on_grad(cx, cx.times(dx, scale))
     right, also = for_weight(cx, x, dy, scale)

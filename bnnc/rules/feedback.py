@@ -82,7 +82,7 @@ def projected(cx: Context, signal: T, layer: str, number: int, width: int, name:
     if cx.rule_args["feedback"] == "signs":
         f = cx.b.constant(called, random_matrix(cx.model.seed, FEEDBACK[number], *shape))
     else:
-        dtype = cx.rule.state_dtype(cx.rule_args)
+        dtype = cx.rule.state_dtype(cx.rule_args, "fixed")
         f = cx.b.state(called, shape, dtype, "fixed", cx.rule_args["feedback"], 1.0)
     signal = signal if f.dtype == "bit" or signal.dtype != "bit" else signal.to("f32")
     return cx.b.op("contract", signal, f, form="nn", name=name)

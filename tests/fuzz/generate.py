@@ -20,6 +20,7 @@ from typing import Any
 from bnnc import builtin, driver, registry
 from bnnc.diag import BnncError
 from bnnc.front.sections import TRAIN
+from bnnc.layers.image import LINE
 from bnnc.model import Call, Layer, Model, TensorType
 from bnnc.registry import REQUIRED, LayerDef, Param, ShapeError
 
@@ -380,7 +381,7 @@ class Drawer:
                 if d.role in ("layer", "container")
                 and d.name not in self.banned
                 and t.kind in d.input_kinds
-                and not (d.images and len(t.shape) != 3)
+                and not (d.images and len(t.shape) != axes(d))
                 and not (d.role == "container" and depth > 1)
                 and (d.forward is not None or not layers)
             ]
@@ -395,7 +396,7 @@ class Drawer:
                     at = TensorType(t.kind, (t.elements,))
                     before = [Node("flatten")]
                 found = next((x for _ in range(4) if (x := self.one(d, at, depth))), None)
-                lost = found and len(t.shape) == 3 != len(found[1].output.shape)
+                lost = found and len(t.shape) > 1 and len(t.shape) != len(found[1].output.shape)
                 if found and not (
                     lost and len(layers) < count - 1 and self.rng.random() < 0.8
                 ):  # an image stays one for a while
@@ -411,11 +412,16 @@ class Drawer:
         if d.forward is None:
             return 12.0  # only some rules have it
         if d.images or d.flat_input:
-            image = len(t.shape) == 3
-            return (6.0 if t.kind != "real" else 2.0) * (1.0 if d.images == image else 0.02)
+            least = {1: 1.0, 2: 0.3, 3: 0.02}[len(t.shape)]  # a layer that wants no axes, where there are some
+            return (6.0 if t.kind != "real" else 2.0) * (1.0 if d.images else least)
         if d.normalises:
             return 4.0 if t.kind == "real" and last is not None and not last.normalises else 0.3
         return 2.0 if t.kind == "real" else 0.4
+
+
+def axes(d: LayerDef) -> int:
+    """Of the samples that a layer on images, or on sequences, takes."""
+    return 2 if d.name.endswith(LINE) else 3
 
 
 def _draw(rng: random.Random, tables: registry.Tables, rule: str, batch: int, banned: set[str]) -> Spec:
