@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from ..ir.dtype import INTEGERS
 from ..ir.program import Program, Region, T
 from ..lower.context import Context
 from ..model import Model
@@ -92,6 +93,7 @@ def bottleneck(cx: Context, z: T) -> T:
     A = H K H, nHSIC is tr(R_K R_D), and its gradient in A c M R_D M, M = (A + c)^-1."""
     b, ridge, gamma = cx.b, cx.rule_args["ridge"] * cx.samples, cx.rule_args["gamma"]
     data = cx.joined(cx.real(cx.b["x"]), "data")
+    z = z.to("f32") if z.dtype in INTEGERS else z
     apart = math.exp(-1.0 / (cx.rule_args["sigma"] ** 2 * cx.model.classes))
     of_data, of_labels = (inverse(cx, k) for k in (gaussian(cx, data), alike(cx).where(1.0, apart)))
     wanted = (of_labels * (gamma * ridge) - of_data * ridge + identity(cx).where(1.0 - gamma, 0.0)).named("wanted")
