@@ -63,6 +63,7 @@ def test_from_a_csv_to_a_network_that_has_learned(tmp_path: Path) -> None:
             go(tmp_path / "pump", *line.split("#")[0].split()[1:])
 
 
+@pytest.mark.slow
 def test_photos_get_convolutions_and_less_memory_a_narrower_network(tmp_path: Path) -> None:
     photos(tmp_path / "clothes", 120)
     out, _ = go(tmp_path, "init", "a/b", "--data", "clothes", "--json")

@@ -38,6 +38,7 @@ def go(folder: Path, *args: str, code: int = 0, **env: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_the_pages_plug_in_trains(folder: Path) -> None:
     for command in re.findall(r"^    bnnc (--plugin .*)$", PAGE, re.M):
         said = go(folder, *command.split())

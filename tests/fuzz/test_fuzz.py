@@ -186,7 +186,13 @@ PLANTED = (
 )
 
 
-@pytest.mark.parametrize("plant", PLANTED, ids=lambda f: f.__name__)
+LONG = (pack_one_way, place_too_short)  # to find
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [pytest.param(f, marks=pytest.mark.slow if f in LONG else (), id=f.__name__) for f in PLANTED],
+)
 def test_a_planted_mistake_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -413,7 +413,8 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
     assert "needs an NVIDIA GPU and its driver" in missing.stderr and "hint:" in missing.stderr
 
 
-@pytest.mark.parametrize("net", ["integers", pytest.param("strips", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("net", ["integers", "strips"])
 def test_one_launch_a_kernel(net: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a step is not one launch: as many programs as a kernel has tiles, in the schedule's order; the same
     states.
