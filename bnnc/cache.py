@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 
@@ -14,3 +15,14 @@ def cache_folder(name: str) -> Path | None:
     except (OSError, RuntimeError):  # RuntimeError: nobody's home is known
         return None
     return path if os.access(path, os.W_OK) else None
+
+
+def shelf(name: str, key: str, most: int) -> Path | None:
+    """The folder of ``key`` on a shelf of that name, which holds ``most``: those that were not asked for longest go."""
+    folder = cache_folder(f"{name}/{key}")
+    if folder is not None:
+        os.utime(folder)
+        asked = {f: f.stat().st_mtime_ns for f in folder.parent.iterdir()}
+        for old in sorted(asked, key=asked.__getitem__)[:-most]:
+            shutil.rmtree(old, ignore_errors=True)
+    return folder

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import budget, driver, knobs
-from ..cache import cache_folder
+from ..cache import shelf
 from ..diag import error
 from ..model import Model
 from .notebook import table
@@ -34,6 +34,8 @@ from .program import Program
 from .weights import Weights, read_weights
 
 PathLike = str | os.PathLike[str]
+
+PROGRAMS = 64  # that are kept
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,8 +147,8 @@ class Network:
         out
             Where to put the executable; by default a private temporary folder that lives as long as the Program.
         cache
-            Keep executables in ``$XDG_CACHE_HOME/bnnc`` (``~/.cache/bnnc``), by the hash of their sources, and take
-            them from there.
+            Keep executables in ``$XDG_CACHE_HOME/bnnc`` (``~/.cache/bnnc``), the last 64, by the hash of their sources,
+            and take them from there.
         scores
             The program can say how sure it is: :meth:`Program.scores`, :meth:`Program.predict_proba`, and its
             ``predict --proba``.
@@ -218,7 +220,8 @@ def _size(ram: str | int | None) -> int | None:
 
 
 def _cached(source: Any, k: knobs.Knobs) -> Path | None:
-    return cache_folder(hashlib.sha256(repr((source.files, k.cc, k.cflags)).encode()).hexdigest()[:32])
+    key = hashlib.sha256(repr((source.files, k.cc, k.cflags)).encode()).hexdigest()[:32]
+    return shelf("programs", key, PROGRAMS)
 
 
 def parse(text: str, file: str = "<text>") -> Network:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from helpers import spec
 
 from bnnc import driver
 from bnnc.backends import render
-from bnnc.cache import cache_folder
+from bnnc.cache import cache_folder, shelf
 from bnnc.front import parse
 
 
@@ -47,3 +48,17 @@ def test_another_grammar_has_tables_of_its_own(tmp_path: Path, monkeypatch: pyte
     parse._lark.cache_clear()
     parse._lark()
     assert kept.read_bytes()[:64] == whole[:64]
+
+
+def test_a_shelf_keeps_what_was_asked_for_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    for n, key in enumerate("abcab"):  # c is older than the second b
+        folder = shelf("programs", key, 3)
+        assert folder is not None
+        (folder / "program").write_text(key)
+        os.utime(folder, (n, n))
+    assert shelf("programs", "d", 3) is not None
+    assert sorted(f.name for f in (tmp_path / "bnnc" / "programs").iterdir()) == ["a", "b", "d"]
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert shelf("programs", "d", 3) is None
