@@ -58,14 +58,18 @@ def _header(x: Emission, e: Encoding | None, score: str) -> dict[str, Any]:
     }
 
 
+def _whole(x: Emission) -> bool:
+    """Are the scores whole numbers?"""
+    p = x.placed.program
+    return any(p.value[v].dtype == "i32" for role, v in p.results if role != "pred")
+
+
 def _net(x: Emission, spec: str, report: Report, target: Target) -> list[str]:
-    program = x.placed.program
-    whole = any(program.value[v].dtype == "i32" for role, v in program.results if role != "pred")
     memory: Group = {
         "arena_bytes": "ARENA_BYTES",
         "total_bytes": str(report.total),
         "max_threads": "1",
-        **({"loss_is_int": "1"} if whole else {}),
+        **({"loss_is_int": "1"} if _whole(x) else {}),
     }
     groups = (
         _identity(x.model, report, target.name) | {"hash": f'"{spec}"'},
@@ -120,11 +124,10 @@ def _defines(x: Emission, e: Encoding | None, target: Target, fitted: bool) -> l
 
 def emit(model: Model, placed: Placed, report: Report, target: Target) -> Source:
     """Deterministic text: the same weights, plan and target give the same bytes."""
-    x, e, program = Emission(placed.model, placed), of_model(model), placed.program
-    whole = any(program.value[v].dtype == "i32" for role, v in program.results if role != "pred")
+    x, e = Emission(placed.model, placed), of_model(model)
     table, tables = _thresholds(x), _tables(x, target)
     flash = samples(model, target, raw=True) if target.bare else ""
-    header = _header(x, e, "int32_t" if whole else "float")
+    header = _header(x, e, "int32_t" if _whole(x) else "float")
     given = [k["lines"] for k in tables["constants"]]
     main = render(
         "c/predict.c.j2",

@@ -19,6 +19,17 @@ from ..plan.codec import decode
 Weights = Mapping[str, np.ndarray] | str | os.PathLike[str]
 
 
+def spec_hash(trains: driver.Planned) -> str:
+    """What checkpoints and logs are named by: the Model's hash, and that of what a rule draws once."""
+    return Emission(trains.model, trains.placed).hash
+
+
+def store_of(trains: driver.Planned, folder: Path) -> Store:
+    """A folder's checkpoints of a program that trains."""
+    placed = trains.placed
+    return Store(folder, spec_hash(trains), placed.plan.state_bytes, len(placed.program.counters))
+
+
 def read_weights(weights: Weights, trains: driver.Planned) -> Mapping[str, np.ndarray]:
     """The arrays themselves, or those of a ``.safetensors`` file, of a checkpoint (``.bnnck``), or of a run's folder:
     the network that was best on held-out samples, or else the last.  ``trains``: the plan of the program that trained.
@@ -34,8 +45,7 @@ def read_weights(weights: Weights, trains: driver.Planned) -> Mapping[str, np.nd
     if path.suffix == ".safetensors":
         return tensors.read(path)
     plan, program = trains.placed.plan, trains.placed.program
-    spec = Emission(trains.model, trains.placed).hash
-    store = Store(path if path.is_dir() else path.parent, spec, plan.state_bytes, len(program.counters))
+    store = store_of(trains, path if path.is_dir() else path.parent)
     found = store.load_best() or store.load() if path.is_dir() else store.one(path)
     if found is None:
         reason = f"{path}: no checkpoint there"

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..api import Network, Plan, Program
+from ..api.weights import spec_hash
 from ..backends import select
 from ..diag import BnncError, error
 from ..report import page, run
@@ -88,7 +89,7 @@ def _changed(folders: Sequence[str], log: str | None, before: Sequence[run.Run])
 def _one_network(program: Program, found: Sequence[run.Run]) -> None:
     """Raises BnncError B0910 for a log of another network than the spec's."""
     for r in found:
-        if r.start and r.start["hash"] != (own := run.spec_hash(program.plan)):
+        if r.start and r.start["hash"] != (own := spec_hash(program.plan.planned)):
             raise error(
                 "B0910",
                 f"{r.folder} is a run of {r.start['name']} ({r.start['hash']}), the spec is {own}",

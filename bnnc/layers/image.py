@@ -42,23 +42,18 @@ def image_of(name: str, t: TensorType) -> tuple[int, int, int]:
     """(height, width, channels) of a sample; of a sequence the width is 1.  Raises ShapeError B0313 for a shape that
     the layer does not take.
     """
-    if name.endswith(LINE):
-        if len(t.shape) != 2:
-            raise ShapeError(
-                "B0313",
-                f"`{name}` works on sequences, got {t}",
-                f"input here is {t}",
-                "the shape must be [steps, channels], e.g. `input f32[128, 3];`, without `flatten`",
-            )
-        return t.shape[0], 1, t.shape[1]
-    if len(t.shape) != 3:
+    line = name.endswith(LINE)
+    if len(t.shape) != (2 if line else 3):
+        shape, example = (
+            ("[steps, channels]", "f32[128, 3]") if line else ("[height, width, channels]", "u8[28, 28, 1]")
+        )
         raise ShapeError(
             "B0313",
-            f"`{name}` works on images, got {t}",
+            f"`{name}` works on {'sequences' if line else 'images'}, got {t}",
             f"input here is {t}",
-            "the shape must be [height, width, channels], e.g. `input u8[28, 28, 1];`, without `flatten`",
+            f"the shape must be {shape}, e.g. `input {example};`, without `flatten`",
         )
-    return t.shape[0], t.shape[1], t.shape[2]
+    return (t.shape[0], 1, t.shape[1]) if line else (t.shape[0], t.shape[1], t.shape[2])
 
 
 def geometry_of(name: str, t: TensorType, args: Call) -> Geometry:

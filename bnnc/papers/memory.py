@@ -27,7 +27,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ..layers.image import geometry_of
-from ..model import Model
+from ..model import Layer, Model
 
 MAXIMA = ("maxpool", "maxpool1d")
 
@@ -258,6 +258,13 @@ def chain_of(widths: Sequence[int]) -> Chain:
     return Chain(tuple(Stage(k, k * n, n) for k, n in pairs), widths[-1])
 
 
+def _fan_in(y: Layer) -> int:
+    """Weights of one output of a dense layer, or of a convolution without groups."""
+    if "kernel" not in dict(y.args.args):
+        return y.input.elements
+    return geometry_of(y.kind, y.input, y.args).positions * y.input.shape[-1]
+
+
 def chain_from_model(model: Model) -> Chain:
     """The chain of a model of dense layers and convolutions one after the other, with the pools behind them.
 
@@ -274,16 +281,9 @@ def chain_from_model(model: Model) -> Chain:
                 raise ValueError("only networks whose weight layers are flat or convolutions have a derived chain")
             stages.append(Stage(y.input.elements, y.input.elements * args["units"], args["units"]))
         elif "channels" in args:
-            fan_in = geometry_of(y.kind, y.input, y.args).positions * y.input.shape[-1]
-            stages.append(
-                Stage(
-                    y.input.elements,
-                    fan_in * args["channels"],
-                    args["channels"],
-                    0,
-                    y.output.elements // args["channels"],
-                )
-            )
+            channels = args["channels"]
+            pixels = y.output.elements // channels
+            stages.append(Stage(y.input.elements, _fan_in(y) * channels, channels, 0, pixels))
         elif y.kind in MAXIMA and stages:
             stages[-1] = replace(stages[-1], pool=y.input.elements)
     if not stages:
@@ -309,10 +309,8 @@ def units_from_model(model: Model) -> tuple[list[Unit], int]:
             continue
         if args.get("groups", 1) > 1 or "weights" not in args:
             raise ValueError("groups and recurrent layers have not been counted")
-        windows = "kernel" in args
-        fan_in = geometry_of(y.kind, y.input, y.args).positions * y.input.shape[-1] if windows else y.input.elements
         units.append(
-            Unit(y.input.elements, y.output.elements, fan_in * channels, channels, args["weights"] == "binary")
+            Unit(y.input.elements, y.output.elements, _fan_in(y) * channels, channels, args["weights"] == "binary")
         )
     if not units:
         raise ValueError("no weight layer")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -14,14 +13,16 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 
 from ..api import Network, Plan, Program
+from ..api.weights import spec_hash
 from ..backends.render import template_text
 from ..budget import spaced
+from ..source import whole
 from ..version import __version__
 from . import curves
 from .arena import by_line, picture
 from .chart import Chart, chart
 from .confusion import Confusion
-from .run import Run, spec_hash
+from .run import Run
 from .weights import Weights
 
 
@@ -86,7 +87,7 @@ def _common(net: Network, plan: Plan, title: str) -> dict[str, Any]:
 
 def of_plan(net: Network, plan: Plan, command: str) -> str:
     """The page of a plan."""
-    more = {"again": [("command", command), ("spec", spec_hash(plan)), ("bnnc", __version__)]}
+    more = {"again": [("command", command), ("spec", spec_hash(plan.planned)), ("bnnc", __version__)]}
     return _page("plan.html.j2", {**_common(net, plan, f"{net.model.name}: plan"), **more, "memory": parts(plan)})
 
 
@@ -161,7 +162,7 @@ def again(run: Run, plan: Plan, runs: Sequence[Run]) -> list[tuple[str, str]]:
     last = run.epochs[-1] if run.epochs else {}
     rows = [
         ("command", run.record.get("command", "")),
-        ("spec", spec_hash(plan)),
+        ("spec", spec_hash(plan.planned)),
         ("bnnc", start.get("version", __version__)),
         ("seed", ", ".join(str(r.start["seed"]) for r in runs if r.start)),
         ("threads, instruction set", f"{start['threads']}, {start['isa']} (any gives the same bits)" if start else ""),
@@ -184,12 +185,8 @@ def _page(template: str, given: dict[str, Any]) -> str:
 
 def write(path: Path, text: str) -> None:
     """Whole, or not at all.  Raises OSError."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def program_of(net: Network, run: Run) -> Program:

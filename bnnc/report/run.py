@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..api import Network, Plan, parse, read_text
-from ..backends.c.emission import Emission
+from ..api import Network, parse, read_text
 from ..diag import error
+from ..source import whole
 
 LOG, RECORD = "log.jsonl", "run.json"  # in a run's folder, beside its checkpoints
 DATA_FLAGS = ("--train", "--test")  # of a trainer: other data than the spec's
@@ -104,17 +104,10 @@ def network(run: Run, spec: str | None = None) -> Network:
     return net.with_(**given) if given else net
 
 
-def spec_hash(plan: Plan) -> str:
-    """What checkpoints and logs are named by: the Model's hash, and that of what a rule draws once."""
-    return Emission(plan.planned.model, plan.planned.placed).hash
-
-
 def write_record(folder: Path, net: Network, command: str, args: Sequence[str], **facts: Any) -> None:
     """Keep in a run's folder how it was started: ``command`` as a shell reads it, the trainer's ``args``, the spec's
     text, and ``facts``.  Raises OSError.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     kept = {"command": command, "spec": net.file, "text": net.text, "args": list(args), "folder": str(Path.cwd())}
-    temporary = folder / f"{RECORD}.part"
-    temporary.write_text(json.dumps({**kept, **facts}, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(folder / RECORD)
+    with whole(folder / RECORD) as part:
+        part.write_text(json.dumps({**kept, **facts}, indent=1) + "\n", encoding="utf-8")

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..api import Plan
-from ..backends.triton.checkpoint import Store
+from ..api.weights import store_of
+from ..layers.image import geometry_of
 from ..model import Model
 from ..plan.codec import decode
 from ..plan.types import Buffer
 from .picture import bits, image_shape, inline
-from .run import spec_hash
 
 MOST = 64  # units that are drawn
 
@@ -37,13 +37,12 @@ def states(plan: Plan, folder: Path) -> tuple[int, dict[str, np.ndarray]]:
 
     Raises BnncError B0807 for another network's, or a damaged one.
     """
-    placed = plan.planned.placed
-    store = Store(folder, spec_hash(plan), placed.plan.state_bytes, len(placed.program.counters))
+    store = store_of(plan.planned, folder)
     found = store.load_best() or store.load()
     if found is None:
         return 0, {}
     cursor, raw = found
-    kept = [b for b in placed.plan.buffers if b.region == "state"]
+    kept = [b for b in plan.planned.placed.plan.buffers if b.region == "state"]
     return cursor.epoch, {b.name: decode(b.storage, raw[b.offset : b.end]) for b in kept}
 
 
@@ -88,15 +87,11 @@ def _pixels(model: Model, w: np.ndarray) -> np.ndarray | None:
 def _window(plan: Plan, b: Buffer) -> tuple[int, int, int, int] | None:
     """(height, width, channels, 1) of a convolution's window, None of other layers."""
     layer = next(y for y in plan.planned.model.walk() if y.name == b.layer)
-    if len(layer.input.shape) != 3 or len(layer.output.shape) != 3:
-        return None
     given = dict(layer.args.args)
-    height, channels = given.get("kernel", 0), layer.input.shape[2] // given.get("groups", 1)
-    return (
-        (height, math.prod(b.storage.shape) // (layer.output.shape[2] * height * channels), channels, 1)
-        if height
-        else None
-    )
+    if len(layer.input.shape) != 3 or "kernel" not in given:
+        return None
+    g = geometry_of(layer.kind, layer.input, layer.args)
+    return g.ky, g.kx, layer.input.shape[2] // given.get("groups", 1), 1
 
 
 def _caption(unit: int, w: np.ndarray) -> str:
