@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +10,21 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write, which becomes ``path`` when it is complete; its folder is made."""
+    """A file beside ``path`` to write, which becomes ``path`` when it is complete, or is gone; its folder is made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    yield part
-    part.replace(path)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write(files: Iterable[tuple[str, str]], folder: Path) -> None:
+    """Texts by their paths below ``folder``, each file whole or not at all."""
+    for path, text in files:
+        with whole(folder / path) as part:
+            part.write_text(text, encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -32,6 +42,4 @@ class Source:
 
     def write(self, folder: Path) -> None:
         """Write every file below ``folder``, each one whole or not at all."""
-        for path, text in self.files:
-            with whole(folder / path) as part:
-                part.write_text(text, encoding="utf-8")
+        write(self.files, folder)

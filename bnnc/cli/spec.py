@@ -22,6 +22,7 @@ from ..papers.gates import Gates
 from ..papers.published import Published
 from ..plan.report import Report, table_lines
 from ..report import page
+from ..source import whole
 from . import show
 from .common import following, network, note, options, predicting, shell
 
@@ -89,9 +90,8 @@ def fmt_command(file: str, only_check: bool, explicit: bool, write: bool, as_jso
         note(f"{name}: in canonical form")
     elif write and file != "-":
         if new != text:
-            part = Path(file + ".part")
-            part.write_text(new, encoding="utf-8")
-            part.replace(file)
+            with whole(Path(file)) as part:
+                part.write_text(new, encoding="utf-8")
         note(f"{name}: {'written' if new != text else 'unchanged'}")
     else:
         if not as_json:

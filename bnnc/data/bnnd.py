@@ -28,16 +28,16 @@ Non-goals: augmentation, resizing; nothing here runs in a trainer.  Other format
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..source import whole
 from .readers import (
     Source,
     exactly,
@@ -149,14 +149,10 @@ def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
         stored = packer.compress(records) + packer.flush()
     names = _names_block(data.names)
     head = _packed_header(data, compress, len(stored), zlib.crc32(records), names)
-    temporary = f"{os.fspath(path)}.part"
     try:
-        with open(temporary, "wb") as f:
-            f.write(head + struct.pack("<I", zlib.crc32(head)) + stored + names)
-        os.replace(temporary, path)
+        with whole(Path(path)) as part:
+            part.write_bytes(head + struct.pack("<I", zlib.crc32(head)) + stored + names)
     except OSError as e:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise fail("B0801", path, f"cannot be written: {e.strerror}", "check the folder and the free space") from e
     return HEADER_BYTES + len(stored) + len(names)
 

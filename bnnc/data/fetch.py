@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ..cache import cache_folder
 from ..diag import BnncError, error
+from ..source import whole
 from .bnnd import Dataset
 from .packing import pack
 
@@ -121,14 +122,14 @@ def _receive(url: str, part: Path, have: int, progress: Progress) -> None:
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         have = have if answer.status == 206 else 0
-        whole = have + int(answer.headers.get("Content-Length") or 0)
+        total = have + int(answer.headers.get("Content-Length") or 0)
         with part.open("ab" if have else "wb") as f:
             while block := answer.read(BLOCK):
                 f.write(block)
                 have += len(block)
-                progress(part.name.removesuffix(".part"), have, whole)
-    if have < whole:
-        raise OSError(f"the connection ended after {have:,} of {whole:,} bytes")
+                progress(part.name.removesuffix(".part"), have, total)
+    if have < total:
+        raise OSError(f"the connection ended after {have:,} of {total:,} bytes")
 
 
 def _unreachable(url: str, reason: str) -> BnncError:
@@ -160,12 +161,17 @@ def get(name: str, output: Path, place: str | None = None, progress: Progress = 
 
 
 def _unpacked(archive: Path) -> list[Path]:
-    """CIFAR-10's records of an archive, those of the test last, each in a file beside it, with the classes' names."""
+    """CIFAR-10's records of an archive, those of the test last, each in a file beside it, with the classes' names;
+    those that are there already stay as they are."""
+    wanted = [archive.parent / name for name in (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")]
+    files = [*wanted, archive.parent / "batches.meta.txt"]
+    if all(f.exists() and f.stat().st_mtime >= archive.stat().st_mtime for f in files):
+        return wanted
     with tarfile.open(archive) as tar:
         found = {Path(m.name).name: m for m in tar if m.isfile()}
-        wanted = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-        for name in (*wanted, "batches.meta.txt"):
-            content = tar.extractfile(found[name])
+        for file in files:
+            content = tar.extractfile(found[file.name])
             assert content is not None
-            (archive.parent / name).write_bytes(content.read())
-    return [archive.parent / name for name in wanted]
+            with whole(file) as part:
+                part.write_bytes(content.read())
+    return wanted

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..diag import BnncError, error
+from ..source import whole
 
 DTYPES = {
     "F32": "<f4",
@@ -83,6 +84,5 @@ def write(path: str | os.PathLike[str], tensors: Mapping[str, np.ndarray]) -> No
         at += little.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = Path(f"{os.fspath(path)}.part")
-    part.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-    part.replace(path)
+    with whole(Path(path)) as part:
+        part.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))

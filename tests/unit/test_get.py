@@ -142,6 +142,8 @@ def test_cifar_keeps_its_names_and_its_test(place: str, tmp_path: Path, monkeypa
     d = fetch.get("cifar10", tmp_path / "c.bnnd", place)
     assert (d.n, d.n_test, d.shape, d.names[3]) == (24, 4, (32, 32, 3), "kind3")
     assert d.y.tolist() == [int(r[0]) for p in parts for r in p]
+    monkeypatch.setattr(tarfile, "open", None)  # what is unpacked stays so
+    assert fetch.get("cifar10", tmp_path / "again.bnnd", place).names == d.names
 
 
 def test_sums_of_the_authors_are_sums() -> None:

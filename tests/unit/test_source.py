@@ -58,7 +58,7 @@ def test_a_file_that_is_not_finished_does_not_take_the_place_of_another(tmp_path
     with pytest.raises(ValueError, match="broken off"), whole(tmp_path / "x") as part:
         part.write_text("new")
         raise ValueError("broken off")
-    assert (tmp_path / "x").read_text() == "old"
+    assert (tmp_path / "x").read_text() == "old" and not (tmp_path / "x.part").exists()
     with whole(tmp_path / "x") as part:
         part.write_text("new")
     assert (tmp_path / "x").read_text() == "new" and not (tmp_path / "x.part").exists()
