@@ -57,6 +57,7 @@ class Options:
     widths: Mapping[str, int] = field(default_factory=dict)
     region: int = 0  # bytes of RAM that a linker script says there are
     scores: bool = False  # a program whose `predict` can say how sure it is
+    called: str = ""  # what its files and C functions are named by, if not by the network's name
     weights: Mapping[str, Any] | None = None  # arrays by name: a program that predicts with them, and does not train
 
 
@@ -155,7 +156,7 @@ def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
 
 def _front(options: Options, k: knobs.Knobs) -> Model:
     model: Model = _run(FRONT, options.text, options, k).results["check"]
-    return model
+    return replace(model, called=options.called)
 
 
 def _run(passes: tuple[Pass, ...], ir: Any, options: Options, k: knobs.Knobs) -> Trace:

@@ -119,6 +119,7 @@ class Model:
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
+    called: str = field(default="", compare=False)  # by this its files and C functions are named, if not by its own
     plugins: tuple[str, ...] = ()  # the SHA-256 of the plug-ins that names of the spec come from
     chosen: tuple[str, ...] = field(
         default=(), compare=False
@@ -142,6 +143,11 @@ class Model:
             )
         )
         return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its files and of its C functions begin with."""
+        return self.called or self.name
 
     @property
     def patience(self) -> int:

@@ -22,7 +22,7 @@ from ..render import render, template_text
 from .bodies import distinct
 from .contract import all_ranges, contract
 from .emission import Emission
-from .firmware import BARE_BESIDE, BARE_HEADERS, BESIDE, HEADERS, apart_script, linker_script, samples
+from .firmware import BARE_HEADERS, BESIDE, HEADERS, apart_script, cmake, linker_script, samples
 from .names import literal
 from .net import buffer_rows, defines, net, numbered, state_rows
 from .size import stacks
@@ -79,7 +79,7 @@ def kernels_text(x: Emission, target: Target) -> str:
     return render(
         "c/kernels.h.j2",
         name=x.model.name,
-        file=x.model.name,
+        file=x.model.prefix,
         bodies=[(body, contract(body, users, found)) for body, users in distinct(x.calls).items()],
         only="".join(level.only for level in partial),
         partial="".join(level.name for level in partial),
@@ -92,15 +92,15 @@ def _banner(x: Emission, report: Report, target: Target) -> dict[str, Any]:
     model = x.model
     return {
         "name": model.name,
-        "file": model.name,
+        "file": model.prefix,
         "version": __version__,
         "hash": x.hash,
         "rule": model.rule.name,
         "optimizer": model.optimizer.name,
         "batch": model.batch,
         "target": target.name,
-        "how": how(model.name, target),
-        "beside": BARE_BESIDE if target.bare else BESIDE,
+        "how": how(model.prefix, target),
+        "beside": f"{model.prefix}.h says\n * what to call" if target.bare else BESIDE,
         "totals": totals(report),
         "spec": numbered(model.source),
     }
@@ -111,7 +111,7 @@ def _memory(x: Emission, report: Report, target: Target, threads: int, each: int
     system = [
         *((f"HAS_{level.name.upper()}", 1) for level in target.levels if level.only),
         ("MAX_THREADS", threads),
-        ("BARE", 1) if target.bare else ("THREAD_STACK", each),
+        *((("BARE", 1), ("NAMED(what)", f"{x.model.prefix}_##what")) if target.bare else (("THREAD_STACK", each),)),
     ]
     return {
         "bare": target.bare,
@@ -147,7 +147,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
             f"a C program has at most 2 GiB of memory, and this one needs {placed.plan.arena_bytes / 2**30:.2f} GiB",
             help="use a smaller `batch`; `bnnc plan` says how large a network of any size is",
         )
-    name, x = model.name, Emission(model, placed)
+    name, x = model.prefix, Emission(model, placed)
     flash = samples(model, target) if target.bare else ""
     each = max(stacks(target, x.calls)[1], report.threads // max(1, report.workers))
     main = render(
@@ -163,10 +163,13 @@ def emit(model: Model, placed: Placed, report: Report, target: Target, threads: 
         (f"{name}_kernels.h", kernels_text(x, target)),
         (f"{name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n"),
     ]
-    files += [(f"{name}.ld", linker_script(name, report, target))] if target.bare else []
+    if target.bare:
+        header = render("c/train.h.j2", name=model.name, file=name, version=__version__)
+        files += [(f"{name}.h", header), (f"{name}.ld", linker_script(name, report, target))]
     files += [(f"{name}.ld", apart_script(name, target))] if target.apart else []
     files += [(f"{name}_samples.h", flash)] if flash else []
-    return Source(name, f"{name}.c", (*files, *runtime([text for _, text in files], target.bare)))
+    beside = (cmake(name, target, target.bare), *runtime([text for _, text in files], target.bare))
+    return Source(name, f"{name}.c", (*files, *beside))
 
 
 def runtime(texts: list[str], bare: bool = False) -> list[tuple[str, str]]:

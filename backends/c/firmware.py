@@ -1,4 +1,4 @@
-"""What a target may have beside its C: a linker script, and without an operating system the samples in flash."""
+"""What stands beside the C: CMake's file, a linker script, and without an operating system the samples in flash."""
 
 from __future__ import annotations
 
@@ -22,8 +22,6 @@ HEADERS = ("net", "rng", "cpu", "pool", "num")
 BARE_HEADERS = ("net", "rng", "num")
 BESIDE = """runtime/ the data loader, the
  * checkpoints, the thread pool and the command line"""
-BARE_BESIDE = """runtime/bnnc_firmware.h
- * says what to call"""
 
 
 def linker_script(name: str, report: Report, target: Target) -> str:
@@ -48,6 +46,24 @@ def apart_script(name: str, target: Target) -> str:
     return render(
         "c/apart.ld.j2", name=name, version=__version__, levels=[x.name for x in target.levels], segment=SEGMENT
     )
+
+
+def cmake(name: str, target: Target, library: bool) -> tuple[str, str]:
+    """The file that builds a library, or a program, by CMake, and its name; which machine it is for is its toolchain
+    file's matter.
+    """
+    flags = [f for f in target.flags if not f.startswith("-std=")]
+    machine = [f for f in flags if f.startswith("-m")] if target.bare else []
+    text = render(
+        "c/cmake.j2",
+        name=name,
+        version=__version__,
+        library=library,
+        flags=[*(f for f in flags if f not in machine), *(["-ffreestanding"] if target.bare else [])],
+        bare=bool(machine),
+        machine=machine,
+    )
+    return "CMakeLists.txt", text
 
 
 def samples(model: Model, target: Target, raw: bool = False) -> str:

@@ -19,7 +19,7 @@ from bnnc.version import __version__
 from ..render import render
 from .emission import Emission, elements
 from .emit import how, kernels_text, loops, runtime
-from .firmware import BARE_HEADERS, linker_script, samples
+from .firmware import BARE_HEADERS, cmake, linker_script, samples
 from .net import Group, _batch, _identity, _step, _wrapped, numbered, scores
 from .targets import Target
 
@@ -45,7 +45,7 @@ def _header(x: Emission, e: Encoding | None, score: str) -> dict[str, Any]:
     layout = "eight a byte, bit i is bit i % 8 of byte i / 8, and 1 is +1" if kind == "bit" else "in the spec's order"
     return {
         "name": model.name,
-        "file": model.name,
+        "file": model.prefix,
         "version": __version__,
         "classes": model.classes,
         "values": values,
@@ -137,7 +137,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target) -> Source
         weights=hashlib.sha256(repr((given, table)).encode()).hexdigest()[:16],
         rule=model.rule.name,
         target=target.name,
-        how=how(model.name, target),
+        how=how(model.prefix, target),
         totals=totals(report),
         spec=numbered(model.source),
         bare=target.bare,
@@ -147,7 +147,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target) -> Source
         thresholds=table,
         samples=bool(flash),
     )
-    name = model.name
+    name = model.prefix
     files = [
         (f"{name}.c", main),
         (f"{name}.h", render("c/predict.h.j2", **header)),
@@ -156,4 +156,5 @@ def emit(model: Model, placed: Placed, report: Report, target: Target) -> Source
         *([(f"{name}.ld", linker_script(name, report, target))] if target.bare else []),
         *([(f"{name}_samples.h", flash)] if flash else []),
     ]
-    return Source(name, f"{name}.c", (*files, *runtime([text for _, text in files], target.bare)))
+    beside = (cmake(name, target, True), *runtime([text for _, text in files], target.bare))
+    return Source(name, f"{name}.c", (*files, *beside))

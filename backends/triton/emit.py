@@ -411,21 +411,21 @@ def spec_hash(model: Model, placed: Placed) -> str:
 
 def emit(model: Model, placed: Placed, report: Report, target: Target, threads: int, poison: bool = False) -> Source:
     """Deterministic text: a Python trainer, or the host program in C with its kernels beside it."""
-    plan = (f"{model.name}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")
+    plan = (f"{model.prefix}.plan.json", json.dumps(report.to_json(), indent=1, sort_keys=True) + "\n")
     if not target.levels:
-        main = f"{model.name}_triton.py"
+        main = f"{model.prefix}_triton.py"
         return Source(
-            model.name,
+            model.prefix,
             main,
             ((main, module_text(model, placed, report, net_record(model, placed, report, target))), plan),
         )
     host = host_text(model, placed, report, target)
     return Source(
-        model.name,
-        f"{model.name}.c",
+        model.prefix,
+        f"{model.prefix}.c",
         (
-            (f"{model.name}.c", host),
-            (f"{model.name}_kernels.py", module_text(model, placed, report)),
+            (f"{model.prefix}.c", host),
+            (f"{model.prefix}_kernels.py", module_text(model, placed, report)),
             plan,
             *c_emit.runtime([host]),
         ),
@@ -440,7 +440,7 @@ def host_text(model: Model, placed: Placed, report: Report, target: Target) -> s
     return render(
         "triton/host.c.j2",
         name=model.name,
-        file=model.name,
+        file=model.prefix,
         version=__version__,
         hash=x.hash,
         rule=model.rule.name,

@@ -27,6 +27,7 @@ from .. import budget, driver, knobs
 from ..cache import shelf
 from ..diag import error
 from ..model import Model
+from ..source import whole
 from .notebook import table
 from .plan import Plan
 from .predictor import Predictor
@@ -41,7 +42,8 @@ PROGRAMS = 64  # that are kept
 @dataclass(frozen=True, repr=False)
 class Network:
     """A checked spec.  Immutable: :meth:`with_` returns a changed copy.  ``dumps``: the folder below that of
-    ``BNNC_DUMP`` where its passes are written, where it is one network of several."""
+    ``BNNC_DUMP`` where its passes are written, where it is one network of several.  ``prefix``: what its files and C
+    functions are named by, if not by the network's name (:meth:`called`)."""
 
     model: Model
     text: str = field(repr=False)
@@ -49,6 +51,7 @@ class Network:
     overrides: tuple[tuple[str, Any], ...] = ()
     widths: tuple[tuple[str, int], ...] = ()
     dumps: str = field(default="", repr=False, compare=False)
+    prefix: str = ""
 
     def __repr__(self) -> str:
         m = self.model
@@ -73,7 +76,14 @@ class Network:
         """What the passes are asked for."""
         overrides = {**dict(self.overrides), **({} if batch is None else {"batch": batch})}
         return driver.Options(
-            self.text, self.file, target, threads, overrides, widths=dict(self.widths), region=_size(ram) or 0
+            self.text,
+            self.file,
+            target,
+            threads,
+            overrides,
+            widths=dict(self.widths),
+            region=_size(ram) or 0,
+            called=self.prefix,
         )
 
     def with_(self, **settings: Any) -> Network:
@@ -97,6 +107,13 @@ class Network:
         BnncError.
         """
         return replace(self, widths=tuple({**dict(self.widths), **widths}.items()))._checked()
+
+    def called(self, prefix: str) -> Network:
+        """A copy whose files and C functions begin with ``prefix`` instead of the network's name, so that two of one
+        name can be in one program: ``net.called("wake").predictor(...)`` has ``wake.h`` and ``wake_predict``.
+        Checkpoints and hashes are the same.
+        """
+        return replace(self, prefix=prefix, model=replace(self.model, called=prefix))
 
     def _checked(self) -> Network:
         return replace(self, model=driver.check_text(self.options(), self._knobs()))
@@ -163,7 +180,7 @@ class Network:
         planned = driver.plan_text(options, k)
         options, planned, found = budget.fit(options, planned, _size(ram))
         folder = tempfile.TemporaryDirectory(prefix="bnnc-")
-        binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.name
+        binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.prefix
         stored = _cached(driver.emit_source(planned, k), k) if cache else None
         if stored is not None and (stored / "program").exists():
             planned = replace(
@@ -177,8 +194,8 @@ class Network:
             planned, source = driver.build_planned(planned, binary, k, lambda p: budget.check(options, p, _size(ram)))
             if stored is not None:
                 (stored / "sizes.json").write_text(json.dumps({f: getattr(planned.report, f) for f in driver.SIZES}))
-                shutil.copy2(binary, stored / "program.part")
-                (stored / "program.part").replace(stored / "program")
+                with whole(stored / "program") as part:
+                    shutil.copy2(binary, part)
         return Program(Plan.of(planned, found), source.text, binary, folder)
 
     def planned_predictor(self, weights: Weights, target: str = "host", batch: int | None = None) -> driver.Planned:
@@ -210,7 +227,7 @@ class Network:
         """
         planned = self.planned_predictor(weights, target, batch)
         folder = tempfile.TemporaryDirectory(prefix="bnnc-")
-        binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.name
+        binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.prefix
         planned, source = driver.build_planned(planned, binary, self._knobs())
         return Predictor(Plan.of(planned, ()), source.text, binary, folder)
 

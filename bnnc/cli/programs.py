@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from ..api import Network
 from ..backends import select
 from ..data.readers import IMAGES
 from ..report.run import LOG, write_record
+from ..source import write
 from . import show
 from .common import following, network, note, options, predicting, program, shell
 
@@ -27,6 +28,9 @@ from .common import following, network, note, options, predicting, program, shel
 @options("target", "ram", "batch", "threads", "rule", "mode", "weights", "json")
 @click.option("-o", "--output", metavar="PATH", help="the executable (default: the network's name)")
 @click.option("--source", metavar="DIR", help="write the C there too")
+@click.option(
+    "--name", metavar="NAME", help="what its files and C functions are named by (default: the network's name)"
+)
 @click.option("--scores", is_flag=True, help="its `predict --proba` says how sure it is")
 @click.option("--emit-only", is_flag=True, help="write the C (to --source, or NAME-c) and compile nothing")
 def compile(
@@ -41,6 +45,7 @@ def compile(
     as_json: bool,
     output: str | None,
     source: str | None,
+    name: str | None,
     scores: bool,
     emit_only: bool,
 ) -> None:
@@ -48,12 +53,11 @@ def compile(
 
     Example: bnnc compile net.bnn -o net --source net-c
     """
-    net = network(file, rule, batch)
-    name = net.model.name
+    net = _named(network(file, rule, batch), name)
     if (given := predicting(mode, weights, ram=ram, threads=threads)) is not None:
-        made = _Predictor(net, target, given, batch, output, source, emit_only)
-        made.say(as_json)
+        _predictor(net, target, given, batch, output, source, emit_only, as_json)
         return
+    name = net.model.prefix
     if emit_only:
         wanted = replace(net.options(target, batch, threads, ram), scores=scores)
         _emit(net, wanted, ram, source or f"{name}-c", as_json)
@@ -63,14 +67,14 @@ def compile(
     driver.free(Path(out))
     prog = net.compile(target, out, threads, batch, ram, scores=scores)
     if source:
-        _write(prog.source, source)
+        write(prog.source.items(), Path(source))
     if as_json:
         click.echo(json.dumps({"executable": out, "source": source, **prog.plan.planned.report.summary()}, indent=1))
     if taken := budget.taken(prog.plan.choices, prog.plan.planned):
         note(f"to fit: {taken}")
     note(
-        f"{out}: {name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, of it the arena "
-        f"{budget.spaced(prog.plan.arena_bytes)} B"
+        f"{out}: {net.model.name}, rule {prog.model.rule.name}, needs {show.kib(prog.plan.total_bytes)}, "
+        f"of it the arena {budget.spaced(prog.plan.arena_bytes)} B"
     )
     if prog.plan.planned.report.flash:
         following(f"{qemu(out)}   or   --emit-only, for a firmware of your own")
@@ -78,51 +82,45 @@ def compile(
     following(f"{program(out)} train{_data_flag(file)}   or   {program(out)} --help")
 
 
-def _write(files: Mapping[str, str], folder: str) -> None:
-    for path, text in files.items():
-        at = Path(folder) / path
-        at.parent.mkdir(parents=True, exist_ok=True)
-        at.write_text(text, encoding="utf-8")
+def _named(net: Network, name: str | None) -> Network:
+    """The network under a name for its files and C functions.  Raises UsageError for what C cannot name so."""
+    if name and not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
+        raise click.UsageError(f"--name {name}: letters, digits and _, and no digit first")
+    return net.called(name) if name else net
 
 
-class _Predictor:
-    """A program that only predicts, compiled or, with ``emit_only``, written as C."""
-
-    def __init__(
-        self,
-        net: Network,
-        target: str,
-        weights: str,
-        batch: int | None,
-        output: str | None,
-        source: str | None,
-        emit_only: bool,
-    ) -> None:
-        self.name, at = net.model.name, select.find_target(target)
-        self.source = source or (f"{self.name}-c" if emit_only else None)
-        self.out = None if emit_only else output or select.backend_of(at).program(self.name, at)
-        if self.out is None:
-            planned = net.planned_predictor(weights, target, batch)
-            files = driver.emit_source(planned).text
-        else:
-            driver.free(Path(self.out))
-            made = net.predictor(weights, target, self.out, batch)
-            planned, files = made.plan.planned, made.source
-        self.report = planned.report
-        if self.source:
-            _write(files, self.source)
-
-    def say(self, as_json: bool) -> None:
-        """What was made, and what to do with it."""
-        r, out, source = self.report, self.out, self.source
-        if as_json:
-            click.echo(json.dumps({"executable": out, "source": source, **r.summary()}, indent=1))
-        arena = budget.spaced(r.arena)
-        note(f"{out or source}: {self.name} predicts, needs {show.kib(r.total)}, of it the arena {arena} B")
-        if out is None:
-            following(f"call what {source}/{self.name}.h declares; {self.name}.c is compiled with -DBNNC_LIBRARY")
-        else:
-            following(qemu(out) if r.flash else f"{program(out)} predict --test FILE   or   {program(out)} --help")
+def _predictor(
+    net: Network,
+    target: str,
+    weights: str,
+    batch: int | None,
+    output: str | None,
+    source: str | None,
+    emit_only: bool,
+    as_json: bool,
+) -> None:
+    """A program that only predicts: compile it or, with ``emit_only``, write its C."""
+    name, at = net.model.prefix, select.find_target(target)
+    source = source or (f"{name}-c" if emit_only else None)
+    out = None if emit_only else output or select.backend_of(at).program(name, at)
+    if out is None:
+        planned = net.planned_predictor(weights, target, batch)
+        files = driver.emit_source(planned).text
+    else:
+        driver.free(Path(out))
+        made = net.predictor(weights, target, out, batch)
+        planned, files = made.plan.planned, made.source
+    if source:
+        write(files.items(), Path(source))
+    r = planned.report
+    if as_json:
+        click.echo(json.dumps({"executable": out, "source": source, **r.summary()}, indent=1))
+    arena = budget.spaced(r.arena)
+    note(f"{out or source}: {net.model.name} predicts, needs {show.kib(r.total)}, of it the arena {arena} B")
+    if out is None:
+        following(f"call what {source}/{name}.h declares; {name}.c is compiled with -DBNNC_LIBRARY")
+    else:
+        following(qemu(out) if r.flash else f"{program(out)} predict --test FILE   or   {program(out)} --help")
 
 
 def _emit(net: Network, options: driver.Options, ram: str | None, folder: str, as_json: bool) -> None:
@@ -132,8 +130,8 @@ def _emit(net: Network, options: driver.Options, ram: str | None, folder: str, a
     if as_json:
         click.echo(json.dumps({"executable": None, "source": folder, **planned.report.summary()}, indent=1))
     note(f"{folder}: C for {net.model.name}, needs {show.kib(planned.report.total)}")
-    bare = bool(planned.report.flash)
-    following(f"call what {folder}/runtime/bnnc_firmware.h declares" if bare else shell("bnnc", "build", folder))
+    mine = f"call what {folder}/{net.model.prefix}.h declares; {net.model.prefix}.c is compiled with -DBNNC_LIBRARY"
+    following(mine if planned.report.flash else shell("bnnc", "build", folder))
 
 
 def qemu(program: str) -> str:

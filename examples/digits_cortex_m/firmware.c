@@ -1,10 +1,10 @@
-/* A firmware that learns: what you write, and what bnnc gives you (bnnc_firmware.h).
+/* A firmware that learns: what you write, and what bnnc gives you (digits_cortex_m.h).
  *
  * For an ARM MPS2 board with image AN386 (Cortex-M4), which QEMU has; the places to change for another board are its UART and
  * its flash. Training is interrupted once, as by a power cut, and goes on from the checkpoint to the same weights.
  */
+#include "digits_cortex_m.h"
 #include "digits_cortex_m_samples.h"
-#include "runtime/bnnc_firmware.h"
 
 /* ---- the board: text through UART 0, and 128 KiB of what stands for flash ---- */
 
@@ -73,14 +73,14 @@ int main(void) {
     bnnc_result r;
     uint32_t right = 0;
     uart[4] = 16, uart[2] = 1;
-    int code = bnnc_firmware_train(&board, &r);
+    int code = digits_cortex_m_train(&board, &r);
     say("stopped, code ", (uint64_t)code, 1), say("state ", r.state, 16);
-    code = bnnc_firmware_train(&board, &r); /* as after a reset */
+    code = digits_cortex_m_train(&board, &r); /* as after a reset */
     say("ended, code ", (uint64_t)code, 1);
     for (uint32_t i = 0; i < 16; i++) {
         uint8_t x[sizeof BNNC_SAMPLE[0]], label;
         (void)sample(0, BNNC_TRAIN_SAMPLES + i, x, &label);
-        right += bnnc_firmware_predict(x) == label;
+        right += digits_cortex_m_predict(x) == label;
     }
     say("of 10 (hex) test samples right: ", right, 2), say("state ", r.state, 16);
     return code;

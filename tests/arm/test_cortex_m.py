@@ -179,6 +179,19 @@ def test_a_firmware_is_interrupted_and_goes_on(digits: Path, tmp_path: Path) -> 
         and "stopped, code 1" in done.stdout
     )
     assert "ended, code 0" in done.stdout
+    weights_from_a_computer(folder)
+
+
+def weights_from_a_computer(folder: Path) -> None:
+    """The commands of docs/cortex-m.md print what stands there."""
+    page = (
+        (EXAMPLE.parents[1] / "docs/cortex-m.md").read_text().split("## Weights from a computer")[1].split("\n## ")[0]
+    )
+    told = [line[4:] for line in page.splitlines() if line.startswith("    ")]
+    n = next(i for i, line in enumerate(told) if line.startswith("digits_cortex_m "))
+    shell = "\n".join(["set -e", f'bnnc() {{ {sys.executable} -m bnnc "$@"; }}', f"{told[0]} > /dev/null", *told[1:n]])
+    done = subprocess.run(["sh", "-c", shell], cwd=folder, capture_output=True, text=True, check=False, timeout=300)
+    assert done.stdout.split("\n") == [*told[n:], ""], done.stderr
 
 
 def test_zig_makes_the_same_bits(digits: Path, tmp_path: Path) -> None:

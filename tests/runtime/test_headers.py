@@ -40,7 +40,16 @@ SAMPLES = """
 enum { BNNC_TRAIN_SAMPLES = 1, BNNC_TEST_SAMPLES = 0 };
 static const uint8_t BNNC_SAMPLE[1][4], BNNC_LABEL[1];
 static const float *const BNNC_THRESHOLDS;
-int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) { return (void)board, (void)result, 0; }
+#define BNNC_NAMED(what) net_##what
+static int net_train(const bnnc_board *board, bnnc_result *result) { return (void)board, (void)result, 0; }
+"""
+NAMED = """
+#include "bnnc_firmware.h"
+#define BNNC_NAMED(what) net_##what
+int net_train(const bnnc_board *, bnnc_result *), net_resume(const bnnc_board *);
+int32_t net_predict(const void *);
+void net_info(const bnnc_board *);
+uint32_t net_sample_bytes(void), net_slot_bytes(void);
 """
 RAW_BYTES = """
 #define BNNC_RAW uint8_t
@@ -60,7 +69,7 @@ HOW: dict[str, tuple[list[str], str]] = {  # compiler with options, and what sta
     "bnnc_apart.h": (["gcc", "-DBNNC_FREESTANDING"], ""),
     "bnnc_avx2.h": (["gcc", "-mavx2", "-mf16c"], ""),
     "bnnc_avx512.h": (["gcc", *AVX512], ""),
-    "bnnc_bare.h": (["gcc", "-DBNNC_BARE"], NETWORK),
+    "bnnc_bare.h": (["gcc", "-DBNNC_BARE"], NETWORK + NAMED),
     "bnnc_bare_data.h": (["gcc", "-DBNNC_BARE"], NETWORK),
     "bnnc_bytes.h": (["gcc", "-mavx2"], ""),
     "bnnc_cortex_m.h": (M4, NETWORK + SAMPLES),

@@ -1,4 +1,4 @@
-/* bnnc_bare.h: the functions of bnnc_firmware.h; included last, in the place of bnnc_main.h. */
+/* bnnc_bare.h: the functions of NAME.h; included last, in the place of bnnc_main.h. */
 #ifndef BNNC_BARE_H
 #define BNNC_BARE_H
 #include "bnnc_fmt.h"
@@ -38,7 +38,7 @@ BNNC_COLD int64_t bnnc_slot_size(void *c) {
 static const bnnc_store bnnc_slot[2] = {{bnnc_read_0, bnnc_write_0, bnnc_sync_0, bnnc_slot_size, NULL},
                                         {bnnc_read_1, bnnc_write_1, bnnc_sync_1, bnnc_slot_size, NULL}};
 
-BNNC_COLD bool bnnc_resume(void) {
+BNNC_COLD bool bnnc_pick_up(void) {
     bnnc_span span[2];
     if (!bnnc_board_now->slot_read) return false;
     bnnc_booted = bnnc_ckpt_find(bnnc_slot, NET.hash, sizeof bnnc_cur + NET.state_bytes);
@@ -80,7 +80,7 @@ BNNC_FN int bnnc_bare_epoch(const bnnc_set *train, uint32_t per_epoch, uint32_t 
     return BNNC_DONE;
 }
 
-int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) {
+int BNNC_NAMED(train)(const bnnc_board *board, bnnc_result *result) {
     const uint32_t n = board->n_train, n_hold = (uint32_t)((double)NET.holdout * n), n_fit = n - n_hold,
                    per_epoch = n_fit / (NET.batch * NET.parts), epochs = board->epochs ? board->epochs : NET.epochs,
                    seed = board->seed ? *board->seed : NET.seed;
@@ -92,7 +92,8 @@ int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) {
     *result = (bnnc_result){0, 0, -1, -1, -1, 0};
     if (!per_epoch) return BNNC_TOO_FEW;
     bnnc_take_thresholds();
-    const bool resumed = bnnc_resume() && bnnc_cur.n_fit == n_fit && bnnc_cur.n_hold == n_hold && bnnc_cur.seed == seed;
+    const bool resumed =
+        bnnc_pick_up() && bnnc_cur.n_fit == n_fit && bnnc_cur.n_hold == n_hold && bnnc_cur.seed == seed;
     if (!resumed) bnnc_start_afresh(seed, (double)NET.lr0, n_fit, n_hold);
     if (n_hold) bnnc_perm_init(&bnnc_split, seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, n);
     bnnc_say(1, "%s  target %s  arena %U bytes  seed %u%s\n", NET.name, NET.target, NET.arena_bytes, seed,
@@ -119,7 +120,7 @@ int bnnc_firmware_train(const bnnc_board *board, bnnc_result *result) {
     return code;
 }
 
-int32_t bnnc_firmware_predict(const void *x) {
+int32_t BNNC_NAMED(predict)(const void *x) {
     int32_t class = -1;
     if (!x) return class;
     for (uint32_t b = 0; b < NET.batch; b++) { /* a whole batch of it */
@@ -133,12 +134,12 @@ int32_t bnnc_firmware_predict(const void *x) {
     return class;
 }
 
-int bnnc_firmware_resume(const bnnc_board *board) {
+int BNNC_NAMED(resume)(const bnnc_board *board) {
     bnnc_board_now = board;
-    return bnnc_resume() ? BNNC_DONE : BNNC_NO_CHECKPOINT;
+    return bnnc_pick_up() ? BNNC_DONE : BNNC_NO_CHECKPOINT;
 }
 
-void bnnc_firmware_info(const bnnc_board *board) {
+void BNNC_NAMED(info)(const bnnc_board *board) {
     bnnc_board_now = board;
     bnnc_say(1, "%s  spec %s  bnnc %s  target %s\nrule %s  optimizer %s  batch %u  classes %u  epochs %u\n", NET.name,
              NET.hash, NET.version, NET.target, NET.rule, NET.optimizer, NET.batch * NET.parts, NET.classes,
@@ -146,7 +147,7 @@ void bnnc_firmware_info(const bnnc_board *board) {
     bnnc_say_memory();
 }
 
-uint32_t bnnc_firmware_sample_bytes(void) { return bnnc_kind_bytes(bnnc_net_kind()); }
-uint32_t bnnc_firmware_slot_bytes(void) { return BNNC_PAYLOAD + (uint32_t)(sizeof bnnc_cur + NET.state_bytes); }
+uint32_t BNNC_NAMED(sample_bytes)(void) { return bnnc_kind_bytes(bnnc_net_kind()); }
+uint32_t BNNC_NAMED(slot_bytes)(void) { return BNNC_PAYLOAD + (uint32_t)(sizeof bnnc_cur + NET.state_bytes); }
 
 #endif

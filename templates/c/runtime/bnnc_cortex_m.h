@@ -1,7 +1,7 @@
 /* bnnc_cortex_m.h: a whole program for a Cortex-M: startup, samples from flash, text through a debugger (semihosting).
  *
  * Included last by the generated file where samples were compiled in (NAME_samples.h). It is both the proof that the memory is
- * what the plan says, and an example of firmware; your own has its own startup, and calls bnnc_firmware_train itself.
+ * what the plan says, and an example of firmware; your own has its own startup, and calls NAME_train itself.
  * The stack is painted before main: what is no longer painted at the end was used. The stack lies at the start of the
  * RAM, so that one which grows too far faults instead of changing a variable; unaligned accesses fault too.
  */
@@ -69,7 +69,7 @@ int main(void) {
                               .me = &handle};
     bnnc_result r;
     const uint32_t *unused = bnnc_ram_start;
-    const int code = bnnc_firmware_train(&board, &r);
+    const int code = BNNC_NAMED(train)(&board, &r);
     while (unused < bnnc_stack_top && *unused == BNNC_PAINT) unused++;
     bnnc_say(1, "memory: predicted %U bytes; stack: %u of %u bytes were used\nstate %X\n", NET.total_bytes,
              (uint32_t)(bnnc_stack_top - unused) * 4, (uint32_t)(bnnc_stack_top - bnnc_ram_start) * 4, r.state);
