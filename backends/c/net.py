@@ -101,7 +101,7 @@ def scores(placed: Placed) -> list[tuple[str, int]]:
     return [("SCORES", shape[1]), ("SCORES_AT", at), ("LOGITS", int(role == "logits"))]
 
 
-def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
+def defines(model: Model, placed: Placed) -> list[tuple[str, int | str]]:
     """What bnnc_net.h must know before NET, without the prefix."""
     e, kept = of_model(model), placed.plan.buffer.get(THRESHOLDS)
     loops = [("STRIPS", sum(len(ps.loops) for ps in placed.packed))] if any(ps.loops for ps in placed.packed) else []
@@ -110,6 +110,7 @@ def defines(model: Model, placed: Placed) -> list[tuple[str, int]]:
         *loops,
         *([("KEPT_AT", kept.offset), ("KEPT_BYTES", kept.nbytes)] if kept else []),
         *([("SAMPLE_BYTES", sample_bytes(e))] if e else []),
+        *[("STEP", literal(s.step)) for s in placed.program.states if s.step][:1],  # one rule's: equal
         *scores(placed),
     ]
 
@@ -118,7 +119,7 @@ def state_rows(x: Emission) -> list[str]:
     """Of STATES: everything that outlives a step, in the order in which it was declared."""
     row = _rows(x)
     return [
-        f"{row[n]}, {s.init.upper()}, {literal(s.init_value)}, {s.limit}, {s.stream}, {int(s.exported)}"
+        f"{row[n]}, {s.init.upper()}, {literal(s.init_value)}, {s.limit}, {s.stream}, {s.exported + bool(s.step)}"
         for n, s in ((Ref(s.name), s) for s in x.placed.program.states)
     ]
 

@@ -386,7 +386,7 @@ def _memory_record(placed: Placed) -> dict[str, Any]:
 
 
 def _states(placed: Placed) -> list[tuple[Any, ...]]:
-    """Of each: name, role, how it begins, most, type, shape, offset."""
+    """Of each: what its State holds, type, shape, offset."""
     program, at = placed.program, placed.plan.buffer
     return [
         (
@@ -396,6 +396,7 @@ def _states(placed: Placed) -> list[tuple[Any, ...]]:
             s.init_value if isfinite(s.init_value) else str(s.init_value),
             s.stream,
             s.limit,
+            s.step,
             program.value[s.name].dtype,
             program.value[s.name].shape,
             at[Ref(s.name)].offset,

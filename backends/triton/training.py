@@ -15,7 +15,7 @@ from bnnc import data, rng
 from bnnc.data import tensors
 from bnnc.diag import error
 from bnnc.inputs.encode import Encoding
-from bnnc.ir.interp import initial
+from bnnc.ir.interp import initial, nearest, real
 from bnnc.ir.program import EXPORTED, State, Value
 from bnnc.ir.ref import Ref
 from bnnc.plan.codec import decode, encode
@@ -47,6 +47,10 @@ class Trainer:
 
     def __init__(self, module: Mapping[str, Any], options: argparse.Namespace) -> None:
         self.net, self.options = module["NET"], options
+        self.states = [
+            State(name, role, init, float(value), *more)
+            for name, role, init, value, *more, _, _, _ in self.net["states"]
+        ]
         self.device = open_device(module)
         self.cursor = Cursor()
         self.train = self.test = Samples(np.zeros((0, 1), np.uint8), np.zeros(0, np.uint8))
@@ -207,10 +211,8 @@ class Trainer:
         self.device.write(0, np.zeros(self.net["state_bytes"], np.uint8))
         self.put_states(
             {
-                name: initial(
-                    State(name, role, init, float(value), stream, limit), Value(name, tuple(shape), dtype), seed
-                )
-                for name, role, init, value, stream, limit, dtype, shape, _ in self.net["states"]
+                s.name: initial(s, Value(s.name, tuple(shape), dtype), seed)
+                for s, (*_, dtype, shape, _) in zip(self.states, self.net["states"], strict=True)
             }
         )
         if self.thresholds is not None:
@@ -221,16 +223,19 @@ class Trainer:
     def load_weights(self, path: str) -> None:
         """States from safetensors.  Raises BnncError B0806."""
         given = tensors.read(path)
-        known = {name: (role, dtype, tuple(shape)) for name, role, *_, dtype, shape, _ in self.net["states"]}
-        missing = [n for n, (role, *_) in known.items() if role in EXPORTED and n not in given]
+        known = {s.name: (s, *row[-3:-1]) for s, row in zip(self.states, self.net["states"], strict=True)}
+        missing = [n for n, (s, *_) in known.items() if s.exported and n not in given]
         if missing or set(given) - set(known):
             raise error("B0806", f"{path}: missing {missing}, unknown {sorted(set(given) - set(known))}", exit_code=5)
         values = {}
         for name, x in given.items():
-            _, dtype, shape = known[name]
+            state, dtype, shape = known[name]
             if x.size != shape[0] * shape[1]:
                 raise error("B0806", f"{path}: {name} has shape {list(x.shape)}, expected {list(shape)}", exit_code=5)
-            values[name] = np.where(x >= 0, 1, -1).reshape(shape) if dtype == "bit" else x.reshape(shape)
+            try:
+                values[name] = nearest(state, x.reshape(shape), dtype)
+            except ValueError as e:
+                raise error("B0806", f"{path}: tensor {name} {e}", exit_code=5) from e
         self.put_states(values)
 
     def decoded(self, raw: bytes, wanted: Callable[[str, str], bool]) -> dict[str, np.ndarray]:
@@ -244,14 +249,15 @@ class Trainer:
 
     def export(self, path: str) -> None:
         """Write weights, parameters and statistics as safetensors; a vector has one axis."""
-        states = self.decoded(self.state_bytes(), lambda _, role: role in EXPORTED)
-        tensors.write(path, {name: x if x.shape[0] > 1 else x.reshape(-1) for name, x in states.items()})
+        found = self.decoded(self.state_bytes(), lambda _, role: role in EXPORTED)
+        arrays = {s.name: real(s, found[s.name]) for s in self.states if s.exported}
+        tensors.write(path, {name: x if x.shape[0] > 1 else x.reshape(-1) for name, x in arrays.items()})
 
     def saturation(self) -> dict[str, float]:
         """The share of each integer weight's values that are at their limit, under its layer's name."""
         limits = {
             name: limit or 1 << (int(dtype[1:]) - 1)
-            for name, *_, limit, dtype, _, _ in self.net["states"]
+            for name, *_, limit, _, dtype, _, _ in self.net["states"]
             if dtype in ("i8", "i16")
         }
         states = self.decoded(self.state_bytes(), lambda name, _: name in limits)

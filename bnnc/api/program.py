@@ -232,7 +232,8 @@ class Program(Predictor):
     def weights(self) -> dict[str, np.ndarray]:
         """Weights, batch-norm parameters and statistics by name (``dense1.weight``), in the types they are stored in.
 
-        Latent weights are float16 or float32 arrays (inputs, outputs); weights without a latent value are int8 -1/+1.
+        Latent weights are float16 or float32 arrays (inputs, outputs), with ``state = i8`` float32: what they stand
+        for.  Weights without a latent value are int8 -1/+1.
         """
         self._ensure_weights()
         return tensors.read(self._weights)

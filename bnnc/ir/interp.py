@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import rng
-from .dtype import FLOATS, INTEGERS, NUMBER_BYTES, NUMPY, ONE_BIT, ceil_div, sign
+from .dtype import F32, FLOATS, INTEGERS, NUMBER_BYTES, NUMPY, ONE_BIT, ceil_div, sign
 from .ops import OPS
 from .program import Constant, Program, State, Value
 
@@ -38,6 +38,31 @@ def initial(state: State, value: Value, seed: int) -> np.ndarray:
         x = rng.uniform(seed, state.stream, n, state.init_value if state.init == "uniform" else 1.0)
     x = (np.floor(x) if state.init == "uniform" and value.dtype in INTEGERS else x).reshape(value.shape)
     return sign(x) if value.dtype == "bit" else x.astype(NUMPY[value.dtype])
+
+
+def real(state: State, x: np.ndarray) -> np.ndarray:
+    """What the stored values ``x`` (any shape) stand for: f32 where there is a ``step``."""
+    return (x.astype(F32) + F32(0.5)) * F32(state.step) if state.step else x
+
+
+def nearest(state: State, x: np.ndarray, dtype: str) -> np.ndarray:
+    """``x``, of any type and shape, as it is stored in ``dtype``: of floats the numbers that stand for them best, where
+    there is a ``step``; so :func:`real` is undone.  Raises ValueError for what a state of whole numbers cannot hold.
+    """
+    if dtype in FLOATS:
+        return x.astype(NUMPY[dtype])
+    if dtype == "bit":
+        return sign(x)
+    info = np.iinfo(NUMPY[dtype])
+    least, most = (-state.limit, state.limit - 1) if state.limit else (info.min, info.max)
+    expected = f"whole numbers from {least} to {most}"
+    if state.step and x.dtype.kind == "f":
+        expected = "numbers"
+        x = np.floor(np.clip(x.astype(np.float64) / float(F32(state.step)), least, most))
+    wrong = ~((x >= least) & (x <= most) & (np.floor(x) == x))
+    if wrong.any():
+        raise ValueError(f"holds {x[wrong][0]:g}, expected {expected}")
+    return x.astype(NUMPY[dtype])
 
 
 def constant_array(value: Value, k: Constant) -> np.ndarray:

@@ -64,7 +64,8 @@ class Op:
 class State:
     """A value that lives from step to step.  ``init``: ``const``, ``uniform`` (in [-value, value); whole numbers are
     rounded down), ``sign`` or ``normal`` (of that deviation, whole numbers where the dtype is one of these).
-    ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.
+    ``limit``: whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds.  ``step``: a whole number n stands
+    for the real one (n + 1/2) ``step``; 0: for itself.
 
     ``role``: ``weight`` (binarised latent weight or a bit), ``param``, ``stat`` (running statistic), ``moment``
     (optimiser state), ``fixed`` (random, stays as it starts), ``encoder`` (read where samples are loaded, by no op).
@@ -76,6 +77,7 @@ class State:
     init_value: float = 0.0
     stream: int = 0
     limit: int = 0
+    step: float = 0.0
 
     @property
     def exported(self) -> bool:
@@ -281,14 +283,15 @@ class Builder:
         init: str = "const",
         value: float = 0.0,
         limit: int = 0,
+        step: float = 0.0,
     ) -> T:
-        """A value [rows, cols] that lives from step to step; see State for ``role``, ``init`` and ``limit``.  ``value``
-        is what the initialisation needs.  Raises InternalError for a name that exists.
+        """A value [rows, cols] that lives from step to step; see State for ``role``, ``init``, ``limit`` and ``step``.
+        ``value`` is what the initialisation needs.  Raises InternalError for a name that exists.
         """
         v = self._new(name, shape, dtype)
         if v.name != name:
             raise InternalError(f"state {name} exists")
-        self.states.append(State(name, role, init, value, STATES[len(self.states)], limit))
+        self.states.append(State(name, role, init, value, STATES[len(self.states)], limit, step))
         return T(self, v)
 
     def constant(self, name: str, bits: Any) -> T:

@@ -42,7 +42,9 @@ def declarations(p: Program, form: str) -> list[str]:
     """What a step is given and holds, a line each, below a line that says which ``form`` of it this is."""
     out = [f"{form} {p.name} keep={p.keep!r}"]
     out += [f"input {p.value[i]}" for i in p.inputs]
-    out += [f"state {p.value[s.name]} = {(s.role, s.init, s.init_value, s.stream, s.limit)!r}" for s in p.states]
+    for s in p.states:
+        fields = (s.role, s.init, s.init_value, s.stream, s.limit, *([s.step] if s.step else []))
+        out.append(f"state {p.value[s.name]} = {fields!r}")
     return out + [f"constant {p.value[k.name]} = {k.rows!r}" for k in p.constants]
 
 
@@ -186,10 +188,10 @@ class ProgramReader(Reader):
                 start, fields = self.at, self.literal()
                 if word == "constant":
                     self.constants.append(Constant(name, fields))
-                elif isinstance(fields, tuple) and 2 <= len(fields) <= 5:
+                elif isinstance(fields, tuple) and 2 <= len(fields) <= 6:
                     self.states.append(State(name, *fields))
                 else:
-                    self.fail("expected (role, how it starts, with which value, stream, limit)", start)
+                    self.fail("expected (role, how it starts, with which value, stream, limit, step)", start)
             self.end()
 
     def ends(self) -> None:

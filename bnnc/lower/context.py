@@ -207,16 +207,19 @@ class Context:
         """
         bound = min(1.0, glorot(fan_in, fan_out))
         dtype = self.opt.weight_dtype(self.opt_args, self.rule.state_dtype(self.rule_args))
-        if dtype == "i8":
-            bound = min(bound / latent_step(self.numerics), 128.0)
+        step = latent_step(self.numerics) if dtype == "i8" else 0.0
+        if step:
+            bound = min(bound / step, 128.0)
         init = ("sign", 0.0) if dtype == "bit" else ("uniform", bound)
-        return self.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init)
+        return self.state(f"{layer}.weight", (fan_in, fan_out), dtype, "weight", *init, step=step)
 
-    def state(self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str, value: float) -> T:
+    def state(
+        self, name: str, shape: tuple[int, int], dtype: str, role: str, init: str, value: float, step: float = 0.0
+    ) -> T:
         """A state of a layer; in a second pass the one that the first has made."""
         if self.rows and name in self.b.values:
             return self.b[name]
-        return self.b.state(name, shape, dtype, role, init, value)
+        return self.b.state(name, shape, dtype, role, init, value, step=step)
 
     def latent(self, w: T) -> T:
         """The real numbers that a binary layer's latent weights stand for."""

@@ -15,9 +15,9 @@ import numpy as np
 
 from ..diag import error
 from ..ir.dtype import FLOATS, NUMPY
-from ..ir.interp import constant_array
+from ..ir.interp import constant_array, nearest
 from ..ir.ops import OPS
-from ..ir.program import THRESHOLDS, Builder, Constant, Module, Op, Program, Value, constant_rows
+from ..ir.program import THRESHOLDS, Builder, Constant, Module, Op, Program, State, Value, constant_rows
 from .simplify import prune
 
 MONOTONE = ("add", "sub", "mul", "neg", "max", "min", "cast")  # in each operand, the others being constant
@@ -42,9 +42,8 @@ def taken(p: Program, weights: Mapping[str, np.ndarray]) -> Arrays:
                 exit_code=6,
                 help=f"weights of this network have it, {v.dtype}{list(v.shape)}",
             )
-        if x.dtype != NUMPY[v.dtype] and not (v.dtype in FLOATS and x.dtype.kind == "f"):
+        if not _may_be(s, v, x.dtype):
             raise error("B0806", f"`{s.name}` is {x.dtype}, the network's {v.dtype}", exit_code=6, help="other weights")
-        out[s.name] = x.reshape(v.shape).astype(NUMPY[v.dtype])
         if s.name != THRESHOLDS and not np.isfinite(x).all():
             raise error(
                 "B0806",
@@ -52,6 +51,7 @@ def taken(p: Program, weights: Mapping[str, np.ndarray]) -> Arrays:
                 exit_code=6,
                 help="its training went astray: train again with a smaller rate",
             )
+        out[s.name] = nearest(s, x.reshape(v.shape), v.dtype)
     if THRESHOLDS in out and not np.isfinite(out[THRESHOLDS].flat[0]):
         raise error(
             "B0806",
@@ -60,6 +60,10 @@ def taken(p: Program, weights: Mapping[str, np.ndarray]) -> Arrays:
             help="train on samples that are not encoded",
         )
     return out
+
+
+def _may_be(s: State, v: Value, given: np.dtype[np.generic]) -> bool:
+    return given == NUMPY[v.dtype] or (given.kind == "f" and (v.dtype in FLOATS or s.step > 0))
 
 
 def _run(p: Program, op: Op, given: list[np.ndarray]) -> np.ndarray:

@@ -76,7 +76,8 @@ def _terms(cx: Context, product: Op) -> int:
 def shifted(cx: Context, x: T, product: Op) -> T:
     """What a product of whole numbers leaves [rows, cols], as it is stored."""
     b, (whole, scale) = cx.b, cx.factors[x.name]
-    state = cx.stat(f"{b.layer}.shift", 1, float(round(math.log2(_terms(cx, product)) / 2)))
+    first = float(round(math.log2(_terms(cx, product)) / 2))
+    state = b.state(f"{b.layer}.shift", (1, 1), "f32", "moment", "const", first)
     with b.behind(product.inputs[0]):  # it is there before the product is
         shift = b.op("round", state, name="shift_now")
         rest = FRACTION - shift

@@ -17,7 +17,7 @@ from bnnc import rng
 from bnnc.ir import interp
 from bnnc.ir.fixed import FRACTION, ROUNDABLE
 from bnnc.ir.ops import OPS
-from bnnc.ir.program import Program
+from bnnc.ir.program import Program, State
 from bnnc.lower.context import new_program
 from bnnc.lower.expand import make_context
 from bnnc.lower.whole import fitting, for_weight
@@ -44,9 +44,23 @@ def test_rounding_at_random_is_right_on_average(x: int) -> None:
     every = np.arange(ONE, dtype=np.int32)[None]
     assert Fraction(int(op("shr", one(x) + every, one(FRACTION)).sum()), ONE) == Fraction(x, ONE)
     keys = [rng.noise(3, rng.ROUNDING[5], t, 1, 1) for t in range(DRAWS // 1000)]
-    drawn = np.stack([op("dither", key, rows=40, cols=25) for key in keys])
-    mean = Fraction(int(op("shr", one(x) + drawn, one(FRACTION)).sum()), drawn.size)
-    assert abs(mean - Fraction(x, ONE)) <= Fraction(1, 1000)
+    of_gradients = np.stack([op("dither", key, rows=40, cols=25) for key in keys])
+    for drawn in (of_gradients, rng.noise(3, rng.UPDATES[5], 1, 1000, DRAWS // 1000)):
+        mean = Fraction(int(op("shr", one(x) + drawn, one(FRACTION)).sum()), DRAWS)
+        assert abs(mean - Fraction(x, ONE)) <= Fraction(1, 1000)
+
+
+@pytest.mark.parametrize("clip_at", [1.0, 0.3, 1e-30, 1e6])
+def test_a_latent_weight_is_the_nearest_to_what_it_stands_for(clip_at: float) -> None:
+    s = State("w", "weight", "const", step=clip_at / 512)
+    every = np.arange(-128, 128, dtype=np.int8)
+    real = interp.real(s, every)
+    assert real.dtype == np.float32 and ((real >= 0) == (every >= 0)).all()
+    np.testing.assert_array_equal(interp.nearest(s, real, "i8"), every)
+    between = (real[:-1].astype(np.float64) + real[1:]) / 2
+    np.testing.assert_array_equal(interp.nearest(s, between + clip_at / 6e3, "i8"), every[1:])
+    np.testing.assert_array_equal(interp.nearest(s, between - clip_at / 6e3, "i8"), every[:-1])
+    np.testing.assert_array_equal(interp.nearest(s, np.array([np.inf, -np.inf, -0.0]), "i8"), [127, -128, 0])
 
 
 @pytest.mark.parametrize("shift", range(FRACTION + 1))

@@ -82,6 +82,15 @@ def test_signs_of_whole_numbers_are_thresholds() -> None:
     assert "%sign1.mul = mul(%dense1.y, %sign1.out.turned) : i32" in shown and "batchnorm1" not in shown
 
 
+def test_latent_weights_of_8_bits_may_be_given_as_what_they_stand_for() -> None:
+    """As `--export` writes them: the same constants."""
+    text = TINY.replace("standard; train {", "edge(state = i8); train { optimizer = sgd;")
+    p, f, states = frozen(text)
+    weights = {s.name: interp.real(s, states[s.name]) for s in p.states if s.exported}
+    assert weights["dense1.weight"].dtype == np.float32 and states["dense1.weight"].dtype == np.int8
+    assert driver.plan_text(driver.Options(text, weights=weights)).trace.results["freeze"].train == f
+
+
 @pytest.mark.parametrize(
     ("change", "why"),
     [

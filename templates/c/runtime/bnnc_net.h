@@ -58,7 +58,7 @@ enum {
 typedef struct {
     const char *name;        /* "dense1.weight" */
     uint8_t dtype, init;     /* BNNC_F32.., BNNC_INIT_.. */
-    uint8_t exported;        /* written by --export, and required by --init */
+    uint8_t exported;        /* written by --export, and required by --init; 2: as BNNC_STEP says */
     float init_value;        /* the constant, or the bound a */
     int32_t limit;           /* whole numbers stay in [-limit, limit - 1]; 0: in what the dtype holds */
     uint32_t stream;         /* stream number of the generator; 0xFFFFFFFE and up are the runtime's own */
@@ -100,6 +100,14 @@ typedef struct {
     const uint32_t *onehot; /* pairs: channel, number of categories */
     const double *quantile; /* BNNC_GAUSS: the normal distribution's */
 } bnnc_encoding;
+
+/* net.c defines BNNC_STEP where some states are whole numbers n that stand for the real ones (n + 1/2) BNNC_STEP. */
+#ifdef BNNC_STEP
+#define BNNC_STANDS_FOR_REAL(s) ((s)->exported == 2)
+#else
+#define BNNC_STEP 1.0f
+#define BNNC_STANDS_FOR_REAL(s) false
+#endif
 
 #ifndef BNNC_KEPT_BYTES
 #define BNNC_KEPT_AT 0

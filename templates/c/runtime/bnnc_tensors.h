@@ -1,8 +1,9 @@
 /* bnnc_tensors.h: --init and --export: the network's states as safetensors.
  *
  * safetensors: u64 length of a JSON header, the header, the data. Export writes f32 as F32, f16 as F16, bits as I8 of
- * +1 and -1, whole numbers as I8, I16, I32 or U8; init takes any of these and converts to the state's own type (a
- * bit is +1 where the value is >= 0; for a state of whole numbers the value must be one, and within its limits).
+ * +1 and -1, whole numbers as I8, I16, I32 or U8, or where they stand for real ones these as F32; init takes any of
+ * these and converts to the state's own type (a bit is +1 where the value is >= 0; a whole number that stands for a real
+ * one is the nearest; for another state of whole numbers the value must be one, and within its limits).
  * Every exported state must be there, with its shape; a name that no state has is an error; states that are not
  * exported (the optimiser's) may be there or not. The header is parsed as it streams by, one token at a time: no tree,
  * no recursion, names up to 128 bytes.
@@ -13,9 +14,11 @@
 #include "bnnc_states.h"
 
 /* ---- export ---- */
+BNNC_COLD uint8_t bnnc_export_dtype(const bnnc_state *s) { return BNNC_STANDS_FOR_REAL(s) ? BNNC_F32 : s->dtype; }
+
 BNNC_COLD uint64_t bnnc_export_bytes(const bnnc_state *s) {
     static const uint8_t width[] = {4, 2, 1, 1, 4, 2, 1};
-    return (uint64_t)s->rows * s->cols * width[s->dtype];
+    return (uint64_t)s->rows * s->cols * width[bnnc_export_dtype(s)];
 }
 
 BNNC_COLD uint64_t bnnc_export_header(bnnc_text *t) {
@@ -25,7 +28,7 @@ BNNC_COLD uint64_t bnnc_export_header(bnnc_text *t) {
     for (uint32_t k = 0; k < NET.n_state; k++) {
         const bnnc_state *s = &NET.state[k];
         if (!s->exported) continue;
-        bnnc_put(t, ",%q:{\"dtype\":%q,\"shape\":[", s->name, names[s->dtype]);
+        bnnc_put(t, ",%q:{\"dtype\":%q,\"shape\":[", s->name, names[bnnc_export_dtype(s)]);
         if (s->rows > 1) bnnc_put(t, "%u,", s->rows);
         bnnc_put(t, "%u],\"data_offsets\":[%U,%U]}", s->cols, at, at + bnnc_export_bytes(s));
         at += bnnc_export_bytes(s);
@@ -52,13 +55,22 @@ BNNC_COLD void bnnc_export(const char *path) {
         for (uint32_t k = 0; k < NET.n_state && r == 0; k++) {
             const bnnc_state *s = &NET.state[k];
             if (!s->exported) continue;
-            if (s->dtype != BNNC_BIT) {
+            if (s->dtype != BNNC_BIT && !BNNC_STANDS_FOR_REAL(s)) {
                 r = bnnc_write_all(fd, bnnc_arena + s->offset, bnnc_export_bytes(s));
                 continue;
             }
             for (uint32_t i = 0; i < s->rows; i++)
-                for (uint32_t c = 0; c < s->cols; c++)
-                    bnnc_putc(&t, (char)(bnnc_state_bit(s, i, c) ? 1 : 255)); /* -1 as I8 */
+                for (uint32_t c = 0; c < s->cols; c++) {
+                    if (!BNNC_STANDS_FOR_REAL(s)) {
+                        bnnc_putc(&t, (char)(bnnc_state_bit(s, i, c) ? 1 : 255)); /* -1 as I8 */
+                        continue;
+                    }
+                    const uint8_t n = bnnc_arena[s->offset + (uint64_t)i * s->cols + c];
+                    const float v = ((float)(n < 128 ? n : n - 256) + 0.5f) * BNNC_STEP;
+                    char raw[4];
+                    memcpy(raw, &v, 4);
+                    for (int k = 0; k < 4; k++) bnnc_putc(&t, raw[k]);
+                }
             bnnc_flush(&t);
         }
         if (r == 0 && bnnc_size(fd) < 8) r = -BNNC_EIO;
@@ -194,12 +206,13 @@ BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bn
                            : bnnc_streq(t->dtype, "F16") || bnnc_streq(t->dtype, "I16") ? 2
                            : bnnc_streq(t->dtype, "I8") || bnnc_streq(t->dtype, "U8")   ? 1
                                                                                         : 0;
-    const bool whole = bnnc_state_whole(s);
+    const bool whole = bnnc_state_whole(s), real = BNNC_STANDS_FOR_REAL(s) && t->dtype[0] == 'F';
     const bnnc_range range = bnnc_state_range(s);
     uint64_t rest = 1, count = (uint64_t)s->rows * s->cols;
     if (!width)
         bnnc_fail(BNNC_E_DATA, "%s: tensor %s has type %s, expected %s", j->path, t->name, t->dtype,
-                  whole ? "I8, I16 or I32\n  hint: tensor.int()" : "F32 or F16\n  hint: tensor.float()");
+                  whole && !BNNC_STANDS_FOR_REAL(s) ? "I8, I16 or I32\n  hint: tensor.int()"
+                                                    : "F32 or F16\n  hint: tensor.float()");
     for (uint32_t i = 0; i < t->ndim; i++)
         rest = rest > UINT32_MAX || t->dims[i] > UINT32_MAX ? UINT64_MAX : rest * t->dims[i];
     /* (rows, anything with cols values in all), or a vector */
@@ -235,10 +248,16 @@ BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bn
                 v = width == 2 ? n16 : n;
             else
                 v = (double)(width == 2 ? bnnc_half_to_f32((uint16_t)n16) : f);
+            if (real) { /* rounded down: n stands for the middle between n and n + 1 */
+                v /= (double)BNNC_STEP;
+                v = v < range.least ? range.least : v > range.most ? range.most : v; /* what is no number stays none */
+                if (v >= range.least) v = (double)(int32_t)v > v ? (double)(int32_t)v - 1 : (double)(int32_t)v;
+            }
             if (whole && !(v >= range.least && v <= range.most && (double)(int32_t)v >= v && (double)(int32_t)v <= v))
                 bnnc_fail(BNNC_E_DATA,
-                          "%s: tensor %s holds %g, expected whole numbers from %d to %d\n"
-                          "  hint: was it exported from another network, or with other `bits`?",
+                          real ? "%s: tensor %s holds %g, expected numbers\n  hint: did its training go astray?"
+                               : "%s: tensor %s holds %g, expected whole numbers from %d to %d\n"
+                                 "  hint: was it exported from another network, or with other `bits`?",
                           j->path, t->name, v, range.least, range.most);
             bnnc_state_set(s, r, c, v);
         }
