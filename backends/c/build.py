@@ -53,9 +53,10 @@ NO_LIBRARY = ("-mno-outline-atomics",)  # else gcc for aarch64 calls libgcc
 # clang unrolls in part what it cannot unroll whole: a program for NEON was five times as large, no faster, and its
 # frames as large
 WHOLE_LOOPS = ("-mllvm", "-unroll-allow-partial=0", "-mllvm", "-unroll-runtime=0")
-# Kernels are written in vectors: what gcc adds to straight-line code for x86-64 takes a twentieth of its time, and
-# steps were no slower without it (0.97 to 1.01 of their time, AVX2 and AVX-512; code within 0.2 %).
-LOOPS_ALONE = ("-fno-tree-slp-vectorize",)
+# Kernels are written in vectors: what gcc adds to straight-line code for x86-64, and its second look for common parts
+# behind its loop passes, take a twelfth of its time, and steps were no slower without them (0.96 to 1.01 of their time,
+# AVX2 and AVX-512; code within 0.3 %).
+LOOPS_ALONE = ("-fno-tree-slp-vectorize", "-fno-rerun-cse-after-loop")
 QUIET = ("-Wno-unused-command-line-argument",)
 ALLOCATORS = (
     "malloc",

@@ -9,7 +9,6 @@ import hashlib
 import os
 import tarfile
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +118,8 @@ def fetch(url: str, to: Path, checksum: str, progress: Progress) -> None:
 
 def _receive(url: str, part: Path, have: int, progress: Progress) -> None:
     """What is missing of a file, behind the ``have`` bytes that are there; all of it where the server cannot."""
+    import urllib.request  # HTTP and TLS are a twentieth of what the start of any command takes
+
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         have = have if answer.status == 206 else 0

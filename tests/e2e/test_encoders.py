@@ -81,6 +81,7 @@ def fitted(program: bnnc.Program, folder: Path, data: str) -> np.ndarray:
     return e.fit(np.load(folder / f"{data}.npy"))
 
 
+@pytest.mark.slow
 def test_it_learns_what_it_would_from_the_same_bits(programs: Mapping[str, bnnc.Program]) -> None:
     """Arrays in, through both ways; the raw network has its thresholds besides."""
     (x, y), (xt, yt) = sequences(90, 1), sequences(30, 2)

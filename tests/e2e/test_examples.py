@@ -48,13 +48,8 @@ def power(folder: Path) -> None:
         np.savetxt(folder / f"ItalyPowerDemand_{part}.tsv", table, fmt=["%d"] + ["%.6f"] * 24, delimiter="\t")
 
 
-@pytest.mark.parametrize(
-    "example",
-    [
-        "prototypes_bep",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("rnn_digits", "fashion_bep", "digits_local", "rnn_power")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["prototypes_bep", "rnn_digits", "fashion_bep", "digits_local", "rnn_power"])
 def test_the_commands_of_the_readme(tmp_path: Path, example: str) -> None:
     if "digits" in example:
         pytest.importorskip("sklearn.datasets")

@@ -33,7 +33,8 @@ train {{ batch = 100; epochs = {epochs}; optimizer = adam(lr = 3e-3); schedule =
 pytestmark = pytest.mark.usefixtures("one_level")
 
 
-@pytest.mark.parametrize(("rule", "epochs"), [("edge", 15), pytest.param("standard", 15, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("rule", "epochs"), [("edge", 15), ("standard", 15)])
 def test_accuracy_on_digits(rule: str, epochs: int) -> None:
     datasets = pytest.importorskip("sklearn.datasets", reason="needs scikit-learn (extra `test`)")
     x, y = datasets.load_digits(return_X_y=True)

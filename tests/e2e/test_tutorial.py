@@ -39,6 +39,7 @@ def answer(command: str, capfd: pytest.CaptureFixture[str]) -> str:
     return "\n".join(capfd.readouterr())
 
 
+@pytest.mark.slow
 def test_every_line_of_the_tutorial(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_step_as_the_trainer_runs_it(one: bool) -> None:
     assert_same(lib.states(), interp.step(lib.train.program, {**states, **inputs})[1])
 
 
+@pytest.mark.slow
 def test_the_same_bits_on_tensor_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     """With strips and without; a strip's products are as large as the whole's."""
     make_large(monkeypatch)
