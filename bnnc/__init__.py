@@ -1,6 +1,6 @@
 """bnnc: from a declarative text to a program that trains a binary neural network in the memory that was predicted."""
 
-from .api import Epoch, Evaluation, History, Network, Plan, Predictor, Program, load, parse
+from .api import EarlyStop, Epoch, Evaluation, History, Network, Plan, Predictor, Program, build, load, parse
 from .diag import BnncError, Diagnostic
 from .plugins import plugin
 from .study.experiment import compare, sweep
@@ -10,6 +10,7 @@ from .version import __version__
 __all__ = [
     "BnncError",
     "Diagnostic",
+    "EarlyStop",
     "Epoch",
     "Evaluation",
     "History",
@@ -22,6 +23,7 @@ __all__ = [
     "Row",
     "Run",
     "__version__",
+    "build",
     "compare",
     "load",
     "parse",

@@ -1,11 +1,14 @@
 """What ``import bnnc`` gives: networks, their plans, and the programs that train them."""
 
+from . import build
+from .callbacks import EarlyStop
 from .network import Network, PathLike, load, parse, read_text
 from .plan import Plan
 from .predictor import Predictor
 from .program import Epoch, Evaluation, History, Program
 
 __all__ = [
+    "EarlyStop",
     "Epoch",
     "Evaluation",
     "History",
@@ -14,6 +17,7 @@ __all__ = [
     "Plan",
     "Predictor",
     "Program",
+    "build",
     "load",
     "parse",
     "read_text",

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -28,6 +28,8 @@ from ..cache import shelf
 from ..diag import error
 from ..model import Model
 from ..source import whole
+from . import build
+from .build import Part
 from .notebook import table
 from .plan import Plan
 from .predictor import Predictor
@@ -39,7 +41,7 @@ PathLike = str | os.PathLike[str]
 PROGRAMS = 64  # that are kept
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, init=False)
 class Network:
     """A checked spec.  Immutable: :meth:`with_` returns a changed copy.  ``dumps``: the folder below that of
     ``BNNC_DUMP`` where its passes are written, where it is one network of several.  ``prefix``: what its files and C
@@ -47,11 +49,48 @@ class Network:
 
     model: Model
     text: str = field(repr=False)
-    file: str = "<text>"
-    overrides: tuple[tuple[str, Any], ...] = ()
-    widths: tuple[tuple[str, int], ...] = ()
-    dumps: str = field(default="", repr=False, compare=False)
-    prefix: str = ""
+    file: str
+    overrides: tuple[tuple[str, Any], ...]
+    widths: tuple[tuple[str, int], ...]
+    dumps: str = field(repr=False, compare=False)
+    prefix: str
+
+    def __init__(
+        self,
+        model: Model | Sequence[Part],
+        text: str = "",
+        file: str = "<text>",
+        overrides: tuple[tuple[str, Any], ...] = (),
+        widths: tuple[tuple[str, int], ...] = (),
+        dumps: str = "",
+        prefix: str = "",
+        *,
+        name: str = "net",
+        rule: Part | str | None = None,
+        data: Mapping[str, Part] | None = None,
+        **train: Any,
+    ) -> None:
+        """From layers of :mod:`bnnc.build`, the network that :attr:`text` says: equal to :func:`parse` of it.
+
+        Parameters
+        ----------
+        model
+            Layers from ``input`` to ``loss``, in order.  (A Model, with its text, is what bnnc itself gives.)
+        name, rule, data, **train
+            As in a spec: the network's name; a rule; ``train`` and ``test`` sources; settings of ``train``, as
+            ``epochs=20`` or ``optimizer=b.adam(lr=3e-3)``.
+
+        Raises
+        ------
+        BnncError
+            Every mistake, with its place in the text.
+        """
+        if not isinstance(model, Model):
+            text = build.text(model, name, rule, data or {}, train)
+            model = driver.check_text(driver.Options(text, file))
+        given = (("model", model), ("text", text), ("file", file), ("overrides", overrides), ("widths", widths))
+        for k, v in (*given, ("dumps", dumps), ("prefix", prefix)):
+            object.__setattr__(self, k, v)
 
     def __repr__(self) -> str:
         m = self.model

@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from . import process
 from .plan import Plan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictor:
     """A compiled program.  ``source`` maps paths to texts, ``binary`` is the executable, ``plan`` what it needs.
 
@@ -34,6 +35,14 @@ class Predictor:
     source: dict[str, str] = field(repr=False)
     binary: Path
     folder: tempfile.TemporaryDirectory[str] = field(repr=False, compare=False)
+
+    def __repr__(self) -> str:
+        r = self.plan.planned.report
+        return f"{type(self).__name__}({self.model.name}, target {r.target}, needs {r.total:,} bytes)"
+
+    def _repr_html_(self) -> str:
+        """The plan, for notebooks."""
+        return f"<p>{escape(repr(self))}</p>{self.plan._repr_html_()}"
 
     def __reduce__(self) -> tuple[Any, ...]:
         kept = [p for p in self._work.rglob("*") if p.suffix in (".safetensors", ".bnnck", ".jsonl")]
@@ -122,7 +131,7 @@ class Predictor:
                 "one sample a row",
             )
         x = self._of_kind(kind, x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1), e)
-        if not encoded and e is not None and not e.fitted:
+        if not encoded and e is not None and not e.fitted and not self.model.augment:
             x = e.encode(x)
         path = self._work / f"{name}.bnnd"
         classes = self.model.classes

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from ..data import padding, tensors
 from ..diag import InternalError, did_you_mean, error
 from . import process
+from .callbacks import Callback, each
 from .notebook import table
 from .predictor import Predictor
 
@@ -113,6 +114,15 @@ class Evaluation:
     def __float__(self) -> float:
         return float(self.accuracy)
 
+    def _repr_html_(self) -> str:
+        """What was found of each class, and what was taken for what, for notebooks."""
+        head, rows = ["class", "recall", "precision"], []
+        said = range(len(self.recall)) if self.confusion is not None else ()
+        for c, (recall, precision) in enumerate(zip(self.recall, self.precision, strict=True)):
+            row = [str(c), f"{100 * recall:.2f} %", f"{100 * precision:.2f} %"]
+            rows.append(row + ([str(n) for n in self.confusion[c]] if self.confusion is not None else []))
+        return f"<p>{escape(repr(self))}</p>{table([*head, *(f'said {c}' for c in said)], rows)}"
+
 
 class Program(Predictor):
     """A compiled trainer.  ``source`` maps paths to texts, ``binary`` is the executable, ``plan`` what it needs.
@@ -159,7 +169,7 @@ class Program(Predictor):
         epochs: int | None = None,
         seed: int | None = None,
         threads: int | None = None,
-        callback: Callable[[Epoch], bool | None] | None = None,
+        callback: Callback | Iterable[Callback] | None = None,
         resume: bool = False,
     ) -> History:
         """Train on arrays.  The weights are then those of the last epoch, or where the spec holds samples out those of
@@ -177,9 +187,10 @@ class Program(Predictor):
         epochs, seed, threads
             Replace what the spec and the plan say.
         callback
-            Called with each :class:`Epoch` as it ends; the trainer waits for it.  Returning True stops training there,
-            and so does an exception, which comes out of ``fit``: weights and checkpoint are those of that epoch, and
-            ``resume`` goes on from it.  (An interrupt within an epoch leaves those of the step that it met.)
+            Called with each :class:`Epoch` as it ends, one or several (:class:`EarlyStop` is one); the trainer waits
+            for it.  Returning True stops training there, and so does an exception, which comes out of ``fit``: weights
+            and checkpoint are those of that epoch, and ``resume`` goes on from it.  (An interrupt within an epoch
+            leaves those of the step that it met.)
         resume
             Go on from the last ``fit`` of this Program (with the same data) up to ``epochs`` in total.  Otherwise
             training starts from :meth:`set_weights` if that was called since the last ``fit``, else afresh.
@@ -203,10 +214,10 @@ class Program(Predictor):
         if not resume:
             args += ["--resume", "never"]
             args += ["--init", str(given)] if given.exists() else []
-        log = self._work / "log.jsonl"
+        log, told = self._work / "log.jsonl", each(callback) if callback is not None else None
         try:
             records = process.train(
-                self.binary, [*args, "--export", str(self._weights)], log, callback and (lambda r: callback(_epoch(r)))
+                self.binary, [*args, "--export", str(self._weights)], log, told and (lambda r: told(_epoch(r)))
             )
         finally:
             if log.exists():  # training has begun
