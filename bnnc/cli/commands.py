@@ -13,7 +13,7 @@ from .about import completion, describe_command, passes, targets, version
 from .common import Group
 from .data import data_group
 from .deploy import deploy
-from .examples import examples
+from .examples import examples, new
 from .init import init
 from .programs import build, compile, run
 from .report import report
@@ -45,6 +45,7 @@ def cli(files: tuple[str, ...]) -> None:
 
 for command in (
     init,
+    new,
     examples,
     check,
     fmt_command,

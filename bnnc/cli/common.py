@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
@@ -121,6 +123,12 @@ def network(file: str, rule: str | None = None, batch: int | None = None) -> api
             + "\n"
         )
     return net
+
+
+def network_name(folder: Path) -> str:
+    """What a network in a folder of this name is called."""
+    name = re.sub(r"\W+", "_", folder.resolve().name).strip("_") or "net"
+    return name if not name[0].isdigit() else f"net_{name}"
 
 
 def predicting(mode: str, weights: str | None, **others: Any) -> str | None:

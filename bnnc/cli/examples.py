@@ -10,7 +10,7 @@ import click
 from ..budget import spaced
 from ..data import examples as shipped
 from . import show
-from .common import following, note, options, shell
+from .common import following, network_name, note, options, shell
 
 
 @click.command()
@@ -37,3 +37,21 @@ def examples(name: str | None, output: str | None, as_json: bool) -> None:
     note(f"{spec.parent}: {', '.join(sorted(p.name for p in spec.parent.iterdir()))}")
     brings = any(spec.parent.glob("*.bnnd"))
     following(f"{shell('bnnc', 'run' if brings else 'plan', str(spec))}   or   read {spec.parent}/README.md")
+
+
+@click.command()
+@click.argument("folder")
+@click.option("--example", default="mnist_mlp", show_default=True, metavar="NAME", help="see `bnnc examples`")
+@options("json")
+def new(folder: str, example: str, as_json: bool) -> None:
+    """Make a folder with a network of its name that begins as an example: its spec, and the data that it brings.
+
+    Example: bnnc new digits --example mnist_mlp
+    """
+    to = Path(folder)
+    spec = shipped.new(network_name(to), to, example)
+    if as_json:
+        click.echo(json.dumps({"folder": str(to), "spec": str(spec)}, indent=1))
+    note(f"{spec.parent}: {', '.join(sorted(p.name for p in spec.parent.iterdir()))}, as in the example {example}")
+    brings = any(spec.parent.glob("*.bnnd"))
+    following(shell("bnnc", "run" if brings else "plan", str(spec)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import shutil
 import tempfile
@@ -16,7 +15,7 @@ from ..data.split import split
 from ..diag import error
 from ..study.starter import Starter, starter
 from . import show
-from .common import following, note, options
+from .common import following, network_name, note, options
 from .data import shown
 
 TEST = 0.2  # of samples that come without a test split
@@ -38,8 +37,7 @@ def init(folder: str, source: str, label: str, target: str, ram: str | None, as_
     to = Path(folder)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise error("B0903", f"{to} is there already, and not empty", exit_code=2, help="name a folder that is new")
-    name = re.sub(r"\W+", "_", to.resolve().name).strip("_") or "net"
-    name = name if not name[0].isdigit() else f"net_{name}"
+    name = network_name(to)
     d = data.pack(source, label=label)
     apart = not d.n_test
     d = split(d, TEST) if apart else d

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+from rich.console import Console
 
 from .. import budget, data, driver, knobs
 from ..api import Network
@@ -19,7 +20,7 @@ from ..backends import select
 from ..data.readers import IMAGES
 from ..report.run import LOG, write_record
 from ..source import write
-from . import show
+from . import live, show
 from .common import following, network, note, options, predicting, program, shell
 
 
@@ -185,7 +186,8 @@ def run(
         given += [] if _flag_value(given, "--log") else ["--log", log]
     elif as_json:
         given += ["--json"]
-    code = _foreground([str(prog.binary), *given], 2 if as_json and training else None)
+    view = live.View(net.model.name, prog.plan.total_bytes, Path(log)) if training and not as_json else None
+    code = _foreground([str(prog.binary), *given], 2 if as_json and training else None, view)
     if code == 0 and training:
         if as_json:
             click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
@@ -235,13 +237,17 @@ def _default_signals(*signals: signal.Signals) -> None:
         signal.signal(s, signal.SIG_DFL)
 
 
-def _foreground(argv: list[str], stdout: int | None = None) -> int:
+def _foreground(argv: list[str], stdout: int | None = None, view: live.View | None = None) -> int:
     """Run a program with this terminal; signals are its business (it writes a checkpoint), its exit code is ours."""
     previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
+    console = Console()
     try:
-        process = subprocess.Popen(argv, stdout=stdout, preexec_fn=lambda: _default_signals(*previous))
-        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
-        code = process.wait()
+        if view is not None and "--quiet" not in argv and live.wanted(console):
+            code = live.watched(argv, view, console).returncode
+        else:
+            process = subprocess.Popen(argv, stdout=stdout, preexec_fn=lambda: _default_signals(*previous))
+            signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            code = process.wait()
     finally:
         for s, handler in previous.items():
             signal.signal(s, handler)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..diag import did_you_mean, error
+from ..front import ast
+from ..front.parse import parse
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,34 @@ def examples() -> list[Example]:
     ]
 
 
+def new(name: str, to: Path, example: str) -> Path:
+    """A folder ``to`` with a network ``name`` that begins as an example: its spec, and the data that it brings; the
+    spec's path.
+
+    Raises BnncError: B0907 for an example that there is not, B0903 for a folder that holds something.
+    """
+    with tempfile.TemporaryDirectory(prefix="bnnc-") as folder:
+        spec = copy(example, Path(folder) / "whole")
+        text = spec.read_text(encoding="utf-8")
+        network = next(x for x in parse(text).items if isinstance(x, ast.Stmt) and x.name == "network")
+        at = network.args[0].span
+        brought = [p for p in spec.parent.glob("*.bnnd") if f'"{p.name}"' in text]
+        _new(to)
+        to.mkdir(parents=True, exist_ok=True)
+        for p in brought:
+            shutil.copy(p, to)
+        own = to / f"{name}.bnn"
+        made = text[: at.start] + name + text[at.end :]
+        own.write_text(made.replace(spec.name, own.name), encoding="utf-8")
+    return own
+
+
+def _new(to: Path) -> None:
+    """Raises BnncError B0903 where a folder is there and not empty."""
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise error("B0903", f"{to} is there already, and not empty", exit_code=2, help="name a folder that is new")
+
+
 def copy(name: str, to: Path) -> Path:
     """An example into a folder that is new, or empty; its first spec's path.
 
@@ -48,8 +79,7 @@ def copy(name: str, to: Path) -> Path:
     if name not in known:
         help = did_you_mean(name, known) or "`bnnc examples` lists them"
         raise error("B0907", f"there is no example `{name}`", exit_code=2, help=help)
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise error("B0903", f"{to} is there already, and not empty", exit_code=2, help="name a folder that is new")
+    _new(to)
     skipped = shutil.ignore_patterns("__pycache__", "run", ".*")
     shutil.copytree(known[name].folder, to, ignore=skipped, dirs_exist_ok=True)
     own = to / f"{name}.bnn"
