@@ -52,8 +52,8 @@ class Backend:
     emit: Callable[..., Source]
     # (model, placed, report, target) -> a training step's time, kernel by kernel, or None where nothing predicts it
     predict: Callable[..., Prediction] | None
-    # what a program is asked for beside training that it can do
-    can: frozenset[str]
+    # (target) -> what its programs can do of what not all can
+    can: Callable[[Any], frozenset[str]]
     # (source, sizes, target, out, cc) -> the program
     build: Callable[..., Path]
     # of the text's files; (name, target) -> the one to build, and what the program is called
@@ -69,6 +69,8 @@ def c_emitted(model: Any, placed: Any, report: Any, target: Any, threads: int, p
     return c_emit.emit(model, placed, report, target, threads, poison)
 
 
+AUGMENT, BALANCE = "augmentation", "balanced sampling"  # what is done with samples as they are read
+PREDICTS, READS = frozenset({"scores", "program that only predicts"}), frozenset({AUGMENT, BALANCE})
 BACKENDS = (
     Backend(
         record=c_targets.Target,
@@ -78,7 +80,7 @@ BACKENDS = (
         needs=c_size.needs,
         emit=c_emitted,
         predict=None,
-        can=frozenset({"scores", "program that only predicts"}),
+        can=lambda target: PREDICTS if target.bare else PREDICTS | READS,
         build=c_build.build,
         suffixes=(".c", ".h", ".ld", ".txt"),
         main=lambda name, _: f"{name}.c",
@@ -96,7 +98,7 @@ BACKENDS = (
         needs=gpu_emit.needs,
         emit=gpu_emit.emit,
         predict=gpu_predict.predict,
-        can=frozenset(),
+        can=lambda target: READS if target.levels else frozenset({BALANCE}),
         build=gpu_build.build,
         suffixes=(".py", ".c", ".h"),
         main=gpu_targets.main,
@@ -135,7 +137,7 @@ def backend_of(target: Any) -> Backend:
 
 def refuse(target: Any, what: str) -> None:
     """Raises BnncError B0718 for a target whose programs cannot do it."""
-    if what not in backend_of(target).can:
+    if what not in backend_of(target).can(target):
         raise error(
             "B0718",
             f"programs for target {target.name} make no {what}",

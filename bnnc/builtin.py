@@ -9,7 +9,7 @@ from . import (
     rules,  # noqa: F401
 )
 from . import registry as known
-from .inputs import records  # noqa: F401
+from .inputs import augment, records  # noqa: F401
 
 
 def tables() -> known.Tables:
@@ -21,6 +21,8 @@ def tables() -> known.Tables:
         known.optimizers,
         known.schedules,
         known.stops,
+        known.surrogates,
+        known.augments,
         known.encoders,
         known.sources,
         known.classifiers,

@@ -181,6 +181,10 @@ def plan_text(options: Options, k: knobs.Knobs | None = None) -> Planned:
 
 def plan_model(model: Model, options: Options, target: Any, k: knobs.Knobs) -> Planned:
     """The middle passes for an already checked Model, and the report for a target."""
+    if options.weights is None:
+        for what, asked in ((select.AUGMENT, model.augment), (select.BALANCE, model.sampling == "balanced")):
+            if asked:
+                select.refuse(target, what)
     trace = _run(MIDDLE if options.weights is None else PREDICTS, model, options, k)
     placed: Placed = trace.results["place"]
     threads = target.threads if options.threads is None else options.threads

@@ -116,6 +116,8 @@ class Model:
     allow: tuple[
         tuple[str, Any, str], ...
     ] = ()  # settings, and how they are written, that may be taken to fit a limit of memory
+    augment: tuple[Call, ...] = ()  # what is done to training samples
+    sampling: str = "shuffled"  # or balanced: an epoch has as many samples of each class
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
@@ -168,6 +170,7 @@ class Model:
         """The names that the spec uses: of layers, rules, optimisers, and of what their arguments call."""
         calls = [self.rule, self.optimizer, *(y.args for y in self.walk())]
         yield from (y.kind for y in self.walk())
+        yield from (v for y in self.walk() for _, v in y.args.args if isinstance(v, str))  # a surrogate, say
         while calls:
             call = calls.pop()
             yield call.name
@@ -189,6 +192,8 @@ class Model:
             f"holdout = {self.holdout:g}, recompute = {'on' if self.recompute else 'off'}",
             *(f"{key} = {getattr(self, key)}" for key in ("rule", "optimizer", "schedule", "stop")),
             *(f"{key} = {call}" for key in ("train", "test") if (call := getattr(self.data, key)) is not None),
+            *([f"augment = {', '.join(map(str, self.augment))}"] if self.augment else []),
+            *([f"sampling = {self.sampling}"] if self.sampling != "shuffled" else []),
             *(f"allow {key} = {text}" for key, _, text in self.allow),
             *(f"chosen: {line}" for line in self.chosen),
         ]

@@ -7,7 +7,7 @@ Records are frozen; the functions they hold build IR (see ``bnnc/ir``) and are c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
@@ -31,7 +31,7 @@ class Param:
     ``type``: ``int``, ``float``, ``size`` (bytes), ``name`` (one of ``choices``), ``bool`` (``on``/``off``/``true``/
     ``false``), ``str``, ``ints`` (list), ``tensor`` (``u8[28, 28]``, a TensorType), ``encoder`` or ``call:TABLE`` (a
     name or call of that table, one of ``choices`` where there are some; the value and the default are Calls, and
-    ``check`` fills in every argument).
+    ``check`` fills in every argument), or ``calls:TABLE`` (one of these or a list, each name once; a tuple of Calls).
     A parameter with ``positional=True`` may be given without its name, in schema order.  ``default=None`` means of a
     ``name`` that the rule decides (where it does not, it is the first choice), of an ``encoder`` that the form of the
     data does.  Bounds are inclusive unless ``above``.  ``otherwise`` says in words what stands for a default of None.
@@ -41,7 +41,7 @@ class Param:
     type: str
     default: Any = REQUIRED
     doc: str = ""
-    choices: tuple[str, ...] = ()
+    choices: Collection[str] = ()  # of a table of names too, which may grow
     minimum: float | None = None
     maximum: float | None = None
     above: float | None = None  # exclusive lower bound
@@ -115,6 +115,16 @@ class LayerDef:
         return self.binary_weights and dict(args.args).get("weights", "binary") == "binary"
 
 
+@dataclass(frozen=True, slots=True)
+class Surrogate:
+    """What stands in for the derivative of `sign`.  ``keep(cx, layer, z)``: of the values z [rows, cols] what the
+    backward pass needs, by name; ``gradient(cx, region, g)``: the gradient of z, from that of the bits and what was
+    kept (``cx.get(region, name)``)."""
+
+    keep: Callable[[Context, Layer, T], dict[str, T]]
+    gradient: Callable[[Context, Region, T], T]
+
+
 Impl = TypeVar("Impl", covariant=True)
 
 
@@ -168,6 +178,8 @@ optimizers: Table[Named[Optimizer]] = Table("optimiser")
 schedules: Table[Named[None]] = Table("schedule")  # the trainer's, by name
 encoders: Table[Named[Encoder | None]] = Table("encoder")  # None: numbers stay numbers
 stops: Table[Named[None]] = Table("stop")  # the trainer's, by name
+surrogates: Table[Named[Surrogate]] = Table("surrogate")
+augments: Table[Named[None]] = Table("augmentation")
 sources: Table[Named[None]] = Table("data source")  # the reader's, by name
 classifiers: Table[Named[Classifier]] = Table("classifier")
 
@@ -192,6 +204,8 @@ class Tables:
     optimizers: Mapping[str, Named[Optimizer]]
     schedules: Mapping[str, Named[None]]
     stops: Mapping[str, Named[None]]
+    surrogates: Mapping[str, Named[Surrogate]]
+    augments: Mapping[str, Named[None]]
     encoders: Mapping[str, Named[Encoder | None]]
     sources: Mapping[str, Named[None]]
     classifiers: Mapping[str, Named[Classifier]]

@@ -7,6 +7,7 @@ every target, bit for bit.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,9 +41,41 @@ EXPANSIONS = Streams(0xF0000800, 0x800, "the fixed expansions of recurrent layer
 FRAMES = Streams(0xF0001000, 0x1000, "the trials that make a classifier a frame")
 FEEDBACK = Streams(0xF0002000, 0x10000, "the fixed feedback to layers")
 ROUNDING = Streams(0xF0012000, 0x10000, "the rounding of gradients, by the tensor")
+AUGMENT = Streams(0xF0022000, 1, "what augmentation makes of samples, by their place in the epoch")
+BALANCE = Streams(0xF0022100, 0x1000, "the order of the samples of a class, by how often it was gone through")
+PLUGINS = Streams(0xF1000000, 0x0E000000, "what plug-ins draw, by the names that they choose")
 HOLDOUT = Streams(0xFFFFFFFE, 1, "the keys of the permutation that chooses held-out samples")
 ORDER = Streams(0xFFFFFFFF, 1, "the keys of the order of samples")
-STREAMS = (STATES, DROPOUT, UPDATES, CLASSIFIERS, EXPANSIONS, FRAMES, FEEDBACK, ROUNDING, HOLDOUT, ORDER)
+STREAMS = (
+    STATES,
+    DROPOUT,
+    UPDATES,
+    CLASSIFIERS,
+    EXPANSIONS,
+    FRAMES,
+    FEEDBACK,
+    ROUNDING,
+    AUGMENT,
+    BALANCE,
+    PLUGINS,
+    HOLDOUT,
+    ORDER,
+)
+
+_OWN = 0x1000  # streams of one name
+_named: dict[int, str] = {}
+
+
+def streams(name: str) -> Streams:
+    """4096 random streams for a plug-in: ``NOISE = rng.streams("timid.noise")``, and ``NOISE[number]`` is the stream of
+    its thing (layer, tensor) number 0, 1, ...  They follow from the name alone, so the same name gives the same bits in
+    every version and on every machine.  Raises ValueError where another name that is in use has just these.
+    """
+    place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") % (PLUGINS.count // _OWN)
+    if _named.setdefault(place, name) != name:
+        raise ValueError(f"the random streams of `{name}` are those of `{_named[place]}`: choose another name")
+    return Streams(PLUGINS[place * _OWN], _OWN, name)
+
 
 _MASK = np.uint64(0xFFFFFFFF)
 _SHIFT = np.uint64(32)
@@ -113,6 +146,23 @@ def _mix(v: U32, key: np.uint32) -> U32:
 def order(seed: int, epoch: int, n: int, p: ArrayLike) -> U32:
     """Sample index at position(s) ``p`` of an epoch over ``n`` samples."""
     return permute(seed, ORDER[0], epoch, n, p)
+
+
+def balanced(seed: int, epoch: int, labels: NDArray[np.uint8]) -> U32:
+    """Positions u32[n] of an epoch over n samples in which each class comes equally often, whatever their shares.
+
+    Classes take turns, those that have samples, from the lowest; each goes through its samples in a random order, and
+    through all of them before any comes again (in another order).
+    """
+    n, present = len(labels), np.flatnonzero(np.bincount(labels, minlength=1))
+    out = np.empty(n, np.uint32)
+    for turn, label in enumerate(present):
+        places, found = np.arange(turn, n, len(present)), list[U32]()
+        while sum(map(len, found)) < len(places):
+            walk = permute(seed, BALANCE[len(found) % BALANCE.count], epoch, n, np.arange(n, dtype=np.uint32))
+            found.append(walk[labels[walk] == label])
+        out[places] = np.concatenate([*found, walk[:0]] if found else [out[:0]])[: len(places)]
+    return out
 
 
 def holdout(seed: int, n: int, share: float) -> tuple[U32, U32]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from math import prod
 
+from bnnc.inputs import augment
 from bnnc.inputs.encode import Encoding, of_model
 from bnnc.ir.ref import Ref, Side
 from bnnc.model import Call, Model
@@ -112,7 +113,22 @@ def defines(model: Model, placed: Placed) -> list[tuple[str, int | str]]:
         *([("SAMPLE_BYTES", sample_bytes(e))] if e else []),
         *[("STEP", literal(s.step)) for s in placed.program.states if s.step][:1],  # one rule's: equal
         *scores(placed),
+        *augmented(model),
+        *([("CLASSES", model.classes)] if model.sampling == "balanced" else []),
     ]
+
+
+def augmented(model: Model) -> list[tuple[str, int | str]]:
+    """What bnnc_augment.h must know; nothing where training samples are taken as they are."""
+    a = augment.of_model(model)
+    if a is None:
+        return []
+    found: dict[str, int | str] = dict(zip(("ROWS", "COLUMNS", "CHANNELS"), a.shape, strict=True))
+    found |= {"UP": a.rows, "ACROSS": a.columns, "CLAMP": int(a.clamp), "FLIP": int(a.mirror)}
+    found |= {"TYPE": "float" if a.data == "f32" else "uint8_t"}
+    found |= {"JITTER": literal(a.noise)} if a.noise else {}
+    late = [("LATE", 1)] if of_model(model) is not None else []
+    return [*((f"AUGMENT_{name}", n) for name, n in found.items()), *late]
 
 
 def state_rows(x: Emission) -> list[str]:

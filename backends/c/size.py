@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import prod
 
+from bnnc.inputs import augment
 from bnnc.inputs.encode import Encoding
 from bnnc.ir import program
 from bnnc.ir.dtype import Axis, ceil_div, round_up
 from bnnc.ir.ref import Ref
+from bnnc.model import Model
 from bnnc.plan.contract import COUNTER, FIT_MIN, INFLATE
 from bnnc.plan.pack import PackedSchedule
 from bnnc.plan.place import Placed
@@ -34,6 +36,11 @@ NAME = 5  # what a name takes beside its letters: its end, and alignment
 ENCODE, FITTED = 1536, 5 * 1024  # the encoder's code
 PREDICT_TEXT, PREDICT_DATA = 20 * 1024, 46 * 1024  # of a program that only predicts: its runtime
 PREDICT_BARE_TEXT, PREDICT_BARE_DATA = 4 * 1024, 4
+AUGMENT, BALANCE = (
+    768,
+    1024,
+)  # the code of `augment` and of `sampling = balanced`: 128 to 480, and 504 to 702 were measured
+TURN = 57  # of a class that takes turns: its order, and where it is
 HEADERS = 512  # of the ELF file, which lie before the code
 FEW = 16  # columns of a vector register's lanes
 
@@ -122,7 +129,14 @@ def variable_bytes(target: Target, placed: Placed, e: Encoding | None) -> int:
         return -placed.plan.arena_bytes % 8 + PREDICT_BARE_DATA if target.bare else PREDICT_DATA + raw
     if target.bare:
         return -placed.plan.arena_bytes % 8 + target.data_fixed + COUNTER * len(placed.program.counters)
-    return target.data_fixed + TIMES * len(placed.train.kernels) + scratch_bytes(placed, e)
+    return target.data_fixed + TIMES * len(placed.train.kernels) + scratch_bytes(placed, e) + reading(placed.model)[1]
+
+
+def reading(model: Model) -> tuple[int, int]:
+    """Bytes of code, and of variables, for what is done with training samples as they are read."""
+    a, classes = augment.of_model(model), model.classes if model.sampling == "balanced" else 0
+    seen = round_up(a.nbytes, 64) + 64 if a else 0
+    return (AUGMENT if a else 0) + (BALANCE if classes else 0), seen + (96 + TURN * classes if classes else 0)
 
 
 def needs(target: Target, placed: Placed, e: Encoding | None = None, compiler: Compiler | None = None) -> Needs:
@@ -181,7 +195,7 @@ def beside(target: Target, placed: Placed, made: Sequence[Call], e: Encoding | N
     tables += sum({s.ref: s.nbytes for ps in placed.packed for s in ps.constants}.values())
     tables += 0 if e is None else (FITTED if e.fitted else ENCODE) + 8 * len(e.onehot) + 8 * e.bits
     tables += 0 if target.bare else sum(COST + NAME + len(k.name) for k in placed.train.kernels)
-    return (fit.fixed or target.code_fixed) + tables
+    return (fit.fixed or target.code_fixed) + tables + reading(placed.model)[0]
 
 
 def bodies_bytes(made: Sequence[Call], target: Target, fit: Fit, apart: bool) -> int:

@@ -354,6 +354,7 @@ def _schedule(model: Model) -> dict[str, Any]:
         "epochs": model.epochs,
         "seed": model.seed,
         "holdout": model.holdout,
+        "sampling": model.sampling,
         "lr": float(model.optimizer["lr"]),
         "patience": model.patience,
         "schedule": model.schedule.name,

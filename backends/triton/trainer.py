@@ -242,7 +242,7 @@ class Saves:
 def steps(run: Trainer, saves: Saves, per_epoch: int, most: int) -> np.float32:
     """The steps that are left of an epoch, or until the run is stopped or has made ``most``; the last step's rate."""
     c, batch, lr = run.cursor, run.whole_batch, run.rate(per_epoch)
-    order = run.split[rng.order(c.seed, c.epoch, c.n_fit, np.arange(c.n_fit, dtype=np.uint32))]
+    order = run.split[run.order()]
     while c.step < per_epoch and c.step_total < most and not STOP:
         n = saves.until_due(min(STEPS, per_epoch - c.step, most - c.step_total))
         rates = [run.rate(per_epoch, i) for i in range(n)]

@@ -267,6 +267,13 @@ class Trainer:
         }
 
     # -- steps --------------------------------------------------------------------------------------------------------
+    def order(self) -> rng.U32:
+        """The positions of the samples to train on, as this epoch has them."""
+        c = self.cursor
+        if self.net["sampling"] == "balanced":
+            return rng.balanced(c.seed, c.epoch, self.train.labels[self.split[: c.n_fit]])
+        return rng.order(c.seed, c.epoch, c.n_fit, np.arange(c.n_fit, dtype=np.uint32))
+
     def batch(self, side: str, source: Samples, index: np.ndarray) -> None:
         """Write samples and labels to where a step of this side reads them."""
         at = self.net["at"][side]

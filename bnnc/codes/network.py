@@ -142,6 +142,14 @@ CODES = (
         mid("residual { shortcut { dense 7; batchnorm; } sign; dense 7; batchnorm; }", "sign;"),
     ),
     Code(
+        "B0317",
+        "an augmentation that does not fit the samples",
+        "`shift` and `flip` are of images: the input's type has their rows and columns, as u8[28, 28].  `timeshift` is"
+        " of sequences, [steps, channels].  `jitter` adds to real numbers, f32.  What is bits already has no pixels.",
+        net("input u8[9];", *END) + "train { augment = flip; }\n",
+        net("input u8[3, 3];", "flatten;", *END) + "train { augment = flip; }\n",
+    ),
+    Code(
         "B0401",
         "a value of the wrong type",
         "The message says what is expected and what was given.",

@@ -231,8 +231,8 @@ class Binder:
 
     def coerce(self, what: str, p: Param, v: ast.Value, scope: Scope, hint: str = "") -> Any:
         """The Python value of ``v`` for parameter ``p`` of ``what``; raises Reported."""
-        if p.type == "encoder" or p.type.startswith("call:"):
-            return self.call(self.records(p), p.name, v, scope, hint)
+        if p.type == "encoder" or ":" in p.type:
+            return self.called(p, v, scope, hint)
         if isinstance(v, ast.Name) and p.type in NUMBERS:
             if hint:
                 raise self.log.fail("B0201", f"unknown name `{v.id}`", v.span, "not defined", hint)
@@ -254,9 +254,21 @@ class Binder:
                 return self.choice(of, p, v, hint)
         raise self.wrong_type(of, p, v, hint)
 
+    def called(self, p: Param, v: ast.Value, scope: Scope, hint: str) -> Call | tuple[Call, ...]:
+        """The Call that ``v`` is, or the Calls of a list; raises Reported, for a name that comes twice too."""
+        if not p.type.startswith("calls:"):
+            return self.call(self.records(p), p.name, v, scope, hint)
+        calls = tuple(self.call(self.records(p), p.name, x, scope, hint) for x in getattr(v, "items", (v,)))
+        for i, c in enumerate(calls):
+            if c.name in {x.name for x in calls[:i]}:
+                raise self.log.fail(
+                    "B0405", f"`{c.name}` is given twice", c.span, "second one", "remove one of the two"
+                )
+        return calls
+
     def records(self, p: Param) -> Mapping[str, Named]:
         """Those that a call may name: a table, or the parameter's choices of it."""
-        table = getattr(self.tables, "encoders" if p.type == "encoder" else p.type.removeprefix("call:"))
+        table = getattr(self.tables, "encoders" if p.type == "encoder" else p.type.partition(":")[2])
         return {n: table[n] for n in p.choices} or table
 
     def choice(self, of: str, p: Param, v: ast.Name, hint: str) -> str:
@@ -267,15 +279,15 @@ class Binder:
             "B0403",
             f"{of} cannot be `{v.id}`",
             v.span,
-            f"expected {one_of(p.choices)}",
-            hint or did_you_mean(v.id, p.choices) or f"choose {one_of(p.choices)}",
+            f"expected {one_of(list(p.choices))}",
+            hint or did_you_mean(v.id, p.choices) or f"choose {one_of(list(p.choices))}",
         )
 
     def wrong_type(self, of: str, p: Param, v: ast.Value, hint: str) -> Reported:
         """Report a value of another type than the parameter's; the result is for ``raise``."""
         if p.type not in WANTED:
             raise InternalError(f"parameter {of} has the unknown type {p.type!r}")
-        wanted = one_of(p.choices) if p.choices else WANTED[p.type]
+        wanted = one_of(list(p.choices)) if p.choices else WANTED[p.type]
         return self.log.fail(
             "B0401",
             f"{of} must be {wanted}, got {describe(v)}",
@@ -305,7 +317,7 @@ class Binder:
 
     def tensor(self, p: Param, v: ast.Index, scope: Scope) -> TensorType:
         """A type such as `u8[28, 28]`.  Raises Reported for another kind, and for one that is too large."""
-        kinds = p.choices or DATA_KINDS
+        kinds = list(p.choices) or DATA_KINDS
         if v.name not in kinds:
             raise self.log.fail(
                 "B0303",

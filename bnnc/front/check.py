@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import builtin, plugins
 from ..diag import NOWHERE, BnncError, InternalError, Span, by_position, did_you_mean
+from ..inputs.augment import of_model
 from ..model import Call, Data, Layer, Model, verify_model
-from ..registry import REQUIRED, Param, Tables, rule_of
+from ..registry import REQUIRED, Param, ShapeError, Tables, rule_of
 from . import ast
 from .bind import Binder, Log, Reported, Scope
 from .network import Expander
@@ -409,6 +410,14 @@ class _Checker:
         span = self.sections["train"].header if "train" in self.sections else NOWHERE
         self.log.add("B0409", message, span, help=help)
 
+    def fits_data(self, model: Model) -> None:
+        """What `augment` does is for samples like those of the input."""
+        try:
+            of_model(model)
+        except ShapeError as e:
+            notes = [(model.layers[0].span, "the samples are these")]
+            self.log.add(e.code, e.message, model.augment[0].span, help=e.help, notes=notes)
+
     def warnings(self, model: Model) -> None:
         """What trains badly, and settings that nobody reads."""
         for code, name, message, help in self.rule(model).warnings(model):
@@ -461,6 +470,7 @@ class _Checker:
         self.collect(file.items)
         model = self.settle_rule(self.collect_model())
         self.fits_batch(model)
+        self.fits_data(model)
         self.fits_rule(model)
         self.fail_if_wrong()
         self.warnings(model)

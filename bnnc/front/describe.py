@@ -34,12 +34,18 @@ GROUPS = (  # kind, heading, how a call of the kind is written
     ("optimiser", "Optimisers", "optimizer = {};"),
     ("schedule", "Schedules", "schedule = {};"),
     ("stop", "Stops", "stop = {};"),
+    ("surrogate", "Surrogates", "sign surrogate = {};"),
+    ("augmentation", "Augmentations", "augment = {};"),
     ("encoder", "Encoders", "input <type> {};"),
     ("data source", "Data sources", "train = {};"),
     ("classifier", "Classifiers", "classifier = {}"),
 )
 FORMS = {kind: form for kind, _, form in GROUPS}
-OF_TABLE = {"optimizers": "an optimiser", "sources": "a data source"}  # others: the table's name without its s
+OF_TABLE = {
+    "optimizers": "an optimiser",
+    "sources": "a data source",
+    "augments": "an augmentation, or a list of some",
+}  # others: the table's name without its s
 INTRODUCTION = """\
 # The language
 
@@ -129,7 +135,7 @@ def values_of(p: Param) -> str:
     """The values that a parameter takes, in words."""
     if p.choices:
         return _join(p.choices)
-    table = "encoders" if p.type == "encoder" else p.type.removeprefix("call:") if ":" in p.type else ""
+    table = "encoders" if p.type == "encoder" else p.type.partition(":")[2] if ":" in p.type else ""
     if table:
         noun = table.removesuffix("s")
         return OF_TABLE.get(table) or ("an " if noun[0] in "aeiou" else "a ") + noun
@@ -239,6 +245,8 @@ def entries(tables: Tables | None = None) -> tuple[Entry, ...]:
         ("optimiser", t.optimizers),
         ("schedule", t.schedules),
         ("stop", t.stops),
+        ("surrogate", t.surrogates),
+        ("augmentation", t.augments),
         ("encoder", t.encoders),
         ("data source", t.sources),
         ("classifier", t.classifiers),

@@ -34,6 +34,14 @@ TRAIN = (
         minimum=1,
         maximum=65536,
     ),
+    Param("augment", "calls:augments", (), "what is done to training samples, at random, each time"),
+    Param(
+        "sampling",
+        "name",
+        "shuffled",
+        "which samples an epoch holds: each once, or as many of each class",
+        ("shuffled", "balanced"),
+    ),
     Param("recompute", "bool", False, "less memory, the same bits: make values strip by strip, some of them again"),
 )
 DATA = (
@@ -70,7 +78,7 @@ SECTIONS = {
             "the settings of training",
             TRAIN,
             about=About(
-                example="network tiny { input u8[9]; dense 4; batchnorm; loss; }\n"
+                example="network tiny { input u8[3, 3]; flatten; dense 4; batchnorm; loss; }\n"
                 "train {\n"
                 "  optimizer = adam(lr = 3e-3);\n"
                 "  schedule = plateau(patience = 5);\n"
@@ -80,6 +88,8 @@ SECTIONS = {
                 "  seed = 7;\n"
                 "  holdout = 10%;\n"
                 "  microbatch = 2;\n"
+                "  augment = [shift(1), flip];\n"
+                "  sampling = balanced;\n"
                 "  recompute = on;\n"
                 "}\n"
             ),

@@ -8,30 +8,67 @@ from __future__ import annotations
 from ..ir.program import Region, T
 from ..lower.context import Context
 from ..model import Layer, TensorType
-from ..registry import About, LayerDef, Param, layers
+from ..registry import About, LayerDef, Named, Param, Surrogate, layers, surrogates
+
+
+def _within(cx: Context, layer: Layer, z: T) -> dict[str, T]:
+    return {"mask": (z.abs() <= layer["clip"]).named("mask")}
+
+
+def _straight(cx: Context, region: Region, g: T) -> T:
+    mask = cx.get(region, "mask")
+    return cx.each(g, lambda x: mask.where(x, x.zero).named("g"))
+
+
+def _parabola(cx: Context, region: Region, g: T) -> T:
+    return (g * (2.0 - 2.0 * cx.get(region, "z").abs()).maximum(0.0)).named("g")
+
+
+def _signed(surrogate: str) -> str:
+    return f"network tiny {{ input u8[9]; dense 8; batchnorm; sign {surrogate}; dense 4; batchnorm; loss; }}\n"
+
+
+for _record in (
+    Named(
+        "ste",
+        "the gradient where |z| <= clip: the straight-through estimator",
+        (),
+        Surrogate(_within, _straight),
+        About(formula="dz = g where |z| <= clip, else 0", source="1602.02830, section 1.3", example=_signed("ste")),
+    ),
+    Named(
+        "identity",
+        "the gradient as it is",
+        (),
+        Surrogate(lambda cx, layer, z: {}, lambda cx, region, g: g),
+        About(formula="dz = g", source="1308.3432, the straight-through estimator", example=_signed("identity")),
+    ),
+    Named(
+        "quadratic",
+        "the derivative of a parabola; keeps z, a real number",
+        (),
+        Surrogate(lambda cx, layer, z: {"z": z}, _parabola),
+        About(
+            formula="dz = g max(0, 2 - 2|z|)",
+            source="1808.00278",
+            example=_signed("quadratic").rstrip() + " rule standard;\n",
+        ),
+    ),
+):
+    surrogates.add(_record)
 
 
 def forward(cx: Context, layer: Layer, x: T) -> T:
-    """bit [rows, cols] of x; in training keeps the mask (ste) or the value itself (quadratic)."""
+    """bit [rows, cols] of x; in training what the surrogate keeps."""
     z = cx.real(x)
-    if cx.training and layer["surrogate"] == "ste":
-        cx.save(mask=(z.abs() <= layer["clip"]).named("mask"))
-    elif cx.training and layer["surrogate"] == "quadratic":
-        cx.save(z=z)
+    if cx.training and (kept := surrogates[layer["surrogate"]].impl.keep(cx, layer, z)):
+        cx.save(**kept)
     return cx.b.op("copy", z, name="out") if z.dtype == "bit" else z.sign().named("out")
 
 
 def backward(cx: Context, region: Region, g: T, wanted: bool) -> T | None:
     """The gradient g [rows, cols] through the surrogate; None where nobody wants it."""
-    surrogate = region.layer["surrogate"]
-    if not wanted:
-        return None
-    if surrogate == "ste":
-        mask = cx.get(region, "mask")
-        return cx.each(g, lambda x: mask.where(x, x.zero).named("g"))
-    if surrogate == "quadratic":
-        return (g * (2.0 - 2.0 * cx.get(region, "z").abs()).maximum(0.0)).named("g")
-    return g
+    return surrogates[region.layer["surrogate"]].impl.gradient(cx, region, g) if wanted else None
 
 
 layers.add(
@@ -44,7 +81,7 @@ layers.add(
                 "name",
                 None,
                 "what replaces its derivative",
-                ("ste", "identity", "quadratic"),
+                surrogates,
                 positional=True,
             ),
             Param("clip", "float", 1.0, "where `ste` ends: larger values pass no gradient", above=0),

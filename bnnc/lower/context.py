@@ -196,9 +196,13 @@ class Context:
         rows, cols = shape
         return self.b.op("noise", *self.drawn_by(), rows=rows, cols=cols, stream=stream, name=name)
 
+    def number_of(self, w: T) -> int:
+        """Which state it is, from 0: a number for its random streams."""
+        return next(i for i, s in enumerate(self.b.states) if s.name == w.name)
+
     def update_stream(self, w: T) -> int:
         """The random stream of a state's updates."""
-        return UPDATES[next(i for i, s in enumerate(self.b.states) if s.name == w.name)]
+        return UPDATES[self.number_of(w)]
 
     def weight(self, layer: str, fan_in: int, fan_out: int) -> T:
         """A binary layer's weight [fan_in, fan_out]: latent f32/f16/i8, or a bit where the optimiser keeps no latent.

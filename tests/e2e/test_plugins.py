@@ -45,6 +45,7 @@ def test_the_pages_plug_in_trains(folder: Path) -> None:
     best = float(re.findall(r"test (\d+\.\d+) %", said)[-1])
     assert best > 50, "it learns"
     assert "one-bit gradients of weights" in go(folder, "--plugin", "timid.py", "describe", "timid")
+    assert "a triangle" in go(folder, "--plugin", "timid.py", "describe", "triangle")
     assert "or   bnnc --plugin timid.py run net.bnn eval" in said
     assert "unknown rule `timid`" in go(folder, "check", "net.bnn", code=1)
 
@@ -57,12 +58,15 @@ def test_its_source_is_part_of_a_specs_hash_where_it_is_used(folder: Path) -> No
         done = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=True, env={**os.environ, **env})
         return done.stdout
 
-    (folder / "plain.bnn").write_text(SPEC.replace("timid(limit = 0.05)", "edge").replace("signsgd(lr = 0.01)", "sgd"))
+    plain = SPEC.replace("timid(limit = 0.05)", "standard").replace("signsgd(lr = 0.01)", "sgd")
+    (folder / "other.bnn").write_text(plain)
+    (folder / "plain.bnn").write_text(plain.replace("triangle", "quadratic"))
     assert hash_of("plain.bnn") == hash_of("plain.bnn", "timid.py")
+    bent = hash_of("other.bnn", "timid.py")
     first = hash_of("net.bnn", "timid.py")
     assert first == hash_of("net.bnn", BNNC_PLUGINS="timid.py") == hash_of("net.bnn", "timid.py", "timid.py")
     (folder / "timid.py").write_text(CODE.replace("-1 / 3", "-1 / 2"))
-    assert hash_of("net.bnn", "timid.py") != first
+    assert hash_of("net.bnn", "timid.py") != first and hash_of("other.bnn", "timid.py") != bent
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ class Drawer:
             b = self.rng.random() < 0.5
             return b, "on" if b else "off"
         if p.type == "name":
-            name = self.rng.choice(p.choices)
+            name = self.rng.choice(list(p.choices))
             return name, name
         if p.type == "ints":
             some = [self.rng.choice((0, 1, 2, 3, 5, 9, 16)) for _ in range(self.rng.choice((1, 1, 1, 2, 3)))]
@@ -209,7 +209,7 @@ class Drawer:
             )
         if p.type.startswith("call:") or p.type == "encoder":
             table = getattr(self.tables, p.type.partition(":")[2] or "encoders")
-            return self.call(table, self.rng.choice(p.choices) if p.choices else "")
+            return self.call(table, self.rng.choice(list(p.choices)) if p.choices else "")
         return None
 
     def call(self, table: Any, name: str = "") -> tuple[Call, str]:

@@ -59,6 +59,12 @@ THRESHOLDS = """
 typedef float __attribute__((may_alias)) bnnc_value;
 static const bnnc_value *bnnc_thresholds_of(uint32_t row) { return (void)row, NULL; }
 """
+AUGMENT = "".join(
+    f"#define BNNC_AUGMENT_{name} {n}\n"
+    for name, n in {"ROWS": 4, "COLUMNS": 4, "CHANNELS": 3, "UP": 2, "ACROSS": 2, "CLAMP": 0, "FLIP": 1}.items()
+)
+AUGMENT += "#define BNNC_AUGMENT_TYPE uint8_t\n"
+BALANCE = "#define BNNC_CLASSES 10\n"
 PREDICT = """
 static void bnnc_take(const BNNC_RAW *raw) { (void)raw; }
 static int32_t bnnc_class_of_it(void) { return 0; }
@@ -67,8 +73,10 @@ ARM, M4 = ["aarch64-linux-gnu-gcc"], ["arm-none-eabi-gcc", "-mcpu=cortex-m4", "-
 AVX512 = ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vpopcntdq"]
 HOW: dict[str, tuple[list[str], str]] = {  # compiler with options, and what stands before; of the others: gcc, nothing
     "bnnc_apart.h": (["gcc", "-DBNNC_FREESTANDING"], ""),
+    "bnnc_augment.h": (["gcc"], AUGMENT + NETWORK),
     "bnnc_avx2.h": (["gcc", "-mavx2", "-mf16c"], ""),
     "bnnc_avx512.h": (["gcc", *AVX512], ""),
+    "bnnc_balance.h": (["gcc"], BALANCE + NETWORK),
     "bnnc_bare.h": (["gcc", "-DBNNC_BARE"], NETWORK + NAMED),
     "bnnc_bare_data.h": (["gcc", "-DBNNC_BARE"], NETWORK),
     "bnnc_bytes.h": (["gcc", "-mavx2"], ""),
@@ -78,6 +86,7 @@ HOW: dict[str, tuple[list[str], str]] = {  # compiler with options, and what sta
     "bnnc_neon.h": (ARM, ""),
     "bnnc_predict.h": (["gcc", "-DBNNC_PREDICTS"], NETWORK + RAW_BYTES + PREDICT),
     "bnnc_raw.h": (["gcc"], NETWORK + RAW_BYTES),
+    "bnnc_seen.h": (["gcc"], AUGMENT + NETWORK),
     "bnnc_sys_arm.h": ([*ARM, "-DBNNC_FREESTANDING"], ""),
     "bnnc_sys_bare.h": (["gcc", "-DBNNC_BARE"], ""),
     "bnnc_sys_raw.h": (["gcc", "-DBNNC_FREESTANDING"], ""),

@@ -20,7 +20,18 @@ from bnnc.registry import About, LayerDef, Param
 
 ENTRIES = describe.entries()
 KINDS = [kind for kind, _, _ in describe.GROUPS]
-COMPUTED = {"layer", "rule", "optimiser", "schedule", "stop", "encoder", "data source", "classifier"}
+COMPUTED = {
+    "layer",
+    "rule",
+    "optimiser",
+    "schedule",
+    "stop",
+    "surrogate",
+    "augmentation",
+    "encoder",
+    "data source",
+    "classifier",
+}
 
 
 def by_name(kind: str, name: str) -> Entry:
@@ -35,6 +46,8 @@ def uses(model: Model, e: Entry) -> bool:
         "optimiser": lambda: {model.optimizer.name},
         "schedule": lambda: {model.schedule.name},
         "stop": lambda: {model.stop.name},
+        "surrogate": lambda: {y["surrogate"] for y in model.walk() if y.kind == "sign"},
+        "augmentation": lambda: {c.name for c in model.augment},
         "encoder": lambda: {model.layers[0]["encoder"].name},
         "data source": lambda: {c.name for c in (model.data.train, model.data.test) if c},
         "classifier": lambda: {model.rule["classifier"].name},

@@ -46,3 +46,19 @@ def test_the_trainers_own_streams_are_those_of_the_runtime() -> None:
     text = (ROOT / "templates/c/runtime/bnnc_rng.h").read_text("utf-8")
     given = dict(re.findall(r"BNNC_STREAM_(\w+) = (-\d+)", text))
     assert {k: int(v) % (1 << 32) for k, v in given.items()} == {"ORDER": rng.ORDER[0], "HOLDOUT": rng.HOLDOUT[0]}
+
+
+def test_a_plug_ins_streams_follow_from_its_name_alone() -> None:
+    """The numbers are part of what is promised: another would train other bits."""
+    kept = rng.streams("timid.kept")
+    assert (kept[0], kept.count) == (0xFEE09000, 4096) and rng.streams("timid.kept") == kept
+    assert rng.PLUGINS.first <= kept[0] and kept[4095] < rng.PLUGINS.first + rng.PLUGINS.count
+    assert len({rng.streams(f"other.{n}")[0] for n in range(50)}) == 50
+
+
+def test_two_names_with_the_same_streams_are_refused() -> None:
+    found: dict[int, str] = {}
+    with pytest.raises(ValueError, match="the random streams of `x[0-9]+` are those of `x[0-9]+`: choose another"):
+        for n in range(5000):
+            found[rng.streams(f"x{n}")[0]] = f"x{n}"
+    assert len(found) > 20

@@ -8,6 +8,9 @@
  */
 #ifndef BNNC_DATA_H
 #define BNNC_DATA_H
+#ifdef BNNC_CLASSES
+#include "bnnc_balance.h"
+#endif
 #include "bnnc_encode.h"
 #include "bnnc_names.h"
 #include "bnnc_set.h"
@@ -82,8 +85,10 @@ BNNC_COLD uint32_t bnnc_kind_of(const bnnc_file *a) {
     return a->format == BNNC_BNND ? a->bnnd.kind : a->is_float ? 2 : 0;
 }
 
-/* The samples in the file are what the network takes, with nothing to encode. */
-BNNC_COLD bool bnnc_as_it_is(const bnnc_file *a) { return a->elems == NET.elems && bnnc_kind_of(a) == bnnc_net_kind(); }
+/* The samples in the file are what a set holds, with nothing to encode. */
+BNNC_COLD bool bnnc_as_it_is(const bnnc_file *a) {
+    return a->elems == bnnc_set_elems() && bnnc_kind_of(a) == bnnc_set_kind();
+}
 
 /* Reads the samples of `a` as a stream and writes their payloads, encoded as the network wants them. */
 BNNC_FN void bnnc_spool_payload(const bnnc_file *a, int out, uint32_t record) {
@@ -136,7 +141,7 @@ BNNC_COLD uint32_t bnnc_source_key(const bnnc_file *a, const bnnc_file *b) {
         float threshold;
     } what = {{a->size, b ? b->size : 0},
               NET.in_kind,
-              NET.elems,
+              bnnc_set_elems(),
               NET.classes,
               {e->steps, e->channels},
               {e->how, e->per, e->pad_odd, e->lengths, e->bits, e->n_onehot},
@@ -152,7 +157,7 @@ BNNC_COLD uint32_t bnnc_source_key(const bnnc_file *a, const bnnc_file *b) {
 BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const char *cache, bool quiet, char *path) {
     char temp[BNNC_PATH_MAX];
     bnnc_text t = {path, BNNC_PATH_MAX, 0, -1}, u = {temp, BNNC_PATH_MAX, 0, -1};
-    const uint32_t kind = bnnc_net_kind(), record = bnnc_kind_bytes(kind) + 1, key = bnnc_source_key(a, b);
+    const uint32_t kind = bnnc_set_kind(), record = bnnc_set_bytes() + 1, key = bnnc_source_key(a, b);
     bnnc_bnnd h;
     bnnc_put(&t, "%s/%s.%s.bnnd", cache, role, bnnc_kind_names[kind]);
     bnnc_put(&u, "%s.%d", bnnc_cstr(&t), bnnc_pid()); /* two trainers may share the folder */
@@ -182,8 +187,8 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
                   bnnc_errname(r)); /* zeros: labels */
     memset(&h, 0, sizeof h);
     memcpy(h.magic, "BNNDATA1", 8);
-    h.header_bytes = 96, h.kind = kind, h.n = a->n, h.elems = NET.elems, h.record_bytes = record;
-    h.classes = NET.classes, h.ndim = 1, h.dims[0] = NET.elems;
+    h.header_bytes = 96, h.kind = kind, h.n = a->n, h.elems = bnnc_set_elems(), h.record_bytes = record;
+    h.classes = NET.classes, h.ndim = 1, h.dims[0] = bnnc_set_elems();
     const bool sign = NET.encoding.how == BNNC_SIGN && !bnnc_as_it_is(a);
     h.encoder = sign ? 1 : a->bnnd.encoder, h.threshold = sign ? NET.encoding.threshold : a->bnnd.threshold;
     h.n_test = a->bnnd.n_test, h.source_key = key;
@@ -209,8 +214,8 @@ BNNC_COLD void bnnc_spool(bnnc_file *a, bnnc_file *b, const char *role, const ch
 BNNC_COLD void bnnc_check_samples(const bnnc_file *a) {
     const uint32_t how = NET.encoding.how, have = bnnc_kind_of(a);
     const bool raw = !bnnc_as_it_is(a) && how != 0 && (have != 1 || how == BNNC_PAD); /* to be encoded */
-    const uint32_t want = raw ? bnnc_kind_as_bnnd(NET.encoding.in_kind) : bnnc_net_kind(),
-                   elems = raw ? bnnc_raw_elems() : NET.elems;
+    const uint32_t want = raw ? bnnc_kind_as_bnnd(NET.encoding.in_kind) : bnnc_set_kind(),
+                   elems = raw ? bnnc_raw_elems() : bnnc_set_elems();
     if (a->elems != elems)
         bnnc_fail(BNNC_E_DATA,
                   "%s: expected %u values in a sample, found %u\n  hint: the `input` line of the spec gives the shape",
@@ -218,7 +223,7 @@ BNNC_COLD void bnnc_check_samples(const bnnc_file *a) {
     if (a->format == BNNC_NPY && !(a->is_float || (a->width == 1 && !a->is_signed)))
         bnnc_fail(BNNC_E_DATA, "%s: samples must be u1 or f4, found %s%d\n  hint: x.astype('u1') or x.astype('f4')",
                   a->path, a->is_signed ? "i" : "u", (int)a->width);
-    if (want != have && !(raw && how == BNNC_SIGN))
+    if (want != have && !(raw && how == BNNC_SIGN && !BNNC_ENCODED_LATE))
         bnnc_fail(BNNC_E_DATA,
                   "%s: the network takes %s samples, found %s\n  hint: the `input` line of the spec gives the type",
                   a->path, bnnc_kind_names[want], bnnc_kind_names[have]);
@@ -241,7 +246,8 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
     bnnc_names_of(&a);
     const bool same = bnnc_as_it_is(&a);
     bool direct = !a.gzip && same;
-    if (!same && NET.encoding.rows > 0 && !bnnc_fitted) bnnc_fit(&a, a.n - (test ? a.bnnd.n_test : 0), quiet);
+    if ((!same || BNNC_ENCODED_LATE) && NET.encoding.rows > 0 && !bnnc_fitted)
+        bnnc_fit(&a, a.n - (test ? a.bnnd.n_test : 0), quiet);
     if (a.format == BNNC_BNND) {
         direct = !a.gzip && same && !a.bnnd.compression;
         if (!direct) bnnc_spool(&a, NULL, role, cache, quiet, path);
@@ -265,9 +271,9 @@ BNNC_COLD void bnnc_data_open(bnnc_set *set, bnnc_set *test, const char *role, c
                               labelled ? b.fd : -1,
                               a.data_off,
                               labelled ? b.data_off : 0,
-                              bnnc_kind_bytes(bnnc_net_kind()),
+                              bnnc_set_bytes(),
                               1,
-                              bnnc_kind_bytes(bnnc_net_kind()),
+                              bnnc_set_bytes(),
                               a.n,
                               images};
             return;

@@ -92,7 +92,11 @@ BNNC_FN const bnnc_value *bnnc_thresholds_of(uint32_t row) { return bnnc_thresho
 
 /* The bits of bnnc_values, as a row of a .bnnd file. */
 BNNC_FN void bnnc_encode_values(uint8_t *out) {
+#ifdef BNNC_LATE /* samples are encoded when they are read */
+    (void)out;
+#else
     bnnc_encode_row(bnnc_values + (uint64_t)bnnc_missing * NET.encoding.channels, bnnc_missing, out);
+#endif
 }
 
 /* ---- fitting ---- */

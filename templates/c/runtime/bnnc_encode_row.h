@@ -15,7 +15,7 @@ static const bnnc_value *bnnc_thresholds_of(uint32_t row);
 #endif
 #ifdef BNNC_RAW_BITS
 #define BNNC_RAW_AT(raw, i) ((raw)[(i) / 8] >> (i) % 8 & 1)
-#else
+#elif !defined(BNNC_RAW_AT)
 #define BNNC_RAW_AT(raw, i) ((raw)[i])
 #endif
 

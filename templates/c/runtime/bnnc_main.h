@@ -146,6 +146,9 @@ BNNC_FN int bnnc_train(void) {
     bnnc_view.steps_per_epoch = per_epoch;
     bnnc_show_start(resumed);
     if (n_hold) bnnc_perm_init(&bnnc_split, bnnc_cur.seed, (uint32_t)BNNC_STREAM_HOLDOUT, 0, n);
+#ifdef BNNC_CLASSES
+    bnnc_balance_begin(&bnnc_train_set, n_fit, n_hold ? &bnnc_split : NULL);
+#endif
 
     const uint64_t most = bnnc_opt.steps_given ? bnnc_opt.steps : UINT64_MAX;
     uint64_t saved_at = bnnc_clock_ns(), saved_step = resumed ? bnnc_cur.step_total : UINT64_MAX;

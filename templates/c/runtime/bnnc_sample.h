@@ -12,6 +12,35 @@ BNNC_FN uint32_t bnnc_row_bytes(void) { /* of x in the arena */
     return NET.in_kind == BNNC_BIT ? (NET.elems + 31) / 32 * 4 : bnnc_kind_bytes(bnnc_net_kind());
 }
 
+#ifdef BNNC_LATE
+#define BNNC_ENCODED_LATE true
+#else
+#define BNNC_ENCODED_LATE false
+#endif
+
+/* A set's samples: as the network takes them, but where they are augmented: those are encoded when they are read. */
+BNNC_FN uint32_t bnnc_set_kind(void) {
+#ifdef BNNC_LATE
+    return bnnc_kind_as_bnnd(NET.encoding.in_kind);
+#else
+    return bnnc_net_kind();
+#endif
+}
+BNNC_FN uint32_t bnnc_set_elems(void) {
+#ifdef BNNC_LATE
+    return NET.encoding.steps * NET.encoding.channels;
+#else
+    return NET.elems;
+#endif
+}
+BNNC_FN uint32_t bnnc_set_bytes(void) {
+#ifdef BNNC_LATE
+    return NET.encoding.in_kind == BNNC_U8 ? bnnc_set_elems() : bnnc_set_elems() * 4;
+#else
+    return bnnc_kind_bytes(bnnc_net_kind());
+#endif
+}
+
 /* What a row holds beyond its sample: the bytes up to whole words, and the bits up to whole bytes, are 0. */
 BNNC_FN void bnnc_pad_row(uint8_t *row) {
     const uint32_t used = bnnc_kind_bytes(bnnc_net_kind());

@@ -3,6 +3,9 @@
 #define BNNC_SET_H
 #include "bnnc_fmt.h"
 #include "bnnc_sample.h"
+#ifdef BNNC_AUGMENT_ROWS
+#include "bnnc_seen.h"
+#endif
 
 typedef struct {
     int fd, label_fd; /* the same file where a record holds both; label_fd -1: without labels, 0 takes their place */
@@ -15,6 +18,10 @@ typedef struct {
 /* Sample i into a row of the batch buffer, and its label. False would end the step, but here the process ends. */
 BNNC_FN bool bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t *label) {
     int64_t r;
+#ifdef BNNC_AUGMENT_ROWS
+    uint8_t *const seen = row;
+    row = bnnc_read_row;
+#endif
     if (s->fd == s->label_fd)
         r = bnnc_read2_at(s->fd, row, s->x_bytes, label, 1, s->x_off + (uint64_t)i * s->x_step);
     else {
@@ -27,6 +34,10 @@ BNNC_FN bool bnnc_set_read(const bnnc_set *s, uint32_t i, uint8_t *row, uint8_t 
     if (r != (int64_t)s->x_bytes + 1 || *label >= NET.classes)
         bnnc_fail(BNNC_E_DATA, "cannot read sample %u of %s: %s\n  hint: leave data files alone while training", i,
                   s->path, r < 0 ? bnnc_errname(r) : "the file has changed");
+#ifdef BNNC_AUGMENT_ROWS
+    row = seen;
+    if (!bnnc_see(row)) bnnc_fail(BNNC_E_DATA, "%s: sample %u holds a number that is not finite", s->path, i);
+#endif
     bnnc_pad_row(row);
     return true;
 }

@@ -53,6 +53,20 @@ BNNC_COLD void bnnc_start_afresh(uint32_t seed, double lr, uint32_t n_fit, uint3
 static bnnc_perm bnnc_split;
 BNNC_FN uint32_t bnnc_split_at(uint32_t p) { return bnnc_cur.n_hold ? bnnc_perm_at(&bnnc_split, p) : p; }
 
+/* The sample at a place of this epoch; `order` is that of all samples. */
+BNNC_FN uint32_t bnnc_sample_at(const bnnc_set *set, const bnnc_perm *order, uint32_t place) {
+#ifdef BNNC_AUGMENT_ROWS
+    bnnc_draw(bnnc_cur.seed, bnnc_cur.epoch, place);
+#endif
+#ifdef BNNC_CLASSES
+    (void)order;
+    return bnnc_balanced_at(set, bnnc_cur.seed, bnnc_cur.epoch, place);
+#else
+    (void)set;
+    return bnnc_split_at(bnnc_perm_at(order, place));
+#endif
+}
+
 /* The rate of the next step, of a run of so many epochs. */
 BNNC_FN float bnnc_lr(uint32_t steps_per_epoch, uint32_t epochs) {
     const uint64_t t = bnnc_cur.step_total + 1;
@@ -146,7 +160,7 @@ BNNC_FN bool bnnc_train_batch(const bnnc_set *set, const bnnc_perm *order, float
     for (uint32_t k = 0; k < NET.parts; k++) {
         const float part = (float)k;
         for (uint32_t b = 0; b < NET.batch; b++) {
-            uint32_t i = bnnc_split_at(bnnc_perm_at(order, (bnnc_cur.step * NET.parts + k) * NET.batch + b));
+            uint32_t i = bnnc_sample_at(set, order, (bnnc_cur.step * NET.parts + k) * NET.batch + b);
             if (!bnnc_set_read(set, i, bnnc_arena + NET.train_x + (uint64_t)b * row, bnnc_arena + NET.train_labels + b))
                 return false;
         }
