@@ -186,7 +186,7 @@ def run(
         given += [] if _flag_value(given, "--log") else ["--log", log]
     elif as_json:
         given += ["--json"]
-    view = live.View(net.model.name, prog.plan.total_bytes, Path(log)) if training and not as_json else None
+    view = live.View(net.model.name, prog.plan.total_bytes, Path(log))
     code = _foreground([str(prog.binary), *given], 2 if as_json and training else None, view)
     if code == 0 and training:
         if as_json:
@@ -237,12 +237,13 @@ def _default_signals(*signals: signal.Signals) -> None:
         signal.signal(s, signal.SIG_DFL)
 
 
-def _foreground(argv: list[str], stdout: int | None = None, view: live.View | None = None) -> int:
-    """Run a program with this terminal; signals are its business (it writes a checkpoint), its exit code is ours."""
+def _foreground(argv: list[str], stdout: int | None, view: live.View) -> int:
+    """Run a program with this terminal, on which training has a view; signals are its business (it writes a
+    checkpoint), its exit code is ours."""
     previous = {s: signal.signal(s, signal.SIG_IGN) for s in (signal.SIGINT, signal.SIGTERM)}
     console = Console()
     try:
-        if view is not None and "--quiet" not in argv and live.wanted(console):
+        if argv[1] == "train" and stdout is None and "--quiet" not in argv and live.wanted(console):
             code = live.watched(argv, view, console).returncode
         else:
             process = subprocess.Popen(argv, stdout=stdout, preexec_fn=lambda: _default_signals(*previous))
