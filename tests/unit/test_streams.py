@@ -56,8 +56,9 @@ def test_a_plug_ins_streams_follow_from_its_name_alone() -> None:
     assert len({rng.streams(f"other.{n}")[0] for n in range(50)}) == 50
 
 
-def test_two_names_with_the_same_streams_are_refused() -> None:
+def test_two_names_with_the_same_streams_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     found: dict[int, str] = {}
+    monkeypatch.setattr(rng, "_named", {})
     with pytest.raises(ValueError, match="the random streams of `x[0-9]+` are those of `x[0-9]+`: choose another"):
         for n in range(5000):
             found[rng.streams(f"x{n}")[0]] = f"x{n}"
