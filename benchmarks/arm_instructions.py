@@ -2,6 +2,7 @@
 
     python benchmarks/arm_instructions.py          # writes results/arm_instructions.json and .md (--table: the .md
                                                    again)
+    python benchmarks/arm_instructions.py --of cnv_cifar10 rpi rpi5     # prints another example's, under two rules
 
 The MLPs of examples/mnist_mlp (on bits, and on 8-bit pixels) at batch 100, one thread, counted twice with different
 numbers of steps of `bench`; the difference is the steps', with the random batch that each of them trains on.  The
@@ -27,7 +28,7 @@ from bnnc.backends.c.targets import TARGETS, Target
 from bnnc.sched.anchor import Contract
 
 HERE = Path(__file__).resolve().parent
-EXAMPLES = HERE.parent / "examples" / "mnist_mlp"
+EXAMPLES = HERE.parent / "examples"
 NETS = (
     ("mnist_mlp", "edge"),
     ("mnist_mlp", "edge(gradient = i8)"),
@@ -42,6 +43,11 @@ WIDTHS = {
     "ARMv7": (128, 32),
     "ARMv6": (32, 32),
 }  # bits of a vector of bits, and of one of floats
+
+
+def spec(name: str) -> Path:
+    """An example's file."""
+    return next(EXAMPLES.glob(f"*/{name}.bnn"))
 
 
 def count(target: Target, cpu: str, isa: str, plugin: Path, binary: Path, steps: int) -> int:
@@ -74,10 +80,16 @@ def count(target: Target, cpu: str, isa: str, plugin: Path, binary: Path, steps:
 
 
 def measure(
-    target: Target, name: str, rule: str, flags: tuple[str, ...], plugin: Path, folder: Path
+    target: Target,
+    name: str,
+    rule: str,
+    flags: tuple[str, ...],
+    plugin: Path,
+    folder: Path,
+    steps: tuple[int, int] = STEPS,
 ) -> list[dict[str, Any]]:
     """A row for each level of a target; with ``flags`` the text without vectors, one row."""
-    planned = driver.plan_text(bnnc.load(EXAMPLES / f"{name}.bnn").with_(rule=rule).options(target.name, threads=1))
+    planned = driver.plan_text(bnnc.load(spec(name)).with_(rule=rule).options(target.name, threads=1))
     cc = shlex.join([*shlex.split(build.find_compiler(target)), *flags])
     binary = folder / "net"
     driver.emit_source(planned).write(folder / "c")
@@ -85,7 +97,7 @@ def measure(
     rows = []
     for level in target.levels[:1] if flags else target.levels:
         cpu = level.cpu or target.emulator[2]
-        few, many = (count(target, cpu, "auto" if flags else level.name, plugin, binary, n) for n in STEPS)
+        few, many = (count(target, cpu, "auto" if flags else level.name, plugin, binary, n) for n in steps)
         rows.append(
             {
                 "target": target.name,
@@ -95,7 +107,7 @@ def measure(
                 "network": name,
                 "rule": rule,
                 "batch": planned.model.batch,
-                "instructions_per_step": (many - few) // (STEPS[1] - STEPS[0]),
+                "instructions_per_step": (many - few) // (steps[1] - steps[0]),
             }
         )
     return rows
@@ -104,7 +116,7 @@ def measure(
 def bound(row: dict[str, Any]) -> float:
     """That of ``bnnc.plan.cost`` for the target's vectors, WIDTHS; a vector of 16 products of bytes with bits is one
     instruction at level dotprod, and 24 instructions for each 128 where they are products of eight bit planes."""
-    planned = bnnc.load(EXAMPLES / f"{row['network']}.bnn").with_(rule=row["rule"]).plan(row["target"]).planned
+    planned = bnnc.load(spec(row["network"])).with_(rule=row["rule"]).plan(row["target"]).planned
     products = [
         prod(a.dims)
         for a in (k.anchor for k in planned.placed.train.kernels)
@@ -163,16 +175,20 @@ def main() -> None:
         )
         return
     rows: list[dict[str, Any]] = []
+    other = sys.argv[2] if sys.argv[1:2] == ["--of"] else ""
+    targets = [TARGETS[n] for n in sys.argv[3:]] if other else [t for t in TARGETS.values() if t.emulator]
     with tempfile.TemporaryDirectory() as tmp:
         plugin = Path(tmp) / "qemu_count.so"
         subprocess.run(["gcc", "-O2", "-shared", "-fPIC", str(HERE / "qemu_count.c"), "-o", str(plugin)], check=True)
-        for target in (t for t in TARGETS.values() if t.emulator):
-            for name, rule in NETS:
-                for flags in ((), SCALAR) if "NEON" in target.isa else ((),):
+        for target in targets:
+            for name, rule in [(other, r) for _, r in NETS[:2]] if other else NETS:
+                for flags in ((), SCALAR) if "NEON" in target.isa and not other else ((),):
                     folder = Path(tmp) / f"{target.name}-{name}-{rule}-{len(flags)}"
                     folder.mkdir()
-                    rows += measure(target, name, rule, flags, plugin, folder)
+                    rows += measure(target, name, rule, flags, plugin, folder, (1, 2) if other else STEPS)
                     print(rows[-1], flush=True)
+    if other:
+        return
     (HERE / "results" / "arm_instructions.json").write_text(json.dumps(rows, indent=1) + "\n")
     (HERE / "results" / "arm_instructions.md").write_text(table(rows))
 

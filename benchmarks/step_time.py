@@ -9,6 +9,8 @@ other networks than the perceptron ``step_time_NETWORK``.
                                                                  measures
     python benchmarks/step_time.py --exe 100=out/mlp             # a ready executable for batch 100
     python benchmarks/step_time.py --network cnv,binarynet       # CIFAR-10's networks at batch 100, about 25 minutes
+    python benchmarks/step_time.py --rule "edge(gradient = i8)" --isa avx2 --batches 1000 --threads 1 --name whole_avx2
+                                                                 # another rule, and both held to one instruction set
 
 ``build_bnnc``, ``bnnc_step`` and ``bnnc_peak_mib`` are all that knows how bnnc is called.
 """
@@ -31,6 +33,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+# what holds PyTorch, its compiler, MKL and oneDNN to an instruction set
+ISAS = {
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "avx512": {},
+}
 MODES = {"eager": (), "compile": ("--compile",), "compile-step": ("--compile-step",)}
 
 
@@ -71,8 +78,9 @@ def output_of(command: Sequence[str], cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def build_bnnc(spec: Path, batch: int, threads: int, out: Path) -> Path:
-    """Compile ``spec`` for a batch size into the folder ``out``; returns the executable.
+def build_bnnc(spec: Path, batch: int, threads: int, out: Path, rule: str = "") -> Path:
+    """Compile ``spec`` for a batch size, with another rule if one is given, into the folder ``out``; returns the
+    executable.
 
     The newest executable file that the compiler leaves in ``out`` is taken.
     """
@@ -88,6 +96,7 @@ def build_bnnc(spec: Path, batch: int, threads: int, out: Path) -> Path:
             str(batch),
             "--threads",
             str(threads),
+            *(["--rule", rule] if rule else []),
             "-o",
             str(out / f"{spec.stem}_{batch}"),
         ]
@@ -99,15 +108,16 @@ def build_bnnc(spec: Path, batch: int, threads: int, out: Path) -> Path:
     return max(made, key=lambda f: f.stat().st_mtime)
 
 
-def bench_command(exe: Path, threads: int, steps: int) -> list[str]:
+def bench_command(exe: Path, threads: int, steps: int, isa: str = "") -> list[str]:
     """The trainer's own benchmark; it prints one JSON object."""
-    return [str(exe), "bench", "--steps", str(steps), "--threads", str(threads), "--json"]
+    chosen = ["--isa", isa] if isa else []
+    return [str(exe), "bench", "--steps", str(steps), "--threads", str(threads), *chosen, "--json"]
 
 
-def bnnc_step(exe: Path, threads: int, steps: int) -> tuple[float, float]:
+def bnnc_step(exe: Path, threads: int, steps: int, isa: str = "") -> tuple[float, float]:
     """Median milliseconds of one training step, and the least that it could take: what the plan counts at the rates of
     inner loops that the trainer measures first."""
-    answer = json.loads(output_of(bench_command(exe, threads, steps)).strip().splitlines()[-1])
+    answer = json.loads(output_of(bench_command(exe, threads, steps, isa)).strip().splitlines()[-1])
     return float(answer["median_ms"]), float(answer["predicted_ms"])
 
 
@@ -133,11 +143,17 @@ def bnnc_peak_mib(exe: Path, threads: int, steps: int) -> float:
 
 
 def torch_step(
-    batch: int, threads: int, steps: int, mode: str, widths: Sequence[int] = (), more: Sequence[str] = ()
+    batch: int,
+    threads: int,
+    steps: int,
+    mode: str,
+    widths: Sequence[int] = (),
+    more: Sequence[str] = (),
+    isa: str = "avx512",
 ) -> dict[str, Any]:
     """``torch_peer.py`` in a fresh process, its BLAS and OpenMP pools held to ``threads``; ``more`` arguments of it."""
     shape = ("--widths", ",".join(map(str, widths))) if widths else ()
-    env_threads = {k: str(threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    env_threads = {k: str(threads) for k in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")} | ISAS[isa]
     command = [
         "env",
         *(f"{k}={v}" for k, v in env_threads.items()),
@@ -161,14 +177,17 @@ def spread(values: Sequence[float]) -> dict[str, float]:
     return {"median": statistics.median(values), "min": min(values), "max": max(values)}
 
 
-def measure(network: Network, exe: Path, batch: int, threads: int, mode: str, pairs: int, steps: int) -> dict[str, Any]:
+def measure(
+    network: Network, exe: Path, batch: int, threads: int, mode: str, pairs: int, steps: int, isa: str = ""
+) -> dict[str, Any]:
     """Alternating pairs for one configuration: times (ms), ratios peer / bnnc, share of the floor."""
     ours, floors, theirs, peaks = [], [], [], []
     for _ in range(pairs):
-        step, floor = bnnc_step(exe, threads, steps)
+        step, floor = bnnc_step(exe, threads, steps, isa)
         ours.append(step)
         floors.append(floor)
-        peer = torch_step(batch, threads, steps, mode, more=(*network.peer, "--warm-up", str(network.warm_up)))
+        more = (*network.peer, "--warm-up", str(network.warm_up))
+        peer = torch_step(batch, threads, steps, mode, more=more, isa=isa or "avx512")
         theirs.append(peer["median_ms"])
         peaks.append(peer["peak_rss_mib"])
     peak = bnnc_peak_mib(exe, threads, steps)
@@ -252,6 +271,8 @@ def markdown(network: Network, result: dict[str, Any]) -> str:
             ),
             "",
             machine_line(result["machine"]),
+            *([f"Rule: `{result['rule']}`."] if result["rule"] else []),
+            *([f"Instruction set of both: {result['isa']}."] if result["isa"] else []),
             "",
             (
                 "| batch | threads | PyTorch mode | bnnc ms | PyTorch ms | speed-up | share of the floor | bnnc MiB "
@@ -288,11 +309,12 @@ def measure_all(network: Network, a: argparse.Namespace, scratch: Path) -> dict[
     if spec is None and not set(batches) <= set(ready):
         sys.exit(f"step_time: no .bnn file in examples/{network.example}: give --spec or --exe")
     result: dict[str, Any] = {"machine": machine(), "pairs": a.pairs, "steps": steps, "rows": []}
+    result |= {"rule": a.rule, "isa": a.isa}
     for batch in batches:
-        exe = ready.get(batch) or build_bnnc(spec, batch, max(threads), scratch / f"{spec.stem}_{batch}")
+        exe = ready.get(batch) or build_bnnc(spec, batch, max(threads), scratch / f"{spec.stem}_{batch}", a.rule)
         for t in threads:
             for mode in (a.modes or network.modes).split(","):
-                row = measure(network, exe, batch, t, mode, a.pairs, steps)
+                row = measure(network, exe, batch, t, mode, a.pairs, steps, a.isa)
                 result["rows"].append(row)
                 s = row["speedup"]
                 print(
@@ -312,6 +334,9 @@ def main() -> None:
     p.add_argument("--exe", action="append", default=[], metavar="BATCH=PATH", help="a ready executable for a batch")
     p.add_argument("--batches", help="default: mlp 100,1000, others 100")
     p.add_argument("--threads", default="1,2")
+    p.add_argument("--rule", default="", help="instead of the spec's")
+    p.add_argument("--isa", default="", choices=["", *ISAS], help="the instruction set of both (default: the best)")
+    p.add_argument("--name", default="", help="what the files' names end with")
     p.add_argument("--modes", help=f"of {', '.join(MODES)} (default: mlp all, others the first two)")
     p.add_argument("--pairs", type=int, default=5)
     p.add_argument("--steps", type=int, help="default: mlp 200, cnv 10, binarynet 4")
@@ -326,7 +351,7 @@ def main() -> None:
     for name in names:
         with tempfile.TemporaryDirectory() as scratch:
             result = measure_all(NETWORKS[name], a, Path(scratch))
-        file = a.out / ("step_time" if name == "mlp" else f"step_time_{name}")
+        file = a.out / "_".join(["step_time", *([name] if name != "mlp" else []), *([a.name] if a.name else [])])
         file.with_suffix(".json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         file.with_suffix(".md").write_text(markdown(NETWORKS[name], result), encoding="utf-8")
 

@@ -400,6 +400,14 @@ IMAGES: dict[str, str] = {
         rule="edge(gradient = i8, rounding = nearest)",
         batch=21,
     ),
+    "i8-edges": net(
+        "7, 7, 3",
+        f"conv 33 padding = same; {BN}",
+        f"conv 35 padding = same; {BN}",
+        f"conv 9 padding = same stride = 2; {BN}",
+        rule=I8,
+        batch=7,
+    ),
     "i8-pool": net("6, 6, 3", f"conv 20 padding = same; {POOL}", f"conv 33 padding = same; {POOL}", rule=I8),
     "i8-many-images": net(
         "7, 8, 2",

@@ -30,7 +30,7 @@ LATER = (
     "groups-bits",
     *("bands-standard", "many-images-stride", "i8-groups", "i8-many-images", "i8-state-groups"),
     *("pool-all", "pool-bits", "pool-integers", "drtp", "hsic", "sigprop-tl", "wide"),
-    *("batch-1", "minus", "one-pixel", "two", "bands", "thinned", "bop", "line-i8", "groups-real"),
+    *("batch-1", "minus", "one-pixel", "two", "bands", "thinned", "bop", "line-i8", "groups-real", "i8-edges"),
 )
 
 

@@ -28,6 +28,7 @@ from .real import real
 
 # Of a tile, in a thread's stack: a sum is a vector of up to 64 bytes.
 WINDOW_SUMS = 192  # sums of a weight's gradient: channels times positions of a window
+WHOLE_SUMS = 320  # the same of whole numbers: tables are made for five positions of nine, not for three
 BACK_SUMS = 256  # sums of an input's gradient; with more than half of them the tables are of 16 terms, not of 32
 BACK_BYTES = 112 * 1024  # the gradients of a band of rows of pixels, as f32 or i16
 BACK_PIXELS = 64  # pixels of a band, up to a row more, so that its edges are few
@@ -162,11 +163,12 @@ def _weight(s: Skeleton, x: Convolve, context: dict[str, Any]) -> KernelText:
         "block": block,
         "count": count(channels, block),
         "side_by_side": next(n for n in (4, 3, 2, 1) if channels % n == block % n == 0),
-        "span": ceil_div(g.positions, ceil_div(g.positions, WINDOW_SUMS // block)),
+        "span": ceil_div(g.positions, ceil_div(g.positions, (WHOLE_SUMS if whole else WINDOW_SUMS) // block)),
         "signs": a.dtype == "bit",
         "load": load,
         "value": pr.veci(x.b) if whole else pr.vec(x.b),
         "of": of_kind(whole),
+        "whole": whole,
         "edges": g.padded,
         "aligned": g.aligned,
         "stride": g.stride,
