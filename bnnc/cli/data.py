@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -28,6 +29,36 @@ def share(text: str) -> float:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as e:
         raise click.UsageError(f"--split {text}: give a share, such as 20% or 0.2") from e
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """``a, b`` as two names."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def pixels(text: str) -> tuple[int, int]:
+    """``64x48`` as 64 rows of 48, ``64`` as a square.  Raises UsageError."""
+    found = re.fullmatch(r"([1-9]\d{0,4})(?:x([1-9]\d{0,4}))?", text.strip().lower())
+    if not found:
+        raise click.UsageError(f"--size {text}: give rows and columns, such as 64x64")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def told(d: data.Dataset) -> Iterator[str]:
+    """What was done with files that is not to be seen in their samples."""
+    if d.labels_from:
+        yield f"labels: {d.labels_from}"
+    if d.categories:
+        words = ", ".join(f"{at} `{name}` ({n})" for at, name, n in d.categories)
+        yield f"columns of words: {words}; in the spec's encoder: {categories(d)}"
+    if d.ignored:
+        yield f"left out: {', '.join(d.ignored)}"
+
+
+def categories(d: data.Dataset) -> str:
+    """Arguments of an encoder that makes a bit of each word."""
+    places, counts = ([c[i] for c in d.categories] for i in (0, 2))
+    return f"onehot = {places}, categories = {counts}"
 
 
 class _Pack(click.Command):
@@ -64,7 +95,17 @@ def data_group() -> None:
     ),
 )
 @click.option("--compress", is_flag=True, help="smaller on disk; a trainer expands it once")
-@click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
+@click.option(
+    "--label",
+    default="last",
+    metavar="COLUMN",
+    help="of a CSV: the label's, name or number (default last); none: no labels",
+)
+@click.option(
+    "--columns", default="", metavar="A,B,...", help="of a CSV: those that samples are made of (default: all)"
+)
+@click.option("--drop", default="", metavar="A,B,...", help="of a CSV: columns that are left out")
+@click.option("--size", metavar="HxW", help="scale images to so many rows and columns: 64x64, say")
 @click.option("--split", metavar="SHARE", help="set apart as the test split, by a hash of each sample: 20%, say")
 @click.option("--names", default="", metavar="A,B,...", help="of the classes, by label (default: the files' own)")
 @click.option("-o", "--output", required=True, metavar="FILE.bnnd")
@@ -75,6 +116,9 @@ def pack(
     encode: str,
     compress: bool,
     label: str,
+    columns: str,
+    drop: str,
+    size: str | None,
     split: str | None,
     names: str,
     output: str,
@@ -90,7 +134,6 @@ def pack(
 
     Example: bnnc data pack data_batch_*.bin --test test_batch.bin -o cifar10.bnnd
     """
-    known = [name.strip() for name in names.split(",")] if names else ()
     d = data.pack(
         *files,
         encoder=encode,
@@ -98,8 +141,11 @@ def pack(
         test=test,
         label=label,
         output=output,
-        names=known,
+        names=listed(names),
         split=share(split) if split else 0,
+        columns=listed(columns),
+        drop=listed(drop),
+        size=pixels(size) if size else None,
     )
     if as_json:
         click.echo(json.dumps({**data.info(output), **({"labels_from": d.labels_from} if d.labels_from else {})}))
@@ -108,8 +154,8 @@ def pack(
             f"{output}: {d.n - d.n_test} training and {d.n_test} test samples, {d.kind}{list(d.shape)}, "
             f"{d.classes} classes{shown(d.names)}"
         )
-    if d.labels_from:
-        click.echo(f"labels: {d.labels_from}", err=True)
+    for line in told(d):
+        click.echo(line, err=True)
     click.echo("Next: " + shlex.join(("bnnc", "data", "preview", output)), err=True)
 
 

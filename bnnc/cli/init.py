@@ -6,6 +6,7 @@ import json
 import shlex
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,7 +17,7 @@ from ..diag import error
 from ..study.starter import Starter, starter
 from . import show
 from .common import following, network_name, note, options
-from .data import shown
+from .data import listed, pixels, shown, told
 
 TEST = 0.2  # of samples that come without a test split
 
@@ -25,8 +26,12 @@ TEST = 0.2  # of samples that come without a test split
 @click.argument("folder")
 @click.option("--data", "source", required=True, metavar="PATH", help="a folder of images, .csv, .npz or .bnnd")
 @click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
+@click.option("--drop", default="", metavar="A,B,...", help="of a CSV: columns that are left out")
+@click.option("--size", metavar="HxW", help="scale images to so many rows and columns: 64x64, say")
 @options("target", "ram", "json")
-def init(folder: str, source: str, label: str, target: str, ram: str | None, as_json: bool) -> None:
+def init(
+    folder: str, source: str, label: str, drop: str, size: str | None, target: str, ram: str | None, as_json: bool
+) -> None:
     """Look at data, and make a folder with a first spec for them that fits the memory there is.
 
     The folder gets the samples, packed (without a test split of their own a fifth is set apart, by a hash of each
@@ -38,7 +43,7 @@ def init(folder: str, source: str, label: str, target: str, ram: str | None, as_
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise error("B0903", f"{to} is there already, and not empty", exit_code=2, help="name a folder that is new")
     name = network_name(to)
-    d = data.pack(source, label=label)
+    d = data.pack(source, label=label, drop=listed(drop), size=pixels(size) if size else None)
     apart = not d.n_test
     d = split(d, TEST) if apart else d
     made = starter(d, name, f"{name}.bnnd", target, ram)
@@ -58,7 +63,7 @@ def init(folder: str, source: str, label: str, target: str, ram: str | None, as_
         click.echo(
             json.dumps({"spec": str(to / f"{name}.bnn"), **facts, "shape": list(d.shape), "plan": plan}, indent=1)
         )
-    note(_saw(source, d, apart))
+    note("\n".join((_saw(source, d, apart), *told(replace(d, labels_from="")))))
     note(f"{to / name}.bnn: needs {show.kib(made.plan.total_bytes)} on {target} to train")
     following(f"bnnc run {shlex.quote(str(to / name))}.bnn   or   look into {shlex.quote(str(to))}/README.md")
 

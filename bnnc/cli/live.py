@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..budget import spaced
+from ..data.preview import curve
 from ..report.run import read_log
 
 try:
@@ -34,7 +35,6 @@ STEP = re.compile(
     r"epoch +(?P<epoch>\d+)/(?P<epochs>\d+)  step (?P<step>\d+)/(?P<steps>\d+)  (?P<what>\w+) (?P<loss>\S+)"
     r"(?:  train (?P<train>\S+) %)?  (?P<rate>\d+) samples/s  ETA (?P<eta>.+)"
 )
-BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 30  # of a bar, and of a curve
 
 
@@ -68,11 +68,13 @@ class View:
             bar = ProgressBar(int(n["epochs"]) * int(n["steps"]), done, WIDTH)
             rows.add_row("epoch", bar, f"{n['epoch']} of {n['epochs']}, step {n['step']} of {n['steps']}")
             rows.add_row("rate", "", f"{spaced(int(n['rate']))} samples/s, ETA {n['eta']}")
-            rows.add_row(n["what"], curve([e["loss"] for e in self.epochs]), n["loss"])
+            rows.add_row(n["what"], curve([e["loss"] for e in self.epochs][-WIDTH:]), n["loss"])
         for key, word in (("train_acc", "train"), ("holdout_acc", "held out"), ("test_acc", "test")):
             if found := [e[key] for e in self.epochs if key in e]:
                 now = f", now {n['train']} %" if key == "train_acc" and n.get("train") else ""
-                rows.add_row(word, curve(found), f"{100 * found[-1]:.2f} %, best {100 * max(found):.2f} %{now}")
+                rows.add_row(
+                    word, curve(found[-WIDTH:]), f"{100 * found[-1]:.2f} %, best {100 * max(found):.2f} %{now}"
+                )
         for key, layers in _of_layers(self.epochs[-1] if self.epochs else {}):
             rows.add_row(key, "", ", ".join(f"{layer} {v:,.4g}" for layer, v in layers.items()))
         memory = ProgressBar(self.planned, min(self.resident, self.planned), WIDTH)
@@ -83,14 +85,6 @@ class View:
 def _of_layers(record: dict[str, Any]) -> Iterator[tuple[str, dict[str, float]]]:
     """What an epoch's record tells layer by layer: flips, say."""
     return ((k, v) for k, v in record.items() if isinstance(v, dict) and v)
-
-
-def curve(values: Sequence[float]) -> str:
-    """The last values as a line of small bars."""
-    shown = values[-WIDTH:]
-    low, high = min(shown, default=0.0), max(shown, default=0.0)
-    step = (high - low) / (len(BARS) - 1) or 1.0
-    return "".join(BARS[round((v - low) / step)] for v in shown)
 
 
 def _resident(pid: int) -> int:

@@ -18,10 +18,13 @@ from .. import budget, data, driver, knobs
 from ..api import Network
 from ..backends import select
 from ..data.readers import IMAGES
+from ..model import Model
 from ..report.run import LOG, write_record
 from ..source import write
 from . import live, show
 from .common import following, network, note, options, predicting, program, shell
+
+TABLES = (".csv", ".tsv")
 
 
 @click.command()
@@ -177,7 +180,7 @@ def run(
     prog = net.compile("host", None, threads, batch, ram, cache=True, scores="--proba" in args)
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
     given = _trainer_arguments(args, file, net.model.name)
-    given = _with_packed_images(given, Path(prog.folder.name))
+    given = _with_packed(given, Path(prog.folder.name), net.model)
     training = given[0] == "train"
     log = _flag_value(given, "--log") or str(Path(_flag_value(given, "--out")) / LOG)
     if training:
@@ -213,14 +216,20 @@ def _trainer_arguments(args: list[str], file: str, name: str) -> list[str]:
     return given
 
 
-def _with_packed_images(given: list[str], folder: Path) -> list[str]:
-    """Images, or a folder of some, that ``predict --test`` names as a file that the program reads."""
-    named = _flag_value(given, "--test")
-    at = Path(named)
-    if given[0] != "predict" or not named or not (at.is_dir() or at.suffix.lower() in IMAGES):
+def _with_packed(given: list[str], folder: Path, model: Model) -> list[str]:
+    """Images, a folder of some, or a CSV, that ``predict --test`` names, as a file that the program reads: images are
+    scaled to the network's size, and of a CSV that has a column more than the network takes that is left out."""
+    at, tensor = Path(_flag_value(given, "--test")), model.layers[0]["tensor"]
+    if given[0] != "predict" or not at.name or not (at.is_dir() or at.suffix.lower() in (*IMAGES, *TABLES)):
         return given
-    data.pack(at, output=folder / "images.bnnd", labelled=False)
-    return [*given, "--test", str(folder / "images.bnnd")]  # the last one counts
+    packed = folder / "samples.bnnd"
+    if at.suffix.lower() not in TABLES:
+        data.pack(at, output=packed, labelled=False, size=tensor.shape[:2] if len(tensor.shape) > 1 else None)
+    else:
+        d = data.pack(at, label="none")
+        x = d.x[:, : tensor.elements] if len(d.shape) == 1 and d.elements == tensor.elements + 1 else d.x
+        data.write_bnnd(packed, replace(d, x=x.astype("u1" if tensor.kind == "u8" else "f4"), classes=model.classes))
+    return [*given, "--test", str(packed)]  # the last one counts
 
 
 def _flag_value(args: list[str], flag: str) -> str:

@@ -1,8 +1,10 @@
 """Files of samples and tensors on this machine: read, written, packed, drawn and looked at."""
 
-from .bnnd import KINDS, Dataset, info, preview, read_bnnd, write_bnnd
+from .bnnd import KINDS, Dataset, info, read_bnnd, write_bnnd
 from .packing import pack
-from .readers import CIFAR_RECORD, is_cifar, read_cifar, read_csv, read_folder, read_idx, read_npy, read_npz
+from .preview import preview
+from .readers import CIFAR_RECORD, is_cifar, read_cifar, read_folder, read_idx, read_npy, read_npz
+from .table import read_csv
 
 __all__ = [
     "CIFAR_RECORD",

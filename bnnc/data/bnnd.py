@@ -62,7 +62,8 @@ class Dataset:
     last steps: they do not exist), or ``bool`` where True means +1.
     ``y``: (n,) ``uint8``, each below ``classes``.  ``encoder``: ``none`` or ``sign`` (how the bits were made, with
     ``threshold`` in units of the source data).  ``names``: of the classes, () where they have none, else one for each.
-    ``labels_from``: the column of a CSV that was taken for the labels.
+    Of how files were read, and in no file: ``labels_from``: the column of a CSV that was taken for the labels;
+    ``categories``: (element, name, how many words) of its columns of words; ``ignored``: arrays that were left out.
     """
 
     x: np.ndarray
@@ -73,6 +74,8 @@ class Dataset:
     n_test: int = 0
     names: tuple[str, ...] = ()
     labels_from: str = ""
+    categories: tuple[tuple[int, str, int], ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -309,25 +312,3 @@ def info(path: Source) -> dict[str, Any]:
         "counts": np.bincount(d.y[:k], minlength=d.classes).tolist(),
         "counts_test": np.bincount(d.y[k:], minlength=d.classes).tolist(),
     }
-
-
-def preview(path: Source, index: int = 0) -> str:
-    """Sample ``index`` of a ``.bnnd`` file (negative: from the end) drawn in half-block characters, two rows a line.
-
-    Up to 4 channels are averaged; one axis becomes a square, or lines of 64.  Set: above the middle of the range.
-    """
-    d = read_bnnd(path)
-    if not -d.n <= index < d.n:
-        raise fail("B0805", path, f"no sample {index}", f"the file holds samples 0..{d.n - 1}")
-    index %= d.n
-    x = d.x[index].astype(np.float64)
-    if x.ndim == 3 and min(x.shape[0], x.shape[2]) <= 4:
-        x = x.mean(axis=0 if x.shape[0] <= x.shape[2] else 2)
-    side = math.isqrt(x.size)
-    width = x.shape[-1] if x.ndim > 1 and x.shape[-1] > 1 else side if side * side == x.size else min(64, x.size)
-    on = (x > (x.min() + x.max()) / 2).ravel()
-    on = np.pad(on, (0, -on.size % (2 * width))).reshape(-1, width)
-    split = "test" if index >= d.n - d.n_test else "train"
-    name = f" ({d.names[d.y[index]]})" if d.names else ""
-    title = f"sample {index} of {d.n} ({split}), label {d.y[index]}{name}, {d.kind}{list(d.shape)}"
-    return "\n".join([title, *("".join(" ▀▄█"[c] for c in line).rstrip() for line in on[::2] + 2 * on[1::2])])

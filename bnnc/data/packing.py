@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,10 +25,8 @@ from .readers import (
     guard,
     images_in,
     is_cifar,
-    label_column,
     labels,
     read_cifar,
-    read_csv,
     read_folder,
     read_idx,
     read_images,
@@ -35,6 +34,7 @@ from .readers import (
     read_npz,
 )
 from .split import sides
+from .table import Columns, label_column, read_table
 
 _NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
 _NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
@@ -44,20 +44,40 @@ _NEED = (
 )
 
 
-def _load(
-    sources: Sequence[Source], label: str | int, names: tuple[str, ...] | None, labelled: bool = True
-) -> tuple[Any, ...]:
-    """(x, y, x_test or None, y_test or None, class names, whether x came from text)."""
+@dataclass(frozen=True)
+class How:
+    """How files are read: ``columns`` of tables, the ``size`` of images, and whether there are labels."""
+
+    columns: Columns = Columns()
+    size: tuple[int, int] | None = None
+    labelled: bool = True
+
+
+class Loaded(NamedTuple):
+    """What files hold: samples, labels, the same of a test split or None, class names, whether the samples came from
+    text; columns of categories (:class:`bnnc.data.table.Table`), and names of arrays that were left out."""
+
+    x: Any
+    y: Any
+    x_test: Any = None
+    y_test: Any = None
+    names: tuple[str, ...] = ()
+    text: bool = False
+    categories: tuple[tuple[int, str, int], ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+def _load(sources: Sequence[Source], how: How, names: tuple[str, ...] | None) -> Loaded:
     if sources and all(map(is_cifar, sources)):
         xs, ys = zip(*map(read_cifar, sources), strict=True)
-        return np.concatenate(xs), np.concatenate(ys), None, None, _cifar_names(Path(sources[0])), False
+        return Loaded(np.concatenate(xs), np.concatenate(ys), names=_cifar_names(Path(sources[0])))
     if len(sources) not in (1, 2):
         raise error("B0805", f"{len(sources)} files were given to pack", help=_NEED, exit_code=5)
-    if len(sources) == 1 and (whole := _load_one(sources[0], label, names, labelled)) is not None:
+    if len(sources) == 1 and (whole := _load_one(sources[0], how, names)) is not None:
         return whole
     arrays = [read_npy(s) if _magic(s)[:6] == b"\x93NUMPY" else read_idx(s) for s in sources]
     x = as_samples(sources[0], arrays[0])
-    return x, labels(sources[1], arrays[1], len(x)) if arrays[1:] else np.zeros(len(x), np.uint8), None, None, (), False
+    return Loaded(x, labels(sources[1], arrays[1], len(x)) if arrays[1:] else np.zeros(len(x), np.uint8))
 
 
 def _cifar_names(path: Path) -> tuple[str, ...]:
@@ -72,25 +92,23 @@ def _magic(source: Source) -> bytes:
         return f.read(8)
 
 
-def _load_one(
-    source: Source, label: str | int, names: tuple[str, ...] | None, labelled: bool
-) -> tuple[Any, ...] | None:
+def _load_one(source: Source, how: How, names: tuple[str, ...] | None) -> Loaded | None:
     """As :func:`_load`, of one file or folder with samples and labels; None where it has samples alone."""
     if os.path.isdir(source):
-        loose = [] if labelled else images_in(Path(source))
-        return _unlabelled(loose) if loose else _from_folder(Path(source), names)
+        loose = [] if how.labelled else images_in(Path(source))
+        return _unlabelled(loose, how) if loose else _from_folder(Path(source), how, names)
     magic, suffix = _magic(source), Path(source).suffix.lower()
-    if suffix in IMAGES and not labelled:
-        return _unlabelled([Path(source)])
+    if suffix in IMAGES and not how.labelled:
+        return _unlabelled([Path(source)], how)
     if magic == MAGIC:
         d = read_bnnd(source)
         k = d.n - d.n_test
-        return d.x[:k], d.y[:k], d.x[k:], d.y[k:], d.names, False
+        return Loaded(d.x[:k], d.y[:k], d.x[k:], d.y[k:], d.names)
     if magic[:2] == b"PK":
-        return _from_npz(source)
+        return _from_npz(source, how.labelled)
     if suffix in (".csv", ".tsv", ".txt"):
-        x, y, known = read_csv(source, label, names)
-        return x, y, None, None, known, True
+        t = read_table(source, how.columns, names)
+        return Loaded(t.x, t.y, names=t.names, text=True, categories=t.categories)
     if suffix == ".bin":
         raise fail(
             "B0802",
@@ -98,43 +116,46 @@ def _load_one(
             f"not made of CIFAR-10's records of {CIFAR_RECORD:,} bytes: it has {os.path.getsize(source):,}",
             "fetch it again; of other formats, give .npz",
         )
-    if labelled:
+    if how.labelled:
         raise fail("B0805", source, "one file alone must be .npz, .csv or .bnnd", _NEED)
     return None
 
 
-def _from_folder(path: Path, names: tuple[str, ...] | None) -> tuple[Any, ...]:
+def _from_folder(path: Path, how: How, names: tuple[str, ...] | None) -> Loaded:
     """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
     if not (path / "train").is_dir() or not (path / "test").is_dir():
-        x, y, known = read_folder(path, names)
-        return x, y, None, None, known, False
-    x, y, known = read_folder(path / "train", names)
-    return x, y, *read_folder(path / "test", known)[:2], known, False
+        x, y, known = read_folder(path, names, how.size)
+        return Loaded(x, y, names=known)
+    x, y, known = read_folder(path / "train", names, how.size)
+    return Loaded(x, y, *read_folder(path / "test", known, how.size)[:2], known)
 
 
-def _unlabelled(images: Sequence[Path]) -> tuple[Any, ...]:
-    x = read_images(images)
-    return x, np.zeros(len(x), np.uint8), None, None, (), False
+def _unlabelled(images: Sequence[Path], how: How) -> Loaded:
+    x = read_images(images, how.size)
+    return Loaded(x, np.zeros(len(x), np.uint8))
 
 
-def _from_npz(path: Source) -> tuple[Any, ...]:
+def _from_npz(path: Source, labelled: bool) -> Loaded:
     arrays = read_npz(path)
-    found = [
-        next(((arrays[a], arrays[b]) for a, b in pairs if a in arrays and b in arrays), None)
-        for pairs in (_NPZ_NAMES, _NPZ_TEST)
+    pairs = [
+        next(((a, b) for a, b in known if a in arrays and (b in arrays or not labelled)), None)
+        for known in (_NPZ_NAMES, _NPZ_TEST)
     ]
-    if found[0] is None:
+    if pairs[0] is None:
         raise fail(
             "B0805",
             path,
             f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
-            "name them x_train and y_train (and x_test, y_test), or x and y",
+            "name them x_train and y_train (and x_test, y_test), or x and y; or x alone, with --label none",
         )
     out: list[Any] = []
-    for pair in found:
-        out += [None, None] if pair is None else [as_samples(path, pair[0]), labels(path, pair[1], len(pair[0]))]
+    for a, b in (pair or ("", "") for pair in pairs):
+        x = as_samples(path, arrays[a]) if a else None
+        y = None if x is None else np.zeros(len(x), np.uint8)
+        out += [x, labels(path, arrays[b], len(arrays[a])) if b in arrays and labelled else y]
     names = arrays["class_names"].ravel().astype(str).tolist() if "class_names" in arrays else ()
-    return (*out, tuple(names), False)
+    ignored = arrays.keys() - {n for pair in pairs for n in pair or ()} - {"class_names"}
+    return Loaded(*out[:4], names=tuple(names), ignored=tuple(sorted(ignored)))
 
 
 def pack(
@@ -147,6 +168,9 @@ def pack(
     labelled: bool = True,
     names: Sequence[str] = (),
     split: float = 0,
+    columns: Sequence[str] = (),
+    drop: Sequence[str] = (),
+    size: tuple[int, int] | None = None,
 ) -> Dataset:
     """Read training files (and ``test`` files of the same kind), encode, and write ``output`` if it is given.
 
@@ -158,10 +182,13 @@ def pack(
     a folder of them) every label is 0.  ``names``: of the classes,
     in the order of their labels; otherwise those of the folders, of a CSV's labels, of an ``.npz``'s ``class_names``,
     or of CIFAR-10's ``batches.meta.txt`` beside it.  ``split``: the share that becomes the test split, by a
-    hash of each sample (:func:`bnnc.data.split.sides`).  Raises BnncError.
+    hash of each sample (:func:`bnnc.data.split.sides`).
+    ``label``, ``columns``, ``drop``: of a CSV (:class:`bnnc.data.table.Columns`); ``none``: there are no labels, of no
+    kind of file.  ``size``: (height, width) to which images are scaled.  Raises BnncError.
     """
-    x, y, n_test, known, from_text = _load_both(sources, test, label, labelled)
-    known = tuple(names) or known
+    how = How(Columns(label, tuple(columns), tuple(drop)), size, labelled and label != "none")
+    x, y, n_test, found = _load_both(sources, test, how)
+    known = tuple(names) or found.names
     if split:
         order, n_test = sides(x, n_test, split)
         x, y = x[order], y[order]
@@ -177,7 +204,9 @@ def pack(
         max(int(y.max()) + 1, len(known)),
         n_test,
         known,
-        label_column(sources[0], label) if from_text else "",
+        label_column(sources[0], label) if found.text else "",
+        found.categories,
+        found.ignored,
     )
     if output is not None:
         write_bnnd(output, data, compress=compress)
@@ -185,19 +214,19 @@ def pack(
 
 
 def _load_both(
-    sources: Sequence[Source], test: Sequence[Source], label: str | int, labelled: bool
-) -> tuple[np.ndarray, np.ndarray, int, tuple[str, ...], bool]:
-    """(x, y, how many of them are test samples, class names, whether the training samples came from text)."""
-    x, y, xt, yt, names, from_text = _load(sources, label, None, labelled)
-    text = from_text
+    sources: Sequence[Source], test: Sequence[Source], how: How
+) -> tuple[np.ndarray, np.ndarray, int, Loaded]:
+    """(x, y, how many of them are test samples, what the training files hold)."""
+    found = _load(sources, how, None)
+    x, y, xt, yt, text = found.x, found.y, found.x_test, found.y_test, found.text
     if test:
-        xt, yt, _, _, _, text_t = _load(test, label, names or None)
-        text = text and text_t
+        other = _load(test, how, found.names or None)
+        xt, yt, text = other.x, other.y, text and other.text
     n_test = len(xt) if xt is not None else 0
     if n_test:
         x, y = _joined((test or sources)[0], (x, y), (xt, yt))
     x = as_samples(sources[0], x)
-    return x.astype(np.uint8) if text and _are_bytes(x) else x, y, n_test, names, from_text
+    return x.astype(np.uint8) if text and _are_bytes(x) else x, y, n_test, found
 
 
 def _are_bytes(x: np.ndarray) -> bool:

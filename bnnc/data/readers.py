@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import gzip
-import itertools
 import math
 import os
 import struct
@@ -136,142 +135,6 @@ def read_npz(path: Source) -> dict[str, np.ndarray]:
     return arrays
 
 
-def read_csv(
-    path: Source, label: str | int = "last", names: Sequence[str] | None = None
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Samples and labels of a CSV file (comma, semicolon or tab), with or without a header line.
-
-    ``label`` is ``last``, a column's name (needs a header line) or its number from 0.  Labels are whole numbers 0..255,
-    or class names, which are numbered in sorted order unless ``names`` fixes them.
-    Returns x (n, columns - 1) f32, y (n,) u8 and the class names (empty for numbers).  Raises BnncError with the line.
-    """
-    x: list[np.ndarray] = []
-    tags, at = [], []
-    with _csv(path) as lines, np.errstate(over="ignore"):
-        top = list(itertools.islice(lines, 2))
-        header, column, taken = _csv_header(path, label, [r for _, r in top])
-        width = len(top[0][1])
-        for line, cells in itertools.chain(top[header:], lines):
-            if len(cells) != width:
-                raise fail(
-                    "B0804",
-                    path,
-                    f"line {line} has {len(cells)} columns, the first has {width}",
-                    "every line needs the same number of columns",
-                    line,
-                )
-            tags.append(cells.pop(column))
-            at.append(line)
-            values = [_number(c) for c in cells]
-            if None in values:
-                bad = cells[values.index(None)]
-                raise fail("B0804", path, f"line {line}: `{bad}` is not a number", "fill in or remove the value", line)
-            x.append(np.array(values, np.float32))
-    if not x or width < 2:
-        raise fail("B0804", path, "no samples", "give at least one line with one value and one label")
-    return np.stack(x), *_classes(path, taken, tags, at, names)
-
-
-def _classes(
-    path: Source, taken: str, tags: list[str], at: list[int], names: Sequence[str] | None
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The labels of a column of cells, and the classes' names (none: the cells are whole numbers).  Raises BnncError
-    B0803.
-    """
-    numbers = [n if n is not None and math.isfinite(n) else None for n in map(_number, tags)]
-    for line, tag, number in zip(at, tags, numbers, strict=True):
-        if not tag:
-            raise fail("B0803", path, f"line {line} has no label in {taken}", f"fill it in, or {_COLUMN}", line)
-        if number is not None and number != math.floor(number):
-            raise fail(
-                "B0803",
-                path,
-                f"{taken} is taken for the labels, but holds real numbers, such as {tag} in line {line}: no classes",
-                _COLUMN,
-                line,
-            )
-    if names is None and all(n is not None and n >= 0 for n in numbers):
-        return _numbered(path, taken, [n or 0.0 for n in numbers], at), ()
-    known = tuple(names) if names else tuple(sorted(set(tags)))
-    if len(known) > 256:
-        raise fail(
-            "B0803",
-            path,
-            f"{taken} is taken for the labels, but holds {len(known)} different labels: at most 256 are classes",
-            _COLUMN,
-        )
-    return _indexed(path, tags, at, known), known
-
-
-_COLUMN = "say which column holds the labels, by name or number from 0: --label COLUMN"
-
-
-def _numbered(path: Source, taken: str, numbers: list[float], at: list[int]) -> np.ndarray:
-    """Labels that are whole numbers already.  Raises BnncError B0803 for what is no byte."""
-    line, most = max(zip(at, numbers, strict=True), key=lambda x: x[1], default=(0, 0))
-    if most > 255:
-        raise fail(
-            "B0803",
-            path,
-            f"label {most:.0f} in line {line}: {taken} is taken for the labels, whole numbers 0..255",
-            f"number the classes from 0, or {_COLUMN}",
-            line,
-        )
-    return np.array(numbers).astype(np.uint8)
-
-
-def _indexed(path: Source, tags: list[str], at: list[int], known: tuple[str, ...]) -> np.ndarray:
-    """The number of each tag among the classes.  Raises BnncError B0803."""
-    index = {tag: k for k, tag in enumerate(known)}
-    for line, tag in zip(at, tags, strict=True):
-        if tag not in index:
-            raise fail(
-                "B0803",
-                path,
-                f"line {line}: class `{tag}` is not in the training file",
-                "use the same class names in both files",
-                line,
-            )
-    return np.array([index[tag] for tag in tags], np.uint8)
-
-
-def label_column(path: Source, label: str | int = "last") -> str:
-    """Which column of a CSV file :func:`read_csv` takes for the labels, in words.  Raises BnncError."""
-    with _csv(path) as lines:
-        return _csv_header(path, label, [r for _, r in itertools.islice(lines, 2)])[2]
-
-
-@contextlib.contextmanager
-def _csv(path: Source) -> Iterator[Iterator[tuple[int, list[str]]]]:
-    """The lines of a CSV file that are not empty, with their numbers."""
-    with guard(path, "CSV"), open(path, encoding="utf-8-sig", newline="") as f:
-        delimiter = max(",;\t", key=f.readline().count)
-        f.seek(0)
-        reader = csv.reader(f, delimiter=delimiter)
-        yield ((reader.line_num, [c.strip() for c in r]) for r in reader if any(c.strip() for c in r))
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _csv_header(path: Source, label: str | int, top: list[list[str]]) -> tuple[bool, int, str]:
-    """Whether the first of the ``top`` two lines is a header, and the column of the labels, also in words."""
-    if not top:
-        raise fail("B0804", path, "no samples", "the file is empty")
-    first, second, last, number = top[0], top[-1], label == "last", str(label).isdecimal()
-    column = len(first) - 1 if last else int(label) if number else first.index(str(label)) if label in first else -1
-    if not 0 <= column < len(first):
-        raise fail("B0805", path, f"no column `{label}`", f"the first line is: {', '.join(first)[:200]}")
-    odd = _number(first[column]) is None and column < len(second) and _number(second[column]) is not None
-    header = not (last or number) or odd or all(_number(c) is None for c in first)
-    name = f" `{first[column]}`" if header else ""
-    return header, column, f"column {column}{name} ({'the last; ' if last else ''}columns are counted from 0)"
-
-
 def labels(file: Source, y: np.ndarray, n: int) -> np.ndarray:
     """``y`` as (n,) u8; raises BnncError unless it holds n whole numbers 0..255."""
     if y.ndim == 2 and y.shape[1] == 1:
@@ -317,8 +180,11 @@ IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 _MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 
 
-def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Images in folders that are named as their classes: FOLDER/CLASS/IMAGE, all of one size; other files are left out.
+def read_folder(
+    path: Source, names: Sequence[str] | None = None, size: tuple[int, int] | None = None
+) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
+    """Images in folders that are named as their classes: FOLDER/CLASS/IMAGE, all of one size, or scaled to ``size``
+    (height, width); other files are left out.
 
     Classes are numbered in sorted order unless ``names`` fixes them.  Returns x (n, height, width, 1 or 3) u8, 3 if any
     image has colours, y (n,) u8 and the class names.  Needs Pillow.  Raises BnncError.
@@ -338,18 +204,19 @@ def read_folder(path: Source, names: Sequence[str] | None = None) -> tuple[np.nd
     files = [file for of_class in found.values() for file in of_class]
     if not files:
         raise fail("B0804", path, "no images in folders that are named as their classes", "FOLDER/CLASS/IMAGE.png")
-    x = read_images(files)
+    x = read_images(files, size)
     if len(classes) > 256:
         raise fail("B0803", path, f"{len(classes)} classes, at most 256 have a label", "leave classes out")
     return x, np.array(y, np.uint8), classes
 
 
-def read_images(files: Sequence[Path]) -> np.ndarray:
-    """Images of one size without labels: u8[n, height, width, 1 or 3], 3 if any has colours.  Needs Pillow.
+def read_images(files: Sequence[Path], size: tuple[int, int] | None = None) -> np.ndarray:
+    """Images of one size, or scaled to ``size`` (height, width), without labels: u8[n, height, width, 1 or 3], 3 if any
+    has colours.  Needs Pillow.
 
     Raises BnncError.
     """
-    x = _images(files[0], files)
+    x = _images(files[0], files, size)
     channels = max(image.shape[2] for image in x)
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x])
 
@@ -359,7 +226,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
 
 
-def _images(path: Source, files: Sequence[Path]) -> list[np.ndarray]:
+def _images(path: Source, files: Sequence[Path], size: tuple[int, int] | None) -> list[np.ndarray]:
     """Pixels [height, width, channels] of images of one size.  Needs Pillow.  Raises BnncError."""
     try:
         from PIL import Image
@@ -370,12 +237,15 @@ def _images(path: Source, files: Sequence[Path]) -> list[np.ndarray]:
         with guard(file, "image"), Image.open(file) as image:
             if image.mode not in _MODES:
                 raise ValueError(f"its pixels are of type {image.mode}, not 8 bits a channel")
-            x.append(np.asarray(image.convert(_MODES[image.mode]), np.uint8).reshape(image.height, image.width, -1))
+            pixels = image.convert(_MODES[image.mode])
+            if size and (pixels.height, pixels.width) != size:
+                pixels = pixels.resize(size[::-1], Image.Resampling.BILINEAR)
+            x.append(np.asarray(pixels, np.uint8).reshape(pixels.height, pixels.width, -1))
         if x[-1].shape[:2] != x[0].shape[:2]:
             raise fail(
                 "B0804",
                 file,
                 "{1} x {0} pixels, the first image has {3} x {2}".format(*x[-1].shape[:2], *x[0].shape[:2]),
-                "all images need the same size",
+                "all images need the same size: --size 64x64 scales them",
             )
     return x

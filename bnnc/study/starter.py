@@ -88,8 +88,11 @@ def _image(d: Dataset, width: int) -> Iterator[str]:
 
 def _table(d: Dataset, width: int) -> Iterator[str]:
     numbers = d.kind != "bit" and len(d.shape) == 1
-    bits = f" thermometer({BINS})" if numbers else ""
+    places, counts = ([c[i] for c in d.categories] for i in (0, 2))
+    words = f", onehot = {places}, categories = {counts}" if d.categories else ""
+    bits = f" thermometer({BINS}{words})" if numbers else ""
     why = f"  # each number becomes {BINS} bits, by thresholds that the training samples give" if numbers else ""
+    why += "; a word becomes one of its column's bits" if words and numbers else ""
     yield f"  input {d.kind}[{', '.join(map(str, d.shape))}]{bits};{why}"
     if len(d.shape) > 1:
         yield "  flatten;"
