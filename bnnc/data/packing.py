@@ -148,14 +148,17 @@ def _from_npz(path: Source, labelled: bool) -> Loaded:
             f"no x and y among its arrays: {', '.join(sorted(arrays)) or '(none)'}",
             "name them x_train and y_train (and x_test, y_test), or x and y; or x alone, with --label none",
         )
-    out: list[Any] = []
-    for a, b in (pair or ("", "") for pair in pairs):
-        x = as_samples(path, arrays[a]) if a else None
-        y = None if x is None else np.zeros(len(x), np.uint8)
-        out += [x, labels(path, arrays[b], len(arrays[a])) if b in arrays and labelled else y]
+
+    def samples(pair: tuple[str, str] | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+        if pair is None:
+            return None, None
+        x = as_samples(path, arrays[pair[0]])
+        return x, labels(path, arrays[pair[1]], len(x)) if labelled else np.zeros(len(x), np.uint8)
+
+    (x, y), (xt, yt) = map(samples, pairs)
     names = arrays["class_names"].ravel().astype(str).tolist() if "class_names" in arrays else ()
     ignored = arrays.keys() - {n for pair in pairs for n in pair or ()} - {"class_names"}
-    return Loaded(*out[:4], names=tuple(names), ignored=tuple(sorted(ignored)))
+    return Loaded(x, y, xt, yt, tuple(names), ignored=tuple(sorted(ignored)))
 
 
 def pack(
