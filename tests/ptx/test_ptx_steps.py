@@ -29,10 +29,6 @@ from bnnc.plan.codec import encode
 
 SPILLS = ("groups-bits",)  # registers, in the step, which is refused (B0712)
 REST = {n: t for n, t in (DENSE | TRITON_IMAGES).items() if n not in (*LATER, *SPILLS)}
-MORE = (  # of LATER: what else sums, states and rules are made of
-    *("edge-sgd-plain", "edge-i8-state-sgd-plain", "edge-f32-state", "standard-sgd-plain", "standard-f16-state"),
-    *("bep-small-words", "local-freeze-first", "dfa-sign", "hsic-edge"),
-)
 
 
 def check(lib: PtxLibrary, steps: int) -> None:
@@ -100,7 +96,7 @@ def test_steps_by_warps(net: str, arch: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("net", "arch"), [(n, (80, 90)[i % 2]) for some in (REST, MORE) for i, n in enumerate(some)])
+@pytest.mark.parametrize(("net", "arch"), [(n, (80, 90)[i % 2]) for some in (REST, LATER) for i, n in enumerate(some)])
 def test_steps_of_more_networks(net: str, arch: int) -> None:
     check(PtxLibrary(plan((REST | DENSE)[net]), arch), 1)
 
