@@ -28,7 +28,7 @@ def kernel(body: str, threads: int = 32) -> Program:
 
 
 def launch(body: str, memory: np.ndarray, threads: int = 32, **more: object) -> Launch:
-    made = Launch(kernel(body, threads), memory.reshape(-1).view(np.uint8), shared=4096, **{"grid": 1, **more})  # type: ignore[arg-type]
+    made = Launch(kernel(body, threads), memory.reshape(-1).view(np.uint8), **{"grid": 1, "shared": 4096, **more})  # type: ignore[arg-type]
     made.run()
     return made
 
@@ -213,6 +213,55 @@ def test_matrices() -> None:
         assert memory[0].tolist() == [65536 + i for i in range(N)]
 
 
+def swizzled(rows: np.ndarray, width: int) -> np.ndarray:
+    """Rows of 32 bytes as they lie in shared memory, each at the begin of ``width``: 16 bytes change places, by the
+    address's bits from 7 on (PTX manual, "Shared Memory Matrix Layout").
+    """
+    out = np.zeros(len(rows) * width, np.uint8)
+    for r, row in enumerate(rows):
+        for k in (0, 16):
+            at = r * width + k
+            out[at ^ ((at >> 7) % (width // 16) << 4) :][:16] = row[k : k + 16]
+    return out
+
+
+@pytest.mark.parametrize("width", [32, 64, 128])
+@pytest.mark.parametrize("kind", ["s32.s8.s8", "f32.f16.f16"])
+@pytest.mark.parametrize("held", [True, False])
+def test_products_of_four_warps(kind: str, width: int, held: bool) -> None:
+    """wgmma of 64 x 16 results, the left operand in registers (``held``) or in shared memory, the right one there, with
+    each swizzle: against matrices that are put where the manual says.
+    """
+    draw, (dtype, threads) = np.random.default_rng(1), (np.int8 if "s8" in kind else np.float16, 128)
+    a, b = (draw.integers(-9, 9, (n, 32 // np.dtype(dtype).itemsize)).astype(dtype) for n in (64, 16))
+    left, right = (np.ascontiguousarray(x).view(np.uint8) for x in (a, b))
+    shared = np.concatenate([swizzled(right, width), swizzled(left, width)])
+    memory = np.zeros((12 + len(shared) // 512, threads), np.uint64)
+    memory[12:] = shared.view(np.uint32).reshape(-1, threads)
+    for t in range(threads):
+        at = [(16 * (t // 32) + t % 32 // 4 + 8 * (i % 2), 4 * (t % 4) + 16 * (i // 2)) for i in range(4)]
+        memory[:4, t] = [int(left[r, k : k + 4].copy().view(np.uint32)[0]) for r, k in at]
+    body = LANES + "".join(f"ld.global.b32 %r{10 + i}, [%rd3+{8 * threads * i}];\n" for i in range(4))
+    body += "shl.b32 %r2, %r1, 2;\n" + "".join(
+        f"ld.global.b32 %r3, [%rd3+{8 * threads * (12 + i)}];\nst.shared.b32 [%r2+{4 * threads * i}], %r3;\n"
+        for i in range(len(shared) // 512)
+    )
+    swizzle = {128: 1, 64: 2, 32: 3}[width] << 62 | (8 * width >> 4) << 32
+    first = "{%r10, %r11, %r12, %r13}" if held else "%rd6"
+    body += f"mov.b64 %rd5, {swizzle};\nmov.b64 %rd6, {swizzle | 16 * width >> 4};\nbar.sync 0;\n"
+    body += "mov.pred %p1, 0;\n" + "".join(f"mov.b32 %r{20 + i}, 7;\n" for i in range(8))
+    signs = ("" if "s8" in kind else ", 1, 1") + ("" if "s8" in kind else ", 0" if held else ", 0, 0")
+    body += f"wgmma.mma_async.sync.aligned.m64n16k{32 if 's8' in kind else 16}.{kind} "
+    body += f"{{{', '.join(f'%r{20 + i}' for i in range(8))}}}, {first}, %rd5, %p1{signs};\n"
+    body += "".join(f"st.global.b32 [%rd3+{8 * threads * (4 + i)}], %r{20 + i};\n" for i in range(8))
+    launch(body, memory, threads, shared=len(shared))
+    want, result = a.astype(np.int64) @ b.astype(np.int64).T, np.int32 if "s8" in kind else np.float32
+    for t in range(threads):
+        for i in range(8):
+            got = memory[4 + i, t].astype(np.uint32).view(result)
+            assert got == want[16 * (t // 32) + t % 32 // 4 + 8 * (i // 2 % 2), 8 * (i // 4) + 2 * (t % 4) + i % 2]
+
+
 def test_copies_arrive_when_they_are_waited_for() -> None:
     memory = np.arange(4 * N, dtype=np.uint64)
     body = LANES + "shl.b32 %r2, %r1, 2;\nst.shared.b32 [%r2], %r1;\n"
@@ -282,6 +331,8 @@ bra.uni $L_back;
         "shfl.sync.bfly.b32 %r1, %r2, 4, 15, -1",
         "ex2.approx.f32 %r1, %r2",
         "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%r1}, {%r2}, {%r3}, {%r4}",
+        "wgmma.mma_async.sync.aligned.m64n16k32.s32.u8.s8 {%r1}, %rd1, %rd2, %p1",
+        "wgmma.mma_async.sync.aligned.m64n16k16.f32.f16.f16 {%r1}, %rd1, %rd2, %p1, -1, 1, 0, 0",
         "cvt.rn.bf16.f32 %rs1, %r2",
         "and.b32 %r1, %p1, %r2",
     ],
