@@ -37,6 +37,7 @@ from .kernels import kernel_text, launch_bytes, reorders, workspace_bytes
 from .once import MOST as MOST_ONCE
 from .once import made_once
 from .phases import Arranged, phased
+from .pipeline import KEY
 from .shares import Shares
 from .skeleton import LARGE, KernelText, Memory, Share, terms
 from .targets import Target
@@ -293,6 +294,7 @@ def module_text(model: Model, placed: Placed, report: Report, net: dict[str, Any
         loops=any(k["loop"] or k["chunks"] for k in train + evaluate),
         counter=placed.plan.arena_bytes,
         persistent=persistent(placed.packed),
+        pipeline=KEY,
         steps=_steps(placed, net),
         net=pprint.pformat(net, width=130, compact=True, sort_dicts=False) if net else "",
     )

@@ -261,6 +261,19 @@ def test_kernels_compile_without_spills(text: str) -> None:
     assert len(images) == 2 * sum(map(len, emit.entries(plan(text).placed)))
 
 
+def test_another_pipeline_has_a_cache_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton keeps what it compiled by the text of functions, and not by the passes that it was told to run."""
+    planned, keys = plan(TRITON_DENSE["edge"], target="triton"), list[tuple[str, ...]]()
+    about = emit.net_record(planned.model, planned.placed, planned.report, planned.target)
+    for key in (emit.KEY, emit.KEY, "0" * 16):
+        monkeypatch.setattr(emit, "KEY", key)
+        text = emit.module_text(planned.model, planned.placed, planned.report, about)
+        module = aot.load_module(text, Path(tempfile.mkdtemp()), interpret=False)
+        keys.append(tuple(getattr(module, n).cache_key for n in ("train_step", "eval_step", "train_steps")))
+    first, again, other = keys
+    assert first == again and not {*first} & {*other}
+
+
 class StandIn:
     """A driver for a GPU of a generation, as far as compiling needs one."""
 
