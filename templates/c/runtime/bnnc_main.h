@@ -7,8 +7,10 @@
  * leaves out passes that take long and make it hardly smaller. */
 #if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && !defined(__clang__)
 #pragma GCC push_options
-#pragma GCC optimize("Os", "no-expensive-optimizations", "no-gcse", "no-ipa-sra", "no-thread-jumps", \
-                     "no-tree-dominator-opts", "no-tree-loop-optimize", "no-tree-pre", "no-tree-vrp")
+#pragma GCC optimize("Os", "no-dse", "no-expensive-optimizations", "no-forward-propagate", "no-gcse", \
+                     "no-if-conversion", "no-ipa-sra", "no-schedule-insns2", "no-shrink-wrap", "no-split-wide-types", \
+                     "no-thread-jumps", "no-tree-ccp", "no-tree-dominator-opts", "no-tree-fre", \
+                     "no-tree-loop-optimize", "no-tree-pre", "no-tree-sink", "no-tree-vrp")
 #define BNNC_FEWER_PASSES 1
 #endif
 #include "bnnc_predicted.h"
