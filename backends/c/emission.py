@@ -27,7 +27,7 @@ def elements(dtype: str, raw: bytes) -> list[str]:
     if dtype == "f32":
         return [literal(float(x)) for x in np.frombuffer(raw, "<f4")]
     if dtype in ONE_BIT:
-        return [f"0x{w:08x}" for w in np.frombuffer(raw, "<u4")]
+        return [f"0x{w:08x}u" for w in np.frombuffer(raw, "<u4")]
     return [str(x) for x in np.frombuffer(raw, "<u2" if dtype == "f16" else np.dtype(NUMPY[dtype]).newbyteorder("<"))]
 
 

@@ -23,12 +23,15 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import budget, driver, knobs
 from ..cache import shelf
+from ..data import tensors
 from ..diag import error
 from ..model import Model
 from ..source import whole
-from . import build
+from . import build, onnx
 from .build import Part
 from .notebook import table
 from .plan import Plan
@@ -269,6 +272,37 @@ class Network:
         binary = Path(out).absolute() if out is not None else Path(folder.name) / planned.model.prefix
         planned, source = driver.build_planned(planned, binary, self._knobs())
         return Predictor(Plan.of(planned, ()), source.text, binary, folder)
+
+    def export(self, weights: Weights, path: PathLike, batch: int | None = None) -> None:
+        """Write what was learnt in a format of others, by the suffix of ``path``, whole or not at all.
+
+        Parameters
+        ----------
+        weights, batch
+            As in :meth:`predictor`.
+        path
+            ``.onnx``: the network that predicts (:mod:`bnnc.api.onnx`; needs the package onnx).  ``.npz``,
+            ``.safetensors``: the arrays, bits as i8 of -1 and +1.
+
+        Raises
+        ------
+        BnncError
+            B0718 for another suffix, and what ONNX cannot have; what :meth:`predictor` raises.
+        """
+        at = Path(path)
+        if at.suffix not in (".onnx", ".npz", ".safetensors"):
+            raise error("B0718", f"{at}: no format is called so", exit_code=2, help="NAME.onnx, .npz or .safetensors")
+        if at.suffix == ".onnx":
+            planned = self.planned_predictor(weights, "host", batch)
+            with whole(at) as part:
+                onnx.write(planned, part)
+            return
+        arrays: Any = read_weights(weights, driver.plan_text(self.options(batch=batch), self._knobs()))
+        if at.suffix == ".safetensors":
+            tensors.write(at, arrays)
+            return
+        with whole(at) as part, part.open("wb") as f:
+            np.savez(f, **arrays)
 
 
 def _size(ram: str | int | None) -> int | None:

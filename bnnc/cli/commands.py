@@ -14,6 +14,7 @@ from .common import Group
 from .data import data_group
 from .deploy import deploy
 from .examples import examples, new
+from .export import export
 from .init import init
 from .programs import build, compile, run
 from .report import report
@@ -53,6 +54,7 @@ for command in (
     compile,
     run,
     report,
+    export,
     build,
     explain,
     describe_command,

@@ -129,7 +129,8 @@ CODES = (
         "Scores (`compile --scores`, for `predict --proba`) are given back by programs in C, not by those for GPUs;"
         " and only in C there are programs that only predict (`compile --mode infer`).  `augment` changes"
         " samples as they are read from files, and `sampling = balanced` reads labels ahead: a microcontroller's"
-        " program does neither, and one for target triton augments nothing (`cuda` does both)."
+        " program does neither, and one for target triton augments nothing (`cuda` does both).  An ONNX graph"
+        " (`export`) has what computes whole numbers, whose sums no order changes, and elements of real ones."
         "  Checkpoints are the same: compile the network for `host` too, and ask that program.",
     ),
     Code("B0801", "a data file cannot be read or written", "The message names the file and the reason."),

@@ -95,6 +95,8 @@ class Skeleton(Pointers):
         s, constant = self.mem.storages[name], name in self.mem.schedule.embedded
         ctype = CTYPE[s.dtype] if place in map(self.mem.place, self.k.writes) else f"const {CTYPE[s.dtype]}"
         where = f"CONST_{self.mem.idents[name]}" if constant else f"(bnnc_arena + at[{len(self.places)}])"
+        if not constant and not ctype.endswith("int8_t"):
+            where = f"(void *){where}"  # aligned: what -Wcast-align cannot know
         self.places += [] if constant else [place]
         step = self.mem.pace(self.k, name)  # to the next strip, in a loop
         moved = f" + net_strip * {step}" if step else ""

@@ -43,8 +43,8 @@ BNNC_COLD double bnnc_expected(void) {
     double sum = 0;
     for (int i = 0; i < TRAIN_KERNELS; i++) {
         const float *work = COSTS[i].work;
-        double compute = 0, move = work[BNNC_RATE_MOVED] / bnnc_speed[BNNC_RATE_MOVED];
-        for (int what = 0; what < BNNC_RATE_MOVED; what++) compute += work[what] / bnnc_speed[what];
+        double compute = 0, move = (double)work[BNNC_RATE_MOVED] / bnnc_speed[BNNC_RATE_MOVED];
+        for (int what = 0; what < BNNC_RATE_MOVED; what++) compute += (double)work[what] / bnnc_speed[what];
         bnnc_times[i].predicted = (compute > move ? compute : move) + bnnc_speed[BNNC_RATE_RUN];
         sum += bnnc_times[i].predicted;
     }
@@ -75,7 +75,8 @@ BNNC_COLD const char *bnnc_limit(const bnnc_cost *c) {
     int most = BNNC_RATE_RUN;
     double longest = bnnc_speed[BNNC_RATE_RUN];
     for (int what = 0; what < BNNC_RATE_RUN; what++)
-        if (c->work[what] / bnnc_speed[what] > longest) longest = c->work[what] / bnnc_speed[what], most = what;
+        if ((double)c->work[what] / bnnc_speed[what] > longest)
+            longest = (double)c->work[what] / bnnc_speed[what], most = what;
     return words[most];
 }
 

@@ -69,7 +69,7 @@ BNNC_COLD void bnnc_export(const char *path) {
                     const float v = ((float)(n < 128 ? n : n - 256) + 0.5f) * BNNC_STEP;
                     char raw[4];
                     memcpy(raw, &v, 4);
-                    for (int k = 0; k < 4; k++) bnnc_putc(&t, raw[k]);
+                    for (int b = 0; b < 4; b++) bnnc_putc(&t, raw[b]);
                 }
             bnnc_flush(&t);
         }
