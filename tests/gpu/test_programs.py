@@ -409,8 +409,11 @@ def test_images_for_each_gpu_and_refusals(folder: Path) -> None:
         (8, "bytes of GPU memory", {"FAKE_MEMORY": "1000"}),
     ):
         assert message in run(gpu, folder, *args, net="floats", code=code, **env).stderr
-    missing = run(gpu, folder, *args, code=7, LD_LIBRARY_PATH="")
-    assert "needs an NVIDIA GPU and its driver" in missing.stderr and "hint:" in missing.stderr
+    alone = run(gpu, folder, *args, "--kernels", net="floats", code=2)
+    assert "does not run its kernels one by one" in alone.stderr and "hint:" in alone.stderr and not alone.stdout
+    for more in ((), ("--kernels",)):
+        missing = run(gpu, folder, *args, *more, code=7, LD_LIBRARY_PATH="")
+        assert "needs an NVIDIA GPU and its driver" in missing.stderr and "hint:" in missing.stderr
 
 
 @pytest.mark.slow
