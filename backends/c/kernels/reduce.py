@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bnnc.diag import InternalError
 from bnnc.ir.dtype import INTEGERS, Axis
 from bnnc.sched.anchor import Acc, Fold, Reduce
@@ -35,7 +37,7 @@ def reduce(s: Skeleton, x: Reduce) -> KernelText:
     return KernelText("reduce_one" if one else x.title, context)
 
 
-def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool, at: str) -> dict[str, str]:
+def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool, at: str) -> dict[str, Any]:
     """One accumulator: its type, how it begins, what each turn of the loop does; the first one takes what comes."""
     whole = a.expr.dtype in INTEGERS
     x = pr.whole(a.expr) if whole else pr.num(a.expr)
@@ -44,18 +46,23 @@ def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool, at: str) ->
     else:
         ctype, zero, greater = ("int32_t", "0", "") if whole else ("float", "0.0f", "")
     if a.how == "sum":
-        return {"name": acc, "ctype": ctype, "init": zero, "step": f"{acc} += {x};"}
+        return {"name": acc, "ctype": ctype, "init": zero, "step": [f"{acc} += {x};"]}
+    if a.how == "max" and vectors:
+        steps = [f"{acc} = {at} == 0 ? {x} : {greater}({x}, {acc});"]
+        return {"name": acc, "ctype": ctype, "init": zero, "step": steps}
+    # choices and no branches: which number is the largest is what a processor cannot foresee
+    more = s.names.new("more")
     if a.how == "max":
-        more = f"{at} == 0 ? {x} : {greater}({x}, {acc})" if greater else f"{at} == 0 || {x} > {acc} ? {x} : {acc}"
-        return {"name": acc, "ctype": ctype, "init": zero, "step": f"{acc} = {more};"}
+        steps = [f"const {ctype} {more} = {x} > {acc} ? {x} : {acc};", f"{acc} = {at} == 0 ? {x} : {more};"]
+        return {"name": acc, "ctype": ctype, "init": zero, "step": steps}
     best = s.names.new("best")
-    return {
-        "name": acc,
-        "ctype": "int32_t",
-        "init": "0",
-        "also": f"{ctype} {best} = {zero};",
-        "step": f"if ({at} == 0 || {x} > {best}) {best} = {x}, {acc} = {at};",
-    }
+    steps = [
+        f"const bool {more} = ({x} > {best}) | ({at} == 0);",
+        f"{best} = {more} ? {x} : {best};",
+        f"{acc} = {more} ? {at} : {acc};",
+    ]
+    also = f"{ctype} {best} = {zero};"
+    return {"name": acc, "ctype": "int32_t", "init": "0", "also": also, "step": steps}
 
 
 def fold(s: Skeleton, x: Fold) -> KernelText:

@@ -1,6 +1,13 @@
-/* bnnc_bytes.h: 32 bytes in a register of AVX2, which AVX-512 has too; the other lanes are no matter here. */
+/* bnnc_bytes.h: what AVX-512 does as AVX2 does it: 32 bytes in a register, and one number's half precision. */
 #include <immintrin.h>
 #include "bnnc_lanes.h"
+#include "bnnc_num.h"
+
+#define bnnc_f16_to_f32 BNNC_AT_LEVEL(bnnc_f16_to_f32)
+VINLINE float bnnc_f16_to_f32(uint16_t h) { return _cvtsh_ss(h); }
+
+#define bnnc_f32_to_f16 BNNC_AT_LEVEL(bnnc_f32_to_f16)
+VINLINE uint16_t bnnc_f32_to_f16(float f) { return _cvtss_sh(f, _MM_FROUND_TO_NEAREST_INT); }
 
 #define vlay BNNC_AT_LEVEL(vlay)
 VINLINE void vlay(uint32_t *plane, int words, int k, const uint8_t *byte) {

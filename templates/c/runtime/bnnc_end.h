@@ -19,7 +19,7 @@
 #undef BNNC_WHOLE_H
 #undef BNNC_RATE_H
 #undef VL
-/* What an instruction set may do better than bnnc_vec.h, bnnc_bits.h, bnnc_whole.h and bnnc_image.h. */
+/* What an instruction set may do better than bnnc_vec.h, bnnc_bits.h, bnnc_whole.h, bnnc_image.h and bnnc_num.h. */
 #undef vsel
 #undef vsum
 #undef vmaxi
@@ -42,6 +42,8 @@
 #undef vpop1
 #undef vpop3
 #undef vpopsum
+#undef bnnc_f16_to_f32
+#undef bnnc_f32_to_f16
 #undef vlay
 #undef bnnc_planes
 #undef vweigh
