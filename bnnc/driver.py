@@ -59,6 +59,7 @@ class Options:
     scores: bool = False  # a program whose `predict` can say how sure it is
     called: str = ""  # what its files and C functions are named by, if not by the network's name
     weights: Mapping[str, Any] | None = None  # arrays by name: a program that predicts with them, and does not train
+    class_names: tuple[str, ...] = ()  # of such a program, where they are known
 
 
 def _verify_module(m: Module) -> None:
@@ -156,7 +157,7 @@ def check_text(options: Options, k: knobs.Knobs | None = None) -> Model:
 
 def _front(options: Options, k: knobs.Knobs) -> Model:
     model: Model = _run(FRONT, options.text, options, k).results["check"]
-    return replace(model, called=options.called)
+    return replace(model, called=options.called, class_names=options.class_names)
 
 
 def _run(passes: tuple[Pass, ...], ir: Any, options: Options, k: knobs.Knobs) -> Trace:

@@ -122,6 +122,9 @@ class Model:
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
     called: str = field(default="", compare=False)  # by this its files and C functions are named, if not by its own
+    class_names: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # of a network that only predicts; or none are known
     plugins: tuple[str, ...] = ()  # the SHA-256 of the plug-ins that names of the spec come from
     chosen: tuple[str, ...] = field(
         default=(), compare=False

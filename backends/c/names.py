@@ -9,6 +9,7 @@ import numpy as np
 
 from bnnc.ir.dtype import Packing
 from bnnc.ir.ref import Ref
+from bnnc.model import Model
 from bnnc.sched.expr import role
 
 from ..render import identifiers, template_texts
@@ -39,6 +40,16 @@ def ident(ref: Ref) -> str:
 def operand(ref: Ref) -> str:
     """What a storage is to its layer: ``eval:dense1.wb@0`` is ``wb_t``."""
     return f"{role(ref)}{SUFFIX[ref.packing]}"
+
+
+def name_room(model: Model) -> int:
+    """Bytes of a row of the table of classes' names: of the longest one, and a 0; 0 where there is no table."""
+    return max((len(name.encode()) + 1 for name in model.class_names), default=0)
+
+
+def string(text: str) -> str:
+    """A string literal of its UTF-8, in ASCII, without trigraphs."""
+    return '"' + "".join(f"\\{b:03o}" if b > 126 or chr(b) in '"\\?' else chr(b) for b in text.encode()) + '"'
 
 
 def literal(x: float) -> str:

@@ -20,6 +20,7 @@ from ..render import render
 from .emission import Emission, elements
 from .emit import how, kernels_text, loops, runtime
 from .firmware import BARE_HEADERS, cmake, linker_script, samples
+from .names import name_room, string
 from .net import Group, _batch, _identity, _step, _wrapped, numbered, scores
 from .targets import Target
 
@@ -54,6 +55,7 @@ def _header(x: Emission, e: Encoding | None, score: str) -> dict[str, Any]:
         "raw": RAW[kind],
         "layout": f"{model.layers[0]['tensor']}, {layout}",
         "score": score,
+        "name_room": name_room(model),
         "what": KINDS["i32" if score == "int32_t" else "logits" if found["LOGITS"] else "scores"],
     }
 
@@ -90,6 +92,16 @@ def _thresholds(x: Emission) -> dict[str, Any]:
     return {"n": len(numbers), "lines": lines}
 
 
+def _data(model: Model, table: dict[str, Any]) -> list[tuple[str, str, list[str]]]:
+    """The encoder's thresholds, and the names of the classes: what a table is, its declaration, its lines."""
+    rows = "The encoder's thresholds, a row for each group of values that share them."
+    names = f"const char {model.prefix}_class_names[{model.classes}][{name_room(model)}]"
+    return [
+        *([(rows, f"static const float THRESHOLDS[{table['n']}]", table["lines"])] if table else []),
+        *([("What the classes are called.", names, list(map(string, model.class_names)))] if model.class_names else []),
+    ]
+
+
 def _tables(x: Emission, target: Target) -> dict[str, Any]:
     """Places, constants, and the kernels in their order."""
     at = {n: i for i, n in enumerate(x.idents)}
@@ -118,6 +130,7 @@ def _defines(x: Emission, e: Encoding | None, target: Target, fitted: bool) -> l
         *((name, 1) for name, so in given.items() if so),
         ("RAW", RAW[kind]),
         ("RAW_VALUES", -(-values // 8) if bits else values),
+        *([("CLASS_NAMES", f"{x.model.prefix}_class_names")] if x.model.class_names else []),
         *scores(x.placed),
     ]
 
@@ -144,7 +157,7 @@ def emit(model: Model, placed: Placed, report: Report, target: Target) -> Source
         defines=_defines(x, e, target, bool(table)),
         headers=BARE_HEADERS if target.bare else HEADERS,
         net=_net(x, model.hash, report, target),
-        thresholds=table,
+        data=_data(model, table),
         samples=bool(flash),
     )
     name = model.prefix

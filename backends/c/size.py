@@ -25,6 +25,7 @@ from bnnc.sched.kernel import Kernel
 from ..render import template_text
 from .bodies import Call, distinct, unnamed
 from .fits import Compiler, Fit, fits
+from .names import name_room
 from .stack import PAGE, arrays
 from .targets import Target
 
@@ -187,6 +188,7 @@ def beside(target: Target, placed: Placed, made: Sequence[Call], e: Encoding | N
     if placed.packed.predicts:
         tables = sum({s.ref: s.nbytes for ps in placed.packed for s in ps.constants}.values()) + 64 * len(made)
         tables += 0 if e is None else e.table[0] * e.table[1] * 4 * e.fitted + 8 * len(e.onehot)
+        tables += placed.model.classes * name_room(placed.model)
         return (PREDICT_BARE_TEXT if target.bare else PREDICT_TEXT) + tables
     tables = sum(ROW + NAME + len(b.name) for b in placed.plan.buffers)
     tables += 8 * (len(target.levels) + 1) * len(made)  # functions, and where their operands are listed

@@ -37,7 +37,7 @@ from .notebook import table
 from .plan import Plan
 from .predictor import Predictor
 from .program import Program
-from .weights import Weights, read_weights
+from .weights import Weights, names_beside, read_weights
 
 PathLike = str | os.PathLike[str]
 
@@ -244,14 +244,16 @@ class Network:
         """What :meth:`predictor` compiles, planned."""
         k = self._knobs()
         trains = driver.plan_text(self.options(batch=batch), k)
-        options = replace(self.options(target, batch), weights=read_weights(weights, trains))
+        found = read_weights(weights, trains), names_beside(weights, trains.model.classes)
+        options = replace(self.options(target, batch), weights=found[0], class_names=found[1])
         return driver.plan_text(options, k)
 
     def predictor(
         self, weights: Weights, target: str = "host", out: PathLike | None = None, batch: int | None = None
     ) -> Predictor:
         """Compile a program that predicts with these weights, and nothing else: they are constants in it, batch norm is
-        thresholds where that keeps every bit, and its plan is its own.
+        thresholds where that keeps every bit, and its plan is its own.  So are the names of the classes that a run's
+        ``classes.txt`` holds (:attr:`Predictor.class_names`).
 
         Parameters
         ----------
@@ -265,7 +267,8 @@ class Network:
         Raises
         ------
         BnncError
-            B0806, B0807 for weights of another network, or a checkpoint that is damaged; B0718 for a GPU target.
+            B0806, B0807 for weights of another network, or a checkpoint that is damaged; B0803 for names of
+            other classes; B0718 for a GPU target.
         """
         planned = self.planned_predictor(weights, target, batch)
         folder = tempfile.TemporaryDirectory(prefix="bnnc-")

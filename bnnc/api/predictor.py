@@ -54,6 +54,11 @@ class Predictor:
         """The Model that was compiled."""
         return self.plan.planned.model
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """What the classes are called, in the order of their numbers; empty where weights came without names."""
+        return self.model.class_names
+
     @cached_property
     def _work(self) -> Path:
         work = Path(self.folder.name) / "work"

@@ -12,6 +12,7 @@ from .. import driver
 from ..backends.c.emission import Emission
 from ..backends.triton.checkpoint import Store
 from ..data import tensors
+from ..data.bnnd import wrong_names
 from ..diag import error
 from ..ir.ref import Ref
 from ..plan.codec import decode
@@ -28,6 +29,20 @@ def store_of(trains: driver.Planned, folder: Path) -> Store:
     """A folder's checkpoints of a program that trains."""
     placed = trains.placed
     return Store(folder, spec_hash(trains), placed.plan.state_bytes, len(placed.program.counters))
+
+
+def names_beside(weights: Weights, classes: int) -> tuple[str, ...]:
+    """What the classes of a run's folder, or of a checkpoint in it, are called: the lines of ``classes.txt``, which the
+    trainer leaves there where its data have names; or none.  Raises BnncError B0803 for names of other classes."""
+    if isinstance(weights, Mapping) or (path := Path(weights)).suffix == ".safetensors":
+        return ()
+    file = (path if path.is_dir() else path.parent) / "classes.txt"
+    if not file.is_file():
+        return ()
+    names = tuple(file.read_text(encoding="utf-8", errors="replace").splitlines())
+    if wrong := wrong_names(names, classes):
+        raise error("B0803", f"{file}: {wrong}", exit_code=5, help="a name a line; or remove the file")
+    return names
 
 
 def read_weights(weights: Weights, trains: driver.Planned) -> Mapping[str, np.ndarray]:

@@ -173,7 +173,7 @@ def _checked(path: Source, data: Dataset) -> Dataset:
             f"{classes} classes, highest label {y.max()}, test split {data.n_test} of {len(x)}",
             "labels must be below the number of classes (at most 256)",
         )
-    if data.names and (wrong := _wrong_names(data.names, classes)):
+    if data.names and (wrong := wrong_names(data.names, classes)):
         raise fail("B0803", path, wrong, "give each class one name of its own, of at most 200 bytes")
     data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test, data.names)
     if max(data.n, data.elements) >= 1 << 32:
@@ -181,7 +181,7 @@ def _checked(path: Source, data: Dataset) -> Dataset:
     return data
 
 
-def _wrong_names(names: tuple[str, ...], classes: int) -> str:
+def wrong_names(names: tuple[str, ...], classes: int) -> str:
     """Why these are no names of so many classes; empty: they are."""
     if len(names) != classes:
         return f"{len(names)} names for {classes} classes"
@@ -286,7 +286,7 @@ def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
             raise ValueError(f"label {y.max()} with {h['classes']} classes")
         x = as_samples(path, x.reshape(h["n"], *h["shape"]))
         known = tuple(names.decode().split("\n")[:-1])
-        if zlib.crc32(names) != h["names_crc32"] or (known and _wrong_names(known, h["classes"])):
+        if zlib.crc32(names) != h["names_crc32"] or (known and wrong_names(known, h["classes"])):
             raise ValueError("the checksum of the classes' names does not match, or they are no names")
     return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"], known)
 

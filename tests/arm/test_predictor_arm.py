@@ -29,6 +29,7 @@ SPECS = {
         "scale", f"conv 8 kernel = 3; {BN}sign; maxpool; flatten;", BN, BN, "standard"
     ),
 }
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 QEMU = "qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -semihosting -kernel"
 
 
@@ -36,7 +37,7 @@ QEMU = "qemu-system-arm -M mps2-an386 -nographic -monitor none -serial none -sem
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     d, folder = load_digits(), tmp_path_factory.mktemp("digits")
     x, y = d.images.astype(np.uint8), d.target.astype(np.uint8)
-    write_bnnd(folder / "digits.bnnd", Dataset(x, y, classes=10, n_test=97))
+    write_bnnd(folder / "digits.bnnd", Dataset(x, y, classes=10, n_test=97, names=NAMES))
     np.save(folder / "x.npy", x[-97:].reshape(97, -1))
     return folder
 

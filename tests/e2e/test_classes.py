@@ -14,6 +14,9 @@ import pytest
 
 import bnnc
 from bnnc import data
+from bnnc.api.weights import names_beside, read_weights
+from bnnc.backends.c.names import string
+from bnnc.ir.dtype import round_up
 
 metrics = pytest.importorskip("sklearn.metrics", reason="needs scikit-learn (extra `test`)")
 pytestmark = pytest.mark.usefixtures("one_level")
@@ -145,3 +148,42 @@ def test_python_sees_the_same(home: Path) -> None:
     assert (e.confusion == metrics.confusion_matrix(y, got)).all()
     assert e.balanced_accuracy == pytest.approx(metrics.balanced_accuracy_score(y, got), rel=1e-5)
     assert e.recall == pytest.approx(metrics.recall_score(y, got, average=None))
+
+
+PRINTS = """#include <cstdio>
+#include "net.h"
+int main() { for (const auto &name : net_class_names) std::puts(name); }
+"""
+
+
+def test_a_program_that_predicts_has_the_names_in_it(home: Path, tmp_path: Path) -> None:
+    """It says them as the trainer does, without the run; a C++ program reads them; each of their bytes is planned."""
+    net, run = bnnc.parse(SPEC.replace("HOLD", "holdout = 0.2;")), home / "run"
+    weights = read_weights(run, net.plan().planned)
+    p = net.predictor(run, out=tmp_path / "ask")
+    assert p.class_names == ("bird", "cat", "großer Hund") and net.predictor(weights).class_names == ()
+    x = data.read_bnnd(home / "train.bnnd").x[-60:]
+    np.save(tmp_path / "x.npy", x)
+    said = go(home, "predict", "--test", tmp_path / "x.npy")
+    assert p.run(["predict", "--test", str(tmp_path / "x.npy")]).stdout == said and "großer Hund" in said
+    assert [p.class_names[k] for k in p.predict(x)] == said.splitlines()
+    (tmp_path / "mine.cc").write_text(PRINTS)
+    bnnc.driver.emit_source(p.plan.planned).write(tmp_path)
+    subprocess.run(["gcc", "-c", "-O1", "-DBNNC_LIBRARY", "net.c"], cwd=tmp_path, check=True)
+    subprocess.run(["g++", "mine.cc", "net.o", "-o", "mine", "-lm"], cwd=tmp_path, check=True)
+    named = subprocess.run(["./mine"], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert named.splitlines() == list(p.class_names)
+    flash = [net.planned_predictor(w, "cortex-m").report.flash for w in (weights, run)]
+    assert flash[1] - flash[0] == round_up(3 * len("großer Hund\0".encode()), 4)
+
+
+def test_names_of_other_classes_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("a\nb\n")
+    assert names_beside(tmp_path / "best.bnnck", 2) == ("a", "b")
+    with pytest.raises(bnnc.BnncError, match="2 names for 3 classes"):
+        names_beside(tmp_path, 3)
+
+
+def test_a_name_is_c() -> None:
+    """Whatever is in it: quotes, trigraphs, a digit behind what is no ASCII."""
+    assert string('a"\\??=é1') == r'"a\042\134\077\077=\303\2511"'

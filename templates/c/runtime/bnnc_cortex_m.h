@@ -43,7 +43,11 @@ int main(void) {
     bnnc_board_now = &board;
     for (uint32_t i = 0; i < BNNC_TEST_SAMPLES; i++) {
         bnnc_take((const BNNC_RAW *)(const void *)BNNC_SAMPLE[i]);
+#ifdef BNNC_CLASS_NAMES
+        bnnc_say(1, "%s\n", BNNC_CLASS_NAMES[bnnc_class_of_it()]);
+#else
         bnnc_say(1, "%d\n", (int)bnnc_class_of_it());
+#endif
     }
     while (unused < bnnc_stack_top && *unused == BNNC_PAINT) unused++;
     bnnc_say(1, "memory: predicted %U bytes; stack: %u of %u bytes were used\n", NET.total_bytes,

@@ -74,6 +74,11 @@ BNNC_COLD void bnnc_names_keep(const char *folder) {
 /* The name of class k, or its number; `out` has room for BNNC_NAME_MAX + 1 bytes. False: it is the number. */
 BNNC_COLD bool bnnc_class_name(uint32_t k, char *out) {
     bnnc_text t = {out, BNNC_NAME_MAX + 1, 0, -1};
+#ifdef BNNC_CLASS_NAMES /* those of a network that only predicts are constants */
+    bnnc_puts(&t, BNNC_CLASS_NAMES[k]);
+    (void)bnnc_cstr(&t);
+    return true;
+#else
     char part[128];
     uint32_t left = k;
     for (uint64_t at = bnnc_names.at; at < bnnc_names.end;) {
@@ -93,6 +98,7 @@ BNNC_COLD bool bnnc_class_name(uint32_t k, char *out) {
     bnnc_put(&t, "%u", k);
     (void)bnnc_cstr(&t);
     return false;
+#endif
 }
 
 #endif
