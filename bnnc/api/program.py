@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data import padding, tensors
+from ..data import doubts, tensors
 from ..diag import InternalError, did_you_mean, error
 from . import process
 from .callbacks import Callback, each
@@ -203,7 +203,7 @@ class Program(Predictor):
             What ``callback`` raises.
         """
         args = ["train", "--train", str(self._store("train", x, y)), "--out", str(self._work / "run")]
-        padding.warn(self.model, np.asarray(x))
+        doubts.warn(self.model, np.asarray(x))
         if (x_test is None) != (y_test is None):
             raise error("B0805", "x_test and y_test belong together", exit_code=5, help="give both, or none")
         if x_test is not None and y_test is not None:

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import click
 
 from .. import api, codes
-from ..data import padding
+from ..data import doubts
 from ..diag import BnncError, error, nearest, render, to_json
 from .bug import report_bug
 from .pipe import Piped, quiet
@@ -115,7 +115,7 @@ def network(file: str, rule: str | None = None, batch: int | None = None) -> api
     given = {key: value for key, value in (("rule", rule), ("batch", batch)) if value is not None}
     if given:
         net = net.with_(**given)
-    if found := padding.warnings_of(net.model, net.file):
+    if found := doubts.warnings_of(net.model, net.file):
         note(
             render(
                 found, {net.file: net.text, **{f"--{key}": str(value) for key, value in given.items()}}, wants_colour()

@@ -13,7 +13,7 @@ import click
 
 from .. import api, budget, codes, driver, knobs
 from ..backends.triton.predict import Prediction
-from ..data import padding
+from ..data import doubts
 from ..data.files import training_samples
 from ..diag import BnncError, InternalError, did_you_mean, error, to_json
 from ..front import describe, fmt
@@ -47,7 +47,7 @@ def check(file: str, batch: int | None, rule: str | None, as_json: bool) -> None
                     "optimizer": m.optimizer.name,
                     "batch": m.batch,
                     "chosen": m.chosen,
-                    "diagnostics": to_json(padding.warnings_of(net.model, file), {net.file: net.text}),
+                    "diagnostics": to_json(doubts.warnings_of(net.model, file), {net.file: net.text}),
                 },
                 indent=1,
             )

@@ -168,6 +168,15 @@ CODES = (
         "`bnnc data get` takes files from where their authors keep them, goes on where it was interrupted, and compares"
         " checksums.  `--from URL` names another place that has the same files.",
     ),
+    Code(
+        "B0810",
+        "thresholds that coincide (a warning)",
+        "The thresholds of `thermometer` are quantiles, unless `kind` says otherwise.  Where most values are the least"
+        " one, as most pixels of a drawing are 0, so are the quantiles, every value reaches them, and the bits say"
+        " nothing.  `kind = uniform` takes thresholds at equal distances, `median` makes one bit, and `scale` leaves"
+        " pixels as they are.",
+        warning=True,
+    ),
     Code("B0901", "the trainer stopped", "The message is the trainer's own, and so is the exit code."),
     Code("B0902", "a spec, or a saved program, that cannot be read", "The message names the file and the reason."),
     Code("B0903", "a file that cannot be written", "The message names the file and the reason."),

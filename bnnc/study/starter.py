@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 from .. import budget
 from ..api import Network, Plan, parse
@@ -13,7 +14,8 @@ from ..diag import InternalError
 IMAGE = 12  # from so many pixels a side on samples are images
 WIDTHS = (256, 128, 64, 32, 16, 8)  # of dense layers, and the largest first; of convolutions an eighth
 BATCHES, STEPS = (100, 50, 32, 20, 10), 20  # the largest batch with so many steps in an epoch
-BINS = 8  # of a table's numbers, each of which becomes so many bits
+# bits of a number, in tables and in series (benchmarks/results/encoders.md), fewer where nothing fits; 0: as it is
+BINS = {1: (8,), 2: (4, 2, 0)}
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ def starter(d: Dataset, name: str, file: str, target: str = "host", ram: str | i
     does.
     """
     limit = budget.parse_size(ram) if isinstance(ram, str) else ram
-    for width in WIDTHS:
-        text = "\n".join(_lines(d, name, file, width)) + "\n"
+    for bins, width in product(_bins(d), WIDTHS):
+        text = "\n".join(_lines(d, name, file, width, bins)) + "\n"
         network = parse(text, f"{name}.bnn")
         plan = network.plan(target)
         if limit is None or plan.total_bytes <= limit:
@@ -42,14 +44,20 @@ def starter(d: Dataset, name: str, file: str, target: str = "host", ram: str | i
     raise InternalError("a plan was over a limit, and then was not")
 
 
-def _lines(d: Dataset, name: str, file: str, width: int) -> Iterator[str]:
+def _bins(d: Dataset) -> tuple[int, ...]:
+    """Bits of a number that are tried, one after the other."""
+    encoded = len(d.shape) == 1 if d.kind == "u8" else d.kind == "f32"
+    return BINS.get(len(d.shape), (0,)) if encoded else (0,)
+
+
+def _lines(d: Dataset, name: str, file: str, width: int, bins: int) -> Iterator[str]:
     image = d.kind == "u8" and len(d.shape) >= 2 and min(d.shape[:2]) >= IMAGE
     fit = d.n - d.n_test
     yield f"# A first network for {file}: {fit} samples to train on, {d.n_test} to test with, {d.classes} classes."
     yield "# `bnnc describe NAME` explains each word; change what you like, and look at `bnnc plan` again."
     yield ""
     yield f"network {name} {{"
-    yield from _image(d, width) if image else _table(d, width)
+    yield from _image(d, width) if image else _table(d, width, bins)
     yield f"  dense {d.classes};"
     yield "  batchnorm;"
     yield "  loss;"
@@ -86,13 +94,12 @@ def _image(d: Dataset, width: int) -> Iterator[str]:
     yield "  sign;"
 
 
-def _table(d: Dataset, width: int) -> Iterator[str]:
-    numbers = d.kind != "bit" and len(d.shape) == 1
+def _table(d: Dataset, width: int, bins: int) -> Iterator[str]:
     places, counts = ([c[i] for c in d.categories] for i in (0, 2))
     words = f", onehot = {places}, categories = {counts}" if d.categories else ""
-    bits = f" thermometer({BINS}{words})" if numbers else ""
-    why = f"  # each number becomes {BINS} bits, by thresholds that the training samples give" if numbers else ""
-    why += "; a word becomes one of its column's bits" if words and numbers else ""
+    bits = f" thermometer({bins}{words})" if bins else ""
+    why = f"  # each number becomes {bins} bits, by thresholds that the training samples give" if bins else ""
+    why += "; a word becomes one of its column's bits" if words and bins else ""
     yield f"  input {d.kind}[{', '.join(map(str, d.shape))}]{bits};{why}"
     if len(d.shape) > 1:
         yield "  flatten;"

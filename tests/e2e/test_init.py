@@ -96,8 +96,18 @@ def test_every_kind_of_data_gets_a_spec_that_holds(kind: type, shape: tuple[int,
         data.Dataset(rng.integers(0, 2, (64, *shape)).astype(kind), np.arange(64, dtype=np.uint8) % 4, classes=4), 0.3
     )
     made = starter(d, "net", "net.bnnd")
+    bits = {(7,): "thermometer(8)", (6, 2): "thermometer(4)"}.get(shape)
+    assert bits in made.text if bits else "thermometer" not in made.text
     assert made.network.warnings == () and made.network.model.batch <= d.n - d.n_test
     assert made.network.model.layers[0]["tensor"].shape == shape
+
+
+def test_a_series_that_does_not_fit_gets_fewer_bits() -> None:
+    """4 bits a number; where not even the narrowest of these fits, 2, then numbers as they are."""
+    x = np.random.default_rng(0).normal(size=(200, 50, 4)).astype(np.float32)
+    d = data.Dataset(x, np.arange(200, dtype=np.uint8) % 3, classes=3, n_test=50)
+    texts = [starter(d, "net", "net.bnnd", "cortex-m", kib << 10).text for kib in (64, 32, 24)]
+    assert "thermometer(4)" in texts[0] and "thermometer(2)" in texts[1] and "thermometer" not in texts[2]
 
 
 def test_a_sample_stays_on_its_side(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Sequences that all end alike: `check`, `run` and `fit` say so."""
+"""Sequences that all end alike, thresholds that coincide: `check`, `run` and `fit` say so."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 import bnnc
 from bnnc import cli, data
-from bnnc.data import padding
+from bnnc.data import doubts
+from bnnc.inputs.encode import of_model
 
 SPEC = """network net {{ input {kind}[6, 3] {encoder}; rnn 15, expand = 15; dense 4; loss; }}
 rule bep; train {{ batch = 100; }} data {{ train = {data}; }}
@@ -29,7 +30,7 @@ def samples(fill: float, front: bool = False, kind: type = np.float32) -> np.nda
 
 def found(x: np.ndarray, encoder: str = PLAIN, kind: str = "f32") -> list[str]:
     net = bnnc.parse(SPEC.format(kind=kind, encoder=encoder, data='bnnd("x")'))
-    return [d.code for d in padding.of_samples(net.model, x)]
+    return [d.code for d in doubts.of_samples(net.model, x)]
 
 
 def test_which_samples_are_padded() -> None:
@@ -49,7 +50,37 @@ def test_other_networks_are_not_asked() -> None:
     net = bnnc.parse(
         "network net { input f32[6, 3] thermometer(3); flatten; dense 15; sign; dense 4; loss; } rule bep;"
     )
-    assert padding.of_samples(net.model, samples(0)) == []
+    assert doubts.of_samples(net.model, samples(0)) == []
+
+
+PIXELS = "network net {{ input {input}; {flatten} dense 15; sign; dense 4; loss; }} rule bep;"
+
+
+@pytest.mark.parametrize(
+    ("encoder", "zeros", "warned"),
+    [
+        ("thermometer(4, per = global)", 0.81, True),
+        ("thermometer(4, per = global)", 0.3, False),
+        ("thermometer(4, per = channel)", 0.81, True),
+        ("thermometer(4, kind = uniform, per = global)", 0.81, False),
+        ("thermometer(4)", 0.81, False),
+        ("median", 0.81, False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["u8", "f32"])
+def test_quantiles_of_mostly_zeros(encoder: str, zeros: float, warned: bool, kind: str) -> None:
+    """A warning, exactly where most of the fitted thresholds are the least value."""
+    net = bnnc.parse(PIXELS.format(input=f"{kind}[8, 3] {encoder}", flatten="flatten;"))
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 200, (100, 8, 3)) * (rng.random((100, 8, 3)) >= zeros)
+    x = x.astype(np.uint8 if kind == "u8" else np.float32)
+    said = doubts.of_samples(net.model, x)
+    assert [d.code for d in said] == ["B0810"] * warned
+    e = of_model(net.model)
+    if e is not None and e.how == "quantile" and e.per != "column":
+        thresholds = e.fit(x)
+        assert ((thresholds == x.min()).mean() > 0.5) == warned
+        assert not warned or f"{(thresholds == 0).sum()} of the {thresholds.size} " in said[0].message
 
 
 @pytest.mark.parametrize("source", ["npy", "bnnd"])

@@ -1,8 +1,11 @@
-"""What training samples say against a network that reads them as sequences, before it is trained.
+"""What training samples say against a network, before it is trained.
 
 A recurrent layer gives its last state.  A last step that most samples share, as where short sequences are filled up
 with zeros, acts on all of them alike; in a layer of bits, where it is half of the sum, that leaves units which say the
 same of every sample.
+
+Quantiles of values of which most are the least one, as of pixels that are 0, are that value too: a thermometer of them
+sets the same bits of every sample.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy as np
 
 from .. import registry
 from ..diag import BnncError, Diagnostic
-from ..inputs.encode import of_model
+from ..inputs.encode import Encoding, of_model
 from ..model import Layer, Model
 from . import packing
 from .files import data_files
@@ -29,7 +32,44 @@ def reader(model: Model) -> Layer | None:
     return next((y for y in model.walk() if registry.layers[y.kind].sequences), None)
 
 
+def shared(model: Model) -> Encoding | None:
+    """The encoder, if its thresholds are quantiles that several elements share."""
+    e = of_model(model)
+    return e if e is not None and e.how == "quantile" and e.per != "column" else None
+
+
 def of_samples(model: Model, x: np.ndarray) -> list[Diagnostic]:
+    """Warnings of training samples ``x`` (n, ...): B0808, B0810."""
+    return [*alike(model, x), *coinciding(model, x)]
+
+
+def coinciding(model: Model, x: np.ndarray) -> list[Diagnostic]:
+    """B0810 if most of the thresholds that elements of the samples ``x`` share are the least of the values."""
+    e, first = shared(model), model.layers[0]
+    if e is None or not len(x) or x.dtype == np.bool_ or x.size != len(x) * e.steps * e.channels:
+        return []
+    v = x.reshape(-1, e.channels)[:, e.numeric]
+    at, least = np.arange(1, e.bits + 1), 0
+    groups = [v.ravel()] if e.per == "global" else list(v.T)
+    for values in groups:
+        there = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+        if there.size:  # threshold k is the sorted values' number k (n - 1) // (bits + 1)
+            least += int(((there == there.min()).sum() > at * (there.size - 1) // (e.bits + 1)).sum())
+    if least <= MOST * len(groups) * e.bits:
+        return []
+    return [
+        Diagnostic(
+            "B0810",
+            f"{least} of the {len(groups) * e.bits} thresholds are the least of the values: their bits are set in every"
+            " sample",
+            first.span,
+            help="`kind = uniform`, whose thresholds lie at equal distances; or one bit an element: `median`",
+            severity="warning",
+        )
+    ]
+
+
+def alike(model: Model, x: np.ndarray) -> list[Diagnostic]:
     """B0808 if most of the samples ``x`` (n, ...) of a network with a recurrent layer end with the same step."""
     layer, first, encoding = reader(model), model.layers[0], of_model(model)
     shape = next((t.shape for t in (first["tensor"], first.output) if x.size == len(x) * math.prod(t.shape)), ())
@@ -76,7 +116,7 @@ def warnings_of(model: Model, file: str) -> list[Diagnostic]:
 
 def of_files(model: Model, folder: Path) -> list[Diagnostic]:
     """The same of the spec's training files in ``folder``; nothing where they cannot be read: the trainer says why."""
-    if reader(model) is None:
+    if reader(model) is None and shared(model) is None:
         return []
     try:
         d = packing.pack(*data_files(replace(model, data=replace(model.data, test=None)), folder))
