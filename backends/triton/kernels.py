@@ -24,7 +24,6 @@ backends to the bit, whole numbers and bits that come from them are.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -37,7 +36,7 @@ from bnnc.sched.kernel import Kernel
 
 from ..printing import Printed
 from . import split
-from .expr import Ahead, Frame, Load, Printer
+from .expr import Frame, Load, Printer
 from .images import Images
 from .products import Staged
 from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
@@ -48,7 +47,7 @@ COLUMNS = 128
 LANES = 32  # columns of a reduction's tile: one a thread of a warp
 WIDE = 64  # columns of a sum that are added some at a time, in large networks
 PARTS, PART_COLUMNS = 64, 16  # of partial sums: ranges that a program takes at a time, and its columns
-AHEAD, LEAST_AHEAD = 50, 10  # loads of a reduction that go ahead
+AHEAD, SEVERAL = 10, 2  # turns of a reduction whose loads go ahead, where there are several in each
 
 
 class Matrices(Skeleton):
@@ -72,57 +71,30 @@ class Matrices(Skeleton):
         if self.wide:
             return self.reduce_tall(x, accs) if by_rows else self.reduce_wide(x, accs)
         made = self.tiled(1, tile(cols, LANES, bn0)) if by_rows else self.tiled(tile(rows, LANES, bm0), 1)
-        if by_rows and rows >= LANES and all(is_whole(a) and a.how == "sum" for a in x.accs):
-            return self.tall(x, accs, made, tile(rows, TILE // made.cols))
         extent, frame = rows if by_rows else cols, replace(made.frame, looped=loop)
         named = tuple(a.expr for a in x.accs if a.how != "sum")
-        if self.mem.exact and extent >= 2 * LEAST_AHEAD and not any(e.elsewhere() for e in x.operands):
-            ahead = self.ahead(frame, loop)
-            ahead.adds = True
-            code = ahead.print([a.expr for a in x.accs], named)
-            if 0 < len(ahead.turns) <= AHEAD // LEAST_AHEAD:
-                return self.reduce_ahead(x, accs, made, ahead, code)
-        pr = self.printer(frame)
-        pr.adds = self.mem.exact
+        pr, unroll, loads = self.printer(frame), 0, list[Load]()
         inside = pr.print([a.expr for a in x.accs], named)
-        turns = [turn for i, a in enumerate(x.accs) for turn in self.step(a, accs[i], pr, loop)]
-        own: dict[str, Any] = {"head": made.head(stays), "loop_": loop}
-        own |= {"extent": extent, "inside": inside, "turns": turns}
-        return self.text("reduce", made, accs, warps=1, **own)
-
-    def reduce_ahead(self, x: Reduce, accs: dict[int, str], made: Tile, pr: Ahead, inside: Printed) -> KernelText:
-        """Some turns' loads at once, before those turns.  Sums of numbers that lie alike are lanes of one."""
-        extent, loop = self.k.domain[x.axis], pr.turn
-        own: dict[str, Any] = {
-            "head": made.head("c" if loop == "r" else "r"),
-            "loop_": loop,
-            "extent": extent,
-            "inside": inside,
-            "turns": [turn for i, a in enumerate(x.accs) for turn in self.step(a, accs[i], pr, loop)],
-            "loads": list(pr.turns.values()),
-            "apart": [],
-        }
-        terms = [self.pointers[a.expr.attr] for a in x.accs if a.how == "sum" and a.expr.op == "load"]
-        alike = {re.sub(rf"\b({'|'.join(terms)})\b", "terms_at", a.text) for a in own["loads"]}
-        if loop == "r" and len(terms) == len(x.accs) and len(alike) == 1:
-            chosen = terms[-1]
-            for i, pointer in reversed(list(enumerate(terms[:-1]))):
-                chosen = f"tl.where(lane == {i}, {pointer}, {chosen})"
-            lanes = power(len(terms))
-            own |= {
-                "head": [*own["head"], f"lane = tl.arange(0, {lanes})[:, None]", f"terms_at = {chosen}"],
-                "inside": Printed(),
-                "turns": [{"name": "sums", "type": "float32", "step": "sums + terms_in"}],
-                "loads": [Load("terms_in", alike.pop(), loop)],
-                "bm": lanes,
-                "apart": [
-                    f"{accs[i]} = tl.reduce(tl.where(lane == {i}, sums, 0.0), 0, num.ADD)[None, :]" for i in accs
-                ],
-            }
-        most = min(AHEAD // len(own["loads"]), extent // 2)
-        own["unroll"] = unroll = max((n for n in range(most // 2, most + 1) if extent % n == 0), default=most)
-        own["whole"] = extent // unroll * unroll
-        return self.text("reduce_ahead", made, accs, warps=1, **own)
+        if self.mem.exact and extent >= 2 * AHEAD and not any(e.elsewhere() for e in x.operands):
+            ahead = self.ahead(frame, loop)
+            code = ahead.print([a.expr for a in x.accs], named)
+            if len(ahead.turns) >= SEVERAL:
+                pr, inside, loads = ahead, code, list(ahead.turns.values())
+                unroll = max((n for n in range(AHEAD // 2, AHEAD + 1) if extent % n == 0), default=AHEAD)
+        return self.text(
+            "reduce_ahead" if unroll else "reduce",
+            made,
+            accs,
+            warps=1,
+            head=made.head(stays),
+            loop_=loop,
+            extent=extent,
+            inside=inside,
+            turns=[turn for i, a in enumerate(x.accs) for turn in self.step(a, accs[i], pr, loop)],
+            loads=loads,
+            unroll=unroll,
+            whole=extent // unroll * unroll if unroll else 0,
+        )
 
     @property
     def wide(self) -> bool:
@@ -154,7 +126,19 @@ class Matrices(Skeleton):
         (rows, cols), parts, bn0 = self.k.domain, self.parts, self.least()[1]
         block, columns = self.tall_tile(1 if parts else bn0)
         made = self.tiled(1, columns, "u" if parts else "t")
-        loop = self.terms_of(x, accs, made, block)
+        row_ok = "rows_ok" if rows % block else ""
+        pr = self.printer(Frame(row_ok=row_ok, col_ok=made.frame.col_ok, looped="r"))
+        inside = pr.print([a.expr for a in x.accs])
+        loop: dict[str, Any] = {
+            "head": made.head("c"),
+            "extent": rows,
+            "block": block,
+            "ragged": bool(row_ok),
+            "inside": inside,
+            "turns": [self.lanes(a, accs[i], number(pr, a), row_ok) for i, a in enumerate(x.accs)],
+            "begin": "0",
+            "stop": str(round_up(rows, block)),
+        }
         if parts is None:
             return self.text("reduce_tall", made, accs, **loop)
         kept = [
@@ -167,27 +151,6 @@ class Matrices(Skeleton):
         own = {**self.shared(made), **loop, "head": [*which, *ends, *loop["head"]], "begin": "begin", "stop": "stop"}
         first = KernelText("reduce_tall", made.count * parts.count, {**own, "end": kept}, what="sums")
         return replace(self.reduce_parts(x, accs, parts), before=(first,))
-
-    def tall(self, x: Reduce, accs: dict[int, str], made: Tile, block: int) -> KernelText:
-        """Over all rows, ``block`` at a time."""
-        return self.text("reduce_tall", made, accs, **self.terms_of(x, accs, made, block))
-
-    def terms_of(self, x: Reduce, accs: dict[int, str], made: Tile, block: int) -> dict[str, Any]:
-        """The loop over all rows."""
-        rows = self.k.domain[0]
-        row_ok = "rows_ok" if rows % block else ""
-        pr = self.printer(Frame(row_ok=row_ok, col_ok=made.frame.col_ok, looped="r"))
-        inside = pr.print([a.expr for a in x.accs])
-        return {
-            "head": made.head("c"),
-            "extent": rows,
-            "block": block,
-            "ragged": bool(row_ok),
-            "inside": inside,
-            "turns": [self.lanes(a, accs[i], number(pr, a), row_ok) for i, a in enumerate(x.accs)],
-            "begin": "0",
-            "stop": str(round_up(rows, block)),
-        }
 
     def reduce_parts(self, x: Reduce, accs: dict[int, str], parts: Parts) -> KernelText:
         """Over what was kept of each range."""
@@ -360,14 +323,13 @@ class Matrices(Skeleton):
     def by_signs(self, p: Product, one: tuple[Expr, Frame], other: tuple[Expr, Frame]) -> KernelText:
         """A float times a sign, some terms of a word of signs at a time."""
         (number, its), (sign, place) = one, other
-        left, right = (self.ahead(frame.within(), "q") for frame in (its, place))
+        left, right = self.ahead(its, "q"), self.ahead(place, "q")
         x, s = left.print([number]), right.print([sign])
         (word,), loads = right.turns.values(), list(left.turns.values())
         unroll = 32 if len(loads) <= 2 else 8
-        limits = (("r", p.tile.frame.row_ok, 0), ("c", p.tile.frame.col_ok, 1))
         return self.summed(
             "contract_signs",
-            replace(p, head=tuple(f"{i}_in = tl.minimum({i}, {p.tile.of[axis] - 1})" for i, ok, axis in limits if ok)),
+            p,
             x=Operand(number, x, left.num(number)),
             s=Operand(sign, s, ""),
             word=word,

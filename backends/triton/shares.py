@@ -36,7 +36,7 @@ PROGRAMS = 132
 NARROW, FEWEST = 2, 8  # columns or rows of a share, and how many shares: as little, or all in one
 SMALL = 1 << 20  # terms of a kernel that one program may do alone
 ROUGH = 1 << 22  # bytes beyond which no program has some for itself
-BEAM, LONGEST = 32, 16  # choices that are gone on with, and kernels of a run
+BEAM, LONGEST = 8, 16  # choices that are gone on with, and kernels of a run
 
 NOBODY, SEVERAL = -1, -2
 APART, TOGETHER, ACROSS = range(3)  # how two kernels meet: not at all, in each program, across programs
@@ -147,7 +147,7 @@ def _per_term(k: Kernel) -> float:
     x = k.anchor
     if isinstance(x, Contract):
         bits = [e.dtype == "bit" for e in (x.a, x.b)]
-        return 0.2 if x.result.dtype in INTEGERS else 3.5 if any(bits) else 4
+        return 0.2 if x.result.dtype in INTEGERS else 5 if any(bits) else 4
     return _nodes(x.operands) + 3 if isinstance(x, Reduce) else 4
 
 
