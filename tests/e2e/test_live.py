@@ -62,6 +62,7 @@ def on_a_terminal(folder: Path, *words: str, interrupt: bytes = b"") -> tuple[st
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_view_an_interrupt_a_checkpoint_and_the_run_its_bits(folder: Path) -> None:
     plain = subprocess.run(
         [*BNNC, "run", "net/net.bnn", "--", "--epochs", "12", "--out", "run/plain"],

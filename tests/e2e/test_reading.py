@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import with_slow
 
 import bnnc
 from bnnc import rng
@@ -71,7 +72,7 @@ def interpreted(net: bnnc.Network, x: np.ndarray, y: np.ndarray) -> dict[str, np
     return {s.name: states[s.name] for s in program.states if s.exported}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", with_slow(CASES, {*CASES} - {"colours", "both"}))
 def test_the_trainer_sees_what_is_defined(case: str, one_level: None) -> None:
     """To the bit, in all weights, after 18 steps; and the plan's memory holds."""
     net, (x, y) = network(case), samples(case)
@@ -83,7 +84,7 @@ def test_the_trainer_sees_what_is_defined(case: str, one_level: None) -> None:
     assert set(got) == set(want) and all(np.array_equal(got[n].reshape(w.shape), w) for n, w in want.items())
 
 
-@pytest.mark.parametrize("case", ["colours", "both"])
+@pytest.mark.parametrize("case", with_slow(("colours", "both"), ("colours",)))
 def test_a_run_that_is_cut_goes_on_to_the_same_bits(case: str, one_level: None, tmp_path: Path) -> None:
     """Within an epoch, where what is drawn, and whose turn it is, follow from the place alone."""
     program, (x, y) = network(case).compile(threads=1), samples(case)

@@ -186,7 +186,7 @@ PLANTED = (
 )
 
 
-LONG = (pack_one_way, place_too_short)  # to find
+LONG = (fuse_across_rows, pack_one_way, place_too_short)  # to find
 
 
 @pytest.mark.parametrize(
