@@ -11,7 +11,7 @@ PYTHON_CODE := bnnc backends tests examples benchmarks studies
 C_CODE := $(shell find templates tests examples benchmarks -name '*.[ch]' -not -path '*/__pycache__/*')
 
 CHECK := tests/unit tests/passes tests/errors tests/golden tests/test_repo.py tests/test_extension.py
-LONG := $(addprefix --ignore=tests/unit/test_,allow.py api.py deploy.py experiment.py) # a third of the time: in `make test`
+LONG := $(addprefix --ignore=tests/unit/test_,allow.py api.py deploy.py experiment.py knobs.py sizes.py) # a third of the time: in `make test`
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check test-all test-arm fuzz format lint clean
