@@ -45,24 +45,23 @@ def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool, at: str) ->
         ctype, zero, greater = ("vi", "{0}", "vmaxi") if whole else ("vf", "vbc(0.0f)", "vmax")
     else:
         ctype, zero, greater = ("int32_t", "0", "") if whole else ("float", "0.0f", "")
+    made: dict[str, Any] = {"name": acc, "ctype": ctype, "init": zero}
     if a.how == "sum":
-        return {"name": acc, "ctype": ctype, "init": zero, "step": [f"{acc} += {x};"]}
+        return made | {"step": [f"{acc} += {x};"]}
     if a.how == "max" and vectors:
-        steps = [f"{acc} = {at} == 0 ? {x} : {greater}({x}, {acc});"]
-        return {"name": acc, "ctype": ctype, "init": zero, "step": steps}
+        return made | {"step": [f"{acc} = {at} == 0 ? {x} : {greater}({x}, {acc});"]}
     # choices and no branches: which number is the largest is what a processor cannot foresee
     more = s.names.new("more")
     if a.how == "max":
-        steps = [f"const {ctype} {more} = {x} > {acc} ? {x} : {acc};", f"{acc} = {at} == 0 ? {x} : {more};"]
-        return {"name": acc, "ctype": ctype, "init": zero, "step": steps}
+        choice = f"const {ctype} {more} = {x} > {acc} ? {x} : {acc};"
+        return made | {"step": [choice, f"{acc} = {at} == 0 ? {x} : {more};"]}
     best = s.names.new("best")
     steps = [
         f"const bool {more} = ({x} > {best}) | ({at} == 0);",
         f"{best} = {more} ? {x} : {best};",
         f"{acc} = {more} ? {at} : {acc};",
     ]
-    also = f"{ctype} {best} = {zero};"
-    return {"name": acc, "ctype": "int32_t", "init": "0", "also": also, "step": steps}
+    return {"name": acc, "ctype": "int32_t", "init": "0", "also": f"{ctype} {best} = {zero};", "step": steps}
 
 
 def fold(s: Skeleton, x: Fold) -> KernelText:
