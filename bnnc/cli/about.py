@@ -27,7 +27,10 @@ def _ram(n: int | None) -> str:
 @click.command()
 @AS_JSON
 def targets(as_json: bool) -> None:
-    """List the machines that programs can be compiled for, and which compilers for them are installed."""
+    """List the machines that programs can be compiled for.
+
+    It says too which compilers for them are installed.
+    """
     known = list(select.targets().values())
     found = {t.name: select.backend_of(t).installed(t) for t in known}
     if as_json:
@@ -124,7 +127,9 @@ def version(as_json: bool) -> None:
 @click.option("--markdown", is_flag=True, help="the whole language as a page")
 @AS_JSON
 def describe_command(name: str | None, markdown: bool, as_json: bool) -> None:
-    """Look up a layer, a rule, a setting or any other name of the language; without a name, list them all.
+    """Look up a layer, a rule, a setting: any name of the language.
+
+    Without a name, list them all.
 
     Example: bnnc describe dense
     """

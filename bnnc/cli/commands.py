@@ -44,30 +44,15 @@ def cli(files: tuple[str, ...]) -> None:
         plugin(file)
 
 
-for command in (
-    init,
-    new,
-    examples,
-    check,
-    fmt_command,
-    plan,
-    compile,
-    run,
-    report,
-    export,
-    build,
-    explain,
-    describe_command,
-    targets,
-    passes,
-    version,
-    completion,
-    compare,
-    sweep,
-    data_group,
-    deploy,
-):
-    cli.add_command(command)
+SECTIONS = {
+    "Begin": (init, new, examples, data_group),
+    "A spec": (check, plan, fmt_command, describe_command, explain),
+    "A network": (run, compile, build, deploy, report, export),
+    "Experiments": (compare, sweep),
+    "bnnc itself": (targets, passes, version, completion),
+}
+for section, commands in SECTIONS.items():
+    cli.add_section(section, commands)
 
 
 def main() -> None:

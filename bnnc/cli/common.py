@@ -11,7 +11,7 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -67,7 +67,25 @@ def fail(e: BnncError, as_json: bool) -> NoReturn:
 
 
 class Group(Piped):
-    """Unknown commands get a suggestion; errors get their exit code and never a traceback."""
+    """Commands in sections; unknown ones get a suggestion; errors get their exit code and never a traceback."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections: dict[str, list[str]] = {}  # titles, and the names of the commands below each
+
+    def add_section(self, title: str, commands: Iterable[click.Command]) -> None:
+        """Register commands that ``--help`` lists below one title."""
+        for command in commands:
+            self.add_command(command)
+            self.sections.setdefault(title, []).append(str(command.name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The sections in their order, what each command does on one line."""
+        width = max(map(len, self.commands))
+        for title, names in self.sections.items():
+            with formatter.section(title):
+                room = formatter.width - formatter.current_indent - width - 2
+                formatter.write_dl([(f"{n:{width}}", self.commands[n].get_short_help_str(room)) for n in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -44,7 +44,9 @@ def commands(net: api.Network, spec: Path, target: str, host: str, folder: str) 
 @click.option("--run", "now", is_flag=True, help="run the commands; they are only printed otherwise")
 @click.option("--json", "as_json", is_flag=True, help="JSON on standard output")
 def deploy(file: str, host: str, target: str, folder: str, now: bool, as_json: bool) -> None:
-    """Print the commands that bring a program to another machine and train there.
+    """Print the commands that train on another machine.
+
+    They compile the program here, bring it there with its data, and start it.
 
     Example: bnnc deploy net.bnn pi@raspberrypi --target rpi
     """

@@ -44,7 +44,9 @@ def examples(name: str | None, output: str | None, as_json: bool) -> None:
 @click.option("--example", default="mnist_mlp", show_default=True, metavar="NAME", help="see `bnnc examples`")
 @options("json")
 def new(folder: str, example: str, as_json: bool) -> None:
-    """Make a folder with a network of its name that begins as an example: its spec, and the data that it brings.
+    """Begin a network of your own as a copy of an example.
+
+    FOLDER gets the example's spec, with the folder's name, and the data that it brings.
 
     Example: bnnc new digits --example mnist_mlp
     """

@@ -32,7 +32,7 @@ TEST = 0.2  # of samples that come without a test split
 def init(
     folder: str, source: str, label: str, drop: str, size: str | None, target: str, ram: str | None, as_json: bool
 ) -> None:
-    """Look at data, and make a folder with a first spec for them that fits the memory there is.
+    """Write a first spec for your data that fits the memory there is.
 
     The folder gets the samples, packed (without a test split of their own a fifth is set apart, by a hash of each
     sample), a spec with comments, and a README with the commands.

@@ -39,10 +39,10 @@ def report(
     data: str | None,
     as_json: bool,
 ) -> None:
-    """Show what a run learned, and its memory, on one HTML page that needs nothing else.
+    """Show what a run learned, and its memory, on one HTML page.
 
-    RUN is the folder that holds the run's checkpoints: run/NAME, or the program's --out.  Several runs of one network,
-    with other seeds, become one page with intervals.
+    The page needs no network and no other file.  RUN is the folder that holds the run's checkpoints: run/NAME, or the
+    program's --out.  Several runs of one network, with other seeds, become one page with intervals.
 
     Example: bnnc report run/net
     """

@@ -246,8 +246,10 @@ def explain(
     rule: str | None,
     as_json: bool,
 ) -> None:
-    """Say what an error code means, with an example, or (--peak) where a network's memory goes, or (--buffer)
-    why a buffer is there.
+    """Say what an error code means, or where memory goes (--peak).
+
+    A code is explained with an example.  With --peak: what is alive in a network's step when most memory is needed,
+    and what each change would save; with --buffer: why a buffer is there.
 
     Example: bnnc explain B0301
     """

@@ -61,6 +61,13 @@ def test_help_is_short_and_has_an_example(bnnc, verb: str) -> None:
     assert code == 0 and f"Example: bnnc {verb} " in out and len(out.splitlines()) <= 30
 
 
+def test_help_lists_every_command_once_and_whole(bnnc) -> None:
+    lines = bnnc("--help")[1].splitlines()
+    for name in cli.cli.commands:
+        (line,) = [line for line in lines if line.startswith(f"  {name} ")]
+        assert line.endswith(".") and not line.endswith("..."), f"say it on one line: {line}"
+
+
 def test_exit_codes_are_documented(bnnc) -> None:
     _, out, _ = bnnc("--help")
     assert "Exit codes: 0 done, 1 the spec is wrong, 2 usage, 3 over the memory budget, 4" in out
