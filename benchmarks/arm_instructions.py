@@ -2,11 +2,11 @@
 
     python benchmarks/arm_instructions.py          # writes results/arm_instructions.json and .md (--table: the .md
                                                    again)
-    python benchmarks/arm_instructions.py --of cnv_cifar10 rpi rpi5     # prints another example's, under two rules
+    python benchmarks/arm_instructions.py --of cnv_cifar10 rpi rpi5     # another example's rows, under two rules
 
 The MLPs of examples/mnist_mlp (on bits, and on 8-bit pixels) at batch 100, one thread, counted twice with different
 numbers of steps of `bench`; the difference is the steps', with the random batch that each of them trains on.  The
-counts are repeatable; times under QEMU mean nothing.
+counts are repeatable; times under QEMU mean nothing.  What is counted takes the place of its older rows, others stay.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ import bnnc
 from bnnc import driver
 from bnnc.backends.c import build
 from bnnc.backends.c.targets import TARGETS, Target
-from bnnc.sched.anchor import Contract
+from bnnc.sched.anchor import Contract, Convolve
 
 HERE = Path(__file__).resolve().parent
 EXAMPLES = HERE.parent / "examples"
@@ -113,14 +112,18 @@ def measure(
     return rows
 
 
+def _key(row: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(row[k] for k in ("target", "level", "network", "rule"))
+
+
 def bound(row: dict[str, Any]) -> float:
     """That of ``bnnc.plan.cost`` for the target's vectors, WIDTHS; a vector of 16 products of bytes with bits is one
     instruction at level dotprod, and 24 instructions for each 128 where they are products of eight bit planes."""
     planned = bnnc.load(spec(row["network"])).with_(rule=row["rule"]).plan(row["target"]).planned
     products = [
-        prod(a.dims)
-        for a in (k.anchor for k in planned.placed.train.kernels)
-        if isinstance(a, Contract) and (a.a.dtype, a.b.dtype) == ("u8", "bit")
+        k.anchor.terms(k.domain).bits / 8
+        for k in planned.placed.train.kernels
+        if isinstance(k.anchor, Contract | Convolve) and (k.anchor.a.dtype, k.anchor.b.dtype) == ("u8", "bit")
     ]
     less = sum(products) * (24 / 128 - 1 / 16) if row["level"] == "dotprod" else 0
     return planned.report.cost.instructions(*next(w for isa, w in WIDTHS.items() if row["isa"].startswith(isa))) - less
@@ -134,7 +137,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         "| target | level | CPU | network | rule | instructions | without vectors | ratio | bound |",
         "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    of = {(r["target"], r["level"], r["network"], r["rule"]): r["instructions_per_step"] for r in rows}
+    of = {_key(r): r["instructions_per_step"] for r in rows}
     for row in (
         r
         for r in rows
@@ -168,13 +171,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def record(rows: list[dict[str, Any]]) -> None:
+    """Rows take the place of those of the same network, rule, target and level; then the table is made anew."""
+    file = HERE / "results" / "arm_instructions.json"
+    kept = {_key(r): r for r in json.loads(file.read_text())} | {_key(r): r for r in rows}
+    file.write_text(json.dumps([*kept.values()], indent=1) + "\n")
+    file.with_suffix(".md").write_text(table([*kept.values()]))
+
+
 def main() -> None:
     if sys.argv[1:] == ["--table"]:
-        (HERE / "results" / "arm_instructions.md").write_text(
-            table(json.loads((HERE / "results" / "arm_instructions.json").read_text()))
-        )
+        record([])
         return
-    rows: list[dict[str, Any]] = []
     other = sys.argv[2] if sys.argv[1:2] == ["--of"] else ""
     targets = [TARGETS[n] for n in sys.argv[3:]] if other else [t for t in TARGETS.values() if t.emulator]
     with tempfile.TemporaryDirectory() as tmp:
@@ -185,12 +193,9 @@ def main() -> None:
                 for flags in ((), SCALAR) if "NEON" in target.isa and not other else ((),):
                     folder = Path(tmp) / f"{target.name}-{name}-{rule}-{len(flags)}"
                     folder.mkdir()
-                    rows += measure(target, name, rule, flags, plugin, folder, (1, 2) if other else STEPS)
-                    print(rows[-1], flush=True)
-    if other:
-        return
-    (HERE / "results" / "arm_instructions.json").write_text(json.dumps(rows, indent=1) + "\n")
-    (HERE / "results" / "arm_instructions.md").write_text(table(rows))
+                    rows = measure(target, name, rule, flags, plugin, folder, (1, 2) if other else STEPS)
+                    print(*rows, sep="\n", flush=True)
+                    record(rows)
 
 
 if __name__ == "__main__":
