@@ -235,7 +235,8 @@ class Trainer:
             try:
                 values[name] = nearest(state, x.reshape(shape), dtype)
             except ValueError as e:
-                raise error("B0806", f"{path}: tensor {name} {e}", exit_code=5) from e
+                why, *more = e.args
+                raise error("B0806", f"{path}: tensor {name} {why}", exit_code=5, help="".join(more)) from e
         self.put_states(values)
 
     def decoded(self, raw: bytes, wanted: Callable[[str, str], bool]) -> dict[str, np.ndarray]:

@@ -40,6 +40,9 @@ def initial(state: State, value: Value, seed: int) -> np.ndarray:
     return sign(x) if value.dtype == "bit" else x.astype(NUMPY[value.dtype])
 
 
+NO_STEP = "a network with `state = i8` reads them, and exports numbers"  # older files hold such latent weights
+
+
 def real(state: State, x: np.ndarray) -> np.ndarray:
     """What the stored values ``x`` (any shape) stand for: f32 where there is a ``step``."""
     return (x.astype(F32) + F32(0.5)) * F32(state.step) if state.step else x
@@ -47,9 +50,13 @@ def real(state: State, x: np.ndarray) -> np.ndarray:
 
 def nearest(state: State, x: np.ndarray, dtype: str) -> np.ndarray:
     """``x``, of any type and shape, as it is stored in ``dtype``: of floats the numbers that stand for them best, where
-    there is a ``step``; so :func:`real` is undone.  Raises ValueError for what a state of whole numbers cannot hold.
+    there is a ``step``; so :func:`real` is undone.  Raises ValueError for what a state of whole numbers cannot hold,
+    and, where floats are stored, for whole numbers that are no signs: their step is unknown.
     """
     if dtype in FLOATS:
+        wrong = (x.dtype.kind != "f") & (np.abs(x.astype(np.float64)) > 1)
+        if wrong.any():
+            raise ValueError(f"holds {x[wrong][0]} in whole numbers, whose step is not in the file", NO_STEP)
         return x.astype(NUMPY[dtype])
     if dtype == "bit":
         return sign(x)

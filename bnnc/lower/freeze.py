@@ -15,7 +15,7 @@ import numpy as np
 
 from ..diag import error
 from ..ir.dtype import FLOATS, NUMPY
-from ..ir.interp import constant_array, nearest
+from ..ir.interp import NO_STEP, constant_array, nearest
 from ..ir.ops import OPS
 from ..ir.program import THRESHOLDS, Builder, Constant, Module, Op, Program, State, Value, constant_rows
 from .simplify import prune
@@ -43,7 +43,8 @@ def taken(p: Program, weights: Mapping[str, np.ndarray]) -> Arrays:
                 help=f"weights of this network have it, {v.dtype}{list(v.shape)}",
             )
         if not _may_be(s, v, x.dtype):
-            raise error("B0806", f"`{s.name}` is {x.dtype}, the network's {v.dtype}", exit_code=6, help="other weights")
+            way = f"if its step is missing, {NO_STEP}" if x.dtype == np.int8 and v.dtype in FLOATS else "other weights"
+            raise error("B0806", f"`{s.name}` is {x.dtype}, the network's {v.dtype}", exit_code=6, help=way)
         if s.name != THRESHOLDS and not np.isfinite(x).all():
             raise error(
                 "B0806",

@@ -15,12 +15,15 @@ from checks import command_line
 from helpers import spec
 from triton_helpers import QUICK
 
+import bnnc
 from bnnc.data import Dataset, tensors, write_bnnd
+from bnnc.diag import BnncError
 from bnnc.ir import interp
 from bnnc.ir.program import State
 
 WIDTHS, SAMPLES = (35, 40, 33, 5), 40
 RULES = {"halves": "edge", "whole": "edge(gradient = i8, state = i8)"}
+NO_STEP = "in whole numbers, whose step is not in the file: " + interp.NO_STEP
 STEP = 1 / 512  # of `state = i8` where latent weights are clipped to [-1, 1]
 Weights = dict[str, np.ndarray]
 
@@ -93,6 +96,13 @@ def test_whole_numbers_are_given_as_they_are_stored_too(tmp_path: Path, one_leve
         tensors.write(tmp_path / "n", {**w, name: wrong})
         said = run(whole, "eval", "--test", "d.bnnd", "--init", "n", code=5).stderr
         assert why in said and "hint: " in said
+    halves = program(tmp_path, "halves")  # which does not know what a step of them is worth
+    assert NO_STEP in run(halves, "eval", "--test", "d.bnnd", "--init", "i", code=5).stderr.replace("\n  hint:", ":")
+    with pytest.raises(BnncError, match="`dense1.weight` is int8, the network's f16") as refused:
+        bnnc.load(tmp_path / "halves.bnn").predictor(tensors.read(tmp_path / "i"))
+    assert interp.NO_STEP in str(refused.value)
+    tensors.write(tmp_path / "s", {**w, name: np.where(x < 0, -1, 1).astype("i1")})  # signs need no step
+    np.testing.assert_array_equal(again(halves, "s", "h2")[name], np.where(x < 0, -1, 1))
 
 
 @pytest.mark.slow
@@ -117,3 +127,8 @@ def test_the_python_trainer_has_the_same_bits(tmp_path: Path) -> None:
                 f"tensor dense2.weight {'holds ' * (f == 'm')}{why}"
                 in run(path, *steps[:-4], "--init", f, code=5).stderr
             )
+    whole = interp.nearest(State("", "", "", step=STEP), w["dense2.weight"], "i8")
+    tensors.write(tmp_path / "i", {**w, "dense2.weight": whole})
+    said = run(program(tmp_path, "halves", "triton"), *steps[:-4], "--init", "i", code=5).stderr
+    assert f"tensor dense2.weight holds {whole[np.abs(whole) > 1][0]} {NO_STEP.partition(':')[0]}" in said
+    assert f"help: {interp.NO_STEP}" in said

@@ -3,7 +3,8 @@
  * safetensors: u64 length of a JSON header, the header, the data. Export writes f32 as F32, f16 as F16, bits as I8 of
  * +1 and -1, whole numbers as I8, I16, I32 or U8, or where they stand for real ones these as F32; init takes any of
  * these and converts to the state's own type (a bit is +1 where the value is >= 0; a whole number that stands for a real
- * one is the nearest; for another state of whole numbers the value must be one, and within its limits).
+ * one is the nearest; for another state of whole numbers the value must be one, and within its limits; for one of floats
+ * whole numbers must be signs, since what a step of others is worth is not in the file).
  * Every exported state must be there, with its shape; a name that no state has is an error; states that are not
  * exported (the optimiser's) may be there or not. The header is parsed as it streams by, one token at a time: no tree,
  * no recursion, names up to 128 bytes.
@@ -206,6 +207,7 @@ BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bn
                            : bnnc_streq(t->dtype, "F16") || bnnc_streq(t->dtype, "I16") ? 2
                            : bnnc_streq(t->dtype, "I8") || bnnc_streq(t->dtype, "U8")   ? 1
                                                                                         : 0;
+    const bool number = s->dtype == BNNC_F32 || s->dtype == BNNC_F16;
     const bool whole = bnnc_state_whole(s), real = BNNC_STANDS_FOR_REAL(s) && t->dtype[0] == 'F';
     const bnnc_range range = bnnc_state_range(s);
     uint64_t rest = 1, count = (uint64_t)s->rows * s->cols;
@@ -248,6 +250,11 @@ BNNC_COLD void bnnc_init_state(const bnnc_json *j, const bnnc_state *s, const bn
                 v = width == 2 ? n16 : n;
             else
                 v = (double)(width == 2 ? bnnc_half_to_f32((uint16_t)n16) : f);
+            if (number && t->dtype[0] != 'F' && v * v > 1)
+                bnnc_fail(BNNC_E_DATA,
+                          "%s: tensor %s holds %g in whole numbers, whose step is not in the file\n"
+                          "  hint: a network with `state = i8` reads them, and exports numbers",
+                          j->path, t->name, v);
             if (real) { /* rounded down: n stands for the middle between n and n + 1 */
                 v /= (double)BNNC_STEP;
                 v = v < range.least ? range.least : v > range.most ? range.most : v; /* what is no number stays none */
