@@ -18,11 +18,12 @@ from ..api import Plan
 from ..backends.triton.predict import Prediction
 from ..budget import WhatIf, front, spaced
 from ..diag import did_you_mean, error
-from ..papers.gates import WEIGHTS, Gates
+from ..papers.gates import Gates
 from ..papers.published import Published
 from ..plan.life import Life, sections
 from ..plan.life import life as life_of
 from ..plan.types import Buffer
+from .counts import gates_table, published_notes, published_table
 
 REGIONS = (("state", "state: kept"), ("io", "io: batch, results"), ("temp", "temporary: shared"))
 SECTIONS = (("forward", 8), ("back+update", 12), ("test", 6))  # cells of the timeline
@@ -414,53 +415,6 @@ def prediction(p: Prediction, everything: bool) -> None:
         f"instructions: of a warp of the busiest program.  Nothing was measured: it may be off by half{side}",
         style="dim",
     )
-
-
-def gates_table(counts: Sequence[tuple[str, Gates]]) -> Table:
-    """The gates of a step by rule; the last column sets each total against the first one."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("gates of a training step, as published", no_wrap=True)
-    for kind, weight in WEIGHTS.items():
-        table.add_column(f"{kind} (each {spaced(weight)})", justify="right", no_wrap=True)
-    table.add_column("gates", justify="right", no_wrap=True)
-    table.add_column("", justify="right", no_wrap=True)
-    first = counts[0][1].total
-    for i, (rule, g) in enumerate(counts):
-        table.add_row(
-            f"rule {rule}",
-            *(spaced(getattr(g, kind)) for kind in WEIGHTS),
-            f"{g.total:.3g}",
-            f"{_times(g.total / first)}x" if i else "",
-            style="" if i else "bold",
-        )
-    return table
-
-
-def _times(ratio: float) -> str:
-    return spaced(round(ratio)) if ratio >= 100 else f"{ratio:.3g}"
-
-
-def published_table(p: Published, rule: str) -> Table:
-    """The published accounting beside what bnnc allocates."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("memory of the network's data")
-    table.add_column(p.unit, justify="right")
-    if p.printed:
-        table.add_column("printed", justify="right")
-    for key, label, figure in p.figures:
-        table.add_row(f"{p.source}, {label}", f"{figure:.3f}", *([p.printed.get(key, ("",))[0]] if p.printed else []))
-    table.add_row(
-        f"bnnc, rule {rule}, this spec: the whole arena",
-        f"{p.allocated:.3f}",
-        *([""] if p.printed else []),
-        style="bold",
-    )
-    return table
-
-
-def published_notes(p: Published) -> list[str]:
-    """Why figures differ: the printed ones from their own accounting, the arena from the accounting."""
-    return [f"{figure} is printed: {why}" for figure, why in p.printed.values() if why] + list(p.differs)
 
 
 def list_table(columns: Iterable[str], rows: Iterable[Sequence[str]]) -> Table:

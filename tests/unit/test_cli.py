@@ -260,6 +260,7 @@ def test_plan_gates(bnnc, net: str) -> None:
     assert set(gates) == {"edge", "standard"} and gates["edge"]["total"] == 10_000 * gates["edge"]["floats"] > 0
     example = Path(__file__).parents[2] / "examples/mnist_mlp/mnist_mlp.bnn"
     out = bnnc("plan", str(example), "--rule", "local")[1]
+    assert "takes every product of a rule with real gradients for floats" in " ".join(out.split())
     assert "4.73e+08" in out and "4 344x" in out
 
 
