@@ -16,6 +16,7 @@ from .deploy import deploy
 from .examples import examples, new
 from .export import export
 from .init import init
+from .man import man
 from .programs import build, compile, run
 from .report import report
 from .spec import check, explain, fmt_command, plan
@@ -49,7 +50,7 @@ SECTIONS = {
     "A spec": (check, plan, fmt_command, describe_command, explain),
     "A network": (run, compile, build, deploy, report, export),
     "Experiments": (compare, sweep),
-    "bnnc itself": (targets, passes, version, completion),
+    "bnnc itself": (targets, passes, version, completion, man),
 }
 for section, commands in SECTIONS.items():
     cli.add_section(section, commands)

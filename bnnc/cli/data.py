@@ -195,9 +195,13 @@ def make_group() -> None:
 
 @make_group.command("prototypes")
 @click.option(
-    "--flip", default=0.46, show_default=True, help="probability that a bit differs from its class's prototype"
+    "--flip",
+    default=0.46,
+    metavar="P",
+    show_default=True,
+    help="probability that a bit differs from its class's prototype",
 )
-@click.option("--seed", default=42, show_default=True, help="of NumPy's default generator")
+@click.option("--seed", default=42, metavar="N", show_default=True, help="of NumPy's default generator")
 @click.option(
     "--train", "n_train", default=20000, show_default=True, metavar="N", help="training samples, over all classes"
 )

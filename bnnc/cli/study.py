@@ -32,7 +32,12 @@ def _options(seeds: int) -> Callable[[Any], Any]:
     """What both commands take."""
     known = (
         click.option(
-            "--seeds", default=seeds, type=click.IntRange(1, 10_000), show_default=True, help="runs of each row"
+            "--seeds",
+            default=seeds,
+            type=click.IntRange(1, 10_000),
+            metavar="N",
+            show_default=True,
+            help="runs of each row",
         ),
         click.option("--epochs", type=click.IntRange(1, 1_000_000), metavar="N", help="instead of the spec's"),
         click.option(

@@ -55,7 +55,8 @@ def test_the_wheel_holds_what_is_needed_and_no_more(wheel: Path) -> None:
         facts = message_from_bytes(z.read(next(n for n in names if n.endswith(".dist-info/METADATA"))))
     wanted = {name if name.startswith("bnnc/") else f"bnnc/{name}" for name in tracked() if name.startswith(SHIPPED)}
     assert len(wanted) > 300 and wanted <= names
-    assert {n.split("/")[0] for n in names} == {"bnnc", "bnnc-0.1.0.dist-info"}
+    assert {n.split("/")[0] for n in names} == {"bnnc", "bnnc-0.1.0.dist-info", "bnnc-0.1.0.data"}
+    assert [n for n in names if ".data/" in n] == ["bnnc-0.1.0.data/data/share/man/man1/bnnc.1"]
     assert not [n for n in names if "tests/" in n or "__pycache__" in n or n.endswith((".o", ".so"))]
     assert facts["License-Expression"] == "MIT" and facts["Requires-Python"] == ">=3.11"
     versions = {c.rpartition(" ")[2] for c in facts.get_all("Classifier") if "Python :: 3." in c}
@@ -82,6 +83,7 @@ def test_the_wheel_runs_in_a_bare_environment(wheel: Path, tmp_path: Path) -> No
         [python, "-c", "import bnnc; print(bnnc.__file__)"], env=env, cwd=tmp_path, capture_output=True, text=True
     )
     assert str(tmp_path / "venv") in where.stdout
+    assert (tmp_path / "venv/share/man/man1/bnnc.1").read_text(encoding="utf-8") == go("man")  # `man bnnc` finds it
     assert go("--version").split() == ["bnnc,", "version", "0.1.0"]
     go("examples", "fashion_bep", "-o", "fashion")
     go("run", "fashion/fashion_bep.bnn", "--", "--epochs", "1")
