@@ -31,6 +31,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -265,7 +266,8 @@ def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
     with guard(path, "bnnd"), open(path, "rb") as f:
         h = _header(path, f.read(HEADER_BYTES))
         stored, expected = exactly(f, h["stored_bytes"] + h["names_bytes"]), h["n"] * h["record_bytes"]
-        records, names = stored[: h["stored_bytes"]], stored[h["stored_bytes"] :]
+        records: bytes | bytearray = stored[: h["stored_bytes"]]
+        names = stored[h["stored_bytes"] :]
         if h["compression"] == "deflate":
             unpacker = zlib.decompressobj(-15)
             records = unpacker.decompress(records, expected + 1)
@@ -274,21 +276,38 @@ def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
         if len(records) != expected or zlib.crc32(records) != h["crc32"]:
             raise ValueError("the checksum or the length of the records does not match")
         table = np.frombuffer(records, np.uint8).reshape(h["n"], h["record_bytes"])
-        x, y = np.ascontiguousarray(table[:, :-1]), table[:, -1].copy()
-        if h["kind"] == "bit":
-            x = np.unpackbits(x, axis=1, bitorder="little").view(np.bool_)
-            if x[:, h["elements"] :].any():
-                raise ValueError("padding bits are not zero")
-            x = x[:, : h["elements"]]
-        elif h["kind"] == "f32":
-            x = x.view("<f4")
+        y = table[:, -1].copy()
         if y.max() >= h["classes"]:
             raise ValueError(f"label {y.max()} with {h['classes']} classes")
-        x = as_samples(path, x.reshape(h["n"], *h["shape"]))
+        x = as_samples(path, _unpacked(table, h))
         known = tuple(names.decode().split("\n")[:-1])
         if zlib.crc32(names) != h["names_crc32"] or (known and wrong_names(known, h["classes"])):
             raise ValueError("the checksum of the classes' names does not match, or they are no names")
     return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"], known)
+
+
+def _unpacked(table: np.ndarray, h: dict[str, Any]) -> np.ndarray:
+    """The samples of records, u8 [n, bytes of one].  Raises ValueError where they cannot be what was written."""
+    x = np.ascontiguousarray(table[:, :-1])
+    if h["kind"] == "bit":
+        x = np.unpackbits(x, axis=1, bitorder="little").view(np.bool_)
+        if x[:, h["elements"] :].any():
+            raise ValueError("padding bits are not zero")
+        x = x[:, : h["elements"]]
+    elif h["kind"] == "f32":
+        x = x.view("<f4")
+    return x.reshape(len(table), *h["shape"])
+
+
+def some(path: Source, rows: Callable[[int, int], np.ndarray]) -> np.ndarray | None:
+    """Training samples of a file that is not read whole, and so not checked: those that ``rows`` chooses, given how
+    many there are and the bytes of one.  None where they are compressed.  Raises BnncError."""
+    with guard(path, "bnnd"), open(path, "rb") as f:
+        h = _header(path, f.read(HEADER_BYTES))
+        if h["compression"] != "none":
+            return None
+        table = np.memmap(path, np.uint8, "r", HEADER_BYTES, (h["n"], h["record_bytes"]))
+        return as_samples(path, _unpacked(table[rows(h["n"] - h["n_test"], h["record_bytes"])], h))
 
 
 def read_bnnd(path: Source) -> Dataset:

@@ -22,8 +22,9 @@ from ..diag import BnncError, Diagnostic
 from ..inputs.encode import Encoding, of_model
 from ..model import Layer, Model
 from . import packing
-from .files import data_files
+from .files import data_files, some_samples
 
+SAMPLED = 1 << 26  # bytes of a file beyond which so many are looked at
 MOST = 0.5  # a last step that more of the samples than this have in common is no accident
 
 
@@ -119,7 +120,10 @@ def of_files(model: Model, folder: Path) -> list[Diagnostic]:
     if reader(model) is None and shared(model) is None:
         return []
     try:
-        d = packing.pack(*data_files(replace(model, data=replace(model.data, test=None)), folder))
+        files = data_files(replace(model, data=replace(model.data, test=None)), folder)
+        if files[0].stat().st_size > SAMPLED and (x := some_samples(files[0], SAMPLED)) is not None:
+            return of_samples(model, x)
+        d = packing.pack(*files)
     except BnncError:
         return []
     return of_samples(model, d.x[: d.n - d.n_test])

@@ -73,7 +73,7 @@ def guard(file: Source, what: str) -> Iterator[None]:
         ) from e
 
 
-def exactly(f: IO[bytes], size: int) -> bytes:
+def exactly(f: IO[bytes], size: int) -> bytearray:
     """The ``size`` bytes that must be the rest of ``f``; in pieces: a false header cannot ask for all memory."""
     out = bytearray()
     while len(out) <= size and (piece := f.read(min(1 << 20, size + 1 - len(out)))):
@@ -81,7 +81,7 @@ def exactly(f: IO[bytes], size: int) -> bytes:
     if len(out) != size:
         than = "more" if len(out) > size else f"only {len(out):,}"
         raise ValueError(f"the header promises {size:,} bytes of data, the file holds {than}")
-    return bytes(out)
+    return out
 
 
 def read_idx(path: Source) -> np.ndarray:
@@ -94,13 +94,18 @@ def read_idx(path: Source) -> np.ndarray:
         packed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         f: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-        head = f.read(4)
-        if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or not 1 <= head[3] <= 4:
-            raise ValueError(f"it starts with {head.hex(' ') or 'nothing'}, not with an idx magic number")
-        dtype, dims = np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", f.read(4 * head[3]))
+        dtype, dims = idx_header(f)
         expected = math.prod(dims) * dtype.itemsize
         body = exactly(f, expected)
-    return np.frombuffer(body, dtype).reshape(dims).astype(dtype.newbyteorder("="))
+    return np.frombuffer(body, dtype).reshape(dims).astype(dtype.newbyteorder("="), copy=False)
+
+
+def idx_header(f: IO[bytes]) -> tuple[np.dtype, tuple[int, ...]]:
+    """The type and the shape that an idx file declares; ``f`` is behind them then.  Raises ValueError, struct.error."""
+    head = f.read(4)
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or not 1 <= head[3] <= 4:
+        raise ValueError(f"it starts with {head.hex(' ') or 'nothing'}, not with an idx magic number")
+    return np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", f.read(4 * head[3]))
 
 
 class _NotNumbers(ValueError):

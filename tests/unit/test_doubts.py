@@ -9,7 +9,7 @@ import pytest
 
 import bnnc
 from bnnc import cli, data
-from bnnc.data import doubts
+from bnnc.data import doubts, files
 from bnnc.inputs.encode import of_model
 
 SPEC = """network net {{ input {kind}[6, 3] {encoder}; rnn 15, expand = 15; dense 4; loss; }}
@@ -115,3 +115,48 @@ def test_fit(one_level: None) -> None:
     y = np.arange(120) % 4
     with pytest.warns(UserWarning, match=r"B0808: 100 % of the training samples end with the same step.*lengths = on"):
         program.fit(samples(0), y, epochs=1)
+
+
+@pytest.mark.parametrize("kind", ["u8", "f32", "bit"])
+@pytest.mark.parametrize("source", ["npy", "bnnd", "idx"])
+def test_of_large_files_some_samples_are_looked_at(tmp_path: Path, source: str, kind: str) -> None:
+    """Runs from all over the file, without its test split; the same numbers that reading it whole gives."""
+    x = np.arange(5000 * 6, dtype=np.float32).reshape(5000, 6)
+    x = x % 251 if kind == "u8" else x
+    x = x.astype(np.uint8) if kind == "u8" else x % 3 == 0 if kind == "bit" else x
+    path, n = tmp_path / f"x.{source}", 5000
+    if source == "npy":
+        np.save(path, x)
+    elif source == "idx":
+        code = 8 if kind == "u8" else 13
+        x = x if kind == "u8" else x.astype(np.float32)
+        path.write_bytes(
+            bytes([0, 0, code, 2]) + np.array(x.shape, ">u4").tobytes() + x.astype(f">{x.dtype.str[1:]}").tobytes()
+        )
+    else:
+        data.write_bnnd(path, data.Dataset(x, np.zeros(5000, np.uint8), classes=1, n_test=100))
+        n = 4900
+    some = files.some_samples(path, 64 * 8 * x[:1].nbytes)
+    assert some is not None and some.dtype == x.dtype and 64 * 6 <= len(some) < 2000
+    place = {row.tobytes(): i for i, row in enumerate(x[:n])} if kind == "f32" else None
+    if place:
+        at = [place[row.tobytes()] for row in some]
+        assert at == sorted(set(at)) and at[0] == 0 and at[-1] == n - 1 and max(np.diff(at)) < n / 50
+    else:
+        assert (some[:6] == x[:6]).all() and (some[-1] == x[n - 1]).all()
+
+
+@pytest.mark.parametrize("source", ["npy", "bnnd"])
+def test_what_large_files_hold_is_said(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.repeat(samples(0), 10, axis=0)
+    np.save(tmp_path / "x.npy", x)
+    data.write_bnnd(tmp_path / "x.bnnd", data.Dataset(x, np.zeros(1200, np.uint8), classes=1))
+    data.write_bnnd(tmp_path / "small.bnnd", data.Dataset(x, np.zeros(1200, np.uint8), classes=1), compress=True)
+    text = SPEC.format(kind="f32", encoder=PLAIN, data='npy("x.npy", "x.npy")' if source == "npy" else 'bnnd("x.bnnd")')
+    monkeypatch.setattr(doubts, "SAMPLED", 20_000)
+    monkeypatch.setattr(doubts.packing, "pack", None)  # not read whole
+    assert [d.code for d in doubts.of_files(bnnc.parse(text).model, tmp_path)] == ["B0808"]
+    assert files.some_samples(tmp_path / "small.bnnd", 20_000) is None  # deflate: it has to be
+    (tmp_path / "x.npy").write_bytes(b"\0\0\7\2\0\0")
+    with pytest.raises(bnnc.BnncError, match="idx magic number"):
+        files.some_samples(tmp_path / "x.npy", 20_000)
