@@ -55,14 +55,15 @@ class About:
 
     ``formula``: what is computed, an equation a line, at most 76 characters each.  ``source``: the paper and the place
     in it (arXiv number, equation or algorithm), or where a format is defined.  ``takes`` and ``gives``, in words:
-    what goes in and what comes out, where the record's other fields do not say it.  ``example``: a whole spec that
-    uses the name and in which ``check`` finds nothing to say.
+    what goes in and what comes out, where the record's other fields do not say it.  ``known``: what others call it.
+    ``example``: a whole spec that uses the name and in which ``check`` finds nothing to say.
     """
 
     formula: str = ""
     source: str = ""
     takes: str = ""
     gives: str = ""
+    known: tuple[str, ...] = ()
     example: str = ""
 
 

@@ -136,7 +136,7 @@ def describe_command(name: str | None, markdown: bool, as_json: bool) -> None:
     if markdown and name:
         raise click.UsageError("--markdown prints the whole language: leave the name out")
     known = describe.entries()
-    found = [e for e in known if name in (None, e.name)]
+    found = [e for e in known if name in (None, e.name, *dict(e.facts).get("known as", "").split(", "))]
     if not found:
         names = sorted({e.name for e in known})
         raise error(

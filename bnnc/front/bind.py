@@ -350,12 +350,13 @@ class Binder:
                 help=hint or f"choose {one_of(sorted(table))}",
             )
         if v.name not in table:
+            known = [f"`{v.name}` is called `{r.name}` here" for r in table.values() if v.name in r.about.known]
             raise self.log.fail(
                 "B0204",
                 f"unknown {kind} `{v.name}`",
                 ast.head(v),
                 f"no such {kind}",
-                hint or did_you_mean(v.name, table) or f"choose {one_of(sorted(table))}",
+                hint or next(iter(known), "") or did_you_mean(v.name, table) or f"choose {one_of(sorted(table))}",
             )
         record = table[v.name]
         values = self.bind(record.name, record.params, v.args, ast.head(v), scope, form="{}(<{}>)")

@@ -212,6 +212,7 @@ def _entry(kind: str, record: Named | LayerDef, tables: Tables) -> Entry:
     else:
         facts = [*_rule_facts(record, tables)] if kind == "rule" else [("takes", about.takes), ("gives", about.gives)]
         body = kind in ("section", "statement") and record.name != "rule"
+    facts.append(("known as", ", ".join(about.known)))
     usage = "" if record.name in ("let", "block") else _usage(kind, record.name, arguments, body)
     if kind == "section" and not any(a.positional for a in arguments):
         usage = f"{record.name} {{ setting = value; ... }}"

@@ -101,9 +101,12 @@ for _record in (
         "move an image by up to `pixels`, up or down and sideways; what comes in is 0",
         (_far("pixels", "how far at most"),),
         about=About(
-            formula="y[i, j] = x[i + a, j + b], or 0 beyond the edge\na, b whole numbers, uniform in -pixels .. pixels",
+            formula="y[i, j] = x[i + a, j + b], or 0 beyond the edge\n"
+            "a, b whole numbers, uniform in -pixels .. pixels\n"
+            "so y is a crop of x with `pixels` rows and columns of 0 added at each side",
             source="1512.03385, section 4.2: four pixels added at each side, and a crop",
             takes="u8 or f32 [rows, columns] or [rows, columns, channels]",
+            known=("crop", "random crop", "translate"),
             example=_augmented("u8[28, 28]", "shift(2)"),
         ),
     ),
@@ -115,6 +118,7 @@ for _record in (
             formula="y[i, j] = x[i, columns - 1 - j] with probability 1/2, else x",
             source="1512.03385, section 4.2",
             takes="u8 or f32 [rows, columns] or [rows, columns, channels]",
+            known=("mirror",),
             example=_augmented("u8[32, 32, 3]", "[shift(4), flip]"),
         ),
     ),
