@@ -86,8 +86,8 @@ class Screen(Console):
 
 def console(stderr: bool = False) -> Console:
     """A console that folds nothing when its output is not a terminal; rich itself respects NO_COLOR."""
-    c = Screen(stderr=stderr, highlight=False, emoji=False)
-    return c if c.is_terminal else Screen(stderr=stderr, highlight=False, emoji=False, width=140)
+    c = Screen(stderr=stderr, highlight=False, emoji=False, markup=False)
+    return c if c.is_terminal else Screen(stderr=stderr, highlight=False, emoji=False, markup=False, width=140)
 
 
 def kib(n: int) -> str:

@@ -20,10 +20,12 @@ from helpers import spec
 import bnnc
 from bnnc import registry
 from bnnc.api import process
+from bnnc.cli import show
 from bnnc.cli import study as cli_experiment
 from bnnc.cli.study import split
 from bnnc.data import write_bnnd
 from bnnc.data.generate import prototypes
+from bnnc.front.sections import TRAIN
 from bnnc.model import Call
 from bnnc.registry import Named
 from bnnc.rules.settings import good_width, group_sizes
@@ -238,6 +240,35 @@ def test_a_run_is_named_by_what_decides_its_bits(tmp_path: Path, monkeypatch: py
     assert key() != first
 
 
+CHANGED = {
+    "optimizer": "bop",
+    "schedule": "constant",
+    "stop": "early(patience = 3); holdout = 10%",
+    "batch": "20",
+    "epochs": "2",
+    "holdout": "10%",
+    "microbatch": "2",
+    "augment": "[jitter(1), timeshift(1)]",
+    "sampling": "balanced",
+    "recompute": "on",
+}
+
+
+def test_every_setting_is_part_of_a_runs_name(tmp_path: Path) -> None:
+    """Two values of a setting that is swept are two runs."""
+    write_bnnd(tmp_path / "d.bnnd", prototypes(20, 10, bits=20, classes=5))
+    layers = "input f32[5, 4]; flatten; dense 15; batchnorm; sign; dense 5; batchnorm; loss;"
+
+    def key(settings: str) -> str:
+        net = bnnc.parse(f'network net {{ {layers} }} train {{ {settings} }} data {{ train = bnnd("d.bnnd"); }}')
+        v = experiment.Variant("net", (), net)
+        return experiment.Experiment("net", [v], 1, 1, tmp_path, tmp_path / "out", 1, str).key(net, "run", 7)
+
+    names = [p.name for p in TRAIN if p.name != "seed"]
+    keys = [key("schedule = cosine;"), *(key(f"{n} = {CHANGED[n]};") for n in names), key("augment = jitter(2);")]
+    assert len(set(keys)) == len(names) + 2
+
+
 def test_the_digest_of_bnncs_own_source(tmp_path: Path) -> None:
     at = tmp_path / "a.py"
     at.write_text("1")
@@ -306,6 +337,11 @@ def result(names: tuple[str, ...] = ("rule",), **kw: Any) -> Result:
     ]
     none = Row("x", tuple((n, "x | y") for n in names), "needs bits (B0501)")
     return replace(Result("net", (*rows, none), runs, None, 2, 1, 1), **kw)
+
+
+def test_a_table_shows_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    show.console().print(show.list_table(("train.augment",), [("[]",), ("[shift(1), flip]",)]))
+    assert capsys.readouterr().out.split("\n")[1:3] == ["[]              ", "[shift(1), flip]"]
 
 
 def test_tables() -> None:
