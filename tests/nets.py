@@ -36,7 +36,7 @@ DENSE: dict[str, str] = {
     # gradients in whole numbers
     "edge-i8": spec((70, 33, 17, 10), rule="edge(gradient = i8)", batch=37),
     "edge-i8-nearest": spec((70, 33, 17, 10), rule="edge(gradient = i8, rounding = nearest)", kind="bit", batch=37),
-    "edge-i8-long-sums": spec((140, 35, 3), rule="edge(gradient = i8)", kind="f32", batch=300),
+    "edge-i8-long-sums": spec((140, 150, 3), rule="edge(gradient = i8)", kind="f32", batch=300),
     "edge-i8-wide": spec((33, 270, 265, 10), rule="edge(gradient = i8)", kind="sign", batch=35),
     "edge-i8-no-norms": spec(
         (33, 17, 5),

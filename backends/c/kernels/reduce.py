@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from bnnc.diag import InternalError
-from bnnc.ir.dtype import INTEGERS, Axis
+from bnnc.ir.dtype import INTEGERS, LANES, Axis
 from bnnc.sched.anchor import Acc, Fold, Reduce
 
 from ..expr import Printer
 from .base import KernelText, Skeleton, lanes
+
+# From so many rows on, some rows of a block of columns are added before the next ones: a pass over all rows for each
+# vector of columns fetches a cache line again for each of its vectors.  16 rows of 128 numbers of 16 bits are a page.
+TALL, SOME, COLUMNS = 256, 16, 128
 
 
 def reduce(s: Skeleton, x: Reduce) -> KernelText:
@@ -34,6 +38,9 @@ def reduce(s: Skeleton, x: Reduce) -> KernelText:
         "code": code,
         "stores": stores,
     }
+    if vectors and rows >= TALL and cols > LANES:
+        tall = {"some": SOME, "columns": COLUMNS, "kept": [s.names.new(f"kept{i}") for i in accs]}
+        return KernelText("reduce_rows_tall", context | tall)
     return KernelText("reduce_one" if one else x.title, context)
 
 
@@ -45,7 +52,7 @@ def _step(s: Skeleton, a: Acc, acc: str, pr: Printer, vectors: bool, at: str) ->
         ctype, zero, greater = ("vi", "{0}", "vmaxi") if whole else ("vf", "vbc(0.0f)", "vmax")
     else:
         ctype, zero, greater = ("int32_t", "0", "") if whole else ("float", "0.0f", "")
-    made: dict[str, Any] = {"name": acc, "ctype": ctype, "init": zero}
+    made: dict[str, Any] = {"name": acc, "ctype": ctype, "init": zero, "none": "vbci(0)" if whole else zero}
     if a.how == "sum":
         return made | {"step": [f"{acc} += {x};"]}
     if a.how == "max" and vectors:
