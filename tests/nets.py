@@ -964,3 +964,30 @@ train { batch = 10; epochs = 1; seed = 1; }
 NUMBERS = BYTES.replace(
     "conv 21 padding = same; batchnorm; sign; maxpool; flatten;", "flatten; dense 35; batchnorm; sign;"
 )
+
+# -- what programs that only predict, and what is exported, are made of ------------------------------------------------
+
+TRAINED = "network net {{ input {}; {} loss {}; }}\nrule {}; train {{ batch = 8; epochs = 2; }}\n"
+THREE = "dense 40; batchnorm; sign; dense 33; batchnorm; sign; dense 4; batchnorm;"
+PREDICTING = {
+    "encoded": TRAINED.format("f32[9] thermometer(4)", THREE, "", "edge"),
+    "numbers": TRAINED.format("u8[9]", THREE, "", "edge"),
+    "hinge": TRAINED.format("u8[9] sign(threshold = 99)", THREE, "squared_hinge", "standard"),
+    "sums": TRAINED.format("u8[9] sign(threshold = 99, pad_odd = on)", "dense 33; sign; dense 4;", "", "bep"),
+    "images": TRAINED.format(
+        "u8[8, 8, 3]",
+        "conv 16 kernel = 3 padding = same; maxpool; batchnorm; sign; conv 20; batchnorm; sign; flatten; dense 4;"
+        " batchnorm;",
+        "",
+        "edge",
+    ),
+    "strided": TRAINED.format(
+        "u8[8, 8, 1] sign(threshold = 128)",
+        "conv 12 kernel = 3 stride = 2 padding = same; batchnorm; sign; residual { conv 12 kernel = 3 padding = same;"
+        " batchnorm; } sign; flatten; dense 4; batchnorm;",
+        "",
+        "standard",
+    ),
+    "series": TRAINED.format("f32[6, 3] thermometer(3, lengths = on, per = channel)", "rnn 33; dense 4;", "", "bep"),
+    "classes": TRAINED.format("f32[9] median(onehot = [2], categories = [3])", "dense 16; sign; dense 4;", "", "local"),
+}

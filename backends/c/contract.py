@@ -43,7 +43,7 @@ def _whose(users: list[Call]) -> str:
 
 
 def equations(body: Body, call: Call) -> list[str]:
-    """What is computed, in the names that the function uses."""
+    """What is computed, in the names that the function uses: a state has one before and after, so `=` is C's."""
     name = {str(n): body.pointers[i] for n, i in call.pointer.items()}
     named = (re.sub(r"%([\w.:@~-]+)", lambda m: name.get(m[1], m[1]), x) for x in call.kernel.equations(sizes=True))
     return [x for x in named if len({*x.split(" = ")}) > 1]  # what is shared may be an output, whose name it has then

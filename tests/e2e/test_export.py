@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nets
 import numpy as np
 import pytest
 
@@ -15,28 +16,7 @@ from bnnc.diag import BnncError
 
 RNG = np.random.default_rng(9)
 N = 24
-HEAD = "network net {{ input {}; {} loss {}; }}\nrule {}; train {{ batch = 8; epochs = 2; }}\n"
-DENSE = "dense 40; batchnorm; sign; dense 33; batchnorm; sign; dense 4; batchnorm;"
-NETS = {
-    "numbers": HEAD.format("u8[9]", DENSE, "", "edge"),
-    "hinge": HEAD.format("u8[9] sign(threshold = 99)", DENSE, "squared_hinge", "standard"),
-    "sums": HEAD.format("u8[9] sign(threshold = 99, pad_odd = on)", "dense 33; sign; dense 4;", "", "bep"),
-    "encoded": HEAD.format("f32[9] thermometer(4)", DENSE, "", "edge"),
-    "images": HEAD.format(
-        "u8[8, 8, 3]",
-        "conv 16 kernel = 3 padding = same; maxpool; batchnorm; sign; conv 20; batchnorm; sign; flatten; dense 4;"
-        " batchnorm;",
-        "",
-        "edge",
-    ),
-    "strided": HEAD.format(
-        "u8[8, 8, 1] sign(threshold = 128)",
-        "conv 12 kernel = 3 stride = 2 padding = same; batchnorm; sign; residual { conv 12 kernel = 3 padding = same;"
-        " batchnorm; } sign; flatten; dense 4; batchnorm;",
-        "",
-        "standard",
-    ),
-}
+NETS = {name: nets.PREDICTING[name] for name in ("numbers", "hinge", "sums", "encoded", "images", "strided")}
 
 
 def trained(name: str) -> tuple[bnnc.Network, bnnc.Program, np.ndarray]:

@@ -18,22 +18,7 @@ from bnnc.lower.expand import expand
 
 RNG = np.random.default_rng(5)
 N = 21
-HEAD = "network net {{ input {}; {} loss {}; }}\nrule {}; train {{ batch = 8; epochs = 2; }}\n"
-DENSE = "dense 40; batchnorm; sign; dense 33; batchnorm; sign; dense 4; batchnorm;"
-NETS = {
-    "numbers": HEAD.format("f32[9] thermometer(4)", DENSE, "", "edge"),
-    "hinge": HEAD.format("u8[9]", DENSE, "squared_hinge", "standard"),
-    "bits": HEAD.format("u8[9] sign(threshold = 99, pad_odd = on)", "dense 33; sign; dense 4;", "", "bep"),
-    "images": HEAD.format(
-        "u8[8, 8, 3]",
-        "conv 16 kernel = 3 padding = same; maxpool; batchnorm; sign; conv 20; batchnorm; sign; flatten; dense 4;"
-        " batchnorm;",
-        "",
-        "edge",
-    ),
-    "series": HEAD.format("f32[6, 3] thermometer(3, lengths = on, per = channel)", "rnn 33; dense 4;", "", "bep"),
-    "classes": HEAD.format("f32[9] median(onehot = [2], categories = [3])", "dense 16; sign; dense 4;", "", "local"),
-}
+NETS = {name: nets.PREDICTING[name] for name in ("encoded", "hinge", "sums", "images", "series", "classes")}
 
 MINE = r"""#include <stdio.h>
 #include "net.h"
@@ -61,7 +46,7 @@ def samples(net: bnnc.Network) -> np.ndarray:
     return x
 
 
-@pytest.mark.parametrize("name", ["numbers", *(pytest.param(n, marks=pytest.mark.slow) for n in list(NETS)[1:])])
+@pytest.mark.parametrize("name", ["encoded", *(pytest.param(n, marks=pytest.mark.slow) for n in list(NETS)[1:])])
 def test_it_says_what_the_trainer_says(name: str, tmp_path: Path) -> None:
     net = bnnc.parse(NETS[name])
     trainer, x = net.compile(scores=True), samples(net)
@@ -112,7 +97,7 @@ def test_kernels_in_loops() -> None:
 @pytest.mark.slow
 def test_the_command_line(tmp_path: Path) -> None:
     """Compiled from a run's folder; its plan; a file that is not the network's; bits that are bits already."""
-    (tmp_path / "net.bnn").write_text(NETS["numbers"])
+    (tmp_path / "net.bnn").write_text(NETS["encoded"])
     net, x = bnnc.load(tmp_path / "net.bnn"), RNG.normal(size=(N, 9)).astype(np.float32)
     trainer = net.compile()
     trainer.fit(x, RNG.integers(0, 4, N))

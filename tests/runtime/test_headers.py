@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from runtime_builds import RUNTIME
 
+from bnnc import driver
+
 HEADERS = {p.name: p.read_text(encoding="utf-8") for p in sorted(RUNTIME.glob("*.h"))}
 INCLUDE = re.compile(r'^#include "(\w+\.h)"', re.M)
 MEANINGS = ("bnnc_vec.h", "bnnc_bits.h", "bnnc_whole.h", "bnnc_image.h")
@@ -158,6 +160,25 @@ def test_includes_stand_at_the_top(name: str) -> None:
     lines = [line for line in text.splitlines() if line.strip()]
     code = next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))
     assert not [line for line in lines[code:] if line.startswith("#include")]
+
+
+EVERYTHING = """network all {
+  input f32[6, 3] thermometer(3); flatten; dense 33; batchnorm; sign; dense 4; batchnorm; loss;
+}
+rule edge(gradient = i8, state = i8);
+train { optimizer = adam(lr = 1e-3, v = elide); augment = [timeshift(1), jitter(1)]; sampling = balanced;
+        batch = 64; }
+"""
+
+
+def test_what_a_generated_file_defines_is_listed() -> None:
+    """In bnnc_net.h; all that a network may have, but loops over strips."""
+    made = driver.emit_source(driver.plan_text(driver.Options(EVERYTHING, scores=True))).text["all.c"]
+    listed, _, _ = HEADERS["bnnc_net.h"].partition("#ifndef")
+    names = {re.sub(r"^AUGMENT_\w+", "AUGMENT_..", n) for n in re.findall(r"^#define BNNC_(\w+)", made, re.M)}
+    names |= {*re.findall(r"^static [^(=]*?\b([A-Z]{3,}|net_\w+|SPEC_HASH)[\[(= ]", made, re.M)}
+    assert {"SCORES", "STEP", "CLASSES", "AUGMENT_..", "COSTS", "net_run", "SPEC_HASH"} <= names
+    assert not [n for n in sorted(names) if not re.search(rf"\b(BNNC_)?{re.escape(n)}(?!\w)", listed)]
 
 
 def overridable(name: str) -> list[str]:

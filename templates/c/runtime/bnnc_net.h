@@ -2,15 +2,24 @@
  *
  * net.c, in this order:
  *     #define BNNC_MAX_THREADS 4              // the pool's stacks are static
- *     #define BNNC_COUNTERS 2                 // entries of NET.counter; may be left out
+ *     #define BNNC_THREAD_STACK 24576         // bytes of each but the first thread's
+ *     #define BNNC_COUNTERS 2                 // entries of NET.counter; may be left out, as all that follow
+ *     #define BNNC_..                         // STRIPS: loops over strips; KEPT_AT, KEPT_BYTES: an encoder's thresholds;
+ *                                             // SAMPLE_BYTES: what reading one takes; STEP: of whole states (below);
+ *                                             // SCORES, SCORES_AT, LOGITS: bnnc_predicted.h; CLASSES: bnnc_balance.h;
+ *                                             // AUGMENT_.., LATE: bnnc_augment.h
  *     #include "bnnc_net.h"  "bnnc_rng.h"  "bnnc_cpu.h"  "bnnc_pool.h"  "bnnc_num.h"
  *     static _Alignas(64) uint8_t bnnc_arena[...];
+ *     static const char SPEC_HASH[] = "...";
  *     static const bnnc_state STATE[] = {...};
  *     static const bnnc_buffer BUFFER[] = {...};
- *     the kernels, for each instruction set between a bnnc_.._begin.h and bnnc_end.h
+ *     the kernels, for each instruction set (BNNC_LEVEL) between a bnnc_.._begin.h and bnnc_end.h
+ *     KERNELS, PLACES, net_level, net_kernels, net_run: the kernels of each set, the arena offsets that each is given,
+ *         which set this CPU has, its kernels, and to have one done by the pool
  *     static void net_train_step(void) {...}  // forward, backward, update of one batch, on the pool
  *     static void net_eval_step(void) {...}   // forward of one batch; leaves every state as it is
  *     static const bnnc_net NET = {...};
+ *     COSTS, RATES and BNNC_NEXT              // for `bench` (bnnc_bench.h)
  *     #include "bnnc_main.h"                  // the trainer, and main or _start
  */
 #ifndef BNNC_NET_H
