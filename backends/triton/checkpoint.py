@@ -14,6 +14,7 @@ import zlib
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
+from bnnc.data.bnnd import names_in
 from bnnc.diag import error
 from bnnc.plan.contract import CHECKPOINT_VERSION, COUNTER, MAGIC, PAYLOAD
 
@@ -178,7 +179,7 @@ class Store:
     def names(self) -> tuple[str, ...]:
         """What classes are called: the lines of ``classes.txt``, () where a training run left none."""
         path = self.folder / "classes.txt"
-        return tuple(path.read_text(encoding="utf-8").split("\n")[:-1]) if path.exists() else ()
+        return names_in(path.read_text(encoding="utf-8"))[0] if path.exists() else ()
 
     def keep_names(self, names: tuple[str, ...]) -> None:
         """Leave the training file's names beside the checkpoints, whole or as they were.  Raises BnncError B0807."""

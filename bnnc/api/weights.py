@@ -12,7 +12,7 @@ from .. import driver
 from ..backends.c.emission import Emission
 from ..backends.triton.checkpoint import Store
 from ..data import tensors
-from ..data.bnnd import wrong_names
+from ..data.bnnd import names_in, wrong_names
 from ..diag import error
 from ..ir.ref import Ref
 from ..plan.codec import decode
@@ -39,7 +39,7 @@ def names_beside(weights: Weights, classes: int) -> tuple[str, ...]:
     file = (path if path.is_dir() else path.parent) / "classes.txt"
     if not file.is_file():
         return ()
-    names = tuple(file.read_text(encoding="utf-8", errors="replace").splitlines())
+    names = names_in(file.read_text(encoding="utf-8", errors="replace"))[0]
     if wrong := wrong_names(names, classes):
         raise error("B0803", f"{file}: {wrong}", exit_code=5, help="a name a line; or remove the file")
     return names

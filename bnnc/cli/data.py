@@ -15,7 +15,10 @@ from .. import data
 from ..budget import spaced
 from ..data import fetch, generate
 from ..data.fetch import SETS
+from ..data.split import split
 from ..diag import error
+from ..report import picture
+from ..source import whole
 
 
 def shown(names: Sequence[str]) -> str:
@@ -23,12 +26,12 @@ def shown(names: Sequence[str]) -> str:
     return f": {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else ""
 
 
-def share(text: str) -> float:
+def share(text: str, flag: str = "--split") -> float:
     """``20%`` or ``0.2`` as a number.  Raises UsageError."""
     try:
         return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError as e:
-        raise click.UsageError(f"--split {text}: give a share, such as 20% or 0.2") from e
+        raise click.UsageError(f"{flag} {text}: give a share, such as 20% or 0.2") from e
 
 
 def listed(text: str) -> tuple[str, ...]:
@@ -239,6 +242,7 @@ def info(file: str, as_json: bool) -> None:
         click.echo(json.dumps(facts))
     else:
         counts, tested, names = facts.pop("counts"), facts.pop("counts_test"), facts.pop("names")
+        facts["shape"], facts["columns"] = list(facts["shape"]), ", ".join(facts["columns"]) or "without names"
         for key, value in facts.items():
             text = spaced(value) if isinstance(value, int) and key.endswith("bytes") else str(value)
             click.echo(f"{key.replace('_', ' '):<14} {text}")
@@ -251,9 +255,32 @@ def info(file: str, as_json: bool) -> None:
 @data_group.command("preview")
 @click.argument("file")
 @click.option("--index", default=0, metavar="N", help="which sample (default 0; negative: from the end)")
-def preview(file: str, index: int) -> None:
+@click.option("--png", metavar="FILE.png", help="draw it there too, as an image")
+def preview(file: str, index: int, png: str | None) -> None:
     """Draw one sample of a .bnnd file.
 
     Example: bnnc data preview train.bnnd --index 7
     """
     click.echo(data.preview(file, index))
+    if png:
+        d = data.read_bnnd(file)
+        with whole(Path(png)) as part:
+            part.write_bytes(picture.large(d.x[index], d.kind))
+        click.echo(f"Next: open {shlex.quote(png)}", err=True)
+
+
+@data_group.command("split")
+@click.argument("file")
+@click.option("--test", "part", default="20%", show_default=True, metavar="SHARE", help="of the samples, to test with")
+@click.option("-o", "--output", required=True, metavar="FILE.bnnd")
+def split_command(file: str, part: str, output: str) -> None:
+    """Set a test split apart, by a hash of each sample.
+
+    A sample stays on its side when others come, and equal ones are never on both.
+
+    Example: bnnc data split all.bnnd --test 20% -o apart.bnnd
+    """
+    d = split(data.read_bnnd(file), share(part, "--test"))
+    data.write_bnnd(output, d)
+    click.echo(f"{output}: {d.n - d.n_test} training and {d.n_test} test samples")
+    click.echo("Next: " + shlex.join(("bnnc", "data", "info", output)), err=True)

@@ -24,7 +24,13 @@ TEST = 0.2  # of samples that come without a test split
 
 @click.command("init")
 @click.argument("folder")
-@click.option("--data", "source", required=True, metavar="PATH", help="a folder of images, .csv, .npz or .bnnd")
+@click.option(
+    "--data",
+    "source",
+    required=True,
+    metavar="PATH",
+    help="a folder (of images; x.npy, y.npy; idx), .csv, .npz or .bnnd",
+)
 @click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
 @click.option("--drop", default="", metavar="A,B,...", help="of a CSV: columns that are left out")
 @click.option("--size", metavar="HxW", help="scale images to so many rows and columns: 64x64, say")
@@ -42,18 +48,23 @@ def init(
     to = Path(folder)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise error("B0903", f"{to} is there already, and not empty", exit_code=2, help="name a folder that is new")
+    if size and not Path(source).is_dir():
+        raise click.UsageError(f"--size is for a folder of images, which {source} is not")
     name = network_name(to)
     d = data.pack(source, label=label, drop=listed(drop), size=pixels(size) if size else None)
     apart = not d.n_test
     d = split(d, TEST) if apart else d
     made = starter(d, name, f"{name}.bnnd", target, ram)
+    what = "PHOTOS" if d.kind == "u8" and len(d.shape) == 3 else "ROWS.csv" if d.labels_from else "FILE.npy"
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=to.parent) as temporary:
         whole = Path(temporary) / name
         whole.mkdir()
         data.write_bnnd(whole / f"{name}.bnnd", d)
         (whole / f"{name}.bnn").write_text(made.text, encoding="utf-8")
-        (whole / "README.md").write_text(_readme(name, _saw(source, d, apart), made, target, ram), encoding="utf-8")
+        (whole / "README.md").write_text(
+            _readme(name, _saw(source, d, apart), made, target, ram, what), encoding="utf-8"
+        )
         if to.exists():
             to.rmdir()
         shutil.move(whole, to)
@@ -77,12 +88,14 @@ def _saw(source: str, d: data.Dataset, apart: bool) -> str:
     )
 
 
-def _readme(name: str, saw: str, made: Starter, target: str, ram: str | None) -> str:
+def _readme(name: str, saw: str, made: Starter, target: str, ram: str | None, what: str) -> str:
     flags = "".join(f" --{k} {v}" for k, v in (("target", target), ("ram", ram)) if v not in ("host", None))
     lines = (
         (f"bnnc plan {name}.bnn{flags}", f"the memory that training takes, to the byte: {made.plan.total_bytes:,} B"),
         (f"bnnc run {name}.bnn", "train on this machine; the same command after an interruption goes on"),
         (f"bnnc run {name}.bnn eval", "accuracy, of each class too, and what is taken for what"),
+        (f"bnnc run {name}.bnn predict --test {what}", "the class of new samples"),
+        (f"bnnc report run/{name}", "one page: what it learned, what it confuses, its memory"),
         (f"bnnc compile {name}.bnn{flags} -o net", "one program that trains, evaluates and predicts: see its --help"),
         (f"bnnc data preview {name}.bnnd", "one sample"),
         ("bnnc describe", "every layer, rule and setting there is"),

@@ -8,23 +8,22 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 from rich.console import Console
 
-from .. import budget, data, driver, knobs
+from .. import budget, driver, knobs
 from ..api import Network
 from ..backends import select
-from ..data.readers import IMAGES
 from ..model import Model
 from ..report.run import LOG, write_record
 from ..source import write
 from . import live, show
+from .asked import packed
 from .common import following, network, note, options, predicting, program, shell
-
-TABLES = (".csv", ".tsv")
 
 
 @click.command()
@@ -174,13 +173,11 @@ def run(
     """
     net = network(file, rule, batch)
     args = list(trainer_args[1:] if trainer_args[:1] == ("--",) else trainer_args)
-    wanted = _flag_value(args, "--threads")
-    if threads is None and wanted.isdecimal() and 1 <= int(wanted) <= 64:
-        threads = int(wanted)
+    threads = threads or _threads(args)
     prog = net.compile("host", None, threads, batch, ram, cache=True, scores="--proba" in args)
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
     given = _trainer_arguments(args, file, net.model.name)
-    given = _with_packed(given, Path(prog.folder.name), net.model)
+    given, names = _asked(given, net.model, Path(prog.folder.name) / "samples.bnnd")
     training = given[0] == "train"
     log = _flag_value(given, "--log") or str(Path(_flag_value(given, "--out")) / LOG)
     if training:
@@ -190,7 +187,8 @@ def run(
     elif as_json:
         given += ["--json"]
     view = live.View(net.model.name, prog.plan.total_bytes, Path(log))
-    code = _foreground([str(prog.binary), *given], 2 if as_json and training else None, view)
+    argv = [str(prog.binary), *given]
+    code = _named_lines(argv, names) if names else _foreground(argv, 2 if as_json and training else None, view)
     if code == 0 and training:
         if as_json:
             click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
@@ -216,20 +214,27 @@ def _trainer_arguments(args: list[str], file: str, name: str) -> list[str]:
     return given
 
 
-def _with_packed(given: list[str], folder: Path, model: Model) -> list[str]:
-    """Images, a folder of some, or a CSV, that ``predict --test`` names, as a file that the program reads: images are
-    scaled to the network's size, and of a CSV that has a column more than the network takes that is left out."""
-    at, tensor = Path(_flag_value(given, "--test")), model.layers[0]["tensor"]
-    if given[0] != "predict" or not at.name or not (at.is_dir() or at.suffix.lower() in (*IMAGES, *TABLES)):
-        return given
-    packed = folder / "samples.bnnd"
-    if at.suffix.lower() not in TABLES:
-        data.pack(at, output=packed, labelled=False, size=tensor.shape[:2] if len(tensor.shape) > 1 else None)
-    else:
-        d = data.pack(at, label="none")
-        x = d.x[:, : tensor.elements] if len(d.shape) == 1 and d.elements == tensor.elements + 1 else d.x
-        data.write_bnnd(packed, replace(d, x=x.astype("u1" if tensor.kind == "u8" else "f4"), classes=model.classes))
-    return [*given, "--test", str(packed)]  # the last one counts
+def _threads(args: list[str]) -> int | None:
+    """As many as the trainer's own flag says, which another program would not have room for."""
+    wanted = _flag_value(args, "--threads")
+    return int(wanted) if wanted.isdecimal() and 1 <= int(wanted) <= 64 else None
+
+
+def _asked(given: list[str], model: Model, samples: Path) -> tuple[list[str], tuple[str, ...]]:
+    """Flags whose ``predict --test`` names a file that a program reads, if need be ``samples``, which is written; and
+    what each sample is called, () where its place tells."""
+    test, names = _flag_value(given, "--test"), None
+    if given[0] == "predict" and test:
+        names = packed(Path(test), Path(_flag_value(given, "--out")), model, samples)
+    return given if names is None else [*given, "--test", str(samples)], names or ()  # the last one counts
+
+
+def _named_lines(argv: list[str], names: Sequence[str]) -> int:
+    """Run a program that says a line of each sample, and say it behind the sample's name; its exit code."""
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=False)
+    for name, line in zip(names, done.stdout.splitlines(), strict=False):
+        click.echo(json.dumps({"file": name, **json.loads(line)}) if line.startswith("{") else f"{name}\t{line}")
+    return done.returncode
 
 
 def _flag_value(args: list[str], flag: str) -> str:

@@ -1,7 +1,8 @@
 """Host side of data: pack samples and labels into ``.bnnd``, the format that trainers stream; write and read it.
 
 A ``.bnnd`` file is little endian: a 96-byte header, then ``n`` records of ``payload + 1 label byte`` (label last), then
-the names of the classes, if they have any: in UTF-8, each with a line feed behind it.
+the names of the classes, if they have any: in UTF-8, each with a line feed behind it; an empty line and the names
+of the columns follow where the samples are rows of a table that has some.
 
 ===== ====== =================================================================================================
 at    type   meaning
@@ -62,7 +63,8 @@ class Dataset:
     ``x``: (n, *shape) with 1 to 4 axes in ``shape``; ``uint8``, ``float32`` (finite, but for NaN in all of a sequence's
     last steps: they do not exist), or ``bool`` where True means +1.
     ``y``: (n,) ``uint8``, each below ``classes``.  ``encoder``: ``none`` or ``sign`` (how the bits were made, with
-    ``threshold`` in units of the source data).  ``names``: of the classes, () where they have none, else one for each.
+    ``threshold`` in units of the source data).  ``names``: of the classes, () where they have none, else one for each;
+    ``columns``: of a table's columns, one for each element, or ().
     Of how files were read, and in no file: ``labels_from``: the column of a CSV that was taken for the labels;
     ``categories``: (element, name, how many words) of its columns of words; ``ignored``: arrays that were left out.
     """
@@ -77,6 +79,7 @@ class Dataset:
     labels_from: str = ""
     categories: tuple[tuple[int, str, int], ...] = ()
     ignored: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
@@ -151,7 +154,7 @@ def write_bnnd(path: Source, data: Dataset, compress: bool = False) -> int:
     if compress:
         packer = zlib.compressobj(9, zlib.DEFLATED, -15)
         stored = packer.compress(records) + packer.flush()
-    names = _names_block(data.names)
+    names = names_text(data.names, data.columns).encode()
     head = _packed_header(data, compress, len(stored), zlib.crc32(records), names)
     try:
         with whole(Path(path)) as part:
@@ -176,7 +179,8 @@ def _checked(path: Source, data: Dataset) -> Dataset:
         )
     if data.names and (wrong := wrong_names(data.names, classes)):
         raise fail("B0803", path, wrong, "give each class one name of its own, of at most 200 bytes")
-    data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test, data.names)
+    columns = () if wrong_names(data.columns, math.prod(x.shape[1:])) else data.columns  # others go by their places
+    data = Dataset(x, y, data.encoder, data.threshold, classes, data.n_test, data.names, columns=columns)
     if max(data.n, data.elements) >= 1 << 32:
         raise fail("B0804", path, "more than 2^32 - 1 samples or elements", "split the data set")
     return data
@@ -194,8 +198,16 @@ def wrong_names(names: tuple[str, ...], classes: int) -> str:
     return ""
 
 
-def _names_block(names: tuple[str, ...]) -> bytes:
-    return "".join(f"{name}\n" for name in names).encode()
+def names_text(names: tuple[str, ...], columns: tuple[str, ...] = ()) -> str:
+    """Names of classes, and of columns where the classes have names, as a ``.bnnd`` file and ``classes.txt`` hold
+    them."""
+    return "".join(f"{name}\n" for name in (*names, *(("", *columns) if names and columns else ())))
+
+
+def names_in(text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of classes and of columns that :func:`names_text` wrote."""
+    classes, _, columns = text.partition("\n\n")
+    return tuple(classes.rstrip("\n").split("\n")) if classes else (), tuple(columns.split("\n")[:-1])
 
 
 def _packed_header(data: Dataset, compress: bool, stored: int, crc: int, names: bytes) -> bytes:
@@ -280,10 +292,17 @@ def _read(path: Source) -> tuple[dict[str, Any], Dataset]:
         if y.max() >= h["classes"]:
             raise ValueError(f"label {y.max()} with {h['classes']} classes")
         x = as_samples(path, _unpacked(table, h))
-        known = tuple(names.decode().split("\n")[:-1])
-        if zlib.crc32(names) != h["names_crc32"] or (known and wrong_names(known, h["classes"])):
-            raise ValueError("the checksum of the classes' names does not match, or they are no names")
-    return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"], known)
+        known, columns = _names(names, h)
+    return h, Dataset(x, y, h["encoder"], h["threshold"], h["classes"], h["n_test"], known, columns=columns)
+
+
+def _names(raw: bytes | bytearray, h: dict[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those of the classes and of the columns; raises ValueError for what is damaged or no name."""
+    found = names_in(raw.decode())
+    wrong = any(n and wrong_names(n, h[of]) for n, of in zip(found, ("classes", "elements"), strict=True))
+    if zlib.crc32(raw) != h["names_crc32"] or wrong:
+        raise ValueError("the checksum of the classes' names does not match, or they are no names")
+    return found
 
 
 def _unpacked(table: np.ndarray, h: dict[str, Any]) -> np.ndarray:
@@ -317,7 +336,8 @@ def read_bnnd(path: Source) -> Dataset:
 
 def info(path: Source) -> dict[str, Any]:
     """What ``bnnc data info`` prints: the header's fields, ``file_bytes``, ``payload_bytes`` (uncompressed),
-    ``n_train``, ``names`` of the classes, and ``counts`` / ``counts_test``: samples of each class in the two splits.
+    ``n_train``, ``names`` of the classes and ``columns`` of a table, and ``counts`` / ``counts_test``: samples of each
+    class in the two splits.
     Raises BnncError.
     """
     h, d = _read(path)
@@ -328,6 +348,7 @@ def info(path: Source) -> dict[str, Any]:
         "payload_bytes": d.n * d.record_bytes,
         "file_bytes": HEADER_BYTES + h["stored_bytes"] + h["names_bytes"],
         "names": list(d.names),
+        "columns": list(d.columns),
         "counts": np.bincount(d.y[:k], minlength=d.classes).tolist(),
         "counts_test": np.bincount(d.y[k:], minlength=d.classes).tolist(),
     }

@@ -34,13 +34,30 @@ from .readers import (
     read_npz,
 )
 from .split import sides
-from .table import Columns, label_column, read_table
+from .table import Columns, Table, label_column, read_table
 
-_NPZ_NAMES = (("x_train", "y_train"), ("train_images", "train_labels"), ("x", "y"), ("images", "labels"))
-_NPZ_TEST = (("x_test", "y_test"), ("test_images", "test_labels"))
+_NPZ_NAMES = (
+    ("x_train", "y_train"),
+    ("X_train", "y_train"),
+    ("train_images", "train_labels"),
+    ("x", "y"),
+    ("X", "y"),
+    ("images", "labels"),
+)
+_NPZ_TEST = (("x_test", "y_test"), ("X_test", "y_test"), ("test_images", "test_labels"))
+_IDX = [f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")]
+_TOGETHER: tuple[
+    tuple[list[str], list[str]], ...
+] = (  # what a folder holds: the training split's files, and the test split's
+    (_IDX[:2], _IDX[2:]),
+    ([f"{name}.gz" for name in _IDX[:2]], [f"{name}.gz" for name in _IDX[2:]]),
+    (["x_train.npy", "y_train.npy"], ["x_test.npy", "y_test.npy"]),
+    (["x.npy", "y.npy"], []),
+    (["data_batch_*.bin"], ["test_batch.bin"]),
+)
 _NEED = (
     "pack one file (.npz, .csv, .bnnd), a folder of images, two files (samples and labels, idx or .npy), or CIFAR-10's"
-    " .bin files"
+    " .bin files; or a folder that holds such files: x.npy and y.npy, say"
 )
 
 
@@ -55,7 +72,8 @@ class How:
 
 class Loaded(NamedTuple):
     """What files hold: samples, labels, the same of a test split or None, class names, whether the samples came from
-    text; columns of categories (:class:`bnnc.data.table.Table`), and names of arrays that were left out."""
+    text; columns of categories (:class:`bnnc.data.table.Table`), names of arrays that were left out, and of a table's
+    columns."""
 
     x: Any
     y: Any
@@ -65,6 +83,7 @@ class Loaded(NamedTuple):
     text: bool = False
     categories: tuple[tuple[int, str, int], ...] = ()
     ignored: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
 
 
 def _load(sources: Sequence[Source], how: How, names: tuple[str, ...] | None) -> Loaded:
@@ -95,20 +114,18 @@ def _magic(source: Source) -> bytes:
 def _load_one(source: Source, how: How, names: tuple[str, ...] | None) -> Loaded | None:
     """As :func:`_load`, of one file or folder with samples and labels; None where it has samples alone."""
     if os.path.isdir(source):
-        loose = [] if how.labelled else images_in(Path(source))
-        return _unlabelled(loose, how) if loose else _from_folder(Path(source), how, names)
+        return _from_folder(Path(source), how, names)
     magic, suffix = _magic(source), Path(source).suffix.lower()
     if suffix in IMAGES and not how.labelled:
         return _unlabelled([Path(source)], how)
     if magic == MAGIC:
         d = read_bnnd(source)
         k = d.n - d.n_test
-        return Loaded(d.x[:k], d.y[:k], d.x[k:], d.y[k:], d.names)
+        return Loaded(d.x[:k], d.y[:k], d.x[k:], d.y[k:], d.names, columns=d.columns)
     if magic[:2] == b"PK":
         return _from_npz(source, how.labelled)
     if suffix in (".csv", ".tsv", ".txt"):
-        t = read_table(source, how.columns, names)
-        return Loaded(t.x, t.y, names=t.names, text=True, categories=t.categories)
+        return _from_table(read_table(source, how.columns, names))
     if suffix == ".bin":
         raise fail(
             "B0802",
@@ -121,13 +138,35 @@ def _load_one(source: Source, how: How, names: tuple[str, ...] | None) -> Loaded
     return None
 
 
+def _together(folder: Path) -> tuple[list[Path], list[Path]]:
+    """Files of samples and labels that a folder holds under customary names, and those of a test split."""
+    for both in _TOGETHER:
+        train, test = ([f for name in part for f in sorted(folder.glob(name))] for part in both)
+        if train and len(train) >= len(both[0]):
+            return train, test if len(test) == len(both[1]) else []
+    return [], []
+
+
 def _from_folder(path: Path, how: How, names: tuple[str, ...] | None) -> Loaded:
-    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE."""
+    """FOLDER/CLASS/IMAGE, or FOLDER/train/CLASS/IMAGE and FOLDER/test/CLASS/IMAGE; of images without labels
+    FOLDER/IMAGE; or files with customary names."""
+    if not how.labelled and (loose := images_in(path)):
+        return _unlabelled(loose, how)
+    files, tests = _together(path)
+    if files:
+        whole, other = _load(files, how, names), _load(tests, how, None) if tests else None
+        return whole._replace(x_test=other.x, y_test=other.y) if other else whole
     if not (path / "train").is_dir() or not (path / "test").is_dir():
         x, y, known = read_folder(path, names, how.size)
         return Loaded(x, y, names=known)
     x, y, known = read_folder(path / "train", names, how.size)
     return Loaded(x, y, *read_folder(path / "test", known, how.size)[:2], known)
+
+
+def _from_table(t: Table) -> Loaded:
+    """Classes that are numbers are called so where columns have names: a file holds these behind those."""
+    numbers = map(str, range(int(t.y.max()) + 1)) if t.columns else ()
+    return Loaded(t.x, t.y, names=t.names or tuple(numbers), text=True, categories=t.categories, columns=t.columns)
 
 
 def _unlabelled(images: Sequence[Path], how: How) -> Loaded:
@@ -210,6 +249,7 @@ def pack(
         label_column(sources[0], label) if found.text else "",
         found.categories,
         found.ignored,
+        found.columns,
     )
     if output is not None:
         write_bnnd(output, data, compress=compress)
@@ -229,10 +269,10 @@ def _load_both(
     if n_test:
         x, y = _joined((test or sources)[0], (x, y), (xt, yt))
     x = as_samples(sources[0], x)
-    return x.astype(np.uint8) if text and _are_bytes(x) else x, y, n_test, found
+    return x.astype(np.uint8) if text and are_bytes(x) else x, y, n_test, found
 
 
-def _are_bytes(x: np.ndarray) -> bool:
+def are_bytes(x: np.ndarray) -> bool:
     """Whole numbers 0..255?"""
     return bool(x.min() >= 0 and x.max() <= 255 and (x == np.floor(x)).all())
 

@@ -13,6 +13,7 @@ from .readers import Source, fail
 BARS = "▁▂▃▄▅▆▇█"
 IMAGE = 8  # from so many rows and columns on bytes are an image
 STEPS, PER_LINE, WIDTH = 6, 6, 48  # of a series the first steps; numbers of a table in a line; of a curve
+LINE = 100  # characters of a table's line
 
 
 def preview(path: Source, index: int = 0) -> str:
@@ -34,7 +35,7 @@ def preview(path: Source, index: int = 0) -> str:
     image = d.kind == "u8" and (min(x.shape[:2]) >= IMAGE if x.ndim > 1 else side >= IMAGE and side * side == x.size)
     if d.kind == "bit" or image or x.ndim > 2:
         return "\n".join([title, *_drawn(x.astype(np.float64))])
-    return "\n".join([title, *(_table(x) if x.ndim == 1 else _series(x))])
+    return "\n".join([title, *(_table(x, d.columns) if x.ndim == 1 else _series(x))])
 
 
 def _drawn(x: np.ndarray) -> Iterator[str]:
@@ -48,12 +49,13 @@ def _drawn(x: np.ndarray) -> Iterator[str]:
     return ("".join(" ▀▄█"[c] for c in line).rstrip() for line in on[::2] + 2 * on[1::2])
 
 
-def _table(x: np.ndarray) -> Iterator[str]:
-    """A row's numbers behind the numbers of their columns."""
-    cells = [f"{i}: {v:.6g}" for i, v in enumerate(x.tolist())]
+def _table(x: np.ndarray, columns: Sequence[str]) -> Iterator[str]:
+    """A row's numbers behind the names, or numbers, of their columns."""
+    cells = [f"{name}: {v:.6g}" for name, v in zip(columns or range(len(x)), x.tolist(), strict=True)]
     room = max(map(len, cells))
-    for i in range(0, len(cells), PER_LINE):
-        yield "  ".join(f"{c:{room}}" for c in cells[i : i + PER_LINE]).rstrip()
+    per_line = max(1, min(PER_LINE, LINE // (room + 2)))
+    for i in range(0, len(cells), per_line):
+        yield "  ".join(f"{c:{room}}" for c in cells[i : i + per_line]).rstrip()
 
 
 def _series(x: np.ndarray) -> Iterator[str]:

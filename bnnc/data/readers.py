@@ -215,13 +215,13 @@ def read_folder(
     return x, np.array(y, np.uint8), classes
 
 
-def read_images(files: Sequence[Path], size: tuple[int, int] | None = None) -> np.ndarray:
-    """Images of one size, or scaled to ``size`` (height, width), without labels: u8[n, height, width, 1 or 3], 3 if any
-    has colours.  Needs Pillow.
+def read_images(files: Sequence[Path], size: tuple[int, int] | None = None, channels: int = 0) -> np.ndarray:
+    """Images of one size, or scaled to ``size`` (height, width), without labels: u8[n, height, width, channels].
 
+    ``channels``: 1 makes them grey, 3 gives them colours; otherwise 3 if any has colours, else 1.  Needs Pillow.
     Raises BnncError.
     """
-    x = _images(files[0], files, size)
+    x = _images(files[0], files, size, {1: "L", 3: "RGB"}.get(channels))
     channels = max(image.shape[2] for image in x)
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x])
 
@@ -231,8 +231,11 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
 
 
-def _images(path: Source, files: Sequence[Path], size: tuple[int, int] | None) -> list[np.ndarray]:
-    """Pixels [height, width, channels] of images of one size.  Needs Pillow.  Raises BnncError."""
+def _images(
+    path: Source, files: Sequence[Path], size: tuple[int, int] | None, mode: str | None = None
+) -> list[np.ndarray]:
+    """Pixels [height, width, channels] of images of one size, and of Pillow's ``mode``.  Needs Pillow.  Raises
+    BnncError."""
     try:
         from PIL import Image
     except ImportError as e:
@@ -243,6 +246,7 @@ def _images(path: Source, files: Sequence[Path], size: tuple[int, int] | None) -
             if image.mode not in _MODES:
                 raise ValueError(f"its pixels are of type {image.mode}, not 8 bits a channel")
             pixels = image.convert(_MODES[image.mode])
+            pixels = pixels.convert(mode) if mode else pixels
             if size and (pixels.height, pixels.width) != size:
                 pixels = pixels.resize(size[::-1], Image.Resampling.BILINEAR)
             x.append(np.asarray(pixels, np.uint8).reshape(pixels.height, pixels.width, -1))

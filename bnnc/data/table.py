@@ -10,6 +10,7 @@ import contextlib
 import csv
 import itertools
 import math
+import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,17 @@ class Columns:
 @dataclass(frozen=True)
 class Table:
     """``x``: f32[n, columns]; ``y``: u8[n], zeros without labels; ``names``: of the classes, () where they are numbers;
-    ``categories``: (column of x, its name, how many words) of the columns of words."""
+    ``categories``: (column of x, its name, how many words) of the columns of words; ``columns``: the names of x's
+    columns, () where no header line gives any."""
 
     x: np.ndarray
     y: np.ndarray
     names: tuple[str, ...] = ()
     categories: tuple[tuple[int, str, int], ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+FEW = 16  # words of a column that may each come once; of more, half the rows at most
 
 
 def category(word: str) -> float:
@@ -54,7 +60,8 @@ def read_csv(
 
 
 def read_table(path: Source, how: Columns, names: Sequence[str] | None = None) -> Table:
-    """A CSV file (comma, semicolon or tab), with or without a header line.
+    """A CSV file (comma, semicolon or tab), with or without a header line; where no comma parts columns, one in a
+    number is its decimal point.
 
     Labels are whole numbers 0..255, or class names, which are numbered in sorted order unless ``names`` fixes them.
     Raises BnncError with the line.
@@ -74,14 +81,18 @@ def read_table(path: Source, how: Columns, names: Sequence[str] | None = None) -
     at = [line for line, _ in rows]
     values, categories = [], []
     for place, k in enumerate(kept):
-        cells = [row[k] for _, row in rows]
-        numbers, words = _values(path, cells, at)
+        cells, name = [row[k] for _, row in rows], first[k] if header else str(k)
+        numbers, words = _values(path, name, cells, at)
+        if column is not None and words > max(FEW, len(cells) // 2):
+            reason = f"column `{name}` has {words} different words in {len(cells)} lines, such as `{cells[0]}`"
+            raise fail("B0804", path, reason, f"words teach nothing that come once each: --drop {name}", at[0])
         values.append(numbers)
-        categories += [(place, first[k] if header else str(k), words)] if words else []
-    x = np.stack(values, axis=1)
+        categories += [(place, name, words)] if words else []
+    x, called = np.stack(values, axis=1), tuple(first[k] for k in kept) if header else ()
     if column is None:
-        return Table(x, np.zeros(len(x), np.uint8), (), tuple(categories))
-    return Table(x, *_classes(path, taken, [row[column] for _, row in rows], at, names), tuple(categories))
+        return Table(x, np.zeros(len(x), np.uint8), (), tuple(categories), called)
+    of_class = _classes(path, taken, [row[column] for _, row in rows], at, names)
+    return Table(x, *of_class, tuple(categories), called)
 
 
 def _kept(path: Source, how: Columns, first: list[str], column: int | None) -> list[int]:
@@ -97,7 +108,7 @@ def _kept(path: Source, how: Columns, first: list[str], column: int | None) -> l
     return [k for k in (of(how.take) if how.take else range(len(first))) if k not in left]
 
 
-def _values(path: Source, cells: list[str], at: list[int]) -> tuple[np.ndarray, int]:
+def _values(path: Source, name: str, cells: list[str], at: list[int]) -> tuple[np.ndarray, int]:
     """A column as f32[n], and how many different words it has, 0 of numbers.  Raises BnncError B0804."""
     numbers = [_number(c) for c in cells]
     if all(n is None for n in numbers) and any(cells):
@@ -107,8 +118,10 @@ def _values(path: Source, cells: list[str], at: list[int]) -> tuple[np.ndarray, 
         return np.array([words[c] for c in cells], np.float32), len(words)
     if None in numbers:
         i = numbers.index(None)
-        reason = f"line {at[i]}: `{cells[i]}` is not a number"
-        raise fail("B0804", path, reason, "fill in or remove the value, or leave its column out: --drop COLUMN", at[i])
+        more = f" ({n} more)" if (n := numbers.count(None) - 1) else ""
+        what = f"`{cells[i]}` is not a number" if cells[i] else "there is no value"
+        reason = f"line {at[i]}: {what} in column `{name}`{more}"
+        raise fail("B0804", path, reason, f"fill in or remove the lines, or leave the column out: --drop {name}", at[i])
     with np.errstate(over="ignore"):
         return np.array(numbers, np.float32), 0
 
@@ -176,6 +189,14 @@ def _indexed(path: Source, tags: list[str], at: list[int], known: tuple[str, ...
     return np.array([index[tag] for tag in tags], np.uint8)
 
 
+def header(path: Source) -> tuple[str, ...]:
+    """The names in the first line of a CSV file of which no column is taken for labels, () where there are none.
+    Raises BnncError."""
+    with _csv(path) as lines:
+        top = [r for _, r in itertools.islice(lines, 2)]
+    return tuple(top[0]) if _csv_header(path, "none", top)[0] else ()
+
+
 def label_column(path: Source, label: str | int = "last") -> str:
     """Which column of a CSV file :func:`read_table` takes for the labels, in words, "" for none.  Raises BnncError."""
     with _csv(path) as lines:
@@ -189,7 +210,14 @@ def _csv(path: Source) -> Iterator[Iterator[tuple[int, list[str]]]]:
         delimiter = max(",;\t", key=f.readline().count)
         f.seek(0)
         reader = csv.reader(f, delimiter=delimiter)
-        yield ((reader.line_num, [c.strip() for c in r]) for r in reader if any(c.strip() for c in r))
+        clean = str.strip if delimiter == "," else _with_point
+        yield ((reader.line_num, [clean(c) for c in r]) for r in reader if any(c.strip() for c in r))
+
+
+def _with_point(cell: str) -> str:
+    """A cell of a file in which no comma parts columns: one in a number is its decimal point."""
+    cell = cell.strip()
+    return cell.replace(",", ".") if re.fullmatch(r"[+-]?\d*,\d+([eE][+-]?\d+)?", cell) else cell
 
 
 def _number(cell: str) -> float | None:

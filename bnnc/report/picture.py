@@ -9,6 +9,8 @@ import zlib
 
 import numpy as np
 
+LARGE = 320  # pixels of the longer side of a sample that stands alone
+
 
 def png(x: np.ndarray) -> bytes:
     """The file of u8[height, width] (grey) or u8[height, width, 3]."""
@@ -46,6 +48,18 @@ def sample(x: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     x = np.where(x, 255, 0).astype(np.uint8) if x.dtype == np.bool_ else x
     x = x.reshape(shape)[..., :3]
     return x if x.shape[2] == 3 else x[..., 0]
+
+
+def large(x: np.ndarray, kind: str) -> bytes:
+    """A PNG file of one sample of ``kind``, its pixels as squares that an eye can see; numbers that are no picture go
+    from black, the least, to white, a row a step, and each axis but the last beside the others."""
+    if shape := image_shape(kind, x.shape):
+        flat = sample(x, shape)
+    else:
+        v = np.nan_to_num(x.astype(np.float64)).reshape(len(x) if x.ndim > 1 else 1, -1)
+        flat = np.rint(255 * (v - v.min()) / (float(np.ptp(v)) or 1.0)).astype(np.uint8)
+    k = max(1, LARGE // max(flat.shape[:2]))
+    return png(flat.repeat(k, axis=0).repeat(k, axis=1))
 
 
 def bits(w: np.ndarray) -> np.ndarray:

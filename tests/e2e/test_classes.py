@@ -130,7 +130,7 @@ def test_names_lie_beside_the_checkpoints(home: Path, tmp_path: Path, compress: 
     data.write_bnnd(tmp_path / "x.bnnd", d, compress=compress)
     out = tmp_path / "run"
     go(home, "train", "--train", tmp_path / "x.bnnd", "--out", out, "--epochs", "1")
-    assert (out / "classes.txt").read_text(encoding="utf-8") == "bird\ncat\ngroßer Hund\n"
+    assert (out / "classes.txt").read_text(encoding="utf-8") == "bird\ncat\ngroßer Hund\n\na\nb\nc\nd\n"
     np.save(tmp_path / "x.npy", d.x)
     assert set(go(home, "predict", "--test", tmp_path / "x.npy", "--out", out).split("\n")) - {""} <= set(d.names)
     data.write_bnnd(tmp_path / "plain.bnnd", data.Dataset(d.x, d.y, classes=3, n_test=d.n_test))

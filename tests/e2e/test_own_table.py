@@ -24,12 +24,15 @@ def test_a_row_of_a_table_with_words_is_predicted(
     Path("pump.csv").write_text("\n".join(("flow,colour,heat,state", *lines)) + "\n")
     Path("one.csv").write_text("0.5,red,2.9\n")
     Path("two.csv").write_text("flow,colour,heat,state\n0.5,red,0.1,?\n0.5,blue,2.9,?\n")
+    Path("other.csv").write_text("id;heat;colour;flow\n17;0,1;red;0,5\n18;2,9;red;0,5\n")
+    Path("short.csv").write_text("flow,colour\n0.5,red\n")
+    Path("words.csv").write_text("0.5,red,hot\n")
 
-    def bnnc(*words: str) -> str:
+    def bnnc(*words: str, code: int = 0) -> str:
         with pytest.raises(SystemExit) as e:
             commands.cli(words, prog_name="bnnc")
         said = capfd.readouterr()
-        assert e.value.code == 0, said.err
+        assert e.value.code == code, said.err
         return said.out + said.err
 
     assert "columns of words: 1 `colour` (3)" in bnnc("init", "pump", "--data", "pump.csv")
@@ -37,3 +40,8 @@ def test_a_row_of_a_table_with_words_is_predicted(
     assert "worn" in bnnc("run", "pump/pump.bnn", "predict", "--test", "one.csv").split()
     found = bnnc("run", "--json", "pump/pump.bnn", "predict", "--test", "two.csv")
     assert [json.loads(line)["name"] for line in found.splitlines() if line[0] == "{"] == ["fine", "fine"]
+    asked = ("run", "pump/pump.bnn", "predict", "--test")
+    said = bnnc(*asked, "other.csv").split()
+    assert [word for word in said if word in ("fine", "worn")] == ["fine", "worn"]  # by the columns' names
+    assert "no column `heat`" in bnnc(*asked, "short.csv", code=5)
+    assert "column `2` holds words" in bnnc(*asked, "words.csv", code=5)

@@ -255,7 +255,7 @@ def test_csv(tmp_path: Path) -> None:
     assert read('1,"iris b"\n2,iris a\n') == ([[1], [2]], [1, 0], ("iris a", "iris b"))
     assert read("1,b\n", names=("a", "b", "c")) == ([[1]], [1], ("a", "b", "c"))
     refused("B0803", lambda: read("1,d\n", names=("a", "b")), "class `d`", "training file")
-    refused("B0804", lambda: read("1,2,0\n1,,0\n"), ":2:", "`` is not a number")
+    refused("B0804", lambda: read("1,2,0\n1,,0\n"), ":2:", "no value in column `1`")
     refused("B0804", lambda: read("1,2,0\n1,2\n"), ":2:", "2 columns")
     refused("B0804", lambda: read(""), "no samples")
     refused("B0804", lambda: read("a,b\n"), "no samples")
