@@ -66,6 +66,7 @@ WORDS = Words(
         "pow2": "num.pow2",
     },
 )
+WHOLE = ".to(tl.int32)"
 SMALLEST = float(np.float32(2.0**-126))
 
 
@@ -128,6 +129,11 @@ class Frame:
         """The mask of a load that varies along these axes; empty where none is needed."""
         return " & ".join(m for m, wanted in ((self.row_ok, rows), (self.col_ok, cols)) if wanted and m)
 
+    def within(self) -> Frame:
+        """The last row, or column, in the place of those beyond the edge: of what is stored under a mask anyway."""
+        row, col = (f"{i}_in" if ok else i for i, ok in ((self.row, self.row_ok), (self.col, self.col_ok)))
+        return Frame(row, col, looped=self.looped)
+
     def turned(self) -> Frame:
         """With rows for columns."""
         looped = self.looped.translate({ord("r"): "c", ord("c"): "r"})
@@ -167,6 +173,8 @@ class Printer(printing.Printer):
     ) -> None:
         super().__init__(names, storages, pointers, accs)
         self.frame, self.deepest = frame, int(bool(frame.looped))
+        self.adds = False  # whole numbers become floats by additions
+        self.early: dict[str, str] | None = None  # by text: names of loads that may as well be made before a loop
         self.loads: dict[str, tuple[str, str, str]] = {}  # of numbers: from where, their mask, how they are converted
 
     # -- levels and statements ----------------------------------------------------------------------------------------
@@ -206,6 +214,8 @@ class Printer(printing.Printer):
             return f"tl.where({bare(t)}, 1.0, {'-1.0' if e.dtype == 'bit' else '0.0'})"
         if kind(e) == "f":
             return t
+        if self.adds and e.op == "load" and self.storages[e.attr].dtype == "i16":
+            return f"num.small({bare(t.removesuffix(WHOLE))})"
         return literal(float(e.attr)) if e.op == "const" else f"{t if simple(t) else f'({bare(t)})'}.to(tl.float32)"
 
     def whole(self, e: Expr) -> str:
@@ -359,7 +369,13 @@ class Printer(printing.Printer):
     def read(self, pointer: str, index: str, ok: str) -> str:
         """A load through a pointer; 0 where the mask ``ok``, if there is one, does not hold."""
         at = plus(pointer, index)
-        return f"tl.load({at}, mask={ok}, other=0)" if ok else f"tl.load({at})"
+        text = f"tl.load({at}, mask={ok}, other=0)" if ok else f"tl.load({at})"
+        names = set(re.findall(r"[a-z]\w*", f"{index} {ok}"))
+        if self.early is None or not names <= {"r", "c", "rows_ok", "cols_ok"}:
+            return text
+        if text not in self.early:
+            self.early[text] = self.names.new(f"{pointer.removesuffix('_at')}_in")
+        return self.early[text]
 
     def load(self, name: Ref, row: str = "", masked: bool = True, also: str = "") -> str:
         """An element (or tile) of a storage.  ``row``: another row than the frame's; ``masked``: whether it varies
@@ -376,7 +392,7 @@ class Printer(printing.Printer):
         x = self.read(p, at.text, ok)
         if s.one_bit:
             return f"num.bit({x}, {bit})"
-        as_number = {"f32": "", "i32": "", "f16": ".to(tl.float32)"}.get(s.dtype, ".to(tl.int32)")
+        as_number = {"f32": "", "i32": "", "f16": ".to(tl.float32)"}.get(s.dtype, WHOLE)
         self.loads[x + as_number] = plus(p, at.text), ok, as_number
         return x + as_number
 

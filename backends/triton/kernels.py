@@ -13,6 +13,8 @@ In: one packed kernel, its storages and where they lie.  Out: the body of ``def 
     through time           bit x bit             recur      exact integers; a program has some samples and all their
                                                             units
 
+Sums along an axis are in :mod:`.sums`, convolutions in :mod:`.images`.
+
 Those give the interpreter's bits.  In a network whose products are so large that arithmetic takes the time
 (``Memory.exact`` is false), large ones use tensor cores: what has a bit by :mod:`.products`, which lay their operands
 out first, but for u8, gates and sums along rows, which are for ``dot``; other floats by ``split``.  A float, scaled by
@@ -29,25 +31,19 @@ from dataclasses import replace
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.ir.dtype import INTEGERS, Axis, ceil_div, round_up
-from bnnc.sched.anchor import Acc, Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
-from bnnc.sched.expr import Expr, bare
+from bnnc.ir.dtype import INTEGERS, ceil_div
+from bnnc.sched.anchor import Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
+from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 
-from ..printing import Printed
-from . import split
-from .expr import Frame, Load, Printer
+from .expr import Frame
 from .images import Images
 from .products import Staged
 from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
-from .split import Parts
+from .sums import Sums
 
 TILE = 2048  # elements of a map's tile
 COLUMNS = 128
-LANES = 32  # columns of a reduction's tile: one a thread of a warp
-WIDE = 64  # columns of a sum that are added some at a time, in large networks
-PARTS, PART_COLUMNS = 64, 16  # of partial sums: ranges that a program takes at a time, and its columns
-AHEAD, SEVERAL = 10, 2  # turns of a reduction whose loads go ahead, where there are several in each
 
 
 class Matrices(Skeleton):
@@ -60,168 +56,6 @@ class Matrices(Skeleton):
         bm0, bn0 = self.least()
         bn = tile(cols, COLUMNS, bn0)
         return self.text("map", self.tiled(tile(rows, max(1, TILE // bn), bm0), bn), {})
-
-    # -- reductions ---------------------------------------------------------------------------------------------------
-    def reduce(self, x: Reduce) -> KernelText:
-        """Lanes along the axis that stays; the other one in index order."""
-        (rows, cols), (bm0, bn0) = self.k.domain, self.least()
-        by_rows = x.axis is Axis.ROWS
-        loop, stays = ("r", "c") if by_rows else ("c", "r")
-        accs = {i: self.names.new(f"acc{i}") for i in range(len(x.accs))}
-        if self.wide:
-            return self.reduce_tall(x, accs) if by_rows else self.reduce_wide(x, accs)
-        made = self.tiled(1, tile(cols, LANES, bn0)) if by_rows else self.tiled(tile(rows, LANES, bm0), 1)
-        extent, frame = rows if by_rows else cols, replace(made.frame, looped=loop)
-        named = tuple(a.expr for a in x.accs if a.how != "sum")
-        pr, unroll, loads = self.printer(frame), 0, list[Load]()
-        inside = pr.print([a.expr for a in x.accs], named)
-        if self.mem.exact and extent >= 2 * AHEAD and not any(e.elsewhere() for e in x.operands):
-            ahead = self.ahead(frame, loop)
-            code = ahead.print([a.expr for a in x.accs], named)
-            if len(ahead.turns) >= SEVERAL:
-                pr, inside, loads = ahead, code, list(ahead.turns.values())
-                unroll = max((n for n in range(AHEAD // 2, AHEAD + 1) if extent % n == 0), default=AHEAD)
-        return self.text(
-            "reduce_ahead" if unroll else "reduce",
-            made,
-            accs,
-            warps=1,
-            head=made.head(stays),
-            loop_=loop,
-            extent=extent,
-            inside=inside,
-            turns=[turn for i, a in enumerate(x.accs) for turn in self.step(a, accs[i], pr, loop)],
-            loads=loads,
-            unroll=unroll,
-            whole=extent // unroll * unroll if unroll else 0,
-        )
-
-    @property
-    def wide(self) -> bool:
-        """Does a reduction go through many terms at a time?  Only in large networks, and where any order is as good."""
-        x = self.k.anchor
-        if self.mem.exact or not isinstance(x, Reduce):
-            return False
-        terms, least = (self.k.domain[0], split.TALL) if x.axis is Axis.ROWS else (self.k.domain[1], WIDE)
-        return terms >= least and all(a.how in ("sum", "max") for a in x.accs)
-
-    @property
-    def parts(self) -> Parts | None:
-        x = self.k.anchor
-        if not isinstance(x, Reduce):
-            return super().parts
-        if x.axis is Axis.COLUMNS or not self.wide:
-            return None
-        (rows, cols), (block, _) = self.k.domain, self.tall_tile()
-        tiles = ceil_div(cols * self.strips, tile(cols * self.strips, COLUMNS))
-        return split.parts(rows, block, tiles, cols * len(x.accs))
-
-    def tall_tile(self, least: int = 1) -> tuple[int, int]:
-        """Rows that a program takes at a time, and its columns."""
-        cols = self.k.domain[1]
-        return TILE // tile(cols * self.strips, COLUMNS, least), tile(cols, COLUMNS, least)
-
-    def reduce_tall(self, x: Reduce, accs: dict[int, str]) -> KernelText:
-        """Over many rows, some of them at a time: those of a range, and then over the ranges; or all at once."""
-        (rows, cols), parts, bn0 = self.k.domain, self.parts, self.least()[1]
-        block, columns = self.tall_tile(1 if parts else bn0)
-        made = self.tiled(1, columns, "u" if parts else "t")
-        row_ok = "rows_ok" if rows % block else ""
-        pr = self.printer(Frame(row_ok=row_ok, col_ok=made.frame.col_ok, looped="r"))
-        inside = pr.print([a.expr for a in x.accs])
-        loop: dict[str, Any] = {
-            "head": made.head("c"),
-            "extent": rows,
-            "block": block,
-            "ragged": bool(row_ok),
-            "inside": inside,
-            "turns": [self.lanes(a, accs[i], number(pr, a), row_ok) for i, a in enumerate(x.accs)],
-            "begin": "0",
-            "stop": str(round_up(rows, block)),
-        }
-        if parts is None:
-            return self.text("reduce_tall", made, accs, **loop)
-        kept = [
-            f"tl.store({self.partial(turn['type'])} + (part * {len(accs)} + {i}) * {cols} + c, {turn['name']}"
-            f"{', mask=cols_ok' if made.frame.col_ok else ''})"
-            for i, turn in enumerate(loop["turns"])
-        ]
-        which = ["part = t"] if made.count == 1 else [f"part = t // {made.count}", f"u = t % {made.count}"]
-        ends = [f"begin = part * {parts.size}", f"stop = tl.minimum(begin + {parts.size}, {rows})"]
-        own = {**self.shared(made), **loop, "head": [*which, *ends, *loop["head"]], "begin": "begin", "stop": "stop"}
-        first = KernelText("reduce_tall", made.count * parts.count, {**own, "end": kept}, what="sums")
-        return replace(self.reduce_parts(x, accs, parts), before=(first,))
-
-    def reduce_parts(self, x: Reduce, accs: dict[int, str], parts: Parts) -> KernelText:
-        """Over what was kept of each range."""
-        cols, block = self.k.domain[1], tile(parts.count, PARTS)
-        made = self.tiled(1, tile(cols, PART_COLUMNS, self.least()[1]))
-        row_ok, col_ok = "rows_ok" if parts.count % block else "", made.frame.col_ok
-        ok, turns, inside = " & ".join(m for m in (row_ok, col_ok) if m), [], []
-        for i, a in enumerate(x.accs):
-            at, name = f"(r * {len(accs)} + {i}) * {cols} + c", self.names.new("kept")
-            turn = self.lanes(a, accs[i], name)
-            masked = f", mask={ok}, other={turn['none']}" if ok else ""
-            inside.append(f"{name} = tl.load({self.partial(turn['type'])} + {at}{masked})")
-            turns.append(turn)
-        return self.text(
-            "reduce_tall",
-            made,
-            accs,
-            head=made.head("c"),
-            extent=parts.count,
-            block=block,
-            ragged=bool(row_ok),
-            inside=Printed(body=inside),
-            turns=turns,
-            begin="0",
-            stop=str(round_up(parts.count, block)),
-        )
-
-    def lanes(self, a: Acc, acc: str, term: str, ok: str = "") -> dict[str, str]:
-        """An accumulator with lanes along its terms: type, first value, what each turn does with a term (where ``ok``
-        holds), what joins the lanes.
-        """
-        none, kind = ("0", "int32") if is_whole(a) else ("0.0", "float32")
-        if a.how == "max":
-            none = str(-(1 << 31)) if is_whole(a) else 'float("-inf")'
-        term = f"tl.where({ok}, {bare(term)}, {none})" if ok else term
-        step, join = (
-            (f"{acc} + {term}", "num.ADD") if a.how == "sum" else (f"tl.maximum({acc}, {bare(term)})", "num.MAX")
-        )
-        return {"name": acc, "type": kind, "none": none, "step": step, "join": join}
-
-    def reduce_wide(self, x: Reduce, accs: dict[int, str]) -> KernelText:
-        """Over many columns, some of them at a time."""
-        (rows, cols), (bm0, _) = self.k.domain, self.least()
-        block = tile(cols, TILE)
-        made = self.tiled(tile(rows, max(1, TILE // block), bm0), 1)
-        col_ok = "cols_ok" if cols % block else ""
-        pr = self.printer(Frame(row_ok=made.frame.row_ok, col_ok=col_ok, looped="c"))
-        return self.text(
-            "reduce_wide",
-            made,
-            accs,
-            head=made.head("r"),
-            extent=cols,
-            block=block,
-            ragged=bool(col_ok),
-            inside=pr.print([a.expr for a in x.accs]),
-            turns=[self.lanes(a, accs[i], number(pr, a), col_ok) for i, a in enumerate(x.accs)],
-        )
-
-    def step(self, a: Acc, acc: str, pr: Printer, loop: str) -> list[dict[str, str]]:
-        """The accumulators of one reduction: type, and what each turn of the loop does."""
-        x, kind = number(pr, a), "int32" if is_whole(a) else "float32"
-        if a.how == "sum":
-            return [{"name": acc, "type": kind, "step": f"{acc} + {x}"}]
-        if a.how == "max":
-            return [{"name": acc, "type": kind, "step": f"tl.where(({x} > {acc}) | ({loop} == 0), {x}, {acc})"}]
-        best = self.names.new("best")
-        return [
-            {"name": acc, "type": "int32", "step": f"tl.where({x} > {best}, {loop}, {acc})"},
-            {"name": best, "type": kind, "step": f"tl.where(({x} > {best}) | ({loop} == 0), {x}, {best})"},
-        ]
 
     # -- contractions -------------------------------------------------------------------------------------------------
     def contract(self, x: Contract) -> KernelText:
@@ -323,13 +157,14 @@ class Matrices(Skeleton):
     def by_signs(self, p: Product, one: tuple[Expr, Frame], other: tuple[Expr, Frame]) -> KernelText:
         """A float times a sign, some terms of a word of signs at a time."""
         (number, its), (sign, place) = one, other
-        left, right = self.ahead(its, "q"), self.ahead(place, "q")
+        left, right = (self.ahead(frame.within(), "q") for frame in (its, place))
         x, s = left.print([number]), right.print([sign])
         (word,), loads = right.turns.values(), list(left.turns.values())
         unroll = 32 if len(loads) <= 2 else 8
+        limits = (("r", p.tile.frame.row_ok, 0), ("c", p.tile.frame.col_ok, 1))
         return self.summed(
             "contract_signs",
-            p,
+            replace(p, head=tuple(f"{i}_in = tl.minimum({i}, {p.tile.of[axis] - 1})" for i, ok, axis in limits if ok)),
             x=Operand(number, x, left.num(number)),
             s=Operand(sign, s, ""),
             word=word,
@@ -400,19 +235,9 @@ class Matrices(Skeleton):
         )
 
 
-def is_whole(a: Acc) -> bool:
-    """Is this a sum, or the like, of whole numbers?"""
-    return a.expr.dtype in INTEGERS
-
-
-def number(pr: Printer, a: Acc) -> str:
-    """A term of a sum, or the like, as its type."""
-    return pr.whole(a.expr) if is_whole(a) else pr.num(a.expr)
-
-
 SKELETONS: dict[type[Anchor], tuple[type[Skeleton], Callable[[Any, Any], KernelText]]] = {
     Map: (Matrices, Matrices.map),
-    Reduce: (Matrices, Matrices.reduce),
+    Reduce: (Sums, Sums.reduce),
     Fold: (Matrices, Matrices.fold),
     Window: (Images, Images.window),
     Group: (Matrices, Matrices.group),
@@ -454,4 +279,4 @@ def reorders(k: Kernel, mem: Memory) -> bool:
     """Does a kernel add floats in another order than the interpreter?"""
     s = SKELETONS[type(k.anchor)][0](k, mem)
     sums = [r for r in k.anchor.results if getattr(r, "how", "sum") == "sum"]
-    return (s.large or (isinstance(s, Matrices) and s.wide)) and any(r.dtype not in INTEGERS for r in sums)
+    return (s.large or (isinstance(s, Sums) and s.wide)) and any(r.dtype not in INTEGERS for r in sums)

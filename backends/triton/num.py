@@ -116,6 +116,13 @@ def bit(word: "Any", i: "Any") -> "Any":
 
 
 @triton.jit
+def small(x: "Any") -> "Any":
+    """A whole number of 16 bits as an f32: exact, and by adders, of which a GPU has more than converters."""
+    shifted = x.to(tl.int16).to(tl.uint16, bitcast=True).to(tl.uint32) ^ 0x4B008000
+    return shifted.to(tl.float32, bitcast=True) - 8421376.0
+
+
+@triton.jit
 def signed(x: "Any", word: "Any", i: "Any") -> "Any":
     """An f32 times the sign that bit i % 32 of a word is: less than 0 where that is 0."""
     negative = (((word ^ 0xFFFFFFFF) >> (i & 31)) << 31).to(tl.int32, bitcast=True)

@@ -82,14 +82,26 @@ def _made(ps: PackedSchedule, which: Callable[[Kernel], tuple[Expr, ...]]) -> On
             for e, name in zip(new, hints, strict=True):
                 refs[e] = Ref(f"{name.removeprefix('map_').replace('_', '.', 1)}")
                 made.append(Turned(refs[e], "f32", e.shape))
-            outputs = tuple(Output(refs[e], e) for e in new)
-            kernels.append(Kernel(Map(), new[0].shape, outputs, k.where, hints[0]))
+            if kernels and (last := _with(kernels[-1], {refs[e]: e for e in new}, ps)):
+                kernels[-1] = last
+            else:
+                outputs = tuple(Output(refs[e], e) for e in new)
+                kernels.append(Kernel(Map(), new[0].shape, outputs, k.where, hints[0]))
         moved.append(len(kernels))
         kernels.append(_reading(k, {e: refs[e] for e in exprs}))
     loops = tuple(Loop(moved[p.first], moved[p.last], p.axis, p.parts, p.inside) for p in ps.loops)
     offsets, nbytes = _places(kernels, made)
     changed = replace(ps, kernels=tuple(kernels), storages=(*ps.storages, *made), loops=loops)
     return Once(changed, offsets, nbytes)
+
+
+def _with(k: Kernel, more: Mapping[Ref, Expr], ps: PackedSchedule) -> Kernel | None:
+    """A product that stores this too, which is made of its result; None: it is not, or has another shape."""
+    made = {o.ref: o.expr for o in k.outputs}
+    fits = isinstance(k.anchor, Contract) and all(e.shape == k.out_shape for e in more.values())
+    if not fits or k.name in ps.strips or not any(made.keys() & e.loads() for e in more.values()):
+        return None
+    return replace(k, outputs=(*k.outputs, *(Output(ref, e.substitute(made)) for ref, e in more.items())))
 
 
 def _reading(k: Kernel, made: Mapping[Expr, Ref]) -> Kernel:
@@ -112,6 +124,6 @@ def _places(kernels: list[Kernel], made: list[Storage]) -> tuple[dict[Ref, int],
             if last + (0 if like else REST) >= uses[0] and at < hi and lo < at + s.nbytes:
                 at = round_up(hi, 64)
         out[s.ref] = at
-        products = any(isinstance(kernels[i].anchor, Contract) for i in uses)
+        products = any(isinstance(k.anchor, Contract) and s.ref in k.reads for k in kernels)
         taken.append((uses[-1], at, at + s.nbytes, products))
     return out, round_up(max((end for *_, end, _ in taken), default=0), 64)

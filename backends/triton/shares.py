@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -147,7 +147,7 @@ def _per_term(k: Kernel) -> float:
     x = k.anchor
     if isinstance(x, Contract):
         bits = [e.dtype == "bit" for e in (x.a, x.b)]
-        return 0.2 if x.result.dtype in INTEGERS else 5 if any(bits) else 4
+        return 0.2 if x.result.dtype in INTEGERS else 3.5 if any(bits) else 4
     return _nodes(x.operands) + 3 if isinstance(x, Reduce) else 4
 
 
@@ -173,7 +173,7 @@ class _Run:
     chains: tuple[int, ...] = ()
     loads: tuple[tuple[int, float], ...] = ()
 
-    @property
+    @cached_property
     def time(self) -> float:
         """us of the busiest program: chains follow one another along the programs, and round again."""
         chains: dict[int, list[tuple[int, float]]] = {}
@@ -184,9 +184,11 @@ class _Run:
             for parts, us in loads:
                 all_ += parts // PROGRAMS * us
                 end = shift + parts % PROGRAMS
-                some += [(shift, end, us), (0, end - PROGRAMS, us)]
+                some += [(at, to, us) for at, to in ((shift, end), (0, end - PROGRAMS)) if at < to]
             shift = (shift + max(parts for parts, _ in loads)) % PROGRAMS
-        return all_ + max(sum(us for at, end, us in some if at <= p < end) for p, _, _ in some)
+        return all_ + max(
+            (sum(us for at, to, us in some if at <= p < to) for p in {at for at, _, _ in some}), default=0.0
+        )
 
 
 class Shares:

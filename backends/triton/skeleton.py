@@ -30,6 +30,8 @@ TERMS = 32  # of a weight's gradient there, a turn
 ADDED = 512  # results whose partial sums a program adds
 THREADS = 256  # of a program of a persistent step: a smaller tile's elements are held by several of them
 STORE = "tl.store("
+# Whose loop may wait for memory together with what comes behind it.
+EARLY = ("reduce", "reduce_ahead", "reduce_tall", "contract_signs", "contract_popcount", "contract_outer")
 WIDEST = 128  # rows or columns of a tile, of the axis that is shared out
 
 
@@ -259,8 +261,10 @@ class Skeleton(Pointers):
         **context: Any,
     ) -> KernelText:
         """A skeleton around a tile and what is done with it at the end, where ``frame`` stands (the tile's own)."""
-        end, sums = self.outputs(tile, accs, frame or tile.frame)
+        early: dict[str, str] | None = {} if template in EARLY and self.mem.exact else None
+        end, sums = self.outputs(tile, accs, frame or tile.frame, early)
         made = {**self.shared(tile), "end": end, "sums": sums, **context}
+        made["head"] = [*made["head"], *(f"{name} = {load}" for load, name in (early or {}).items())]
         return KernelText(template, tile.count, made, warps, tile.turns)
 
     def shared(self, tile: Tile) -> dict[str, Any]:
@@ -276,12 +280,16 @@ class Skeleton(Pointers):
         }
 
     # -- stores -------------------------------------------------------------------------------------------------------
-    def outputs(self, tile: Tile, accs: dict[int, str], frame: Frame) -> tuple[list[str], list[dict[str, str]]]:
-        """The epilogue of a tile: statements with its stores, and the sums along its rows."""
+    def outputs(
+        self, tile: Tile, accs: dict[int, str], frame: Frame, early: dict[str, str] | None
+    ) -> tuple[list[str], list[dict[str, str]]]:
+        """The epilogue of a tile: statements with its stores, and the sums along its rows.  ``early``: gets what is
+        loaded before the loop."""
         outs, start = self.finished(), tile.starts[1]
         words = (tile.rows, tile.cols, f"({start}) // 32 + " if start else "") if tile.cols % 32 == 0 else None
         groups = (tile.rows, tile.cols, tile.starts[0]) if tile.rows % 16 == 0 else None
         pr = self.printer(replace(frame, words=words, sixteens=groups), accs)
+        pr.early = early
         bits = tuple(o.expr for o in outs if o.expr.dtype in ("bit", "bool"))
         lines = pr.print([o.expr for o in outs], bits).lines
         self.late = tile.rows * tile.cols < THREADS and self.overwrites()
