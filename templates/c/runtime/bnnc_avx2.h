@@ -112,6 +112,54 @@ VINLINE vi vpopsum(vu x) {
     return (vi)_mm256_madd_epi16(_mm256_maddubs_epi16((__m256i)x, _mm256_set1_epi8(1)), _mm256_set1_epi16(1));
 }
 
+/* Byte j%32/8 of plane[8 * (j/32) + j%8] is x[j]: as bits of a lane of weights lie that are 8 apart. */
+#define bnnc_planes BNNC_AT_LEVEL(bnnc_planes)
+VINLINE int32_t bnnc_planes(uint32_t *plane, int words, const uint8_t *x, int n) {
+    int32_t total = 0;
+    for (int k = 0; k < words; k++) {
+        uint8_t byte[32] = {0};
+        if (32 * k + 32 <= n)
+            __builtin_memcpy(byte, x + 32 * k, 32);
+        else
+            for (int j = 0; 32 * k + j < n; j++) byte[j] = x[32 * k + j];
+        const __m128i low = _mm_loadu_si128((const __m128i *)(const void *)byte),
+                      high = _mm_loadu_si128((const __m128i *)(const void *)(byte + 16)),
+                      one = _mm_unpacklo_epi8(low, _mm_srli_si128(low, 8)),
+                      two = _mm_unpacklo_epi8(high, _mm_srli_si128(high, 8)), none = _mm_setzero_si128(),
+                      sums = _mm_add_epi32(_mm_sad_epu8(low, none), _mm_sad_epu8(high, none));
+        _mm_storeu_si128((__m128i *)(void *)(plane + 8 * k), _mm_unpacklo_epi16(one, two));
+        _mm_storeu_si128((__m128i *)(void *)(plane + 8 * k + 4), _mm_unpackhi_epi16(one, two));
+        total += _mm_cvtsi128_si32(sums) + _mm_extract_epi16(sums, 4);
+    }
+    return total;
+}
+
+#define vweigh BNNC_AT_LEVEL(vweigh)
+VINLINE void vweigh(vi *sum, int rows, const uint32_t *plane, int words, const uint32_t *b, int stride) {
+#pragma GCC unroll 4
+    for (int i = 0; i < rows; i++) sum[i] = (vi){0};
+    for (int k = 0; k < words;) { /* parts of 8 words: 16 bits hold -255 times their 128 bytes */
+        const int end = k + 8 < words ? k + 8 : words;
+        __m256i acc[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) acc[i] = _mm256_setzero_si256();
+        for (; k < end; k++) {
+            const __m256i w = (__m256i)vld_u32(b + k * stride);
+#pragma GCC unroll 8
+            for (int j = 0; j < 8; j++) { /* bits j, j + 8, j + 16, j + 24 of each lane as bytes: -1 or 0 */
+                const __m256i bit = _mm256_set1_epi8((char)(1 << j)),
+                              set = _mm256_cmpeq_epi8(_mm256_and_si256(w, bit), bit);
+#pragma GCC unroll 4
+                for (int i = 0; i < rows; i++)
+                    acc[i] = _mm256_add_epi16(
+                        acc[i], _mm256_maddubs_epi16(_mm256_set1_epi32((int)plane[8 * (i * words + k) + j]), set));
+            }
+        }
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) sum[i] -= (vi)_mm256_madd_epi16(acc[i], _mm256_set1_epi16(1));
+    }
+}
+
 #define vmulwide BNNC_AT_LEVEL(vmulwide)
 VINLINE vu vmulwide(vu a, uint32_t k, vu *high) {
     const __m256i b = _mm256_set1_epi32((int)k), even = _mm256_mul_epu32((__m256i)a, b);
