@@ -27,25 +27,23 @@ static inline __attribute__((unused)) float bnnc_sqrtf(float x) { return __built
 
 /* IEEE half to single: exact. */
 static inline __attribute__((unused)) float bnnc_f16_to_f32(uint16_t h) {
-    const uint32_t s = (uint32_t)(h & 0x8000u) << 16;
-    const uint32_t m = (uint32_t)(h & 0x7fffu) << 13; /* exponent and fraction in single position */
-    if ((h & 0x7c00u) == 0x7c00u)                     /* infinity, or a quiet NaN */
-        return bnnc_from_bits(s | 0x7f800000u | m | (m & 0x7fffffu ? 0x400000u : 0u));
-    /* times 2^112 corrects the exponent and normalises what is subnormal in half */
-    return bnnc_from_bits(s | bnnc_to_bits(bnnc_from_bits(m) * 0x1p112f));
+    /* exponent and fraction in single position, below the sign */
+    const uint32_t u = ((uint32_t)(int16_t)h << 13) & 0x8fffffffu;
+    if ((h & 0x7c00u) == 0x7c00u) /* infinity, or a quiet NaN */
+        return bnnc_from_bits(u | 0x7f800000u | (h & 0x3ffu ? 0x400000u : 0u));
+    return bnnc_from_bits(u) * 0x1p112f; /* corrects the exponent and normalises what is subnormal in half */
 }
 
 /* Single to IEEE half, round to nearest even; NaN stays a quiet NaN. */
 static inline __attribute__((unused)) uint16_t bnnc_f32_to_f16(float f) {
     const uint32_t u = bnnc_to_bits(f), s = (u >> 16) & 0x8000u, a = u & 0x7fffffffu;
-    if (a > 0x7f800000u) return (uint16_t)(s | 0x7e00u | ((a >> 13) & 0x3ffu));
-    if (a >= 0x47800000u) /* 65536 and above */
-        return (uint16_t)(s | 0x7c00u);
+    if (__builtin_expect(a - 0x38800000u < 0x47800000u - 0x38800000u, 1)) /* a normal half, or infinity by rounding */
+        return (uint16_t)(s | ((a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13));
     if (a < 0x38800000u) { /* below the smallest normal half: adding 0.5 leaves the rounded fraction in the low bits */
         const float r = bnnc_from_bits(a) + 0.5f;
         return (uint16_t)(s | (bnnc_to_bits(r) - 0x3f000000u));
     }
-    return (uint16_t)(s | ((a - 0x38000000u + 0xfffu + ((a >> 13) & 1u)) >> 13));
+    return (uint16_t)(s | (a > 0x7f800000u ? 0x7e00u | ((a >> 13) & 0x3ffu) : 0x7c00u));
 }
 
 /* e^x, x clamped to [-87, 88]. */
