@@ -43,6 +43,8 @@ PathLike = str | os.PathLike[str]
 
 PROGRAMS = 64  # that are kept
 
+FORMATS = "NAME.onnx, .npz or .safetensors; C is written by `bnnc compile --mode infer --emit-only`"
+
 
 @dataclass(frozen=True, repr=False, init=False)
 class Network:
@@ -294,7 +296,7 @@ class Network:
         """
         at = Path(path)
         if at.suffix not in (".onnx", ".npz", ".safetensors"):
-            raise error("B0718", f"{at}: no format is called so", exit_code=2, help="NAME.onnx, .npz or .safetensors")
+            raise error("B0718", f"{at}: no format is called so", exit_code=2, help=FORMATS)
         if at.suffix == ".onnx":
             planned = self.planned_predictor(weights, "host", batch)
             with whole(at) as part:

@@ -72,7 +72,7 @@ class Predictor:
         """
         done = subprocess.run([str(self.binary), *args], capture_output=True, text=True, check=False)
         if check and done.returncode:
-            raise process.failed(done.returncode, done.stderr)
+            raise process.failed(done.returncode, done.stderr, self.binary)
         return done
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -138,6 +138,9 @@ class Predictor:
         x = self._of_kind(kind, x.reshape(len(x), *shape) if len(shape) <= 4 else x.reshape(len(x), -1), e)
         if not encoded and e is not None and not e.fitted and not self.model.augment:
             x = e.encode(x)
+        if len(y) != len(x):
+            reason, hint = f"{len(y):,} labels for {len(x):,} samples", "samples and labels must come in pairs"
+            raise self._data_error("B0803", reason, first.span, hint)
         path = self._work / f"{name}.bnnd"
         classes = self.model.classes
         if y.size and y.dtype.kind in "buif" and int(y.max()) >= classes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -50,7 +51,7 @@ def train(
             trainer.stdout.close()
         if trainer.returncode:
             complaints.seek(0)
-            raise failed(trainer.returncode, complaints.read())
+            raise failed(trainer.returncode, complaints.read(), binary)
     return records(log, before)
 
 
@@ -89,8 +90,10 @@ def records(log: Path, start: int) -> list[Record]:
         return [json.loads(line) for line in f.read().split(b"\n")[:-1]]
 
 
-def failed(code: int, complaint: str) -> BnncError:
-    """The error B0901 of a trainer that ended with ``code``, with its own words."""
+def failed(code: int, complaint: str, program: Path) -> BnncError:
+    """The error B0901 of a ``program`` that ended with ``code``, with its own words; files beside it, which arrays were
+    written to, are called what the caller knows: ``x``."""
+    complaint = re.sub(rf"{re.escape(str(program.parent))}/\S*\.bnnd", "x", complaint)
     lines = complaint.strip().splitlines() or [f"it gave no reason (exit code {code})"]
     hints = [x.strip().removeprefix("hint:").strip() for x in lines if x.strip().startswith("hint:")]
     text = " ".join(x.strip() for x in lines if not x.strip().startswith("hint:"))

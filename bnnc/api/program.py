@@ -119,7 +119,7 @@ class Evaluation:
         head, rows = ["class", "recall", "precision"], []
         said = range(len(self.recall)) if self.confusion is not None else ()
         for c, (recall, precision) in enumerate(zip(self.recall, self.precision, strict=True)):
-            row = [str(c), f"{100 * recall:.2f} %", f"{100 * precision:.2f} %"]
+            row = [str(c), *("" if math.isnan(v) else f"{100 * v:.2f} %" for v in (recall, precision))]
             rows.append(row + ([str(n) for n in self.confusion[c]] if self.confusion is not None else []))
         return f"<p>{escape(repr(self))}</p>{table([*head, *(f'said {c}' for c in said)], rows)}"
 

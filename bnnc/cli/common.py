@@ -5,17 +5,19 @@ Results go to standard output, prose and errors to standard error; with ``--json
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
+from rich.console import Console
 
 from .. import api, codes
 from ..data import doubts
@@ -147,6 +149,19 @@ def network_name(folder: Path) -> str:
     """What a network in a folder of this name is called."""
     name = re.sub(r"\W+", "_", folder.resolve().name).strip("_") or "net"
     return name if not name[0].isdigit() else f"net_{name}"
+
+
+@contextlib.contextmanager
+def busy(what: str) -> Iterator[None]:
+    """Say on a terminal what takes a while, as long as it does."""
+    console = Console(stderr=True)
+    with console.status(what) if console.is_terminal else contextlib.nullcontext():
+        yield
+
+
+def place(name: str) -> str:
+    """Where a program of this name goes: here, or into a folder that is called so, as `bnnc init` makes one."""
+    return f"{name}/{name}" if Path(name).is_dir() else name
 
 
 def predicting(mode: str, weights: str | None, **others: Any) -> str | None:

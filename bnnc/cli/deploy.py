@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from .. import api
+from .. import api, driver
 from ..backends.c.targets import find_target
 from ..diag import error
+from .common import place
 
 
 def commands(net: api.Network, spec: Path, target: str, host: str, folder: str) -> list[list[str]]:
@@ -24,14 +25,14 @@ def commands(net: api.Network, spec: Path, target: str, host: str, folder: str) 
             raise error(
                 "B0709", f"`{word}` cannot be a host or a folder there", exit_code=2, help="letters, digits and . _ - /"
             )
-    name = net.model.name
+    name, at = net.model.name, place(net.model.name)
     sources = [s for s in (net.model.data.train, net.model.data.test) if s is not None]
     data = dict.fromkeys(str(spec.parent / value) for s in sources for _, value in s.args if isinstance(value, str))
     train = f"cd {folder} && exec ./{name} train --data . --out run"
     return [
-        ["bnnc", "compile", str(spec), "--target", target, "-o", name],
+        ["bnnc", "compile", str(spec), "--target", target, "-o", at],
         ["ssh", host, f"mkdir -p {folder}"],
-        ["scp", "--", name, *data, f"{host}:{folder}/"],
+        ["scp", "--", at, *data, f"{host}:{folder}/"],
         ["ssh", "-t", host, train],
     ]
 
@@ -59,17 +60,11 @@ def deploy(file: str, host: str, target: str, folder: str, now: bool, as_json: b
             help="`bnnc compile`, and your way of flashing",
         )
     todo = commands(net, Path(file), target, host, folder)
-    if Path(net.model.name).is_dir():
-        raise error(
-            "B0903",
-            f"{net.model.name} is a folder, and the program would have its name",
-            exit_code=2,
-            help="run this in another folder, or give the network another name",
-        )
+    driver.free(Path(place(net.model.name)))
     if as_json:
         click.echo(json.dumps({"commands": todo, "run": now}, indent=1))
     if now:
-        net.compile(target, net.model.name)
+        net.compile(target, place(net.model.name))
         todo = todo[1:]
     for argv in todo:
         if not as_json:

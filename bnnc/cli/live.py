@@ -11,6 +11,7 @@ import re
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,7 +107,12 @@ def watched(argv: Sequence[str], view: View, console: Console) -> subprocess.Pop
     """Run a program to its end under a view; its process."""
     ours, its = pty.openpty()
     default = (signal.SIGINT, signal.SIGTERM)
-    process = subprocess.Popen(argv, stdout=its, preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in default])
+    process = subprocess.Popen(
+        argv,
+        stdout=its,
+        stderr=its if sys.stderr.isatty() else None,  # else its last words would stand in the view
+        preexec_fn=lambda: [signal.signal(s, signal.SIG_DFL) for s in default],
+    )
     signal.signal(signal.SIGTERM, lambda *_: process.terminate())
     os.close(its)
     rest = ""
@@ -114,7 +120,7 @@ def watched(argv: Sequence[str], view: View, console: Console) -> subprocess.Pop
         for text in _read(ours):
             *lines, rest = (rest + text).replace("\r\n", "\n").split("\n")
             for line in lines:
-                console.print(Text(_plain(line)), soft_wrap=True)
+                console.print(Text(_short(_plain(line), console.width)), soft_wrap=True)
             view.take(_plain(rest))
             view.look(process.pid)
             live.refresh()
@@ -127,6 +133,13 @@ def watched(argv: Sequence[str], view: View, console: Console) -> subprocess.Pop
 def _plain(line: str) -> str:
     """What a terminal shows of a line that was renewed."""
     return line.replace("\x1b[K", "").rstrip("\r").rpartition("\r")[2]
+
+
+def _short(line: str, width: int) -> str:
+    """An epoch's line without its last parts, rate and times, where a terminal has no room for them: the view has."""
+    while len(line) > width and line.startswith("epoch ") and "  " in line.strip():
+        line = line.rpartition("  ")[0].rstrip()
+    return line
 
 
 def _read(ours: int) -> Iterator[str]:

@@ -23,7 +23,7 @@ from ..report.run import LOG, write_record
 from ..source import write
 from . import live, show
 from .asked import packed
-from .common import following, network, note, options, predicting, program, shell
+from .common import busy, following, network, note, options, place, predicting, program, shell
 
 
 @click.command()
@@ -66,9 +66,10 @@ def compile(
         _emit(net, wanted, ram, source or f"{name}-c", as_json)
         return
     at = select.find_target(target)
-    out = output or select.backend_of(at).program(name, at)
+    out = output or place(select.backend_of(at).program(name, at))
     driver.free(Path(out))
-    prog = net.compile(target, out, threads, batch, ram, scores=scores)
+    with busy(f"{net.model.name}: compiling"):
+        prog = net.compile(target, out, threads, batch, ram, scores=scores)
     if source:
         write(prog.source.items(), Path(source))
     if as_json:
@@ -105,7 +106,7 @@ def _predictor(
     """A program that only predicts: compile it or, with ``emit_only``, write its C."""
     name, at = net.model.prefix, select.find_target(target)
     source = source or (f"{name}-c" if emit_only else None)
-    out = None if emit_only else output or select.backend_of(at).program(name, at)
+    out = None if emit_only else output or place(select.backend_of(at).program(name, at))
     if out is None:
         planned = net.planned_predictor(weights, target, batch)
         files = driver.emit_source(planned).text
@@ -174,7 +175,8 @@ def run(
     net = network(file, rule, batch)
     args = list(trainer_args[1:] if trainer_args[:1] == ("--",) else trainer_args)
     threads = threads or _threads(args)
-    prog = net.compile("host", None, threads, batch, ram, cache=True, scores="--proba" in args)
+    with busy(f"{net.model.name}: compiling"):
+        prog = net.compile("host", None, threads, batch, ram, cache=True, scores="--proba" in args)
     note(f"{net.model.name}: compiled, needs {show.kib(prog.plan.total_bytes)}")
     given = _trainer_arguments(args, file, net.model.name)
     given, names = _asked(given, net.model, Path(prog.folder.name) / "samples.bnnd")
@@ -192,10 +194,17 @@ def run(
     if code == 0 and training:
         if as_json:
             click.echo(json.dumps(json.loads(Path(log).read_text(encoding="utf-8").splitlines()[-1]), indent=1))
-        todo = ("report", _flag_value(given, "--out")), ("run", file, "eval"), ("compile", file)
-        following("   or   ".join(shell("bnnc", *words) for words in todo))
+        following(_next(file, f"run/{net.model.name}", _flag_value(given, "--out"), ram=ram, batch=batch, rule=rule))
     prog.folder.cleanup()
     sys.exit(code)
+
+
+def _next(file: str, usual: str, out: str, **flags: object) -> str:
+    """What one does after training into the folder ``out``; checkpoints are those of the same ``flags``."""
+    same = [word for name, value in flags.items() if value for word in (f"--{name}", str(value))]
+    elsewhere = ["--out", out] if out != usual else []
+    todo = ("report", out), ("run", *same, file, "eval", *elsewhere), ("compile", *same, file)
+    return "   or   ".join(shell("bnnc", *words) for words in todo)
 
 
 def _command() -> str:
@@ -282,7 +291,7 @@ def build(folder: str, output: str | None, as_json: bool) -> None:
     """
     source, sizes, target = select.read_source(Path(folder))
     backend = select.backend_of(target)
-    out = Path(output or backend.program(source.name, target))
+    out = Path(output or place(backend.program(source.name, target)))
     driver.free(out)
     backend.build(source, sizes, target, out, knobs.read().cc)
     if as_json:

@@ -362,8 +362,9 @@ def card(p: Plan, save_every: int = 60) -> str:
             f"in flash: {spaced(flash)} B of code and constants at most {r.compiler}, the samples, and two slots of "
             f"{spaced(size)} B where the firmware keeps checkpoints"
         )
+    an_hour = _tenths(size * 3600 / save_every / 2**20)
     return (
-        f"writes: a checkpoint of {spaced(size)} B every {save_every} s ({size * 3600 / save_every / 2**20:,.1f} MiB an"
+        f"writes: a checkpoint of {spaced(size)} B every {save_every} s ({an_hour} MiB an"
         " hour; --save-every SECONDS), one at the end of each epoch longer than a second, and with --log a line an"
         " epoch"
     )
@@ -378,8 +379,12 @@ def cost(plan: Plan) -> str:
         (c.numbers, "products of numbers"),
         (c.elements, "other operations"),
     )
-    counts = ", ".join(f"{n / 1e6:,.1f} million {what}" for n, what in parts if n)
-    return f"a step: {counts}; {c.moved / 1e6:,.1f} MB moved between memory and kernels"
+    counts = ", ".join(f"{_tenths(n / 1e6)} million {what}" for n, what in parts if n)
+    return f"a step: {counts}; {_tenths(c.moved / 1e6)} MB moved between memory and kernels"
+
+
+def _tenths(v: float) -> str:
+    return f"{v:,.1f}".replace(",", " ")
 
 
 def not_counted(plan: Plan) -> str:

@@ -83,12 +83,18 @@ def read(folder: Path, log: Path | None = None) -> Run:
     at, record = log or folder / LOG, folder / RECORD
     if not folder.is_dir() or (log and not log.exists()):
         missing = log if log and folder.is_dir() else folder
-        raise error("B0910", f"{missing}: there is no such run", exit_code=2, help="name what the trainer's --out did")
+        raise error("B0910", f"{missing}: there is no such run", exit_code=2, help=_others(folder.parent))
     parts = read_log(at) if at.exists() else ({}, (), {})
     try:
         return Run(folder, *parts, json.loads(record.read_text(encoding="utf-8")) if record.exists() else {})
     except ValueError:
         raise error("B0910", f"{record} is not what `bnnc run` wrote", exit_code=2, help="remove it") from None
+
+
+def _others(folder: Path) -> str:
+    """Runs that a folder holds, or what a run is."""
+    found = sorted(str(p.parent) for p in folder.glob(f"*/{RECORD}"))
+    return f"runs: {', '.join(found[:8])}" if found else "a run is the folder that training has as --out: run/NAME"
 
 
 def network(run: Run, spec: str | None = None) -> Network:
@@ -98,6 +104,8 @@ def network(run: Run, spec: str | None = None) -> Network:
     """
     if spec is None and "text" not in run.record:
         reason = f"{run.folder} does not hold the spec of its run: another program than `bnnc run` has trained"
+        if not run.start:
+            raise error("B0910", f"{run.folder} is no run", exit_code=2, help=_others(run.folder))
         raise error("B0910", reason, exit_code=2, help="give it with `--spec FILE.bnn`")
     net = parse(read_text(spec), spec) if spec else parse(run.record["text"], run.record["spec"])
     given = {k: run.record[k] for k in ("rule", "batch") if run.record.get(k) is not None}

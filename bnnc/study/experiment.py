@@ -232,7 +232,7 @@ class Experiment:
             argv = [str(program.binary), "train", *words, "--save-every", "86400", "--quiet", *v.flags]
             if code := self.watched(argv, complaints):
                 complaints.seek(0)
-                raise process.failed(code, complaints.read())
+                raise process.failed(code, complaints.read(), program.binary)
             records = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
         epochs, end = [r for r in records if r["event"] == "epoch"], records[-1]
         if "test_acc" not in end or not epochs:

@@ -8,6 +8,7 @@ so that none hides another's interval.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -102,7 +103,7 @@ def _memory(ax: Any, rows: list[Row]) -> None:
         look = {**look, "linestyle": "none", "markersize": 7}
         set_apart(ax, ax.errorbar(places[i : i + 1], [y], yerr=[half], capsize=4, **look), places, i)
     axes(ax, "memory of the process (KiB)", "final test accuracy (%)")
-    ax.set_xlim(0, 1.15 * max(r.predicted for r in rows) / 1024)
+    ax.margins(x=0.15)  # not from 0: at equal memory the rules would stand on top of each other
 
 
 def _compare(figure: Figure, result: Result, rows: list[Row]) -> None:
@@ -159,7 +160,7 @@ def draw(result: Result, path: Path) -> None:
     (_compare if comparing else _sweep)(figure, result, rows)
     seeds = f"mean and 95 % interval of {result.seeds} seeds" if result.seeds > 1 else "1 seed"
     limit = f", widths scaled to {spaced(result.ram // 1024)} KiB" if result.ram else ""
-    remark = f"\n{result.wide}" if result.wide else ""
+    remark = "\n" + textwrap.fill(result.wide, 120 if comparing else 80) if result.wide else ""
     figure.suptitle(f"{result.name}: {seeds}{limit}{remark}", fontsize=9 if remark else 11)
     figure.savefig(path)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bnnc.cli import commands, live
+from bnnc.cli import commands, live, programs
 
 BNNC = [sys.executable, "-m", "bnnc"]
 pytestmark = pytest.mark.usefixtures("one_level")
@@ -59,7 +59,24 @@ def on_a_terminal(folder: Path, *words: str, interrupt: bytes = b"") -> tuple[st
             os.write(terminal, b"\x03")
             interrupt = b""
     os.close(terminal)
-    return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return shown.decode(), os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def left_standing(shown: str) -> list[str]:
+    """The lines that a terminal shows in the end: it goes up and down lines, and erases them."""
+    lines, at = [""], 0
+    for up, erase, other, text in re.findall(
+        r"\x1b\[(\d*)A|\x1b\[2(K)|(\x1b\[[0-9;?]*[A-Za-z]|\r)|([^\x1b\r]+)", shown
+    ):
+        if erase:
+            lines[at] = ""
+        elif not other and not text:
+            at -= int(up or 1)
+        for k, part in enumerate(text.split("\n")):
+            at += k > 0
+            lines += [""] * (at + 1 - len(lines))
+            lines[at] = part or lines[at]
+    return [line for line in lines if line.strip()]
 
 
 @pytest.mark.slow
@@ -73,8 +90,9 @@ def test_a_terminal_gets_a_view_an_interrupt_a_checkpoint_and_the_run_its_bits(f
     ).stdout
     assert "\x1b" not in plain and "planned" not in plain and len(re.findall(r"^epoch ", plain, re.M)) == 12
     shown, code = on_a_terminal(folder, "--epochs", "12", "--out", "run/seen", interrupt=b"epoch  1/12")
-    assert code == 130 and "the same command goes on from here" in shown
+    assert code == 130 and "the same command goes on from here" in left_standing(shown)[-1]
     shown, code = on_a_terminal(folder, "--epochs", "12", "--out", "run/seen")
+    shown = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
     assert code == 0 and "resumed epoch" in shown
     for part in (
         r"epoch .*\d of 12, step \d+ of 10",
@@ -87,6 +105,15 @@ def test_a_terminal_gets_a_view_an_interrupt_a_checkpoint_and_the_run_its_bits(f
     ):
         assert re.search(part, shown), part
     assert re.findall(r"state (\w+)", shown) == re.findall(r"state (\w+)", plain)
+
+
+def test_what_is_next_holds_for_other_flags() -> None:
+    assert programs._next("a b/n.bnn", "run/n", "run/n", ram=None, batch=None) == (
+        "bnnc report run/n   or   bnnc run 'a b/n.bnn' eval   or   bnnc compile 'a b/n.bnn'"
+    )
+    assert "bnnc run --batch 5 n.bnn eval --out x   or   bnnc compile --batch 5 n.bnn" in programs._next(
+        "n.bnn", "run/n", "x", batch=5
+    )
 
 
 def test_what_a_program_writes_is_read() -> None:
@@ -104,4 +131,7 @@ def test_what_a_program_writes_is_read() -> None:
     view.take("epoch  3/10  step 8/60  error 0.1234  4358 samples/s  ETA 1.0 s")
     assert (view.now["what"], view.now["train"]) == ("error", "")
     assert live._plain("\repoch 1\x1b[K\repoch 2\x1b[K\r") == "epoch 2"
+    epoch = "epoch  1/50  loss 1.3985  train 57.27 %  lr 0.003  919 samples/s  0.5 s  ETA 25 s"
+    assert live._short(epoch, 100) == epoch and live._short(epoch, 60) == epoch.partition("  919")[0]
+    assert live._short("error: what is wrong is told  whole", 20).endswith("whole")
     assert (live.curve([]), live.curve([1, 1]), live.curve([0, 7, 3.5])) == ("", "▁▁", "▁█▅")

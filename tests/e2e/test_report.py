@@ -253,6 +253,8 @@ def test_a_page_follows_a_run(trained: tuple[Path, Program], tmp_path: Path, mon
 def test_what_is_no_run_is_refused(trained: tuple[Path, Program], tmp_path: Path) -> None:
     home = trained[0]
     assert "B0910" in go("report", tmp_path / "nothing", code=2)
+    assert f"runs: {home / 'seed1'}, {home / 'seed2'}" in go("report", home, code=2)
+    assert f"runs: {home / 'seed1'}, {home / 'seed2'}" in go("report", home / "seed3", code=2)
     bare = tmp_path / "bare"
     shutil.copytree(home / "seed1", bare, ignore=shutil.ignore_patterns(run.RECORD))
     assert "--spec FILE.bnn" in go("report", bare, code=2)

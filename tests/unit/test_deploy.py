@@ -80,10 +80,14 @@ def test_what_fails_or_is_dangerous_is_refused(home: Path) -> None:
 
 
 @pytest.mark.parametrize("now", [(), ("--run",)])
-def test_a_folder_of_the_programs_name_is_in_the_way(home: Path, now: tuple[str, ...]) -> None:
+def test_a_program_goes_into_a_folder_of_its_name_unless_one_is_in_the_way_there(
+    home: Path, now: tuple[str, ...]
+) -> None:
     (home / "tiny").mkdir()
+    assert "-o tiny/tiny\n" in deploy(home, "pi@zero").stdout
+    (home / "tiny/tiny").mkdir()
     done = deploy(home, "pi@zero", "--target", "host", *now, code=2, path=str(home / "bin"))
-    assert "B0903" in done.stderr and "tiny is a folder" in done.stderr and not done.stdout
+    assert "B0903" in done.stderr and "tiny/tiny is a folder" in done.stderr and not done.stdout
     assert sorted(p.name for p in home.iterdir()) == ["bin", "net", "tiny"] and not (home / "asked").exists()
 
 

@@ -15,8 +15,7 @@
 #include "bnnc_names.h"
 #include "bnnc_set.h"
 
-static bool bnnc_labels_optional;                                  /* a file of samples alone will do */
-static const char *const bnnc_kind_names[] = {"u8", "bit", "f32"}; /* as .bnnd counts them */
+static bool bnnc_labels_optional; /* a file of samples alone will do */
 
 BNNC_COLD void bnnc_check_label(const char *path, uint32_t sample, uint64_t label) {
     if (label >= NET.classes)

@@ -13,6 +13,8 @@
 enum { BNNC_IDX, BNNC_NPY, BNNC_BNND, BNNC_CIFAR };
 enum { BNNC_CIFAR_PLANE = 32 * 32, BNNC_CIFAR_ELEMS = 3 * BNNC_CIFAR_PLANE, BNNC_CIFAR_RECORD = 1 + BNNC_CIFAR_ELEMS };
 
+static const char *const bnnc_kind_names[] = {"u8", "bit", "f32"}; /* as .bnnd counts them */
+
 /* .bnnd: 96 bytes, then n records of payload and one label byte, then the classes' names, a line each. Every field is little-endian and naturally aligned but
  * for none, so the struct is the file. */
 typedef struct {

@@ -19,8 +19,8 @@ BNNC_COLD bool bnnc_encoded(const bnnc_file *f) {
     const uint32_t want = bnnc_kind_as_bnnd(NET.encoding.how ? NET.encoding.in_kind : NET.in_kind),
                    elems = NET.encoding.how ? NET.encoding.steps * NET.encoding.channels : NET.elems;
     if (!done && (kind != want || f->elems != elems || (f->format == BNNC_NPY && !f->is_float && f->width != 1)))
-        bnnc_fail(BNNC_E_DATA, "%s: expected samples of %u values of kind %u (0 u8, 1 bit, 2 f32), found %u of kind %u",
-                  f->path, elems, want, f->elems, kind);
+        bnnc_fail(BNNC_E_DATA, "%s: expected samples of %u values (%s), found %u (%s)", f->path, elems,
+                  bnnc_kind_names[want], f->elems, bnnc_kind_names[kind]);
     return done;
 }
 
