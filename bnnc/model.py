@@ -118,6 +118,7 @@ class Model:
     ] = ()  # settings, and how they are written, that may be taken to fit a limit of memory
     augment: tuple[Call, ...] = ()  # what is done to training samples
     sampling: str = "shuffled"  # or balanced: an epoch has as many samples of each class
+    class_weights: tuple[float, ...] = ()  # what a sample's loss counts for its label; empty: 1
     source: str = field(default="", compare=False, repr=False)
     file: str = field(default="<text>", compare=False)
     warnings: tuple[Any, ...] = field(default=(), compare=False)
@@ -197,6 +198,7 @@ class Model:
             *(f"{key} = {call}" for key in ("train", "test") if (call := getattr(self.data, key)) is not None),
             *([f"augment = {', '.join(map(str, self.augment))}"] if self.augment else []),
             *([f"sampling = {self.sampling}"] if self.sampling != "shuffled" else []),
+            *([f"class_weights = {', '.join(map(str, self.class_weights))}"] if self.class_weights else []),
             *(f"allow {key} = {text}" for key, _, text in self.allow),
             *(f"chosen: {line}" for line in self.chosen),
         ]

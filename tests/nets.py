@@ -10,6 +10,12 @@ MNIST = Path(__file__).parents[1] / "examples" / "mnist_mlp"
 
 # -- dense and recurrent ----------------------------------------------------------------------------------------------
 
+
+def weighed(text: str, *weights: float) -> str:
+    """With class weights."""
+    return text.replace("train {", f"train {{ class_weights = {list(weights)};")
+
+
 # Each rule, optimiser, normalisation, surrogate, loss, kind of input, and the boundary shapes of the skeletons.
 DENSE: dict[str, str] = {
     # rules, optimisers and where their state lives
@@ -33,6 +39,7 @@ DENSE: dict[str, str] = {
     "standard-bop": spec((33, 17, 10), rule="standard", optimizer="bop(tau = 0.001, gamma = 0.4)", batch=37),
     "standard-f16-state": spec((33, 17, 10), rule="standard(state = f16)", batch=37),
     "standard-clip-off": spec((33, 17, 10), rule="standard(clip = off)", optimizer="sgd(lr = 1)", batch=37),
+    "edge-class-weights": weighed(spec((33, 17, 3), batch=19), 1, 0.1, 3),
     # gradients in whole numbers
     "edge-i8": spec((70, 33, 17, 10), rule="edge(gradient = i8)", batch=37),
     "edge-i8-nearest": spec((70, 33, 17, 10), rule="edge(gradient = i8, rounding = nearest)", kind="bit", batch=37),
@@ -52,6 +59,7 @@ DENSE: dict[str, str] = {
         body="  dense 17; batchnorm scale = on;\n  residual { sign; dense 17; batchnorm scale = on; }\n  sign;\n",
     ),
     "edge-i8-turned": spec((70, 33, 48, 32, 10), rule="edge(gradient = i8)", batch=37),
+    "edge-i8-class-weights": weighed(spec((33, 17, 4), rule="edge(gradient = i8)", batch=19), 2, 2, 0, 0.5),
     "edge-i8-batch-1": spec((33, 17, 1, 10), rule="edge(gradient = i8)", batch=1),
     "dfa-i8": spec((33, 17, 17, 10), rule="dfa(numerics = edge(gradient = i8))", batch=19),
     # normalisations, surrogates, losses
@@ -208,7 +216,15 @@ LATER = (
 LATER_IN_C = (
     *LATER,
     *("edge-adam-keep", "edge-batch-100", "edge-clip-off", "edge-fan-in-1", "edge-whole-tiles"),
-    *("edge-i8", "edge-i8-batch-1", "edge-i8-nearest", "edge-i8-state", "edge-i8-state-bop", "edge-i8-state-sgd"),
+    *(
+        "edge-i8",
+        "edge-i8-batch-1",
+        "edge-i8-class-weights",
+        "edge-i8-nearest",
+        "edge-i8-state",
+        "edge-i8-state-bop",
+        "edge-i8-state-sgd",
+    ),
     *("standard-bnn", "standard-bop", "standard-hinge", "standard-l1", "standard-quadratic", "standard-sgd"),
     *("standard-width-1", "dfa-normal", "drtp", "hsic", "bep-batch-1", "bep-group-list", "rnn-batch-1"),
     *("rnn-no-expansion", "local-batch-of-one", "local-bef", "local-one-class", "local-one-output"),
@@ -219,7 +235,7 @@ TRITON_DENSE = {
     "edge": spec((33, 17, 5), batch=9),
     "i8": spec((33, 17, 9, 5), rule="edge(gradient = i8)", batch=9),
     "standard": spec((33, 17, 5), rule="standard", optimizer="sgd", batch=9),
-    "bop": spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9),
+    "bop": weighed(spec((33, 17, 5), kind="bit", optimizer="bop(tau = 0.05, gamma = 0.4)", batch=9), 0.5, 1, 1, 2, 3),
     "integer": spec((33, 15, 9, 3), kind="bit", rule="bep(bits = 5, group = 3)", batch=9),
     "local": spec((31, 15, 3), kind="bit", rule="local", batch=9),
     "i8-state": spec((33, 17, 5), rule="edge(state = i8)", optimizer="adam(v = elide)", batch=9),

@@ -182,8 +182,8 @@ def test_toys_compile_and_every_kernel_is_the_interpreters() -> None:
 
 @pytest.mark.usefixtures("toys")
 def test_toys_are_triton_kernels_too(tmp_path: Path) -> None:
-    pytest.importorskip("triton")
     """The second backend prints the same expressions: each kernel is the interpreter's, and the trainer is written."""
+    pytest.importorskip("triton")
     before = files_of_bnnc()
     planned = plan(TEXT.replace("batch = 30", "batch = 9"), target="triton")
     assert check_net(TritonLibrary(planned), special=True, threads=(1,)) > 10

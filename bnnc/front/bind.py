@@ -241,9 +241,9 @@ class Binder:
         match p.type, v:
             case ("int" | "float" | "size", ast.Num()) if fits(p.type, v):
                 return self.bounded(of, p, float(v.value) if p.type == "float" else int(v.value), v.span)
-            case ("ints", ast.Num() | ast.ListLit()):
+            case ("ints" | "floats", ast.Num() | ast.ListLit()):
                 items = v.items if isinstance(v, ast.ListLit) else (v,)
-                return tuple(self.coerce(what, replace(p, type="int"), x, scope, hint) for x in items)
+                return tuple(self.coerce(what, replace(p, type=p.type[:-1]), x, scope, hint) for x in items)
             case ("bool", ast.Name()) if v.id in _BOOLS:
                 return _BOOLS[v.id]
             case ("str", ast.Str()):

@@ -397,6 +397,8 @@ class _Checker:
                     notes=[(model.rule.span, "the rule is here")],
                 )
         self.one_output(model)
+        for code, message, help in self.rule(model).weighs(model):
+            self.log.add(code, message, next(iter(self.given("class_weights")), NOWHERE), help=help)
 
     def fits_batch(self, model: Model) -> None:
         """A batch has so many equal parts, and the rule takes parts."""

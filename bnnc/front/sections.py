@@ -42,6 +42,16 @@ TRAIN = (
         "which samples an epoch holds: each once, or as many of each class",
         ("shuffled", "balanced"),
     ),
+    Param(
+        "class_weights",
+        "floats",
+        (),
+        "how much a sample of each class counts, what its loss's gradient is multiplied by; for rules that"
+        " back-propagate (others: `sampling = balanced`)",
+        minimum=0,
+        maximum=100,
+        otherwise="1 each",
+    ),
     Param("recompute", "bool", False, "less memory, the same bits: make values strip by strip, some of them again"),
 )
 DATA = (
@@ -90,6 +100,7 @@ SECTIONS = {
                 "  microbatch = 2;\n"
                 "  augment = [shift(1), flip];\n"
                 "  sampling = balanced;\n"
+                "  class_weights = [1, 1, 2, 0.5];\n"
                 "  recompute = on;\n"
                 "}\n"
             ),

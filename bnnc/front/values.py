@@ -18,9 +18,10 @@ WANTED = {
     "bool": "`on` or `off`",
     "str": "a string in double quotes",
     "ints": "a list of whole numbers",
+    "floats": "a list of numbers",
     "tensor": "a type such as `u8[28, 28]`",
 }
-NUMBERS = ("int", "float", "size", "ints")
+NUMBERS = ("int", "float", "size", "ints", "floats")
 
 
 def describe(v: ast.Value) -> str:

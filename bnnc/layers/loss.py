@@ -36,12 +36,24 @@ def forward(cx: Context, layer: Layer, x: T) -> T:
 
 
 def backward(cx: Context, region: Region, loss: T, wanted: bool) -> T | None:
-    """dz [batch, classes], times the rule's loss scale."""
-    scale = cx.rule.loss_scale(cx.batch) / cx.batch
+    """dz [batch, classes], times the rule's loss scale; that of a sample, times its class's weight."""
+    dz = _gradient(cx, region, cx.rule.loss_scale(cx.batch) / cx.batch)
+    return (dz * _weight(cx, cx.model.class_weights) if cx.model.class_weights else dz).named("dz")
+
+
+def _weight(cx: Context, weights: tuple[float, ...]) -> T | float:
+    """Of each sample, f32 [batch, 1]: the weight that most classes have, unless its own has another."""
+    found: T | float = (usual := max(weights, key=weights.count))
+    for c, w in enumerate(weights):
+        found = cx.b["labels"].eq(c).where(w, found).named("class_weight") if w != usual else found
+    return found
+
+
+def _gradient(cx: Context, region: Region, scale: float) -> T:
     if region.layer["kind"] == "softmax_cross_entropy":
         p = cx.get(region, "e") / cx.get(region, "total")
-        return ((p - cx.get(region, "hot").to("f32")) * scale).named("dz")
-    return (cx.get(region, "miss") * cx.get(region, "t") * (-2.0 * scale)).named("dz")
+        return (p - cx.get(region, "hot").to("f32")) * scale
+    return cx.get(region, "miss") * cx.get(region, "t") * (-2.0 * scale)
 
 
 layers.add(
@@ -58,7 +70,8 @@ layers.add(
             formula="softmax_cross_entropy  L = mean of log(sum_c exp z_c) - z_label\n"
             "                       dz = (softmax(z) - [c = label]) / batch\n"
             "squared_hinge          L = mean of sum_c m_c^2, m_c = max(0, 1 - t_c z_c)\n"
-            "                       dz = -2 m_c t_c / batch, t = +1 at the label, else -1",
+            "                       dz = -2 m_c t_c / batch, t = +1 at the label, else -1\n"
+            "class_weights w         dz of a sample times w[label]; L as it is",
             source="squared_hinge: 1602.02830",
             takes="real with one axis, one number a class; the last layer of every network.  Labels count from 0",
             gives="the loss, and the class of the largest number (the first of equals)",

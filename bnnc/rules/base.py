@@ -114,6 +114,17 @@ class Rule:
             return None
         return self.layer_defaults.get((layer, p.name), next(iter(p.choices), None))
 
+    def weighs(self, model: Model) -> Iterable[tuple[str, str, str]]:
+        """Yields (code, message, help) where ``class_weights`` are not one a class, or this rule does not carry the
+        loss's gradient back, which they multiply."""
+        weights, classes = len(model.class_weights), model.classes
+        if weights and (self.backward is not None or self.propagate is not None):
+            message = f"the rule `{model.rule.name}` cannot weigh classes: it does not carry the loss's gradient back"
+            yield "B0501", message, "`sampling = balanced` shows rare classes as often as others, under every rule"
+        elif weights not in (0, classes):
+            message = f"`class_weights` has {weights} numbers for {classes} classes"
+            yield "B0409", message, "give one number a class, in the order of the labels"
+
 
 OF_NUMERICS = ("on_wgrad", "on_grad", "rounding", "on_value", "loss_scale", "layer_defaults", "keep")
 NUMERICS = Param(

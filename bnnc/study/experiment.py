@@ -163,7 +163,7 @@ class Experiment:
             *self.made_by(),
             m.hash,
             self.operations(net),
-            f"{m.schedule} {m.stop} {m.sampling} {[*map(str, m.augment)]}",
+            f"{m.schedule} {m.stop} {m.sampling} {m.class_weights} {[*map(str, m.augment)]}",
             m.epochs,
             m.holdout,
             m.recompute,

@@ -179,6 +179,30 @@ def test_two_steps_and_evaluation(case: tuple[str, str, str, str, str]) -> None:
     np.testing.assert_array_equal(values[roles["pred"]][:, 0], out["labels"])
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("weights", [(0.5, 2.0, 0.1, 2.0, 0.0), (3.0,) * 5])
+def test_class_weights_are_torchs(loss: str, weights: tuple[float, ...]) -> None:
+    """The gradient of the sum of w[label] L over the batch; the loss that is shown has none."""
+    torch = pytest.importorskip("torch")
+    text = spec((20, 16, 5), "f32", "standard", batch=30, loss=LOSSES[loss])
+    weighed = text.replace("train {", f"train {{ class_weights = [{', '.join(map(str, weights))}];")
+    p, plain = (plan(t).trace.results["differentiate"].train for t in (weighed, text))
+    rng = np.random.default_rng(3)
+    x, y = rng.standard_normal((30, 20)).astype(np.float32), rng.integers(0, 5, (30, 1)).astype(np.uint8)
+    env = {**interp.init_states(p, 4), "x": x, "labels": y, "lr": np.ones((1, 1), np.float32), "step": np.ones((1, 1))}
+    values = interp.run(p, {k: v.astype(np.float32) if k == "step" else v for k, v in env.items()})
+    z = torch.tensor(values["batchnorm2.z"].astype(np.float64), requires_grad=True)
+    t = torch.tensor(y[:, 0].astype(np.int64))
+    if loss == "softmax":
+        each = torch.nn.functional.cross_entropy(z, t, reduction="none")
+    else:
+        each = (1 - (2 * torch.nn.functional.one_hot(t, 5) - 1) * z).clamp(min=0).square().sum(1)
+    (torch.tensor(weights, dtype=torch.float64)[t] * each).mean().backward()
+    close(values["loss1.dz"], z.grad.numpy(), 1e-6, "dz")
+    close(values[dict(p.results)["loss"]][:, 0], each.detach().numpy(), 1e-6, "loss")
+    assert len(p.ops) > len(plain.ops) and dict(p.results)["loss"] in plain.value
+
+
 @pytest.mark.parametrize("surrogate", ["ste", "identity", "quadratic"])
 def test_surrogates(surrogate: str) -> None:
     p = plan(spec(WIDTHS, "f32", "standard", "sgd", BATCH, surrogate=surrogate)).trace.results["differentiate"].train

@@ -250,6 +250,7 @@ CHANGED = {
     "microbatch": "2",
     "augment": "[jitter(1), timeshift(1)]",
     "sampling": "balanced",
+    "class_weights": "[1, 2, 3, 4, 5]",
     "recompute": "on",
 }
 
