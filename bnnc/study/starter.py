@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
+from functools import cache
 
 from .. import budget
 from ..api import Network, Plan, parse
@@ -12,7 +13,8 @@ from ..data import Dataset
 from ..diag import InternalError
 
 IMAGE = 12  # from so many pixels a side on samples are images
-WIDTHS = (256, 128, 64, 32, 16, 8)  # of dense layers, and the largest first; of convolutions an eighth
+# of dense layers; of convolutions an eighth
+WIDTHS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256)
 BATCHES, STEPS = (100, 50, 32, 20, 10), 20  # the largest batch with so many steps in an epoch
 # bits of a number, in tables and in series (benchmarks/results/encoders.md), fewer where nothing fits; 0: as it is
 BINS = {1: (8,), 2: (4, 2, 0)}
@@ -28,19 +30,29 @@ class Starter:
 
 
 def starter(d: Dataset, name: str, file: str, target: str = "host", ram: str | int | None = None) -> Starter:
-    """The widest of some networks that fits: convolutions for images, dense layers for what else there is.
+    """The widest of some networks that fits, found by bisection: convolutions for images, dense layers for what else
+    there is.
 
     ``file``: where the spec will find the samples.  Raises BnncError B0601 (over the budget) of the smallest where none
     does.
     """
     limit = budget.parse_size(ram) if isinstance(ram, str) else ram
-    for bins, width in product(_bins(d), WIDTHS):
-        text = "\n".join(_lines(d, name, file, width, bins)) + "\n"
-        network = parse(text, f"{name}.bnn")
-        plan = network.plan(target)
-        if limit is None or plan.total_bytes <= limit:
-            return Starter(text, network, plan)
-    network.plan(target, ram=limit)
+
+    for bins in _bins(d):
+
+        @cache
+        def made(width: int, bins: int = bins) -> Starter:
+            text = "\n".join(_lines(d, name, file, width, bins)) + "\n"
+            network = parse(text, f"{name}.bnn")
+            return Starter(text, network, network.plan(target))
+
+        def total(width: int, made: Callable[[int], Starter] = made) -> int:
+            return made(width).plan.total_bytes
+
+        fit = len(WIDTHS) if limit is None else bisect_right(WIDTHS, limit, key=total)
+        if fit:
+            return made(WIDTHS[fit - 1])
+    made(WIDTHS[0]).network.plan(target, ram=limit)
     raise InternalError("a plan was over a limit, and then was not")
 
 

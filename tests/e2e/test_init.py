@@ -55,8 +55,8 @@ def test_from_a_csv_to_a_network_that_has_learned(tmp_path: Path) -> None:
     d = data.read_bnnd(tmp_path / "pump/pump.bnnd")
     assert d.n == 150 and 15 <= d.n_test <= 45 and d.names == ("broken", "ok", "worn")
     assert bnnc.load(tmp_path / "pump/pump.bnn").plan("rpi").total_bytes <= 400 * 1024
-    go(tmp_path, "run", "pump/pump.bnn")
-    found = json.loads(go(tmp_path, "run", "--json", "pump/pump.bnn", "eval")[0])
+    go(tmp_path / "pump", "run", "pump.bnn")
+    found = json.loads(go(tmp_path / "pump", "run", "--json", "pump.bnn", "eval")[0])
     assert found["test_acc"] > 0.9 and found["samples"] == d.n_test
     for line in (tmp_path / "pump/README.md").read_text().splitlines():
         if line.startswith("    bnnc ") and " run " not in line:  # the commands it names work as they stand
@@ -70,10 +70,13 @@ def test_photos_get_convolutions_and_less_memory_a_narrower_network(tmp_path: Pa
     facts = json.loads(out)
     assert facts["shape"] == [14, 14, 1] and facts["samples"] + facts["test_samples"] == 120
     text = (tmp_path / "a/b/b.bnn").read_text()
-    assert f"dense {WIDTHS[0]};" in text and text.count("conv ") == 2 and "u8[14, 14, 1]" in text
+    assert f"dense {WIDTHS[-1]};" in text and text.count("conv ") == 2 and "u8[14, 14, 1]" in text
     d = split(data.pack(tmp_path / "clothes"), 0.2)
     small = starter(d, "b", "b.bnnd", ram="500KiB")
-    assert small.plan.total_bytes <= 500 * 1024 < facts["plan"]["total_bytes"] and "conv 8 " in small.text
+    assert (
+        450 * 1024 < small.plan.total_bytes <= 500 * 1024 < facts["plan"]["total_bytes"]
+        and "conv 32 " not in small.text
+    )
     _, said = go(tmp_path, "init", "c", "--data", "clothes", "--ram", "100KiB", code=3)
     assert "B0601" in said and not (tmp_path / "c").exists()
 
@@ -108,6 +111,17 @@ def test_a_series_that_does_not_fit_gets_fewer_bits() -> None:
     d = data.Dataset(x, np.arange(200, dtype=np.uint8) % 3, classes=3, n_test=50)
     texts = [starter(d, "net", "net.bnnd", "cortex-m", kib << 10).text for kib in (64, 32, 24)]
     assert "thermometer(4)" in texts[0] and "thermometer(2)" in texts[1] and "thermometer" not in texts[2]
+
+
+def test_a_budget_is_filled() -> None:
+    """By the widest that fits; the next wider does not."""
+    x = np.random.default_rng(0).normal(size=(200, 12)).astype(np.float32)
+    d = data.Dataset(x, np.arange(200, dtype=np.uint8) % 3, classes=3, n_test=50)
+    made = starter(d, "net", "net.bnnd", "cortex-m", 30 << 10)
+    width = next(y["units"] for y in made.network.model.walk() if y.kind == "dense")
+    assert width in WIDTHS and width & (width - 1)  # not a power of two
+    wider = bnnc.parse(made.text.replace(f"dense {width};", f"dense {WIDTHS[WIDTHS.index(width) + 1]};"))
+    assert made.plan.total_bytes <= 30 << 10 < wider.plan("cortex-m").total_bytes
 
 
 def test_a_sample_stays_on_its_side(tmp_path: Path) -> None:
