@@ -56,7 +56,7 @@ def check_kernel(lib: Library, side: Side, index: int, values: dict[str, np.ndar
     k = side.packed.kernels[index - side.first]
     what = f"{side.program.name} {k.name} level {level} threads {nt}:"
     lib.arena[:] = POISON
-    for n in k.reads:
+    for n in lib.reads(side, k):
         if n not in side.packed.embedded:
             lib.write(side.place(n), values[side.value(n)])
     before = lib.arena.copy()

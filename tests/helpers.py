@@ -282,6 +282,10 @@ class Library:
     def read(self, place: Ref) -> np.ndarray:
         return decode(self.buffer[place].storage, self.raw(place))
 
+    def reads(self, side: Side, k: Kernel) -> tuple[Ref, ...]:
+        """What running a kernel reads."""
+        return k.reads
+
     def run(self, index: int, level: int = 0, nt: int = 1) -> None:
         """One kernel; the shares of its threads one after the other, last thread first."""
         for tid in reversed(range(nt)):

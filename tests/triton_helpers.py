@@ -19,6 +19,7 @@ from bnnc.backends.triton import emit
 from bnnc.backends.triton.compile import load_module
 from bnnc.backends.triton.device import Pointer, in_order
 from bnnc.ir.ref import Ref
+from bnnc.sched.kernel import Kernel
 
 QUICK = str(Path(__file__).with_name("quick_triton.py"))  # before a generated trainer and its arguments
 
@@ -42,6 +43,7 @@ class TritonLibrary(Library):
         self.source = emit.module_text(planned.model, planned.placed, planned.report)
         self.module = interpreted_module(self.source)
         device = emit.device(planned.placed)
+        self.made = device.steps
         self.memory = np.zeros(device.nbytes, np.uint8)
         for _, at, raw in device.constants:
             self.memory[at : at + len(raw)] = np.frombuffer(raw, np.uint8)
@@ -56,6 +58,11 @@ class TritonLibrary(Library):
         )
         self.stages = train + evaluate
         self.levels = range(1)
+
+    def reads(self, side: Side, k: Kernel) -> tuple[Ref, ...]:
+        """Also for what else it stores, of its result."""
+        made = next(x for x in self.made[bool(side.first)].kernels if x.name == k.name)
+        return tuple(n for n in dict.fromkeys((*k.reads, *made.reads)) if n in side.packed.storage)
 
     def launch(self, name: str, grid: int, *strip: int) -> None:
         with np.errstate(all="ignore"):

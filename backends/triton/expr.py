@@ -405,9 +405,9 @@ class Load:
     text: str
     turn: str
 
-    def at(self, turn: str) -> str:
+    def at(self, turn: str | int) -> str:
         """In another turn."""
-        return re.sub(rf"\b{self.turn}\b", turn, self.text)
+        return re.sub(rf"\b{self.turn}\b", str(turn), self.text)
 
 
 class Ahead(Printer):

@@ -26,21 +26,24 @@ backends to the bit, whole numbers and bits that come from them are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from bnnc.diag import InternalError, error
-from bnnc.ir.dtype import INTEGERS, ceil_div
+from bnnc.ir.dtype import INTEGERS, Axis, ceil_div
 from bnnc.sched.anchor import Anchor, Contract, Convolve, Fold, Group, Map, Recur, Reduce, Window
 from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 
+from ..printing import plus
 from .expr import Frame
 from .images import Images
 from .products import Staged
-from .skeleton import TENSOR_TILE, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
+from .skeleton import TENSOR_TILE, THREADS, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
 from .sums import Sums
+from .turned import CHOICES, FOUR, Table
 
 TILE = 2048  # elements of a map's tile
 COLUMNS = 128
@@ -55,7 +58,40 @@ class Matrices(Skeleton):
         rows, cols = self.k.domain
         bm0, bn0 = self.least()
         bn = tile(cols, COLUMNS, bn0)
+        if isinstance(table := self.stored()[0], Table):
+            return self.table(table, self.tiled(tile(rows, max(1, TILE // bn), bm0), bn))
         return self.text("map", self.tiled(tile(rows, max(1, TILE // bn), bm0), bn), {})
+
+    def table(self, s: Table, made: Tile) -> KernelText:
+        """A table: a number's expression at four places after one another, and each sum of these."""
+        (out,), along, across = self.k.outputs, "rc"[s.along], "cr"[s.along]
+        extent, step = made.of[s.along], (made.span or (made.rows, made.cols))[s.along]
+        whole, ok = extent % step == 0, made.frame.ok(across == "r", across == "c")
+        place = made.frame.within()
+        frame = replace(place, row="q", looped="r") if along == "r" else replace(place, col="q", looped="c")
+        pr = self.ahead(frame, "q")
+        code = pr.print([out.expr])
+        fours = (made.rows, made.cols)[s.along] // FOUR
+        lanes = f"tl.arange(0, {fours}){'[:, None]' if along == 'r' else '[None, :]'} * {FOUR}"
+        inside = [*made.head(across), f"{along} = {plus(made.starts[s.along], lanes)}"]
+        inside += [f"{across}_in = tl.minimum({across}, {s.across - 1})"] * bool(ok)
+        ok = " & ".join(x for x in ("" if whole else f"({along} < {extent})", ok) if x)
+        put = f"{self.pointers[out.ref]} + {along} * {CHOICES // FOUR * s.across}"
+        put += f" + c * {CHOICES} + j" if along == "r" else f" + j * {s.across} + r"
+        if along == "r":  # eight sums are an axis more
+            put, ok = (re.sub(r"\b([rc]|rows_ok|cols_ok)\b", r"\1[:, :, None]", x) for x in (put, ok))
+        own = {
+            "head": inside,
+            "first": along,
+            "extent": 0 if whole else extent,
+            "code": code,
+            "loads": list(pr.turns.values()),
+            "value": pr.num(out.expr),
+            "put": put,
+            "ok": ok,
+            "beside": along == "r",
+        }
+        return KernelText("table", made.count, own, turns=made.turns)
 
     # -- contractions -------------------------------------------------------------------------------------------------
     def contract(self, x: Contract) -> KernelText:
@@ -157,14 +193,15 @@ class Matrices(Skeleton):
     def by_signs(self, p: Product, one: tuple[Expr, Frame], other: tuple[Expr, Frame]) -> KernelText:
         """A float times a sign, some terms of a word of signs at a time."""
         (number, its), (sign, place) = one, other
+        if isinstance(table := self.mem.storages.get(number.attr) if number.op == "load" else None, Table):
+            return self.by_table(p, table, (sign, place))
         left, right = (self.ahead(frame.within(), "q") for frame in (its, place))
         x, s = left.print([number]), right.print([sign])
         (word,), loads = right.turns.values(), list(left.turns.values())
         unroll = 32 if len(loads) <= 2 else 8
-        limits = (("r", p.tile.frame.row_ok, 0), ("c", p.tile.frame.col_ok, 1))
         return self.summed(
             "contract_signs",
-            replace(p, head=tuple(f"{i}_in = tl.minimum({i}, {p.tile.of[axis] - 1})" for i, ok, axis in limits if ok)),
+            replace(p, head=self.clamped(p)),
             x=Operand(number, x, left.num(number)),
             s=Operand(sign, s, ""),
             word=word,
@@ -172,6 +209,38 @@ class Matrices(Skeleton):
             unroll=unroll,
             whole=p.q // unroll * unroll,
         )
+
+    def by_table(self, p: Product, s: Table, other: tuple[Expr, Frame]) -> KernelText:
+        """Four terms at a time: their sum is looked up, by four of a word's signs."""
+        sign, place = other
+        right = self.ahead(place.within(), "q")
+        code = right.print([sign])
+        (word,) = right.turns.values()
+        x = self.k.anchor
+        assert isinstance(x, Contract)
+        axis = Axis.COLUMNS if sign is x.a else Axis.ROWS  # of the result: along which the table's other extent is
+        share, var = self.mem.shares.get(self.k.name), "rc"[axis]
+        beyond = p.tile.frame.ok(axis is Axis.ROWS, axis is Axis.COLUMNS)
+        if beyond and (s.along is Axis.ROWS or (share and share.axis is axis)):
+            var = f"{var}_in"  # what lies behind is another program's
+        at = f"{var} * {CHOICES} + which" if s.along is Axis.ROWS else f"which * {s.across} + {var}"
+        return self.summed(
+            "contract_table",
+            replace(p, head=self.clamped(p)),
+            s=Operand(sign, code, ""),
+            word=word,
+            table=self.pointers[s.ref],
+            step=CHOICES * s.across,
+            at=at,
+            words=p.q // 32,
+            rest=ceil_div(p.q % 32, FOUR),
+            ahead=2 if p.tile.rows * p.tile.cols <= 2 * THREADS else 1,
+        )
+
+    def clamped(self, p: Product) -> tuple[str, ...]:
+        """The last row, or column, in the place of those beyond the edge: :meth:`.Frame.within`."""
+        limits = (("r", p.tile.frame.row_ok, 0), ("c", p.tile.frame.col_ok, 1))
+        return tuple(f"{i}_in = tl.minimum({i}, {p.tile.of[axis] - 1})" for i, ok, axis in limits if ok)
 
     def outer(self, x: Contract) -> KernelText:
         """Two numbers, one multiply and one add a term."""

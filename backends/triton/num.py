@@ -123,6 +123,35 @@ def small(x: "Any") -> "Any":
 
 
 @triton.jit
+def of_four(x0: "Any", x1: "Any", x2: "Any", x3: "Any", signs: "tl.constexpr") -> "Any":
+    """(+-x0 +- x1) + (+-x2 + x3): bit i of ``signs`` is set where x[i] is added."""
+    left = x0 + x1 if (signs & 1) == (signs >> 1 & 1) else x0 - x1
+    right = x3 + x2 if signs & 4 else x3 - x2
+    return right + left if signs & 1 else right - left
+
+
+@triton.jit
+def beside(x: "Any") -> "Any":
+    """Eight tensors as one, along a last axis."""
+    low, high = tl.join(tl.join(x[0], x[4]), tl.join(x[2], x[6])), tl.join(tl.join(x[1], x[5]), tl.join(x[3], x[7]))
+    return tl.reshape(tl.join(low, high), (x[0].shape[0], x[0].shape[1], 8))
+
+
+@triton.jit
+def choices(word: "Any") -> "Any":
+    """A word of 32 signs as eight numbers of 4 bits: which sum of four terms (:func:`of_four`), and in the highest bit
+    whether minus that: where the last sign is, for then all are the other way round.
+    """
+    return word ^ ((((word >> 3) & 0x11111111) ^ 0x11111111) * 7) ^ 0x88888888
+
+
+@triton.jit
+def negated(x: "Any", choices: "Any", i: "tl.constexpr") -> "Any":
+    """An f32, or minus that, as the highest bit of number i of ``choices`` says."""
+    return (x.to(tl.uint32, bitcast=True) ^ ((choices << (28 - 4 * i)) & 0x80000000)).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def signed(x: "Any", word: "Any", i: "Any") -> "Any":
     """An f32 times the sign that bit i % 32 of a word is: less than 0 where that is 0."""
     negative = (((word ^ 0xFFFFFFFF) >> (i & 31)) << 31).to(tl.int32, bitcast=True)
@@ -367,7 +396,11 @@ def grid_barrier(counter: "Any") -> "Any":
 
 @triton.jit
 def grid_done(counter: "Any") -> "Any":
-    """The last program of a launch to come here sets the barrier's counter (and its own, the next word) back to 0."""
-    if tl.atomic_add(counter + 1, 1, sem="acq_rel", scope="gpu") == tl.num_programs(0) - 1:
+    """The last program of a launch to come here sets the barrier's counter (and its own, the next word) back to 0.
+
+    Nobody reads here what others wrote, and a launch's end shows all stores, so nothing is ordered; that a program has
+    read the counter for the last time before it comes here, that read has said itself, which acquires.
+    """
+    if tl.atomic_add(counter + 1, 1, sem="relaxed", scope="gpu") == tl.num_programs(0) - 1:
         tl.store(counter, 0)
         tl.store(counter + 1, 0)

@@ -4,7 +4,8 @@ over rows: these are added one after another, by a few threads, but computed by 
 
 The plan's arena has no such matrix, since C computes some rows at a time; a step of one launch has it where that takes
 little memory beside the arena.  It lies column by column, so that threads read rows beside each other, and an owner of
-columns writes one piece.
+columns writes one piece (:class:`.turned.Turned`).  A matrix that a product with signs reads often is there as a table
+instead: the sums of each four of its terms, with each choice of signs (:class:`.turned.Table`).
 """
 
 from __future__ import annotations
@@ -15,22 +16,17 @@ from dataclasses import dataclass, replace
 from bnnc.ir.dtype import FLOATS, Axis, round_up
 from bnnc.ir.ref import Ref
 from bnnc.plan.pack import PackedSchedule
-from bnnc.plan.types import I, Loop, Storage
+from bnnc.plan.types import Loop, Storage
 from bnnc.sched.anchor import Contract, Map, Reduce
 from bnnc.sched.expr import Expr, Names
-from bnnc.sched.kernel import Kernel, Output
+from bnnc.sched.kernel import Kernel, Output, Where
 
-MOST = 1 / 4  # of the arena, for all of them
+from .turned import Table, Turned
+
+MOST = 1 / 2  # of the arena, for all of them
 SUMS = 2  # with as many, terms are worth it
+WIDE, TERMS = 64, 32  # columns of a matrix, and of what is made with it, and terms: with as many, a table is worth it
 REST = 5  # kernels that run before one may be overwritten: a product, two reductions and maps
-
-
-@dataclass(frozen=True)
-class Turned(Storage):
-    """Numbers column by column."""
-
-    def at(self, row: I, col: I) -> tuple[I, I]:
-        return col * self.shape[0] + row, col
 
 
 @dataclass(frozen=True)
@@ -42,57 +38,99 @@ class Once:
     nbytes: int
 
 
-def _numbers(k: Kernel) -> tuple[Expr, ...]:
+@dataclass(frozen=True)
+class Wanted:
+    """An expression, and how it is to lie: column by column, or as a table of sums of four along an axis."""
+
+    expr: Expr
+    along: Axis | None = None
+
+    def storage(self, ref: Ref) -> Storage:
+        """Of what is made of it."""
+        if self.along is None:
+            return Turned(ref, "f32", self.expr.shape)
+        return Table(ref, "f32", self.expr.shape, along=self.along)
+
+
+def _numbers(k: Kernel) -> tuple[Wanted, ...]:
     """The operand of a product that is worth it."""
     if not isinstance(k.anchor, Contract) or not {k.anchor.a.dtype, k.anchor.b.dtype} & {"bit"}:
         return ()
     e = k.anchor.b if k.anchor.a.dtype == "bit" else k.anchor.a
-    return (e,) if e.dtype in FLOATS and e.op != "load" and not e.elsewhere() else ()
+    return (Wanted(e),) if e.dtype in FLOATS and e.op != "load" and not e.elsewhere() else ()
 
 
-def _terms(k: Kernel) -> tuple[Expr, ...]:
+def _tables(k: Kernel) -> tuple[Wanted, ...]:
+    """As a table, where so many programs make it, and so many terms and results use it, that it takes less time."""
+    found = _numbers(k)
+    if not found or not isinstance(k.anchor, Contract):
+        return ()
+    e, x = found[0].expr, k.anchor
+    along = Axis.ROWS if x.form == "tn" else Axis.COLUMNS
+    if e is x.b:
+        along = Axis.COLUMNS if x.form == "nt" else Axis.ROWS
+    small = e.shape[1] < WIDE or x.dims[1] < TERMS or min(k.out_shape) < WIDE
+    return found if small else (Wanted(e, along),)
+
+
+def _terms(k: Kernel) -> tuple[Wanted, ...]:
     """Of sums over rows, those that are worth it."""
     x = k.anchor
     if not isinstance(x, Reduce) or x.axis is Axis.COLUMNS or len(x.accs) < SUMS:
         return ()
     if any(a.how != "sum" or a.dtype not in FLOATS or a.expr.elsewhere() for a in x.accs):
         return ()
-    return tuple(e for e in dict.fromkeys(x.operands) if e.op != "load" and e.shape == k.domain)
+    return tuple(Wanted(e) for e in dict.fromkeys(x.operands) if e.op != "load" and e.shape == k.domain)
 
 
 def made_once(ps: PackedSchedule, most: int) -> Once:
     """With a kernel more before the first that reads what is computed once; where all of that takes more than ``most``
-    bytes without terms of sums, or as it is.
+    bytes without tables, without terms of sums, or as it is.
     """
-    for which in (lambda k: _numbers(k) or _terms(k)), _numbers:
+    for which in (lambda k: _tables(k) or _terms(k)), (lambda k: _numbers(k) or _terms(k)), _numbers:
         made = _made(ps, which)
         if made.nbytes <= most:
             return made
     return Once(ps, {}, 0)
 
 
-def _made(ps: PackedSchedule, which: Callable[[Kernel], tuple[Expr, ...]]) -> Once:
+def _made(ps: PackedSchedule, which: Callable[[Kernel], tuple[Wanted, ...]]) -> Once:
     """With all that ``which`` says of each kernel."""
-    names, made, refs, kernels = Names(k.name for k in ps.kernels), list[Storage](), dict[Expr, Ref](), list[Kernel]()
+    names, made, refs, kernels = Names(k.name for k in ps.kernels), list[Storage](), dict[Wanted, Ref](), list[Kernel]()
+    wanted = [which(k) if k.name not in ps.strips else () for k in ps.kernels]
+    alike: dict[Expr, dict[Wanted, None]] = {}  # of an expression all that is made, at once
+    for w in (w for some in wanted for w in some):
+        alike.setdefault(w.expr, {})[w] = None
     moved: list[int] = []  # where each kernel is now
-    for k in ps.kernels:
-        exprs = which(k) if k.name not in ps.strips else ()
-        if new := [e for e in exprs if e not in refs]:
-            hints = [names.new(f"map_{k.where.layer}_{e.hint or 'x'}_once") for e in new]
-            for e, name in zip(new, hints, strict=True):
-                refs[e] = Ref(f"{name.removeprefix('map_').replace('_', '.', 1)}")
-                made.append(Turned(refs[e], "f32", e.shape))
-            if kernels and (last := _with(kernels[-1], {refs[e]: e for e in new}, ps)):
-                kernels[-1] = last
-            else:
-                outputs = tuple(Output(refs[e], e) for e in new)
-                kernels.append(Kernel(Map(), new[0].shape, outputs, k.where, hints[0]))
+    for k, some in zip(ps.kernels, wanted, strict=True):
+        new = [w for e in dict.fromkeys(w.expr for w in some) for w in alike.pop(e, {})]
+        for w in new:
+            what = f"{k.where.layer}_{w.expr.hint or 'x'}_{'once' if w.along is None else 'table'}"
+            refs[w] = Ref(names.new(f"map_{what}").removeprefix("map_").replace("_", ".", 1))
+            made.append(w.storage(refs[w]))
+        kernels = _joined(kernels, {refs[w]: w for w in new}, k.where, ps)
         moved.append(len(kernels))
-        kernels.append(_reading(k, {e: refs[e] for e in exprs}))
+        kernels.append(_reading(k, {w.expr: refs[w] for w in some}))
     loops = tuple(Loop(moved[p.first], moved[p.last], p.axis, p.parts, p.inside) for p in ps.loops)
     offsets, nbytes = _places(kernels, made)
     changed = replace(ps, kernels=tuple(kernels), storages=(*ps.storages, *made), loops=loops)
     return Once(changed, offsets, nbytes)
+
+
+def _joined(kernels: list[Kernel], new: Mapping[Ref, Wanted], where: Where, ps: PackedSchedule) -> list[Kernel]:
+    """And what makes these: the product before, or kernels of their own, one for all that lies column by column."""
+    plain = {ref: w.expr for ref, w in new.items() if w.along is None}
+    if plain and kernels and (last := _with(kernels[-1], plain, ps)):
+        kernels, plain = [*kernels[:-1], last], {}
+    apart = [{ref: w.expr} for ref, w in new.items() if w.along is not None] + [plain] * bool(plain)
+    return kernels + [_maps(some, where) for some in apart]
+
+
+def _maps(made: Mapping[Ref, Expr], where: Where) -> Kernel:
+    """A kernel of its own, called by the first that it makes."""
+    first = next(iter(made))
+    outputs = tuple(Output(ref, e) for ref, e in made.items())
+    return Kernel(Map(), made[first].shape, outputs, where, f"map_{first}".replace(".", "_", 1))
 
 
 def _with(k: Kernel, more: Mapping[Ref, Expr], ps: PackedSchedule) -> Kernel | None:

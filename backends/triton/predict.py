@@ -189,10 +189,10 @@ class _OneLaunch(_Step):
             rows += self.part(part, mine, image.warps)
             programs = (max(self.times(joined(list(w.values())), image.warps).values()) for w in mine)
             total += max(*programs, sum(self.moved[r.name] for r in rows if r.part == part) / self.gpu.bandwidth)
-        barriers = (len(did[0]) - 1) * self.gpu.barrier
+        barriers = (len(did[0]) - 2) * self.gpu.barrier + self.seconds(self.far)  # nobody waits at num.grid_done
         rows = [_one([r for r in rows if r.name == name]) for name in self.moved]
         us = 1e6 * (total + barriers + self.gpu.launch)
-        return Prediction(self.gpu, tuple(rows), len(did[0]), True, 1e6 * barriers, us, len(paths.unknown))
+        return Prediction(self.gpu, tuple(rows), len(did[0]) - 1, True, 1e6 * barriers, us, len(paths.unknown))
 
     def times(self, work: Work, warps: int) -> dict[str, float]:
         cycles, unit = work.shared(warps)

@@ -28,6 +28,7 @@ from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 
 from .skeleton import THREADS, Memory, Share
+from .turned import FOUR, Table, Turned
 
 BARRIER = 1.4  # us, of all programs
 KERNEL = 0.4  # us, of loads and stores that wait for each other, and of a program's own barrier
@@ -73,14 +74,20 @@ def accesses(k: Kernel, axis: Axis | None) -> list[Access]:
     return list(dict.fromkeys((*read, *(Access(o.ref, axis, True) for o in k.outputs))))
 
 
+def _of_numbers(s: Storage, axis: Axis, width: int) -> np.ndarray:
+    """For each number of a storage the program whose share it is in."""
+    if isinstance(s, Turned | Table):
+        return s.owners(axis, width)
+    share = np.arange(s.shape[axis], dtype=np.int32) // width
+    return np.broadcast_to(share[:, None] if axis is Axis.ROWS else share[None, :], s.shape).reshape(-1)
+
+
 def owners(s: Storage, axis: Axis | None, width: int, writes: bool) -> np.ndarray:
     """For each byte of a storage the program whose share it is in.  Bits are read by words, and written by bytes."""
     if axis is None or s.nbytes > ROUGH:
         return np.full(s.nbytes, SEVERAL, np.int32)
     if not s.one_bit:
-        share = np.arange(s.shape[axis], dtype=np.int32) // width
-        whole = np.broadcast_to(share[:, None] if axis is Axis.ROWS else share[None, :], s.shape)
-        return np.repeat(whole.reshape(-1), NUMBER_BYTES[s.dtype])
+        return np.repeat(_of_numbers(s, axis, width), NUMBER_BYTES[s.dtype])
     down, out = s.packing is Packing.COLUMNS, np.full((s.stored_rows, s.stride, 4), NOBODY, np.int32)
     if axis is (Axis.ROWS if s.packing is Packing.ROWS else Axis.COLUMNS):
         if width < (unit := 8 if writes else 32):
@@ -131,6 +138,8 @@ def _least(k: Kernel, mem: Memory, axis: Axis) -> int:
     for s in (mem.storages[o.ref] for o in k.outputs):
         if s.one_bit and (s.packing is Packing.ROWS) == (axis is Axis.ROWS) and s.shape[axis] > 1:
             least = max(least, 32 if s.shape[axis] % 32 else 8)
+        if isinstance(s, Table) and s.along is axis:
+            least = max(least, FOUR)
     return least
 
 

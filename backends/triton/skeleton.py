@@ -23,6 +23,7 @@ from . import split
 from .expr import TYPES, Ahead, Frame, Index, Printer, reserved
 from .split import Parts
 from .staged import Staging, staging
+from .turned import FOUR, Table
 
 LARGE = 1 << 28  # terms of a product: beyond, its arithmetic takes longer than its launch
 TENSOR_TILE = (128, 64)  # of a product on tensor cores
@@ -30,8 +31,10 @@ TERMS = 32  # of a weight's gradient there, a turn
 ADDED = 512  # results whose partial sums a program adds
 THREADS = 256  # of a program of a persistent step: a smaller tile's elements are held by several of them
 STORE = "tl.store("
-# Whose loop may wait for memory together with what comes behind it.
-EARLY = ("reduce", "reduce_ahead", "reduce_tall", "contract_signs", "contract_popcount", "contract_outer")
+# What is read behind the loop, or by several statements, may be waited for together, before: loads that a compiler
+# would put right before their use, but neither behind a barrier of threads nor into a loop.
+STRAIGHT = ("map", "reduce_tall", "contract_table", "contract_popcount")
+EARLY = (*STRAIGHT, "reduce", "reduce_ahead", "contract_signs", "contract_outer")
 WIDEST = 128  # rows or columns of a tile, of the axis that is shared out
 
 
@@ -215,11 +218,14 @@ class Skeleton(Pointers):
         return [self.mem.storages[o.ref] for o in self.k.outputs if not o.row_sum]
 
     def least(self) -> tuple[int, int]:
-        """The smallest tile that makes whole words of all one-bit outputs."""
+        """The smallest tile that makes whole words of all one-bit outputs, and whole sums of tables."""
         bits = [s for s in self.stored() if s.one_bit]
+        fours = {s.along for s in self.stored() if isinstance(s, Table)}
         return (
-            32 if any(s.packing is Packing.ROWS and s.shape[0] > 1 for s in bits) else 1,
-            32 if any(s.packing is not Packing.ROWS and s.shape[1] > 1 for s in bits) else 1,
+            32 if any(s.packing is Packing.ROWS and s.shape[0] > 1 for s in bits) else FOUR ** (Axis.ROWS in fours),
+            32
+            if any(s.packing is not Packing.ROWS and s.shape[1] > 1 for s in bits)
+            else FOUR ** (Axis.COLUMNS in fours),
         )
 
     def tiled(self, rows: int, cols: int, t: str = "t") -> Tile:
@@ -265,6 +271,7 @@ class Skeleton(Pointers):
         end, sums = self.outputs(tile, accs, frame or tile.frame, early)
         made = {**self.shared(tile), "end": end, "sums": sums, **context}
         made["head"] = [*made["head"], *(f"{name} = {load}" for load, name in (early or {}).items())]
+        made["head"] += ["tl.debug_barrier()"] * bool(early and template in STRAIGHT)
         return KernelText(template, tile.count, made, warps, tile.turns)
 
     def shared(self, tile: Tile) -> dict[str, Any]:

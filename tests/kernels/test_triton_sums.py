@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers import assert_equal, with_slow
-from triton_helpers import interpreted_module
+from checks import check_steps
+from helpers import assert_equal, plan, spec, with_slow
+from triton_helpers import TritonLibrary, interpreted_module
 
 from bnnc.backends.render import render
+from bnnc.backends.triton import emit, once
 from bnnc.backends.triton.device import Pointer
 from bnnc.backends.triton.kernels import kernel_text
 from bnnc.backends.triton.skeleton import Memory, Share
@@ -81,3 +83,14 @@ def test_sums_are_those_of_the_op_table(kind: str) -> None:
     seen.add(check_sums(given(kind, 90, 3, "%{} - %mean", Axis.ROWS), by_two))
     seen.add(check_sums(given(kind, 20, 2, "%{}", Axis.COLUMNS), {}))
     assert seen == {"reduce", "reduce_ahead"} | ({"reduce_tall"} if kind not in ("f32", "f16") else set())
+
+
+@pytest.mark.parametrize("net", ["edge", pytest.param("standard", marks=pytest.mark.slow)])
+def test_products_look_sums_up(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where there are few terms, and not four in the last group; as networks have them, and shared out."""
+    monkeypatch.setattr(once, "WIDE", 1)
+    monkeypatch.setattr(once, "TERMS", 1)
+    monkeypatch.setattr(emit, "MOST_ONCE", 10)
+    lib = TritonLibrary(plan(spec((70, 33, 17, 10), rule=net, batch=37)))
+    assert sum("_table" in e.name for e in lib.entries) == 4
+    check_steps(lib, 3)

@@ -144,8 +144,9 @@ class Unit:
         for k, v in enumerate(values):
             memory.store(at + k * size, size, np.broadcast_to(v, self.lanes)[some], self.who, self.at)
 
-    def atomic_add(self, address: Array, value: Array, guard: Array | None, old: Array) -> Array:
-        """One lane after another; one that reaches the grid's barrier begins an epoch of its program."""
+    def atomic_add(self, address: Array, value: Array, guard: Array | None, old: Array, orders: bool) -> Array:
+        """One lane after another; one that reaches the grid's barrier begins an epoch of its program, and must order
+        what is before it."""
         out, memory, value = old.copy(), self.launch.memory, np.broadcast_to(value, self.lanes)
         for lane in np.flatnonzero(self._some(guard)):
             at = int(memory.offsets(np.broadcast_to(address, self.lanes)[[lane]], 4, 4)[0])
@@ -154,6 +155,8 @@ class Unit:
             words[at // 4] += value[lane]
             memory.changes += 1
             if memory.silent and at == memory.silent.start:
+                if not orders:
+                    raise UnknownPtx("an arrival that orders nothing")
                 self.launch.arrivals[self.cta.number, self.cta.epoch] = self.cta.phase
                 self.cta.epoch += 1
                 memory.floor = min(c.epoch for c in self.launch.ctas)

@@ -267,10 +267,11 @@ def store(x: Instruction) -> str:
 
 def atomic(x: Instruction) -> str:
     """The one atomic operation: an addition, with its order."""
-    if x.op != "atom.global.gpu.acq_rel.add.u32":
+    found = re.fullmatch(r"atom\.global\.gpu\.(acq_rel|relaxed)\.add\.u32", x.op)
+    if not found:
         raise UnknownPtx(x.text)
-    to = names(x.args[0])[0]
-    return f"{to} = unit.atomic_add({address(x.args[1])}, {operand(x.args[2], 32)}, {x.guard or None}, {to})"
+    to, orders = names(x.args[0])[0], found[1] == "acq_rel"
+    return f"{to} = unit.atomic_add({address(x.args[1])}, {operand(x.args[2], 32)}, {x.guard or None}, {to}, {orders})"
 
 
 def copy(x: Instruction) -> str:

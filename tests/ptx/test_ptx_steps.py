@@ -21,7 +21,7 @@ from ptx_memory import BASE, Fault
 from ptx_parse import parse
 from triton_helpers import TritonLibrary
 
-from bnnc.backends.triton import emit, shares, split
+from bnnc.backends.triton import emit, once, shares, split
 from bnnc.ir import interp
 from bnnc.ir.dtype import Axis
 from bnnc.ir.ref import Ref
@@ -53,8 +53,10 @@ def check(lib: PtxLibrary, steps: int) -> None:
 
 @pytest.fixture
 def shared_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small networks are shared out among programs as larger ones are, and compute once what they can."""
+    """Small networks are shared out among programs as larger ones are, and compute once what they can, as tables."""
     monkeypatch.setattr(emit, "MOST_ONCE", 10)
+    monkeypatch.setattr(once, "WIDE", 1)
+    monkeypatch.setattr(once, "TERMS", 1)
     monkeypatch.setattr(shares, "SMALL", 0)
     monkeypatch.setattr(shares, "FEWEST", 2)
 

@@ -147,7 +147,7 @@ def test_a_prediction(tmp_path: Path) -> None:
     made = json.loads(done.stdout)["time"]
     kernels = [e.name for e in emit.entries(plan(TRITON_DENSE["edge"], target="triton").placed)[0]]
     assert [r["name"] for r in made["kernels"]] == kernels and made["gpu"] == "H200" and made["one_launch"]
-    assert made["waits_us"] == pytest.approx(1.4 * (made["parts"] - 1))
+    assert made["waits_us"] == pytest.approx(1.4 * (made["parts"] - 1), abs=0.5)  # and an arrival at the end
     longest = Counter[int]()
     for r in made["kernels"]:
         assert r["programs"] > 0 and r["instructions"] > 0 and r["nbytes"] > 0 and r["us"] > 0
