@@ -72,15 +72,16 @@ int cuMemsetD8_v2(ptr p, unsigned char v, size_t n) {
     return inside(p, n) ? memset((void *)(uintptr_t)p, v, n), 0 : 700;
 }
 int cuMemHostRegister_v2(void *p, size_t n, unsigned flags) { return (void)p, note("pinned %zu\n", n), (int)flags; }
-int cuMemcpyHtoD_v2(ptr to, const void *from, size_t n) {
+static int send(ptr to, const void *from, size_t n) {
     return inside(to, n) ? memcpy((void *)(uintptr_t)to, from, n), 0 : 700;
 }
-int cuMemcpyDtoH_v2(void *to, ptr from, size_t n) {
+static int fetch(void *to, ptr from, size_t n) {
     return inside(from, n) ? memcpy(to, (void *)(uintptr_t)from, n), 0 : 700;
 }
-int cuMemcpyHtoDAsync_v2(ptr to, const void *from, size_t n, void *stream) {
-    return stream ? 400 : cuMemcpyHtoD_v2(to, from, n);
-}
+/* These two are waited for, each by itself. */
+int cuMemcpyHtoD_v2(ptr to, const void *from, size_t n) { return note("copy to %zu\n", n), send(to, from, n); }
+int cuMemcpyDtoH_v2(void *to, ptr from, size_t n) { return note("copy from %zu\n", n), fetch(to, from, n); }
+int cuMemcpyHtoDAsync_v2(ptr to, const void *from, size_t n, void *stream) { return stream ? 400 : send(to, from, n); }
 /* What is fetched arrives when it is waited for. */
 static struct {
     void *to;
@@ -96,7 +97,7 @@ int cuMemcpyDtoHAsync_v2(void *to, ptr from, size_t n, void *stream) {
 int cuStreamSynchronize(void *stream) {
     int r = stream ? 400 : 0;
     note("wait %d\n", n_queued);
-    for (int i = 0; i < n_queued; i++) r |= cuMemcpyDtoH_v2(queued[i].to, queued[i].from, queued[i].n);
+    for (int i = 0; i < n_queued; i++) r |= fetch(queued[i].to, queued[i].from, queued[i].n);
     return n_queued = 0, r;
 }
 int cuGetErrorName(int r, const char **name) {

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -225,6 +226,22 @@ def test_the_host_program_is_the_c_trainer(net: str, folder: Path) -> None:
     ]
     assert [w for w, _ in ways[1]] == ["5  cuda    "] * 2 and len({s for w in ways for _, s in w}) == 1
     assert f"of memory {planned.report.total} " in run(gpu, folder, "info").stdout.replace("device memory", "of memory")
+
+
+def test_no_copy_of_a_step_is_waited_for_by_itself(folder: Path) -> None:
+    """What a step sends and fetches is queued around its launch, and waited for once: the host waits for as many other
+    copies in a run of one step as in one of four.
+    """
+    _, gpu = built("integers", "cuda", folder)
+    counts = []
+    for steps in (1, 4):
+        log = folder / f"copies-{steps}.driver"
+        options = ("--out", f"copies-{steps}", "--steps", str(steps))
+        run(gpu, folder, "train", *options, net="integers", FAKE_LOG=str(log))
+        counts.append(Counter(line.split()[0] for line in log.read_text().splitlines()))
+    one, four = counts
+    assert one["copy"] == four["copy"] > 0, "of states and constants"
+    assert four["launch"] - one["launch"] == four["wait"] - one["wait"] == 3
 
 
 @pytest.mark.slow
