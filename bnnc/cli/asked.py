@@ -1,4 +1,4 @@
-"""What ``predict --test`` names and a program does not read itself: photos, rows of a table."""
+"""What ``predict --test`` names and a program does not read itself: photos, recordings, rows of a table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from .. import data
 from ..data.bnnd import names_in
 from ..data.readers import IMAGES, fail, images_in, read_images
+from ..data.sound import SOUNDS, read_sounds
 from ..data.table import Columns, header, read_table
 from ..inputs.encode import of_model
 from ..model import Model
@@ -24,12 +25,12 @@ def packed(at: Path, run: Path, model: Model, to: Path) -> tuple[str, ...] | Non
     the table that the ``run`` has learned.  Raises BnncError.
     """
     suffix = at.suffix.lower()
-    if not at.is_dir() and suffix not in (*IMAGES, *TABLES):
+    if not at.is_dir() and suffix not in (*IMAGES, *SOUNDS, *TABLES):
         return None
-    x, names = (_rows(at, run, model), ()) if suffix in TABLES and not at.is_dir() else _pictures(at, model)
+    x, names = (_rows(at, run, model), ()) if suffix in TABLES and not at.is_dir() else _files(at, model)
     tensor = model.layers[0]["tensor"]
     if x[0].size != tensor.elements:
-        what = f"{x[0].size} values in a sample" if x.ndim == 2 else f"{'x'.join(map(str, x.shape[1:]))} pixels"
+        what = f"{x[0].size} values in a sample" if x.ndim < 4 else f"{'x'.join(map(str, x.shape[1:]))} pixels"
         shape = ", ".join(map(str, tensor.shape))
         raise fail("B0804", at, f"{what}, the network takes [{shape}]", "its `input` line gives the shape")
     if tensor.kind == "u8" and not data.are_bytes(x):
@@ -39,19 +40,19 @@ def packed(at: Path, run: Path, model: Model, to: Path) -> tuple[str, ...] | Non
     return names
 
 
-def _pictures(at: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Images as the network takes them, and their names in the folder."""
-    tensor = model.layers[0]["tensor"]
-    files = (
-        [at]
-        if not at.is_dir()
-        else images_in(at) or [f for d in sorted(at.iterdir()) if d.is_dir() for f in images_in(d)]
-    )
+def _files(at: Path, model: Model) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Images or recordings as the network takes them, and their names in the folder."""
+    tensor, folders = model.layers[0]["tensor"], sorted(d for d in at.iterdir() if d.is_dir()) if at.is_dir() else []
+    heard = tensor.kind == "f32" and len(tensor.shape) == 2
+    kinds = SOUNDS if heard else IMAGES
+    files = [at] if not at.is_dir() else images_in(at, kinds) or [f for d in folders for f in images_in(d, kinds)]
     if not files:
-        raise fail("B0804", at, "no images in it", f"files that end in {', '.join(IMAGES)}")
+        raise fail("B0804", at, "nothing in it that the network takes", f"files that end in {', '.join(kinds)}")
     size = tensor.shape[:2] if len(tensor.shape) > 1 else None
-    channels = (*tensor.shape, 1)[2] if size else 0
     names = tuple(str(f.relative_to(at)) for f in files) if at.is_dir() else ()
+    if heard:
+        return read_sounds(files, tensor.shape[0]), names
+    channels = (*tensor.shape, 1)[2] if size else 0
     return read_images(files, size, channels), names
 
 

@@ -29,7 +29,7 @@ TEST = 0.2  # of samples that come without a test split
     "source",
     required=True,
     metavar="PATH",
-    help="a folder (of images; x.npy, y.npy; idx), .csv, .npz or .bnnd",
+    help="a folder (of images, WAV; x.npy, y.npy; idx), .csv, .npz or .bnnd",
 )
 @click.option("--label", default="last", metavar="COLUMN", help="of a CSV: the label's, name or number (default last)")
 @click.option("--drop", default="", metavar="A,B,...", help="of a CSV: columns that are left out")
@@ -55,7 +55,7 @@ def init(
     apart = not d.n_test
     d = split(d, TEST) if apart else d
     made = starter(d, name, f"{name}.bnnd", target, ram)
-    what = "PHOTOS" if d.kind == "u8" and len(d.shape) == 3 else "ROWS.csv" if d.labels_from else "FILE.npy"
+    what = "PHOTOS" if d.kind == "u8" and len(d.shape) == 3 else "ROWS.csv" if d.labels_from else "FILE"
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=to.parent) as temporary:
         whole = Path(temporary) / name

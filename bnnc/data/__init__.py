@@ -1,9 +1,10 @@
 """Files of samples and tensors on this machine: read, written, packed, drawn and looked at."""
 
 from .bnnd import KINDS, Dataset, info, read_bnnd, write_bnnd
+from .folders import read_folder
 from .packing import are_bytes, pack
 from .preview import preview
-from .readers import CIFAR_RECORD, is_cifar, read_cifar, read_folder, read_idx, read_npy, read_npz
+from .readers import CIFAR_RECORD, is_cifar, read_cifar, read_idx, read_npy, read_npz
 from .table import read_csv
 
 __all__ = [

@@ -17,6 +17,7 @@ from ..front.encoder import parse_encoder
 from ..inputs.encode import Encoding
 from ..model import TensorType
 from .bnnd import KIND_OF, MAGIC, Dataset, as_samples, read_bnnd, write_bnnd
+from .folders import read_folder
 from .readers import (
     CIFAR_RECORD,
     IMAGES,
@@ -27,7 +28,6 @@ from .readers import (
     is_cifar,
     labels,
     read_cifar,
-    read_folder,
     read_idx,
     read_images,
     read_npy,
@@ -160,7 +160,8 @@ def _from_folder(path: Path, how: How, names: tuple[str, ...] | None) -> Loaded:
         x, y, known = read_folder(path, names, how.size)
         return Loaded(x, y, names=known)
     x, y, known = read_folder(path / "train", names, how.size)
-    return Loaded(x, y, *read_folder(path / "test", known, how.size)[:2], known)
+    size = x.shape[1:] if x.ndim == 3 else how.size  # recordings as long as those to train on
+    return Loaded(x, y, *read_folder(path / "test", known, size)[:2], known)
 
 
 def _from_table(t: Table) -> Loaded:

@@ -185,36 +185,6 @@ IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tif
 _MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 
 
-def read_folder(
-    path: Source, names: Sequence[str] | None = None, size: tuple[int, int] | None = None
-) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Images in folders that are named as their classes: FOLDER/CLASS/IMAGE, all of one size, or scaled to ``size``
-    (height, width); other files are left out.
-
-    Classes are numbered in sorted order unless ``names`` fixes them.  Returns x (n, height, width, 1 or 3) u8, 3 if any
-    image has colours, y (n,) u8 and the class names.  Needs Pillow.  Raises BnncError.
-    """
-    with guard(path, "folder"):
-        found = {c.name: images_in(c) for c in sorted(Path(path).iterdir()) if c.is_dir()}
-    classes = tuple(names) if names else tuple(c for c, files in found.items() if files)
-    for name, files in found.items():
-        if files and name not in classes:
-            raise fail(
-                "B0803",
-                path,
-                f"class `{name}` is not in the training folder",
-                "use the same class names in both folders",
-            )
-    y = [classes.index(name) for name, files in found.items() for _ in files]
-    files = [file for of_class in found.values() for file in of_class]
-    if not files:
-        raise fail("B0804", path, "no images in folders that are named as their classes", "FOLDER/CLASS/IMAGE.png")
-    x = read_images(files, size)
-    if len(classes) > 256:
-        raise fail("B0803", path, f"{len(classes)} classes, at most 256 have a label", "leave classes out")
-    return x, np.array(y, np.uint8), classes
-
-
 def read_images(files: Sequence[Path], size: tuple[int, int] | None = None, channels: int = 0) -> np.ndarray:
     """Images of one size, or scaled to ``size`` (height, width), without labels: u8[n, height, width, channels].
 
@@ -226,9 +196,9 @@ def read_images(files: Sequence[Path], size: tuple[int, int] | None = None, chan
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for image in x])
 
 
-def images_in(folder: Path) -> list[Path]:
+def images_in(folder: Path, suffixes: Sequence[str] = IMAGES) -> list[Path]:
     """The image files that lie in a folder, sorted; those in folders below it do not count."""
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in IMAGES and not f.name.startswith("."))
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith("."))
 
 
 def _images(

@@ -37,7 +37,7 @@ def test_photos_get_the_networks_size_and_channels(tmp_path: Path) -> None:
     with pytest.raises(bnnc.BnncError, match=r"2.png: 6x9x3 pixels, the network takes \[8\]"):
         asked(tmp_path / "2.png", "u8[8]")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(bnnc.BnncError, match="no images"):
+    with pytest.raises(bnnc.BnncError, match="nothing in it"):
         asked(tmp_path / "empty", "u8[4, 4, 1]")
 
 
