@@ -2,7 +2,8 @@
 
     python benchmarks/arm_instructions.py          # writes results/arm_instructions.json and .md (--table: the .md
                                                    again)
-    python benchmarks/arm_instructions.py --of cnv_cifar10 rpi rpi5     # another example's rows, under two rules
+    python benchmarks/arm_instructions.py --of cnv_cifar10 10 rpi rpi5  # another example's rows, under two rules, at a
+                                                                        # batch of 10
 
 The MLPs of examples/mnist_mlp (on bits, and on 8-bit pixels) at batch 100, one thread, counted twice with different
 numbers of steps of `bench`; the difference is the steps', with the random batch that each of them trains on.  The
@@ -35,6 +36,8 @@ NETS = (
     ("mnist_mlp", "standard"),
     ("mnist_mlp_u8", "edge"),
 )
+COLUMNS = ("target", "level", "cpu", "network", "batch", "rule")
+KEY = ("target", "level", "network", "rule", "batch")
 SCALAR = ("-U__ARM_NEON",)
 STEPS = (1, 6)
 WIDTHS = {
@@ -86,9 +89,10 @@ def measure(
     plugin: Path,
     folder: Path,
     steps: tuple[int, int] = STEPS,
+    batch: int | None = None,
 ) -> list[dict[str, Any]]:
     """A row for each level of a target; with ``flags`` the text without vectors, one row."""
-    planned = driver.plan_text(bnnc.load(spec(name)).with_(rule=rule).options(target.name, threads=1))
+    planned = driver.plan_text(bnnc.load(spec(name)).with_(rule=rule).options(target.name, batch, threads=1))
     cc = shlex.join([*shlex.split(build.find_compiler(target)), *flags])
     binary = folder / "net"
     driver.emit_source(planned).write(folder / "c")
@@ -112,14 +116,15 @@ def measure(
     return rows
 
 
-def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(row[k] for k in ("target", "level", "network", "rule"))
+def _key(row: dict[str, Any]) -> tuple[str | int, ...]:
+    return tuple(row[k] for k in KEY)
 
 
 def bound(row: dict[str, Any]) -> float:
     """That of ``bnnc.plan.cost`` for the target's vectors, WIDTHS; a vector of 16 products of bytes with bits is one
     instruction at level dotprod, and 24 instructions for each 128 where they are products of eight bit planes."""
-    planned = bnnc.load(spec(row["network"])).with_(rule=row["rule"]).plan(row["target"]).planned
+    net = bnnc.load(spec(row["network"])).with_(rule=row["rule"])
+    planned = net.plan(row["target"], batch=row["batch"]).planned
     products = [
         k.anchor.terms(k.domain).bits / 8
         for k in planned.placed.train.kernels
@@ -134,8 +139,8 @@ def table(rows: list[dict[str, Any]]) -> str:
     text = [
         f"# {__doc__.splitlines()[0]}",
         "",
-        "| target | level | CPU | network | rule | instructions | without vectors | ratio | bound |",
-        "| --- | --- | --- | --- | --- | ---: | ---: | ---: | ---: |",
+        "| target | level | CPU | network | batch | rule | instructions | without vectors | ratio | bound |",
+        "| --- | --- | --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
     ]
     of = {_key(r): r["instructions_per_step"] for r in rows}
     for row in (
@@ -143,20 +148,19 @@ def table(rows: list[dict[str, Any]]) -> str:
         for r in rows
         if r["level"] != "scalar" or not any(x["target"] == r["target"] and x["level"] != "scalar" for x in rows)
     ):
-        n, plain = row["instructions_per_step"], of.get((row["target"], "scalar", row["network"], row["rule"]))
+        n, plain = row["instructions_per_step"], of.get(_key(row | {"level": "scalar"}))
         have = [
             f"{n / 1e6:.1f} M",
             *([f"{plain / 1e6:.1f} M", f"{plain / n:.2f}"] if plain and plain != n else ["", ""]),
             f"{bound(row) / 1e6:.1f} M",
         ]
-        text.append(
-            f"| {' | '.join(row[k] for k in ('target', 'level', 'cpu', 'network', 'rule'))} | {' | '.join(have)} |"
-        )
+        text.append(f"| {' | '.join(str(row[k]) for k in COLUMNS)} | {' | '.join(have)} |")
     return "\n".join(
         [
             *text,
             "",
-            "MLP 784-256-256-256-256-10, batch 100, one thread; `python benchmarks/arm_instructions.py`.",
+            "One thread; `python benchmarks/arm_instructions.py`, and with `--of cnv_cifar10 10 rpi rpi5 rpi-zero`. MLP"
+            " 784-256-256-256-256-10. A Cortex-A53 (Pi 3, Zero 2) has no dotprod: its level is `neon`.",
             "",
             (
                 "Bound, for this way of computing, from the counts of `bnnc plan`: for each vector of bits in a product"
@@ -172,7 +176,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def record(rows: list[dict[str, Any]]) -> None:
-    """Rows take the place of those of the same network, rule, target and level; then the table is made anew."""
+    """Rows take the place of those of the same network, rule, batch, target and level; then the table is made anew."""
     file = HERE / "results" / "arm_instructions.json"
     kept = {_key(r): r for r in json.loads(file.read_text())} | {_key(r): r for r in rows}
     file.write_text(json.dumps([*kept.values()], indent=1) + "\n")
@@ -184,7 +188,7 @@ def main() -> None:
         record([])
         return
     other = sys.argv[2] if sys.argv[1:2] == ["--of"] else ""
-    targets = [TARGETS[n] for n in sys.argv[3:]] if other else [t for t in TARGETS.values() if t.emulator]
+    targets = [TARGETS[n] for n in sys.argv[4:]] if other else [t for t in TARGETS.values() if t.emulator]
     with tempfile.TemporaryDirectory() as tmp:
         plugin = Path(tmp) / "qemu_count.so"
         subprocess.run(["gcc", "-O2", "-shared", "-fPIC", str(HERE / "qemu_count.c"), "-o", str(plugin)], check=True)
@@ -193,7 +197,8 @@ def main() -> None:
                 for flags in ((), SCALAR) if "NEON" in target.isa and not other else ((),):
                     folder = Path(tmp) / f"{target.name}-{name}-{rule}-{len(flags)}"
                     folder.mkdir()
-                    rows = measure(target, name, rule, flags, plugin, folder, (1, 2) if other else STEPS)
+                    steps, batch = ((1, 2), int(sys.argv[3])) if other else (STEPS, None)
+                    rows = measure(target, name, rule, flags, plugin, folder, steps, batch)
                     print(*rows, sep="\n", flush=True)
                     record(rows)
 
