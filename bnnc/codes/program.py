@@ -177,6 +177,15 @@ CODES = (
         " pixels as they are.",
         warning=True,
     ),
+    Code(
+        "B0811",
+        "bytes that use little of their range (a warning)",
+        "Bytes that no encoder reads become numbers from -1 to 1: 0 is -1, 255 is 1.  Where samples use a small part of"
+        " that, a weight that flips moves its sum by nearly 2 in all of them alike, which batch norm's running mean"
+        " follows too slowly, and what tells samples apart is far less.  `thermometer` and `median` fit thresholds to"
+        " the samples.",
+        warning=True,
+    ),
     Code("B0901", "the trainer stopped", "The message is the trainer's own, and so is the exit code."),
     Code("B0902", "a spec, or a saved program, that cannot be read", "The message names the file and the reason."),
     Code("B0903", "a file that cannot be written", "The message names the file and the reason."),

@@ -6,6 +6,9 @@ same of every sample.
 
 Quantiles of values of which most are the least one, as of pixels that are 0, are that value too: a thermometer of them
 sets the same bits of every sample.
+
+Bytes that are taken as they are become numbers from -1 to 1, whatever part of 0..255 they use.  Where that is small,
+each weight that flips moves its sum by nearly 2 in every sample, and what tells samples apart is far less than that.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ from . import packing
 from .files import data_files, some_samples
 
 SAMPLED = 1 << 26  # bytes of a file beyond which so many are looked at
+FEW = 1 << 20  # as many are enough for the range that bytes have
+RANGE = 64  # of 256 values; 8 x 8 digits of 0 to 128 still learn nearly as well as those of 0 to 240
 MOST = 0.5  # a last step that more of the samples than this have in common is no accident
 
 
@@ -40,8 +45,28 @@ def shared(model: Model) -> Encoding | None:
 
 
 def of_samples(model: Model, x: np.ndarray) -> list[Diagnostic]:
-    """Warnings of training samples ``x`` (n, ...): B0808, B0810."""
-    return [*alike(model, x), *coinciding(model, x)]
+    """Warnings of training samples ``x`` (n, ...): B0808, B0810, B0811."""
+    return [*alike(model, x), *coinciding(model, x), *narrow(model, x)]
+
+
+def raw(model: Model) -> bool:
+    """Does the first layer see bytes as they are?"""
+    return model.layers[0].output.kind == "u8"
+
+
+def narrow(model: Model, x: np.ndarray) -> list[Diagnostic]:
+    """B0811 if the samples ``x`` are bytes that the network takes as they are, and differ by less than RANGE."""
+    if not raw(model) or x.dtype != np.uint8 or not x.size or int(x.max()) - int(x.min()) > RANGE:
+        return []
+    return [
+        Diagnostic(
+            "B0811",
+            f"samples lie between {x.min()} and {x.max()}, where bytes have 0 to 255: the first layer learns badly",
+            model.layers[0].span,
+            help="`thermometer(4)` or `median`, which find thresholds themselves; or bytes that use more of 0 to 255",
+            severity="warning",
+        )
+    ]
 
 
 def coinciding(model: Model, x: np.ndarray) -> list[Diagnostic]:
@@ -117,10 +142,14 @@ def warnings_of(model: Model, file: str) -> list[Diagnostic]:
 
 def of_files(model: Model, folder: Path) -> list[Diagnostic]:
     """The same of the spec's training files in ``folder``; nothing where they cannot be read: the trainer says why."""
-    if reader(model) is None and shared(model) is None:
+    whole = reader(model) is not None or shared(model) is not None
+    if not whole and not raw(model):
         return []
     try:
         files = data_files(replace(model, data=replace(model.data, test=None)), folder)
+        if not whole:
+            x = some_samples(files[0], FEW)
+            return [] if x is None else narrow(model, x)
         if files[0].stat().st_size > SAMPLED and (x := some_samples(files[0], SAMPLED)) is not None:
             return of_samples(model, x)
         d = packing.pack(*files)

@@ -58,18 +58,20 @@ def starter(d: Dataset, name: str, file: str, target: str = "host", ram: str | i
 
 def _bins(d: Dataset) -> tuple[int, ...]:
     """Bits of a number that are tried, one after the other."""
-    encoded = len(d.shape) == 1 if d.kind == "u8" else d.kind == "f32"
-    return BINS.get(len(d.shape), (0,)) if encoded else (0,)
+    return (0,) if d.kind == "bit" or _is_image(d) else BINS.get(len(d.shape), (0,))
+
+
+def _is_image(d: Dataset) -> bool:
+    return d.kind == "u8" and len(d.shape) >= 2 and min(d.shape[:2]) >= IMAGE
 
 
 def _lines(d: Dataset, name: str, file: str, width: int, bins: int) -> Iterator[str]:
-    image = d.kind == "u8" and len(d.shape) >= 2 and min(d.shape[:2]) >= IMAGE
     fit = d.n - d.n_test
     yield f"# A first network for {file}: {fit} samples to train on, {d.n_test} to test with, {d.classes} classes."
     yield "# `bnnc describe NAME` explains each word; change what you like, and look at `bnnc plan` again."
     yield ""
     yield f"network {name} {{"
-    yield from _image(d, width) if image else _table(d, width, bins)
+    yield from _image(d, width) if _is_image(d) else _table(d, width, bins)
     yield f"  dense {d.classes};"
     yield "  batchnorm;"
     yield "  loss;"

@@ -1,4 +1,5 @@
-"""Sequences that all end alike, thresholds that coincide: `check`, `run` and `fit` say so."""
+"""Sequences that all end alike, thresholds that coincide, bytes that use little of their range: `check`, `run` and
+`fit` say so."""
 
 from __future__ import annotations
 
@@ -81,6 +82,21 @@ def test_quantiles_of_mostly_zeros(encoder: str, zeros: float, warned: bool, kin
         thresholds = e.fit(x)
         assert ((thresholds == x.min()).mean() > 0.5) == warned
         assert not warned or f"{(thresholds == 0).sum()} of the {thresholds.size} " in said[0].message
+
+
+@pytest.mark.parametrize(
+    ("encoder", "most", "warned"),
+    [("", 16, True), ("scale", 16, True), ("", 200, False), ("thermometer(4)", 16, False), ("median", 16, False)],
+)
+def test_bytes_that_use_little_of_their_range(encoder: str, most: int, warned: bool, tmp_path: Path) -> None:
+    """Of arrays, and of the file that a spec names."""
+    text = f"network net {{ input u8[8, 8] {encoder}; flatten; dense 15; batchnorm; sign; dense 4; batchnorm; loss; }}"
+    net = bnnc.parse(text + ' rule edge; train { batch = 20; } data { train = bnnd("x.bnnd"); }')
+    x = np.random.default_rng(0).integers(0, most + 1, (100, 8, 8)).astype(np.uint8)
+    data.write_bnnd(tmp_path / "x.bnnd", data.Dataset(x, np.zeros(100, np.uint8), classes=4))
+    for said in (doubts.of_samples(net.model, x), doubts.of_files(net.model, tmp_path)):
+        assert [d.code for d in said] == ["B0811"] * warned
+        assert not warned or f"between 0 and {most}," in said[0].message
 
 
 @pytest.mark.parametrize("source", ["npy", "bnnd"])
