@@ -33,7 +33,7 @@ from ..c import net as c_net
 from ..c.bodies import function_name
 from ..c.emission import Emission
 from ..render import render
-from .kernels import kernel_text, launch_bytes, reorders, workspace_bytes
+from .kernels import body_text, kernel_text, launch_bytes, reorders, workspace_bytes
 from .once import MOST as MOST_ONCE
 from .once import made_once
 from .phases import Arranged, phased
@@ -200,7 +200,7 @@ def _kernel(ps: PackedSchedule, memory: Memory, i: int, names: Names) -> list[di
 
 def _body(text: KernelText, pointers: dict[str, str]) -> Body:
     """What a function does, with those of a kernel's pointers that it has."""
-    body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
+    body = body_text(text)
     body = "".join(f"    {line}" for line in body.splitlines(keepends=True) if line.strip())
     used = set(re.findall(r"\w+", body))
     return Body(tuple(p for p in pointers if p in used), text.tiles, text.turns, body)

@@ -29,6 +29,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from textwrap import indent
 from typing import Any
 
 from bnnc.diag import InternalError, error
@@ -38,10 +39,11 @@ from bnnc.sched.expr import Expr
 from bnnc.sched.kernel import Kernel
 
 from ..printing import plus
+from ..render import render
 from .expr import Frame
 from .images import Images
 from .products import Staged
-from .skeleton import TENSOR_TILE, THREADS, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
+from .skeleton import LOADED, TENSOR_TILE, THREADS, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
 from .sums import Sums
 from .turned import CHOICES, FOUR, Table
 
@@ -349,3 +351,10 @@ def reorders(k: Kernel, mem: Memory) -> bool:
     s = SKELETONS[type(k.anchor)][0](k, mem)
     sums = [r for r in k.anchor.results if getattr(r, "how", "sum") == "sum"]
     return (s.large or (isinstance(s, Sums) and s.wide)) and any(r.dtype not in INTEGERS for r in sums)
+
+
+def body_text(text: KernelText) -> str:
+    """A skeleton's statements, those behind LOADED under it."""
+    body = render(f"triton/kernels/{text.template}.py.j2", **text.context)
+    before, mark, after = body.partition(f"    {LOADED}\n")
+    return before + mark + (indent(after, "    ") if mark else after)

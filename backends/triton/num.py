@@ -381,6 +381,16 @@ def first_tile(SHIFT: tl.constexpr) -> "Any":
 
 
 @triton.jit
+def loaded() -> "Any":
+    """True, which a compiler does not know: what is loaded before is so before the block under this, all at once.  The
+    barrier of threads keeps loads from being moved into the block, and the branch keeps from being computed between
+    them what the block computes.
+    """
+    tl.debug_barrier()
+    return tl.program_id(0) < tl.num_programs(0)
+
+
+@triton.jit
 def grid_barrier(counter: "Any") -> "Any":
     """All programs of a launch wait for each other; what they stored before is seen by all after.
 

@@ -32,7 +32,8 @@ ADDED = 512  # results whose partial sums a program adds
 THREADS = 256  # of a program of a persistent step: a smaller tile's elements are held by several of them
 STORE = "tl.store("
 # What is read behind the loop, or by several statements, may be waited for together, before: loads that a compiler
-# would put right before their use, but neither behind a barrier of threads nor into a loop.
+# would put right before their use, but neither into a loop nor under this, which all that follows is.
+LOADED = "if num.loaded():"
 STRAIGHT = ("map", "reduce_tall", "contract_table", "contract_popcount")
 EARLY = (*STRAIGHT, "reduce", "reduce_ahead", "contract_signs", "contract_outer")
 WIDEST = 128  # rows or columns of a tile, of the axis that is shared out
@@ -271,7 +272,7 @@ class Skeleton(Pointers):
         end, sums = self.outputs(tile, accs, frame or tile.frame, early)
         made = {**self.shared(tile), "end": end, "sums": sums, **context}
         made["head"] = [*made["head"], *(f"{name} = {load}" for load, name in (early or {}).items())]
-        made["head"] += ["tl.debug_barrier()"] * bool(early and template in STRAIGHT)
+        made["head"] += [LOADED] * bool(early and template in STRAIGHT)
         return KernelText(template, tile.count, made, warps, tile.turns)
 
     def shared(self, tile: Tile) -> dict[str, Any]:

@@ -54,7 +54,7 @@ class Sums(Skeleton):
             return self.tall(x, accs, made, tile(rows, TILE // made.cols))
         extent, frame = rows if by_rows else cols, replace(made.frame, looped=loop)
         named = tuple(a.expr for a in x.accs if a.how != "sum")
-        if self.mem.exact and extent >= 2 * LEAST_AHEAD and not any(e.elsewhere() for e in x.operands):
+        if self.mem.exact and extent >= LEAST_AHEAD and not any(e.elsewhere() for e in x.operands):
             ahead = self.ahead(frame, loop)
             ahead.adds = True
             code = ahead.print([a.expr for a in x.accs], named)
@@ -81,7 +81,8 @@ class Sums(Skeleton):
             "apart": [],
         }
         own |= self.side_by_side(x, accs, own["head"], own["loads"]) if loop == "r" else {}
-        most = min(AHEAD // len(own["loads"]), extent // 2)
+        most = AHEAD // len(own["loads"])
+        most = extent if extent < 2 * LEAST_AHEAD and extent <= most else min(most, extent // 2)
         own["unroll"] = unroll = max((n for n in range(most // 2, most + 1) if extent % n == 0), default=most)
         own["whole"] = extent // unroll * unroll
         return self.text("reduce_ahead", made, accs, warps=1, **own)
