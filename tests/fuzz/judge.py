@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import os
 import random
 import re
@@ -218,7 +219,8 @@ def program(case: Case) -> None:
         verify_elf(folder / "net", planned.report, planned.target)
         said = run([folder / "net", "selftest"], folder)
         assert "DIFFERS" not in said, said
-        x, y = samples(model, max(2 * model.batch + 1, 16) + int(model.holdout * 4 * model.batch), 1)
+        held = max(int(model.holdout * 4 * model.batch), math.ceil(1 / model.holdout)) if model.holdout else 0
+        x, y = samples(model, max(2 * model.batch + 1, 16) + held, 1)
         np.save(folder / "x.npy", x)
         np.save(folder / "y.npy", y)
         given = "x.npy,y.npy"
