@@ -27,6 +27,7 @@ from bnnc.ir.dtype import Axis
 from bnnc.ir.ref import Ref
 from bnnc.plan.codec import encode
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SPILLS = ("groups-bits",)  # registers, in the step, which is refused (B0712)
 REST = {n: t for n, t in (DENSE | TRITON_IMAGES).items() if n not in (*LATER, *SPILLS)}
 
@@ -49,6 +50,16 @@ def check(lib: PtxLibrary, steps: int) -> None:
     assert_same(results, {role: values[v] for role, v in lib.evaluate.program.results}, "evaluation:")
     assert not lib.races
     assert not lib.memory[lib.plan.arena_bytes :][: emit.BARRIER_BYTES].any()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", [80, 90])
+def test_the_whole_perceptron_on_as_many_programs_as_a_gpu_has(arch: int) -> None:
+    """`mnist_mlp` as it is trained, with all that is shared out, computed once and looked up in tables there."""
+    lib = PtxLibrary(plan((EXAMPLES / "mnist_mlp/mnist_mlp.bnn").read_text(encoding="utf-8"), target="triton"), arch)
+    assert "dy_table" in lib.source
+    lib.grid = 132
+    check(lib, 1)
 
 
 @pytest.fixture
