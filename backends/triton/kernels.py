@@ -44,11 +44,8 @@ from .expr import Frame
 from .images import Images
 from .products import Staged
 from .skeleton import LOADED, TENSOR_TILE, THREADS, KernelText, Memory, Operand, Product, Skeleton, Tile, power, tile
-from .sums import Sums
+from .sums import COLUMNS, TILE, Sums
 from .turned import CHOICES, FOUR, Table
-
-TILE = 2048  # elements of a map's tile
-COLUMNS = 128
 
 
 class Matrices(Skeleton):

@@ -20,8 +20,7 @@ from .expr import Ahead, Frame, Load, Printer
 from .skeleton import KernelText, Skeleton, Tile, power, tile
 from .split import Parts
 
-TILE = 2048  # elements of a tile
-COLUMNS = 128
+TILE, COLUMNS = 2048, 128  # elements of a tile of what is no product, and its columns
 LANES = 32  # columns of a reduction's tile: one a thread of a warp
 WIDE = 64  # columns of a sum that are added some at a time, in large networks
 PARTS, PART_COLUMNS = 64, 16  # of partial sums: ranges that a program takes at a time, and its columns
